@@ -1,0 +1,14 @@
+"""Data sets, built in or from files: `open` one, then `stream` it."""
+
+from gankit.data.builtin import BUILTIN
+from gankit.data.folder import BadFiles
+from gankit.data.lookup import find, open, parse_resolution
+from gankit.data.pixels import normalise, quantise
+from gankit.data.report import Report, contact_sheet, describe
+from gankit.data.stream import Dataset, Stream, ahead
+from gankit.data.toy import MODES
+
+__all__ = [
+    "BUILTIN", "MODES", "BadFiles", "Dataset", "Report", "Stream", "ahead", "contact_sheet", "describe", "find",
+    "normalise", "open", "parse_resolution", "quantise",
+]  # fmt: skip

@@ -1,0 +1,120 @@
+"""One image file to bytes of one shape, whatever wrote it: checked before it is decoded, upright, 8 bits, fitted."""
+
+from __future__ import annotations
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF")  # nothing that runs a program or asks a network
+ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
+MAX_PIXELS = 2**26  # decoded, 200 MB; a few kilobytes can claim any size, so the header is asked first
+DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # more than 8 bits, all grey
+
+
+class Header(NamedTuple):
+    """What an image says of itself before it is decoded; height and width as it is seen."""
+
+    height: int
+    width: int
+    mode: str
+    grey: bool
+    alpha: bool
+
+
+def probe(data: bytes) -> Header:
+    """The header of an image. Raises ValueError: why it cannot be used."""
+    with _opened(data) as image:
+        height, width = image.height, image.width
+        if image.format != "TIFF" and _orientation(image) > 4:  # Pillow has turned a TIFF's size already
+            height, width = width, height
+        return Header(height, width, image.mode, image.mode in ("1", "L", "LA", *DEEP), image.has_transparency_data)
+
+
+def load(data: bytes) -> Image.Image:
+    """The first frame, upright, as L, RGB or RGBA. Raises ValueError: why it cannot be used."""
+    with _opened(data) as image:
+        try:
+            image.load()
+            if image.format != "TIFF" and _orientation(image) > 1:  # Pillow has turned a TIFF already
+                image = ImageOps.exif_transpose(image)
+            if image.mode in DEEP:
+                return Image.fromarray(_shallow(np.asarray(image)))
+            return image.convert("RGBA" if image.has_transparency_data else "L" if image.mode in ("1", "L") else "RGB")
+        except Exception as error:  # untrusted bytes: each format's decoder raises what it likes
+            raise ValueError(_reason(error)) from error
+
+
+def decode(data: bytes, shape: tuple[int, int, int], fit: str, alpha: str) -> np.ndarray:
+    """An image as uint8 of this (C, H, W). Raises ValueError: why it cannot be used.
+
+    Args:
+        fit: "crop" the centre, "pad" with the background, or "squash".
+        alpha: "white" or "black" behind transparent pixels, or "keep" for a fourth channel.
+    """
+    image = load(data)
+    channels, height, width = shape
+    if image.mode == "RGBA" and alpha != "keep":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, alpha), image)
+    image = image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
+    if image.size != (width, height):
+        image = fitted(image, height, width, fit, "#0000" if channels == 4 else "white" if alpha == "keep" else alpha)
+    return np.ascontiguousarray(np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1))
+
+
+def fitted(image: Image.Image, height: int, width: int, fit: str, background: str) -> Image.Image:
+    if fit == "pad":
+        scale = min(width / image.width, height / image.height)
+        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        canvas = Image.new(image.mode, (width, height), background)
+        canvas.paste(image.resize(size, Image.Resampling.LANCZOS), ((width - size[0]) // 2, (height - size[1]) // 2))
+        return canvas
+    if fit == "crop":
+        scale = max(width / image.width, height / image.height)
+        wide, high = (
+            max(1, min(have, round(want / scale))) for have, want in ((image.width, width), (image.height, height))
+        )
+        x, y = (image.width - wide) // 2, (image.height - high) // 2
+        image = image.crop((x, y, x + wide, y + high))
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _opened(data: bytes) -> Image.Image:
+    if not data:
+        raise ValueError("empty file")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Exception as error:
+        raise ValueError(_reason(error)) from error
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"oversized: {image.height}x{image.width} pixels, above the limit of {MAX_PIXELS:,}")
+    return image
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image that can be read (PNG, JPEG, WebP, BMP, TIFF or GIF), or its beginning is damaged"
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return f"oversized: more than {MAX_PIXELS:,} pixels"
+    return "truncated" if "truncated" in str(error).lower() else f"damaged: {error or type(error).__name__}"
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "PNG" and not {"exif", "Raw profile type exif"} & image.info.keys():
+        return 1  # Pillow would decode the whole image to look for a note after it
+    try:
+        return image.getexif().get(0x0112, 1)
+    except Exception:  # a damaged note about the image does not damage the image
+        return 1
+
+
+def _shallow(pixels: np.ndarray) -> np.ndarray:
+    """Grey of 16 bits, or floats in 0..1 or 0..255, to uint8. Raises ValueError: the numbers are neither."""
+    if not (
+        np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= (255 if pixels.dtype.kind == "f" else 65535)
+    ):
+        raise ValueError("its numbers are neither 16 bits nor floats in 0..1 or 0..255")
+    top = 65535 if pixels.dtype.kind != "f" else 255 if pixels.max() > 1 else 1
+    return (pixels * (255 / top)).round().astype(np.uint8)

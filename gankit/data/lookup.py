@@ -1,0 +1,96 @@
+"""From what a user types to a data set."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+from gankit.data.builtin import BUILTIN
+from gankit.data.files import ARCHIVES, shown
+from gankit.data.folder import open_folder
+from gankit.data.images import ENDINGS
+from gankit.data.stream import Dataset
+from gankit.data.vectors import open_vectors
+
+FITS, ALPHAS = ("crop", "pad", "squash"), ("white", "black", "keep")
+
+
+def open(
+    name: str | Path,
+    resolution: int | str | None = None,
+    fit: str = "crop",
+    mirror: bool = False,
+    alpha: str = "white",
+    skip_bad: bool = False,
+) -> Dataset:
+    """A built-in data set by its name, or a folder, zip, tar, image or .npz by its path.
+
+    Args:
+        name: see `gankit.data.BUILTIN`; a folder that is called like one is typed as ./digits.
+        resolution: side, or "64x96" for height and width; None for the data's own.
+        fit: how images of another shape are fitted: "crop" the centre, "pad" or "squash".
+        mirror: flip images of the stream, each with probability one half.
+        alpha: what stands behind transparent pixels, "white" or "black"; "keep" makes it a fourth channel.
+        skip_bad: leave unusable files out, recorded in `skipped`, instead of stopping.
+
+    Raises:
+        BadFiles: a ValueError with the list of files that cannot be used.
+        ValueError: there is no such data, or it cannot be used; says what to do.
+        OSError: it cannot be read, or the cache cannot be written.
+    """
+    for flag, value, choices in (("fit", fit, FITS), ("alpha", alpha, ALPHAS)):
+        if value not in choices:
+            raise ValueError(f"--{flag} takes {', '.join(choices)}, not {value!r}")
+    size, path = parse_resolution(resolution), find(name)
+    try:
+        if path is None:
+            dataset = BUILTIN[str(name)](size)
+        elif path.suffix.lower() == ".npz":
+            dataset = open_vectors(path)
+        else:
+            dataset = open_folder(path, size, fit, alpha, skip_bad)
+    except ValueError as error:
+        error.args = (f"{shown(str(name))}: {error}",)
+        raise
+    if dataset.kind != "images" and (mirror or size):
+        raise ValueError(
+            f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"
+        )
+    dataset.mirror = mirror
+    dataset.fingerprint += "-mirror" * mirror
+    return dataset
+
+
+def find(name: str | Path) -> Path | None:
+    """The path that a name stands for, None for a built-in set. Raises ValueError: it is neither; says what is near."""
+    text = str(name)
+    if text in BUILTIN and isinstance(name, str):
+        return None
+    if re.match(r"\w+://", text):
+        raise ValueError(f"{text} is an address, and nothing is downloaded: fetch it yourself and give the path")
+    path = Path(text).expanduser()
+    if text and "\0" not in text and path.is_dir():
+        return path
+    if text and "\0" not in text and path.exists():
+        if path.name.lower().endswith((".npz", *ARCHIVES, *ENDINGS)):
+            return path
+        raise ValueError(f"{shown(text)} is no folder, zip, tar, image or .npz")
+    beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.name and path.parent.is_dir() else []
+    near = difflib.get_close_matches(text, [*BUILTIN, *beside], 3)
+    hint = (
+        f"Did you mean {' or '.join(near)}?"
+        if near
+        else f"Built in are {', '.join(n for n in BUILTIN if ':' not in n)}."
+    )
+    raise ValueError(f"there is no data {shown(text)!r}: neither built in nor a path. {hint}")
+
+
+def parse_resolution(text: int | str | None) -> tuple[int, int] | None:
+    """64 or "64" or "64x96" to (height, width); None and "" to None. Raises ValueError: it is none of these."""
+    if text is None or text == "":
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", str(text), re.ASCII)
+    if not match:
+        raise ValueError(f"{text!r} is no resolution: type a side, 64, or height and width, 64x96")
+    return int(match[1]), int(match[2] or match[1])

@@ -1,0 +1,151 @@
+"""What stands beside the images: labels, texts and numbers from metadata.csv, metadata.jsonl or dataset.json."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import unicodedata
+from dataclasses import asdict, dataclass, field
+
+FILES = ("metadata.csv", "metadata.jsonl", "dataset.json")
+Row = dict[str, object]
+
+
+@dataclass
+class Known:
+    """What is known of N images, in their order; empty where nothing is.
+
+    Args:
+        labels: N class numbers.
+        class_names: what each class was called.
+        captions: N texts.
+        attributes: N lists of A numbers.
+        attribute_names: their A names.
+        warnings: what was not used, in plain sentences.
+    """
+
+    labels: list[int] = field(default_factory=list)
+    class_names: list[str] = field(default_factory=list)
+    captions: list[str] = field(default_factory=list)
+    attributes: list[list[float]] = field(default_factory=list)
+    attribute_names: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    asdict = asdict
+
+
+def canonical(name: str) -> str:
+    """A file's name as names are compared: some systems write an accent as a letter of its own."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
+
+
+def read(name: str, data: bytes) -> dict[str, Row] | None:
+    """Canonical file names to their rows; None when the file is about something else (dataset.json without labels).
+
+    Raises:
+        ValueError: where the file is not what its name says.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+        rows = {"metadata.csv": _csv, "metadata.jsonl": _jsonl, "dataset.json": _stylegan}[name](text)
+    except (ValueError, csv.Error, RecursionError) as error:
+        raise ValueError(f"{name} cannot be used: {error}") from error
+    if rows is None:
+        return None
+    table: dict[str, Row] = {}
+    for number, row in enumerate(rows, 1):
+        file = row.pop("file_name", None)
+        if not isinstance(file, str) or not file:
+            raise ValueError(f"{name}, row {number}: file_name is missing")
+        if canonical(file) in table:
+            raise ValueError(f"{name}, row {number}: {file!r} has a row already")
+        table[canonical(file)] = row
+    return table
+
+
+def known(rows: list[Row], name: str) -> Known:
+    """The columns of the rows, one row for each image: `label`, `text`, and whatever holds only numbers.
+
+    Raises:
+        ValueError: a column has a value for some images only, or a number that is not finite.
+    """
+    result = Known()
+    ignored = []
+    for column in dict.fromkeys(column for row in rows for column in row):
+        values = [row.get(column) for row in rows]
+        if all(value in (None, "") for value in values):
+            continue
+        if column == "text":
+            result.captions = ["" if value is None else str(value) for value in values]
+            continue
+        numbers = [_number(value) for value in values]
+        if column != "label" and any(n is None and v not in (None, "") for n, v in zip(numbers, values)):
+            ignored.append(column)
+            continue
+        if None in values or "" in values:
+            empty = sum(value in (None, "") for value in values)
+            raise ValueError(
+                f"{name}: {column!r} is empty for {empty} of {len(values)} images; fill it in, or leave it out"
+            )
+        if column == "label":
+            result.labels, result.class_names = _classes(values, numbers)
+        elif all(math.isfinite(n) for n in numbers):
+            result.attribute_names.append(column)
+            result.attributes = [[*had, n] for had, n in zip(result.attributes or [[]] * len(rows), numbers)]
+        else:
+            raise ValueError(f"{name}: {column!r} holds a number that is not finite")
+    if ignored:
+        result.warnings.append(f"{name}: not used, as they hold more than numbers: {', '.join(map(repr, ignored))}.")
+    if len(result.class_names) == 1:
+        result.warnings.append(f"{name}: every label is {result.class_names[0]!r}, so there are no classes.")
+        result.labels, result.class_names = [], []
+    return result
+
+
+def _csv(text: str) -> list[Row]:
+    table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    if "file_name" not in (table.fieldnames or []):
+        raise ValueError(f"there is no column file_name; its first line is {text.partition(chr(10))[0][:80]!r}")
+    rows = []
+    for row in table:
+        if None in row or None in row.values():
+            raise ValueError(f"line {table.line_num}: not as many values as the first line has names")
+        rows.append(dict(row))
+    return rows
+
+
+def _jsonl(text: str) -> list[Row]:
+    rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError('each line must be an object such as {"file_name": "a.png", "text": "a cat"}')
+    return rows
+
+
+def _stylegan(text: str) -> list[Row] | None:
+    pairs = json.loads(text)
+    pairs = pairs.get("labels") if isinstance(pairs, dict) else None
+    if pairs is None:
+        return None
+    if not isinstance(pairs, list) or not all(
+        isinstance(p, list) and len(p) == 2 and isinstance(p[1], int) for p in pairs
+    ):
+        raise ValueError('"labels" must be pairs of a file and a whole number: [["a.png", 0], ...]')
+    return [{"file_name": file, "label": label} for file, label in pairs]
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value) if isinstance(value, (str, int, float)) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _classes(values: list[object], numbers: list[float | None]) -> tuple[list[int], list[str]]:
+    """Class numbers 0..K-1 in the order of the labels: as numbers when all are whole, as text otherwise."""
+    whole = all(n is not None and n == n // 1 for n in numbers)
+    keys = [f"{n:.0f}" for n in numbers] if whole else [str(value) for value in values]
+    names = sorted(set(keys), key=int if whole else None)
+    places = {name: i for i, name in enumerate(names)}
+    return [places[key] for key in keys], names

@@ -1,0 +1,149 @@
+"""What a data set holds, to look at before anything trains: numbers and a contact sheet."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from gankit.data import files, images
+from gankit.data.folder import check, know, survey
+from gankit.data.lookup import find, open, parse_resolution
+from gankit.data.stream import Dataset
+
+
+@dataclass
+class Report:
+    """What would be read; `print` it, or take it apart.
+
+    Args:
+        name: as typed.
+        kind: "images", "points" or "vectors".
+        count: usable samples.
+        shape: of each as it would be read; None while a resolution must be chosen.
+        bytes: of the files.
+        sizes: how many images of each height x width.
+        modes: how many of each of Pillow's modes.
+        classes: how many of each class.
+        captions: how many texts.
+        attribute_names: numbers known of each.
+        bad: unusable files with the reason.
+        copies: names of files that are equal.
+        warnings: in plain sentences.
+    """
+
+    name: str
+    kind: str
+    count: int
+    shape: tuple[int, ...] | None
+    bytes: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
+    modes: dict[str, int] = field(default_factory=dict)
+    classes: dict[str, int] = field(default_factory=dict)
+    captions: int = 0
+    attribute_names: list[str] = field(default_factory=list)
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    copies: list[list[str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{files.shown(self.name)}: {self.count:,} {self.kind}"
+            + f", {_megabytes(self.bytes)} of files" * (self.bytes > 0)
+        ]
+        for title, counts in (("height x width", self.sizes), ("modes", self.modes), ("classes", self.classes)):
+            if counts:
+                some = ", ".join(f"{name} ({n:,})" for name, n in list(counts.items())[:12])
+                lines.append(f"  {title}: {some}" + f" and {len(counts) - 12} more" * (len(counts) > 12))
+        if self.captions:
+            lines.append(f"  captions: {self.captions:,}")
+        if self.attribute_names:
+            lines.append(f"  attributes: {', '.join(self.attribute_names)}")
+        if self.shape:
+            size = self.count * int(np.prod(self.shape)) * (1 if self.kind == "images" else 4)
+            lines.append(f"  read as: {' x '.join(map(str, self.shape))} each, {_megabytes(size)} in all")
+        lines += [f"  cannot be used: {name}: {reason}" for name, reason in self.bad]
+        lines += [f"  copies: {', '.join(names)}" for names in self.copies[:20]]
+        lines += [f"  {len(self.copies) - 20} more sets of copies"] * (len(self.copies) > 20)
+        return "\n".join(lines + [f"  note: {warning}" for warning in self.warnings])
+
+
+def describe(name: str | Path, resolution: int | str | None = None, alpha: str = "white") -> Report:
+    """Look at all of a data set, decoding every image; unusable files are listed, not raised.
+
+    Raises:
+        ValueError: there is no such data, or nothing in it can be read.
+        OSError: it cannot be read.
+    """
+    path, size = find(name), parse_resolution(resolution)
+    if path is None or path.suffix.lower() == ".npz":
+        dataset = open(name, resolution)
+        counts = Counter() if dataset.labels is None else Counter(dataset.labels.tolist())
+        return Report(
+            str(name), dataset.kind, len(dataset), dataset.shape, os.path.getsize(path) if path else 0,
+            classes={title: counts[i] for i, title in enumerate(dataset.class_names)},
+            captions=len(dataset.captions or []), attribute_names=dataset.attribute_names, warnings=dataset.warnings,
+        )  # fmt: skip
+    with files.opened(path) as source:
+        seen = survey(source)
+        outcome = [(file, reason) for file, reason in check(source, seen, _decodes, "reading")]
+    bad = seen.bad + [(files.shown(file), reason) for file, reason in outcome if reason]
+    good = [file for file, reason in outcome if not reason]
+    notes = list(seen.warnings)
+    try:
+        shape = seen.shape(size, alpha)
+    except ValueError as error:
+        shape = None
+        notes.append(str(error))
+    known = know(seen, good)
+    counts = Counter(known.labels)
+    return Report(
+        name=str(name),
+        kind="images",
+        count=len(good),
+        shape=shape,
+        bytes=sum(file.size for file, _, _ in seen.images),
+        sizes={f"{h}x{w}": n for (h, w), n in seen.sizes().most_common()},
+        modes=dict(Counter(header.mode for _, header, _ in seen.images).most_common()),
+        classes={title: counts[i] for i, title in enumerate(known.class_names)},
+        captions=len(known.captions),
+        attribute_names=known.attribute_names,
+        bad=bad,
+        copies=seen.duplicates(),
+        warnings=notes + known.warnings,
+    )
+
+
+def contact_sheet(dataset: Dataset, path: Path, count: int = 100) -> None:
+    """Write the first images of the stream side by side as a PNG, ten in a row. Raises ValueError: it holds no images."""
+    if dataset.kind != "images":
+        raise ValueError(f"{dataset.name} holds {dataset.kind}: there is nothing to lay out on a contact sheet")
+    pixels = next(dataset.stream(0, min(count, len(dataset))))["real"].permute(0, 2, 3, 1).numpy()
+    height, width = pixels.shape[1:3]
+    scale = max(1, 64 // max(height, width)) if max(height, width) < 128 else 128 / max(height, width)
+    cell = max(1, round(width * scale)), max(1, round(height * scale))
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[pixels.shape[3]]
+    sheet = Image.new(mode, (10 * (cell[0] + 2), -(-len(pixels) // 10) * (cell[1] + 2)), "white")
+    for i, picture in enumerate(pixels):
+        image = Image.fromarray(picture[:, :, 0] if mode == "L" else picture)
+        small = image.resize(cell, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS)
+        sheet.paste(small, (i % 10 * (cell[0] + 2) + 1, i // 10 * (cell[1] + 2) + 1))
+    temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.tmp")
+    try:
+        sheet.save(temporary, "PNG")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _decodes(data: bytes) -> str:
+    images.load(data)
+    return ""
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"

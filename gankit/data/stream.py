@@ -1,0 +1,166 @@
+"""Data sets, and streams of them in which every row is a pure function of its position."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import count
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gankit.data import draws
+
+ORDER, MIRROR = 1, 2  # what a draw is for
+
+
+@dataclass
+class Dataset:
+    """N samples that are read by number, with what is known of each.
+
+    Args:
+        name: short name, fit for a folder's name.
+        kind: "images", "points" or "vectors".
+        shape: of one sample: (C, H, W) for images, (D,) for points and vectors.
+        size: N.
+        read: numbers (n,) int64 to a new array (n, *shape), uint8 for images, float32 for the others.
+        fingerprint: hash of content and settings; equal fingerprints give equal streams.
+        labels: (N,) int64 classes.
+        class_names: names of the classes.
+        conditions: (N, C) float32 features that a sample is conditioned on.
+        attributes: (N, A) float32 numbers known of each sample.
+        attribute_names: what they are.
+        captions: a text for each sample.
+        mirror: flip every other image of the stream, by its position.
+        skipped: unusable files that were left out, with the reason.
+        warnings: what a user should know of the data, in plain sentences.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    size: int
+    read: Callable[[np.ndarray], np.ndarray]
+    fingerprint: str
+    labels: np.ndarray | None = None
+    class_names: list[str] = field(default_factory=list)
+    conditions: np.ndarray | None = None
+    attributes: np.ndarray | None = None
+    attribute_names: list[str] = field(default_factory=list)
+    captions: list[str] | None = None
+    mirror: bool = False
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return self.size
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def condition_dim(self) -> int:
+        return 0 if self.conditions is None else self.conditions.shape[1]
+
+    def rows(self, numbers: np.ndarray) -> dict[str, Tensor]:
+        """The samples of these numbers, in this order, unmirrored: "real" and whatever is known beside it."""
+        known = dict(label=self.labels, condition=self.conditions, attribute=self.attributes)
+        rows = {"real": torch.from_numpy(self.read(numbers))}
+        return rows | {name: torch.from_numpy(known[name][numbers]) for name in known if known[name] is not None}
+
+    def numbers(self, positions: np.ndarray, seed: int = 0) -> np.ndarray:
+        """Which sample stands at each position: epoch after epoch, each in an order of its own."""
+        epochs, places = np.divmod(positions, self.size)
+        numbers = np.empty_like(places)
+        for epoch in np.unique(epochs).tolist():
+            here = epochs == epoch
+            numbers[here] = _order(self.size, seed, epoch)[places[here]]
+        return numbers
+
+    def stream(
+        self, start: int, batch: int, resolution: int | None = None, seed: int = 0, rank: int = 0, world: int = 1
+    ) -> Stream:
+        """Batches without end from position `start`, this process's rows of each.
+
+        Args:
+            start: images seen before.
+            batch: rows of the whole batch, over all processes.
+            resolution: shorter side of the images, the data's own divided by a whole number.
+            seed: of the order and the mirroring.
+            rank, world: number of this process and of all.
+
+        Raises:
+            ValueError: one of them is out of range, or the data cannot be had at that resolution.
+        """
+        if start < 0 or not 0 <= rank < world or batch < world:
+            raise ValueError(f"no stream from {start} in batches of {batch} for process {rank} of {world}")
+        factor = 1
+        if resolution is not None:
+            if self.kind != "images":
+                raise ValueError(f"{self.name} holds {self.kind}, which have no resolution")
+            height, width = self.shape[1:]
+            factor = max(1, min(height, width) // max(1, resolution))
+            if min(height, width) != resolution * factor or height % factor or width % factor:
+                raise ValueError(f"{height}x{width} images divide by no whole number to a side of {resolution}")
+        return Stream(self, start, batch, factor, seed, rank, world)
+
+
+@dataclass
+class Stream(Iterator[dict[str, Tensor]]):
+    """Batches one after the other; `at(i)` is the i-th of them, whatever was asked before.
+
+    Args: as `Dataset.stream`; `factor` divides the sides of the images.
+    """
+
+    dataset: Dataset
+    start: int
+    batch: int
+    factor: int
+    seed: int
+    rank: int
+    world: int
+    next: int = 0
+
+    def __next__(self) -> dict[str, Tensor]:
+        self.next += 1
+        return self.at(self.next - 1)
+
+    def at(self, i: int) -> dict[str, Tensor]:
+        begin = self.start + i * self.batch
+        first, last = (r * self.batch // self.world for r in (self.rank, self.rank + 1))
+        positions = np.arange(begin + first, begin + last)
+        rows = self.dataset.rows(self.dataset.numbers(positions, self.seed))
+        if self.factor > 1:  # sums of bytes are exact in float32, so the mean does not depend on the order
+            rows["real"] = F.avg_pool2d(rows["real"].float(), self.factor).round_().to(torch.uint8)
+        if self.dataset.mirror:
+            flipped = torch.from_numpy(draws.bits(self.seed, MIRROR, positions) & np.uint64(1) > 0)
+            rows["real"][flipped] = rows["real"][flipped].flip(-1)
+        return rows
+
+
+def ahead(stream: Stream, threads: int = 1) -> Iterator[dict[str, Tensor]]:
+    """The same batches in the same order, fetched ahead by threads; in pinned memory once this process uses a GPU."""
+
+    def fetch(i: int) -> dict[str, Tensor]:
+        rows = stream.at(i)
+        return {k: v.pin_memory() for k, v in rows.items()} if torch.cuda.is_initialized() else rows
+
+    if threads == 0:
+        yield from map(fetch, count(stream.next))
+    with ThreadPoolExecutor(threads, "gankit-data") as pool:
+        pending = deque(pool.submit(fetch, stream.next + i) for i in range(2 * threads))
+        for i in count(stream.next + 2 * threads):
+            yield pending.popleft().result()
+            pending.append(pool.submit(fetch, i))
+
+
+@lru_cache(maxsize=4)
+def _order(size: int, seed: int, epoch: int) -> np.ndarray:
+    """The numbers 0..size-1 in the order of one epoch."""
+    return np.argsort(draws.bits(seed, ORDER, epoch, np.arange(size)), kind="stable")

@@ -1,0 +1,119 @@
+"""Data whose truth is known: mixtures of Gaussians in the plane, a spiral, and drawn shapes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gankit.data import cache, draws
+from gankit.data.stream import Dataset
+
+VERSION = 1  # of what is drawn: another number is other data
+SIZE = 100_000  # the training set of PacGAN's protocol, and of the others here
+RING, GRID, ROLL, SHAPES = range(4)  # seeds
+
+# Centres (K, 2) and standard deviation as VEEGAN (Srivastava et al., 2017) and PacGAN (Lin et al., 2018) publish them.
+_angles = 2 * np.pi * np.arange(8) / 8
+MODES: dict[str, tuple[np.ndarray, float]] = {
+    "ring": (np.stack([np.cos(_angles), np.sin(_angles)], 1), 0.01),
+    "grid": (np.stack(np.meshgrid([-4.0, -2, 0, 2, 4], [-4.0, -2, 0, 2, 4]), -1).reshape(-1, 2), 0.05),
+}
+KINDS = {"circle": 0, "triangle": 3, "square": 4}  # corners
+COLOURS = {
+    "red": (230, 40, 40),
+    "green": (40, 190, 60),
+    "blue": (60, 90, 240),
+    "yellow": (240, 220, 40),
+    "magenta": (220, 60, 210),
+    "white": (250, 250, 250),
+}
+
+
+def ring(_: object = None) -> Dataset:
+    """100,000 points of 8 Gaussians on a circle of radius 1, standard deviation 0.01, labelled."""
+    return _mixture("ring", RING)
+
+
+def grid(_: object = None) -> Dataset:
+    """100,000 points of 25 Gaussians at {-4, -2, 0, 2, 4} squared, standard deviation 0.05, labelled."""
+    return _mixture("grid", GRID)
+
+
+def swissroll(_: object = None) -> Dataset:
+    """100,000 points of a spiral of one and a half turns with noise of 0.25, all over 7.5, as WGAN-GP's toys."""
+    numbers = np.arange(SIZE)
+    turn = 1.5 * np.pi * (1 + 2 * draws.uniform(ROLL, 0, numbers))
+    roll = np.stack([turn * np.cos(turn), turn * np.sin(turn)], 1)
+    return _points("swissroll", (roll + 0.25 * draws.normal(ROLL, 1, numbers[:, None], np.arange(2))) / 7.5)
+
+
+def shapes(size: tuple[int, int] | None) -> Dataset:
+    """100,000 drawings of one shape, 64x64 or another size, labelled by shape; factors as attributes, and a caption.
+
+    Attributes: 1 for the shape and 1 for the colour it has, 0 for the others; size, x and y as shares of half the
+    shorter side, y downwards; angle in degrees, within the shape's symmetry.
+    """
+    height, width = size or (64, 64)
+    numbers = np.arange(SIZE)
+    kind, colour = (draws.choice(k, SHAPES, i, numbers) for i, k in enumerate((len(KINDS), len(COLOURS))))
+    radius, x, y, angle = (draws.uniform(SHAPES, i, numbers) for i in range(2, 6))
+    half = min(height, width) / 2
+    radius = 0.3 + 0.4 * radius
+    x, y = (2 * x - 1) * (width / 2 / half - radius), (2 * y - 1) * (height / 2 / half - radius)
+    corners = np.array(list(KINDS.values()))[kind]
+    angle = np.where(corners > 0, angle * 360 / np.maximum(corners, 1), 0)
+    factors = np.stack([radius, x, y, np.radians(angle)], 1).astype(np.float32)
+    down, across = np.meshgrid(
+        *((np.arange(s, dtype=np.float32) + 0.5 - s / 2) / half for s in (height, width)), indexing="ij"
+    )
+    paint = np.array(list(COLOURS.values()), np.float32)
+
+    def read(chosen: np.ndarray) -> np.ndarray:
+        r, cx, cy, turn = factors[chosen].T[:, :, None, None]
+        u, v = across - cx, down - cy
+        outside = np.empty(u.shape, np.float32)  # distance from the edge: along the normal of the nearest side
+        for n in KINDS.values():
+            rows = corners[chosen] == n
+            if n == 0:
+                outside[rows] = np.hypot(u[rows], v[rows]) - r[rows]
+            else:
+                normals = [turn[rows] + 2 * np.pi * side / n for side in range(n)]
+                sides = [u[rows] * np.sin(a) + v[rows] * np.cos(a) for a in normals]
+                outside[rows] = np.maximum.reduce(sides) - r[rows] * np.cos(np.pi / n)
+        cover = np.clip(0.5 - outside * half, 0, 1)  # the share of the pixel within, so that edges are smooth
+        return (cover[:, None] * paint[colour[chosen]][:, :, None, None]).round().astype(np.uint8)
+
+    one_hot = [np.eye(len(names), dtype=np.float32)[which] for names, which in ((KINDS, kind), (COLOURS, colour))]
+    places = [("left", "centre", "right")[i] for i in np.digitize(x, (-0.2, 0.2))]
+    levels = [("top", "middle", "bottom")[i] for i in np.digitize(y, (-0.2, 0.2))]
+    big = np.where(radius < 0.5, "small", "large")
+    return Dataset(
+        name="shapes",
+        kind="images",
+        shape=(3, height, width),
+        size=SIZE,
+        read=read,
+        fingerprint=cache.key("shapes", height, width, VERSION),
+        labels=kind,
+        class_names=list(KINDS),
+        attributes=np.concatenate([*one_hot, factors[:, :3], angle[:, None].astype(np.float32)], 1),
+        attribute_names=[*KINDS, *COLOURS, "size", "x", "y", "angle"],
+        captions=[
+            f"a {b} {list(COLOURS)[c]} {list(KINDS)[k]} at the {level} {place}, turned by {a:.0f} degrees"
+            for b, c, k, level, place, a in zip(big, colour, kind, levels, places, angle)
+        ],
+    )
+
+
+def _mixture(name: str, seed: int) -> Dataset:
+    centres, std = MODES[name]
+    labels = draws.choice(len(centres), seed, 0, np.arange(SIZE))
+    points = centres[labels] + std * draws.normal(seed, 1, np.arange(SIZE)[:, None], np.arange(2))
+    return _points(name, points, labels, [str(i) for i in range(len(centres))])
+
+
+def _points(
+    name: str, points: np.ndarray, labels: np.ndarray | None = None, classes: list[str] | None = None
+) -> Dataset:
+    points = points.astype(np.float32)
+    key = cache.key(name, VERSION)
+    return Dataset(name, "points", points.shape[1:], len(points), points.__getitem__, key, labels, classes or [])
