@@ -1,0 +1,31 @@
+"""Layers and networks that three or more papers share."""
+
+from gankit.nn.convnet import ConvDiscriminator, ConvGenerator, nearest_size, stages
+from gankit.nn.init import init_glorot, init_normal
+from gankit.nn.maxout import Maxout
+from gankit.nn.minibatch import MinibatchDiscrimination, MinibatchStddev
+from gankit.nn.norm import BatchNorm1d, BatchNorm2d, ConditionalBatchNorm2d, VirtualBatchNorm, instance_norm
+from gankit.nn.residual import DBlock, GBlock, OptimizedDBlock, ResNetGenerator
+from gankit.nn.spectral import spectral_norm
+
+__all__ = [
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "ConditionalBatchNorm2d",
+    "ConvDiscriminator",
+    "ConvGenerator",
+    "DBlock",
+    "GBlock",
+    "Maxout",
+    "MinibatchDiscrimination",
+    "MinibatchStddev",
+    "OptimizedDBlock",
+    "ResNetGenerator",
+    "VirtualBatchNorm",
+    "init_glorot",
+    "init_normal",
+    "instance_norm",
+    "nearest_size",
+    "spectral_norm",
+    "stages",
+]

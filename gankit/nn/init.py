@@ -1,0 +1,29 @@
+"""Initialisation, in place."""
+
+from __future__ import annotations
+
+from torch import nn
+
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
+
+
+def init_normal(module: nn.Module, std: float = 0.02) -> None:
+    """DCGAN's: weights N(0, std^2), biases 0; batch norm's gains N(1, std^2), its biases 0."""
+    for layer in module.modules():
+        if isinstance(layer, WEIGHTED):
+            nn.init.normal_(layer.weight, 0.0, std)
+        elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.affine:
+            nn.init.normal_(layer.weight, 1.0, std)
+        else:
+            continue
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def init_glorot(module: nn.Module) -> None:
+    """WGAN-GP's and SNGAN's: Glorot-uniform weights, times sqrt(2) in 3x3 convolutions; biases 0."""
+    for layer in module.modules():
+        if isinstance(layer, WEIGHTED):
+            nn.init.xavier_uniform_(layer.weight, 2**0.5 if layer.weight.shape[2:] == (3, 3) else 1.0)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -1,0 +1,24 @@
+"""Maxout (Goodfellow et al. 2013)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Maxout(nn.Module):
+    """The largest of `pieces` linear functions, for each of `out_features` units.
+
+    Args:
+        in_features: inputs.
+        out_features: units.
+        pieces: linear functions to each unit.
+    """
+
+    def __init__(self, in_features: int, out_features: int, pieces: int):
+        super().__init__()
+        self.linear = nn.Linear(in_features, out_features * pieces)
+        self.pieces = pieces
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_features) to (N, out_features)."""
+        return self.linear(x).unflatten(1, (-1, self.pieces)).amax(2)

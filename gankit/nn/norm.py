@@ -1,0 +1,131 @@
+"""Normalisation layers: batch norm over all processes, conditional, virtual; instance norm."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+class _AllReduceSum(torch.autograd.Function):
+    """The sum of a tensor over all processes; its own derivative, so any order of derivative exists."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        x = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:
+        return _AllReduceSum.apply(grad)
+
+
+def _normalise(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
+    """x normalised over all processes' rows, as one process with all of them would."""
+    wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    dims = [d for d in range(x.dim()) if d != 1]
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    rows, world = x.numel() // x.shape[1], dist.get_world_size()
+
+    # Each process's count, mean and variance, side by side in one message; then Chan's rule to join them, which
+    # unlike E x^2 - (E x)^2 loses no digits.
+    variance, mean = torch.var_mean(wide, dims, correction=0)
+    own = torch.cat([mean.new_tensor([rows]), mean, variance])
+    mine = torch.arange(world, device=x.device).eq(dist.get_rank())[:, None]
+    table = _AllReduceSum.apply(torch.where(mine, own, 0))
+    share = table[:, :1] / table[:, :1].sum()
+    means, variances = table[:, 1:].chunk(2, dim=1)
+    mean = (share * means).sum(0)
+    variance = (share * (variances + (means - mean).square())).sum(0)
+
+    with torch.no_grad():
+        total = table[:, 0].sum()
+        norm.num_batches_tracked += 1
+        norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
+        norm.running_var.lerp_((variance * total / (total - 1)).to(norm.running_var.dtype), norm.momentum)
+
+    out = (wide - mean.view(shape)) * torch.rsqrt(variance + norm.eps).view(shape)
+    if norm.affine:
+        out = out * norm.weight.view(shape) + norm.bias.view(shape)
+    return out.to(x.dtype)
+
+
+def _apart(norm: nn.Module) -> bool:
+    """Whether the batch lies on several processes and its statistics are wanted."""
+    return norm.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+class BatchNorm1d(nn.BatchNorm1d):
+    """`torch.nn.BatchNorm1d` whose training statistics are those of all processes' rows; differentiable twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C) or (N, C, L) to the same, each channel of mean 0 and variance 1 over the rows of all processes."""
+        return _normalise(self, x) if _apart(self) else super().forward(x)
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """`torch.nn.BatchNorm2d` whose training statistics are those of all processes' rows; differentiable twice.
+
+    torch's `SyncBatchNorm` refuses the CPU and has no second derivative, which gradient penalties need.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same, each channel of mean 0 and variance 1 over the rows of all processes."""
+        return _normalise(self, x) if _apart(self) else super().forward(x)
+
+
+class ConditionalBatchNorm2d(nn.Module):
+    """Batch norm with a gain and a bias for each class (Dumoulin et al. 2017; de Vries et al. 2017).
+
+    Args:
+        channels: channels to normalise.
+        num_classes: rows of the two tables; gains begin at 1, biases at 0.
+        eps: added to the variance.
+    """
+
+    def __init__(self, channels: int, num_classes: int, eps: float = 1e-5):
+        super().__init__()
+        self.norm = BatchNorm2d(channels, eps=eps, affine=False)
+        self.gain = nn.Embedding(num_classes, channels)
+        self.bias = nn.Embedding(num_classes, channels)
+        nn.init.ones_(self.gain.weight)
+        nn.init.zeros_(self.bias.weight)
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        """(N, C, H, W) and (N,) labels to (N, C, H, W)."""
+        return self.gain(label)[:, :, None, None] * self.norm(x) + self.bias(label)[:, :, None, None]
+
+
+class VirtualBatchNorm(nn.Module):
+    """Normalises each sample by a fixed reference batch and the sample itself (Salimans et al. 2016, section 3.5).
+
+    The reference batch goes through the network in front of the samples: rows [:reference] of the input are it, and
+    are normalised by their own statistics.
+
+    Args:
+        channels: channels to normalise.
+        reference: M, rows of the reference batch.
+        eps: added to the variance.
+    """
+
+    def __init__(self, channels: int, reference: int, eps: float = 1e-5):
+        super().__init__()
+        self.reference, self.eps = reference, eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(M + N, C, ...) to the same. Mean and mean square of a sample: (M * reference's + its own) / (M + 1)."""
+        dims, shape = list(range(2, x.dim())), [1, -1] + [1] * (x.dim() - 2)
+        moments = torch.stack([x, x.square()]).flatten(3).mean(3) if dims else torch.stack([x, x.square()])
+        fixed = moments[:, : self.reference].mean(1, keepdim=True)
+        own = (self.reference * fixed + moments[:, self.reference :]) / (self.reference + 1)
+        mean, square = torch.cat([fixed.expand(-1, self.reference, -1), own], dim=1)
+        mean, variance = mean.view(*mean.shape, *shape[2:]), (square - mean.square()).view(*mean.shape, *shape[2:])
+        return (x - mean) * torch.rsqrt(variance + self.eps) * self.weight.view(shape) + self.bias.view(shape)
+
+
+def instance_norm(channels: int, affine: bool = False) -> nn.GroupNorm:
+    """Instance norm over (N, C, H, W): torch's own has a wrong channels_last backward on the CPU, this is the same."""
+    return nn.GroupNorm(channels, channels, affine=affine)

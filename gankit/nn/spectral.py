@@ -1,0 +1,48 @@
+"""Spectral normalisation (Miyato et al. 2018)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Embedding)
+
+
+class _Spectral(nn.Module):
+    """A weight over its largest singular value, as one power iteration from the last `u` estimates it."""
+
+    def __init__(self, weight: Tensor, transposed: bool, eps: float):
+        super().__init__()
+        self.transposed, self.eps = transposed, eps
+        rows = weight.shape[1] if transposed else weight.shape[0]
+        self.register_buffer("u", F.normalize(torch.randn(rows, dtype=weight.dtype, device=weight.device), dim=0))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        with torch.autocast(weight.device.type, enabled=False):
+            matrix = (weight.transpose(0, 1) if self.transposed else weight).flatten(1)
+            with torch.no_grad():
+                v = F.normalize(matrix.T @ self.u, dim=0, eps=self.eps)
+                u = F.normalize(matrix @ v, dim=0, eps=self.eps)
+                if self.training:
+                    self.u.copy_(u)
+            return weight / (u @ (matrix @ v)).clamp(min=self.eps)
+
+
+def spectral_norm(module: nn.Module, eps: float = 1e-12) -> nn.Module:
+    """Spectral norm on every linear, convolution and embedding layer in `module`, which is changed and returned.
+
+    A weight W (out, rest) becomes W / sigma with sigma = u^T W v; u and v count as constants in the derivative. As in
+    the authors' code each forward in training mode makes one power iteration and keeps its u, in G's turn too.
+    Initialise before: afterwards `weight` is a result and no parameter.
+
+    Args:
+        module: the network or layer.
+        eps: the smallest sigma.
+    """
+    for layer in list(module.modules()):
+        if isinstance(layer, LAYERS):
+            transposed = isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d))
+            parametrize.register_parametrization(layer, "weight", _Spectral(layer.weight, transposed, eps), unsafe=True)
+    return module

@@ -1,0 +1,118 @@
+"""Penalties as pure functions; each is the unweighted mean over the batch, its weight is the caller's.
+
+`critic` takes (N, ...) samples to (N,) outputs. `draw` is `batch.draw`: a sampler to this batch's random numbers. All
+is computed in float32 or wider, with autocast off: second derivatives in half precision are noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Critic = Callable[[Tensor], Tensor]
+Draw = Callable[[Callable[[int], Tensor]], Tensor]
+
+
+def _slopes(critic: Critic, at: Tensor) -> Tensor:
+    """(N,) squared norms of each output's gradient by its own sample, differentiable by the critic's parameters."""
+    with torch.autocast(at.device.type, enabled=False):
+        at = (at.float() if at.dtype in (torch.bfloat16, torch.float16) else at).detach().requires_grad_()
+        (grad,) = torch.autograd.grad(critic(at).sum(), at, create_graph=True)
+        return grad.flatten(1).square().sum(1)
+
+
+def _between(real: Tensor, fake: Tensor, draw: Draw) -> Tensor:
+    """x + u (G(z) - x), one u ~ U(0, 1) for each sample."""
+    u = draw(torch.rand).view(-1, *[1] * (real.dim() - 1))
+    return real + u * (fake - real)
+
+
+def _length(squares: Tensor) -> Tensor:
+    """Square root whose derivative at 0 is 0, not infinite: a dead critic has no gradient to speak of."""
+    return torch.where(squares > 0, squares, 1).sqrt() * (squares > 0)
+
+
+def wgan_gp(critic: Critic, real: Tensor, fake: Tensor, draw: Draw, target: float = 1.0) -> Tensor:
+    """Gulrajani et al. 2017, eq. 3: E (|grad C(xhat)| - target)^2, xhat between real and fake; lambda is 10 there."""
+    return (_length(_slopes(critic, _between(real, fake, draw))) - target).square().mean()
+
+
+def zero_centred(critic: Critic, real: Tensor, fake: Tensor, draw: Draw) -> Tensor:
+    """Thanh-Tung et al. 2019: E |grad C(xhat)|^2, xhat between real and fake."""
+    return _slopes(critic, _between(real, fake, draw)).mean()
+
+
+def dragan(critic: Critic, real: Tensor, draw: Draw, scale: float = 0.5) -> Tensor:
+    """Kodali et al. 2017: E (|grad C(x + delta)| - 1)^2 around the reals; lambda is 10 there.
+
+    delta = scale * std(reals given) * U(0, 1), as in the authors' code; the paper's text says N(0, c).
+    """
+    noise = draw(lambda n: torch.rand(n, *real.shape[1:]))
+    return (_length(_slopes(critic, real + scale * real.std() * noise)) - 1).square().mean()
+
+
+def r1(critic: Critic, real: Tensor) -> Tensor:
+    """Mescheder et al. 2018, eq. 9: E |grad C(x)|^2; the paper's gamma / 2 (gamma is 10 there) is the caller's."""
+    return _slopes(critic, real).mean()
+
+
+def r2(critic: Critic, fake: Tensor) -> Tensor:
+    """Mescheder et al. 2018, eq. 10: E |grad C(G(z))|^2; gamma / 2 is the caller's."""
+    return _slopes(critic, fake).mean()
+
+
+def r1_r2(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+    """R1 + R2, as in Huang et al. 2024 (R3GAN); gamma / 2 is the caller's."""
+    return r1(critic, real) + r2(critic, fake)
+
+
+PENALTIES: dict[str, Callable[[Critic, Tensor, Tensor, Draw], Tensor]] = {
+    "wgan_gp": wgan_gp,
+    "zero_centred": zero_centred,
+    "dragan": lambda critic, real, fake, draw: dragan(critic, real, draw),
+    "r1": lambda critic, real, fake, draw: r1(critic, real),
+    "r2": lambda critic, real, fake, draw: r2(critic, fake),
+    "r1_r2": lambda critic, real, fake, draw: r1_r2(critic, real, fake),
+}
+"""Every penalty that can be added to any discriminator's loss, under one signature."""
+
+
+def orthogonal(module: nn.Module) -> Tensor:
+    """Brock et al. 2019, eq. 3: sum of |W W^T off its diagonal|^2, rows of W (out, rest) being a layer's filters.
+
+    Over all weights of two or more dimensions but embeddings'; beta is 1e-4 there.
+    """
+
+    def of(kind: type[nn.Module]) -> set[int]:  # by parameter, as spectral norm moves weights into modules of its own
+        return {id(p) for layer in module.modules() if isinstance(layer, kind) for p in layer.parameters()}
+
+    total, skipped, transposed = 0.0, of(nn.Embedding), of(nn.ConvTranspose2d)
+    for weight in module.parameters():
+        if weight.dim() >= 2 and id(weight) not in skipped:
+            rows = (weight.transpose(0, 1) if id(weight) in transposed else weight).flatten(1)
+            gram = rows @ rows.T
+            total = total + gram.square().sum() - gram.diagonal().square().sum()
+    return total
+
+
+def lecam(real: Tensor, fake: Tensor, mean_real: Tensor, mean_fake: Tensor) -> Tensor:
+    """Tseng et al. 2021, eq. 3, from (N,) outputs and the running means of those on reals and on fakes.
+
+    E max(0, C(x) - mean_fake)^2 + E max(0, mean_real - C(G(z)))^2: the max is in the authors' code, not in the paper.
+    """
+    return F.relu(real - mean_fake).square().mean() + F.relu(mean_real - fake).square().mean()
+
+
+def historical(parameters: Iterable[Tensor], means: Iterable[Tensor]) -> Tensor:
+    """Salimans et al. 2016, section 3.3: |theta - mean of the past thetas|^2."""
+    return torch.stack([(p - mean).square().sum() for p, mean in zip(parameters, means, strict=True)]).sum()
+
+
+@torch.no_grad()
+def clip_weights(module: nn.Module, c: float) -> None:
+    """Arjovsky et al. 2017, algorithm 1, line 7: every parameter into [-c, c], in place; call it after an update."""
+    for parameter in module.parameters():
+        parameter.clamp_(-c, c)

@@ -1,0 +1,393 @@
+"""Layers against slow literal definitions, finite differences, and two processes against one."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+
+from gankit.nn import (
+    BatchNorm1d,
+    BatchNorm2d,
+    ConditionalBatchNorm2d,
+    ConvDiscriminator,
+    ConvGenerator,
+    DBlock,
+    GBlock,
+    Maxout,
+    MinibatchDiscrimination,
+    MinibatchStddev,
+    OptimizedDBlock,
+    ResNetGenerator,
+    VirtualBatchNorm,
+    init_glorot,
+    init_normal,
+    instance_norm,
+    nearest_size,
+    spectral_norm,
+    stages,
+)
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# Batch norm ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind, own, shape", [("1d", BatchNorm1d, (6, 3)), ("2d", BatchNorm2d, (6, 3, 2, 4))])
+def test_batch_norm_alone_is_torch_s_and_shares_its_state(kind, own, shape):
+    theirs, ours = getattr(nn, f"BatchNorm{kind}")(3).double(), own(3).double()
+    init_normal(theirs)
+    ours.load_state_dict(theirs.state_dict())
+    x = normal(*shape) * 3 + 5
+    assert torch.equal(theirs(x), ours(x))
+    assert all(torch.equal(a, b) for a, b in zip(theirs.state_dict().values(), ours.state_dict().values()))
+    assert torch.equal(theirs.eval()(x), ours.eval()(x))
+
+
+def steps_with_penalty(net: nn.Module, xs: list[torch.Tensor], share: slice) -> list[torch.Tensor]:
+    """Losses, weights and buffers of steps whose loss has a gradient penalty, each on its share of the rows."""
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    seen = []
+    for x in xs:
+        rows = x[share].clone().requires_grad_()
+        out = net(rows).squeeze(1)
+        (slope,) = torch.autograd.grad(out.sum(), rows, create_graph=True)
+        loss = nn.functional.softplus(-out).mean() + slope.flatten(1).square().sum(1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        for p in net.parameters():
+            if dist.is_initialized():
+                dist.all_reduce(p.grad)
+                p.grad /= dist.get_world_size()
+        optimizer.step()
+        loss = loss.detach() * len(rows) / len(x)
+        if dist.is_initialized():
+            dist.all_reduce(loss)
+        seen.append(loss)
+    return [*seen, *net.state_dict().values(), net.eval()(xs[0]).detach()]
+
+
+def critic() -> nn.Module:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(2, 4, 3), BatchNorm2d(4), nn.Softplus(), nn.Flatten(), nn.Linear(16, 5), BatchNorm1d(5), nn.Softplus()
+    )
+    return net.append(nn.Linear(5, 1)).double()
+
+
+def batches() -> list[torch.Tensor]:
+    return [normal(8, 2, 4, 4, seed=s) * 3 + 100 for s in range(3)]  # far from 0: squares would lose digits
+
+
+def unequal() -> tuple[torch.Tensor, nn.Module]:
+    return normal(8, 3, 2, 2) * 2 + 1, BatchNorm2d(3).double()
+
+
+def one_of_two(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    steps = steps_with_penalty(critic(), batches(), slice(4 * rank, 4 * rank + 4))
+    x, norm = unequal()
+    own = x[:3] if rank == 0 else x[3:]
+    out = norm(own).detach()
+    buffers = [buffer.clone() for buffer in norm.buffers()]
+    half = norm(own.bfloat16()).detach()
+    if rank == 0:
+        torch.save(dict(steps=steps, out=out, buffers=buffers, half=half), f"{folder}/result.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """What two processes came to; started once, as starting is most of the time."""
+    folder = tmp_path_factory.mktemp("two")
+    mp.spawn(one_of_two, args=(str(folder),), nprocs=2)
+    return torch.load(folder / "result.pt", weights_only=True)
+
+
+def test_batch_norm_over_two_processes_is_that_over_one_with_second_derivatives(two):
+    one = steps_with_penalty(critic(), batches(), slice(None))
+    assert len(one) == 3 + len(critic().state_dict()) + 1
+    for a, b in zip(one, two["steps"], strict=True):
+        assert (a - b).abs().max() <= 1e-12 * max(1, a.abs().max())
+
+
+def test_batch_norm_over_two_unequal_shares_and_in_half_precision(two):
+    x, norm = unequal()
+    expected = norm(x)
+    assert (two["out"] - expected[:3]).abs().max() < 1e-14
+    for a, b in zip(norm.buffers(), two["buffers"], strict=True):
+        assert (a - b).abs().max() < 1e-14
+    assert two["half"].dtype == torch.bfloat16 and (two["half"].double() - expected[:3]).abs().max() < 0.05
+
+
+def test_conditional_batch_norm_begins_as_batch_norm_and_tells_classes_apart():
+    x, label = normal(6, 3, 2, 2), torch.tensor([0, 1, 2, 0, 1, 2])
+    layer = ConditionalBatchNorm2d(3, 4).double()
+    plain = nn.BatchNorm2d(3, affine=False).double()(x)
+    assert torch.allclose(layer(x, label), plain, atol=1e-15)
+    layer.gain.weight.data[1], layer.bias.weight.data[1] = 2, -1
+    out = layer(x, label)
+    assert torch.allclose(out[[1, 4]], 2 * plain[[1, 4]] - 1, atol=1e-15)
+    assert torch.allclose(out[[0, 3]], plain[[0, 3]], atol=1e-15)
+
+
+def test_instance_norm_is_torch_s():
+    x = normal(3, 4, 5, 6)
+    assert torch.allclose(instance_norm(4)(x), nn.InstanceNorm2d(4)(x), atol=1e-14)
+    assert len(list(instance_norm(4).parameters())) == 0 and len(list(instance_norm(4, affine=True).parameters())) == 2
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2, 4)])
+def test_virtual_batch_norm_by_definition(shape):
+    m, layer, x = 4, VirtualBatchNorm(3, 4).double(), normal(6, *shape) + 2
+    layer.weight.data[:] = torch.tensor([1.0, 2.0, 3.0])
+    layer.bias.data[:] = torch.tensor([0.5, 0.0, -1.0])
+    out = layer(x)
+    for i in range(6):
+        for c in range(3):
+            reference, own = x[:m, c].flatten(), x[i, c].flatten()
+            mean, square = reference.mean(), reference.square().mean()
+            if i >= m:
+                mean = (m * mean + own.mean()) / (m + 1)
+                square = (m * square + own.square().mean()) / (m + 1)
+            expected = (x[i, c] - mean) / (square - mean**2 + 1e-5).sqrt() * (c + 1) + [0.5, 0.0, -1.0][c]
+            assert torch.allclose(out[i, c], expected, atol=1e-12)
+
+
+def test_virtual_batch_norm_keeps_samples_apart():
+    layer, x = VirtualBatchNorm(3, 4).double(), normal(6, 3, 2, 2)
+    other = torch.cat([x[:5], x[5:] + 9])
+    assert torch.equal(layer(x)[4], layer(other)[4]) and not torch.equal(layer(x)[5], layer(other)[5])
+
+
+# Layers --------------------------------------------------------------------------------------------------------------
+
+
+def test_maxout_is_the_largest_of_its_pieces():
+    torch.manual_seed(0)
+    layer, x = Maxout(3, 2, 4).double(), normal(5, 3)
+    out = layer(x)
+    assert out.shape == (5, 2)
+    for n in range(5):
+        for unit in range(2):
+            pieces = [x[n] @ layer.linear.weight[unit * 4 + k] + layer.linear.bias[unit * 4 + k] for k in range(4)]
+            assert out[n, unit].item() == pytest.approx(max(p.item() for p in pieces), abs=1e-14)
+    assert sum(p.numel() for p in Maxout(784, 240, 5).parameters()) == 942_000
+
+
+def test_minibatch_stddev_by_definition():
+    x = normal(8, 3, 2, 2)
+    out = MinibatchStddev(group=4)(x.float().double())
+    assert torch.equal(out[:, :3], x.float().double())
+    for i in range(8):
+        members = x[[j for j in range(8) if j % 2 == i % 2]]  # groups of 4 lie 8 / 4 = 2 apart
+        expected = (members.var(0, correction=0) + 1e-8).sqrt().mean()
+        assert torch.allclose(out[i, 3], expected.expand(2, 2), atol=1e-6)
+
+
+def test_minibatch_stddev_sees_collapse_and_takes_any_batch():
+    layer = MinibatchStddev(4)
+    assert layer(torch.ones(8, 3, 2, 2))[:, 3].max() == pytest.approx(1e-4)
+    assert layer(torch.randn(8, 3, 2, 2))[:, 3].min() > 0.1
+    for n in (1, 2, 3, 5, 6, 7):
+        assert layer(torch.randn(n, 3, 2, 2).to(memory_format=torch.channels_last)).shape == (n, 4, 2, 2)
+
+
+def test_minibatch_discrimination_by_definition():
+    torch.manual_seed(0)
+    layer, x = MinibatchDiscrimination(3, kernels=4, dims=2).double(), normal(5, 3)
+    layer.log_scale.data = normal(4, 2, seed=1)
+    out = layer(x)
+    assert out.shape == (5, 7) and torch.equal(out[:, :3], x)
+    for i in range(5):
+        for b in range(4):
+            total = layer.bias[b].item()
+            for j in range(5):
+                distance = 0.0
+                for c in range(2):
+                    column = layer.weight[:, b, c] / layer.weight[:, b, c].norm() * layer.log_scale[b, c].exp()
+                    distance += abs((x[i] @ column - x[j] @ column).item())
+                total += math.exp(-distance) if j != i else 0
+            assert out[i, 3 + b].item() == pytest.approx(total, abs=1e-12)
+
+
+def test_minibatch_discrimination_has_a_gradient():
+    torch.manual_seed(0)
+    layer = MinibatchDiscrimination(3, kernels=2, dims=2).double()
+    assert torch.autograd.gradcheck(layer, normal(4, 3).requires_grad_())
+
+
+# Spectral norm -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "layer, rows",
+    [
+        (lambda: nn.Linear(7, 5), lambda w: w),
+        (lambda: nn.Conv2d(3, 5, 3), lambda w: w.flatten(1)),
+        (lambda: nn.ConvTranspose2d(3, 5, 3), lambda w: w.transpose(0, 1).flatten(1)),
+        (lambda: nn.Embedding(6, 4), lambda w: w),
+    ],
+)
+def test_spectral_norm_finds_the_largest_singular_value(layer, rows):
+    torch.manual_seed(0)
+    layer = layer().double()
+    before, count = layer.weight.detach().clone(), sum(p.numel() for p in layer.parameters())
+    spectral_norm(layer)
+    for _ in range(500):
+        assert layer.weight.shape == before.shape
+    largest = torch.linalg.svdvals(rows(before))[0]
+    assert torch.allclose(layer.weight, before / largest, atol=1e-12)
+    assert torch.linalg.svdvals(rows(layer.weight))[0].item() == pytest.approx(1, abs=1e-12)
+    assert sum(p.numel() for p in layer.parameters()) == count
+
+
+def test_spectral_norm_moves_in_training_only_and_counts_u_and_v_as_constants():
+    torch.manual_seed(0)
+    layer = spectral_norm(nn.Linear(4, 3).double())
+    norm, weight = layer.parametrizations.weight[0], layer.parametrizations.weight.original
+    layer.eval()
+    before = norm.u.clone()
+    assert torch.equal(layer.weight, layer.weight) and torch.equal(norm.u, before)
+    layer.train()(normal(1, 4))
+    assert not torch.equal(norm.u, before)
+    layer.eval()
+    with torch.no_grad():
+        v = nn.functional.normalize(weight.T @ norm.u, dim=0)
+        u = nn.functional.normalize(weight @ v, dim=0)
+    direction = normal(3, 4)
+    (grad,) = torch.autograd.grad((layer.weight * direction).sum(), weight)
+    sigma = (u @ weight @ v).item()
+    expected = direction / sigma - (direction * weight).sum() / sigma**2 * torch.outer(u, v)
+    assert torch.allclose(grad, expected, atol=1e-14)
+
+
+def test_spectral_norm_reaches_every_layer_once_and_is_not_touched_by_autocast():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Sequential(nn.Flatten(), nn.Linear(16, 2)))
+    spectral_norm(net)
+    net.eval()
+    plain = [net[0].weight, net[1][1].weight]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert all(torch.equal(a, b) for a, b in zip(plain, [net[0].weight, net[1][1].weight]))
+    assert len([n for n in net.state_dict() if n.endswith(".u")]) == 2
+
+
+# Residual blocks -----------------------------------------------------------------------------------------------------
+
+
+def up(x: torch.Tensor) -> torch.Tensor:
+    return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+def down(x: torch.Tensor) -> torch.Tensor:
+    return (x[..., ::2, ::2] + x[..., 1::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, 1::2]) / 4
+
+
+def test_blocks_are_what_the_papers_draw():
+    """With the shortcut's resampling where the papers have it: it commutes with a 1x1 convolution."""
+    torch.manual_seed(0)
+    x, relu = normal(2, 3, 4, 6), torch.relu
+    b = GBlock(3, 5).double()
+    expected = b.conv2(relu(b.norm2(b.conv1(up(relu(b.norm1(x))))))) + b.shortcut(up(x))
+    assert torch.allclose(b(x), expected, atol=1e-13) and b(x).shape == (2, 5, 8, 12)
+    b = GBlock(3, 3, up=False).double()
+    assert torch.allclose(b(x), b.conv2(relu(b.norm2(b.conv1(relu(b.norm1(x)))))) + x, atol=1e-13)
+    b = DBlock(3, 5).double()
+    assert b.conv1.out_channels == 3
+    assert torch.allclose(b(x), down(b.conv2(relu(b.conv1(relu(x))))) + down(b.shortcut(x)), atol=1e-13)
+    b = DBlock(3, 5, hidden=5, down=False).double()
+    assert torch.allclose(b(x), b.conv2(relu(b.conv1(relu(x)))) + b.shortcut(x), atol=1e-13)
+    b = DBlock(3, 3, down=False).double()
+    assert isinstance(b.shortcut, nn.Identity)
+    b = OptimizedDBlock(3, 5).double()
+    assert torch.allclose(b(x), down(b.conv2(relu(b.conv1(x)))) + b.shortcut(down(x)), atol=1e-13)
+
+
+def test_blocks_leave_their_input_as_it_was():
+    x = normal(2, 3, 4, 4)
+    for block in (GBlock(3, 3, up=False), DBlock(3, 3, down=False), DBlock(3, 4), OptimizedDBlock(3, 4)):
+        before = x.clone()
+        block.double()(x)
+        assert torch.equal(x, before)
+
+
+def test_a_conditional_generator_gives_its_labels_to_every_block():
+    torch.manual_seed(0)
+    net = ResNetGenerator(4, (1, 8, 12), [6, 6], lambda c: ConditionalBatchNorm2d(c, 3)).double()
+    z = normal(3, 4)
+    assert net(z, torch.tensor([0, 1, 2])).shape == (3, 1, 8, 12)
+    net.blocks[0].norm2.bias.weight.data[2] = 1.0
+    a, b = net(z, torch.tensor([0, 1, 1])), net(z, torch.tensor([0, 1, 2]))
+    assert not torch.allclose(a[2], b[2]) and a.abs().max() <= 1
+
+
+# Sizes ---------------------------------------------------------------------------------------------------------------
+
+
+def test_sizes():
+    assert [stages(s, s) for s in (8, 16, 28, 32, 48, 64, 112, 128)] == [1, 2, 2, 3, 3, 4, 4, 5]
+    assert stages(64, 96) == 4 and stages(64, 256) == 4
+    assert nearest_size(250, 180) == (256, 192) and nearest_size(100, 100) == (96, 96) and nearest_size(1, 1) == (8, 8)
+    with pytest.raises(ValueError, match="found 250x180. Add --resolution 256x192"):
+        stages(250, 180)
+    with pytest.raises(ValueError, match="Add --resolution 64"):
+        stages(63, 66)
+
+
+@pytest.mark.parametrize("height", range(1, 300, 7))
+def test_the_nearest_size_is_one_that_can_be_drawn(height):
+    for width in (1, 9, 31, 63, 65, 127, 145, 250):
+        near = nearest_size(height, width)
+        assert nearest_size(*near) == near
+        count = stages(*near)
+        assert 4 <= min(near) >> count <= 7 and all(side % 2**count == 0 for side in near)
+
+
+@pytest.mark.parametrize("kernel", [4, 5])
+@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 32, 48), (2, 28, 28), (4, 8, 16)])
+def test_convnets_at_many_sizes(shape, kernel):
+    g = ConvGenerator(5, shape, 2, kernel, unit_norm=kernel == 5)
+    images = g(torch.randn(3, 5))
+    assert images.shape == (3, *shape) and images.abs().max() <= 1
+    for norm in (True, False):
+        for pooling in (True, False):
+            assert ConvDiscriminator(shape, 2, kernel, norm, pooling)(images).shape == (3,)
+
+
+def test_a_discriminator_without_norm_judges_each_image_alone():
+    torch.manual_seed(0)
+    d, x = ConvDiscriminator((1, 16, 16), 4, norm=False).double(), normal(4, 1, 16, 16)
+    assert torch.allclose(d(x), torch.cat([d(x[i : i + 1]) for i in range(4)]), atol=1e-14)
+    assert torch.autograd.gradgradcheck(d, x[:2].requires_grad_())
+
+
+# Initialisation ------------------------------------------------------------------------------------------------------
+
+
+def test_init_normal():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(32, 64, 5), nn.ConvTranspose2d(64, 32, 5), nn.Linear(300, 300), nn.BatchNorm2d(9999))
+    init_normal(net)
+    for layer, mean in zip(net, (0, 0, 0, 1)):
+        assert layer.weight.mean().item() == pytest.approx(mean, abs=1e-3)
+        assert layer.weight.std().item() == pytest.approx(0.02, rel=0.02)
+        assert layer.bias.abs().max() == 0
+    init_normal(nn.BatchNorm2d(3, affine=False))
+
+
+def test_init_glorot():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(32, 64, 3), nn.Conv2d(32, 64, 1), nn.Linear(300, 100))
+    init_glorot(net)
+    for layer, bound in zip(net, (2**0.5 * (6 / (9 * 96)) ** 0.5, (6 / 96) ** 0.5, (6 / 400) ** 0.5)):
+        assert layer.weight.abs().max().item() == pytest.approx(bound, rel=0.01) and layer.bias.abs().max() == 0
