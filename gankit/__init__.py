@@ -1,0 +1,38 @@
+"""Every classic generative adversarial network: train, resume, sample and explore by the same few commands.
+
+    import gankit
+    run = gankit.train("dcgan", data="digits", preset="small", images=200_000)
+    run.sample(16)                                       # (16, 1, 16, 16) in [-1, 1]
+    model = gankit.load("runs/00000-dcgan-digits")
+    model.sample(n=16, seed=0)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+__all__ = ["Batch", "Phase", "Preset", "Recipe", "Run", "Settings", "Spec", "adam", "load", "resume", "train"]
+
+if TYPE_CHECKING:
+    from gankit.checkpoint import load
+    from gankit.loop import Run, Settings, resume, train
+    from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam
+
+# Importing gankit must not import torch: each name is fetched when it is first used.
+_HOME = {
+    **dict.fromkeys(("Batch", "Phase", "Preset", "Recipe", "Spec", "adam"), "gankit.recipe"),
+    **dict.fromkeys(("Run", "Settings", "resume", "train"), "gankit.loop"),
+    "load": "gankit.checkpoint",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'gankit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,490 @@
+"""The run folder: save, load and go on. Tensors in safetensors, the rest in JSON; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import hashlib
+import json
+import os
+import platform
+import random
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+import gankit
+from gankit import latent, models, processes
+from gankit.recipe import Recipe, Spec
+
+if TYPE_CHECKING:
+    from gankit.data import Dataset
+    from gankit.loop import Run, Settings
+
+FORMAT = 1  # of the run folder; a reader refuses newer ones
+Tree = None | bool | int | float | str | list | dict
+
+
+class BadCheckpoint(ValueError):
+    """A run folder or a file in it that gankit cannot use."""
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name to write to, flushed and renamed to `path` if all went well: a kill leaves the old file whole.
+
+    Raises:
+        OSError: naming `path`, when it cannot be written (a full disk, say); the old file is still there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        with contextlib.suppress(OSError):  # not every file system can flush a folder
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except (OSError, SafetensorError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise OSError(f"cannot write {path}: {why}. {last_save(path.parent)}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Tree]) -> None:
+    """Write tensors and JSON as one safetensors file with a checksum, whole or not at all."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    about = about | {"format": FORMAT, "sha256": digest(tensors)}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={"gankit": json.dumps(about)})
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Tensors and JSON of a file that `write_tensors` wrote.
+
+    Raises:
+        BadCheckpoint: the file is not gankit's, is from a newer gankit, or is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("gankit", "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except FileNotFoundError:
+        raise BadCheckpoint(f"{path} is missing") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadCheckpoint(f"{path} is damaged or no safetensors file ({error}); nothing in it was executed") from None
+    if not isinstance(about, dict) or "format" not in about:
+        raise BadCheckpoint(f"{path} was not written by gankit")
+    refuse_newer(about["format"], path)
+    if digest(tensors) != about.get("sha256"):
+        raise BadCheckpoint(f"{path} is damaged: its tensors do not match their checksum")
+    return tensors, about
+
+
+def refuse_newer(found: object, path: Path) -> None:
+    if not isinstance(found, int) or found > FORMAT:
+        raise BadCheckpoint(f"{path} has format {found!r}; gankit {gankit.__version__} reads up to {FORMAT}: upgrade gankit")
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """The sha256 of named tensors: names, types, shapes and bytes."""
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
+
+
+# Trees of tensors and plain values -----------------------------------------------------------------------------------
+
+
+def pack(tree: object, name: str, tensors: dict[str, Tensor]) -> Tree:
+    """Plain JSON for a tree of dicts, lists, tuples, tensors and plain values; its tensors go to `tensors`.
+
+    Raises:
+        TypeError: naming the place of a value of another kind.
+    """
+    if isinstance(tree, Tensor):
+        tensors[name] = tree
+        return {"$": "tensor", "name": name}
+    if tree is None or isinstance(tree, (bool, int, float, str)):
+        return tree
+    if isinstance(tree, (list, tuple)):
+        items = [pack(item, f"{name}.{i}", tensors) for i, item in enumerate(tree)]
+        return items if isinstance(tree, list) else {"$": "tuple", "items": items}
+    if isinstance(tree, dict):
+        return {"$": "dict", "items": [[key, pack(item, f"{name}.{key}", tensors)] for key, item in tree.items()]}
+    raise TypeError(f"{name} is a {type(tree).__name__}, which a checkpoint cannot hold: use tensors, lists, dicts and plain values")
+
+
+def unpack(tree: Tree, tensors: dict[str, Tensor]) -> object:
+    """The tree that `pack` took apart."""
+    if isinstance(tree, list):
+        return [unpack(item, tensors) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if tree["$"] == "tensor":
+        return tensors[tree["name"]]
+    if tree["$"] == "tuple":
+        return tuple(unpack(item, tensors) for item in tree["items"])
+    return {key: unpack(item, tensors) for key, item in tree["items"]}
+
+
+# Saving and going on -------------------------------------------------------------------------------------------------
+
+
+def random_state(device: torch.device) -> dict:
+    """Every generator that training may have drawn from, in this process."""
+    kind, keys, *rest = np.random.get_state()
+    state = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), *rest]}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: dict, device: torch.device) -> None:
+    torch.set_rng_state(state["torch"])
+    random.setstate(state["python"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def state_of(run: Run) -> dict:
+    """All that decides how a run goes on, as one tree, in the parts that a test can leave out."""
+    return {
+        "progress": {"images": run.images, "step": run.step},
+        "phase": None if run.phase is None else list(dataclasses.astuple(run.phase)),
+        "recipe": {k: v for k, v in run.recipe.state_dict().items() if not k.endswith("_extra_state")},
+        "extra": {k: v for k, v in run.recipe.state_dict().items() if k.endswith("_extra_state")},
+        "averages": {name: net.state_dict() for name, net in run.averages.items()},
+        "optimizers": {name: opt.state_dict() for name, opt in run.recipe.opt.items()},
+        "random": random_state(run.device),
+        "log": run.log.state(),
+    }
+
+
+def set_state(run: Run, state: dict) -> None:
+    """Put back what `state_of` gave."""
+    from gankit.recipe import Phase
+
+    run.images, run.step = state["progress"]["images"], state["progress"]["step"]
+    run.phase = Phase(*state["phase"]) if state["phase"] else None
+    run.recipe.load_state_dict(state["recipe"] | state["extra"])
+    for name, net in run.averages.items():
+        net.load_state_dict(state["averages"][name])
+    for name, opt in run.recipe.opt.items():
+        opt.load_state_dict(state["optimizers"][name])
+        for parameter, moments in opt.state.items():
+            for key, value in moments.items():  # in the parameter's own memory layout, as the fused kernels need
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    moments[key] = torch.empty_like(parameter).copy_(value)
+    set_random_state(state["random"], run.device)
+    run.log.set_state(state["log"])
+
+
+def save(run: Run, keep: bool = False) -> None:
+    """Save the run so that it can go on, and the averaged weights so that they can be used.
+
+    Each further process writes its own generators to a small file first; process 0's state names the save that they
+    belong to, so that a kill between the files leaves the last whole save.
+    """
+    rank, tag = processes.rank(), f"{run.images:012d}"
+    if rank:
+        tensors: dict[str, Tensor] = {}
+        tree = pack(random_state(run.device), "random", tensors)
+        write_tensors(run.folder / f"state-{tag}-process{rank}.safetensors", tensors, {"state": tree})
+    processes.agree(0, run.device)  # all small files are there
+    if rank:
+        return
+    tensors = {}
+    tree = pack(state_of(run), "run", tensors)
+    about = {"state": tree, "run": run.config["id"], "images": run.images, "world": processes.world()}
+    write_tensors(run.folder / "state.safetensors", tensors, about)
+    for old in run.folder.glob("state-*-process*.safetensors"):
+        if tag not in old.name:
+            old.unlink(missing_ok=True)
+    save_weights(run, run.folder / "weights.safetensors")
+    if keep:
+        save_weights(run, run.folder / f"weights{run.images:09d}.safetensors")
+    run.config["images"] = run.images
+    write_config(run)
+
+
+def save_weights(run: Run, path: Path) -> None:
+    with run.averaged() as recipe:
+        tensors = {k: v for k, v in recipe.state_dict().items() if isinstance(v, Tensor)}
+    write_tensors(path, tensors, {"run": run.config["id"], "images": run.images, "model": run.config["model"]})
+
+
+def exists(folder: Path) -> bool:
+    return (folder / "state.safetensors").exists()
+
+
+def restore(run: Run) -> None:
+    """Bring a run to its last save.
+
+    Raises:
+        BadCheckpoint: the state is damaged, of another run, or of another number of processes.
+    """
+    path = run.folder / "state.safetensors"
+    tensors, about = read_tensors(path)
+    if about["run"] != run.config["id"]:
+        raise BadCheckpoint(f"{path} belongs to another run than config.json beside it: put the run's own file back")
+    try:
+        state = unpack(about["state"], tensors)
+        set_state(run, state)
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        raise BadCheckpoint(f"{path} does not fit the model: {str(error).splitlines()[0]}") from error
+    rank = processes.rank()
+    if rank and rank < about["world"]:
+        mine, its = read_tensors(run.folder / f"state-{about['images']:012d}-process{rank}.safetensors")
+        set_random_state(unpack(its["state"], mine), run.device)
+    if processes.world() != about["world"]:
+        run.log.say(f"saved by {about['world']} processes, going on with {processes.world()}: exact but for dropout")
+    if not rank:
+        run.log.cut(run.images)
+
+
+def last_save(folder: Path) -> str:
+    """A sentence on the last whole save in a run folder."""
+    with contextlib.suppress(BadCheckpoint, OSError):
+        with safe_open(folder / "state.safetensors", framework="pt") as file:
+            images = json.loads(file.metadata()["gankit"])["images"]
+        return f"The last save, at {images} images, is whole."
+    return "Nothing was saved before."
+
+
+# config.json and folders ---------------------------------------------------------------------------------------------
+
+
+def versions() -> dict[str, str]:
+    return {"gankit": gankit.__version__, "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+
+
+def history_entry(images: int, changed: dict[str, list]) -> dict:
+    return {"images": images, "time": time.strftime("%Y-%m-%d %H:%M:%S"), "changed": changed, "versions": versions()}
+
+
+def new_config(kind: type[Recipe], preset: str, arguments: dict, settings: Settings, spec: Spec, dataset: Dataset) -> dict:
+    """What config.json says: enough to use the weights, to go on, and to do it again."""
+    return {
+        "format": FORMAT,
+        "id": uuid.uuid4().hex,
+        "model": models.name_of(kind),
+        "own": models.own_file(kind),
+        "preset": preset,
+        "arguments": arguments,
+        "settings": dataclasses.asdict(settings),
+        "spec": dataclasses.asdict(spec),
+        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "count": len(dataset), "classes": list(dataset.class_names)},
+        "processes": processes.world(),
+        "images": 0,
+        "history": [history_entry(0, {})],
+    }
+
+
+def new_folder(outdir: Path, kind: type[Recipe], data_name: str, desc: str, config: dict) -> Path:
+    """Make the next numbered run folder, runs/00007-dcgan-digits, with its config."""
+    clean = re.sub(r"[^\w.]+", "-", "-".join(filter(None, [models.name_of(kind), data_name, desc]))).strip("-")
+    try:
+        outdir.mkdir(parents=True, exist_ok=True)
+        while True:
+            taken = [int(p.name[:5]) for p in outdir.iterdir() if re.match(r"\d{5}-", p.name)]
+            folder = outdir / f"{max(taken, default=-1) + 1:05d}-{clean}"
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                break
+    except OSError as error:
+        raise OSError(f"cannot make a run folder in {outdir}: {error.strerror}. Choose another with --outdir") from error
+    write_text(folder / "config.json", json.dumps(config, indent=2))
+    return folder
+
+
+def find_unfinished(outdir: Path, config: dict) -> Path | None:
+    """The newest run in `outdir` with this configuration that has not reached its end (to go on after a restart)."""
+    same = ("model", "arguments", "settings", "spec", "data")
+    for folder in sorted(outdir.glob("[0-9]*-*"), reverse=True):
+        with contextlib.suppress(BadCheckpoint):
+            found = read_config(folder)
+            if json.dumps([found[k] for k in same]) == json.dumps([config[k] for k in same]):
+                return folder if found["images"] < config["settings"]["images"] else None
+    return None
+
+
+def write_config(run: Run) -> None:
+    if not processes.rank():
+        write_text(run.folder / "config.json", json.dumps(run.config, indent=2))
+
+
+def read_config(folder: Path) -> dict:
+    """A run folder's config.
+
+    Raises:
+        BadCheckpoint: there is none, it is damaged, or it is from a newer gankit.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadCheckpoint(f"{folder} is no run folder: it has no config.json") from None
+    except (ValueError, OSError) as error:
+        raise BadCheckpoint(f"{path} is damaged: {error}") from None
+    if not isinstance(config, dict) or "format" not in config:
+        raise BadCheckpoint(f"{path} is not a gankit run's: it has no format number")
+    refuse_newer(config["format"], path)
+    if missing := {"id", "model", "arguments", "settings", "spec", "data", "history"} - set(config):
+        raise BadCheckpoint(f"{path} is damaged: it lacks {', '.join(sorted(missing))}")
+    return config
+
+
+def spec_of(config: dict) -> Spec:
+    return Spec(**(config["spec"] | {"shape": tuple(config["spec"]["shape"])}))
+
+
+def arguments_of(config: dict) -> dict[str, object]:
+    """The model's arguments; JSON made its tuples lists."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in config["arguments"].items()}
+
+
+def find_model(config: dict, model: str | type[Recipe] | None) -> type[Recipe]:
+    """The class of a run's model; one that is not gankit's own is never executed unless the caller names its file."""
+    if isinstance(model, type):
+        return model
+    if model:
+        return models.find(model)
+    if config.get("own"):
+        raise BadCheckpoint(
+            f"this run's model {config['model']} is not gankit's own. To run the code of its file, name it: --model {config['own']}"
+        )
+    return models.find(config["model"])
+
+
+def locate(name: str | Path, outdir: str | Path = "runs") -> Path:
+    """A run's folder, from its path, a unique beginning of its name in `outdir`, or "latest".
+
+    Raises:
+        ValueError: there is no such run, or several.
+    """
+    path = Path(name)
+    if path.is_dir() and (path / "config.json").exists():
+        return path
+    if path.is_file():
+        if path.name in ("config.json", "weights.safetensors", "state.safetensors"):
+            return path.parent
+        raise BadCheckpoint(f"{path} is no run folder. gankit reads its own run folders and never unpickles a file")
+    runs = sorted(p for p in Path(outdir).glob("*") if (p / "config.json").exists())
+    if str(name) == "latest":
+        if not runs:
+            raise BadCheckpoint(f"there is no run in {outdir}; train one, or name its folder")
+        return max(runs, key=lambda p: (p / "config.json").stat().st_mtime)
+    found = [p for p in runs if p.name.startswith(str(name)) or re.sub(r"^0{1,4}", "", p.name).startswith(str(name))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise BadCheckpoint(f"{name} could be {', '.join(p.name for p in found)}: write more of the name")
+    if path.is_dir():
+        raise BadCheckpoint(f"{path} is no run folder: it has no config.json")
+    raise BadCheckpoint(unknown("run", str(name), [p.name for p in runs]) + f" (looked in {outdir})")
+
+
+def unknown(what: str, name: str, known: list[str]) -> str:
+    """A sentence on an unknown name, with the nearest known ones."""
+    near = difflib.get_close_matches(name, known, 3, 0.6)
+    hint = f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(sorted(known)) or 'none'}"
+    return f"no {what} {name!r}{hint}"
+
+
+def place(recipe: Recipe, device: torch.device, dtype: torch.dtype, batch: int) -> Recipe:
+    """The recipe where and as it works; channels last where that pays, from batches of 4 on."""
+    recipe.to(device, dtype)
+    return recipe.to(memory_format=torch.channels_last) if batch >= 4 else recipe
+
+
+# Using a trained model -----------------------------------------------------------------------------------------------
+
+
+class Trained:
+    """A trained model: averaged weights, in eval mode, without gradients.
+
+    Attributes:
+        recipe: the model; its own methods (`noise`, `sample`, `encode` ...) are all there.
+        config: the run's config.json.
+        images: images that the weights have seen.
+    """
+
+    def __init__(self, recipe: Recipe, config: dict, folder: Path, images: int):
+        self.recipe, self.config, self.folder, self.images = recipe, config, folder, images
+
+    def sample(self, n: int = 16, seed: int = 0, label: int | None = None, trunc: float = 1.0) -> Tensor:
+        """Samples of seeds `seed` to `seed + n - 1`: (n, C, H, W) in [-1, 1], or (n, D).
+
+        Args:
+            n: how many.
+            seed: the first seed; seed s is the same sample whatever n is.
+            label: the class, for models that learn from labels; classes in turn without it.
+            trunc: below 1, latents nearer to the prior's mean: cleaner, and less diverse.
+
+        Raises:
+            ValueError: the model cannot sample, or there is no such class.
+        """
+        with torch.no_grad():
+            return latent.sample(self.recipe, range(seed, seed + n), label=label, trunc=trunc)
+
+
+def load(path: str | Path, *, model: str | type[Recipe] | None = None, device: str = "auto", weights: str = "weights.safetensors") -> Trained:
+    """A trained model from its run folder.
+
+    Args:
+        path: the folder, the unique beginning of its name in runs/, or "latest".
+        model: the file or class of a model that is not gankit's own.
+        device: auto, cpu, cuda or mps.
+        weights: the file of weights in the folder.
+
+    Raises:
+        ValueError: there is no such run, or its files are damaged, swapped, or from a newer gankit.
+    """
+    folder = locate(path)
+    config = read_config(folder)
+    kind = find_model(config, model)
+    file = folder / weights
+    tensors, about = read_tensors(file)
+    if about.get("run") != config["id"]:
+        raise BadCheckpoint(f"{file} belongs to another run than config.json beside it: put the run's own weights back")
+    try:
+        recipe = kind(spec_of(config), **arguments_of(config))
+        found = recipe.load_state_dict(tensors, strict=False)
+    except (TypeError, RuntimeError, ValueError) as error:
+        raise BadCheckpoint(f"{folder} does not fit the model {config['model']}: {str(error).splitlines()[0]}") from error
+    missing = [k for k in found.missing_keys if not k.endswith("_extra_state")]
+    if missing or found.unexpected_keys:
+        raise BadCheckpoint(f"{file} does not fit {config['model']}: {', '.join([*missing, *found.unexpected_keys][:5])} ...")
+    settings = config["settings"]
+    recipe.requires_grad_(False).eval()
+    place(recipe, processes.pick(device), torch.float64 if settings["precision"] == "fp64" else torch.float32, settings["batch"])
+    return Trained(recipe, config, folder, about["images"])

@@ -1,0 +1,614 @@
+"""The commands. Each is a function: its flags come from its signature, its help from its docstring."""
+
+# torch, tyro and rich are imported where they are used: `gankit --help` must answer at once.
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, get_type_hints
+
+import gankit
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The console script: the first word is the command."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait starve a shared machine
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return
+    if words[0] in ("--version", "version"):
+        print(f"gankit {gankit.__version__}")
+        return
+    command = COMMANDS.get(words[0])
+    if command is None:
+        near = difflib.get_close_matches(words[0], COMMANDS, 1)
+        hint = f"Did you mean `gankit {near[0]}`?" if near else f"There are {', '.join(COMMANDS)}."
+        fail(f"no command {words[0]!r}. {hint}", 2)
+    try:
+        command(words[1:])
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `gankit models | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, OSError, RuntimeError) as error:
+        explain(error)
+
+
+def explain(error: Exception) -> None:
+    """One line for what the user can mend, exit code 2; 1 for a run that broke; a fault of gankit's own is shown whole."""
+    loop, processes = sys.modules.get("gankit.loop"), sys.modules.get("gankit.processes")
+    if loop and isinstance(error, loop.Diverged):
+        fail(str(error), 1)
+    if processes and isinstance(error, processes.Lost):
+        fail(f"{error}. Start it again with the same command: under torchrun --max-restarts it goes on from the last save.", 1)
+    if "out of memory" in str(error).lower():
+        fail(f"out of memory: {str(error).splitlines()[0]} Try a smaller --batch, more --pieces, or --precision bf16.", 1)
+    if isinstance(error, (ValueError, OSError)):
+        fail(str(error), 2)
+    raise error
+
+
+def fail(text: str, code: int) -> None:
+    """Say it on stderr, once for all processes that know of each other, and leave."""
+    processes = sys.modules.get("gankit.processes")
+    several = processes is not None and processes.world() > 1
+    if not several or processes.rank() == 0 or code == 1:
+        print(f"gankit: {text}", file=sys.stderr, flush=True)
+    if several:
+        os._exit(code)  # taking the process group apart now could hang on the processes that are gone
+    sys.exit(code)
+
+
+def overview() -> str:
+    lines = ["Every classic GAN, by the same few commands.", "", "usage: gankit COMMAND ...   (gankit COMMAND --help says more)", ""]
+    for name, command in COMMANDS.items():
+        lines.append(f"  {name:<12} {(command.__doc__ or '').splitlines()[0]}")
+    return "\n".join([*lines, "", "start:   gankit train dcgan --data digits --preset small", "         gankit sample latest -o grid.png"])
+
+
+# Commands ------------------------------------------------------------------------------------------------------------
+
+
+def train(words: list[str]) -> None:
+    """Train a model: gankit train MODEL|./my_gan.py [--data DATA] [flags]"""
+    if not words or words[0].startswith("-"):
+        if words and words[0] in ("-h", "--help"):
+            words = ["dcgan", *words]
+        else:
+            fail("train what? gankit train MODEL [flags]; `gankit models` lists the models", 2)
+    name, flags = words[0], words[1:]
+    flags, gpus = take(flags, "--gpus")
+    if gpus and "RANK" not in os.environ:
+        spawn(gpus, ["train", name, *flags])
+
+    from gankit import loop, models
+
+    kind = models.find(name)
+    preset = take(flags, "--preset")[1] or ""
+    settings, arguments = loop.plan(kind, preset, {})  # so that help shows the defaults that hold with this preset
+
+    @dataclasses.dataclass
+    class Command:
+        """How the command behaves.
+
+        Args:
+            preset: sizes from the model's file; the defaults shown below are those with it.
+            outdir: folder in which the run's folder is made.
+            desc: words to add to the run folder's name.
+            gpus: start this many processes on this machine.
+            dry_run: say what would be trained, and stop.
+            quiet: print nothing.
+        """
+
+        preset: str = ""
+        outdir: str = "runs"
+        desc: str = ""
+        gpus: int = 1
+        dry_run: Annotated[bool, alias("-n")] = False
+        quiet: bool = False
+
+    hints = get_type_hints(kind.__init__)
+    model = dataclasses.make_dataclass(
+        "Model",
+        [(k, describe(hints.get(k, str), args_of(kind).get(k)), dataclasses.field(default=v)) for k, v in arguments.items()],
+    )
+    model.__doc__ = f"What {name} takes, besides the data."
+    groups = {"command": described(Command), "run": described(loop.Settings, settings), "model": model}
+    parsed = parse(groups, f"gankit train {name}", flags)
+    command = parsed["command"]
+    options = dataclasses.asdict(parsed["run"]) | dataclasses.asdict(parsed["model"])
+    if command.dry_run:
+        return dry_run(kind, options)
+    loop.train(kind, preset=command.preset, outdir=command.outdir, desc=command.desc, quiet=command.quiet, **options)
+
+
+def resume(words: list[str]) -> None:
+    """Go on with a run that stopped: gankit resume RUN [--images 2M]"""
+    from gankit import checkpoint, loop
+
+    run, flags = first(words, "resume", "RUN")
+    if run is None:
+        folder, settings = Path("RUN"), loop.Settings()
+    else:
+        folder = checkpoint.locate(run, take(flags, "--outdir")[1] or "runs")
+        settings = loop.settings_of(checkpoint.read_config(folder))
+
+    @dataclasses.dataclass
+    class Command:
+        """How the command behaves.
+
+        Args:
+            model: the file of a model that is not gankit's own; its code is executed.
+            outdir: folder in which RUN is looked for.
+            quiet: print nothing.
+        """
+
+        model: str = ""
+        outdir: str = "runs"
+        quiet: bool = False
+
+    parsed = parse({"command": described(Command), "run": described(loop.Settings, settings)}, f"gankit resume {folder}", flags)
+    loop.resume(folder, model=parsed["command"].model or None, quiet=parsed["command"].quiet, **dataclasses.asdict(parsed["run"]))
+
+
+def sample(words: list[str]) -> None:
+    """Draw samples of a trained model: gankit sample RUN [--seeds 0-63] [-o grid.png|samples.npz]"""
+
+    @dataclasses.dataclass
+    class Sample:
+        """What to draw, and where to.
+
+        Args:
+            n: how many, with seeds from 0.
+            seeds: which seeds, like 0-15,42; in place of n.
+            label: the class; without it the classes in turn.
+            trunc: below 1, latents nearer to the prior's mean: cleaner and less diverse.
+            outdir: folder for one PNG a seed.
+            output: one file instead: a grid as .png, or all samples as .npz.
+            columns: columns of the grid.
+            batch: samples drawn at once; it changes no picture.
+            weights: file of weights in the run folder.
+            model: the file of a model that is not gankit's own; its code is executed.
+            device: auto, cpu, cuda or mps.
+        """
+
+        n: int = 64
+        seeds: str = ""
+        label: Annotated[int | None, alias(name="class")] = None
+        trunc: float = 1.0
+        outdir: str = "out"
+        output: Annotated[str, alias("-o")] = ""
+        columns: int = 0
+        batch: int = 64
+        weights: str = "weights.safetensors"
+        model: str = ""
+        device: str = "auto"
+
+    run, flags = first(words, "sample", "RUN")
+    options = parse({"sample": described(Sample)}, "gankit sample RUN", flags)["sample"]
+
+    from gankit import latent, pictures
+
+    if options.n < 1 or options.batch < 1:
+        raise ValueError("--n and --batch must be at least 1")
+    seeds = numbers(options.seeds) if options.seeds else list(range(options.n))
+    trained = gankit.load(run, model=options.model or None, device=options.device, weights=options.weights)
+    samples = latent.sample(trained.recipe, seeds, options.label, options.trunc, options.batch)
+    if options.output:
+        return write_samples(Path(options.output), samples, seeds, options.columns)
+    outdir = Path(options.outdir)
+    outdir.mkdir(parents=True, exist_ok=True)
+    if samples.ndim == 2:
+        return write_samples(outdir / "samples.npz", samples, seeds, 0)
+    for seed, picture in zip(seeds, samples):
+        pictures.save_one(outdir / f"seed{seed:04d}.png", picture)
+    print(f"{len(seeds)} pictures in {outdir}")
+
+
+def interpolate(words: list[str]) -> None:
+    """Walk between latents: gankit interpolate RUN [--seeds 0-5] [-o walk.png|.webp|.gif|.mp4]"""
+
+    @dataclasses.dataclass
+    class Walk:
+        """What to walk through, and where to draw it.
+
+        Args:
+            seeds: the seeds to pass through, like 0-5.
+            steps: pictures from one seed to the next.
+            mode: slerp, on arcs, keeps the length that random latents have; lerp goes straight.
+            label: the class; for models with labels the first seed's own without it.
+            trunc: below 1, latents nearer to the prior's mean.
+            loop: come back to the first seed.
+            fps: pictures a second in the animation.
+            output: a strip as .png, or an animation as .webp, .gif or .mp4; all that can be written without it.
+            outdir: folder for what is written without output.
+            model: the file of a model that is not gankit's own; its code is executed.
+            device: auto, cpu, cuda or mps.
+        """
+
+        seeds: str = "0-5"
+        steps: int = 10
+        mode: Literal["slerp", "lerp"] = "slerp"
+        label: Annotated[int | None, alias(name="class")] = None
+        trunc: float = 1.0
+        loop: bool = False
+        fps: int = 12
+        output: Annotated[str, alias("-o")] = ""
+        outdir: str = "out"
+        model: str = ""
+        device: str = "auto"
+
+    run, flags = first(words, "interpolate", "RUN")
+    options = parse({"walk": described(Walk)}, "gankit interpolate RUN", flags)["walk"]
+
+    import shutil
+
+    import torch
+
+    from gankit import latent, pictures
+
+    seeds = numbers(options.seeds)
+    if len(seeds) < 2 or options.steps < 1 or options.fps < 1:
+        raise ValueError(f"a walk needs two seeds, one step and one picture a second at least; got --seeds {options.seeds}")
+    recipe = gankit.load(run, model=options.model or None, device=options.device).recipe
+    latent.check(recipe, options.label)
+    points = latent.truncate(recipe, latent.latents(recipe, seeds), options.trunc)
+    way = latent.path(points, options.steps, options.mode == "slerp", options.loop)
+    label = latent.labels(recipe, seeds[:1] * len(way), options.label)
+    frames = torch.cat(
+        [latent.render(recipe, way[i : i + 64], None if label is None else label[i : i + 64]) for i in range(0, len(way), 64)]
+    )
+    single = [pictures.grid(frame[None]) for frame in frames] if frames.ndim == 4 else [pictures.dots(frames[: i + 1]) for i in range(len(frames))]
+    stem = Path(options.outdir) / "walk"
+    outputs = [Path(options.output)] if options.output else [stem.with_suffix(s) for s in (".png", ".webp")]
+    if not options.output and shutil.which("ffmpeg"):
+        outputs.append(stem.with_suffix(".mp4"))
+    for output in outputs:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if output.suffix == ".png":
+            pictures.save(output, frames, options.steps)
+        else:
+            pictures.animate(output, single, options.fps)
+        print(output)
+
+
+def models(words: list[str]) -> None:
+    """List the models: paper, year, data, abilities: gankit models [--json]"""
+
+    @dataclasses.dataclass
+    class Table:
+        """How to list them.
+
+        Args:
+            json: for programs, with presets and parameter counts.
+        """
+
+        json: bool = False
+
+    options = parse({"table": described(Table)}, "gankit models", words)["table"]
+
+    from gankit import models as library
+
+    rows = []
+    for name in library.names():
+        kind, paper = library.find(name), library.paper(name)
+        presets = {
+            key: {"about": p.about, "model": p.model, "settings": p.settings, "parameters": p.parameters}
+            | ({"shape": p.spec.shape, "classes": p.spec.num_classes} if p.spec else {})
+            for key, p in kind.presets.items()
+        }
+        rows.append(paper._asdict() | {"name": name, "data": kind.data.split(), "labels": kind.labels, "abilities": kind.abilities(), "presets": presets})
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return
+
+    from rich.console import Console
+    from rich.table import Table as Sheet
+
+    sheet = Sheet(box=None, pad_edge=False)
+    for column in ("model", "year", "paper", "data", "labels", "can"):
+        sheet.add_column(column, no_wrap=column in ("model", "year"))
+    for row in sorted(rows, key=lambda row: row["year"]):
+        sheet.add_row(row["name"], row["year"], row["title"], " ".join(row["data"]), row["labels"], " ".join(row["abilities"]))
+    Console().print(sheet)
+
+
+def show(words: list[str]) -> None:
+    """Show one model: its paper, losses, sizes and options: gankit show MODEL"""
+    name, flags = first(words, "show", "MODEL")
+    parse({}, "gankit show MODEL", flags)
+
+    from gankit import loop
+    from gankit import models as library
+
+    kind = library.find(name)
+    print(inspect.cleandoc(inspect.getmodule(kind).__doc__ or "").strip(), "\n")
+    print(f"learns from: {kind.data.replace(' ', ' or ')}; labels: {kind.labels}; can: {', '.join(kind.abilities())}")
+    print(f"settings of its own: {', '.join(f'--{k} {v}' for k, v in kind.defaults.items()) or 'none'}\n")
+    print("presets")
+    for key, preset in kind.presets.items():
+        print(f"  --preset {key}: {preset.about}")
+        if preset.parameters:
+            shape = "x".join(map(str, preset.spec.shape)) + (f", {preset.spec.num_classes} classes" if preset.spec.num_classes else "")
+            print(f"      parameters at {shape}: {', '.join(f'{n} {c:,}' for n, c in preset.parameters.items())}")
+        if preset.model or preset.settings:
+            print("      " + " ".join(f"--{k.replace('_', '-')} {plain(v)}" for k, v in (preset.model | preset.settings).items()))
+    print("\noptions")
+    docs = args_of(kind)
+    for key, default in loop.model_arguments(kind).items():
+        print(f"  --{key.replace('_', '-')} {plain(default)}: {docs.get(key, '')}")
+    print("\nand those of every run: gankit train", name, "--help")
+
+
+def data(words: list[str]) -> None:
+    """Show what would be read before anything trains: gankit data PATH [--resolution 64] [--model dcgan]"""
+
+    @dataclasses.dataclass
+    class Look:
+        """What to look at.
+
+        Args:
+            resolution: side of the images, 64 or 64x96.
+            fit: how images of another shape are fitted.
+            alpha: what stands behind transparent pixels.
+            skip_bad: go on without unreadable files.
+            model: measure what a step of this model needs in memory and time.
+            preset: sizes of that model.
+            batch: images in its step.
+            sheet: where to write the contact sheet.
+        """
+
+        resolution: str = ""
+        fit: Literal["crop", "pad", "squash"] = "crop"
+        alpha: Literal["white", "black", "keep"] = "white"
+        skip_bad: bool = False
+        model: str = ""
+        preset: str = ""
+        batch: int = 0
+        sheet: str = "contact-sheet.png"
+
+    path, flags = first(words, "data", "PATH")
+    options = parse({"look": described(Look)}, "gankit data PATH", flags)["look"]
+
+    from gankit import data as library
+
+    print(library.describe(path, resolution=options.resolution or None))
+    dataset = library.open(
+        path, resolution=options.resolution or None, fit=options.fit, alpha=options.alpha, skip_bad=options.skip_bad
+    )
+    print(f"\nread as: {len(dataset):,} {dataset.kind} of {'x'.join(map(str, dataset.shape))}")
+    if dataset.kind == "images" and options.sheet:
+        library.contact_sheet(dataset, Path(options.sheet))
+        print(f"contact sheet: {options.sheet}")
+    if options.model:
+        print(cost(options, path))
+
+
+def report(words: list[str]) -> None:
+    """Write a run's report.html: pictures, curves, settings: gankit report RUN"""
+    run, flags = first(words, "report", "RUN")
+    parse({}, "gankit report RUN", flags)
+
+    from gankit import checkpoint
+    from gankit import report as library
+
+    print(library.write(checkpoint.locate(run)))
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    f.__name__: f for f in (train, resume, sample, interpolate, models, show, data, report)
+}
+
+
+# What the commands share ---------------------------------------------------------------------------------------------
+
+
+def first(words: list[str], command: str, what: str) -> tuple[str | None, list[str]]:
+    """The first word, and the flags after it; no word is fine when only help is asked for."""
+    if words and not words[0].startswith("-"):
+        return words[0], words[1:]
+    if words and words[0] in ("-h", "--help"):
+        return None, words
+    fail(f"{command} what? gankit {command} {what} [flags]; gankit {command} --help says more", 2)
+
+
+def take(flags: list[str], name: str) -> tuple[list[str], str | None]:
+    """The flags without one of them, and its value."""
+    for i, flag in enumerate(flags):
+        if flag == name and i + 1 < len(flags):
+            return flags[:i] + flags[i + 2 :], flags[i + 1]
+        if flag.startswith(name + "="):
+            return flags[:i] + flags[i + 1 :], flag.split("=", 1)[1]
+    return flags, None
+
+
+def alias(*short: str, name: str | None = None) -> object:
+    """A flag's short form, or its other name."""
+    import tyro
+
+    return tyro.conf.arg(aliases=list(short) or None, name=name)
+
+
+def described(kind: type, defaults: object = None) -> type:
+    """A dataclass whose fields carry the help of its docstring's Args, and the defaults of an instance."""
+    docs, hints = args_of(kind), get_type_hints(kind, include_extras=True, localns={"alias": alias})
+    fields = [
+        (f.name, describe(hints[f.name], docs.get(f.name)), dataclasses.field(default=getattr(defaults, f.name, f.default)))
+        for f in dataclasses.fields(kind)
+    ]
+    made = dataclasses.make_dataclass(kind.__name__, fields)
+    made.__doc__ = (kind.__doc__ or "").splitlines()[0]
+    return made
+
+
+def describe(hint: object, text: str | None) -> object:
+    """A flag's type with its help; images and intervals also take 200k and 5M."""
+    import tyro
+
+    if getattr(hint, "__name__", "") == "Images":
+        hint = Annotated[
+            int,
+            tyro.constructors.PrimitiveConstructorSpec(
+                nargs=1,
+                metavar="IMAGES",
+                instance_from_str=lambda words: count(words[0]),
+                is_instance=lambda value: isinstance(value, int),
+                str_from_instance=lambda value: [plain(value)],
+            ),
+        ]
+    return Annotated[hint, tyro.conf.arg(help=text or " ")]
+
+
+def args_of(kind: type) -> dict[str, str]:
+    """The `Args:` of a docstring: name to text."""
+    text = inspect.cleandoc(kind.__doc__ or "")
+    found: dict[str, str] = {}
+    block = re.search(r"^Args:\n((?:    .*\n?|\n)+)", text, re.M)
+    for line in block.group(1).splitlines() if block else []:
+        if match := re.match(r"    (\w+): (.*)", line):
+            name = match.group(1)
+            found[name] = match.group(2)
+        elif line.strip() and found:
+            found[name] += " " + line.strip()
+    return found
+
+
+def parse(groups: dict[str, type], prog: str, flags: list[str]) -> dict[str, object]:
+    """Flags to an instance of each group. Bad flags end the program with a hint and exit code 2."""
+    import tyro
+
+    names = {f.name for group in groups.values() for f in dataclasses.fields(group)}
+    bools = {f.name for group in groups.values() for f in dataclasses.fields(group) if isinstance(f.default, bool)}
+    whole = dataclasses.make_dataclass(
+        "Flags", [(name, tyro.conf.OmitArgPrefixes[group], dataclasses.field(default_factory=group)) for name, group in groups.items()]
+    )
+    whole.__doc__ = (COMMANDS[prog.split()[1]].__doc__ or "").strip()
+    flags = [word for flag in flags for word in modern(flag, bools)]
+    if "images" in names:
+        flags = kimg(flags)
+    parsed = tyro.cli(whole, prog=prog, args=flags, config=(tyro.conf.OmitSubcommandPrefixes,))
+    return {name: getattr(parsed, name) for name in groups}
+
+
+def modern(flag: str, bools: set[str]) -> list[str]:
+    """`--mirror=1` and `--mirror=0` as `--mirror` and `--no-mirror`."""
+    name, _, value = flag.partition("=")
+    plain_name = name.removeprefix("--").replace("-", "_")
+    if plain_name in bools and value:
+        yes = value.lower() in ("1", "true", "yes", "on")
+        return [name if yes else f"--no-{plain_name.replace('_', '-')}"]
+    return [flag]
+
+
+def kimg(flags: list[str]) -> list[str]:
+    """`--kimg 200` as `--images 200000`."""
+    flags, value = take(flags, "--kimg")
+    return flags if value is None else [*flags, "--images", f"{value}k"]
+
+
+def count(text: str) -> int:
+    """A whole number; k and M stand for thousands and millions."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmM]?)", text.replace("_", ""))
+    if not match:
+        raise ValueError(f"{text!r} is no count; write 50000, 200k or 5M")
+    return round(float(match.group(1)) * {"": 1, "k": 1_000, "m": 1_000_000}[match.group(2).lower()])
+
+
+def numbers(text: str) -> list[int]:
+    """Seeds as 0-3,7: [0, 1, 2, 3, 7]."""
+    found = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        if not match:
+            raise ValueError(f"{text!r} are no seeds; write them like 0-15,42")
+        low, high = int(match.group(1)), int(match.group(2) or match.group(1))
+        if high < low or high - low > 1_000_000:
+            raise ValueError(f"{part.strip()!r} is no range of seeds; write the smaller first, and a million at most")
+        found += range(low, high + 1)
+    return found
+
+
+def plain(value: object) -> str:
+    """A value as one would type it."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1000 and value % 1000 == 0:
+        return f"{value // 1_000_000}M" if value % 1_000_000 == 0 else f"{value // 1000}k"
+    return " ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def write_samples(path: Path, samples: object, seeds: list[int], columns: int) -> None:
+    """All samples in one file: a grid as .png, or as .npz with `samples` (uint8 NHWC, or float) and `seeds`."""
+    import numpy as np
+
+    from gankit import checkpoint, pictures
+    from gankit import data as library
+
+    if path.suffix not in (".png", ".npz"):
+        raise ValueError(f"cannot write samples as {path.name}; use .png for a grid or .npz for arrays")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".png":
+        pictures.save(path, samples, columns)
+    else:
+        arrays = library.quantise(samples).permute(0, 2, 3, 1).numpy() if samples.ndim == 4 else samples.numpy()
+        with checkpoint.replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, samples=arrays, seeds=np.array(seeds))
+    print(path)
+
+
+def spawn(gpus: str, words: list[str]) -> None:
+    """Become torchrun with this many processes on this machine."""
+    if not gpus.isdigit() or int(gpus) < 1:
+        raise ValueError(f"--gpus takes a whole number, not {gpus!r}")
+    if int(gpus) > 1:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", gpus, "-m", "gankit"]
+        os.execv(sys.executable, [*command, *words])
+
+
+def dry_run(kind: type, options: dict[str, object]) -> None:
+    from gankit import loop
+
+    settings, arguments = loop.plan(kind, "", options)
+    dataset = loop.open_data(settings)
+    loop.fit(kind, dataset, settings)
+    spec = gankit.Spec(tuple(dataset.shape), dataset.num_classes, dataset.condition_dim)
+    recipe = loop.build(kind, spec, arguments, settings.seed)
+    print(json.dumps({"settings": dataclasses.asdict(settings), "arguments": arguments, "shape": dataset.shape, "classes": dataset.num_classes}, indent=2))
+    print({name: sum(p.numel() for p in net.parameters()) for name, net in recipe.named_children()})
+
+
+def cost(options: object, path: str) -> str:
+    """What a step of a model needs on this machine, measured on a few."""
+    import resource
+    import tempfile
+    import time
+
+    from gankit import loop
+    from gankit import models as library
+
+    kind = library.find(options.model)
+    extra = {"resolution": options.resolution, "fit": options.fit, "alpha": options.alpha, "skip_bad": options.skip_bad}
+    extra |= {"batch": options.batch} if options.batch else {}
+    settings, _ = loop.plan(kind, options.preset, {"data": path} | extra)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        for steps in (1, 5):
+            start = time.perf_counter()
+            images = settings.batch * steps
+            gankit.train(kind, preset=options.preset, outdir=folder, quiet=True, data=path, images=images, preview=0, save=images, log=images, **extra)
+            seconds.append(time.perf_counter() - start)
+    step = max(seconds[1] - seconds[0], 1e-9) / 4
+    unit = 1024 if sys.platform == "darwin" else 1
+    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit / 1024
+    hours = settings.images / settings.batch * step / 3600
+    return (
+        f"{options.model} at batch {settings.batch}: about {step:.3f} s a step, {settings.batch / step:.0f} images/s, "
+        f"{memory:.0f} MB more memory; {plain(settings.images)} images take about {hours:.1f} h here"
+    )

@@ -1,0 +1,225 @@
+"""What a run says while it trains: a progress bar or plain lines, stats.jsonl, TensorBoard, previews, and warnings."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gankit import data, latent, pictures, processes
+
+if TYPE_CHECKING:
+    from gankit.loop import Run, Settings
+
+TIMES = ("seconds", "images_per_s")  # what differs between equal runs
+
+
+class Log:
+    """Averages of scalars since the last line, and where the lines go. Only process 0 writes.
+
+    Args:
+        folder: the run folder.
+        settings: of the run.
+        quiet: print nothing.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, quiet: bool = False):
+        self.folder, self.settings = folder, settings
+        self.quiet = quiet or processes.rank() > 0
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.recent: list[dict[str, float]] = []  # the last records, for the warnings
+        self.warned: set[str] = set()
+        self.bar = self.task = self.board = None
+        self.began = self.last = time.perf_counter()
+        self.seen = self.first = 0
+
+    # Scalars ---------------------------------------------------------------------------------------------------------
+
+    def add(self, scalars: dict[str, Tensor]) -> None:
+        """Count scalars in; they stay on the device until the next line."""
+        for key, value in scalars.items():
+            self.sums[key] = self.sums[key] + value if key in self.sums else value.detach().clone()
+            self.counts[key] = self.counts.get(key, 0) + 1
+
+    def state(self) -> dict:
+        return {"sums": dict(self.sums), "counts": dict(self.counts), "recent": self.recent, "warned": sorted(self.warned)}
+
+    def set_state(self, state: dict) -> None:
+        self.sums, self.counts = state["sums"], state["counts"]
+        self.recent, self.warned = state["recent"], set(state["warned"])
+
+    def cut(self, images: int) -> None:
+        """Drop what was logged after the save that a run goes on from."""
+        path = self.folder / "stats.jsonl"
+        if path.exists():
+            from gankit import checkpoint
+
+            lines = path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if reaches(line, images)]
+            if kept != lines:
+                checkpoint.write_text(path, "".join(line + "\n" for line in kept))
+
+    # What the loop calls ---------------------------------------------------------------------------------------------
+
+    def start(self, run: Run, dataset: data.Dataset) -> None:
+        """Begin: say what is trained on what, draw reals.png, open the bar."""
+        self.seen = self.first = run.images
+        self.began = self.last = time.perf_counter()
+        with contextlib.suppress(ImportError):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(self.folder), purge_step=run.images)
+        for warning in getattr(dataset, "warnings", []):
+            self.say(warning)
+        if not (self.folder / "reals.png").exists():
+            n = pictures.cells(dataset.shape)
+            pictures.save(self.folder / "reals.png", reals(dataset, n, run.settings.seed))
+        sizes = {n: sum(p.numel() for p in m.parameters()) for n, m in run.recipe.named_children()}
+        self.say(
+            f"{run.config['model']} ({', '.join(f'{n} {c:,}' for n, c in sizes.items())} parameters) on {len(dataset):,} "
+            f"{dataset.kind} of {dataset.name}, {'x'.join(map(str, dataset.shape))}, {run.device}; {self.folder}"
+        )
+        if not self.quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self.bar = Progress(
+                TextColumn("{task.completed:,.0f}/{task.total:,.0f} images"),
+                BarColumn(None),
+                TextColumn("{task.fields[text]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self.bar.start()
+            self.task = self.bar.add_task("", total=run.settings.images, completed=run.images, text="")
+
+    def write(self, run: Run) -> None:
+        """One line: the averages since the last one, to stats.jsonl, TensorBoard and the terminal; warn if need be."""
+        now = time.perf_counter()
+        record: dict[str, float] = {"images": run.images}
+        record |= {key: (total / self.counts[key]).item() for key, total in self.sums.items()}
+        record["images_per_s"] = round((run.images - self.seen) / max(now - self.last, 1e-9), 1)
+        record["seconds"] = round(now - self.began, 2)
+        self.sums, self.counts, self.last, self.seen = {}, {}, now, run.images
+        path = self.folder / "stats.jsonl"
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            from gankit import checkpoint
+
+            raise OSError(f"cannot write {path}: {error.strerror}. {checkpoint.last_save(self.folder)}") from error
+        if self.board:
+            for key, value in record.items():
+                self.board.add_scalar(key, value, run.images)
+        self.recent = [*self.recent[-19:], {k: v for k, v in record.items() if k not in TIMES}]
+        text = "  ".join(f"{k} {v:.3f}" for k, v in record.items() if k.endswith("loss"))
+        if self.bar:
+            self.bar.update(self.task, completed=run.images, text=f"{text}  {record['images_per_s']:.0f} images/s")
+        else:
+            left = (run.settings.images - run.images) / max(record["images_per_s"], 1e-9)
+            self.say(f"{run.images}/{run.settings.images}  {text}  {record['images_per_s']:.0f} images/s  {clock(left)} left")
+        for kind, sentence in diagnose(self.recent).items():
+            if kind not in self.warned:
+                self.warned.add(kind)
+                self.say("warning: " + sentence)
+
+    def preview(self, run: Run) -> None:
+        """Draw the fixed grid of latents from the averaged weights, and note how diverse it is."""
+        with run.averaged() as recipe:
+            fakes = drawn(recipe, run)
+            if fakes is None:
+                return
+            pictures.save(self.folder / f"fakes{run.images:09d}.png", fakes)
+            self.add({"samples/std": fakes.double().std(0).mean().to(run.device)})
+
+    def finish(self, run: Run) -> None:
+        """Close, write the report, say where things are."""
+        self.close()
+        from gankit import report
+
+        path = report.write(self.folder)
+        self.say(f"done: {run.images:,} images in {clock(time.perf_counter() - self.began)}; {path}")
+
+    def close(self) -> None:
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+        if self.board:
+            self.board.close()
+            self.board = None
+
+    def say(self, text: str) -> None:
+        """One plain line on stderr."""
+        if self.quiet:
+            return
+        if self.bar:
+            self.bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def reaches(line: str, images: int) -> bool:
+    """Whether a line of stats.jsonl is whole and not later than `images`."""
+    try:
+        return json.loads(line)["images"] <= images
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def reals(dataset: data.Dataset, n: int, seed: int) -> Tensor:
+    """The first n real samples, float in [-1, 1] when they are images."""
+    batch = next(dataset.stream(0, n, seed=seed))["real"]
+    return data.normalise(batch) if batch.dtype == torch.uint8 else batch
+
+
+def drawn(recipe: torch.nn.Module, run: Run) -> Tensor | None:
+    """The samples of the preview grid: seeds in order; with labels a class to each column."""
+    if not hasattr(recipe, "sample") or not hasattr(recipe, "noise"):
+        return None
+    return latent.sample(recipe, range(pictures.cells(recipe.spec.shape)))
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def diagnose(records: list[dict[str, float]]) -> dict[str, str]:
+    """What the last records say is wrong, in plain words: kind of trouble to sentence.
+
+    Each needs several records in a row, so that one odd batch warns of nothing.
+    """
+    found = {}
+    last = records[-4:]
+    if len(last) < 4:
+        return found
+    if all(r.get("d/real_right", 0) > 0.98 and r.get("d/fake_right", 0) > 0.98 for r in last):
+        found["d wins"] = (
+            "the discriminator tells all reals from all fakes, so the generator learns little. Try a lower learning rate "
+            "or a penalty for the discriminator (--penalty r1), or smaller discriminator steps."
+        )
+    if all("d/real_right" in r and r["d/real_right"] < 0.02 for r in last):
+        found["d lost"] = "the discriminator calls every real a fake. Try a higher learning rate for it, or a smaller generator."
+    spread = [r["samples/std"] for r in records if "samples/std" in r]
+    if len(spread) >= 2 and spread[-1] < 0.25 * max(spread):
+        found["collapse"] = (
+            "the samples have become alike: the generator has collapsed to few modes. Try a gradient penalty "
+            "(--penalty r1), a larger batch, or an earlier save."
+        )
+    losses = [[v for k, v in r.items() if k.endswith("/loss")] for r in last]
+    grads = [[v for k, v in r.items() if k.endswith("/grad")] for r in last]
+    if grads[0] and all(max(g) < 1e-7 for g in grads):
+        found["stuck"] = "all gradients are next to nothing, so nothing is learned. Try another loss (--loss non_saturating) or seed."
+    elif losses[0] and len(records) >= 8 and all(records[-8].get(k) == v for k, v in records[-1].items() if k.endswith("/loss")):
+        found["stuck"] = "the losses do not move at all. Look at reals.png: is the data what you meant? Try another learning rate."
+    return found

@@ -1,0 +1,514 @@
+"""The only loop: Settings say how long and on what, Run is the loop's face to a recipe, train() and resume() run it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import inspect
+import math
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, NewType
+
+import torch
+from torch import Tensor, nn
+
+from gankit import checkpoint, data, latent, models, processes
+from gankit.log import Log
+from gankit.recipe import Batch, Phase, Recipe, Spec
+
+Images = NewType("Images", int)  # a length or an interval: flags take 200k and 5M
+DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
+
+
+class Diverged(ValueError):
+    """A loss or a gradient is no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run goes, whatever the model.
+
+    Args:
+        data: a folder, zip or tar of images, or built-in: digits, photo, textures, ring, grid, stacked-digits, shapes.
+        resolution: side of the images, 64 or 64x96 (height x width); empty for the data's own.
+        fit: how images of another shape are fitted: centre crop, pad, or squash.
+        mirror: flip half of the images left to right.
+        alpha: what stands behind transparent pixels; keep makes it a fourth channel.
+        skip_bad: leave unreadable files out, and record them, instead of stopping.
+        images: how many images to train on, counting each time that one is seen.
+        batch: images in a step, over all processes.
+        pieces: parts that a batch is worked through in, to save memory (gradient accumulation).
+        precision: fp32, or bf16 for faster networks with float32 weights; fp64 to check exactness.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        threads: CPU threads; 0 leaves it to PyTorch.
+        seed: the seed of everything drawn at random.
+        ema: half-life of the averaged weights; 0 for no averaging.
+        clip: largest norm of an optimizer's gradient; 0 for no limit.
+        log: how often to log.
+        preview: how often to draw the grid of samples; 0 for never.
+        save: how often to save.
+        keep: how often to keep a copy of the averaged weights for good; 0 for never.
+        workers: threads that fetch batches ahead; 0 fetches each when it is needed.
+        compile: compile the generators with torch.compile: slow to start, and seldom worth it on a CPU.
+    """
+
+    data: str = "digits"
+    resolution: str = ""
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    mirror: bool = False
+    alpha: Literal["white", "black", "keep"] = "white"
+    skip_bad: bool = False
+    images: Images = Images(1_000_000)
+    batch: int = 64
+    pieces: int = 1
+    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
+    device: str = "auto"
+    threads: int = 0
+    seed: int = 0
+    ema: Images = Images(10_000)
+    clip: float = 0.0
+    log: Images = Images(5_000)
+    preview: Images = Images(25_000)
+    save: Images = Images(50_000)
+    keep: Images = Images(0)
+    workers: int = 1
+    compile: bool = False
+
+    # May differ on resume: they change how fast the run goes, how long it is and what is drawn, but no number in it.
+    FREE: ClassVar[tuple[str, ...]] = ("images", "device", "threads", "log", "preview", "save", "keep", "workers", "compile")
+
+    def __post_init__(self) -> None:
+        for name, least in dict(images=1, batch=1, pieces=1, threads=0, ema=0, clip=0, log=1, preview=0, save=1, keep=0, workers=0).items():
+            if not getattr(self, name) >= least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.pieces > self.batch:
+            raise ValueError(f"pieces is {self.pieces}, more than the {self.batch} images of a batch; lower --pieces")
+        for name, choices in dict(precision=tuple(DTYPES), fit=("crop", "pad", "squash"), alpha=("white", "black", "keep")).items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; choose from {', '.join(choices)}")
+
+
+class Run:
+    """The loop's face to a recipe, and what `gankit.train` gives back.
+
+    Attributes:
+        recipe: the model.
+        settings: how the run goes.
+        folder: where its files are.
+        images: images seen before the current batch; `step`: batches before it; `done`: share of the run, 0 to 1.
+        phase: the current phase.
+    """
+
+    def __init__(self, recipe: Recipe, settings: Settings, folder: Path, config: dict, device: torch.device, log: Log):
+        self.settings, self.folder, self.config, self.device, self.log = settings, folder, config, device, log
+        self.images = self.step = self.turn = 0
+        self.phase: Phase | None = None
+        self.dtype = DTYPES[settings.precision]
+        self.recipe = checkpoint.place(recipe, device, self.dtype, settings.batch).train()
+        self.averages = {n: copy.deepcopy(getattr(recipe, n)).requires_grad_(False) for n in recipe.ema if settings.ema}
+        self.names = {id(p): n for n, p in recipe.named_parameters()}
+        self.bad: dict[str, Tensor] = {}  # on a GPU: per optimizer, the first norms that were not finite
+
+    @property
+    def done(self) -> float:
+        return min(1.0, self.images / self.settings.images)
+
+    # What a recipe calls ---------------------------------------------------------------------------------------------
+
+    def update(
+        self, names: str | tuple[str, ...], loss_fn: Callable[..., tuple], batch: Batch, *more: Tensor
+    ) -> dict[str, Tensor]:
+        """One step of the named optimizer, or of several from one forward pass.
+
+        Scalars in the outputs are averaged over pieces and devices and logged; tensors come back, detached and
+        concatenated.
+
+        Args:
+            names: which of `recipe.opt`; only their parameters require gradients meanwhile, all others are frozen.
+            loss_fn: takes a piece of the batch (and of each of `more`) to (loss, outputs); with several names, to
+                (a tuple of as many losses, outputs), each back-propagated into its own parameters only.
+            batch: the rows of this process.
+            more: tensors with as many rows, cut into the same pieces.
+
+        Raises:
+            Diverged: a loss or gradient is not finite; nothing was changed. (On a GPU it is noticed at the next log.)
+        """
+        names = (names,) if isinstance(names, str) else tuple(names)
+        groups = [[p for group in self.recipe.opt[n].param_groups for p in group["params"]] for n in names]
+        trained = {id(p) for group in groups for p in group}
+        for parameter in self.recipe.parameters():
+            parameter.requires_grad_(id(parameter) in trained)
+            parameter.grad = None
+        self.turn += 1
+        scalars: dict[str, Tensor] = {}
+        tensors: dict[str, list[Tensor]] = {}
+        for rows, piece in batch.split(self.settings.pieces, self.turn):
+            share = len(piece) / len(batch)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+                losses, outputs = loss_fn(piece, *(tensor[rows] for tensor in more))
+            losses = losses if isinstance(losses, tuple) else (losses,)
+            for i, (loss, group) in enumerate(zip(losses, groups, strict=True)):
+                torch.autograd.backward(loss * share, inputs=group, retain_graph=i + 1 < len(losses))
+            named = {("loss" if i == 0 else f"{n}_loss"): loss for i, (n, loss) in enumerate(zip(names, losses))}
+            for key, value in (named | outputs).items():
+                value = torch.as_tensor(value, device=self.device).detach()
+                if value.ndim:
+                    tensors.setdefault(key, []).append(value)
+                else:
+                    scalars[key] = scalars.get(key, 0) + value.to(self.dtype) * share
+        self._average(groups, scalars)
+        for name, group in zip(names, groups):
+            norms = torch.stack([*torch._foreach_norm([p.grad for p in group]), scalars["loss"]])
+            self._refuse_nonfinite(name, group, norms)
+            scalars["grad" if name == names[0] else f"{name}_grad"] = norm = norms[:-1].norm()
+            if self.settings.clip:
+                torch._foreach_mul_([p.grad for p in group], (self.settings.clip / (norm + 1e-12)).clamp(max=1))
+            self.recipe.opt[name].step()
+        self.log.add({f"{names[0]}/{key}": value for key, value in scalars.items()})
+        return scalars | {key: torch.cat(parts) for key, parts in tensors.items()}
+
+    def _average(self, groups: list[list[nn.Parameter]], scalars: dict[str, Tensor]) -> None:
+        """Average gradients and scalars over processes, in one flat message; a missing gradient counts as zero."""
+        parameters = [p for group in groups for p in group]
+        for p in parameters:
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        if processes.world() == 1:
+            return
+        flat = torch.cat([p.grad.flatten() for p in parameters] + [torch.stack(list(scalars.values()))])
+        *grads, means = processes.average(flat).split([p.numel() for p in parameters] + [len(scalars)])
+        for p, grad in zip(parameters, grads):
+            p.grad.copy_(grad.view_as(p))
+        scalars.update(zip(list(scalars), means))
+
+    def _refuse_nonfinite(self, name: str, group: list[nn.Parameter], norms: Tensor) -> None:
+        if self.device.type == "cpu":
+            if not math.isfinite(norms.sum()):
+                self._diverged(name, group, norms)
+        else:  # to look would stop the GPU at each update: keep the first bad norms there and look when logging
+            here = torch.cat([norms, norms.new_tensor([float(self.images)])])
+            first = self.bad.get(name)
+            self.bad[name] = here if first is None else torch.where(first[:-1].isfinite().all(), here, first)
+
+    def _diverged(self, name: str, group: list[nn.Parameter], norms: Tensor, images: int | None = None) -> None:
+        bad = [i for i, norm in enumerate(norms.tolist()) if not math.isfinite(norm)]
+        what = f"the gradient of {self.names[id(group[bad[0]])]}" if bad[0] < len(group) else "the loss"
+        raise Diverged(
+            f"{type(self.recipe).__name__}: {what} is not finite in update {name!r} after "
+            f"{self.images if images is None else images} images ({len(bad)} of {len(norms)} numbers). "
+            f"{checkpoint.last_save(self.folder)} Try a lower learning rate, --clip 1 or --precision fp32."
+        )
+
+    # What the loop calls ---------------------------------------------------------------------------------------------
+
+    def advance(self, images: int) -> None:
+        """Count a batch, and move the averaged weights towards the new ones."""
+        self.images += images
+        self.step += 1
+        self.turn = 0
+        half_life = min(self.settings.ema, self.images / 20)  # a young average must not remember the first weights
+        for name, average in self.averages.items():
+            net = getattr(self.recipe, name)
+            weight = 1 - 0.5 ** (images / half_life)
+            torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), weight)
+            if buffers := list(net.buffers()):
+                torch._foreach_copy_(list(average.buffers()), buffers)
+
+    def check(self) -> None:
+        """Raise Diverged if an update on the GPU met numbers that were not finite."""
+        for name, kept in self.bad.items():
+            if not math.isfinite(kept[:-1].sum()):
+                group = [p for g in self.recipe.opt[name].param_groups for p in g["params"]]
+                self._diverged(name, group, kept[:-1], int(kept[-1]))
+        self.bad.clear()
+
+    @contextmanager
+    def averaged(self) -> Iterator[Recipe]:
+        """The recipe with its averaged weights, in eval mode and without gradients; training is not touched."""
+        kept = {name: getattr(self.recipe, name) for name in self.averages}
+        modes = {module: module.training for module in self.recipe.modules()}
+        for name, average in self.averages.items():
+            setattr(self.recipe, name, average)
+        self.recipe.eval()
+        try:
+            with torch.no_grad(), torch.random.fork_rng():
+                yield self.recipe
+        finally:
+            for name, net in kept.items():
+                setattr(self.recipe, name, net)
+            for module, mode in modes.items():
+                module.training = mode
+
+    def sample(self, n: int = 16, seed: int = 0, label: int | None = None, trunc: float = 1.0) -> Tensor:
+        """Samples of seeds `seed` to `seed + n - 1` from the averaged weights: (n, C, H, W) in [-1, 1], or (n, D)."""
+        with self.averaged() as recipe:
+            return latent.sample(recipe, range(seed, seed + n), label=label, trunc=trunc)
+
+
+# train and resume ----------------------------------------------------------------------------------------------------
+
+
+def train(
+    model: str | type[Recipe],
+    *,
+    preset: str = "",
+    outdir: str | Path = "runs",
+    desc: str = "",
+    quiet: bool = False,
+    **options: object,
+) -> Run:
+    """Train a model, and give back its finished run.
+
+    Args:
+        model: a name from `gankit models`, the path of a file with a Recipe in it, or a Recipe class.
+        preset: sizes from the model's file, such as "paper" or "small"; options given here win over it.
+        outdir: the folder in which the run's folder is made.
+        desc: words to add to the run folder's name.
+        quiet: print nothing.
+        options: settings (see Settings) and the model's own arguments, by name.
+
+    Raises:
+        ValueError: an option, the data or their fit with the model is wrong.
+        Diverged: a loss or gradient is not finite; the last save is whole.
+        KeyboardInterrupt, SystemExit: after a save, when Ctrl-C or SIGTERM asked to stop.
+    """
+    kind = models.find(model) if isinstance(model, str) else model
+    settings, arguments = plan(kind, preset, options)
+    device = prepare(settings)
+    dataset = open_data(settings)
+    fit(kind, dataset, settings)
+    spec = Spec(tuple(dataset.shape), dataset.num_classes, dataset.condition_dim)
+    recipe = build(kind, spec, arguments, settings.seed)
+    folder, text = Path(), None
+    if processes.rank() == 0:
+        config = checkpoint.new_config(kind, preset, arguments, settings, spec, dataset)
+        found = checkpoint.find_unfinished(Path(outdir), config) if processes.restarts() else None
+        folder = found or checkpoint.new_folder(Path(outdir), kind, dataset.name, desc, config)
+        text = str(folder)
+    folder = Path(processes.tell(text))
+    config = checkpoint.read_config(folder)
+    run = Run(recipe, settings, folder, config, device, Log(folder, settings, quiet))
+    if checkpoint.exists(folder):
+        checkpoint.restore(run)
+    return loop(run, dataset)
+
+
+def resume(
+    path: str | Path, *, model: str | type[Recipe] | None = None, quiet: bool = False, **options: object
+) -> Run:
+    """Go on with a run from its last save, as if it had never stopped, and give it back finished.
+
+    Args:
+        path: the run's folder.
+        model: the file or class of a model that is not gankit's own.
+        quiet: print nothing.
+        options: settings that may change: images, device, threads, log, preview, save, keep, workers, compile.
+
+    Raises:
+        ValueError: the folder holds no run, the data has changed, or an option may not change on resume.
+    """
+    folder = checkpoint.locate(path)
+    config = checkpoint.read_config(folder)
+    kind = checkpoint.find_model(config, model)
+    before = settings_of(config)
+    for name, value in options.items():
+        if name not in Settings.FREE:
+            was = config["arguments"].get(name, config["settings"].get(name))
+            if value != was:
+                raise ValueError(
+                    f"{name} was {was!r} when this run began and cannot become {value!r} on resume. "
+                    f"These can change: {', '.join(Settings.FREE)}. For another value start a new run."
+                )
+    settings = dataclasses.replace(before, **{k: v for k, v in options.items() if k in Settings.FREE})
+    device = prepare(settings)
+    dataset = open_data(settings)
+    if dataset.fingerprint != config["data"]["fingerprint"]:
+        raise ValueError(
+            f"the data {settings.data} is not what this run was trained on (fingerprint {dataset.fingerprint[:12]}, "
+            f"then {config['data']['fingerprint'][:12]}). Put the old files back, or start a new run."
+        )
+    recipe = build(kind, checkpoint.spec_of(config), checkpoint.arguments_of(config), settings.seed)
+    changed = {k: [getattr(before, k), getattr(settings, k)] for k in Settings.FREE if getattr(before, k) != getattr(settings, k)}
+    run = Run(recipe, settings, folder, config, device, Log(folder, settings, quiet))
+    if checkpoint.exists(folder):
+        checkpoint.restore(run)
+    if "images" in changed:
+        run.log.say(f"images: {changed['images'][0]} before, {changed['images'][1]} now; schedules follow the new length")
+    run.config["history"].append(checkpoint.history_entry(run.images, changed))
+    run.config["settings"] = dataclasses.asdict(settings)
+    return loop(run, dataset)
+
+
+def plan(kind: type[Recipe], preset: str, options: dict[str, object]) -> tuple[Settings, dict[str, object]]:
+    """Settings and model arguments: defaults, then the model's, then the preset's, then the options."""
+    if preset and preset not in kind.presets:
+        raise ValueError(f"{models.name_of(kind)} has no preset {preset!r}; it has {', '.join(kind.presets) or 'none'}")
+    chosen = kind.presets[preset] if preset else None
+    fields = {f.name for f in dataclasses.fields(Settings)}
+    settings = dict(kind.defaults) | (chosen.settings if chosen else {})
+    if clash := fields & set(model_arguments(kind)):
+        raise ValueError(f"{models.name_of(kind)} has an argument {min(clash)!r}, which is a setting of every run: rename it")
+    arguments = model_arguments(kind) | (chosen.model if chosen else {})
+    for name, value in options.items():
+        if name in fields:
+            settings[name] = value
+        elif name in arguments:
+            arguments[name] = value
+        else:
+            raise ValueError(checkpoint.unknown("option", name, [*fields, *arguments]))
+    return Settings(**settings), arguments
+
+
+def model_arguments(kind: type[Recipe]) -> dict[str, object]:
+    """The recipe's own arguments and their defaults."""
+    parameters = list(inspect.signature(kind.__init__).parameters.values())[2:]
+    return {p.name: p.default for p in parameters}
+
+
+def settings_of(config: dict) -> Settings:
+    """The settings in a run's config."""
+    known = {f.name for f in dataclasses.fields(Settings)}
+    return Settings(**{k: v for k, v in config["settings"].items() if k in known})
+
+
+def prepare(settings: Settings) -> torch.device:
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device = processes.start(settings.device)
+    if settings.batch % processes.world():
+        raise ValueError(f"batch {settings.batch} does not divide by the {processes.world()} processes; change --batch")
+    return device
+
+
+def open_data(settings: Settings) -> data.Dataset:
+    s = settings
+    return data.open(s.data, resolution=s.resolution or None, fit=s.fit, mirror=s.mirror, alpha=s.alpha, skip_bad=s.skip_bad)
+
+
+def fit(kind: type[Recipe], dataset: data.Dataset, settings: Settings) -> None:
+    """Refuse data that the model cannot learn from, saying what to type instead."""
+    name = models.name_of(kind)
+    if dataset.kind not in kind.data.split():
+        raise ValueError(f"{name} learns from {' or '.join(kind.data.split())}; {settings.data} holds {dataset.kind}")
+    if kind.labels == "required" and not dataset.num_classes and not dataset.condition_dim:
+        raise ValueError(f"{name} needs labels and {settings.data} has none: put each class into a sub-folder of its own")
+    if dataset.kind == "images":
+        height, width = dataset.shape[1:]
+        near = kind.nearest(height, width)
+        if (height, width) != tuple(near):
+            flag = f"{near[0]}" if near[0] == near[1] else f"{near[0]}x{near[1]}"
+            raise ValueError(f"{name} cannot draw {height}x{width} (height x width) images. Add --resolution {flag}.")
+
+
+def build(kind: type[Recipe], spec: Spec, arguments: dict[str, object], seed: int) -> Recipe:
+    """The recipe with its first weights drawn from the seed; training's own random numbers follow it."""
+    torch.manual_seed(seed)
+    recipe = kind(spec, **arguments)
+    torch.manual_seed(seed + 7919 * (1 + processes.rank()))  # dropout must differ between processes
+    return recipe
+
+
+def loop(run: Run, dataset: data.Dataset) -> Run:
+    """The loop. Progress is one integer, images seen."""
+    recipe, settings, stream = run.recipe, run.settings, None
+    if settings.compile:
+        for name in recipe.ema:
+            getattr(recipe, name).compile()
+    first = processes.rank() == 0
+    if first:
+        checkpoint.write_config(run)
+        run.log.start(run, dataset)
+    with Signals(run) as asked:
+        while run.images < settings.images:
+            phase = recipe.phase(run.images)
+            if stream is None or phase != run.phase:
+                size = phase.batch or settings.batch
+                rows = dataset.stream(run.images, size, phase.resolution, settings.seed, processes.rank(), processes.world())
+                stream = data.ahead(rows, settings.workers)
+            batch = make_batch(next(stream), run, size)
+            if run.phase is None or phase.index != run.phase.index:
+                recipe.enter(phase.index, batch)
+            run.phase = phase
+            recipe.step(batch, run)
+            before = run.images
+            run.advance(size)
+            due = Due(before, run.images, settings)
+            stop = processes.agree(asked.signal, run.device)
+            if due.log or due.save or stop:
+                run.check()
+            if first:
+                if due.preview:
+                    run.log.preview(run)
+                if due.log:
+                    run.log.write(run)
+            if due.save or due.keep or stop:
+                checkpoint.save(run, keep=due.keep)
+            if stop:
+                run.log.say(f"stopped after {run.images} images and saved; go on with: gankit resume {run.folder}")
+                asked.leave(stop)
+    if first:
+        run.log.finish(run)
+    processes.leave()
+    return run
+
+
+def make_batch(fields: dict[str, Tensor], run: Run, size: int) -> Batch:
+    """A batch on the device: images from uint8 to [-1, 1], floats in the run's precision."""
+    placed = {}
+    for name, value in fields.items():
+        value = value.to(run.device, non_blocking=True)
+        if value.dtype == torch.uint8:
+            value = data.normalise(value, run.dtype)
+        elif value.is_floating_point():
+            value = value.to(run.dtype)
+        if value.ndim == 4 and run.settings.batch >= 4:
+            value = value.contiguous(memory_format=torch.channels_last)
+        placed[name] = value
+    first = processes.rank() * (size // processes.world())
+    return Batch(placed, run.images, size, first, run.settings.seed)
+
+
+class Due:
+    """Which intervals end between two counts of images; the run's end counts for all."""
+
+    def __init__(self, before: int, now: int, settings: Settings):
+        end = now >= settings.images
+        for name in ("log", "preview", "save", "keep"):
+            every = getattr(settings, name)
+            setattr(self, name, bool(every) and (now // every > before // every or (end and name != "keep")))
+
+
+class Signals(contextlib.AbstractContextManager):
+    """SIGTERM and Ctrl-C ask the loop to save and leave after the step; a second one leaves at once."""
+
+    def __init__(self, run: Run):
+        self.run, self.signal, self.kept = run, 0, {}
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            self.kept = {s: signal.signal(s, self.handle) for s in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def handle(self, number: int, frame: object) -> None:
+        if self.signal:
+            os._exit(128 + number)
+        self.signal = number
+        self.run.log.say("stopping after this step, with a save; once more to leave at once")
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self.kept.items():
+            signal.signal(number, handler)
+
+    def leave(self, number: int) -> None:
+        self.run.log.close()
+        processes.leave()
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)

@@ -1,0 +1,91 @@
+"""One file per paper, nothing else: the file's name is the model's name, and its one Recipe is the model."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from gankit.recipe import Recipe
+
+FIRST = re.compile(
+    r'^(?P<name>[\w-]+)\. (?P<authors>.+?), "(?P<title>.+?)", (?P<venue>.+?) (?P<year>\d{4})\. (?P<url>https?://\S+)'
+)
+
+
+class Paper(NamedTuple):
+    """What the first lines of a model's file say."""
+
+    name: str
+    authors: str
+    title: str
+    venue: str
+    year: str
+    url: str
+
+
+def names() -> list[str]:
+    """The models that gankit has."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
+
+
+def paper(name: str) -> Paper:
+    """The paper of a model, from its file's docstring, without importing it."""
+    text = ast.get_docstring(ast.parse((Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8"))) or ""
+    found = FIRST.match(" ".join(text.split()))
+    if not found:
+        raise ValueError(f'models/{name}.py must begin: """NAME. Authors, "Title", Venue Year. URL')
+    return Paper(**found.groupdict())
+
+
+def find(name: str) -> type[Recipe]:
+    """A model's Recipe, by name or by the path of a Python file, which is then executed.
+
+    Raises:
+        ValueError: there is no such model, or the file has no Recipe or several.
+    """
+    if name.endswith(".py"):
+        path = Path(name)
+        if not path.is_file():
+            raise ValueError(f"there is no file {name}")
+        spec = importlib.util.spec_from_file_location(f"gankit_model_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        return only(module, name)
+    plain = name.lower().replace("-", "_")
+    if plain not in names():
+        near = difflib.get_close_matches(plain, names(), 2, 0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}."
+        raise ValueError(f"no model {name!r}; {hint} A model of your own is named by its file: ./my_gan.py")
+    return only(importlib.import_module(f"gankit.models.{plain}"), name)
+
+
+def only(module: object, name: str) -> type[Recipe]:
+    from gankit.recipe import Recipe
+
+    found = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, Recipe) and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise ValueError(f"{name} must define one Recipe; it defines {len(found)}")
+    return found[0]
+
+
+def own_file(kind: type[Recipe]) -> str:
+    """The file of a Recipe that is the user's own; empty for gankit's models."""
+    return "" if kind.__module__.startswith("gankit.models.") else inspect.getsourcefile(kind) or "its file"
+
+
+def name_of(kind: type[Recipe]) -> str:
+    """A model's name: that of its file."""
+    return kind.__module__.rsplit(".", 1)[-1].removeprefix("gankit_model_")

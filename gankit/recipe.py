@@ -1,0 +1,217 @@
+"""What a paper says: a Recipe holds its networks, its optimizers and its algorithm; the loop in loop.py runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from gankit.loop import Run
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a model must know of the data it is built for.
+
+    Args:
+        shape: one sample: (C, H, W) for images, (D,) for points and vectors.
+        num_classes: number of classes; 0 when the data has no labels.
+        condition_dim: length of the feature vector given beside each sample; 0 when there is none.
+    """
+
+    shape: tuple[int, ...]
+    num_classes: int = 0
+    condition_dim: int = 0
+
+    @property
+    def channels(self) -> int:
+        return self.shape[0]
+
+    @property
+    def height(self) -> int:
+        return self.shape[1]
+
+    @property
+    def width(self) -> int:
+        return self.shape[2]
+
+    @property
+    def size(self) -> int:
+        """Numbers in one sample."""
+        return torch.Size(self.shape).numel()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What must be known before the next batch is fetched.
+
+    Args:
+        index: number of the phase; `Recipe.enter` is called when it changes.
+        resolution: side of the images to fetch, or None for the data's own.
+        batch: images in a step, or None for the settings' own.
+    """
+
+    index: int = 0
+    resolution: int | None = None
+    batch: int | None = None
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named set of sizes: the paper's own, or one that says what it is for.
+
+    Args:
+        about: one line: whose sizes these are and what for.
+        model: arguments of the recipe that differ from its defaults.
+        settings: settings of the run that differ from the defaults.
+        spec: the data that the paper's parameter counts are for.
+        parameters: trainable parameters by network at `spec`, as published or counted; a test builds them.
+    """
+
+    about: str
+    model: dict[str, object] = field(default_factory=dict)
+    settings: dict[str, object] = field(default_factory=dict)
+    spec: Spec | None = None
+    parameters: dict[str, int] = field(default_factory=dict)
+
+
+class Recipe(nn.Module):
+    """A paper: networks as attributes, `opt`, and `step`, its algorithm from top to bottom.
+
+    A model adds what it can do as methods, found by their presence: `noise(n)` with `sample(z)` or
+    `sample(z, label)`, `translate(images)`, `encode(images)`, `score(images)`, `segment(images)`. What must survive
+    an interruption and is neither parameter nor buffer goes through `nn.Module.get_extra_state` / `set_extra_state`,
+    as dicts and lists of tensors and plain values.
+
+    Attributes:
+        data: kinds of data it learns from, separated by spaces: "images", "points", "vectors".
+        labels: "none", "optional" or "required".
+        ema: names of the networks that are averaged over training.
+        defaults: settings of the run that the paper asks for.
+        presets: named sizes; "paper" is always among them.
+    """
+
+    data: ClassVar[str] = "images"
+    labels: ClassVar[str] = "none"
+    ema: ClassVar[tuple[str, ...]] = ()
+    defaults: ClassVar[dict[str, object]] = {}
+    presets: ClassVar[dict[str, Preset]] = {}
+
+    def __init__(self, spec: Spec):
+        super().__init__()
+        self.spec = spec
+        self.opt: dict[str, torch.optim.Optimizer] = {}
+
+    @staticmethod
+    def nearest(height: int, width: int) -> tuple[int, int]:
+        """The (height, width) nearest to the given one that the model can draw; the same when it can."""
+        return height, width
+
+    def phase(self, images: int) -> Phase:
+        """The phase after `images` images: a pure function of progress."""
+        return Phase()
+
+    def enter(self, index: int, batch: Batch) -> None:
+        """Called once when phase `index` begins, with its first batch; never when a run is resumed."""
+
+    def step(self, batch: Batch, run: Run) -> None:
+        """One batch of the paper's algorithm."""
+        raise TypeError(f"{type(self).__name__} has no step(batch, run): write the paper's algorithm there")
+
+    @classmethod
+    def abilities(cls) -> list[str]:
+        """What the model can do once trained, by the methods it has."""
+        return [a for a in ("sample", "encode", "reconstruct", "translate", "score", "segment") if hasattr(cls, a)]
+
+
+class Batch:
+    """Rows of data, and where in the stream of images they stand: `batch.real`, `batch.label`, `batch.condition`.
+
+    `real` is (N, C, H, W) in [-1, 1] or (N, D); `label` is (N,) int64, there when the data has labels.
+
+    Args:
+        fields: name to tensor, all of N rows.
+        start: images seen before the whole batch.
+        size: rows of the whole batch, over all processes.
+        first: row of the whole batch at which these rows begin.
+        seed: the run's seed.
+    """
+
+    def __init__(self, fields: dict[str, Tensor], start: int = 0, size: int | None = None, first: int = 0, seed: int = 0):
+        self.fields = fields
+        self.start, self.first, self.seed = start, first, seed
+        self.size = size if size is not None else len(self)
+        self.turn = self.draws = 0
+
+    def __len__(self) -> int:
+        return len(next(iter(self.fields.values())))
+
+    def __getattr__(self, name: str) -> Tensor:
+        fields = self.__dict__.get("fields", {})
+        if name in fields:
+            return fields[name]
+        raise AttributeError(f"this batch has no {name!r}; it has {', '.join(fields)}")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.fields
+
+    def draw(self, sampler: Callable[[int], Tensor]) -> Tensor:
+        """These rows of `sampler(n)`, n being the whole batch's size, e.g. `batch.draw(self.noise)`.
+
+        What is drawn depends on the seed, the position in the stream, the update and the number of the draw alone: not
+        on pieces, processes, the device or what other code drew before. `sampler` draws with torch's default generator.
+        """
+        self.draws += 1
+        with seeded(self.seed, self.start, self.turn, self.draws):
+            whole = sampler(self.size)
+        rows = whole[self.first : self.first + len(self)]
+        like = next(iter(self.fields.values()))
+        return rows.to(like.device, like.dtype if rows.is_floating_point() and like.is_floating_point() else None)
+
+    def split(self, pieces: int, turn: int) -> Iterator[tuple[slice, Batch]]:
+        """The rows in `pieces` nearly equal parts, as (rows, part); `turn` numbers the update they are for."""
+        n = len(self)
+        for i in range(min(pieces, n)):
+            rows = slice(i * n // min(pieces, n), (i + 1) * n // min(pieces, n))
+            part = Batch(
+                {k: v[rows] for k, v in self.fields.items()}, self.start, self.size, self.first + rows.start, self.seed
+            )
+            part.turn = turn
+            yield rows, part
+
+
+@contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """Torch's default CPU generator, seeded from the numbers inside the block and put back after it."""
+    generator = torch.default_generator
+    state = generator.get_state()
+    generator.manual_seed(mix(*numbers))
+    try:
+        yield
+    finally:
+        generator.set_state(state)
+
+
+def mix(*numbers: int) -> int:
+    """A 63-bit seed from whole numbers (splitmix64 over each in turn): equal for equal numbers, unlike for others."""
+    state = 0
+    for number in numbers:
+        state = (state ^ (number & (2**64 - 1))) + 0x9E3779B97F4A7C15 & (2**64 - 1)
+        state = ((state ^ state >> 30) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+        state = ((state ^ state >> 27) * 0x94D049BB133111EB) & (2**64 - 1)
+        state ^= state >> 31
+    return state >> 1
+
+
+def adam(
+    parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+) -> torch.optim.Adam:
+    """Adam as one fused kernel. Betas may be whole numbers, which torch 2.13 itself refuses."""
+    parameters = list(parameters)
+    fused = not any(p.is_meta for p in parameters)
+    return torch.optim.Adam(parameters, lr=lr, betas=(float(betas[0]), float(betas[1])), eps=eps, fused=fused)

@@ -1,0 +1,136 @@
+"""Every file in models/ goes through the same checks, and so does a recipe that uses all that a checkpoint holds."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import gankit
+from gankit import checkpoint, latent, loop, models
+from gankit.log import TIMES
+from gankit.recipe import Recipe, Spec
+
+ODD = str(Path(__file__).parent / "odd_gan.py")
+MODELS = models.names()
+COUNTED = [(name, key) for name in MODELS for key, preset in models.find(name).presets.items() if preset.parameters]
+
+
+def data_for(kind: type[Recipe]) -> str:
+    return "ring" if kind.data.split()[0] == "points" else "digits"
+
+
+def small(model: str) -> dict:
+    """What makes a model small enough to train a few steps in a test."""
+    kind = models.find(model)
+    preset = "small" if "small" in kind.presets else ""
+    return dict(preset=preset, data=data_for(kind), images=48, batch=8, log=16, preview=32, save=16, ema=20, quiet=True)
+
+
+def same(a: Path, b: Path) -> None:
+    """Both runs end with the same bits: weights, averages, moments, generators, pools, phase and log."""
+    for file in ("state.safetensors", "weights.safetensors"):
+        tensors_a, about_a = checkpoint.read_tensors(a / file)
+        tensors_b, about_b = checkpoint.read_tensors(b / file)
+        assert tensors_a.keys() == tensors_b.keys()
+        for name, tensor in tensors_a.items():
+            assert torch.equal(tensor, tensors_b[name]), f"{file}: {name} differs"
+        assert about_a.get("state") == about_b.get("state")
+    assert stats(a) == stats(b)
+    assert (a / "fakes000000048.png").read_bytes() == (b / "fakes000000048.png").read_bytes()
+
+
+def stats(folder: Path) -> list[dict]:
+    lines = (folder / "stats.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+
+
+@pytest.mark.parametrize("model", [*MODELS, ODD])
+def test_an_interrupted_run_ends_with_the_same_bits(model, tmp_path, interrupt):
+    whole = loop.train(model, outdir=tmp_path / "whole", **small(model)).folder
+    broken = interrupt(24, model, outdir=tmp_path / "broken", **small(model))
+    torch.manual_seed(1), random.seed(1), np.random.seed(1)  # other code draws in between
+    torch.randn(10)
+    loop.resume(broken, model=model if model == ODD else None, quiet=True)
+    same(whole, broken)
+
+
+@pytest.mark.parametrize("part", ["random", "optimizers", "phase", "extra", "averages", "log"])
+def test_leaving_a_part_of_the_state_out_shows(part, tmp_path, interrupt, monkeypatch):
+    whole = loop.train(ODD, outdir=tmp_path / "whole", **small(ODD)).folder
+    broken = interrupt(24, ODD, outdir=tmp_path / "broken", **small(ODD))
+    restore = checkpoint.set_state
+    torch.manual_seed(1)
+
+    def all_but_one(run, state):
+        fresh = checkpoint.state_of(run)
+        restore(run, state | {part: fresh[part]})
+
+    monkeypatch.setattr(checkpoint, "set_state", all_but_one)
+    loop.resume(broken, model=ODD, quiet=True)
+    with pytest.raises(AssertionError):
+        same(whole, broken)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_previews_and_saves_do_not_touch_training(model, tmp_path):
+    often = loop.train(model, outdir=tmp_path / "often", **small(model) | dict(preview=8, save=8))
+    never = loop.train(model, outdir=tmp_path / "never", **small(model) | dict(preview=0, save=48))
+    for (name, a), b in zip(often.recipe.state_dict().items(), never.recipe.state_dict().values()):
+        assert not isinstance(a, torch.Tensor) or torch.equal(a, b), name
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_trained_model_loads_and_a_seed_is_one_sample(model, tmp_path):
+    run = loop.train(model, outdir=tmp_path, **small(model) | dict(images=16))
+    trained = gankit.load(run.folder)
+    if "sample" not in trained.recipe.abilities():
+        pytest.skip("does not sample")
+    assert torch.equal(trained.sample(3), run.sample(3))
+    trained.recipe.double()
+    one = torch.cat([latent.sample(trained.recipe, [s], label=None) for s in range(5)])
+    for batch in (2, 5):
+        assert (latent.sample(trained.recipe, range(5), batch=batch) - one).abs().max() < 2e-7  # float64 inside, float32 out
+    z = latent.latents(trained.recipe, range(5))
+    assert torch.equal(z[3], latent.latents(trained.recipe, [3])[0])
+    assert one.shape == (5, *trained.recipe.spec.shape)
+    if one.ndim == 4:
+        assert one.min() >= -1 and one.max() <= 1
+
+
+@pytest.mark.parametrize("model, preset", COUNTED)
+def test_the_paper_s_sizes_have_the_paper_s_parameter_counts(model, preset):
+    kind = models.find(model)
+    chosen = kind.presets[preset]
+    with torch.device("meta"):
+        recipe = kind(chosen.spec, **chosen.model)
+    counts = {name: sum(p.numel() for p in getattr(recipe, name).parameters()) for name in chosen.parameters}
+    assert counts == chosen.parameters
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_s_file_says_what_the_commands_show(model):
+    kind, paper = models.find(model), models.paper(model)
+    assert paper.title and paper.year.isdigit() and paper.url.startswith("http")
+    assert "paper" in kind.presets
+    assert "Deviations" in (__import__(kind.__module__, fromlist=["_"]).__doc__ or "")
+    for preset in kind.presets.values():
+        loop.Settings(**(kind.defaults | preset.settings))
+        assert set(preset.model) <= set(loop.model_arguments(kind))
+    assert isinstance(kind.nearest(16, 16), tuple) and kind.nearest(16, 16) == kind.nearest(*kind.nearest(16, 16))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_file_stays_short_or_says_why(model):
+    path = Path(models.__file__).parent / f"{model}.py"
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 170 or "long" in " ".join(lines[:40]).lower(), f"{len(lines)} lines"
+    assert not any(".detach()" in line or "requires_grad" in line for line in lines)
+
+
+def test_spec_knows_its_size():
+    assert Spec((3, 4, 6)).size == 72 and Spec((3, 4, 6)).width == 6

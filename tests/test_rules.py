@@ -1,0 +1,82 @@
+"""Rules of the house that can be tested: who imports whom, what importing costs, and that nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parents[1] / "gankit"
+FILES = sorted(HOUSE.rglob("*.py"))
+LIBRARY = {"torch", "numpy", "PIL", "scipy", "sklearn", "safetensors", "rich", "tyro", "skimage"}
+TORCH = {"torch"}
+# Part of the house: which parts of gankit, and which packages outside the standard library, it may import.
+MAY = {
+    "recipe": (set(), TORCH),
+    "losses": (set(), TORCH),
+    "penalties": (set(), TORCH),
+    "nn": ({"nn"}, TORCH),
+    "latent": ({"nn", "recipe"}, TORCH),
+    "models": ({"recipe", "nn", "losses", "penalties", "augment", "latent"}, TORCH),
+    "data": ({"data"}, {"torch", "numpy", "PIL", "sklearn", "skimage", "rich"}),
+    "metrics": ({"metrics", "nn"}, {"torch", "numpy", "scipy", "sklearn", "safetensors"}),
+    "processes": (set(), TORCH),
+}
+
+
+def imports(path: Path) -> tuple[set[str], set[str]]:
+    """The parts of gankit and the outside packages that a file imports when it runs (not for type checks)."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            node.body = []
+    inside, outside = set(), set()
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: write imports in full"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            top, *rest = name.split(".")
+            if top == "gankit":
+                inside.add(rest[0] if rest else "")
+            elif top not in sys.stdlib_module_names:
+                outside.add(top)
+    return inside, outside
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_imports_follow_the_house(path):
+    part = path.relative_to(HOUSE).parts[0].removesuffix(".py")
+    inside, outside = imports(path)
+    if part == "models" and path.stem == "__init__":
+        return  # it finds models by name, and is none
+    if part in MAY:
+        allowed_inside, allowed_outside = MAY[part]
+        assert inside <= allowed_inside, f"{path.name} imports gankit.{inside - allowed_inside}"
+        assert outside <= allowed_outside, f"{path.name} imports {outside - allowed_outside}"
+    assert outside <= LIBRARY | {"tensorboard"}
+    if part not in ("cli", "web", "lab", "__main__"):
+        assert not inside & {"cli", "web", "lab"}, "nothing imports the commands"
+
+
+@pytest.mark.parametrize("words", [["-c", "import gankit"], ["-m", "gankit", "--help"]])
+def test_importing_and_help_do_not_import_torch(words):
+    code = "import sys, runpy; sys.argv = ['gankit', '--help']; " if words[0] == "-m" else ""
+    run = "runpy.run_module('gankit', run_name='__main__')" if words[0] == "-m" else words[1]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}{run}; import sys; assert not {{'torch', 'numpy', 'tyro'}} & set(sys.modules)"],
+        capture_output=True, text=True, cwd=HOUSE.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_nothing_is_ever_unpickled(path):
+    assert not re.search(r"pickle\.load|torch\.load\(|allow_pickle\s*=\s*True|weights_only\s*=\s*False", path.read_text())
