@@ -1,0 +1,128 @@
+"""dcgan. Alec Radford, Luke Metz, Soumith Chintala, "Unsupervised Representation Learning with Deep Convolutional
+Generative Adversarial Networks", ICLR 2016. https://arxiv.org/abs/1511.06434
+
+Strided convolutions instead of pooling, batch norm in both networks but not on G's output and D's input, ReLU in G and
+leaky ReLU in D, no dense layers but G's first and D's last, Adam with beta1 = 0.5, all weights from N(0, 0.02^2): with
+these a convolutional GAN trains. Any of gankit's adversarial losses and penalties can be put in place of the paper's.
+
+As in the authors' code no convolution has a bias, and the first layer's batch norm is over each of its 4 x 4 x 1024
+units; `unit_norm=False` has it over each channel, as dcgan.torch has.
+
+Deviations:
+- Both networks learn from every minibatch, as the algorithm in the paper of GANs has it; the authors' code gives
+  one minibatch to D and the next to G.
+- The authors' code adds an L2 penalty of 1e-5 on faces; the paper does not and neither does this.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gankit.losses import ADVERSARIAL, scores
+from gankit.nn import ConvDiscriminator, ConvGenerator, init_normal, nearest_size
+from gankit.penalties import PENALTIES
+from gankit.recipe import Preset, Recipe, Spec, adam
+
+
+class DCGAN(Recipe):
+    """Convolutional GAN for images whose sides are 4, 5, 6 or 7 times a power of two.
+
+    Args:
+        z_dim: length of the latent z.
+        width: channels of the maps next to the image; inner ones have 2, 4, 8 times as many.
+        kernel: side of the convolutions: 5 in the paper, 4 in dcgan.torch.
+        unit_norm: batch norm of G's first layer over each unit, else over each channel.
+        norm_d: batch norm in D; penalties on D's gradient want it off, as it ties the samples of a batch.
+        pooling: global average pooling before D's output, which then has no weight for each place.
+        prior: distribution of z: uniform on [-1, 1], or normal.
+        loss: non_saturating, minimax, label_smoothing, maximum_likelihood, least_squares, hinge, wasserstein,
+            relativistic or relativistic_average.
+        penalty: none, or one on D: wgan_gp, dragan, r1, r2, r1_r2, zero_centred.
+        penalty_weight: weight of the penalty: 10 in WGAN-GP and DRAGAN, gamma / 2 for R1 and R2.
+        lr_g: G's learning rate.
+        lr_d: D's learning rate.
+        beta1: decay of Adam's mean of gradients.
+        beta2: decay of Adam's mean of squared gradients.
+    """
+
+    ema, defaults = ("g",), dict(batch=128)
+    nearest = staticmethod(nearest_size)
+    presets = {
+        "paper": Preset(
+            "the paper's network for 64 px, without averaged weights",
+            settings=dict(resolution="64", ema=0),
+            spec=Spec((3, 64, 64)),
+            parameters=dict(g=18_885_760, d=17_232_768),
+        ),
+        "torch": Preset(
+            "dcgan.torch, the net that most people call DCGAN: 4x4 kernels, half the width, normal z, batch 64",
+            model=dict(width=64, kernel=4, unit_norm=False, prior="normal"),
+            settings=dict(resolution="64", batch=64, ema=0),
+            spec=Spec((3, 64, 64)),
+            parameters=dict(g=3_576_704, d=2_765_568),
+        ),
+        "small": Preset(
+            "digits at 16 px on two CPU cores",
+            model=dict(z_dim=32, width=24, unit_norm=False, prior="normal", lr_g=5e-4, lr_d=5e-4),
+            settings=dict(batch=64, images=200_000, ema=10_000),
+        ),
+    }
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        z_dim: int = 100,
+        width: int = 128,
+        kernel: Literal[5, 4] = 5,
+        unit_norm: bool = True,
+        norm_d: bool = True,
+        pooling: bool = False,
+        prior: Literal["uniform", "normal"] = "uniform",
+        loss: str = "non_saturating",
+        penalty: str = "none",
+        penalty_weight: float = 10.0,
+        lr_g: float = 2e-4,
+        lr_d: float = 2e-4,
+        beta1: float = 0.5,
+        beta2: float = 0.999,
+    ):
+        super().__init__(spec)
+        for kind, name, known in ("loss", loss, [*ADVERSARIAL]), ("penalty", penalty, ["none", *PENALTIES]):
+            if name not in known:
+                raise ValueError(f"there is no {kind} {name!r}; choose from {', '.join(known)}")
+        self.z_dim, self.prior = z_dim, prior
+        self.loss, self.penalty, self.penalty_weight = ADVERSARIAL[loss], PENALTIES.get(penalty), penalty_weight
+        self.g = ConvGenerator(z_dim, spec.shape, width, kernel, unit_norm)
+        self.d = ConvDiscriminator(spec.shape, width, kernel, norm_d, pooling)
+        init_normal(self)
+        betas = (beta1, beta2)
+        self.opt = {"g": adam(self.g.parameters(), lr_g, betas), "d": adam(self.d.parameters(), lr_d, betas)}
+
+    def noise(self, n: int) -> Tensor:
+        """(n, z_dim) latents."""
+        return torch.rand(n, self.z_dim) * 2 - 1 if self.prior == "uniform" else torch.randn(n, self.z_dim)
+
+    def sample(self, z: Tensor) -> Tensor:
+        """(N, z_dim) latents to (N, C, H, W) images in [-1, 1]."""
+        return self.g(z)
+
+    def step(self, batch, run):
+        run.update("d", self.d_loss, batch)
+        run.update("g", self.g_loss, batch)
+
+    def d_loss(self, batch):
+        images = self.g(batch.draw(self.noise))
+        real, fake = self.d(batch.real), self.d(images)
+        loss, outputs = self.loss.d(real, fake), scores(real, fake, self.loss.boundary)
+        if self.penalty:
+            outputs["penalty"] = self.penalty(self.d, batch.real, images, batch.draw)
+            loss = loss + self.penalty_weight * outputs["penalty"]
+        return loss, outputs
+
+    def g_loss(self, batch):
+        fake = self.d(self.g(batch.draw(self.noise)))
+        return self.loss.g(fake, self.d(batch.real) if self.loss.paired else None), {}

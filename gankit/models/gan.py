@@ -1,0 +1,182 @@
+"""GAN. Ian J. Goodfellow, Jean Pouget-Abadie, Mehdi Mirza, Bing Xu, David Warde-Farley, Sherjil Ozair, Aaron Courville
+and Yoshua Bengio, "Generative Adversarial Nets", NIPS 2014. https://arxiv.org/abs/1406.2661
+
+Two networks play a game: D learns to tell real samples from those that G makes of noise, G learns to make D take them
+for real. Where D is as good as it can be, G has won when its samples follow the distribution of the data. Numbers that
+the text leaves out are those of the authors' code, which also moves both networks at once from the same samples.
+
+Deviations:
+- The generator's bias begins at the logit of the mean of the first batch, with half a white and half a black image
+  added to it, not of all training images: a model sees batches alone. The halves keep pixels that are black in the
+  whole batch from being black for good.
+- Momentum grows with every image, not with every epoch of the paper's 50,000.
+- CIFAR-10 goes in as it is, in [-1, 1], not contrast-normalised: that cannot be undone to look at a sample.
+- Samples come from averaged weights unless --ema 0; the paper had no averaging.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from gankit.losses import ADVERSARIAL, scores
+from gankit.nn import Maxout
+from gankit.penalties import PENALTIES
+from gankit.recipe import Preset, Recipe, Spec, adam
+
+if TYPE_CHECKING:
+    from gankit.loop import Run
+
+
+class Generator(nn.Module):
+    """(N, z_dim) to samples: images (N, C, H, W), in [-1, 1] with a sigmoid at the end, or points (N, D)."""
+
+    def __init__(self, shape: tuple[int, ...], z_dim: int, hidden: tuple[int, ...], sigmoid: bool):
+        super().__init__()
+        self.shape, self.sigmoid = shape, sigmoid
+        layers = [layer for a, b in pairwise((z_dim, *hidden)) for layer in (nn.Linear(a, b), nn.ReLU())]
+        if len(shape) == 3 and not sigmoid:
+            layers[-1] = nn.Sigmoid()
+        self.hidden, self.out = nn.Sequential(*layers), nn.Linear(hidden[-1], torch.Size(shape).numel())
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.out(self.hidden(z)).unflatten(1, self.shape)
+        return x.sigmoid() * 2 - 1 if self.sigmoid else x
+
+
+class Discriminator(nn.Module):
+    """Samples to (N,) logits. With `unit` it sees images in [0, 1], as the paper's do."""
+
+    def __init__(self, size: int, hidden: tuple[int, ...], pieces: int, dropout: tuple[float, float], unit: bool):
+        super().__init__()
+        self.unit = unit
+        layers: list[nn.Module] = [nn.Flatten(), nn.Dropout(dropout[0])]
+        for a, b in pairwise((size, *hidden)):
+            layers += [Maxout(a, b, pieces)] if pieces > 1 else [nn.Linear(a, b), nn.LeakyReLU(0.2)]
+            layers += [nn.Dropout(dropout[1])]
+        self.net = nn.Sequential(*layers, nn.Linear(hidden[-1], 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net((x + 1) / 2 if self.unit else x).squeeze(1)
+
+
+class GAN(Recipe):
+    """The first GAN: fully connected, with maxout and dropout in the discriminator.
+
+    Args:
+        spec: the data.
+        z_dim: dimensions of the noise, which is N(0, I).
+        g_hidden: ReLU units in each hidden layer of the generator.
+        d_hidden: units in each hidden layer of the discriminator.
+        maxout_pieces: linear pieces of each maxout unit in the discriminator; 1 makes it a leaky ReLU of slope 0.2.
+        input_dropout: share of the discriminator's inputs left out.
+        dropout: share of its hidden units left out.
+        output: what the generator of images ends in; linear is the paper's for CIFAR-10, with a layer of sigmoids
+            before. Points are always linear.
+        g_init: largest first weight in the generator.
+        out_init: largest first weight in its last layer.
+        d_init: largest first weight in the discriminator.
+        optimizer: the paper's SGD, whose momentum grows from 0.5 to 0.7 over 12.5 million images, or Adam (0.5, 0.99).
+        lr: learning rate.
+        lr_decay: what the learning rate is divided by after each batch, down to 1e-6.
+        loss: adversarial loss; see gankit.losses.ADVERSARIAL.
+        penalty: penalty on the discriminator, or none; see gankit.penalties.PENALTIES.
+        penalty_weight: what the penalty is multiplied by (for R1 it is gamma / 2).
+
+    Raises:
+        ValueError: there is no such loss or penalty.
+    """
+
+    data, ema, defaults = "images points", ("g",), dict(batch=100)
+    presets = {
+        "paper": Preset(
+            "MNIST", spec=Spec((1, 28, 28)), parameters={"g": 2_503_984, "d": 1_231_441}
+        ),
+        "paper-cifar10": Preset(
+            "CIFAR-10, fully connected",
+            model=dict(g_hidden=(8000, 8000), d_hidden=(1600, 1600), output="linear", out_init=0.5, lr=0.025),
+            spec=Spec((3, 32, 32)),
+            parameters={"g": 89_395_072, "d": 37_393_601},
+        ),
+    }
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        z_dim: int = 100,
+        g_hidden: tuple[int, ...] = (1200, 1200),
+        d_hidden: tuple[int, ...] = (240, 240),
+        maxout_pieces: int = 5,
+        input_dropout: float = 0.2,
+        dropout: float = 0.5,
+        output: Literal["sigmoid", "linear"] = "sigmoid",
+        g_init: float = 0.05,
+        out_init: float = 0.05,
+        d_init: float = 0.005,
+        optimizer: Literal["sgd", "adam"] = "sgd",
+        lr: float = 0.1,
+        lr_decay: float = 1.000004,
+        loss: str = "non_saturating",
+        penalty: str = "none",
+        penalty_weight: float = 0.0,
+    ):
+        super().__init__(spec)
+        self.z_dim, self.lr, self.lr_decay, self.penalty_weight = z_dim, lr, lr_decay, penalty_weight
+        self.adversarial, self.penalty = ADVERSARIAL[loss], PENALTIES.get(penalty)
+        sigmoid = output == "sigmoid" and len(spec.shape) == 3
+        self.g = Generator(spec.shape, z_dim, g_hidden, sigmoid)
+        self.d = Discriminator(spec.size, d_hidden, maxout_pieces, (input_dropout, dropout), sigmoid)
+        uniform(self.g, g_init)
+        uniform(self.g.out, out_init)
+        uniform(self.d, d_init)
+        for name in ("g", "d"):
+            parameters = getattr(self, name).parameters()
+            sgd = optimizer == "sgd"
+            self.opt[name] = torch.optim.SGD(parameters, lr) if sgd else adam(parameters, lr, (0.5, 0.99))
+
+    def enter(self, index: int, batch: Batch) -> None:
+        if not self.g.sigmoid:
+            return
+        mean = (batch.real.flatten(1) + 1).mean(0) / 2
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(mean)
+            mean /= dist.get_world_size()
+        with torch.no_grad():
+            self.g.out.bias.copy_(((mean * batch.size + 0.5) / (batch.size + 1)).logit())
+
+    def step(self, batch, run):
+        for group in [group for opt in self.opt.values() for group in opt.param_groups]:
+            group["lr"] = max(self.lr * self.lr_decay**-run.step, 1e-6)
+            if "momentum" in group:
+                group["momentum"] = 0.5 + 0.2 * min(run.images / 12.5e6, 1.0)
+        run.update(("d", "g"), self.losses, batch)
+
+    def losses(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
+        """Both players' losses on one set of samples, D's halved as in the authors' code."""
+        fake = self.g(batch.draw(self.noise))
+        real_logit, fake_logit = self.d(batch.real), self.d(fake)
+        d_loss = self.adversarial.d(real_logit, fake_logit)
+        if self.penalty is not None:
+            d_loss = d_loss + self.penalty_weight * self.penalty(self.d, batch.real, fake, batch.draw)
+        return (d_loss / 2, self.adversarial.g(fake_logit, real_logit)), scores(real_logit, fake_logit)
+
+    def noise(self, n: int) -> Tensor:
+        """(n, z_dim) latents from N(0, I)."""
+        return torch.randn(n, self.z_dim)
+
+    def sample(self, z: Tensor) -> Tensor:
+        """(N, z_dim) latents to (N, C, H, W) images in [-1, 1] or (N, D) points."""
+        return self.g(z)
+
+
+def uniform(net: nn.Module, largest: float) -> None:
+    """Weights U(-largest, largest), biases 0."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.uniform_(layer.weight, -largest, largest)
+            nn.init.zeros_(layer.bias)

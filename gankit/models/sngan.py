@@ -1,0 +1,174 @@
+"""sngan. Takeru Miyato, Toshiki Kataoka, Masanori Koyama, Yuichi Yoshida, "Spectral Normalization for Generative
+Adversarial Networks", ICLR 2018. https://arxiv.org/abs/1802.05957
+
+Each weight of D is divided by its largest singular value, which makes D Lipschitz; one step of power iteration at each
+forward pass, from where the last one ended, keeps track of it. Hinge loss, Adam without momentum, five updates of D for
+each of G. With labels this is Miyato & Koyama, "cGANs with Projection Discriminator", ICLR 2018: a class's vector times
+D's features is added to D's output, and G has conditional batch norm.
+
+Below 48 px the nets are the authors' for CIFAR-10, all blocks of one width; from there on those for STL-10 (48 px) and
+ImageNet (128 px), whose widths double with each halving. As in the authors' code, reals are dequantised, learning rates
+fall linearly to 0, and D's power iteration moves on in G's turn too. One step takes one batch for D; G learns before
+the first of each n_dis, from `g_batch` latents for each image.
+
+Deviations: none at the authors' sizes; other sizes have more or fewer blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gankit.losses import hinge, scores
+from gankit.nn import (
+    BatchNorm2d,
+    ConditionalBatchNorm2d,
+    DBlock,
+    OptimizedDBlock,
+    ResNetGenerator,
+    init_glorot,
+    nearest_size,
+    spectral_norm,
+    stages,
+)
+from gankit.recipe import Preset, Recipe, Spec, adam
+
+
+class Discriminator(nn.Module):
+    """Residual blocks, ReLU, sum over places; linear output, plus a class's vector times the features."""
+
+    def __init__(self, shape: tuple[int, ...], width: int, num_classes: int):
+        super().__init__()
+        count, side = stages(*shape[1:]), min(shape[1:])
+        if side < 48:  # halvings down to 8, then two blocks that keep the size
+            downs = max(1, count - 1)
+            widths = [2 * width] * (downs + 2)
+        else:  # halvings down to 3 or 4, then one
+            downs = count + (side >> count >= 6)
+            widths = [width * min(2**i, 16) for i in range(downs + 1)]
+        blocks = [DBlock(a, b, down=i < downs) for i, (a, b) in enumerate(zip(widths, widths[1:]), 1)]
+        self.trunk = nn.Sequential(OptimizedDBlock(shape[0], widths[0]), *blocks)
+        self.head = nn.Linear(widths[-1], 1)
+        self.embed = nn.Embedding(num_classes, widths[-1]) if num_classes else None
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """(N, C, H, W) in [-1, 1], and (N,) labels, to (N,) logits."""
+        features = F.relu(self.trunk(x)).sum((2, 3))
+        logits = self.head(features).squeeze(1)
+        return logits if label is None else logits + (self.embed(label) * features).sum(1)
+
+
+class SNGAN(Recipe):
+    """GAN with spectral normalisation, for images whose sides are 4, 5, 6 or 7 times a power of two.
+
+    Args:
+        z_dim: length of the latent z.
+        width: from 48 px on, channels of the blocks next to the image; below, G's blocks have 4 times and D's 2 times
+            as many, whatever their size.
+        conditional: use labels, where the data has them.
+        n_dis: updates of D for each of G.
+        g_batch: latents in an update of G for each image of the batch.
+        lr: Adam's learning rate at the start.
+        decay_from: share of the run after which the learning rate falls linearly to 0.
+    """
+
+    labels, ema, defaults = "optional", ("g",), dict(batch=64)
+    nearest = staticmethod(nearest_size)
+    presets = {
+        "paper": Preset(
+            "the authors' CIFAR-10 network without labels, without averaged weights",
+            settings=dict(resolution="32", images=16_000_000, ema=0),
+            model=dict(conditional=False),
+            spec=Spec((3, 32, 32)),
+            parameters=dict(g=4_276_739, d=1_053_825),
+        ),
+        "paper-labels": Preset(
+            "the authors' CIFAR-10 network with labels",
+            settings=dict(resolution="32", images=16_000_000, ema=0),
+            spec=Spec((3, 32, 32), num_classes=10),
+            parameters=dict(g=4_304_387, d=1_055_105),
+        ),
+        "paper-stl": Preset(
+            "the paper's network for STL-10 at 48 px",
+            settings=dict(resolution="48", images=16_000_000, ema=0),
+            model=dict(conditional=False),
+            spec=Spec((3, 48, 48)),
+            parameters=dict(g=4_878_083, d=10_141_441),
+        ),
+        "paper-imagenet": Preset(
+            "the authors' network for ImageNet with labels at 128 px",
+            settings=dict(resolution="128", images=144_000_000, ema=0),
+            model=dict(decay_from=400 / 450),
+            spec=Spec((3, 128, 128), num_classes=1000),
+            parameters=dict(g=41_996_931, d=30_041_857),
+        ),
+        "small": Preset(
+            "digits at 16 px on two CPU cores",
+            model=dict(z_dim=32, width=8, n_dis=1, g_batch=1, lr=5e-4),
+            settings=dict(batch=32, images=100_000, ema=10_000),
+        ),
+    }
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        z_dim: int = 128,
+        width: int = 64,
+        conditional: bool = True,
+        n_dis: int = 5,
+        g_batch: int = 2,
+        lr: float = 2e-4,
+        decay_from: float = 0.0,
+    ):
+        super().__init__(spec if conditional else replace(spec, num_classes=0))
+        self.z_dim, self.n_dis, self.g_batch, self.lr, self.decay_from = z_dim, n_dis, g_batch, lr, decay_from
+        classes, count, eps = self.spec.num_classes, stages(*spec.shape[1:]), 2e-5  # eps of Chainer's batch norm
+        norm = partial(ConditionalBatchNorm2d, num_classes=classes) if classes else BatchNorm2d
+        flat, tall = [4 * width] * (count + 1), [width * min(2**i, 16) for i in reversed(range(count + 1))]
+        small = min(spec.height, spec.width) < 48
+        self.g = ResNetGenerator(z_dim, spec.shape, flat if small else tall, partial(norm, eps=eps), eps)
+        self.d = Discriminator(spec.shape, width, classes)
+        init_glorot(self)
+        nn.init.xavier_uniform_(self.g.out.weight)  # no sqrt(2) here
+        if classes:
+            nn.init.xavier_uniform_(self.d.embed.weight)
+        spectral_norm(self.d)
+        self.opt = {name: adam(net.parameters(), lr, (0, 0.9)) for name, net in (("g", self.g), ("d", self.d))}
+
+    def noise(self, n: int) -> Tensor:
+        """(n, z_dim) latents from N(0, 1)."""
+        return torch.randn(n, self.z_dim)
+
+    def sample(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """(N, z_dim) latents, and (N,) labels where it learnt from some, to (N, C, H, W) images in [-1, 1]."""
+        return self.g(z) if label is None else self.g(z, label)
+
+    def step(self, batch, run):
+        for opt in self.opt.values():
+            opt.param_groups[0]["lr"] = self.lr * min(1.0, (1 - run.done) / (1 - self.decay_from))
+        if run.step % self.n_dis == 0:
+            run.update("g", self.g_loss, batch)
+        run.update("d", self.d_loss, batch)
+
+    def d_loss(self, batch):
+        images = (127.5 * (batch.real + 1) + batch.draw(lambda n: torch.rand(n, *self.spec.shape))) / 128 - 1
+        real = self.d(images, batch.label if self.spec.num_classes else None)
+        z, label = self.draw(batch, 1)
+        fake = self.d(self.sample(z, label), label)
+        return hinge.d(real, fake), scores(real, fake)
+
+    def g_loss(self, batch):
+        z, label = self.draw(batch, self.g_batch)
+        return hinge.g(self.d(self.sample(z, label), label)), {}
+
+    def draw(self, batch, k):
+        """k latents, and k labels drawn evenly, for each row of the batch."""
+        z = batch.draw(lambda n: self.noise(n * k).unflatten(0, (n, k))).flatten(0, 1)
+        if not self.spec.num_classes:
+            return z, None
+        return z, batch.draw(lambda n: torch.randint(self.spec.num_classes, (n, k))).flatten()

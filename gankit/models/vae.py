@@ -1,0 +1,143 @@
+"""VAE. Diederik P. Kingma and Max Welling, "Auto-Encoding Variational Bayes", ICLR 2014.
+https://arxiv.org/abs/1312.6114
+
+An encoder gives each image a Gaussian q(z|x) in a space of few dimensions, a decoder draws images from there. Both
+learn by one bound on the log-likelihood (eq. 10): log p(x|z) for one z drawn from q(z|x), less KL(q(z|x) || N(0, I)).
+Writing z as mu + sigma * eps lets the gradient through the drawing.
+
+Deviations:
+- Grey values are probabilities to the Bernoulli decoder, as in most code: its nats are no likelihood of grey images.
+- The paper picks the step size from 0.01, 0.02 and 0.1 by trying; the default is the middle one. Its N(0, 0.01) for the
+  first weights is read as a variance, which is how it writes normals elsewhere.
+- The Gaussian decoder knows no detail finer than 1/256 of the range: a pixel that never changes would be infinitely
+  likely. The paper's face data has none.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gankit.losses import bernoulli_nll, gaussian_kl
+from gankit.recipe import Preset, Recipe, Spec
+
+if TYPE_CHECKING:
+    from gankit.loop import Run
+
+FINEST = 2 * math.log(1 / 256)  # log-variance of a deviation of one grey level
+
+
+class Encoder(nn.Module):
+    """(N, C, H, W) images in [-1, 1] to mean and log-variance of q(z|x), (N, z_dim) each (appendix C.2)."""
+
+    def __init__(self, size: int, hidden: int, z_dim: int):
+        super().__init__()
+        self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(size, hidden), nn.Tanh())
+        self.mu, self.logvar = nn.Linear(hidden, z_dim), nn.Linear(hidden, z_dim)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.hidden((x + 1) / 2)
+        return self.mu(h), self.logvar(h)
+
+
+class Decoder(nn.Module):
+    """(N, z_dim) to the logits of the mean, and for the Gaussian its log-variance, (N, size) each (appendix C)."""
+
+    def __init__(self, size: int, hidden: int, z_dim: int, gaussian: bool):
+        super().__init__()
+        self.hidden = nn.Sequential(nn.Linear(z_dim, hidden), nn.Tanh())
+        self.mean = nn.Linear(hidden, size)
+        self.logvar = nn.Linear(hidden, size) if gaussian else None
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        h = self.hidden(z)
+        return self.mean(h), None if self.logvar is None else FINEST + F.softplus(self.logvar(h) - FINEST)
+
+
+class VAE(Recipe):
+    """Variational auto-encoder with one hidden layer on each side.
+
+    Args:
+        spec: the data.
+        z_dim: dimensions of the latent; the paper has 3 to 200 for MNIST, 2 to 20 for faces (section 5).
+        hidden: tanh units on each side; 500 for MNIST, 200 for faces.
+        decoder: what a pixel is given z: a coin, or a Gaussian with its mean in (0, 1) and a variance of its own.
+        lr: step size of Adagrad.
+        weight_decay: the prior N(0, I) on the decoder's weights, shared among the images: one over their number.
+    """
+
+    data, defaults = "images", dict(batch=100)
+    presets = {
+        "paper": Preset(
+            "MNIST, 500 hidden units, 20 latent dimensions",
+            spec=Spec((1, 28, 28)),
+            parameters={"e": 412_540, "g": 403_284},
+        ),
+        "paper-faces": Preset(
+            "Frey faces, 200 hidden units, Gaussian decoder",
+            model=dict(hidden=200, decoder="gaussian", weight_decay=1 / 1965),
+            spec=Spec((1, 28, 20)),
+            parameters={"e": 120_240, "g": 229_320},
+        ),
+    }
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        z_dim: int = 20,
+        hidden: int = 500,
+        decoder: Literal["bernoulli", "gaussian"] = "bernoulli",
+        lr: float = 0.02,
+        weight_decay: float = 1 / 60_000,
+    ):
+        super().__init__(spec)
+        self.z_dim = z_dim
+        self.e = Encoder(spec.size, hidden, z_dim)
+        self.g = Decoder(spec.size, hidden, z_dim, decoder == "gaussian")
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, 0.0, 0.1)
+        groups = [{"params": self.e.parameters()}, {"params": self.g.parameters(), "weight_decay": weight_decay}]
+        self.opt = {"vae": torch.optim.Adagrad(groups, lr=lr)}
+
+    def enter(self, index: int, batch: Batch) -> None:
+        # Adagrad makes its sums when it is made; loading them moves them to where the weights are by now.
+        self.opt["vae"].load_state_dict(self.opt["vae"].state_dict())
+
+    def step(self, batch, run):
+        run.update("vae", self.loss, batch)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The bound, negative, in nats per image (eq. 10, with L = 1)."""
+        mu, logvar = self.e(batch.real)
+        z = mu + (logvar / 2).exp() * batch.draw(self.noise)
+        nll, kl = self.nll(self.g(z), (batch.real.flatten(1) + 1) / 2), gaussian_kl(mu, logvar)
+        return nll + kl, {"nll": nll, "kl": kl}
+
+    def nll(self, decoded: tuple[Tensor, Tensor | None], x: Tensor) -> Tensor:
+        """-log p(x|z) of (N, size) pixels in [0, 1], in nats per image."""
+        logits, logvar = decoded
+        if logvar is None:
+            return bernoulli_nll(logits, x)
+        squares = (x - logits.sigmoid()).square() / logvar.exp()
+        return 0.5 * (squares + logvar + math.log(2 * math.pi)).sum(1).mean()
+
+    def noise(self, n: int) -> Tensor:
+        """(n, z_dim) latents from N(0, I)."""
+        return torch.randn(n, self.z_dim)
+
+    def sample(self, z: Tensor) -> Tensor:
+        """(N, z_dim) latents to (N, C, H, W) images in [-1, 1], the decoder's means."""
+        return self.g(z)[0].sigmoid().unflatten(1, self.spec.shape) * 2 - 1
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) images in [-1, 1] to (N, z_dim) latents, the means of q(z|x)."""
+        return self.e(images)[0]
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) images in [-1, 1], encoded and drawn again."""
+        return self.sample(self.encode(images))

@@ -1,0 +1,181 @@
+"""wgan_gp. Ishaan Gulrajani, Faruk Ahmed, Martin Arjovsky, Vincent Dumoulin, Aaron Courville, "Improved Training of
+Wasserstein GANs", NIPS 2017. https://arxiv.org/abs/1704.00028
+
+A Wasserstein GAN's critic is kept Lipschitz by a penalty in place of clipped weights. An optimal critic's gradient has
+norm 1 on the lines between reals and fakes, so that norm's squared distance to 1, at a random point of the line from
+each real to a fake, times lambda = 10, is added to the critic's loss. The critic has no batch norm, which would tie its
+samples together. Below 64 px the nets are the authors' residual ones for CIFAR-10, from there on those for 64 px, whose
+critic has layer norm. With labels G has conditional batch norm and the critic is a classifier too (section 5.2).
+
+One step takes one batch: the critic learns from every batch, G after every n_critic-th, from `g_batch` latents for each
+of its images. Learning rates fall linearly to 0 over the run, and reals are dequantised, as in the authors' code, which
+has no norm in CIFAR-10's critic.
+
+Deviations: none at the authors' sizes; other sizes have more or fewer blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from gankit.losses import cross_entropy, scores, wasserstein
+from gankit.nn import (
+    BatchNorm2d,
+    ConditionalBatchNorm2d,
+    DBlock,
+    OptimizedDBlock,
+    ResNetGenerator,
+    init_glorot,
+    nearest_size,
+    stages,
+)
+from gankit.penalties import wgan_gp
+from gankit.recipe import Preset, Recipe, Spec, adam
+
+layer_norm = partial(nn.GroupNorm, 1)  # over a sample's channels and places, with a gain for each channel
+
+
+class Critic(nn.Module):
+    """Residual blocks to a map of 4 to 14 px; one output, and K class logits with labels."""
+
+    def __init__(self, shape: tuple[int, ...], width: int, num_classes: int):
+        super().__init__()
+        count = stages(*shape[1:])
+        if count < 4:
+            downs = [DBlock(width, width) for _ in range(count - 2)]
+            plain = [DBlock(width, width, down=False) for _ in range(2)]
+            blocks = [OptimizedDBlock(shape[0], width), *downs, *plain, nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
+            features = width
+        else:
+            widths = [width // 2 * min(2**i, 8) for i in range(count + 1)]
+            downs = [DBlock(a, b, norm=layer_norm, bias=False) for a, b in zip(widths, widths[1:])]
+            blocks = [nn.Conv2d(shape[0], widths[0], 3, padding=1), *downs]
+            features = widths[-1] * (shape[1] >> count) * (shape[2] >> count)
+        self.trunk = nn.Sequential(*blocks, nn.Flatten())
+        self.head = nn.Linear(features, 1)
+        self.classes = nn.Linear(features, num_classes) if num_classes else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) in [-1, 1] to (N,) outputs."""
+        return self.head(self.trunk(x)).squeeze(1)
+
+    def judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W) to (N,) outputs and (N, K) class logits."""
+        features = self.trunk(x)
+        return self.head(features).squeeze(1), self.classes(features)
+
+
+class WGANGP(Recipe):
+    """Wasserstein GAN with gradient penalty, for images whose sides are 4, 5, 6 or 7 times a power of two.
+
+    Args:
+        z_dim: length of the latent z.
+        width: channels of the blocks below 64 px; from there on twice the channels next to the image.
+        conditional: use labels, where the data has them.
+        penalty_weight: lambda.
+        class_weight_g: weight of the classifier's loss in G's; in the critic's it is 1.
+        n_critic: updates of the critic for each of G.
+        g_batch: latents in an update of G for each image of the batch.
+        lr: Adam's learning rate at the start.
+        decay: let the learning rate fall linearly to 0 over the run.
+    """
+
+    labels, ema, defaults = "optional", ("g",), dict(batch=64)
+    nearest = staticmethod(nearest_size)
+    presets = {
+        "paper": Preset(
+            "the authors' CIFAR-10 network without labels, without averaged weights",
+            settings=dict(resolution="32", images=32_000_000, ema=0),
+            model=dict(conditional=False),
+            spec=Spec((3, 32, 32)),
+            parameters=dict(g=1_204_483, d=1_053_825),
+        ),
+        "paper-labels": Preset(
+            "the authors' CIFAR-10 network with labels",
+            settings=dict(resolution="32", images=32_000_000, ema=0),
+            spec=Spec((3, 32, 32), num_classes=10),
+            parameters=dict(g=1_218_307, d=1_055_115),
+        ),
+        "paper-64": Preset(
+            "the authors' network for 64 px",
+            settings=dict(resolution="64", images=64_000_000, ema=0),
+            model=dict(conditional=False, g_batch=1, lr=1e-4, decay=False),
+            spec=Spec((3, 64, 64)),
+            parameters=dict(g=8_540_483, d=7_491_841),
+        ),
+        "small": Preset(
+            "digits at 16 px on two CPU cores",
+            model=dict(z_dim=32, width=32, n_critic=2, g_batch=1, lr=1e-3),
+            settings=dict(batch=32, images=150_000, ema=10_000),
+        ),
+    }
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        z_dim: int = 128,
+        width: int = 128,
+        conditional: bool = True,
+        penalty_weight: float = 10.0,
+        class_weight_g: float = 0.1,
+        n_critic: int = 5,
+        g_batch: int = 2,
+        lr: float = 2e-4,
+        decay: bool = True,
+    ):
+        super().__init__(spec if conditional else replace(spec, num_classes=0))
+        self.z_dim, self.n_critic, self.g_batch, self.lr, self.decay = z_dim, n_critic, g_batch, lr, decay
+        self.penalty_weight, self.class_weight_g = penalty_weight, class_weight_g
+        classes, count = self.spec.num_classes, stages(*spec.shape[1:])
+        norm = partial(ConditionalBatchNorm2d, num_classes=classes) if classes else BatchNorm2d
+        flat, tall = [width] * (count + 1), [width // 2 * min(2**i, 8) for i in reversed(range(count + 1))]
+        self.g = ResNetGenerator(z_dim, spec.shape, flat if count < 4 else tall, norm, bias=count < 4)
+        self.d = Critic(spec.shape, width, classes)
+        init_glorot(self)
+        nn.init.xavier_uniform_(self.g.out.weight if count < 4 else self.d.trunk[0].weight)  # no sqrt(2) here
+        self.opt = {name: adam(net.parameters(), lr, (0, 0.9)) for name, net in (("g", self.g), ("d", self.d))}
+
+    def noise(self, n: int) -> Tensor:
+        """(n, z_dim) latents from N(0, 1)."""
+        return torch.randn(n, self.z_dim)
+
+    def sample(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """(N, z_dim) latents, and (N,) labels where it learnt from some, to (N, C, H, W) images in [-1, 1]."""
+        return self.g(z) if label is None else self.g(z, label)
+
+    def step(self, batch, run):
+        for opt in self.opt.values():
+            opt.param_groups[0]["lr"] = self.lr * (1 - run.done if self.decay else 1)
+        run.update("d", self.d_loss, batch)
+        if (run.step + 1) % self.n_critic == 0:
+            run.update("g", self.g_loss, batch)
+
+    def d_loss(self, batch):
+        images = (127.5 * (batch.real + 1) + batch.draw(lambda n: torch.rand(n, *self.spec.shape))) / 128 - 1
+        label = batch.label if self.spec.num_classes else None
+        fakes = self.sample(batch.draw(self.noise), label)
+        fake, outputs = self.d(fakes), {}
+        if label is None:
+            real, class_loss = self.d(images), 0
+        else:
+            real, classes = self.d.judge(images)
+            class_loss = cross_entropy(classes, label)
+            outputs = {"class": class_loss, "class_right": (classes.argmax(1) == label).float().mean()}
+        penalty = wgan_gp(self.d, images, fakes, batch.draw)
+        loss = wasserstein.d(real, fake) + self.penalty_weight * penalty + class_loss
+        return loss, {"penalty": penalty, **scores(real, fake, boundary=None), **outputs}
+
+    def g_loss(self, batch):
+        k = self.g_batch
+        z = batch.draw(lambda n: self.noise(n * k).unflatten(0, (n, k))).flatten(0, 1)
+        if not self.spec.num_classes:
+            return wasserstein.g(self.d(self.g(z))), {}
+        label = batch.draw(lambda n: torch.randint(self.spec.num_classes, (n, k))).flatten()
+        fake, classes = self.d.judge(self.g(z, label))
+        class_loss = cross_entropy(classes, label)
+        return wasserstein.g(fake) + self.class_weight_g * class_loss, {"class": class_loss}
