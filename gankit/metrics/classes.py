@@ -1,0 +1,56 @@
+"""What a classifier's view of the samples says of them: which classes, how surely, and whether a code names them."""
+
+from __future__ import annotations
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+
+def inception_score(probabilities: Tensor, splits: int = 10) -> tuple[float, float]:
+    """exp(E_x KL(p(y|x) || p(y))): mean and standard deviation (over N) of `splits` parts of (N, K) probabilities.
+
+    1 when the prediction never changes, K when it is sure and even. Salimans et al., "Improved Techniques for Training
+    GANs", NeurIPS 2016, https://arxiv.org/abs/1606.03498. Shuffle rows that are sorted by class.
+    """
+    n, scores = len(probabilities), []
+    for i in range(splits):
+        p = probabilities[i * n // splits : (i + 1) * n // splits].double()
+        marginal = p.mean(0)
+        scores.append((torch.xlogy(p, p).sum(1).mean() - torch.xlogy(marginal, marginal).sum()).exp())
+    scores = torch.stack(scores)
+    return float(scores.mean()), float(scores.std(correction=0))
+
+
+def total_variation(label: Tensor, num_classes: int, reference: Tensor | None = None) -> float:
+    """Half of sum |p - q| between the class shares of (N,) labels and of `reference`, or even ones: 0 to 1."""
+    p = label.bincount(minlength=num_classes) / len(label)
+    q = 1 / num_classes if reference is None else reference.bincount(minlength=num_classes) / len(reference)
+    return float((p.double() - q).abs().sum() / 2)
+
+
+def accuracy(predicted: Tensor, label: Tensor) -> float:
+    """Share of (N,) predicted classes that are the (N,) labels, such as those that samples were asked for."""
+    return float((predicted == label).double().mean())
+
+
+def purity(code: Tensor, label: Tensor) -> float:
+    """Share of samples whose label is the commonest among those with their code, both (N,) int64.
+
+    Manning, Raghavan & Schuetze, "Introduction to Information Retrieval", 2008, section 16.3. Never below the share of
+    the commonest label, and 1 when every sample has a code of its own: compare only for equal numbers of codes.
+    """
+    return float(_counts(code, label).max(1).values.sum() / len(code))
+
+
+def hungarian_accuracy(code: Tensor, label: Tensor) -> float:
+    """Accuracy of the best one-to-one naming of codes by labels, both (N,) int64 (Kuhn, 1955)."""
+    counts = _counts(code, label)
+    rows, columns = linear_sum_assignment(counts.numpy(), maximize=True)
+    return float(counts[rows, columns].sum() / len(code))
+
+
+def _counts(code: Tensor, label: Tensor) -> Tensor:
+    """How often each (code, label) occurs."""
+    width = int(label.max()) + 1
+    return (code * width + label).bincount(minlength=(int(code.max()) + 1) * width).view(-1, width)
