@@ -408,6 +408,10 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 }
 
 
+# StyleGAN's names for two intervals; torchrun takes --log for one of its own, even behind `-m gankit`.
+ALSO = {"log": "--tick", "save": "--snap"}
+
+
 # What the commands share ---------------------------------------------------------------------------------------------
 
 
@@ -441,7 +445,7 @@ def described(kind: type, defaults: object = None) -> type:
     """A dataclass whose fields carry the help of its docstring's Args, and the defaults of an instance."""
     docs, hints = args_of(kind), get_type_hints(kind, include_extras=True, localns={"alias": alias})
     fields = [
-        (f.name, describe(hints[f.name], docs.get(f.name)), dataclasses.field(default=getattr(defaults, f.name, f.default)))
+        (f.name, describe(hints[f.name], docs.get(f.name), ALSO.get(f.name)), dataclasses.field(default=getattr(defaults, f.name, f.default)))
         for f in dataclasses.fields(kind)
     ]
     made = dataclasses.make_dataclass(kind.__name__, fields)
@@ -449,8 +453,8 @@ def described(kind: type, defaults: object = None) -> type:
     return made
 
 
-def describe(hint: object, text: str | None) -> object:
-    """A flag's type with its help; images and intervals also take 200k and 5M."""
+def describe(hint: object, text: str | None, also: str | None = None) -> object:
+    """A flag's type with its help and other name; images and intervals also take 200k and 5M."""
     import tyro
 
     if getattr(hint, "__name__", "") == "Images":
@@ -464,7 +468,7 @@ def describe(hint: object, text: str | None) -> object:
                 str_from_instance=lambda value: [plain(value)],
             ),
         ]
-    return Annotated[hint, tyro.conf.arg(help=text or " ")]
+    return Annotated[hint, tyro.conf.arg(help=text or " ", aliases=[also] if also else None)]
 
 
 def args_of(kind: type) -> dict[str, str]:
@@ -568,7 +572,7 @@ def spawn(gpus: str, words: list[str]) -> None:
         raise ValueError(f"--gpus takes a whole number, not {gpus!r}")
     if int(gpus) > 1:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", gpus, "-m", "gankit"]
-        os.execv(sys.executable, [*command, *words])
+        os.execv(sys.executable, [*command, *(re.sub(r"^--log(?=$|=)", "--tick", word) for word in words)])
 
 
 def dry_run(kind: type, options: dict[str, object]) -> None:

@@ -1,6 +1,7 @@
 """Folders and archives of images: what is read, what is refused and why, and that the cache is whole or not there."""
 
 import csv
+import dataclasses
 import io
 import json
 import multiprocessing
@@ -612,7 +613,7 @@ def test_any_values_in_a_table_give_known_columns_or_an_error(values):
         assert len(known.labels) in (0, len(values)) and len(known.captions) in (0, len(values))
         assert all(0 <= label < len(known.class_names) for label in known.labels)
         assert all(len(row) == len(known.attribute_names) and np.isfinite(row).all() for row in known.attributes)
-        json.dumps(known.asdict(), allow_nan=False)
+        json.dumps(dataclasses.asdict(known), allow_nan=False)
 
 
 def test_depth_and_length_do_not_break_tables():

@@ -25,7 +25,7 @@ def torchrun(tmp_path: Path, *words: str, processes: int = 2, restarts: int = 0)
 
 
 def train(*more: str) -> list[str]:
-    flags = ["--images", "48", "--batch", "8", "--save", "16", "--log", "16", "--preview", "0", "--ema", "40", "--device", "cpu"]
+    flags = ["--images", "48", "--batch", "8", "--save", "16", "--tick", "16", "--preview", "0", "--ema", "40", "--device", "cpu"]
     return ["train", str(HERE / "sgd_gan.py"), "--data", "digits", *flags, *more]
 
 
@@ -63,10 +63,10 @@ def test_pieces_equal_the_whole_batch(tmp_path):
 
 
 def test_a_lost_process_is_replaced_and_the_run_goes_on(tmp_path):
-    whole = torchrun(tmp_path, *train("--images", "1600", "--save", "80", "--precision", "fp64", "--outdir", "whole"))
+    whole = torchrun(tmp_path, *train("--images", "640", "--save", "80", "--precision", "fp64", "--outdir", "whole"))
     out, _ = whole.communicate(timeout=200)
     assert whole.returncode == 0, out
-    job = torchrun(tmp_path, *train("--images", "1600", "--save", "80", "--precision", "fp64", "--outdir", "lost"), restarts=2)
+    job = torchrun(tmp_path, *train("--images", "640", "--save", "80", "--precision", "fp64", "--outdir", "lost"), restarts=2)
     victim = wait_for_worker(job.pid, tmp_path / "lost")
     os.kill(victim, signal.SIGKILL)
     out, _ = job.communicate(timeout=200)

@@ -1,0 +1,200 @@
+"""`update`, the averages, signals and settings: what every recipe leans on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import gankit
+from gankit import checkpoint, loop
+from gankit.log import Log, diagnose
+from gankit.recipe import Batch, Recipe, Spec, mix, seeded
+
+
+class Pair(Recipe):
+    """Two linear maps, a and b, and a batch norm in b."""
+
+    def __init__(self, spec: Spec):
+        super().__init__(spec)
+        self.a, self.b = nn.Linear(2, 1, bias=False), nn.Sequential(nn.BatchNorm1d(1), nn.Linear(1, 1))
+        self.opt = {n: torch.optim.SGD(getattr(self, n).parameters(), 0.1) for n in ("a", "b")}
+
+    ema = ("a",)
+
+
+def new_run(tmp_path: Path, **settings: object) -> loop.Run:
+    chosen = loop.Settings(**dict(batch=4, images=100, device="cpu") | settings)
+    torch.manual_seed(0)
+    return loop.Run(Pair(Spec((2,))), chosen, tmp_path, {"id": "x"}, torch.device("cpu"), Log(tmp_path, chosen, quiet=True))
+
+
+def batch(n: int = 4, seed: int = 0) -> Batch:
+    with seeded(seed):
+        return Batch({"real": torch.randn(n, 2)})
+
+
+def test_update_changes_the_named_parameters_alone(tmp_path):
+    run = new_run(tmp_path)
+    before = {k: v.clone() for k, v in run.recipe.named_parameters()}
+    seen = {}
+
+    def loss(piece):
+        seen.update({n: p.requires_grad for n, p in run.recipe.named_parameters()})
+        return run.recipe.b(run.recipe.a(piece.real)).square().mean(), {}
+
+    run.update("b", loss, batch())
+    assert {n for n, on in seen.items() if on} == {n for n in seen if n.startswith("b")}
+    after = dict(run.recipe.named_parameters())
+    assert torch.equal(before["a.weight"], after["a.weight"])
+    assert not torch.equal(before["b.1.bias"], after["b.1.bias"])
+
+
+def test_outputs_are_averaged_or_joined(tmp_path):
+    run = new_run(tmp_path, pieces=3)
+    rows = batch(7)
+
+    def loss(piece, extra):
+        assert torch.equal(piece.real[:, 0], extra)
+        y = run.recipe.a(piece.real)
+        return y.mean(), {"each": piece.real, "mean": piece.real.mean(), "plain": 2.0}
+
+    out = run.update("a", loss, rows, rows.real[:, 0])
+    assert torch.equal(out["each"], rows.real) and not out["each"].requires_grad
+    assert torch.allclose(out["mean"], rows.real.mean()) and out["plain"] == 2
+    assert torch.allclose(out["loss"], run.recipe.a(rows.real).mean() + 0.1 * rows.real.mean(0).square().sum(), atol=1e-6)
+    assert set(run.log.sums) == {"a/loss", "a/mean", "a/plain", "a/grad"}
+
+
+def test_several_losses_from_one_pass_go_to_their_own_parameters(tmp_path):
+    together, apart = new_run(tmp_path), new_run(tmp_path)
+    rows = batch()
+
+    def both(run):
+        return lambda piece: ((run.recipe.a(piece.real).mean(), run.recipe.b(run.recipe.a(piece.real)).sum()), {})
+
+    together.update(("a", "b"), both(together), rows)
+    old = apart.recipe.a.weight.clone()
+    apart.update("a", lambda piece: (apart.recipe.a(piece.real).mean(), {}), rows)
+    new = apart.recipe.a.weight.clone()
+    apart.recipe.a.weight.data.copy_(old)
+    apart.update("b", lambda piece: (apart.recipe.b(apart.recipe.a(piece.real)).sum(), {}), rows)
+    assert torch.equal(together.recipe.a.weight, new)
+    assert torch.equal(together.recipe.b[1].bias, apart.recipe.b[1].bias)
+
+
+def test_clip_bounds_the_norm_of_the_gradient(tmp_path):
+    run = new_run(tmp_path, clip=0.01)
+    before = run.recipe.a.weight.clone()
+    run.update("a", lambda piece: (1000 * run.recipe.a(piece.real).sum(), {}), batch())
+    assert torch.allclose((run.recipe.a.weight - before).norm(), torch.tensor(0.1 * 0.01), rtol=1e-4)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path):
+    run = new_run(tmp_path)
+    before = run.recipe.a.weight.clone()
+    with pytest.raises(loop.Diverged, match="Pair: the gradient of a.weight .*'a' after 0 images"):
+        run.update("a", lambda piece: (run.recipe.a(piece.real).sum() * float("inf"), {}), batch())
+    assert torch.equal(run.recipe.a.weight, before)
+
+
+def test_the_average_has_its_half_life_in_images(tmp_path):
+    run = new_run(tmp_path, ema=50, images=10_000)
+    run.images = 5_000
+    start = run.averages["a"].weight.clone()
+    run.recipe.a.weight.data += 1
+    for _ in range(5):
+        run.advance(10)
+    assert torch.allclose(run.averages["a"].weight - start, torch.tensor(0.5), atol=1e-6)
+
+
+def test_draws_depend_on_position_alone():
+    whole = Batch({"real": torch.zeros(8, 2)}, start=16, seed=3)
+    first = whole.draw(lambda n: torch.randn(n, 3))
+    again = Batch({"real": torch.zeros(4, 2)}, start=16, size=8, first=4, seed=3)
+    torch.manual_seed(5)
+    assert torch.equal(again.draw(lambda n: torch.randn(n, 3)), first[4:])
+    assert not torch.equal(whole.draw(lambda n: torch.randn(n, 3)), first), "a second draw must differ"
+    state = torch.get_rng_state()
+    whole.draw(torch.rand)
+    assert torch.equal(state, torch.get_rng_state())
+    parts = [part for _, part in whole.split(3, turn=1)]
+    assert [len(p) for p in parts] == [2, 3, 3]
+    drawn = torch.cat([p.draw(torch.rand) for p in parts])
+    (_, one), = whole.split(1, turn=1)
+    assert torch.equal(drawn, one.draw(torch.rand))
+    (_, other), = whole.split(1, turn=2)
+    assert not torch.equal(drawn, other.draw(torch.rand)), "another update must draw anew"
+    assert len({mix(a, b) for a in range(30) for b in range(30)}) == 900
+
+
+@pytest.mark.parametrize("number, left", [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_saves_and_leaves(number, left, tmp_path, monkeypatch):
+    advance = loop.Run.advance
+
+    def stop_at_24(self, n):
+        advance(self, n)
+        if self.images == 24:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Run, "advance", stop_at_24)
+        with pytest.raises(left):
+            loop.train("dcgan", data="digits", preset="small", images=64, batch=8, preview=0, outdir=tmp_path, quiet=True)
+    assert signal.getsignal(number) is before
+    folder = next(tmp_path.iterdir())
+    assert checkpoint.read_config(folder)["images"] == 24
+    assert loop.resume(folder, quiet=True).images == 64
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
+def test_precisions(precision, tmp_path):
+    run = loop.train("dcgan", data="digits", preset="small", images=16, batch=8, precision=precision, preview=0, penalty="r1", norm_d=False, outdir=tmp_path, quiet=True)
+    weight = next(run.recipe.parameters())
+    assert weight.dtype == (torch.float64 if precision == "fp64" else torch.float32)
+    assert run.sample(2).dtype == torch.float32
+    assert gankit.load(run.folder).sample(2).isfinite().all()
+
+
+def test_settings_and_options_are_checked():
+    with pytest.raises(ValueError, match="batch is 0"):
+        loop.Settings(batch=0)
+    with pytest.raises(ValueError, match="choose from"):
+        loop.Settings(precision="fp8")
+    with pytest.raises(ValueError, match="did you mean resolution"):
+        gankit.train("dcgan", resolutoin="32")
+    with pytest.raises(ValueError, match="no preset"):
+        gankit.train("dcgan", preset="huge")
+
+
+def test_keep_leaves_weights_of_earlier_times(tmp_path):
+    run = loop.train("dcgan", data="digits", preset="small", images=32, batch=8, keep=16, preview=0, outdir=tmp_path, quiet=True)
+    early = gankit.load(run.folder, weights="weights000000016.safetensors")
+    assert early.images == 16
+    assert not torch.equal(early.sample(1), gankit.load(run.folder).sample(1))
+
+
+def test_warnings_in_plain_words():
+    winning = [{"d/real_right": 1.0, "d/fake_right": 0.999, "d/grad": 1.0} for _ in range(4)]
+    assert "d wins" in diagnose(winning) and not diagnose(winning[:3])
+    assert "d wins" not in diagnose([{"d/real_right": 0.8, "d/fake_right": 0.99, "d/grad": 1.0}] * 4)
+    spread = [{"samples/std": 0.5, "d/grad": 1.0}] * 3 + [{"samples/std": 0.05, "d/grad": 1.0}]
+    assert "collapse" in diagnose(spread)
+    assert "stuck" in diagnose([{"d/loss": 1.0, "d/grad": 0.0}] * 4)
+    assert "stuck" in diagnose([{"d/loss": 0.5, "d/grad": 1.0}] * 8)
+    assert "stuck" not in diagnose([{"d/loss": 0.5 + i, "d/grad": 1.0} for i in range(8)])
+
+
+def test_a_tree_survives_packing():
+    tree = {"a": [1, 2.5, None, "x", True], "b": ({"c": torch.arange(3)}, torch.ones(())), 3: {"$": "tensor"}}
+    tensors: dict[str, torch.Tensor] = {}
+    back = checkpoint.unpack(checkpoint.pack(tree, "t", tensors), tensors)
+    assert back["a"] == tree["a"] and back[3] == {"$": "tensor"} and isinstance(back["b"], tuple)
+    assert torch.equal(back["b"][0]["c"], tree["b"][0]["c"])
+    with pytest.raises(TypeError, match="t.x is a .*Path"):
+        checkpoint.pack({"x": Path()}, "t", {})
