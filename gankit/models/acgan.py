@@ -1,0 +1,151 @@
+"""acgan. Augustus Odena, Christopher Olah, Jonathon Shlens, "Conditional Image Synthesis with Auxiliary Classifier
+GANs", ICML 2017. https://arxiv.org/abs/1610.09585
+
+G draws an image of a class from noise and the class; D says whether it is real and, beside that, of which class. Both
+want the class right, on real and on generated images: D maximises L_S + L_C, G maximises L_C - L_S, with L_S the log
+likelihood of the right source and L_C that of the right class. Nets are the paper's for CIFAR-10 (32 px) and ImageNet
+(128 px), from its appendix A.
+
+Deviations:
+- G minimises -log D(G(z)) where the formula has it minimise log(1 - D(G(z))): early on the latter has no slope.
+- The paper's search over noise on D's activations is left at its first value, none.
+- The paper trains 100 ImageNet models of 10 classes each; here one model takes all classes of the data.
+- Other sizes than 32 and 128 px have as many transposed convolutions as it takes, with widths next to the paper's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gankit.losses import cross_entropy, non_saturating, scores
+from gankit.nn import BatchNorm2d, nearest_size, stages
+from gankit.recipe import Batch, Preset, Recipe, Spec, adam
+
+if TYPE_CHECKING:
+    from gankit.loop import Run
+
+# Channels of G's maps from the first on, by the number of doublings; those of 3 and 5 are the paper's.
+WIDTHS = {1: (96,), 2: (192, 96), 3: (384, 192, 96), 4: (384, 256, 192, 96), 5: (768, 384, 256, 192, 64)}
+
+
+class Discriminator(nn.Module):
+    """Six 3x3 convolutions, every other one halving; leaky ReLU and dropout after each; one linear layer for both heads."""
+
+    def __init__(self, shape: tuple[int, ...], width: int, num_classes: int, dropout: float, norm: bool):
+        super().__init__()
+        layers: list[nn.Module] = []
+        last = shape[0]
+        for i in range(6):
+            layers += [nn.Conv2d(last, width * 2**i, 3, 2 - i % 2, 1)]
+            layers += [BatchNorm2d(width * 2**i)] if norm and i else []
+            layers += [nn.LeakyReLU(0.2), nn.Dropout(dropout)]
+            last = width * 2**i
+        self.trunk = nn.Sequential(*layers, nn.Flatten())
+        self.head = nn.Linear(last * -(-shape[1] // 8) * -(-shape[2] // 8), num_classes + 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W) in [-1, 1] to (N,) logits of being real and (N, K) logits of the class."""
+        out = self.head(self.trunk(x))
+        return out[:, 0], out[:, 1:]
+
+
+class ACGAN(Recipe):
+    """GAN with a classifier in D, for labelled images whose sides are 4, 5, 6 or 7 times a power of two.
+
+    Args:
+        z_dim: length of the noise; the class is appended to it one-hot.
+        widths: channels of G's maps from the first on; the paper's for the size of the data when empty.
+        width_d: channels of D's first map; each further one has twice as many.
+        dropout: share of D's activations left out, after each convolution.
+        norm_d: batch norm in D, from the second convolution on.
+        lr: Adam's learning rate; the paper tried 1e-4, 2e-4 and 3e-4 for CIFAR-10.
+    """
+
+    labels, ema, defaults = "required", ("g",), dict(batch=100, images=5_000_000)
+    nearest = staticmethod(nearest_size)
+    presets = {
+        "paper": Preset(
+            "the paper's network for CIFAR-10, without averaged weights",
+            settings=dict(resolution="32", ema=0),
+            spec=Spec((3, 32, 32), num_classes=10),
+            parameters=dict(g=2_994_051, d=1_664_875),
+        ),
+        "paper-imagenet": Preset(
+            "the paper's network for ten classes of ImageNet at 128 px, without averaged weights",
+            settings=dict(resolution="128", ema=0),
+            spec=Spec((3, 128, 128), num_classes=10),
+            parameters=dict(g=12_737_859, d=3_016_555),
+        ),
+        "small": Preset(
+            "digits at 16 px on two CPU cores: narrower, little dropout",
+            model=dict(z_dim=32, widths=(96, 48), width_d=6, dropout=0.1, lr=5e-4),
+            settings=dict(batch=32, images=120_000, ema=10_000),
+        ),
+    }
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        z_dim: int = 100,
+        widths: tuple[int, ...] = (),
+        width_d: int = 16,
+        dropout: float = 0.5,
+        norm_d: bool = True,
+        lr: float = 2e-4,
+    ):
+        super().__init__(spec)
+        self.z_dim = z_dim
+        count = stages(spec.height, spec.width)
+        widths = widths or WIDTHS.get(count, (768,) * (count - 5) + WIDTHS[5])
+        if len(widths) != count:
+            raise ValueError(f"{spec.height}x{spec.width} images need {count} widths, one for each doubling; found {len(widths)}")
+        h, w = spec.height >> count, spec.width >> count
+        layers = [nn.Linear(z_dim + spec.num_classes, widths[0] * h * w), nn.Unflatten(1, (widths[0], h, w)), nn.ReLU()]
+        for a, b in zip(widths, widths[1:]):
+            layers += [nn.ConvTranspose2d(a, b, 5, 2, 2, 1), BatchNorm2d(b), nn.ReLU()]
+        self.g = nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], spec.channels, 5, 2, 2, 1), nn.Tanh())
+        self.d = Discriminator(spec.shape, width_d, spec.num_classes, dropout, norm_d)
+        for layer in self.modules():
+            if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+                nn.init.normal_(layer.weight, 0.0, 0.02)
+                nn.init.zeros_(layer.bias)
+        self.opt = {name: adam(getattr(self, name).parameters(), lr, (0.5, 0.999)) for name in ("d", "g")}
+
+    def noise(self, n: int) -> Tensor:
+        """(n, z_dim) noise from N(0, 1)."""
+        return torch.randn(n, self.z_dim)
+
+    def sample(self, z: Tensor, label: Tensor) -> Tensor:
+        """(N, z_dim) noise and (N,) labels to (N, C, H, W) images in [-1, 1]."""
+        return self.g(torch.cat([z, F.one_hot(label, self.spec.num_classes).to(z)], 1))
+
+    def classify(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) images in [-1, 1] to (N, K) probabilities of the classes."""
+        return self.d(images)[1].softmax(1)
+
+    def step(self, batch: Batch, run: Run) -> None:
+        run.update("d", self.d_loss, batch)
+        run.update("g", self.g_loss, batch)
+
+    def fakes(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Images of classes drawn evenly, and the classes."""
+        label = batch.draw(lambda n: torch.randint(self.spec.num_classes, (n,)))
+        return self.sample(batch.draw(self.noise), label), label
+
+    def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        images, label = self.fakes(batch)
+        (real, real_class), (fake, fake_class) = self.d(batch.real), self.d(images)
+        classes = cross_entropy(real_class, batch.label) + cross_entropy(fake_class, label)
+        right = (real_class.argmax(1) == batch.label).float().mean()
+        return non_saturating.d(real, fake) + classes, {"class": classes, "class_right": right, **scores(real, fake)}
+
+    def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        images, label = self.fakes(batch)
+        fake, fake_class = self.d(images)
+        classes = cross_entropy(fake_class, label)
+        return non_saturating.g(fake) + classes, {"class": classes}
