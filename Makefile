@@ -5,7 +5,7 @@ TORCH ?= torch==2.13.0
 BIN = .venv/bin
 
 demo: .venv/installed
-	$(BIN)/gankit train dcgan --data digits --preset demo
+	$(BIN)/gankit train dcgan --data digits --preset small
 	@echo "pictures and report: open the report.html named above; more samples: $(BIN)/gankit sample latest -o grid.png"
 
 test: .venv/tested

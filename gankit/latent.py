@@ -37,13 +37,18 @@ def sample(
 def check(recipe: Recipe, label: int | None = None) -> None:
     """Refuse what cannot be sampled, saying why."""
     name = type(recipe).__name__
-    if not hasattr(recipe, "sample") or not hasattr(recipe, "noise"):
-        raise ValueError(f"{name} does not draw from noise, so there is nothing to sample")
+    if not draws_alone(recipe):
+        raise ValueError(f"{name} does not draw from noise alone; from Python its own methods are on model.recipe")
     classes = recipe.spec.num_classes if takes_label(recipe) else 0
     if label is not None and not classes:
         raise ValueError(f"{name} was trained without labels; leave --class out")
     if label is not None and not 0 <= label < classes:
         raise ValueError(f"there is no class {label}; this model has classes 0 to {classes - 1}")
+
+
+def draws_alone(recipe: Recipe) -> bool:
+    """Whether the model draws from noise, with a label at most, so that seeds are enough."""
+    return hasattr(recipe, "sample") and hasattr(recipe, "noise") and not recipe.spec.condition_dim
 
 
 def takes_label(recipe: Recipe) -> bool:

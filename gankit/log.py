@@ -134,9 +134,9 @@ class Log:
     def preview(self, run: Run) -> None:
         """Draw the fixed grid of latents from the averaged weights, and note how diverse it is."""
         with run.averaged() as recipe:
-            fakes = drawn(recipe, run)
-            if fakes is None:
+            if not latent.draws_alone(recipe):
                 return
+            fakes = latent.sample(recipe, range(pictures.cells(recipe.spec.shape)))
             pictures.save(self.folder / f"fakes{run.images:09d}.png", fakes)
             self.add({"samples/std": fakes.double().std(0).mean().to(run.device)})
 
@@ -178,13 +178,6 @@ def reals(dataset: data.Dataset, n: int, seed: int) -> Tensor:
     """The first n real samples, float in [-1, 1] when they are images."""
     batch = next(dataset.stream(0, n, seed=seed))["real"]
     return data.normalise(batch) if batch.dtype == torch.uint8 else batch
-
-
-def drawn(recipe: torch.nn.Module, run: Run) -> Tensor | None:
-    """The samples of the preview grid: seeds in order; with labels a class to each column."""
-    if not hasattr(recipe, "sample") or not hasattr(recipe, "noise"):
-        return None
-    return latent.sample(recipe, range(pictures.cells(recipe.spec.shape)))
 
 
 def clock(seconds: float) -> str:

@@ -107,6 +107,9 @@ def spread(items: list[Path], n: int) -> list[Path]:
     return [items[round(i * (len(items) - 1) / (n - 1))] for i in range(n)]
 
 
+TOGETHER = {"fake": "real", "fake_right": "real_right"}  # D on fakes is drawn beside D on reals
+
+
 def curves(records: list[dict[str, float]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
     """Series that belong in one chart: those with the same last word, d/loss and g/loss say."""
     charts: dict[str, dict[str, list[tuple[float, float]]]] = {}
@@ -114,7 +117,8 @@ def curves(records: list[dict[str, float]]) -> dict[str, dict[str, list[tuple[fl
         for key, value in record.items():
             if key in ("images", "seconds") or not isinstance(value, (int, float)) or not math.isfinite(value):
                 continue
-            charts.setdefault(key.split("/")[-1], {}).setdefault(key, []).append((record["images"], value))
+            last = key.split("/")[-1]
+            charts.setdefault(TOGETHER.get(last, last), {}).setdefault(key, []).append((record["images"], value))
     return charts
 
 
@@ -134,6 +138,7 @@ def chart(name: str, series: dict[str, list[tuple[float, float]]], width: int = 
     for i, (key, points) in enumerate(series.items()):
         colour = COLOURS[i % len(COLOURS)]
         lines.append(f"<polyline fill=none stroke='{colour}' stroke-width=1.4 points='{' '.join(place(x, y) for x, y in points)}'/>")
+        lines += [f"<circle r=2.5 fill='{colour}' cx={x} cy={y} />" for x, y in [place(*points[0]).split(",")] if len(points) == 1]
         keys.append(f"<tspan fill='{colour}'>{html.escape(key)} </tspan>")
     axes = (
         f"<text x=4 y={top + 8}>{y1:.3g}</text><text x=4 y={height - bottom}>{y0:.3g}</text>"

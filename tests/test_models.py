@@ -13,6 +13,8 @@ import torch
 import gankit
 from gankit import checkpoint, latent, loop, models
 from gankit.log import TIMES
+from gankit.losses import ADVERSARIAL
+from gankit.penalties import PENALTIES
 from gankit.recipe import Recipe, Spec
 
 ODD = str(Path(__file__).parent / "odd_gan.py")
@@ -134,3 +136,29 @@ def test_a_model_file_stays_short_or_says_why(model):
 
 def test_spec_knows_its_size():
     assert Spec((3, 4, 6)).size == 72 and Spec((3, 4, 6)).width == 6
+
+
+def test_cgan_learns_vectors_from_features(tmp_path):
+    rng = np.random.default_rng(0)
+    words = rng.normal(size=(5, 6)).astype(np.float32)
+    topic = rng.integers(5, size=64)
+    features = np.eye(5, dtype=np.float32)[topic]
+    np.savez(tmp_path / "tags.npz", real=words[topic], condition=features)
+    run = loop.train("cgan", data=str(tmp_path / "tags.npz"), images=64, batch=8, optimizer="adam", lr=2e-3, outdir=tmp_path / "runs", quiet=True)
+    recipe = gankit.load(run.folder).recipe
+    found = recipe.words(torch.eye(5)[0], torch.from_numpy(words), samples=10, nearest=2, most=3)
+    assert found.shape == (3,)
+    assert recipe.sample(recipe.noise(4), torch.eye(5)[:4]).shape == (4, 6)
+    with pytest.raises(ValueError, match="noise alone"):
+        run.sample(2)
+
+
+@pytest.mark.parametrize("loss", sorted(ADVERSARIAL))
+@pytest.mark.parametrize("penalty", ["none", *sorted(PENALTIES), "orthogonal", "lecam", "clip"])
+def test_dcgan_takes_any_loss_with_any_penalty(loss, penalty, tmp_path):
+    options = small("dcgan") | dict(images=16, preview=0, loss=loss, penalty=penalty, penalty_weight=0.01, norm_d=False)
+    run = loop.train("dcgan", outdir=tmp_path, **options)
+    last = json.loads((run.folder / "stats.jsonl").read_text().splitlines()[-1])
+    assert np.isfinite(last["d/loss"]) and ("d/penalty" in last) == (penalty not in ("none", "clip"))
+    if penalty == "clip":
+        assert max(p.abs().max() for p in run.recipe.d.parameters()) <= 0.01

@@ -364,6 +364,15 @@ def test_convnets_at_many_sizes(shape, kernel):
             assert ConvDiscriminator(shape, 2, kernel, norm, pooling)(images).shape == (3,)
 
 
+def test_batch_norm_hides_contrast_unless_there_is_a_bias_before_it():
+    x = normal(4, 1, 16, 16)
+    for bias in (False, True):
+        torch.manual_seed(0)
+        d = ConvDiscriminator((1, 16, 16), 4, bias=bias).double()
+        d.features[3].eps = 1e-30
+        assert torch.allclose(d(x), d(3 * x), atol=1e-12) != bias
+
+
 def test_a_discriminator_without_norm_judges_each_image_alone():
     torch.manual_seed(0)
     d, x = ConvDiscriminator((1, 16, 16), 4, norm=False).double(), normal(4, 1, 16, 16)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from gankit.losses import ADVERSARIAL, scores
 from gankit.nn import ConvDiscriminator, ConvGenerator, init_normal, nearest_size
-from gankit.penalties import PENALTIES
+from gankit.penalties import PENALTIES, clip_weights, lecam, orthogonal
 from gankit.recipe import Preset, Recipe, Spec, adam
 
 
@@ -36,12 +36,14 @@ class DCGAN(Recipe):
         kernel: side of the convolutions: 5 in the paper, 4 in dcgan.torch.
         unit_norm: batch norm of G's first layer over each unit, else over each channel.
         norm_d: batch norm in D; penalties on D's gradient want it off, as it ties the samples of a batch.
+        bias_d: bias in D's first convolution, without which batch norm hides an image's contrast from D.
         pooling: global average pooling before D's output, which then has no weight for each place.
         prior: distribution of z: uniform on [-1, 1], or normal.
         loss: non_saturating, minimax, label_smoothing, maximum_likelihood, least_squares, hinge, wasserstein,
             relativistic or relativistic_average.
-        penalty: none, or one on D: wgan_gp, dragan, r1, r2, r1_r2, zero_centred.
-        penalty_weight: weight of the penalty: 10 in WGAN-GP and DRAGAN, gamma / 2 for R1 and R2.
+        penalty: none, or one on D: wgan_gp, dragan, r1, r2, r1_r2, zero_centred, orthogonal, lecam or clip.
+        penalty_weight: weight of the penalty: 10 in WGAN-GP and DRAGAN, gamma / 2 for R1 and R2; for clip the bound
+            that D's weights are kept within, 0.01 in WGAN.
         lr_g: G's learning rate.
         lr_d: D's learning rate.
         beta1: decay of Adam's mean of gradients.
@@ -66,7 +68,7 @@ class DCGAN(Recipe):
         ),
         "small": Preset(
             "digits at 16 px on two CPU cores",
-            model=dict(z_dim=32, width=24, unit_norm=False, prior="normal", lr_g=5e-4, lr_d=5e-4),
+            model=dict(z_dim=32, width=24, unit_norm=False, bias_d=True, prior="normal", lr_g=5e-4, lr_d=5e-4),
             settings=dict(batch=64, images=200_000, ema=10_000),
         ),
     }
@@ -80,6 +82,7 @@ class DCGAN(Recipe):
         kernel: Literal[5, 4] = 5,
         unit_norm: bool = True,
         norm_d: bool = True,
+        bias_d: bool = False,
         pooling: bool = False,
         prior: Literal["uniform", "normal"] = "uniform",
         loss: str = "non_saturating",
@@ -91,13 +94,14 @@ class DCGAN(Recipe):
         beta2: float = 0.999,
     ):
         super().__init__(spec)
-        for kind, name, known in ("loss", loss, [*ADVERSARIAL]), ("penalty", penalty, ["none", *PENALTIES]):
+        for kind, name, known in ("loss", loss, [*ADVERSARIAL]), ("penalty", penalty, ["none", *PENALTIES, "orthogonal", "lecam", "clip"]):
             if name not in known:
                 raise ValueError(f"there is no {kind} {name!r}; choose from {', '.join(known)}")
         self.z_dim, self.prior = z_dim, prior
-        self.loss, self.penalty, self.penalty_weight = ADVERSARIAL[loss], PENALTIES.get(penalty), penalty_weight
+        self.loss, self.penalty, self.penalty_weight = ADVERSARIAL[loss], penalty, penalty_weight
+        self.register_buffer("means", torch.zeros(2))  # running means of D's outputs on reals and on fakes, for LeCam
         self.g = ConvGenerator(z_dim, spec.shape, width, kernel, unit_norm)
-        self.d = ConvDiscriminator(spec.shape, width, kernel, norm_d, pooling)
+        self.d = ConvDiscriminator(spec.shape, width, kernel, norm_d, pooling, bias_d)
         init_normal(self)
         betas = (beta1, beta2)
         self.opt = {"g": adam(self.g.parameters(), lr_g, betas), "d": adam(self.d.parameters(), lr_d, betas)}
@@ -111,15 +115,24 @@ class DCGAN(Recipe):
         return self.g(z)
 
     def step(self, batch, run):
-        run.update("d", self.d_loss, batch)
+        outputs = run.update("d", self.d_loss, batch)
+        if self.penalty == "lecam":
+            self.means.lerp_(torch.stack([outputs["real"], outputs["fake"]]), 0.01)
+        elif self.penalty == "clip":
+            clip_weights(self.d, self.penalty_weight)
         run.update("g", self.g_loss, batch)
 
     def d_loss(self, batch):
         images = self.g(batch.draw(self.noise))
         real, fake = self.d(batch.real), self.d(images)
         loss, outputs = self.loss.d(real, fake), scores(real, fake, self.loss.boundary)
-        if self.penalty:
-            outputs["penalty"] = self.penalty(self.d, batch.real, images, batch.draw)
+        if self.penalty in PENALTIES:
+            outputs["penalty"] = PENALTIES[self.penalty](self.d, batch.real, images, batch.draw)
+        elif self.penalty == "orthogonal":
+            outputs["penalty"] = orthogonal(self.d)
+        elif self.penalty == "lecam":
+            outputs["penalty"] = lecam(real, fake, *self.means)
+        if "penalty" in outputs:
             loss = loss + self.penalty_weight * outputs["penalty"]
         return loss, outputs
 

@@ -32,6 +32,7 @@ class WGAN(Recipe):
         z_dim: length of the latent z.
         width: channels of the maps next to the image; inner ones have 2, 4, 8 times as many.
         norm_d: batch norm in the critic.
+        bias_d: bias in the critic's first convolution, without which batch norm hides an image's contrast from it.
         clip_value: c, the bound on each of the critic's parameters.
         n_critic: updates of the critic for each of G.
         lr: learning rate of RMSprop, for both networks.
@@ -48,7 +49,7 @@ class WGAN(Recipe):
         ),
         "small": Preset(
             "digits at 16 px on two CPU cores: clipping makes the critic slow, so it is given more rate and room",
-            model=dict(z_dim=32, width=24, lr=5e-4, clip_value=0.05, n_critic=3),
+            model=dict(z_dim=32, width=24, bias_d=True, lr=5e-4, clip_value=0.05, n_critic=3),
             settings=dict(batch=64, images=400_000, ema=20_000),
         ),
     }
@@ -60,6 +61,7 @@ class WGAN(Recipe):
         z_dim: int = 100,
         width: int = 64,
         norm_d: bool = True,
+        bias_d: bool = False,
         clip_value: float = 0.01,
         n_critic: int = 5,
         lr: float = 5e-5,
@@ -67,7 +69,7 @@ class WGAN(Recipe):
         super().__init__(spec)
         self.z_dim, self.clip_value, self.n_critic = z_dim, clip_value, n_critic
         self.g = ConvGenerator(z_dim, spec.shape, width, kernel=4, unit_norm=False)
-        self.d = ConvDiscriminator(spec.shape, width, kernel=4, norm=norm_d)
+        self.d = ConvDiscriminator(spec.shape, width, kernel=4, norm=norm_d, bias=bias_d)
         init_normal(self)
         self.opt = {name: torch.optim.RMSprop(net.parameters(), lr) for name, net in (("g", self.g), ("d", self.d))}
 

@@ -75,16 +75,24 @@ class ConvDiscriminator(nn.Module):
         kernel: side of the kernels, 4 or 5.
         norm: batch norm or, where a loss or a penalty needs each sample on its own, biases instead.
         pooling: mean over the last map before the linear layer, in place of a weight for each of its places.
+        bias: bias in the first convolution. Without it, as in the authors' code, a batch twice as bright gives the first
+            batch norm twice the numbers, which divides the 2 out: D cannot tell pale fakes from reals.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], width: int = 128, kernel: int = 5, norm: bool = True, pooling: bool = False
+        self,
+        shape: tuple[int, ...],
+        width: int = 128,
+        kernel: int = 5,
+        norm: bool = True,
+        pooling: bool = False,
+        bias: bool = False,
     ):
         super().__init__()
         count, last = stages(*shape[1:]), shape[0]
         layers: list[nn.Module] = []
         for i, c in enumerate(_widths(width, count)):
-            layers += [_halve(last, c, kernel, bias=not norm)]
+            layers += [_halve(last, c, kernel, bias=not norm or (bias and i == 0))]
             layers += [BatchNorm2d(c)] if norm and i > 0 else []
             layers += [nn.LeakyReLU(0.2, inplace=True)]
             last = c

@@ -1,0 +1,175 @@
+"""cgan. Mehdi Mirza, Simon Osindero, "Conditional Generative Adversarial Nets", arXiv 2014.
+https://arxiv.org/abs/1411.1784
+
+Both networks of a GAN are told what to draw: a class, one-hot, for digits; the features of a photograph, for the word
+vectors of its tags. Condition and noise, or condition and sample, go through a layer each before they meet.
+
+The paper's networks for tags are the preset "paper-tags": data of vectors with a condition beside each.
+
+Deviations:
+- Losses, first weights and the order of updates, which the paper leaves out, are those of the code of the paper of GANs
+  that it builds on: both networks at once, from the same samples. Fakes have the conditions of the reals beside them.
+- Dropout of 0.5 "on both networks" is taken to be on all their hidden units.
+- Momentum grows with every image, over as many as that code has, not with every epoch.
+- The paper stops at the best Parzen likelihood of held-out images; this trains for as long as it is told to.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gankit.losses import non_saturating, scores
+from gankit.nn import Maxout
+from gankit.recipe import Preset, Recipe, Spec, adam
+
+
+class Generator(nn.Module):
+    """Noise and condition through a ReLU layer each, then a joint one if there is a third width, then the sample."""
+
+    def __init__(self, shape: tuple[int, ...], z_dim: int, c_dim: int, hidden: tuple[int, ...], dropout: float):
+        super().__init__()
+        self.shape = shape
+        z_width, c_width, *joint = hidden
+        self.z = nn.Sequential(nn.Linear(z_dim, z_width), nn.ReLU())
+        self.c = nn.Sequential(nn.Linear(c_dim, c_width), nn.ReLU())
+        layers, width = [nn.Dropout(dropout)], z_width + c_width
+        for units in joint:
+            layers += [nn.Linear(width, units), nn.ReLU(), nn.Dropout(dropout)]
+            width = units
+        self.joint = nn.Sequential(*layers, nn.Linear(width, torch.Size(shape).numel()))
+
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:
+        """(N, z_dim) and (N, c_dim) to (N, C, H, W) images in [-1, 1], by a sigmoid, or (N, D) vectors."""
+        x = self.joint(torch.cat([self.z(z), self.c(c)], 1)).unflatten(1, self.shape)
+        return x.sigmoid() * 2 - 1 if len(self.shape) == 3 else x
+
+
+class Discriminator(nn.Module):
+    """Sample and condition through a maxout layer each, then a joint one. One piece is a ReLU layer."""
+
+    def __init__(self, size: int, c_dim: int, hidden: tuple[int, ...], pieces: tuple[int, ...], dropout: float):
+        super().__init__()
+        inputs = (size, c_dim, hidden[0] + hidden[1])
+        layers = [
+            Maxout(a, b, k) if k > 1 else nn.Sequential(nn.Linear(a, b), nn.ReLU())
+            for a, b, k in zip(inputs, hidden, pieces, strict=True)
+        ]
+        self.x, self.c, self.joint = layers
+        self.dropout, self.out = nn.Dropout(dropout), nn.Linear(hidden[2], 1)
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """(N, C, H, W) images in [-1, 1], seen in [0, 1], or (N, D) vectors, with (N, c_dim) to (N,) logits."""
+        x = (x.flatten(1) + 1) / 2 if x.dim() == 4 else x
+        h = self.joint(self.dropout(torch.cat([self.x(x), self.c(c)], 1)))
+        return self.out(self.dropout(h)).squeeze(1)
+
+
+class CGAN(Recipe):
+    """Fully connected GAN conditioned on labels, or on a feature vector beside each sample.
+
+    Args:
+        z_dim: length of the noise.
+        prior: distribution of the noise: uniform on [0, 1], or normal.
+        g_hidden: ReLU units in G for the noise, for the condition and, if there is a third number, for both together.
+        d_hidden: units in D for the sample, for the condition and for both together.
+        maxout_pieces: linear pieces of each maxout unit in these three; 1 makes it a ReLU.
+        dropout: share of the hidden units left out, in both networks.
+        g_init: largest of G's first weights.
+        d_init: largest of D's first weights.
+        optimizer: sgd, as in the paper, with a momentum from 0.5 to 0.7 over 12.5 million images, or Adam (0.5, 0.99).
+        lr: learning rate.
+        lr_decay: what the learning rate is divided by after each batch, down to 1e-6.
+    """
+
+    data, labels, ema, defaults = "images vectors", "required", ("g",), dict(batch=100)
+    presets = {
+        "paper": Preset(
+            "the paper's network for MNIST, without averaged weights",
+            settings=dict(resolution="28", ema=0),
+            spec=Spec((1, 28, 28), num_classes=10),
+            parameters=dict(g=2_413_984, d=1_224_351),
+        ),
+        "paper-tags": Preset(
+            "the paper's network for tags of MIR-Flickr: 200-d word vectors given 4096-d features of photographs",
+            model=dict(prior="normal", g_hidden=(500, 2000), d_hidden=(500, 1200, 1000), maxout_pieces=(1, 1, 3)),
+            settings=dict(ema=0),
+            spec=Spec((200,), condition_dim=4096),
+            parameters=dict(g=8_744_700, d=10_120_901),
+        ),
+    }
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        z_dim: int = 100,
+        prior: Literal["uniform", "normal"] = "uniform",
+        g_hidden: tuple[int, ...] = (200, 1000, 1200),
+        d_hidden: tuple[int, ...] = (240, 50, 240),
+        maxout_pieces: tuple[int, ...] = (5, 5, 4),
+        dropout: float = 0.5,
+        g_init: float = 0.05,
+        d_init: float = 0.005,
+        optimizer: Literal["sgd", "adam"] = "sgd",
+        lr: float = 0.1,
+        lr_decay: float = 1.00004,
+    ):
+        super().__init__(spec)
+        for name, numbers, counts in ("g_hidden", g_hidden, (2, 3)), ("d_hidden", d_hidden, (3,)), ("maxout_pieces", maxout_pieces, (3,)):
+            if len(numbers) not in counts:
+                raise ValueError(f"{name} must have {' or '.join(map(str, counts))} numbers, not {len(numbers)}")
+        self.z_dim, self.prior, self.lr, self.lr_decay = z_dim, prior, lr, lr_decay
+        c_dim = spec.num_classes or spec.condition_dim
+        self.g = Generator(spec.shape, z_dim, c_dim, g_hidden, dropout)
+        self.d = Discriminator(spec.size, c_dim, d_hidden, maxout_pieces, dropout)
+        for name, net, largest in ("g", self.g, g_init), ("d", self.d, d_init):
+            for layer in net.modules():
+                if isinstance(layer, nn.Linear):
+                    nn.init.uniform_(layer.weight, -largest, largest)
+                    nn.init.zeros_(layer.bias)
+            sgd = optimizer == "sgd"
+            self.opt[name] = torch.optim.SGD(net.parameters(), lr) if sgd else adam(net.parameters(), lr, (0.5, 0.99))
+
+    def step(self, batch, run):
+        for group in [group for opt in self.opt.values() for group in opt.param_groups]:
+            group["lr"] = max(self.lr * self.lr_decay**-run.step, 1e-6)
+            if "momentum" in group:
+                group["momentum"] = 0.5 + 0.2 * min(run.images / 12.5e6, 1.0)
+        run.update(("d", "g"), self.losses, batch)
+
+    def losses(self, batch):
+        c = self.condition(batch.label if self.spec.num_classes else batch.condition)
+        real, fake = self.d(batch.real, c), self.d(self.g(batch.draw(self.noise), c), c)
+        return (non_saturating.d(real, fake) / 2, non_saturating.g(fake)), scores(real, fake)
+
+    def condition(self, given: Tensor) -> Tensor:
+        """(N,) labels to (N, num_classes) one-hot; (N, condition_dim) features as they are."""
+        if given.dim() == 2:
+            return given
+        return F.one_hot(given, self.spec.num_classes).to(next(self.parameters()).dtype)
+
+    def noise(self, n: int) -> Tensor:
+        """(n, z_dim) latents."""
+        return torch.rand(n, self.z_dim) if self.prior == "uniform" else torch.randn(n, self.z_dim)
+
+    def truncate(self, z: Tensor, trunc: float) -> Tensor:
+        """(N, z_dim) latents moved to the prior's mean by the factor `trunc`."""
+        mean = 0.5 if self.prior == "uniform" else 0.0
+        return mean + (z - mean) * trunc
+
+    def sample(self, z: Tensor, label: Tensor) -> Tensor:
+        """(N, z_dim) latents with (N,) labels or (N, condition_dim) features to (N, C, H, W) in [-1, 1] or (N, D)."""
+        return self.g(z, self.condition(label))
+
+    def words(self, condition: Tensor, vocabulary: Tensor, samples: int = 100, nearest: int = 20, most: int = 10) -> Tensor:
+        """The `most` rows of a vocabulary (V, D) that come up most for one (condition_dim,) condition (section 4.2).
+
+        Of each of `samples` generated vectors the `nearest` rows by cosine are counted.
+        """
+        drawn = self.sample(self.noise(samples).to(condition), condition.expand(samples, -1))
+        rows = (F.normalize(drawn) @ F.normalize(vocabulary).T).topk(nearest).indices
+        return rows.flatten().bincount(minlength=len(vocabulary)).topk(most).indices
