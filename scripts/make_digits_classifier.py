@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 
@@ -59,7 +60,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     net = train(*split("digits", 32))
-    save_file(net.state_dict(), sys.argv[1] if len(sys.argv) > 1 else WEIGHTS)
+    Path(sys.argv[1] if len(sys.argv) > 1 else WEIGHTS).write_bytes(save(net.state_dict()))
     for size in (8, 16, 32, 64):
         images, labels = split("digits:test", size)
         right = int((net(pixels(images)).argmax(1) == labels).sum())

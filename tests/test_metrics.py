@@ -167,6 +167,7 @@ def test_digits_classifier_is_small_and_its_input_is_8x8():
     images = everything("digits:test", 16)[0][:60]
     assert digits.pixels(images).shape == (60, 1, 8, 8)
     assert metrics.features(images).shape == (60, 64)
+    assert metrics.features(images).min() < 0  # from before the ReLU
     torch.testing.assert_close(metrics.probabilities(images).sum(1), torch.ones(60, dtype=torch.float64))
     larger = images[:50].repeat_interleave(3, 2).repeat_interleave(3, 3).repeat(1, 3, 1, 1)  # enlarged, in colour
     torch.testing.assert_close(metrics.features(larger), metrics.features(images[:50]), atol=1e-4, rtol=1e-5)
@@ -180,14 +181,18 @@ def test_fd_digits_grows_with_damage():
     damaged = [images, images + 0.4 * noise, images + 0.8 * noise, images.roll(4, 3), images[label == 1], -images]
     distances = [metrics.frechet_distance(real, metrics.features(x)) for x in damaged]
     assert distances[0] == pytest.approx(0, abs=1e-6)
+    held_out = metrics.frechet_distance(real, metrics.features(everything("digits:test", 16)[0]))
+    assert held_out == pytest.approx(4.196, rel=1e-3)  # other weights measure in other units: change no number silently
     assert distances[1] < distances[2] and min(distances[3:]) > 40
 
 
 def test_stacked_digits_are_read_channel_by_channel():
     images, label = everything("digits", 16)
-    ones = {int(d): images[(label == d) & (metrics.classify(images) == d)][0] for d in range(10)}
-    stacked = torch.stack([torch.cat([ones[a], ones[b], ones[c]]) for a, b, c in [(3, 1, 4), (3, 1, 4), (1, 4, 3)]])
+    sure = metrics.probabilities(images)[torch.arange(len(label)), label]
+    clear = {d: images[(label == d) & (sure > 0.99)][0] for d in range(10)}
+    stacked = torch.stack([torch.cat([clear[a], clear[b], clear[c]]) for a, b, c in [(3, 1, 4), (3, 1, 4), (1, 4, 3)]])
     found = metrics.stacked_coverage(stacked)
     assert found[:3] == (2, 2, 1.0)
+    assert metrics.stacked_coverage(stacked, sure=1.1)[:3] == (2, 0, 0.0)
     share = torch.tensor([2 / 3, 1 / 3], dtype=torch.float64)
     assert found.reverse_kl == pytest.approx(math.log(1000) + float((share * share.log()).sum()))

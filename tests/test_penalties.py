@@ -107,12 +107,15 @@ def test_a_dead_critic_has_no_infinite_gradient(name):
 @pytest.mark.parametrize("name", PENALTIES)
 def test_autocast_is_off_inside_and_half_images_are_widened(name):
     real, fake = data(5, 1, 3, 3)
-    net = small_critic().float()
+    net = small_critic()
+    exact = PENALTIES[name](net, real, fake, draw).item()
+    net = net.float()
     plain = PENALTIES[name](net, real.float(), fake.float(), lambda s: draw(s).float())
     with torch.autocast("cpu", torch.bfloat16):
         cast = PENALTIES[name](net, real.float(), fake.float(), lambda s: draw(s).float())
         half = PENALTIES[name](net, real.bfloat16(), fake.bfloat16(), lambda s: draw(s).bfloat16())
-    assert torch.equal(plain, cast) and half.dtype == torch.float32
+    assert torch.equal(plain, cast) and plain.item() == pytest.approx(exact, rel=1e-5)
+    assert half.dtype == torch.float32 and half.item() == pytest.approx(exact, rel=0.02)
 
 
 def test_orthogonal_by_hand_and_by_definition():

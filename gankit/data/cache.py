@@ -11,11 +11,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 try:
     import fcntl
 except ImportError:  # Windows: two processes may then prepare the same twice, and the first to finish wins
     fcntl = None
+
+CHANGE = "Set GANKIT_CACHE to another folder"
 
 
 def location() -> Path:
@@ -37,9 +40,7 @@ def locked(name: str) -> Iterator[bool]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "ab")
     except OSError as error:
-        raise OSError(
-            f"cannot write to the cache {location()}: {error.strerror}. Set GANKIT_CACHE to another folder"
-        ) from error
+        raise OSError(f"cannot write to the cache {location()}: {error.strerror}. {CHANGE}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,51 +53,56 @@ def locked(name: str) -> Iterator[bool]:
         yield True
 
 
-def find(name: str) -> tuple[dict, Path] | None:
-    """What was prepared under this name, as (information, file of pixels); None if it is missing or damaged."""
+class Prepared(NamedTuple):
+    """Prepared data: its name, what is known of it, and the file of its pixels."""
+
+    name: str
+    info: dict
+    pixels: Path
+
+
+def find(name: str) -> Prepared | None:
+    """What was prepared under this name; None if it is missing or damaged."""
     folder = location() / name
     try:
         info = json.loads((folder / "info.json").read_bytes())
-        return (info, folder / "pixels") if (folder / "pixels").stat().st_size == info["bytes"] else None
+        whole = (folder / "pixels").stat().st_size == info["bytes"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return Prepared(name, info, folder / "pixels") if whole else None
 
 
-def prepare(name: str, build: Callable[[Path], dict]) -> tuple[dict, Path]:
-    """What is prepared under this name; if need be, `build(file)` writes the pixels and returns the information."""
+def prepare(name: str, build: Callable[[Path], dict]) -> Prepared:
+    """What is prepared under this name; if need be, `build(file)` writes the pixels and returns what is known."""
     with locked(name) as held:
         if found := find(name):
             return found
         if held:  # nobody else is at work on it: these are what kills and damage left
             for left in [location() / name, *location().glob(f"{name}.*.tmp")]:
                 shutil.rmtree(left, ignore_errors=True)
-        temporary = Path(tempfile.mkdtemp(".tmp", f"{name}.", location()))
         try:
-            info = build(temporary / "pixels")
-            info["bytes"] = (temporary / "pixels").stat().st_size
-            (temporary / "info.json").write_text(json.dumps(info))
-            for file in temporary.iterdir():
-                with open(file, "rb") as written:
-                    os.fsync(written.fileno())
-            os.rename(temporary, location() / name)
+            with tempfile.TemporaryDirectory(".tmp", f"{name}.", location(), ignore_cleanup_errors=True) as folder:
+                info = build(Path(folder) / "pixels")
+                info["bytes"] = (Path(folder) / "pixels").stat().st_size
+                (Path(folder) / "info.json").write_text(json.dumps(info))
+                for file in Path(folder).iterdir():
+                    with open(file, "rb") as written:
+                        os.fsync(written.fileno())
+                os.rename(folder, location() / name)
         except OSError as error:
-            if found := find(name):  # another process was first
-                return found
-            why = error.strerror or str(error)
-            raise OSError(
-                f"cannot prepare the data in the cache {location()}: {why}. Set GANKIT_CACHE to another folder"
-            ) from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            if not find(name):  # else another process was first
+                raise OSError(
+                    f"cannot prepare in the cache {location()}: {error.strerror or error}. {CHANGE}"
+                ) from error
     return find(name)
 
 
-def remembered(listing: str) -> str:
-    """The name under which what looks like this was prepared, or an empty text."""
+def recall(listing: str) -> Prepared | None:
+    """What was prepared for what looks like this, if anything."""
     try:
-        return (location() / "seen" / listing).read_text()
+        return find((location() / "seen" / listing).read_text())
     except (OSError, ValueError):
-        return ""
+        return None
 
 
 def remember(listing: str, name: str) -> None:

@@ -45,6 +45,13 @@ def shown(name: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
+def listing(path: Path) -> list[File]:
+    """What changes when the data does: the files below a folder with their stamps, or an archive or image itself."""
+    return (
+        [_file(f"{path}/{name}", name) for name in _walk(path, "", ())] if path.is_dir() else [_file(path, path.name)]
+    )
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Source]:
     """The files of a folder, a zip, a tar, or one file alone.
@@ -54,23 +61,28 @@ def opened(path: Path) -> Iterator[Source]:
         OSError: it cannot be read.
     """
     if path.is_dir():
-        yield Source([_file(path / name, name) for name in _walk(path, "", ())], lambda file: _read(path / file.name))
-    elif path.name.lower().endswith(ARCHIVES):
-        with ExitStack() as stack:
-            try:
-                archive = zipfile.ZipFile(path) if path.name.lower().endswith(".zip") else tarfile.open(path, "r:*")
-                stack.enter_context(archive)
-                members = list(_zipped(archive) if isinstance(archive, zipfile.ZipFile) else _tarred(archive))
-            except Exception as error:  # each compression has errors of its own
-                if isinstance(error, OSError) and error.errno:
-                    raise
-                raise ValueError(f"{shown(str(path))} is damaged or not a whole archive: {error}") from error
-            _refuse_tricks(path, members)
-            stamp = _file(path, path.name).stamp
-            found = {File(m.name, m.size, f"{stamp} {i}"): m for i, m in enumerate(members) if not _hidden(m.name)}
-            yield Source(list(found), lambda file: _extract(archive, found[file]))
-    else:
-        yield Source([_file(path, path.name)], lambda file: _read(path))
+        yield Source(listing(path), lambda file: _read(path / file.name))
+        return
+    if not path.name.lower().endswith(ARCHIVES):
+        yield Source(listing(path), lambda file: _read(path))
+        return
+    with ExitStack() as stack:
+        try:
+            archive = zipfile.ZipFile(path) if path.name.lower().endswith(".zip") else tarfile.open(path, "r:*")
+            stack.enter_context(archive)
+            members = list(_zipped(archive) if isinstance(archive, zipfile.ZipFile) else _tarred(archive))
+        except Exception as error:  # each compression has errors of its own
+            if isinstance(error, OSError) and error.errno:
+                raise
+            raise ValueError(f"the archive is damaged, or not a whole one: {error}") from error
+        bad = [m.name for m in members if not m.plain or ".." in m.name.split("/") or re.match(r"/|[A-Za-z]:", m.name)]
+        if bad:
+            some = ", ".join(map(shown, bad[:5]))
+            raise ValueError(
+                f"refused, as it holds links or names that lead out of it: {some}; pack the files themselves"
+            )
+        found = {File(m.name, m.size, str(i)): m for i, m in enumerate(members) if not _hidden(m.name)}
+        yield Source(list(found), lambda file: _extract(archive, found[file]))
 
 
 def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
@@ -91,9 +103,9 @@ def _hidden(name: str) -> bool:
     return any(p.startswith(".") or p in ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini") for p in parts)
 
 
-def _file(path: Path, name: str) -> File:
+def _file(path: Path | str, name: str) -> File:
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError:  # a broken link: reading it says so
         return File(name, 0, "")
     return File(name, status.st_size, f"{status.st_mtime_ns} {status.st_ctime_ns}")
@@ -138,13 +150,3 @@ def _tarred(archive: tarfile.TarFile) -> Iterator[Member]:
     for info in archive:
         if not info.isdir():
             yield Member(info.name.removeprefix("./"), info.size, info, info.isfile())
-
-
-def _refuse_tricks(path: Path, members: list[Member]) -> None:
-    """No member may be a link or a device, or have a name that leads out of the archive."""
-    bad = [m.name for m in members if not m.plain or ".." in m.name.split("/") or re.match(r"/|[A-Za-z]:", m.name)]
-    if bad:
-        some = ", ".join(map(shown, bad[:5]))
-        raise ValueError(
-            f"{shown(str(path))} is refused: it holds links, or names that lead out of it ({some}); pack the files themselves"
-        )

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from gankit.data.files import shown
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF")  # nothing that runs a program or asks a network
 ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
@@ -24,8 +28,12 @@ class Header(NamedTuple):
     alpha: bool
 
 
+class Unusable(ValueError):
+    """Why an image cannot be used."""
+
+
 def probe(data: bytes) -> Header:
-    """The header of an image. Raises ValueError: why it cannot be used."""
+    """The header of an image. Raises Unusable."""
     with _opened(data) as image:
         height, width = image.height, image.width
         if image.format != "TIFF" and _orientation(image) > 4:  # Pillow has turned a TIFF's size already
@@ -34,21 +42,18 @@ def probe(data: bytes) -> Header:
 
 
 def load(data: bytes) -> Image.Image:
-    """The first frame, upright, as L, RGB or RGBA. Raises ValueError: why it cannot be used."""
+    """The first frame, upright, as L, RGB or RGBA. Raises Unusable."""
     with _opened(data) as image:
-        try:
-            image.load()
-            if image.format != "TIFF" and _orientation(image) > 1:  # Pillow has turned a TIFF already
-                image = ImageOps.exif_transpose(image)
-            if image.mode in DEEP:
-                return Image.fromarray(_shallow(np.asarray(image)))
-            return image.convert("RGBA" if image.has_transparency_data else "L" if image.mode in ("1", "L") else "RGB")
-        except Exception as error:  # untrusted bytes: each format's decoder raises what it likes
-            raise ValueError(_reason(error)) from error
+        image.load()
+        if image.format != "TIFF" and _orientation(image) > 1:
+            image = ImageOps.exif_transpose(image)
+        if image.mode in DEEP:
+            return Image.fromarray(_shallow(np.asarray(image)))
+        return image.convert("RGBA" if image.has_transparency_data else "L" if image.mode in ("1", "L") else "RGB")
 
 
 def decode(data: bytes, shape: tuple[int, int, int], fit: str, alpha: str) -> np.ndarray:
-    """An image as uint8 of this (C, H, W). Raises ValueError: why it cannot be used.
+    """An image as uint8 of this (C, H, W). Raises Unusable.
 
     Args:
         fit: "crop" the centre, "pad" with the background, or "squash".
@@ -81,40 +86,43 @@ def fitted(image: Image.Image, height: int, width: int, fit: str, background: st
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _opened(data: bytes) -> Image.Image:
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """The image, before it is decoded; whatever goes wrong inside is Unusable."""
     if not data:
-        raise ValueError("empty file")
+        raise Unusable("empty file")
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Exception as error:
-        raise ValueError(_reason(error)) from error
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"oversized: {image.height}x{image.width} pixels, above the limit of {MAX_PIXELS:,}")
-    return image
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image that can be read (PNG, JPEG, WebP, BMP, TIFF or GIF), or its beginning is damaged"
-    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return f"oversized: more than {MAX_PIXELS:,} pixels"
-    return "truncated" if "truncated" in str(error).lower() else f"damaged: {error or type(error).__name__}"
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Unusable(f"oversized: {image.height}x{image.width} pixels, above the limit of {MAX_PIXELS:,}")
+            yield image
+    except Unusable:
+        raise
+    except UnidentifiedImageError as error:
+        raise Unusable(
+            "not an image that is read (PNG, JPEG, WebP, BMP, TIFF, GIF), or its beginning is damaged"
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise Unusable(f"oversized: above the limit of {MAX_PIXELS:,} pixels") from error
+    except Exception as error:  # untrusted bytes: each format's decoder raises what it likes
+        text = shown(str(error) or type(error).__name__)
+        raise Unusable("truncated" if "truncated" in text.lower() else f"damaged: {text}") from error
 
 
 def _orientation(image: Image.Image) -> int:
     if image.format == "PNG" and not {"exif", "Raw profile type exif"} & image.info.keys():
         return 1  # Pillow would decode the whole image to look for a note after it
     try:
-        return image.getexif().get(0x0112, 1)
+        orientation = image.getexif().get(0x0112, 1)
     except Exception:  # a damaged note about the image does not damage the image
         return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _shallow(pixels: np.ndarray) -> np.ndarray:
-    """Grey of 16 bits, or floats in 0..1 or 0..255, to uint8. Raises ValueError: the numbers are neither."""
-    if not (
-        np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= (255 if pixels.dtype.kind == "f" else 65535)
-    ):
-        raise ValueError("its numbers are neither 16 bits nor floats in 0..1 or 0..255")
-    top = 65535 if pixels.dtype.kind != "f" else 255 if pixels.max() > 1 else 1
+    """Grey of 16 bits, or floats in 0..1 or 0..255, to uint8. Raises Unusable: the numbers are neither."""
+    least, most, real = pixels.min(), pixels.max(), pixels.dtype.kind == "f"
+    if not (0 <= least and most <= (255 if real else 65535)):  # false for NaN, too
+        raise Unusable("its numbers are neither 16 bits nor floats in 0..1 or 0..255")
+    top = 65535 if not real else 255 if most > 1 else 1
     return (pixels * (255 / top)).round().astype(np.uint8)

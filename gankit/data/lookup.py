@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gankit.data.builtin import BUILTIN
@@ -43,16 +45,13 @@ def open(
         if value not in choices:
             raise ValueError(f"--{flag} takes {', '.join(choices)}, not {value!r}")
     size, path = parse_resolution(resolution), find(name)
-    try:
+    with named(name):
         if path is None:
             dataset = BUILTIN[str(name)](size)
-        elif path.suffix.lower() == ".npz":
+        elif path.suffix.lower() == ".npz" and path.is_file():
             dataset = open_vectors(path)
         else:
             dataset = open_folder(path, size, fit, alpha, skip_bad)
-    except ValueError as error:
-        error.args = (f"{shown(str(name))}: {error}",)
-        raise
     if dataset.kind != "images" and (mirror or size):
         raise ValueError(
             f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"
@@ -86,11 +85,21 @@ def find(name: str | Path) -> Path | None:
     raise ValueError(f"there is no data {shown(text)!r}: neither built in nor a path. {hint}")
 
 
+@contextmanager
+def named(name: str | Path) -> Iterator[None]:
+    """Errors inside say which data they are about."""
+    try:
+        yield
+    except ValueError as error:
+        error.args = (f"{shown(str(name))}: {error}",)
+        raise
+
+
 def parse_resolution(text: int | str | None) -> tuple[int, int] | None:
     """64 or "64" or "64x96" to (height, width); None and "" to None. Raises ValueError: it is none of these."""
     if text is None or text == "":
         return None
-    match = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", str(text), re.ASCII)
+    match = re.fullmatch(r"([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?", str(text), re.ASCII)
     if not match:
         raise ValueError(f"{text!r} is no resolution: type a side, 64, or height and width, 64x96")
     return int(match[1]), int(match[2] or match[1])

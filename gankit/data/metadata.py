@@ -7,7 +7,7 @@ import io
 import json
 import math
 import unicodedata
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 FILES = ("metadata.csv", "metadata.jsonl", "dataset.json")
 Row = dict[str, object]
@@ -33,8 +33,6 @@ class Known:
     attribute_names: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    asdict = asdict
-
 
 def canonical(name: str) -> str:
     """A file's name as names are compared: some systems write an accent as a letter of its own."""
@@ -42,7 +40,7 @@ def canonical(name: str) -> str:
 
 
 def read(name: str, data: bytes) -> dict[str, Row] | None:
-    """Canonical file names to their rows; None when the file is about something else (dataset.json without labels).
+    """Canonical file names to their rows; None for a dataset.json that says there are no labels.
 
     Raises:
         ValueError: where the file is not what its name says.
@@ -51,16 +49,16 @@ def read(name: str, data: bytes) -> dict[str, Row] | None:
         text = data.decode("utf-8-sig")
         rows = {"metadata.csv": _csv, "metadata.jsonl": _jsonl, "dataset.json": _stylegan}[name](text)
     except (ValueError, csv.Error, RecursionError) as error:
-        raise ValueError(f"{name} cannot be used: {error}") from error
+        raise ValueError(f"cannot be used: {error}") from error
     if rows is None:
         return None
     table: dict[str, Row] = {}
     for number, row in enumerate(rows, 1):
         file = row.pop("file_name", None)
         if not isinstance(file, str) or not file:
-            raise ValueError(f"{name}, row {number}: file_name is missing")
+            raise ValueError(f"row {number}: file_name is missing")
         if canonical(file) in table:
-            raise ValueError(f"{name}, row {number}: {file!r} has a row already")
+            raise ValueError(f"row {number}: {file!r} has a row already")
         table[canonical(file)] = row
     return table
 
@@ -125,13 +123,15 @@ def _jsonl(text: str) -> list[Row]:
 
 def _stylegan(text: str) -> list[Row] | None:
     pairs = json.loads(text)
-    pairs = pairs.get("labels") if isinstance(pairs, dict) else None
+    pairs = pairs.get("labels", 0) if isinstance(pairs, dict) else 0
     if pairs is None:
         return None
     if not isinstance(pairs, list) or not all(
         isinstance(p, list) and len(p) == 2 and isinstance(p[1], int) for p in pairs
     ):
-        raise ValueError('"labels" must be pairs of a file and a whole number: [["a.png", 0], ...]')
+        raise ValueError(
+            '"labels" must be null, or pairs of a file and a whole number: {"labels": [["a.png", 0], ...]}'
+        )
     return [{"file_name": file, "label": label} for file, label in pairs]
 
 

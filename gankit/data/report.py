@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from gankit.data import files, images
-from gankit.data.folder import check, know, survey
-from gankit.data.lookup import find, open, parse_resolution
+from gankit.data.folder import each, know, survey
+from gankit.data.lookup import find, named, open, parse_resolution
 from gankit.data.stream import Dataset
 
 
@@ -80,19 +80,24 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
         OSError: it cannot be read.
     """
     path, size = find(name), parse_resolution(resolution)
-    if path is None or path.suffix.lower() == ".npz":
+    if path is None or (path.suffix.lower() == ".npz" and path.is_file()):
         dataset = open(name, resolution)
         counts = Counter() if dataset.labels is None else Counter(dataset.labels.tolist())
         return Report(
-            str(name), dataset.kind, len(dataset), dataset.shape, os.path.getsize(path) if path else 0,
+            name=str(name),
+            kind=dataset.kind,
+            count=len(dataset),
+            shape=dataset.shape,
+            bytes=os.path.getsize(path) if path else 0,
             classes={title: counts[i] for i, title in enumerate(dataset.class_names)},
-            captions=len(dataset.captions or []), attribute_names=dataset.attribute_names, warnings=dataset.warnings,
-        )  # fmt: skip
-    with files.opened(path) as source:
+            captions=len(dataset.captions or []),
+            attribute_names=dataset.attribute_names,
+        )
+    with named(name), files.opened(path) as source:
         seen = survey(source)
-        outcome = [(file, reason) for file, reason in check(source, seen, _decodes, "reading")]
-    bad = seen.bad + [(files.shown(file), reason) for file, reason in outcome if reason]
-    good = [file for file, reason in outcome if not reason]
+        decoded = [reason for _, reason in each(source, [image.file for image in seen.images], _flaw, "decoding")]
+    good = [image.name for image, flaw in zip(seen.images, decoded) if not flaw]
+    bad = seen.bad + [(files.shown(image.file.name), flaw) for image, flaw in zip(seen.images, decoded) if flaw]
     notes = list(seen.warnings)
     try:
         shape = seen.shape(size, alpha)
@@ -106,14 +111,14 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
         kind="images",
         count=len(good),
         shape=shape,
-        bytes=sum(file.size for file, _, _ in seen.images),
+        bytes=sum(image.file.size for image in seen.images),
         sizes={f"{h}x{w}": n for (h, w), n in seen.sizes().most_common()},
-        modes=dict(Counter(header.mode for _, header, _ in seen.images).most_common()),
+        modes=dict(Counter(image.header.mode for image in seen.images).most_common()),
         classes={title: counts[i] for i, title in enumerate(known.class_names)},
         captions=len(known.captions),
         attribute_names=known.attribute_names,
         bad=bad,
-        copies=seen.duplicates(),
+        copies=seen.copies(),
         warnings=notes + known.warnings,
     )
 
@@ -140,7 +145,7 @@ def contact_sheet(dataset: Dataset, path: Path, count: int = 100) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _decodes(data: bytes) -> str:
+def _flaw(data: bytes) -> str:
     images.load(data)
     return ""
 

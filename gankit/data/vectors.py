@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
 
 from gankit.data import cache
-from gankit.data.files import shown
 from gankit.data.stream import Dataset
 
 
@@ -18,28 +18,25 @@ def open_vectors(path: Path) -> Dataset:
     Raises:
         ValueError: the file is no such thing; nothing in it is executed.
     """
-    where = shown(str(path))
     content = path.read_bytes()
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files if name in ("real", "condition", "label")}
-    except OSError as error:
-        raise OSError(f"{where} cannot be read: {error}") from error
     except Exception as error:  # untrusted bytes: zip, zlib and NumPy each raise what they like
-        raise ValueError(f"{where} is not a whole .npz of plain arrays: {error}") from error
+        raise ValueError(f"not a whole .npz of plain arrays: {error}") from error
     found = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in arrays.items()) or "neither"
     real, condition, label = (arrays.get(name) for name in ("real", "condition", "label"))
     if real is None or any(a.ndim != 2 or a.dtype.kind not in "fiub" for a in (real, condition) if a is not None):
-        raise ValueError(f"{where} must hold numbers `real` (N, D), and may hold `condition` (N, C); found {found}")
+        raise ValueError(f"it must hold numbers `real` (N, D), and may hold `condition` (N, C); found {found}")
     if not real.size or len({len(array) for array in arrays.values()}) > 1:
-        raise ValueError(f"{where}: the arrays must be as long as each other, and not empty; found {found}")
+        raise ValueError(f"the arrays must be as long as each other, and not empty; found {found}")
     if label is not None and (
         label.ndim != 1 or label.dtype.kind not in "iu" or label.min() < 0 or label.max() >= len(label)
     ):
-        raise ValueError(f"{where}: label must be whole numbers from 0, (N,); found {found}")
+        raise ValueError(f"label must be whole numbers from 0, (N,); found {found}")
     real, condition = (None if a is None else a.astype(np.float32) for a in (real, condition))
     if not all(np.isfinite(a).all() for a in (real, condition) if a is not None):
-        raise ValueError(f"{where} holds numbers that are not finite")
+        raise ValueError("it holds numbers that are not finite")
     return Dataset(
         name=path.stem,
         kind="vectors",

@@ -38,7 +38,8 @@ def purity(code: Tensor, label: Tensor) -> float:
     """Share of samples whose label is the commonest among those with their code, both (N,) int64.
 
     Manning, Raghavan & Schuetze, "Introduction to Information Retrieval", 2008, section 16.3. Never below the share of
-    the commonest label, and 1 when every sample has a code of its own: compare only for equal numbers of codes.
+    the commonest label: 1 for samples that all look like one class, or each of which has a code of its own. So compare
+    for equal numbers of codes, beside the class histogram or `hungarian_accuracy`.
     """
     return float(_counts(code, label).max(1).values.sum() / len(code))
 

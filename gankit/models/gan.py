@@ -64,6 +64,13 @@ class Discriminator(nn.Module):
         return self.net((x + 1) / 2 if self.unit else x).squeeze(1)
 
 
+# What later papers found: Adam, leaky ReLU, Huang et al.'s loss and penalty (R3GAN, 2024), a falling learning rate.
+MODERN: dict[str, object] = dict(
+    optimizer="adam", lr=1e-3, lr_decay=1.0004, maxout_pieces=1, input_dropout=0.0, dropout=0.0,
+    g_init=0.1, out_init=0.1, d_init=0.1, loss="relativistic", penalty="r1_r2",
+)  # fmt: skip
+
+
 class GAN(Recipe):
     """The first GAN: fully connected, with maxout and dropout in the discriminator.
 
@@ -77,9 +84,8 @@ class GAN(Recipe):
         dropout: share of its hidden units left out.
         output: what the generator of images ends in; linear is the paper's for CIFAR-10, with a layer of sigmoids
             before. Points are always linear.
-        g_init: largest first weight in the generator.
-        out_init: largest first weight in its last layer.
-        d_init: largest first weight in the discriminator.
+        g_init: largest first weight in the generator; 0 for one over the root of a layer's inputs.
+        d_init: largest first weight in the discriminator; 0 likewise.
         optimizer: the paper's SGD, whose momentum grows from 0.5 to 0.7 over 12.5 million images, or Adam (0.5, 0.99).
         lr: learning rate.
         lr_decay: what the learning rate is divided by after each batch, down to 1e-6.
@@ -98,9 +104,19 @@ class GAN(Recipe):
         ),
         "paper-cifar10": Preset(
             "CIFAR-10, fully connected",
-            model=dict(g_hidden=(8000, 8000), d_hidden=(1600, 1600), output="linear", out_init=0.5, lr=0.025),
+            model=dict(g_hidden=(8000, 8000), d_hidden=(1600, 1600), output="linear", lr=0.025),
             spec=Spec((3, 32, 32)),
             parameters={"g": 89_395_072, "d": 37_393_601},
+        ),
+        "small": Preset(
+            "digits at 16 px on two CPU cores: Adam, a paired loss and R1 + R2, no dropout",
+            model=MODERN | dict(z_dim=16, g_hidden=(256, 256), d_hidden=(256, 256), penalty_weight=0.5),
+            settings=dict(batch=50, images=300_000, ema=20_000),
+        ),
+        "ring": Preset(
+            "points of ring and grid: three layers of 128 units, Adam, a paired loss and R1 + R2",
+            model=MODERN | dict(z_dim=2, g_hidden=(128,) * 3, d_hidden=(128,) * 3, penalty_weight=0.05),
+            settings=dict(batch=256, images=1_500_000, ema=20_000),
         ),
     }
 
@@ -116,7 +132,6 @@ class GAN(Recipe):
         dropout: float = 0.5,
         output: Literal["sigmoid", "linear"] = "sigmoid",
         g_init: float = 0.05,
-        out_init: float = 0.05,
         d_init: float = 0.005,
         optimizer: Literal["sgd", "adam"] = "sgd",
         lr: float = 0.1,
@@ -132,7 +147,8 @@ class GAN(Recipe):
         self.g = Generator(spec.shape, z_dim, g_hidden, sigmoid)
         self.d = Discriminator(spec.size, d_hidden, maxout_pieces, (input_dropout, dropout), sigmoid)
         uniform(self.g, g_init)
-        uniform(self.g.out, out_init)
+        if output == "linear" and len(spec.shape) == 3:
+            uniform(self.g.out, 0.5)
         uniform(self.d, d_init)
         for name in ("g", "d"):
             parameters = getattr(self, name).parameters()
@@ -175,8 +191,9 @@ class GAN(Recipe):
 
 
 def uniform(net: nn.Module, largest: float) -> None:
-    """Weights U(-largest, largest), biases 0."""
+    """Weights U(-largest, largest), or with 0 U(-1, 1) over the root of a layer's inputs; biases 0."""
     for layer in net.modules():
         if isinstance(layer, nn.Linear):
-            nn.init.uniform_(layer.weight, -largest, largest)
+            bound = largest or layer.in_features**-0.5
+            nn.init.uniform_(layer.weight, -bound, bound)
             nn.init.zeros_(layer.bias)

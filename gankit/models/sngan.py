@@ -41,15 +41,15 @@ from gankit.recipe import Preset, Recipe, Spec, adam
 class Discriminator(nn.Module):
     """Residual blocks, ReLU, sum over places; linear output, plus a class's vector times the features."""
 
-    def __init__(self, shape: tuple[int, ...], width: int, num_classes: int):
+    def __init__(self, shape: tuple[int, ...], width: int, num_classes: int, pyramid: bool):
         super().__init__()
-        count, side = stages(*shape[1:]), min(shape[1:])
-        if side < 48:  # halvings down to 8, then two blocks that keep the size
+        count = stages(*shape[1:])
+        if pyramid:  # halvings down to 3, 4 or 5, then one block that keeps the size
+            downs = count + (min(shape[1:]) >> count >= 6)
+            widths = [width * min(2**i, 16) for i in range(downs + 1)]
+        else:  # halvings down to 8 or so, then two blocks
             downs = max(1, count - 1)
             widths = [2 * width] * (downs + 2)
-        else:  # halvings down to 3 or 4, then one
-            downs = count + (side >> count >= 6)
-            widths = [width * min(2**i, 16) for i in range(downs + 1)]
         blocks = [DBlock(a, b, down=i < downs) for i, (a, b) in enumerate(zip(widths, widths[1:]), 1)]
         self.trunk = nn.Sequential(OptimizedDBlock(shape[0], widths[0]), *blocks)
         self.head = nn.Linear(widths[-1], 1)
@@ -67,8 +67,8 @@ class SNGAN(Recipe):
 
     Args:
         z_dim: length of the latent z.
-        width: from 48 px on, channels of the blocks next to the image; below, G's blocks have 4 times and D's 2 times
-            as many, whatever their size.
+        width: channels of the pyramid's blocks next to the image; else G's blocks all have 4 times as many, D's twice.
+        pyramid: whether widths double with each halving; None: from 48 px on, as in the papers.
         conditional: use labels, where the data has them.
         n_dis: updates of D for each of G.
         g_batch: latents in an update of G for each image of the batch.
@@ -108,7 +108,7 @@ class SNGAN(Recipe):
         ),
         "small": Preset(
             "digits at 16 px on two CPU cores",
-            model=dict(z_dim=32, width=8, n_dis=1, g_batch=1, lr=5e-4),
+            model=dict(z_dim=32, width=16, pyramid=True, n_dis=1, g_batch=1, lr=5e-4),
             settings=dict(batch=32, images=100_000, ema=10_000),
         ),
     }
@@ -119,6 +119,7 @@ class SNGAN(Recipe):
         *,
         z_dim: int = 128,
         width: int = 64,
+        pyramid: bool | None = None,
         conditional: bool = True,
         n_dis: int = 5,
         g_batch: int = 2,
@@ -130,9 +131,9 @@ class SNGAN(Recipe):
         classes, count, eps = self.spec.num_classes, stages(*spec.shape[1:]), 2e-5  # eps of Chainer's batch norm
         norm = partial(ConditionalBatchNorm2d, num_classes=classes) if classes else BatchNorm2d
         flat, tall = [4 * width] * (count + 1), [width * min(2**i, 16) for i in reversed(range(count + 1))]
-        small = min(spec.height, spec.width) < 48
-        self.g = ResNetGenerator(z_dim, spec.shape, flat if small else tall, partial(norm, eps=eps), eps)
-        self.d = Discriminator(spec.shape, width, classes)
+        pyramid = min(spec.height, spec.width) >= 48 if pyramid is None else pyramid
+        self.g = ResNetGenerator(z_dim, spec.shape, tall if pyramid else flat, partial(norm, eps=eps), eps)
+        self.d = Discriminator(spec.shape, width, classes, pyramid)
         init_glorot(self)
         nn.init.xavier_uniform_(self.g.out.weight)  # no sqrt(2) here
         if classes:

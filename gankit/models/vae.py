@@ -83,6 +83,11 @@ class VAE(Recipe):
             spec=Spec((1, 28, 20)),
             parameters={"e": 120_240, "g": 229_320},
         ),
+        "small": Preset(
+            "digits at 16 px: few latent dimensions, small batches, the prior shared among 1,400 images",
+            model=dict(z_dim=16, weight_decay=1 / 1400),
+            settings=dict(batch=20, images=300_000),
+        ),
     }
 
     def __init__(

@@ -42,10 +42,10 @@ layer_norm = partial(nn.GroupNorm, 1)  # over a sample's channels and places, wi
 class Critic(nn.Module):
     """Residual blocks to a map of 4 to 14 px; one output, and K class logits with labels."""
 
-    def __init__(self, shape: tuple[int, ...], width: int, num_classes: int):
+    def __init__(self, shape: tuple[int, ...], width: int, num_classes: int, pyramid: bool):
         super().__init__()
         count = stages(*shape[1:])
-        if count < 4:
+        if not pyramid:
             downs = [DBlock(width, width) for _ in range(count - 2)]
             plain = [DBlock(width, width, down=False) for _ in range(2)]
             blocks = [OptimizedDBlock(shape[0], width), *downs, *plain, nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
@@ -74,7 +74,8 @@ class WGANGP(Recipe):
 
     Args:
         z_dim: length of the latent z.
-        width: channels of the blocks below 64 px; from there on twice the channels next to the image.
+        width: channels of all blocks; in the pyramid twice the channels next to the image.
+        pyramid: the 64 px nets, whose widths double with each halving; None: from 64 px on.
         conditional: use labels, where the data has them.
         penalty_weight: lambda.
         class_weight_g: weight of the classifier's loss in G's; in the critic's it is 1.
@@ -109,7 +110,7 @@ class WGANGP(Recipe):
         ),
         "small": Preset(
             "digits at 16 px on two CPU cores",
-            model=dict(z_dim=32, width=32, n_critic=2, g_batch=1, lr=1e-3),
+            model=dict(z_dim=32, width=24, pyramid=True, n_critic=2, g_batch=1, lr=1e-3),
             settings=dict(batch=32, images=150_000, ema=10_000),
         ),
     }
@@ -120,6 +121,7 @@ class WGANGP(Recipe):
         *,
         z_dim: int = 128,
         width: int = 128,
+        pyramid: bool | None = None,
         conditional: bool = True,
         penalty_weight: float = 10.0,
         class_weight_g: float = 0.1,
@@ -133,11 +135,12 @@ class WGANGP(Recipe):
         self.penalty_weight, self.class_weight_g = penalty_weight, class_weight_g
         classes, count = self.spec.num_classes, stages(*spec.shape[1:])
         norm = partial(ConditionalBatchNorm2d, num_classes=classes) if classes else BatchNorm2d
+        pyramid = count >= 4 if pyramid is None else pyramid
         flat, tall = [width] * (count + 1), [width // 2 * min(2**i, 8) for i in reversed(range(count + 1))]
-        self.g = ResNetGenerator(z_dim, spec.shape, flat if count < 4 else tall, norm, bias=count < 4)
-        self.d = Critic(spec.shape, width, classes)
+        self.g = ResNetGenerator(z_dim, spec.shape, tall if pyramid else flat, norm, bias=not pyramid)
+        self.d = Critic(spec.shape, width, classes, pyramid)
         init_glorot(self)
-        nn.init.xavier_uniform_(self.g.out.weight if count < 4 else self.d.trunk[0].weight)  # no sqrt(2) here
+        nn.init.xavier_uniform_(self.d.trunk[0].weight if pyramid else self.g.out.weight)  # no sqrt(2) here
         self.opt = {name: adam(net.parameters(), lr, (0, 0.9)) for name, net in (("g", self.g), ("d", self.d))}
 
     def noise(self, n: int) -> Tensor:

@@ -1,0 +1,329 @@
+"""How good are a model's samples? Trains it once per seed and measures it beside its companions.
+
+    python benchmarks/quality.py cgan
+    python benchmarks/quality.py gan --data ring --seeds 5
+    python benchmarks/quality.py dcgan --data digits --images 100_000 --set penalty=r1 penalty_weight=0.5
+
+Each number stands beside the same number for the model before training, for an ablation where the paper's claim has
+one, and for something trivial: a Gaussian fitted to the data, per class where samples are asked for by class. A table
+is printed, one number per seed in each cell; JSON lines go to --out, a picture of each seed's samples beside it.
+
+What is measured, of averaged weights:
+- digits: fd_digits, the Frechet distance of 2,000 samples to all of the train split in the features of
+  gankit.metrics.digits; the inception score with that classifier; classes that got 20 % of their fair share, total
+  variation of the class histogram from the data's; spread of pixels over that of the data; and, of conditional
+  samples, the share that the classifier takes for the class that was asked for.
+- ring, grid: 2,500 points: modes, strict modes, share of high quality, KL to uniform (gankit.metrics.modes).
+- stacked-digits: 26,000 images: the same for its 1,000 modes; fd_digits of 2,000 channels.
+- models with a code: purity of it and accuracy of the best naming by classes, for the code that samples were drawn
+  with, and for the code that is read off held-out digits.
+- models with a bound: minus the ELBO in nats on held-out digits, and the share of them that keep their label when
+  reconstructed. Greys as Bernoulli probabilities cannot cost less than their own entropy, which is the held-out row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+import gankit
+from gankit import Batch, Recipe, Run, checkpoint, data, latent, loop, metrics, models, pictures
+from gankit.losses import bernoulli_nll
+
+Numbers = dict[str, float]
+
+# What to leave out of a model to see what its paper's idea is worth.
+ABLATIONS: dict[str, dict[str, object]] = {
+    "infogan": {"info_weight": 0.0},
+    "wgan": {"clip_value": 1e9},
+    "wgan_gp": {"penalty_weight": 0.0},
+}
+
+
+def samples(recipe: Recipe, n: int) -> tuple[Tensor, Tensor | None]:
+    """n samples of seeds 0 to n - 1, and the labels they were asked for, where the model takes labels."""
+    return latent.sample(recipe, range(n)), latent.labels(recipe, range(n))
+
+
+def everything(name: str, resolution: str = "", limit: int = 10_000) -> tuple[Tensor, Tensor | None]:
+    """The first rows of a data set, (N, C, H, W) in [-1, 1] or points, and their labels."""
+    dataset = data.open(name, resolution or None)
+    rows = dataset.rows(np.arange(min(limit, len(dataset))))
+    real = rows["real"]
+    return data.normalise(real) if real.dtype == torch.uint8 else real, rows.get("label")
+
+
+def gaussian(real: Tensor, n: int) -> Tensor:
+    """n samples of the Gaussian with the mean and covariance of (N, ...) data; images are clamped to [-1, 1]."""
+    flat = real.flatten(1).double()
+    centred = (flat - flat.mean(0)) / (len(flat) - 1) ** 0.5
+    drawn = flat.mean(0) + torch.randn(n, len(flat), dtype=torch.float64) @ centred
+    drawn = drawn.clamp(-1, 1) if real.ndim == 4 else drawn
+    return drawn.float().view(n, *real.shape[1:])
+
+
+def gaussian_by_class(real: Tensor, label: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """As `gaussian`, one for each class, the classes in turn."""
+    asked = torch.arange(n) % (int(label.max()) + 1)
+    drawn = torch.empty(n, *real.shape[1:])
+    for k in asked.unique():
+        drawn[asked == k] = gaussian(real[label == k], int((asked == k).sum()))
+    return drawn, asked
+
+
+def covered(found: metrics.Coverage) -> Numbers:
+    return {"modes": found.modes, "strict": found.strict, "hq": found.high_quality, "kl": found.reverse_kl}
+
+
+class Digits:
+    """Measures images beside the train split of digits."""
+
+    count = 2000
+
+    def __init__(self, name: str, resolution: str):
+        self.real, self.label = everything(name, resolution)
+        self.held_out, self.held_out_label = everything("digits:test", resolution)
+        self.features, self.std = metrics.features(self.real), metrics.pixel_std(self.real)
+
+    def measure(self, images: Tensor, asked: Tensor | None = None) -> Numbers:
+        seen = metrics.classify(images)
+        found = {
+            "fd_digits": metrics.frechet_distance(self.features, metrics.features(images)),
+            "is_digits": metrics.inception_score(metrics.probabilities(images), splits=1)[0],
+            "classes": metrics.coverage(seen, 10).strict,
+            "class_tv": metrics.total_variation(seen, 10, self.label),
+            "spread": metrics.pixel_std(images) / self.std,
+        }
+        return found if asked is None else found | {"label_accuracy": metrics.accuracy(seen, asked)}
+
+    def trivial(self, conditional: bool) -> dict[str, Numbers]:
+        rows = {"pixel Gaussian": self.measure(gaussian(self.real, self.count))}
+        if conditional:
+            rows["pixel Gaussian per class"] = self.measure(*gaussian_by_class(self.real, self.label, self.count))
+        return rows | {
+            "held-out reals (397)": self.measure(self.held_out, self.held_out_label if conditional else None)
+        }
+
+
+class Stacked:
+    """Measures images of three digits, one in each channel."""
+
+    count = 26_000
+
+    def __init__(self, name: str, resolution: str):
+        self.real, self.label = everything(name, resolution, self.count)
+        self.features = metrics.features(everything("digits", resolution)[0])
+
+    def measure(self, images: Tensor, asked: Tensor | None = None) -> Numbers:
+        numbers, channels = covered(metrics.stacked_coverage(images)), images.flatten(0, 1).unsqueeze(1)[:2000]
+        return numbers | {"fd_digits": metrics.frechet_distance(self.features, metrics.features(channels))}
+
+    def trivial(self, conditional: bool) -> dict[str, Numbers]:
+        drawn = gaussian(self.real[:2000], self.count)
+        return {"pixel Gaussian": self.measure(drawn), "reals": self.measure(self.real)}
+
+
+class Points:
+    """Measures points beside a mixture of Gaussians."""
+
+    count = 2500
+
+    def __init__(self, name: str, resolution: str):
+        self.real, self.label = everything(name)
+        centres, self.std = data.MODES[name]
+        self.centres = torch.from_numpy(centres)
+
+    def measure(self, points: Tensor, asked: Tensor | None = None) -> Numbers:
+        numbers = covered(metrics.mixture_coverage(points, self.centres, self.std))
+        mode, _ = metrics.nearest(points, self.centres, self.std)
+        return numbers if asked is None else numbers | {"label_accuracy": metrics.accuracy(mode, asked)}
+
+    def trivial(self, conditional: bool) -> dict[str, Numbers]:
+        rows = {"one Gaussian": gaussian(self.real, self.count), "reals": self.real[: self.count]}
+        return {name: self.measure(points) for name, points in rows.items()}
+
+
+Judge = Digits | Stacked | Points
+JUDGES = {"digits": Digits, "stacked-digits": Stacked, "ring": Points, "grid": Points}
+
+
+def bound(recipe: Recipe, judge: Digits) -> Numbers:
+    """A VAE's bound on held-out digits, the mean of 20 draws, and the share whose label survives."""
+    real = judge.held_out.to(next(recipe.parameters()).device)
+    losses = [recipe.loss(Batch({"real": real}, start=i))[0].item() for i in range(20)]
+    drawn = metrics.classify(recipe.reconstruct(real))
+    return {"-elbo": float(np.mean(losses)), "label_kept": metrics.accuracy(drawn, judge.held_out_label)}
+
+
+def bound_trivial(judge: Digits, dims: int) -> dict[str, Numbers]:
+    """The mean image for all, principal components for the label, and what the reals themselves would get."""
+    x = (judge.held_out + 1) / 2
+    flat, mean = judge.real.flatten(1), ((judge.real.mean(0) + 1) / 2).clamp(1e-4, 1 - 1e-4)
+    pca = PCA(dims).fit(flat)
+    kept = pca.inverse_transform(pca.transform(judge.held_out.flatten(1)))
+    seen = metrics.classify(torch.as_tensor(kept).view_as(judge.held_out))
+    entropy = -(torch.xlogy(x, x) + torch.xlogy(1 - x, 1 - x)).flatten(1).sum(1).mean()
+    same = metrics.accuracy(metrics.classify(judge.held_out), judge.held_out_label)
+    return {
+        "mean image": {"-elbo": float(bernoulli_nll(mean.logit().expand_as(x).flatten(1), x.flatten(1)))},
+        f"{dims} principal components": {"label_kept": metrics.accuracy(seen, judge.held_out_label)},
+        "held-out reals (397)": {"-elbo": float(entropy), "label_kept": same},
+    }
+
+
+def codes(recipe: Recipe, judge: Digits) -> Numbers:
+    """InfoGAN's category against classes: the one that samples were drawn with, and the one read off held-out digits."""
+    z = latent.latents(recipe, range(judge.count))
+    given = z[:, recipe.noise_dim :][:, : recipe.categories].argmax(1).cpu()
+    read = recipe.encode(judge.held_out.to(z.device))[:, : recipe.categories].argmax(1).cpu()
+    drawn = metrics.classify(latent.render(recipe, z))
+    return named("code_", given, drawn) | named("held_out_", read, judge.held_out_label)
+
+
+def kmeans(judge: Digits) -> Numbers:
+    """Ten means of pixels on the train split: what a code is worth that no network learned, on held-out digits."""
+    means = KMeans(10, n_init=10, random_state=0).fit(judge.real.flatten(1).numpy())
+    code = torch.as_tensor(means.predict(judge.held_out.flatten(1).numpy())).long()
+    return named("held_out_", code, judge.held_out_label)
+
+
+def named(prefix: str, code: Tensor, label: Tensor) -> Numbers:
+    return {
+        f"{prefix}purity": metrics.purity(code, label),
+        f"{prefix}naming": metrics.hungarian_accuracy(code, label),
+    }
+
+
+def measure(recipe: Recipe, judge: Judge) -> Numbers:
+    """All that can be measured of a model in eval mode, by what it can do."""
+    with torch.no_grad():
+        numbers = judge.measure(*samples(recipe, judge.count))
+        if isinstance(judge, Digits) and hasattr(recipe, "reconstruct"):
+            numbers |= bound(recipe, judge)
+        if isinstance(judge, Digits) and hasattr(recipe, "categories"):
+            numbers |= codes(recipe, judge)
+    return numbers
+
+
+def trivial(recipe: Recipe, judge: Judge) -> dict[str, Numbers]:
+    """Companions that no training went into."""
+    torch.manual_seed(0)
+    rows = judge.trivial(latent.takes_label(recipe))
+    if isinstance(judge, Digits) and hasattr(recipe, "reconstruct"):
+        for name, numbers in bound_trivial(judge, recipe.z_dim).items():
+            rows[name] = rows.get(name, {}) | numbers
+    if isinstance(judge, Digits) and hasattr(recipe, "categories"):
+        rows["k-means on pixels"] = kmeans(judge)
+    return rows
+
+
+def one_seed(model: str, seed: int, judge: Judge, outdir: Path, options: dict[str, object]) -> tuple[Run, Numbers]:
+    """A trained run, and its numbers with the seconds that training took: passed, and of all processors together."""
+    passed, used = time.perf_counter(), time.process_time()
+    run = gankit.train(model, outdir=outdir / "runs", quiet=True, preview=0, seed=seed, **options)
+    took = {"s": time.perf_counter() - passed, "cpu_s": time.process_time() - used}
+    with run.averaged() as recipe:
+        return run, measure(recipe, judge) | took
+
+
+def untrained(run: Run, judge: Judge) -> Numbers:
+    spec, arguments = checkpoint.spec_of(run.config), checkpoint.arguments_of(run.config)
+    return measure(loop.build(type(run.recipe), spec, arguments, run.settings.seed).eval(), judge)
+
+
+def table(title: str, rows: dict[str, list[Numbers]]) -> Table:
+    """A line for each variant, a column for each number, the seeds side by side in a cell."""
+    names = dict.fromkeys(name for found in rows.values() for numbers in found for name in numbers)
+    printed = Table("", *names, title=title, box=box.MARKDOWN)
+    for variant, found in rows.items():
+        printed.add_row(variant, *(" ".join(shown(f[n]) for f in found if n in f) for n in names))
+    return printed
+
+
+def shown(number: float) -> str:
+    return f"{number:.0f}" if abs(number) >= 100 or isinstance(number, int) else f"{number:.3g}"
+
+
+def pairs(texts: list[str]) -> dict[str, object]:
+    """Words such as lr=1e-3 and loss=hinge as a dict."""
+    found: dict[str, object] = {}
+    for name, text in (pair.split("=", 1) for pair in texts):
+        try:
+            found[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            found[name] = text
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="a name from `gankit models`, or the path of a file")
+    parser.add_argument("--data", choices=list(JUDGES), default="digits")
+    parser.add_argument("--seeds", type=int, default=3, help="how many: 0, 1, 2 ...")
+    parser.add_argument("--preset", help="default: small, and for points ring, where the model has it")
+    parser.add_argument("--images", type=lambda n: int(n.replace("_", "")), help="default: the preset's")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings and arguments of the model"
+    )
+    parser.add_argument(
+        "--ablate", nargs="*", metavar="NAME=VALUE", help="arguments to try one by one; default: see ABLATIONS"
+    )
+    parser.add_argument("--outdir", type=Path, default=Path("out/quality"), help="for runs and pictures")
+    parser.add_argument("--out", type=Path, help="default: results.jsonl in OUTDIR; lines are added")
+    args = parser.parse_args()
+
+    kind = models.find(args.model)
+    name = models.name_of(kind)
+    wanted = ("ring" if JUDGES[args.data] is Points else "small") if args.preset is None else args.preset
+    preset = wanted if wanted in kind.presets or args.preset else ""
+    options = pairs(args.set) | dict(data=args.data, preset=preset) | ({"images": args.images} if args.images else {})
+    ablations = ABLATIONS.get(name, {}) if args.ablate is None else pairs(args.ablate)
+    settings, _ = loop.plan(kind, preset, {k: v for k, v in options.items() if k != "preset"})
+    judge = JUDGES[args.data](args.data, settings.resolution)
+    args.outdir.mkdir(parents=True, exist_ok=True)
+    out = args.out or args.outdir / "results.jsonl"
+    rows: dict[str, list[Numbers]] = {}
+
+    def note(variant: str, run: Run, numbers: Numbers) -> None:
+        rows.setdefault(variant, []).append(numbers)
+        about = {k: run.config[k] for k in ("model", "preset", "arguments", "settings")}
+        about |= {"versions": checkpoint.versions(), "machine": f"{platform.machine()}, {os.cpu_count()} CPUs"}
+        with out.open("a") as file:
+            file.write(json.dumps({"variant": variant, "numbers": numbers} | about) + "\n")
+
+    for seed in range(args.seeds):
+        run, numbers = one_seed(args.model, seed, judge, args.outdir, options)
+        note("trained", run, numbers)
+        picture = args.outdir / f"{name}-{args.data}-{seed}.png"
+        pictures.save(picture, run.sample(pictures.cells(run.recipe.spec.shape)))
+        print(f"seed {seed}: {numbers['s']:.0f} s, {picture}", flush=True)
+        note("untrained", run, untrained(run, judge))
+        for argument, value in ablations.items():
+            try:
+                note(
+                    f"{argument}={value}", *one_seed(args.model, seed, judge, args.outdir, options | {argument: value})
+                )
+            except loop.Diverged as error:  # which is an answer, too
+                print(f"seed {seed}, {argument}={value}: {error}")
+    for variant, numbers in trivial(run.recipe, judge).items():
+        note(variant, run, numbers)
+    length = f"{run.settings.images:,} images, batch {run.settings.batch}"
+    Console(width=240).print(table(f"{name} {preset} on {args.data}: {length}, seeds 0 to {args.seeds - 1}", rows))
+
+
+if __name__ == "__main__":
+    main()
