@@ -80,6 +80,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Tree]
     about = about | {"format": FORMAT, "sha256": digest(tensors)}
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={"gankit": json.dumps(about)})
+        os.umask(mask := os.umask(0))
+        os.chmod(temporary, 0o666 & ~mask)  # safetensors writes files that others cannot read
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -222,6 +224,9 @@ def save(run: Run, keep: bool = False) -> None:
     processes.agree(0, run.device)  # all small files are there
     if rank:
         return
+    save_weights(run, run.folder / "weights.safetensors")
+    if keep:
+        save_weights(run, run.folder / f"weights{run.images:09d}.safetensors")
     tensors = {}
     tree = pack(state_of(run), "run", tensors)
     about = {"state": tree, "run": run.config["id"], "images": run.images, "world": processes.world()}
@@ -229,9 +234,6 @@ def save(run: Run, keep: bool = False) -> None:
     for old in run.folder.glob("state-*-process*.safetensors"):
         if tag not in old.name:
             old.unlink(missing_ok=True)
-    save_weights(run, run.folder / "weights.safetensors")
-    if keep:
-        save_weights(run, run.folder / f"weights{run.images:09d}.safetensors")
     run.config["images"] = run.images
     write_config(run)
 
@@ -267,8 +269,12 @@ def restore(run: Run) -> None:
         set_random_state(unpack(its["state"], mine), run.device)
     if processes.world() != about["world"]:
         run.log.say(f"saved by {about['world']} processes, going on with {processes.world()}: exact but for dropout")
-    if not rank:
-        run.log.cut(run.images)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what kills left half-written: our temporary files, and those that safetensors itself writes to."""
+    for left in folder.glob(".*tmp*"):
+        left.unlink(missing_ok=True)
 
 
 def last_save(folder: Path) -> str:

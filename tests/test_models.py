@@ -130,7 +130,7 @@ def test_a_model_s_file_says_what_the_commands_show(model):
 def test_a_model_file_stays_short_or_says_why(model):
     path = Path(models.__file__).parent / f"{model}.py"
     lines = path.read_text().splitlines()
-    assert len(lines) <= 170 or "long" in " ".join(lines[:40]).lower(), f"{len(lines)} lines"
+    assert len(lines) <= 155 or "The file is long because" in "\n".join(lines[:40]), f"{len(lines)} lines"
     assert not any(".detach()" in line or "requires_grad" in line for line in lines)
 
 

@@ -82,8 +82,8 @@ class ACGAN(Recipe):
         ),
         "small": Preset(
             "digits at 16 px on two CPU cores: narrower, little dropout",
-            model=dict(z_dim=32, widths=(96, 48), width_d=6, dropout=0.1, lr=5e-4),
-            settings=dict(batch=32, images=120_000, ema=10_000),
+            model=dict(z_dim=32, widths=(64, 32), width_d=6, dropout=0.1, lr=5e-4),
+            settings=dict(batch=32, images=100_000, ema=10_000),
         ),
     }
 

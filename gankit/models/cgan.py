@@ -6,6 +6,8 @@ vectors of its tags. Condition and noise, or condition and sample, go through a 
 
 The paper's networks for tags are the preset "paper-tags": data of vectors with a condition beside each.
 
+The file is long because it holds both of the paper's forms: labels to digits, and features to word vectors.
+
 Deviations:
 - Losses, first weights and the order of updates, which the paper leaves out, are those of the code of the paper of GANs
   that it builds on: both networks at once, from the same samples. Fakes have the conditions of the reals beside them.
@@ -16,15 +18,20 @@ Deviations:
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit.losses import non_saturating, scores
+from gankit.losses import ADVERSARIAL, scores
 from gankit.nn import Maxout
-from gankit.recipe import Preset, Recipe, Spec, adam
+from gankit.penalties import PENALTIES
+from gankit.recipe import Batch, Preset, Recipe, Spec, adam
+
+if TYPE_CHECKING:
+    from gankit.loop import Run
 
 
 class Generator(nn.Module):
@@ -83,6 +90,9 @@ class CGAN(Recipe):
         optimizer: sgd, as in the paper, with a momentum from 0.5 to 0.7 over 12.5 million images, or Adam (0.5, 0.99).
         lr: learning rate.
         lr_decay: what the learning rate is divided by after each batch, down to 1e-6.
+        loss: adversarial loss; see gankit.losses.ADVERSARIAL.
+        penalty: penalty on the discriminator, or none; see gankit.penalties.PENALTIES.
+        penalty_weight: what the penalty is multiplied by (for R1 it is gamma / 2).
     """
 
     data, labels, ema, defaults = "images vectors", "required", ("g",), dict(batch=100)
@@ -101,12 +111,13 @@ class CGAN(Recipe):
             parameters=dict(g=8_744_700, d=10_120_901),
         ),
         "small": Preset(
-            "digits at 16 px on two CPU cores: Adam, narrower, little dropout",
+            "digits at 16 px on two CPU cores: narrower, Adam, a paired loss and R1 + R2 (R3GAN, 2024), no dropout",
             model=dict(
-                z_dim=16, prior="normal", g_hidden=(64, 64, 256), d_hidden=(120, 50, 120), dropout=0.1, g_init=0.1,
-                d_init=0.05, optimizer="adam", lr=5e-4, lr_decay=1.0002,
+                z_dim=16, prior="normal", g_hidden=(128, 128, 256), d_hidden=(256, 64, 256), maxout_pieces=(2, 2, 2),
+                dropout=0.0, g_init=0.1, d_init=0.1, optimizer="adam", lr=1e-3, lr_decay=1.0008,
+                loss="relativistic", penalty="r1_r2", penalty_weight=0.5,
             ),
-            settings=dict(batch=50, images=300_000, ema=20_000),
+            settings=dict(batch=50, images=100_000, ema=20_000),
         ),
     }
 
@@ -125,8 +136,12 @@ class CGAN(Recipe):
         optimizer: Literal["sgd", "adam"] = "sgd",
         lr: float = 0.1,
         lr_decay: float = 1.00004,
+        loss: str = "non_saturating",
+        penalty: str = "none",
+        penalty_weight: float = 0.0,
     ):
         super().__init__(spec)
+        self.adversarial, self.penalty, self.penalty_weight = ADVERSARIAL[loss], PENALTIES.get(penalty), penalty_weight
         for name, numbers, counts in ("g_hidden", g_hidden, (2, 3)), ("d_hidden", d_hidden, (3,)), ("maxout_pieces", maxout_pieces, (3,)):
             if len(numbers) not in counts:
                 raise ValueError(f"{name} must have {' or '.join(map(str, counts))} numbers, not {len(numbers)}")
@@ -142,17 +157,23 @@ class CGAN(Recipe):
             sgd = optimizer == "sgd"
             self.opt[name] = torch.optim.SGD(net.parameters(), lr) if sgd else adam(net.parameters(), lr, (0.5, 0.99))
 
-    def step(self, batch, run):
+    def step(self, batch: Batch, run: Run) -> None:
         for group in [group for opt in self.opt.values() for group in opt.param_groups]:
             group["lr"] = max(self.lr * self.lr_decay**-run.step, 1e-6)
             if "momentum" in group:
                 group["momentum"] = 0.5 + 0.2 * min(run.images / 12.5e6, 1.0)
         run.update(("d", "g"), self.losses, batch)
 
-    def losses(self, batch):
+    def losses(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
+        """Both players' losses on one set of samples, D's halved as in that code."""
         c = self.condition(batch.label if self.spec.num_classes else batch.condition)
-        real, fake = self.d(batch.real, c), self.d(self.g(batch.draw(self.noise), c), c)
-        return (non_saturating.d(real, fake) / 2, non_saturating.g(fake)), scores(real, fake)
+        images = self.g(batch.draw(self.noise), c)
+        real, fake = self.d(batch.real, c), self.d(images, c)
+        d_loss = self.adversarial.d(real, fake)
+        if self.penalty:
+            critic = partial(self.d, c=c)
+            d_loss = d_loss + self.penalty_weight * self.penalty(critic, batch.real, images, batch.draw)
+        return (d_loss / 2, self.adversarial.g(fake, real)), scores(real, fake)
 
     def condition(self, given: Tensor) -> Tensor:
         """(N,) labels to (N, num_classes) one-hot; (N, condition_dim) features as they are."""

@@ -69,7 +69,7 @@ class DCGAN(Recipe):
         "small": Preset(
             "digits at 16 px on two CPU cores",
             model=dict(z_dim=32, width=24, unit_norm=False, bias_d=True, prior="normal", lr_g=5e-4, lr_d=5e-4),
-            settings=dict(batch=64, images=200_000, ema=10_000),
+            settings=dict(batch=64, images=100_000, ema=10_000),
         ),
     }
 

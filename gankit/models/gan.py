@@ -1,9 +1,12 @@
-"""GAN. Ian J. Goodfellow, Jean Pouget-Abadie, Mehdi Mirza, Bing Xu, David Warde-Farley, Sherjil Ozair, Aaron Courville
-and Yoshua Bengio, "Generative Adversarial Nets", NIPS 2014. https://arxiv.org/abs/1406.2661
+"""gan. Ian J. Goodfellow, Jean Pouget-Abadie, Mehdi Mirza, Bing Xu, David Warde-Farley, Sherjil Ozair, Aaron Courville,
+Yoshua Bengio, "Generative Adversarial Nets", NIPS 2014. https://arxiv.org/abs/1406.2661
 
 Two networks play a game: D learns to tell real samples from those that G makes of noise, G learns to make D take them
 for real. Where D is as good as it can be, G has won when its samples follow the distribution of the data. Numbers that
 the text leaves out are those of the authors' code, which also moves both networks at once from the same samples.
+
+The file is long because it holds the paper's networks and, for points, the small ones that objectives are compared
+on.
 
 Deviations:
 - The generator's bias begins at the logit of the mean of the first batch, with half a white and half a black image
@@ -11,7 +14,7 @@ Deviations:
   whole batch from being black for good.
 - Momentum grows with every image, not with every epoch of the paper's 50,000.
 - CIFAR-10 goes in as it is, in [-1, 1], not contrast-normalised: that cannot be undone to look at a sample.
-- Samples come from averaged weights unless --ema 0; the paper had no averaging.
+- Weights are averaged for samples unless the preset is the paper's; the paper had no averaging.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from torch import Tensor, nn
 from gankit.losses import ADVERSARIAL, scores
 from gankit.nn import Maxout
 from gankit.penalties import PENALTIES
-from gankit.recipe import Preset, Recipe, Spec, adam
+from gankit.recipe import Batch, Preset, Recipe, Spec, adam
 
 if TYPE_CHECKING:
     from gankit.loop import Run
@@ -67,7 +70,7 @@ class Discriminator(nn.Module):
 # What later papers found: Adam, leaky ReLU, Huang et al.'s loss and penalty (R3GAN, 2024), a falling learning rate.
 MODERN: dict[str, object] = dict(
     optimizer="adam", lr=1e-3, lr_decay=1.0004, maxout_pieces=1, input_dropout=0.0, dropout=0.0,
-    g_init=0.1, out_init=0.1, d_init=0.1, loss="relativistic", penalty="r1_r2",
+    g_init=0.1, d_init=0.1, loss="relativistic", penalty="r1_r2",
 )  # fmt: skip
 
 
@@ -75,8 +78,7 @@ class GAN(Recipe):
     """The first GAN: fully connected, with maxout and dropout in the discriminator.
 
     Args:
-        spec: the data.
-        z_dim: dimensions of the noise, which is N(0, I).
+        z_dim: length of the noise, N(0, I).
         g_hidden: ReLU units in each hidden layer of the generator.
         d_hidden: units in each hidden layer of the discriminator.
         maxout_pieces: linear pieces of each maxout unit in the discriminator; 1 makes it a leaky ReLU of slope 0.2.
@@ -100,13 +102,17 @@ class GAN(Recipe):
     data, ema, defaults = "images points", ("g",), dict(batch=100)
     presets = {
         "paper": Preset(
-            "MNIST", spec=Spec((1, 28, 28)), parameters={"g": 2_503_984, "d": 1_231_441}
+            "the paper's network for MNIST, without averaged weights",
+            settings=dict(resolution="28", ema=0),
+            spec=Spec((1, 28, 28)),
+            parameters=dict(g=2_503_984, d=1_231_441),
         ),
         "paper-cifar10": Preset(
-            "CIFAR-10, fully connected",
+            "the paper's fully connected network for CIFAR-10, without averaged weights",
             model=dict(g_hidden=(8000, 8000), d_hidden=(1600, 1600), output="linear", lr=0.025),
+            settings=dict(resolution="32", ema=0),
             spec=Spec((3, 32, 32)),
-            parameters={"g": 89_395_072, "d": 37_393_601},
+            parameters=dict(g=89_395_072, d=37_393_601),
         ),
         "small": Preset(
             "digits at 16 px on two CPU cores: Adam, a paired loss and R1 + R2, no dropout",
@@ -142,6 +148,9 @@ class GAN(Recipe):
     ):
         super().__init__(spec)
         self.z_dim, self.lr, self.lr_decay, self.penalty_weight = z_dim, lr, lr_decay, penalty_weight
+        for kind, name, known in ("loss", loss, [*ADVERSARIAL]), ("penalty", penalty, ["none", *PENALTIES]):
+            if name not in known:
+                raise ValueError(f"there is no {kind} {name!r}; choose from {', '.join(known)}")
         self.adversarial, self.penalty = ADVERSARIAL[loss], PENALTIES.get(penalty)
         sigmoid = output == "sigmoid" and len(spec.shape) == 3
         self.g = Generator(spec.shape, z_dim, g_hidden, sigmoid)
@@ -165,7 +174,7 @@ class GAN(Recipe):
         with torch.no_grad():
             self.g.out.bias.copy_(((mean * batch.size + 0.5) / (batch.size + 1)).logit())
 
-    def step(self, batch, run):
+    def step(self, batch: Batch, run: Run) -> None:
         for group in [group for opt in self.opt.values() for group in opt.param_groups]:
             group["lr"] = max(self.lr * self.lr_decay**-run.step, 1e-6)
             if "momentum" in group:
@@ -179,7 +188,8 @@ class GAN(Recipe):
         d_loss = self.adversarial.d(real_logit, fake_logit)
         if self.penalty is not None:
             d_loss = d_loss + self.penalty_weight * self.penalty(self.d, batch.real, fake, batch.draw)
-        return (d_loss / 2, self.adversarial.g(fake_logit, real_logit)), scores(real_logit, fake_logit)
+        g_loss = self.adversarial.g(fake_logit, real_logit if self.adversarial.paired else None)
+        return (d_loss / 2, g_loss), scores(real_logit, fake_logit, self.adversarial.boundary)
 
     def noise(self, n: int) -> Tensor:
         """(n, z_dim) latents from N(0, I)."""

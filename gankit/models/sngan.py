@@ -11,7 +11,9 @@ ImageNet (128 px), whose widths double with each halving. As in the authors' cod
 fall linearly to 0, and D's power iteration moves on in G's turn too. One step takes one batch for D; G learns before
 the first of each n_dis, from `g_batch` latents for each image.
 
-Deviations: none at the authors' sizes; other sizes have more or fewer blocks.
+The file is long because it holds two papers and the authors' two shapes of networks.
+
+Deviations: none at the authors' sizes; other sizes have more or fewer blocks. (The file is long as it has both nets.)
 """
 
 from __future__ import annotations
@@ -108,8 +110,8 @@ class SNGAN(Recipe):
         ),
         "small": Preset(
             "digits at 16 px on two CPU cores",
-            model=dict(z_dim=32, width=16, pyramid=True, n_dis=1, g_batch=1, lr=5e-4),
-            settings=dict(batch=32, images=100_000, ema=10_000),
+            model=dict(z_dim=32, width=16, pyramid=True, n_dis=1, g_batch=1, lr=1e-3),
+            settings=dict(batch=32, images=60_000, ema=10_000),
         ),
     }
 

@@ -50,7 +50,7 @@ class WGAN(Recipe):
         "small": Preset(
             "digits at 16 px on two CPU cores: clipping makes the critic slow, so it is given more rate and room",
             model=dict(z_dim=32, width=24, bias_d=True, lr=5e-4, clip_value=0.05, n_critic=3),
-            settings=dict(batch=64, images=400_000, ema=20_000),
+            settings=dict(batch=64, images=200_000, ema=20_000),
         ),
     }
 

@@ -11,7 +11,9 @@ One step takes one batch: the critic learns from every batch, G after every n_cr
 of its images. Learning rates fall linearly to 0 over the run, and reals are dequantised, as in the authors' code, which
 has no norm in CIFAR-10's critic.
 
-Deviations: none at the authors' sizes; other sizes have more or fewer blocks.
+The file is long because it holds the authors' two shapes of networks, each with and without labels.
+
+Deviations: none at the authors' sizes; other sizes have more or fewer blocks. (The file is long as it has both nets.)
 """
 
 from __future__ import annotations
