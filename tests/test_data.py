@@ -222,6 +222,11 @@ def test_shapes_are_drawn_as_their_attributes_say():
         assert torch.equal(known[kind] == 1, ours)
         assert torch.allclose(area[ours], of_square * known["size"][ours] ** 2, rtol=0.05)
         assert all(kind in dataset.captions[j] for j in torch.nonzero(ours).flatten())
+    place = torch.complex(xs - known["x"][:, None, None], ys - known["y"][:, None, None])
+    turn = torch.deg2rad(known["angle"])  # anticlockwise from standing on a side
+    for kind, corners, upright in (("triangle", 3, 1j), ("square", 4, -1)):
+        moment = (light * place**corners).sum((1, 2)) / upright * torch.exp(1j * corners * turn)
+        assert moment[known[kind] == 1].angle().abs().max() < 0.15
     red = known["red"] == 1
     assert (rows["real"][red].amax((2, 3)) == torch.tensor([230, 40, 40])).all()
     assert all("red" in dataset.captions[j] for j in torch.nonzero(red).flatten())

@@ -50,7 +50,8 @@ def shapes(size: tuple[int, int] | None) -> Dataset:
     """100,000 drawings of one shape, 64x64 or another size, labelled by shape; factors as attributes, and a caption.
 
     Attributes: 1 for the shape and 1 for the colour it has, 0 for the others; size, x and y as shares of half the
-    shorter side, y downwards; angle in degrees, within the shape's symmetry.
+    shorter side, y downwards; angle in degrees, anticlockwise from standing on a side, less than
+    a turn that changes nothing.
     """
     height, width = size or (64, 64)
     numbers = np.arange(SIZE)
