@@ -363,7 +363,7 @@ def data(words: list[str]) -> None:
             model: measure what a step of this model needs in memory and time.
             preset: sizes of that model.
             batch: images in its step.
-            sheet: where to write the contact sheet.
+            sheet: where to write the contact sheet, a PNG.
         """
 
         resolution: str = ""
@@ -373,19 +373,20 @@ def data(words: list[str]) -> None:
         model: str = ""
         preset: str = ""
         batch: int = 0
-        sheet: str = "contact-sheet.png"
+        sheet: str = "out/contact-sheet.png"
 
     path, flags = first(words, "data", "PATH")
     options = parse({"look": described(Look)}, "gankit data PATH", flags)["look"]
 
     from gankit import data as library
 
-    print(library.describe(path, resolution=options.resolution or None))
+    print(library.describe(path, resolution=options.resolution or None, alpha=options.alpha))
     dataset = library.open(
         path, resolution=options.resolution or None, fit=options.fit, alpha=options.alpha, skip_bad=options.skip_bad
     )
     print(f"\nread as: {len(dataset):,} {dataset.kind} of {'x'.join(map(str, dataset.shape))}")
     if dataset.kind == "images" and options.sheet:
+        Path(options.sheet).parent.mkdir(parents=True, exist_ok=True)
         library.contact_sheet(dataset, Path(options.sheet))
         print(f"contact sheet: {options.sheet}")
     if options.model:

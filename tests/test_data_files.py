@@ -223,7 +223,7 @@ def test_bad_files_have_a_reason(content, reason):
         bytes_of(content)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(derandomize=True, max_examples=150, deadline=None)
 @given(st.data())
 def test_no_bytes_do_anything_but_decode_or_be_refused(given_data):
     form = given_data.draw(st.sampled_from(["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"]))
@@ -460,7 +460,7 @@ def test_a_zip_whose_members_are_too_large_or_damaged(tmp_path, monkeypatch):
         data.open(tmp_path / "y.zip")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(derandomize=True, max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damaged_archives_are_read_or_refused(tmp_path, given_data):
     source = tmp_path / "source"
@@ -590,7 +590,7 @@ VALUES = (
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(derandomize=True, max_examples=80, deadline=None)
 @given(
     st.sampled_from(metadata.FILES),
     st.binary(max_size=60) | st.text(max_size=60).map(lambda s: s.encode("utf-8", "replace")),
@@ -604,7 +604,7 @@ def test_any_bytes_as_a_table_are_read_or_refused(name, content):
             assert str(error)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(derandomize=True, max_examples=150, deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(["label", "text", "a", "b"]), VALUES), min_size=1, max_size=5))
 def test_any_values_in_a_table_give_known_columns_or_an_error(values):
     try:

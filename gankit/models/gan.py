@@ -86,7 +86,7 @@ class GAN(Recipe):
         dropout: share of its hidden units left out.
         output: what the generator of images ends in; linear is the paper's for CIFAR-10, with a layer of sigmoids
             before. Points are always linear.
-        g_init: largest first weight in the generator; 0 for one over the root of a layer's inputs.
+        g_init: largest first weight in the generator, whose biases are 0; or 0 for PyTorch's own weights and biases.
         d_init: largest first weight in the discriminator; 0 likewise.
         optimizer: the paper's SGD, whose momentum grows from 0.5 to 0.7 over 12.5 million images, or Adam (0.5, 0.99).
         lr: learning rate.
@@ -120,8 +120,8 @@ class GAN(Recipe):
             settings=dict(batch=50, images=300_000, ema=20_000),
         ),
         "ring": Preset(
-            "points of ring and grid: three layers of 128 units, Adam, a paired loss and R1 + R2",
-            model=MODERN | dict(z_dim=2, g_hidden=(128,) * 3, d_hidden=(128,) * 3, penalty_weight=0.05),
+            "points of ring and grid: three layers of 128 units, Adam, a paired loss and R1 + R2, PyTorch's first weights",
+            model=MODERN | dict(z_dim=2, g_hidden=(128,) * 3, d_hidden=(128,) * 3, penalty_weight=0.05, g_init=0.0, d_init=0.0),
             settings=dict(batch=256, images=1_500_000, ema=20_000),
         ),
     }
@@ -201,9 +201,8 @@ class GAN(Recipe):
 
 
 def uniform(net: nn.Module, largest: float) -> None:
-    """Weights U(-largest, largest), or with 0 U(-1, 1) over the root of a layer's inputs; biases 0."""
+    """Weights U(-largest, largest), biases 0; with 0 all as PyTorch has made them."""
     for layer in net.modules():
-        if isinstance(layer, nn.Linear):
-            bound = largest or layer.in_features**-0.5
-            nn.init.uniform_(layer.weight, -bound, bound)
+        if isinstance(layer, nn.Linear) and largest:
+            nn.init.uniform_(layer.weight, -largest, largest)
             nn.init.zeros_(layer.bias)

@@ -93,7 +93,7 @@ class LSGAN(Recipe):
         "small": Preset(
             "digits at 16 px on two CPU cores",
             model=dict(z_dim=32, width=24, lr=5e-4),
-            settings=dict(batch=64, images=100_000, ema=10_000),
+            settings=dict(batch=64, images=200_000, ema=10_000),
         ),
     }
 
