@@ -201,11 +201,7 @@ def set_state(run: Run, state: dict) -> None:
     for name, net in run.averages.items():
         net.load_state_dict(state["averages"][name])
     for name, opt in run.recipe.opt.items():
-        opt.load_state_dict(state["optimizers"][name])
-        for parameter, moments in opt.state.items():
-            for key, value in moments.items():  # in the parameter's own memory layout, as the fused kernels need
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    moments[key] = torch.empty_like(parameter).copy_(value)
+        load_optimizer(opt, state["optimizers"][name])
     set_random_state(state["random"], run.device)
     run.log.set_state(state["log"])
 
@@ -426,10 +422,29 @@ def unknown(what: str, name: str, known: list[str]) -> str:
     return f"no {what} {name!r}{hint}"
 
 
+FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)  # Adagrad on the CPU alone
+
+
 def place(recipe: Recipe, device: torch.device, dtype: torch.dtype, batch: int) -> Recipe:
-    """The recipe where and as it works; channels last where that pays, from batches of 4 on."""
+    """The recipe where and as it works: channels last where that pays, from batches of 4 on, one kernel an optimizer."""
     recipe.to(device, dtype)
-    return recipe.to(memory_format=torch.channels_last) if batch >= 4 else recipe
+    if batch >= 4:
+        recipe.to(memory_format=torch.channels_last)
+    for opt in recipe.opt.values():
+        load_optimizer(opt, opt.state_dict())  # what its constructor made, as Adagrad's does, follows the weights
+    return recipe
+
+
+def load_optimizer(opt: torch.optim.Optimizer, state: dict) -> None:
+    """Put an optimizer's state back where its weights are, in their memory layout, as the fused kernels need."""
+    opt.load_state_dict(state)
+    for group in opt.param_groups:
+        if type(opt) in FUSED:
+            group["fused"] = group["params"][0].device.type == "cpu" or type(opt) is not torch.optim.Adagrad
+    for parameter, moments in opt.state.items():
+        for key, value in moments.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                moments[key] = torch.empty_like(parameter).copy_(value)
 
 
 # Using a trained model -----------------------------------------------------------------------------------------------
@@ -447,7 +462,9 @@ class Trained:
     def __init__(self, recipe: Recipe, config: dict, folder: Path, images: int):
         self.recipe, self.config, self.folder, self.images = recipe, config, folder, images
 
-    def sample(self, n: int = 16, seed: int = 0, label: int | None = None, trunc: float = 1.0) -> Tensor:
+    def sample(
+        self, n: int = 16, seed: int = 0, label: int | None = None, trunc: float = 1.0, condition: Tensor | None = None
+    ) -> Tensor:
         """Samples of seeds `seed` to `seed + n - 1`: (n, C, H, W) in [-1, 1], or (n, D).
 
         Args:
@@ -455,12 +472,13 @@ class Trained:
             seed: the first seed; seed s is the same sample whatever n is.
             label: the class, for models that learn from labels; classes in turn without it.
             trunc: below 1, latents nearer to the prior's mean: cleaner, and less diverse.
+            condition: (M, condition_dim) features, for models that draw from such; taken in turn, by seed.
 
         Raises:
             ValueError: the model cannot sample, or there is no such class.
         """
         with torch.no_grad():
-            return latent.sample(self.recipe, range(seed, seed + n), label=label, trunc=trunc)
+            return latent.sample(self.recipe, range(seed, seed + n), label=label, trunc=trunc, condition=condition)
 
 
 def load(path: str | Path, *, model: str | type[Recipe] | None = None, device: str = "auto", weights: str = "weights.safetensors") -> Trained:

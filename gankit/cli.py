@@ -170,6 +170,7 @@ def sample(words: list[str]) -> None:
             n: how many, with seeds from 0.
             seeds: which seeds, like 0-15,42; in place of n.
             label: the class; without it the classes in turn.
+            condition: a .npz with features `condition` (N, C), taken in turn, for models that draw from such.
             trunc: below 1, latents nearer to the prior's mean: cleaner and less diverse.
             outdir: folder for one PNG a seed.
             output: one file instead: a grid as .png, or all samples as .npz.
@@ -183,6 +184,7 @@ def sample(words: list[str]) -> None:
         n: int = 64
         seeds: str = ""
         label: Annotated[int | None, alias(name="class")] = None
+        condition: str = ""
         trunc: float = 1.0
         outdir: str = "out"
         output: Annotated[str, alias("-o")] = ""
@@ -195,13 +197,15 @@ def sample(words: list[str]) -> None:
     run, flags = first(words, "sample", "RUN")
     options = parse({"sample": described(Sample)}, "gankit sample RUN", flags)["sample"]
 
+    from gankit import data as library
     from gankit import latent, pictures
 
     if options.n < 1 or options.batch < 1:
         raise ValueError("--n and --batch must be at least 1")
     seeds = numbers(options.seeds) if options.seeds else list(range(options.n))
     trained = gankit.load(run, model=options.model or None, device=options.device, weights=options.weights)
-    samples = latent.sample(trained.recipe, seeds, options.label, options.trunc, options.batch)
+    condition = library.read_conditions(Path(options.condition)) if options.condition else None
+    samples = latent.sample(trained.recipe, seeds, options.label, options.trunc, options.batch, condition)
     if options.output:
         return write_samples(Path(options.output), samples, seeds, options.columns)
     outdir = Path(options.outdir)

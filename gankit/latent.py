@@ -12,7 +12,12 @@ from gankit.recipe import Recipe, seeded
 
 
 def sample(
-    recipe: Recipe, seeds: Sequence[int], label: int | None = None, trunc: float = 1.0, batch: int = 64
+    recipe: Recipe,
+    seeds: Sequence[int],
+    label: int | None = None,
+    trunc: float = 1.0,
+    batch: int = 64,
+    condition: Tensor | None = None,
 ) -> Tensor:
     """Samples of the seeds, (N, C, H, W) in [-1, 1] or (N, D), on the CPU in float32.
 
@@ -22,23 +27,32 @@ def sample(
         label: the class, for models with labels; None takes the classes in turn, by seed.
         trunc: factor for the latents: below 1 they lie nearer to the prior's mean.
         batch: samples drawn at once.
+        condition: (M, condition_dim) features, for models that draw from such; taken in turn, by seed.
 
     Raises:
-        ValueError: the model does not sample, needs no label, or has no such class.
+        ValueError: the model does not sample, needs no label or features, or has no such class.
     """
-    check(recipe, label)
+    check(recipe, label, condition)
     out = []
     for i in range(0, len(seeds), batch):
-        z = truncate(recipe, latents(recipe, seeds[i : i + batch]), trunc)
-        out.append(render(recipe, z, labels(recipe, seeds[i : i + batch], label)))
+        some = seeds[i : i + batch]
+        z = truncate(recipe, latents(recipe, some), trunc)
+        rows = None if condition is None else condition[[seed % len(condition) for seed in some]].to(z)
+        out.append(render(recipe, z, labels(recipe, some, label) if rows is None else rows))
     return torch.cat(out)
 
 
-def check(recipe: Recipe, label: int | None = None) -> None:
+def check(recipe: Recipe, label: int | None = None, condition: Tensor | None = None) -> None:
     """Refuse what cannot be sampled, saying why."""
-    name = type(recipe).__name__
-    if not draws_alone(recipe):
-        raise ValueError(f"{name} does not draw from noise alone; from Python its own methods are on model.recipe")
+    name, wide = type(recipe).__name__, recipe.spec.condition_dim
+    if not hasattr(recipe, "sample") or not hasattr(recipe, "noise"):
+        raise ValueError(f"{name} does not draw from noise; from Python its own methods are on model.recipe")
+    if wide and condition is None:
+        raise ValueError(f"{name} draws from features: give it {wide} numbers a sample, --condition FILE.npz")
+    if condition is not None and not wide:
+        raise ValueError(f"{name} was trained without features; leave --condition out")
+    if condition is not None and (condition.ndim != 2 or condition.shape[1] != wide or not len(condition)):
+        raise ValueError(f"the features are {tuple(condition.shape)}; {name} takes (N, {wide})")
     classes = recipe.spec.num_classes if takes_label(recipe) else 0
     if label is not None and not classes:
         raise ValueError(f"{name} was trained without labels; leave --class out")
@@ -74,10 +88,10 @@ def labels(recipe: Recipe, seeds: Sequence[int], label: int | None = None) -> Te
     return torch.tensor(chosen, device=next(recipe.parameters()).device)
 
 
-def render(recipe: Recipe, z: Tensor, label: Tensor | None = None) -> Tensor:
-    """Samples of latents, on the CPU in float32."""
+def render(recipe: Recipe, z: Tensor, given: Tensor | None = None) -> Tensor:
+    """Samples of latents, and of labels or features where the model takes such, on the CPU in float32."""
     with torch.no_grad():
-        out = recipe.sample(z) if label is None else recipe.sample(z, label)
+        out = recipe.sample(z) if given is None else recipe.sample(z, given)
     return out.float().cpu()
 
 

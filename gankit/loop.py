@@ -249,10 +249,12 @@ class Run:
             for module, mode in modes.items():
                 module.training = mode
 
-    def sample(self, n: int = 16, seed: int = 0, label: int | None = None, trunc: float = 1.0) -> Tensor:
+    def sample(
+        self, n: int = 16, seed: int = 0, label: int | None = None, trunc: float = 1.0, condition: Tensor | None = None
+    ) -> Tensor:
         """Samples of seeds `seed` to `seed + n - 1` from the averaged weights: (n, C, H, W) in [-1, 1], or (n, D)."""
         with self.averaged() as recipe:
-            return latent.sample(recipe, range(seed, seed + n), label=label, trunc=trunc)
+            return latent.sample(recipe, range(seed, seed + n), label=label, trunc=trunc, condition=condition)
 
 
 # train and resume ----------------------------------------------------------------------------------------------------

@@ -211,7 +211,5 @@ def mix(*numbers: int) -> int:
 def adam(
     parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
 ) -> torch.optim.Adam:
-    """Adam as one fused kernel. Betas may be whole numbers, which torch 2.13 itself refuses."""
-    parameters = list(parameters)
-    fused = not any(p.is_meta for p in parameters)
-    return torch.optim.Adam(parameters, lr=lr, betas=(float(betas[0]), float(betas[1])), eps=eps, fused=fused)
+    """Adam whose betas may be whole numbers, which torch 2.13 itself refuses."""
+    return torch.optim.Adam(parameters, lr=lr, betas=(float(betas[0]), float(betas[1])), eps=eps)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import gankit
-from gankit import checkpoint, latent, loop, models
+from gankit import checkpoint, cli, latent, loop, models
 from gankit.log import TIMES
 from gankit.losses import ADVERSARIAL
 from gankit.penalties import PENALTIES
@@ -149,8 +149,18 @@ def test_cgan_learns_vectors_from_features(tmp_path):
     found = recipe.words(torch.eye(5)[0], torch.from_numpy(words), samples=10, nearest=2, most=3)
     assert found.shape == (3,)
     assert recipe.sample(recipe.noise(4), torch.eye(5)[:4]).shape == (4, 6)
-    with pytest.raises(ValueError, match="noise alone"):
+    topics = torch.eye(5)
+    drawn = run.sample(7, condition=topics)
+    assert drawn.shape == (7, 6)
+    torch.testing.assert_close(drawn[5:6], run.sample(1, seed=5, condition=topics))
+    with pytest.raises(ValueError, match="give it 5 numbers a sample"):
         run.sample(2)
+    with pytest.raises(ValueError, match=r"\(5, 4\); CGAN takes \(N, 5\)"):
+        run.sample(2, condition=topics[:, :4])
+    cli.main(["sample", str(run.folder), "--n", "7", "--condition", str(tmp_path / "tags.npz"), "-o", str(tmp_path / "drawn.npz")])
+    with np.load(tmp_path / "drawn.npz") as file:
+        rows = torch.from_numpy(features[:7])
+        assert np.array_equal(file["samples"], run.sample(7, condition=rows).numpy())
 
 
 @pytest.mark.parametrize("loss", sorted(ADVERSARIAL))

@@ -80,3 +80,12 @@ def test_importing_and_help_do_not_import_torch(words):
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
 def test_nothing_is_ever_unpickled(path):
     assert not re.search(r"pickle\.load|torch\.load\(|allow_pickle\s*=\s*True|weights_only\s*=\s*False", path.read_text())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_every_signature_has_its_types(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            named = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            bare = [a.arg for a in named if a.annotation is None and a.arg not in ("self", "cls")]
+            assert not bare and (node.returns or node.name == "__init__"), f"{path.name}:{node.lineno} {node.name}({bare})"

@@ -7,8 +7,9 @@ from gankit.data.pixels import normalise, quantise
 from gankit.data.report import Report, contact_sheet, describe
 from gankit.data.stream import Dataset, Stream, ahead
 from gankit.data.toy import MODES
+from gankit.data.vectors import read_conditions
 
 __all__ = [
     "BUILTIN", "MODES", "BadFiles", "Dataset", "Report", "Stream", "ahead", "contact_sheet", "describe", "find",
-    "normalise", "open", "parse_resolution", "quantise",
+    "normalise", "open", "parse_resolution", "quantise", "read_conditions",
 ]  # fmt: skip

@@ -7,6 +7,8 @@ import io
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from gankit.data import cache
 from gankit.data.stream import Dataset
@@ -19,11 +21,7 @@ def open_vectors(path: Path) -> Dataset:
         ValueError: the file is no such thing; nothing in it is executed.
     """
     content = path.read_bytes()
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files if name in ("real", "condition", "label")}
-    except Exception as error:  # untrusted bytes: zip, zlib and NumPy each raise what they like
-        raise ValueError(f"not a whole .npz of plain arrays: {error}") from error
+    arrays = read_arrays(content)
     found = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in arrays.items()) or "neither"
     real, condition, label = (arrays.get(name) for name in ("real", "condition", "label"))
     if real is None or any(a.ndim != 2 or a.dtype.kind not in "fiub" for a in (real, condition) if a is not None):
@@ -48,3 +46,24 @@ def open_vectors(path: Path) -> Dataset:
         class_names=[] if label is None else [str(i) for i in range(int(label.max()) + 1)],
         conditions=condition,
     )
+
+
+def read_conditions(path: Path) -> Tensor:
+    """The `condition` (N, C) of a .npz, float32.
+
+    Raises:
+        ValueError: the file is no such thing; nothing in it is executed.
+    """
+    found = read_arrays(path.read_bytes()).get("condition")
+    if found is None or found.ndim != 2 or found.dtype.kind not in "fiub" or not np.isfinite(found).all():
+        raise ValueError(f"{path} must hold finite numbers `condition` (N, C)")
+    return torch.from_numpy(found.astype(np.float32))
+
+
+def read_arrays(content: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a .npz that mean something here."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files if name in ("real", "condition", "label")}
+    except Exception as error:  # untrusted bytes: zip, zlib and NumPy each raise what they like
+        raise ValueError(f"not a whole .npz of plain arrays: {error}") from error

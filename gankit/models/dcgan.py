@@ -16,7 +16,7 @@ Deviations:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -24,7 +24,10 @@ from torch import Tensor
 from gankit.losses import ADVERSARIAL, scores
 from gankit.nn import ConvDiscriminator, ConvGenerator, init_normal, nearest_size
 from gankit.penalties import PENALTIES, clip_weights, lecam, orthogonal
-from gankit.recipe import Preset, Recipe, Spec, adam
+from gankit.recipe import Batch, Preset, Recipe, Spec, adam
+
+if TYPE_CHECKING:
+    from gankit.loop import Run
 
 
 class DCGAN(Recipe):
@@ -114,7 +117,7 @@ class DCGAN(Recipe):
         """(N, z_dim) latents to (N, C, H, W) images in [-1, 1]."""
         return self.g(z)
 
-    def step(self, batch, run):
+    def step(self, batch: Batch, run: Run) -> None:
         outputs = run.update("d", self.d_loss, batch)
         if self.penalty == "lecam":
             self.means.lerp_(torch.stack([outputs["real"], outputs["fake"]]), 0.01)
@@ -122,7 +125,7 @@ class DCGAN(Recipe):
             clip_weights(self.d, self.penalty_weight)
         run.update("g", self.g_loss, batch)
 
-    def d_loss(self, batch):
+    def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         images = self.g(batch.draw(self.noise))
         real, fake = self.d(batch.real), self.d(images)
         loss, outputs = self.loss.d(real, fake), scores(real, fake, self.loss.boundary)
@@ -136,6 +139,6 @@ class DCGAN(Recipe):
             loss = loss + self.penalty_weight * outputs["penalty"]
         return loss, outputs
 
-    def g_loss(self, batch):
+    def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         fake = self.d(self.g(batch.draw(self.noise)))
         return self.loss.g(fake, self.d(batch.real) if self.loss.paired else None), {}

@@ -44,6 +44,7 @@ class InfoGAN(Recipe):
         hidden: units of the dense layers; Q's has an eighth.
         norm_d: batch norm in D and Q.
         r1_weight: weight of an R1 penalty on D, gamma / 2; the paper has none.
+        init_std: standard deviation of the first weights; 0 for PyTorch's own, which D without batch norm needs.
         lr_g: G's learning rate.
         lr_d: D's and Q's learning rate.
     """
@@ -58,8 +59,10 @@ class InfoGAN(Recipe):
         ),
         "small": Preset(
             "digits at 16 px on two CPU cores: narrower, with R1 in place of D's batch norm, which let G drop digits",
-            model=dict(noise_dim=12, continuous=1, width=16, hidden=128, norm_d=False, r1_weight=0.5, lr_g=1e-3, lr_d=1e-3),
-            settings=dict(batch=32, images=120_000, ema=10_000),
+            model=dict(
+                noise_dim=4, continuous=1, width=24, hidden=192, norm_d=False, r1_weight=0.5, init_std=0.0, lr_g=1e-3, lr_d=1e-3
+            ),
+            settings=dict(batch=32, images=100_000, ema=10_000),
         ),
     }
 
@@ -75,6 +78,7 @@ class InfoGAN(Recipe):
         hidden: int = 1024,
         norm_d: bool = True,
         r1_weight: float = 0.0,
+        init_std: float = 0.02,
         lr_g: float = 1e-3,
         lr_d: float = 2e-4,
     ):
@@ -100,7 +104,8 @@ class InfoGAN(Recipe):
         self.q = nn.Sequential(
             nn.Linear(hidden, hidden // 8), bn1(hidden // 8), nn.LeakyReLU(0.01), nn.Linear(hidden // 8, categories + continuous)
         )
-        init_normal(self)
+        if init_std:
+            init_normal(self, init_std)
         self.opt = {
             "d": adam([*self.d.parameters(), *self.q.parameters()], lr_d, (0.5, 0.999)),
             "g": adam(self.g.parameters(), lr_g, (0.5, 0.999)),

@@ -17,12 +17,17 @@ Deviations:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from gankit.losses import least_squares, scores
 from gankit.nn import BatchNorm2d, nearest_size, stages
-from gankit.recipe import Preset, Recipe, Spec, adam
+from gankit.recipe import Batch, Preset, Recipe, Spec, adam
+
+if TYPE_CHECKING:
+    from gankit.loop import Run
 
 
 class Generator(nn.Module):
@@ -130,14 +135,14 @@ class LSGAN(Recipe):
         """(N, z_dim) latents to (N, C, H, W) images in [-1, 1]."""
         return self.g(z)
 
-    def step(self, batch, run):
+    def step(self, batch: Batch, run: Run) -> None:
         z = batch.draw(self.noise)
         run.update("d", self.d_loss, batch, z)
         run.update("g", self.g_loss, batch, z)
 
-    def d_loss(self, batch, z):
+    def d_loss(self, batch: Batch, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         real, fake = self.d(batch.real), self.d(self.g(z))
         return self.loss.d(real, fake), scores(real, fake, self.loss.boundary)
 
-    def g_loss(self, batch, z):
+    def g_loss(self, batch: Batch, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return self.loss.g(self.d(self.g(z))), {}

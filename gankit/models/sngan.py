@@ -13,13 +13,14 @@ the first of each n_dis, from `g_batch` latents for each image.
 
 The file is long because it holds two papers and the authors' two shapes of networks.
 
-Deviations: none at the authors' sizes; other sizes have more or fewer blocks. (The file is long as it has both nets.)
+Deviations: none at the authors' sizes; other sizes have more or fewer blocks.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +38,10 @@ from gankit.nn import (
     spectral_norm,
     stages,
 )
-from gankit.recipe import Preset, Recipe, Spec, adam
+from gankit.recipe import Batch, Preset, Recipe, Spec, adam
+
+if TYPE_CHECKING:
+    from gankit.loop import Run
 
 
 class Discriminator(nn.Module):
@@ -151,25 +155,25 @@ class SNGAN(Recipe):
         """(N, z_dim) latents, and (N,) labels where it learnt from some, to (N, C, H, W) images in [-1, 1]."""
         return self.g(z) if label is None else self.g(z, label)
 
-    def step(self, batch, run):
+    def step(self, batch: Batch, run: Run) -> None:
         for opt in self.opt.values():
             opt.param_groups[0]["lr"] = self.lr * min(1.0, (1 - run.done) / (1 - self.decay_from))
         if run.step % self.n_dis == 0:
             run.update("g", self.g_loss, batch)
         run.update("d", self.d_loss, batch)
 
-    def d_loss(self, batch):
+    def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         images = (127.5 * (batch.real + 1) + batch.draw(lambda n: torch.rand(n, *self.spec.shape))) / 128 - 1
         real = self.d(images, batch.label if self.spec.num_classes else None)
         z, label = self.draw(batch, 1)
         fake = self.d(self.sample(z, label), label)
         return hinge.d(real, fake), scores(real, fake)
 
-    def g_loss(self, batch):
+    def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         z, label = self.draw(batch, self.g_batch)
         return hinge.g(self.d(self.sample(z, label), label)), {}
 
-    def draw(self, batch, k):
+    def draw(self, batch: Batch, k: int) -> tuple[Tensor, Tensor | None]:
         """k latents, and k labels drawn evenly, for each row of the batch."""
         z = batch.draw(lambda n: self.noise(n * k).unflatten(0, (n, k))).flatten(0, 1)
         if not self.spec.num_classes:

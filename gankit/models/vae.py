@@ -113,10 +113,6 @@ class VAE(Recipe):
         kind = {"adagrad": torch.optim.Adagrad, "adam": torch.optim.Adam}[optimizer]
         self.opt = {"vae": kind(groups, lr=lr)}
 
-    def enter(self, index: int, batch: Batch) -> None:
-        # Adagrad makes its sums when it is made; loading them moves them to where the weights are by now.
-        self.opt["vae"].load_state_dict(self.opt["vae"].state_dict())
-
     def step(self, batch: Batch, run: Run) -> None:
         run.update("vae", self.loss, batch)
 

@@ -16,13 +16,18 @@ Deviations:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from gankit.losses import scores, wasserstein
 from gankit.nn import ConvDiscriminator, ConvGenerator, init_normal, nearest_size
 from gankit.penalties import clip_weights
-from gankit.recipe import Preset, Recipe, Spec
+from gankit.recipe import Batch, Preset, Recipe, Spec
+
+if TYPE_CHECKING:
+    from gankit.loop import Run
 
 
 class WGAN(Recipe):
@@ -81,15 +86,15 @@ class WGAN(Recipe):
         """(N, z_dim) latents to (N, C, H, W) images in [-1, 1]."""
         return self.g(z)
 
-    def step(self, batch, run):
+    def step(self, batch: Batch, run: Run) -> None:
         run.update("d", self.d_loss, batch)
         clip_weights(self.d, self.clip_value)
         if (run.step + 1) % self.n_critic == 0:
             run.update("g", self.g_loss, batch)
 
-    def d_loss(self, batch):
+    def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         real, fake = self.d(batch.real), self.d(self.g(batch.draw(self.noise)))
         return wasserstein.d(real, fake), scores(real, fake, boundary=None)
 
-    def g_loss(self, batch):
+    def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         return wasserstein.g(self.d(self.g(batch.draw(self.noise)))), {}

@@ -13,13 +13,14 @@ has no norm in CIFAR-10's critic.
 
 The file is long because it holds the authors' two shapes of networks, each with and without labels.
 
-Deviations: none at the authors' sizes; other sizes have more or fewer blocks. (The file is long as it has both nets.)
+Deviations: none at the authors' sizes; other sizes have more or fewer blocks.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,10 @@ from gankit.nn import (
     stages,
 )
 from gankit.penalties import wgan_gp
-from gankit.recipe import Preset, Recipe, Spec, adam
+from gankit.recipe import Batch, Preset, Recipe, Spec, adam
+
+if TYPE_CHECKING:
+    from gankit.loop import Run
 
 layer_norm = partial(nn.GroupNorm, 1)  # over a sample's channels and places, with a gain for each channel
 
@@ -153,14 +157,14 @@ class WGANGP(Recipe):
         """(N, z_dim) latents, and (N,) labels where it learnt from some, to (N, C, H, W) images in [-1, 1]."""
         return self.g(z) if label is None else self.g(z, label)
 
-    def step(self, batch, run):
+    def step(self, batch: Batch, run: Run) -> None:
         for opt in self.opt.values():
             opt.param_groups[0]["lr"] = self.lr * (1 - run.done if self.decay else 1)
         run.update("d", self.d_loss, batch)
         if (run.step + 1) % self.n_critic == 0:
             run.update("g", self.g_loss, batch)
 
-    def d_loss(self, batch):
+    def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         images = (127.5 * (batch.real + 1) + batch.draw(lambda n: torch.rand(n, *self.spec.shape))) / 128 - 1
         label = batch.label if self.spec.num_classes else None
         fakes = self.sample(batch.draw(self.noise), label)
@@ -175,7 +179,7 @@ class WGANGP(Recipe):
         loss = wasserstein.d(real, fake) + self.penalty_weight * penalty + class_loss
         return loss, {"penalty": penalty, **scores(real, fake, boundary=None), **outputs}
 
-    def g_loss(self, batch):
+    def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         k = self.g_batch
         z = batch.draw(lambda n: self.noise(n * k).unflatten(0, (n, k))).flatten(0, 1)
         if not self.spec.num_classes:
