@@ -5,6 +5,7 @@
     run.sample(16)                                       # (16, 1, 16, 16) in [-1, 1]
     model = gankit.load("runs/00000-dcgan-digits")
     model.sample(n=16, seed=0)
+    gankit.evaluate("runs/00000-dcgan-digits", metrics="fd,precision")
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["Batch", "Phase", "Preset", "Recipe", "Run", "Settings", "Spec", "adam", "load", "resume", "train"]
+__all__ = ["Batch", "Phase", "Preset", "Recipe", "Run", "Settings", "Spec", "adam", "evaluate", "load", "resume", "train"]
 
 if TYPE_CHECKING:
     from gankit.checkpoint import load
+    from gankit.evaluation import evaluate
     from gankit.loop import Run, Settings, resume, train
     from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam
 
@@ -25,6 +27,7 @@ _HOME = {
     **dict.fromkeys(("Batch", "Phase", "Preset", "Recipe", "Spec", "adam"), "gankit.recipe"),
     **dict.fromkeys(("Run", "Settings", "resume", "train"), "gankit.loop"),
     "load": "gankit.checkpoint",
+    "evaluate": "gankit.evaluation",
 }
 
 

@@ -74,6 +74,10 @@ def overview() -> str:
     return "\n".join([*lines, "", "start:   gankit train dcgan --data digits --preset small", "         gankit sample latest -o grid.png"])
 
 
+class Images(int):
+    """A count as a flag takes it: 50000, 200k or 5M."""
+
+
 # Commands ------------------------------------------------------------------------------------------------------------
 
 
@@ -408,8 +412,120 @@ def report(words: list[str]) -> None:
     print(library.write(checkpoint.locate(run)))
 
 
+def evaluate(words: list[str]) -> None:
+    """Judge a run or images: gankit evaluate RUN|FOLDER|FILE.npz [--against DATA] [--metrics fd,precision|all]"""
+
+    @dataclasses.dataclass
+    class Evaluate:
+        """What to measure, and against what.
+
+        Args:
+            against: the reals: a folder, zip, tar, .npz or built-in set; a run's own data without it.
+            metrics: names with commas between, or all; `gankit metrics` lists them.
+            features: the network to look through: digits, inception, inception-clean, vgg16, timm:NAME, dinov2:NAME;
+                without it digits for data of that name and inception for all other.
+            n: samples; 0 for 50k with inception and 10k with others.
+            seed: the first seed of the samples, and of every choice.
+            trunc: below 1, latents nearer to the prior's mean.
+            held_out: reals that were not trained on; digits:test for digits without it.
+            resolution: side that folders are fitted to; the run's own without it.
+            batch: samples that go through the networks at once.
+            precision: fp64 to check exactness.
+            weights: file of weights in the run folder.
+            model: the file of a model that is not gankit's own; its code is executed.
+            device: auto, cpu, cuda or mps.
+            json: print the records instead of the table.
+        """
+
+        against: str = ""
+        metrics: str = "fd,kd,is,precision,density"
+        features: str = ""
+        n: Images = 0
+        seed: int = 0
+        trunc: float = 1.0
+        held_out: str = ""
+        resolution: str = ""
+        batch: int = 64
+        precision: Literal["fp32", "fp64"] = "fp32"
+        weights: str = "weights.safetensors"
+        model: str = ""
+        device: str = "auto"
+        json: bool = False
+
+    what, flags = first(words, "evaluate", "RUN|FOLDER|FILE.npz")
+    options = parse({"evaluate": described(Evaluate)}, "gankit evaluate RUN", flags)["evaluate"]
+    from gankit import evaluation, processes
+
+    given = dataclasses.asdict(options)
+    as_json = given.pop("json")
+    scores = evaluation.evaluate(what, **given, quiet=False, say=lambda text: print(f"- {text}", file=sys.stderr))
+    if processes.rank():
+        return
+    path = evaluation.records_of(what)
+    if as_json:
+        print(json.dumps(evaluation.read(path)[-len(scores) :], indent=2))
+        return
+
+    from rich.console import Console
+    from rich.table import Table
+
+    sheet = Table(box=None, pad_edge=False)
+    for column in ("metric", "value", "+-", "samples", "reals", "better", "note"):
+        sheet.add_column(column, no_wrap=column != "note", justify="right" if column in ("value", "+-", "samples", "reals") else "left")
+    for s in scores:
+        error = "" if s.error is None else f"{s.error:.3g}"
+        said = "; ".join(filter(None, (s.error_of and f"+-: {s.error_of}", s.note)))
+        sheet.add_row(s.name, f"{s.value:.4g}", error, f"{s.n_fake:,}" if s.n_fake else "", f"{s.n_real:,}" if s.n_real else "", s.better, said)
+    Console(width=None if sys.stdout.isatty() else 160).print(sheet)
+    print(f"recorded in {path}")
+
+
+def compare(words: list[str]) -> None:
+    """Put the scores of several runs, folders or files beside each other: gankit compare A B ... [--metrics fd]"""
+    flags, metrics = take(words, "--metrics")
+    flags, outdir = take(flags, "--outdir")
+    subjects = [word for word in flags if not word.startswith("-")]
+    parse({}, "gankit compare A B", [word for word in flags if word.startswith("-")])
+    if len(subjects) < 2:
+        fail("compare what? gankit compare A B ... [--metrics fd,precision]: runs, folders or files that were evaluated", 2)
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from gankit import evaluation
+
+    sheet = Table(box=None, pad_edge=False)
+    for column in ("metric", *subjects, "better", "taken with"):
+        sheet.add_column(column, justify="right" if column in subjects else "left")
+    lines = evaluation.compare(subjects, outdir or "runs", metrics or "")
+    for line in lines:
+        cells = ["" if v is None else f"{v['value']:.4g}" + ("" if v["error"] is None else f" +- {v['error']:.2g}") for v in line.values]
+        better = next(v["better"] for v in line.values if v is not None)
+        sheet.add_row(line.name, *cells, better, line.unlike)
+    Console(width=None if sys.stdout.isatty() else 160).print(sheet)
+    if any(line.unlike for line in lines):
+        print("Numbers in different lines of one metric were taken differently, and cannot be compared.")
+
+
+def metrics(words: list[str]) -> None:
+    """List the metrics, and what each needs: gankit metrics"""
+    parse({}, "gankit metrics", words)
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from gankit import evaluation
+
+    sheet = Table(box=None, pad_edge=False)
+    for column in ("metric", "what it is", "needs"):
+        sheet.add_column(column, no_wrap=column == "metric")
+    for name, metric in evaluation.METRICS.items():
+        sheet.add_row(name, evaluation.about(name), ", ".join(metric.needs))
+    Console(width=None if sys.stdout.isatty() else 160).print(sheet)
+
+
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    f.__name__: f for f in (train, resume, sample, interpolate, models, show, data, report)
+    f.__name__: f for f in (train, resume, sample, interpolate, evaluate, compare, metrics, models, show, data, report)
 }
 
 
@@ -448,7 +564,7 @@ def alias(*short: str, name: str | None = None) -> object:
 
 def described(kind: type, defaults: object = None) -> type:
     """A dataclass whose fields carry the help of its docstring's Args, and the defaults of an instance."""
-    docs, hints = args_of(kind), get_type_hints(kind, include_extras=True, localns={"alias": alias})
+    docs, hints = args_of(kind), get_type_hints(kind, include_extras=True, localns={"alias": alias, "Images": Images})
     fields = [
         (f.name, describe(hints[f.name], docs.get(f.name), ALSO.get(f.name)), dataclasses.field(default=getattr(defaults, f.name, f.default)))
         for f in dataclasses.fields(kind)

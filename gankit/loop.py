@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gankit import checkpoint, data, latent, models, processes
+from gankit import checkpoint, data, evaluation, latent, models, processes
 from gankit.log import Log
 from gankit.recipe import Batch, Phase, Recipe, Spec
 
@@ -59,6 +59,10 @@ class Settings:
         preview: how often to draw the grid of samples; 0 for never.
         save: how often to save.
         keep: how often to keep a copy of the averaged weights for good; 0 for never.
+        evaluate: metrics to take while it trains, like fd,precision; the best weights by the first of them are kept.
+        evaluate_every: how often to take them.
+        evaluate_n: samples for them; 0 for what `gankit evaluate` takes.
+        evaluate_features: network to look through; as `gankit evaluate --features`.
         workers: threads that fetch batches ahead; 0 fetches each when it is needed.
         compile: compile the generators with torch.compile: slow to start, and seldom worth it on a CPU.
     """
@@ -82,14 +86,21 @@ class Settings:
     preview: Images = Images(25_000)
     save: Images = Images(50_000)
     keep: Images = Images(0)
+    evaluate: str = ""
+    evaluate_every: Images = Images(200_000)
+    evaluate_n: Images = Images(0)
+    evaluate_features: str = ""
     workers: int = 1
     compile: bool = False
 
     # May differ on resume: they change how fast the run goes, how long it is and what is drawn, but no number in it.
-    FREE: ClassVar[tuple[str, ...]] = ("images", "device", "threads", "log", "preview", "save", "keep", "workers", "compile")
+    FREE: ClassVar[tuple[str, ...]] = (
+        "images", "device", "threads", "log", "preview", "save", "keep", "workers", "compile",
+        "evaluate", "evaluate_every", "evaluate_n", "evaluate_features",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
-        for name, least in dict(images=1, batch=1, pieces=1, threads=0, ema=0, clip=0, log=1, preview=0, save=1, keep=0, workers=0).items():
+        for name, least in dict(images=1, batch=1, pieces=1, threads=0, ema=0, clip=0, log=1, preview=0, save=1, keep=0, evaluate_every=1, evaluate_n=0, workers=0).items():
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.pieces > self.batch:
@@ -314,7 +325,7 @@ def resume(
         path: the run's folder.
         model: the file or class of a model that is not gankit's own.
         quiet: print nothing.
-        options: settings that may change: images, device, threads, log, preview, save, keep, workers, compile.
+        options: settings that may change: see Settings.FREE.
 
     Raises:
         ValueError: the folder holds no run, the data has changed, or an option may not change on resume.
@@ -427,7 +438,7 @@ def loop(run: Run, dataset: data.Dataset) -> Run:
     if settings.compile:
         for name in recipe.ema:
             getattr(recipe, name).compile()
-    first = processes.rank() == 0
+    first, judge = processes.rank() == 0, evaluation.during(run)
     if first:  # a kill may have left the folder behind or ahead of the last save
         checkpoint.sweep(run.folder)
         run.log.cut(run.images)
@@ -452,6 +463,8 @@ def loop(run: Run, dataset: data.Dataset) -> Run:
             stop = processes.agree(asked.signal, run.device)
             if due.log or due.save or stop:
                 run.check()
+            if due.evaluate and judge:
+                judge(run)
             if first:
                 if due.preview:
                     run.log.preview(run)
@@ -498,8 +511,8 @@ class Due:
 
     def __init__(self, before: int, now: int, settings: Settings):
         end = now >= settings.images
-        for name in ("log", "preview", "save", "keep"):
-            every = getattr(settings, name)
+        for name in ("log", "preview", "save", "keep", "evaluate"):
+            every = getattr(settings, "evaluate_every" if name == "evaluate" else name)
             setattr(self, name, bool(every) and (now // every > before // every or (end and name != "keep")))
 
 

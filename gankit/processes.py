@@ -99,13 +99,16 @@ def agree(number: int, device: torch.device) -> int:
     return int(box.item())
 
 
-def tell(text: str | None) -> str:
-    """Process 0's text, told to all."""
+def tell(value: str | bytes | None, source: int = 0) -> str | bytes | None:
+    """What process `source` says, told to all."""
     if world() == 1:
-        return text or ""
-    box = [text]
-    dist.broadcast_object_list(box, src=0)
-    return box[0] or ""
+        return value
+    box = [value]
+    try:
+        dist.broadcast_object_list(box, src=source)
+    except RuntimeError as error:
+        raise Lost(f"another process of this run is gone ({str(error).splitlines()[0]})") from error
+    return box[0]
 
 
 def leave() -> None:

@@ -47,6 +47,7 @@ def write(folder: Path) -> Path:
         parts.append("<h2>Curves</h2><div class=row>")
         parts += [chart(name, series) for name, series in curves(records).items()]
         parts.append("</div>")
+    parts += evaluations(folder)
     parts.append("<h2>Settings</h2><div class=row>")
     parts += [table("model", config["arguments"]), table("run", config["settings"])]
     parts += [table("data", config["data"]), table("versions", config["history"][-1]["versions"])]
@@ -82,6 +83,31 @@ def summary(config: dict, records: list[dict[str, float]]) -> str:
         "preset": config["preset"] or "none: the paper's defaults",
     }
     return table("", facts)
+
+
+def evaluations(folder: Path) -> list[str]:
+    """The latest number of each metric, with its uncertainty and what it means, and the pictures that go with them."""
+    from gankit import evaluation
+    from gankit.evaluation.pictures import CAPTIONS
+
+    latest = {line["name"]: line for line in evaluation.read(folder / "evaluations.jsonl")}
+    if not latest:
+        return []
+    rows = []
+    for line in latest.values():
+        error = f" &plusmn; {line['error']:.3g} <small>{html.escape(line['error_of'])}</small>" if line["error"] is not None else ""
+        counts = " beside ".join(f"{line[key]:,} {what}" for key, what in (("n_fake", "samples"), ("n_real", "reals")) if line[key])
+        better = f", {line['better']} is better" if line["better"] else ""
+        said = f"{evaluation.about(line['metric'])} <small>{counts} after {line['fake'].get('images', 0):,} images{better}. {html.escape(line['note'])}</small>"
+        rows.append(f"<tr><td><b>{html.escape(line['name'])}</b><td>{line['value']:.4g}{error}<td>{said}")
+    parts = [f"<h2>Metrics</h2><table>{''.join(rows)}</table><div class=row>"]
+    for name, caption in CAPTIONS.items():
+        path = folder / "evaluation" / name
+        if path.exists() and path.suffix == ".svg":
+            parts.append(f"<figure>{path.read_text(encoding='utf-8')}<figcaption>{caption}</figcaption></figure>")
+        elif path.exists():
+            parts.append(figure(path, caption))
+    return [*parts, "</div>"]
 
 
 def figure(path: Path, caption: str) -> str:
@@ -122,8 +148,10 @@ def curves(records: list[dict[str, float]]) -> dict[str, dict[str, list[tuple[fl
     return charts
 
 
-def chart(name: str, series: dict[str, list[tuple[float, float]]], width: int = 480, height: int = 220) -> str:
-    """Lines over images seen, as SVG."""
+def chart(
+    name: str, series: dict[str, list[tuple[float, float]]], width: int = 480, height: int = 220, unit: str = "images"
+) -> str:
+    """Lines over images seen, or over another unit, as SVG."""
     xs = [x for points in series.values() for x, _ in points]
     ys = [y for points in series.values() for _, y in points]
     x0, x1, y0, y1 = min(xs), max(xs), min(ys), max(ys)
@@ -142,6 +170,6 @@ def chart(name: str, series: dict[str, list[tuple[float, float]]], width: int = 
         keys.append(f"<tspan fill='{colour}'>{html.escape(key)} </tspan>")
     axes = (
         f"<text x=4 y={top + 8}>{y1:.3g}</text><text x=4 y={height - bottom}>{y0:.3g}</text>"
-        f"<text x={left} y={height - 5}>{x0:,.0f}</text><text x={width - right} y={height - 5} text-anchor=end>{x1:,.0f} images</text>"
+        f"<text x={left} y={height - 5}>{x0:,.0f}</text><text x={width - right} y={height - 5} text-anchor=end>{x1:,.0f} {unit}</text>"
     )
     return f"<svg role=img aria-label='{html.escape(name)}' width={width} height={height}><text x={left} y=13>{''.join(keys)}</text>{axes}{''.join(lines)}</svg>"

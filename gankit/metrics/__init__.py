@@ -1,28 +1,34 @@
 """Metrics: pure functions of features, images, points, labels or probabilities, with their source in the docstring."""
 
+from gankit.metrics.anomaly import auprc, auroc, threshold_at
+from gankit.metrics.bins import ndb
 from gankit.metrics.classes import accuracy, hungarian_accuracy, inception_score, purity, total_variation
+from gankit.metrics.classifier_scores import classification_accuracy
 from gankit.metrics.digits import classify, features, probabilities
+from gankit.metrics.divergence import critic_distance, earth_mover, js, kl, parzen_log_likelihood
 from gankit.metrics.diversity import pairwise_distance, pixel_std
+from gankit.metrics.extractors import Extractor, extractor, from_module
 from gankit.metrics.frechet import Moments, frechet_distance
+from gankit.metrics.kernel import cmmd, kernel_distance, kernel_distance_subsets
+from gankit.metrics.lpips import lpips
+from gankit.metrics.manifold import density_coverage, precision_recall, radii, realism
 from gankit.metrics.modes import Coverage, coverage, mixture_coverage, nearest, reverse_kl, stacked_coverage
+from gankit.metrics.neighbours import birthday, memorisation, nearest_neighbours
+from gankit.metrics.path import path_distances, path_length, trimmed_mean
+from gankit.metrics.pyramid import laplacian_pyramid, sliced_wasserstein
+from gankit.metrics.segmentation import class_accuracy, confusion, fcn_score, mean_iou, pixel_accuracy
+from gankit.metrics.separability import linear_separability
+from gankit.metrics.spatial import per_class_frechet, sifid
+from gankit.metrics.structure import ms_ssim, ms_ssim_diversity, psnr, ssim
 
 __all__ = [
-    "Coverage",
-    "Moments",
-    "accuracy",
-    "classify",
-    "coverage",
-    "features",
-    "frechet_distance",
-    "hungarian_accuracy",
-    "inception_score",
-    "mixture_coverage",
-    "nearest",
-    "pairwise_distance",
-    "pixel_std",
-    "probabilities",
-    "purity",
-    "reverse_kl",
-    "stacked_coverage",
-    "total_variation",
-]
+    "Coverage", "Extractor", "Moments", "accuracy", "auprc", "auroc", "birthday", "class_accuracy",
+    "classification_accuracy", "classify", "cmmd", "confusion", "coverage", "critic_distance", "density_coverage",
+    "earth_mover", "extractor", "fcn_score", "features", "frechet_distance", "from_module", "hungarian_accuracy",
+    "inception_score", "js", "kernel_distance", "kernel_distance_subsets", "kl", "laplacian_pyramid",
+    "linear_separability", "lpips", "mean_iou", "memorisation", "mixture_coverage", "ms_ssim", "ms_ssim_diversity",
+    "ndb", "nearest", "nearest_neighbours", "pairwise_distance", "parzen_log_likelihood", "path_distances",
+    "path_length", "per_class_frechet", "pixel_accuracy", "pixel_std", "precision_recall", "probabilities", "psnr",
+    "purity", "radii", "realism", "reverse_kl", "sifid", "sliced_wasserstein", "ssim", "stacked_coverage",
+    "threshold_at", "total_variation", "trimmed_mean",
+]  # fmt: skip

@@ -121,8 +121,9 @@ class GAN(Recipe):
         ),
         "ring": Preset(
             "points of ring and grid: three layers of 128 units, Adam, a paired loss and R1 + R2, PyTorch's first weights",
-            model=MODERN | dict(z_dim=2, g_hidden=(128,) * 3, d_hidden=(128,) * 3, penalty_weight=0.05, g_init=0.0, d_init=0.0),
-            settings=dict(batch=256, images=1_500_000, ema=20_000),
+            model=MODERN
+            | dict(z_dim=2, g_hidden=(128,) * 3, d_hidden=(128,) * 3, penalty_weight=0.05, g_init=0.0, d_init=0.0, lr_decay=1.0003),
+            settings=dict(batch=256, images=2_500_000, ema=20_000),
         ),
     }
 

@@ -60,7 +60,7 @@ class InfoGAN(Recipe):
         "small": Preset(
             "digits at 16 px on two CPU cores: narrower, with R1 in place of D's batch norm, which let G drop digits",
             model=dict(
-                noise_dim=4, continuous=1, width=24, hidden=192, norm_d=False, r1_weight=0.5, init_std=0.0, lr_g=1e-3, lr_d=1e-3
+                noise_dim=24, continuous=1, width=24, hidden=192, norm_d=False, r1_weight=0.5, init_std=0.0, lr_g=1e-3, lr_d=1e-3
             ),
             settings=dict(batch=32, images=100_000, ema=10_000),
         ),

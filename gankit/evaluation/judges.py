@@ -1,0 +1,410 @@
+"""Every metric by its name: what it needs, and how it is taken from a subject. The mathematics is in gankit.metrics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gankit import data, latent, metrics
+from gankit.evaluation.features import Features, features
+from gankit.evaluation.sources import Source
+from gankit.metrics.extractors import Extractor
+
+PIXELS = 2000  # samples of which pixels are kept in memory, for metrics on pixels
+
+
+class Score(NamedTuple):
+    """One number of an evaluation.
+
+    Args:
+        name: the metric, with its features where it has some: fd_digits.
+        value: the number; NaN never stands for one, such a metric is refused with its reason.
+        error: its uncertainty, or None.
+        error_of: what that is: a bootstrap, splits, a standard error.
+        better: "lower", "higher" or "" where neither is.
+        n_real, n_fake: samples that went in.
+        note: a sentence that the number needs beside it.
+    """
+
+    name: str
+    value: float
+    error: float | None = None
+    error_of: str = ""
+    better: str = ""
+    n_real: int = 0
+    n_fake: int = 0
+    note: str = ""
+
+
+@dataclass
+class Subject:
+    """What is judged: samples, what they are held against, and how they are looked at.
+
+    Args:
+        fake: the samples.
+        real: the data they should be like.
+        held_out: real data that no model has seen.
+        extractor: the network whose features are compared; None for points.
+        n: samples.
+        batch: samples that go through the networks at once.
+        seed: of every choice that a metric makes.
+        tell: called with the rows that are done.
+        keep: keep features in the cache.
+    """
+
+    fake: Source
+    real: Source | None
+    held_out: Source | None
+    extractor: Extractor | None
+    n: int
+    batch: int = 64
+    seed: int = 0
+    tell: Callable[[int], None] = lambda rows: None
+    keep: bool = True
+
+    def look(self, source: Source, n: int) -> Features:
+        if self.extractor is not None:
+            return features(source, self.extractor, n, self.batch, self.seed, self.keep, self.tell)
+        values, label = source.some(n, self.seed)
+        self.tell(len(values))
+        return Features(values.flatten(1), None, label)
+
+    @cached_property
+    def fakes(self) -> Features:
+        return refuse_nan(self.look(self.fake, self.n), self.fake)
+
+    @cached_property
+    def reals(self) -> Features:
+        return refuse_nan(self.look(self.real, self.n), self.real)
+
+    @cached_property
+    def pixels(self) -> tuple[Tensor, Tensor | None]:
+        return self.fake.some(min(self.n, PIXELS), self.seed)
+
+    @cached_property
+    def real_pixels(self) -> tuple[Tensor, Tensor | None]:
+        return self.real.some(PIXELS, self.seed)
+
+    @cached_property
+    def held_out_pixels(self) -> tuple[Tensor, Tensor | None]:
+        return self.held_out.some(PIXELS, self.seed)
+
+    def even(self) -> tuple[Features, Features, int]:
+        """Reals, fakes, and the number of rows that both have: what metrics of neighbourhoods must be equal in."""
+        return self.reals, self.fakes, min(len(self.reals), len(self.fakes))
+
+    def name(self, metric: str, official: str = "") -> str:
+        """fd_digits; with the network of the publication the name that is published, FID."""
+        if self.extractor is None:
+            return metric
+        return official if self.extractor.official and official else f"{metric}_{self.extractor.name}"
+
+
+def refuse_nan(found: Features, source: Source) -> Features:
+    bad = int((~found.values.isfinite()).any(1).sum())
+    if bad:
+        raise ValueError(f"{bad} of {len(found)} samples of {source.name} have features that are not finite numbers: they hold NaN")
+    return found
+
+
+# Metrics -------------------------------------------------------------------------------------------------------------
+
+
+def fd(s: Subject) -> Iterator[Score]:
+    """Frechet distance between Gaussians fitted to the features: how far the samples are from the reals, as sets."""
+    real, fake = s.reals.values, s.fakes.values
+    if len(fake) < 2 or len(real) < 2:
+        raise ValueError(f"a covariance needs two samples at least; there are {len(real)} reals and {len(fake)} fakes")
+    generator = torch.Generator().manual_seed(s.seed)
+    times = 20 if real.shape[1] <= 256 else 3
+    drawn = [
+        metrics.frechet_distance(*(x[torch.randint(len(x), (len(x),), generator=generator)] for x in (real, fake)))
+        for _ in range(times)
+    ]
+    note = "grows as samples get fewer: compare equal counts"
+    if len(fake) < real.shape[1]:
+        note = f"fewer samples than the {real.shape[1]} features: strongly biased; {note}"
+    value = metrics.frechet_distance(real, fake)
+    yield Score(s.name("fd", "fid"), value, float(np.std(drawn, ddof=1)), f"bootstrap, {times} draws", "lower", len(real), len(fake), note)
+
+
+def kd(s: Subject) -> Iterator[Score]:
+    """Kernel distance: squared MMD with a cubic kernel, unbiased, over all pairs."""
+    real, fake = s.reals.values, s.fakes.values
+    size = min(1000, len(real), len(fake))
+    _, spread = metrics.kernel_distance_subsets(real, fake, subsets=50, size=size, seed=s.seed)
+    value = metrics.kernel_distance(real, fake)
+    yield Score(s.name("kd", "kid"), value, spread, f"std over 50 subsets of {size}", "lower", len(real), len(fake))
+
+
+def inception_score(s: Subject) -> Iterator[Score]:
+    """exp(mean KL(p(y|x) || p(y))): sure and varied predictions; it never looks at the reals."""
+    p = s.fakes.probabilities
+    order = torch.randperm(len(p), generator=torch.Generator().manual_seed(s.seed))
+    mean, std = metrics.inception_score(p[order], splits=10)
+    yield Score(s.name("is", "is"), mean, std, "std over 10 splits", "higher", 0, len(p))
+
+
+def cmmd(s: Subject) -> Iterator[Score]:
+    """1000 times the squared MMD with a Gaussian kernel on CLIP's features."""
+    real, fake, n = s.even()
+    yield Score("cmmd", metrics.cmmd(real.values[:n], fake.values[:n]), better="lower", n_real=n, n_fake=n)
+
+
+def precision(s: Subject) -> Iterator[Score]:
+    """Share of fakes within the reals' manifold, and of reals within the fakes' (k = 3)."""
+    real, fake, n = s.even()
+    found = metrics.precision_recall(real.values[:n], fake.values[:n])
+    for name, value in zip(("precision", "recall"), found):
+        yield Score(s.name(name), value, math.sqrt(value * (1 - value) / n), "standard error", "higher", n, n)
+
+
+def density(s: Subject) -> Iterator[Score]:
+    """How densely fakes lie among reals, and the share of reals with a fake near (k = 5)."""
+    real, fake, n = s.even()
+    found = metrics.density_coverage(real.values[:n], fake.values[:n])
+    yield Score(s.name("density"), found[0], better="higher", n_real=n, n_fake=n, note="1 for the data itself; may exceed 1")
+    error = math.sqrt(found[1] * (1 - found[1]) / n)
+    yield Score(s.name("coverage"), found[1], error, "standard error", "higher", n, n)
+
+
+def swd(s: Subject) -> Iterator[Score]:
+    """Sliced Wasserstein distance of 7x7 patches, for each level of a Laplacian pyramid, times 1,000."""
+    n = min(len(s.pixels[0]), len(s.real_pixels[0]))
+    found = metrics.sliced_wasserstein(s.real_pixels[0][:n], s.pixels[0][:n], seed=s.seed)
+    for level, value in found.items():
+        name = "swd" if level == "average" else f"swd_{level}"
+        yield Score(name, value, better="lower", n_real=n, n_fake=n, note="published with 16,384 images")
+
+
+def ms_ssim(s: Subject) -> Iterator[Score]:
+    """Mean structural similarity of pairs of samples: lower is more varied; the reals' own stands beside it."""
+    within = s.pixels[1] is not None and s.real_pixels[1] is not None
+    note = "within classes" if within else ""
+    for who, (images, label) in {"ms_ssim": s.pixels, "ms_ssim_reals": s.real_pixels}.items():
+        pairs = 100 if within else min(1000, len(images) // 2)
+        value = metrics.ms_ssim_diversity(images, pairs=pairs, seed=s.seed, label=label if within else None)
+        fakes = who == "ms_ssim"
+        yield Score(who, value, better="lower" * fakes, n_fake=len(images) * fakes, n_real=len(images) * (not fakes), note=note)
+
+
+def ppl(s: Subject) -> Iterator[Score]:
+    """Perceptual path length in z: how fast the features move along arcs between latents."""
+    recipe, count = s.fake.recipe, min(1000, s.n)
+    seeds = list(range(s.seed, s.seed + 2 * count))
+    ends, label = latent.latents(recipe, seeds).float().cpu(), latent.labels(recipe, seeds[:count])
+    like = next(recipe.parameters())
+
+    def generate(z: Tensor, *given: Tensor) -> Tensor:
+        return latent.render(recipe, z.to(like), *given)
+
+    for where in ("full", "end"):
+        generator = torch.Generator().manual_seed(s.seed)
+        values = metrics.path_distances(generate, ends[:count], ends[count:], s.extractor.distance, t=where, generator=generator, batch=s.batch, label=label)
+        error = float(values.std()) / math.sqrt(count)
+        name = f"ppl_z_{where}_{s.extractor.name}"
+        yield Score(name, metrics.trimmed_mean(values), error, "standard error, untrimmed", "lower", 0, count, "the middle 98 %; not LPIPS")
+
+
+def separability(s: Subject) -> Iterator[Score]:
+    """2 to the entropy of the extractor's classes given linear rules on the latents, one for each class: 1 is best."""
+    n = len(s.fakes)
+    z = latent.latents(s.fake.recipe, range(s.seed, s.seed + n)).float().cpu()
+    found = metrics.linear_separability(z, s.fakes.probabilities, threshold=0.5, keep=1.0, seed=s.seed)
+    note = f"{len(found.entropies)} classes as attributes, all samples kept; published with 40 attributes of faces"
+    yield Score(s.name("separability_z"), found.score, better="lower", n_fake=n, note=note)
+
+
+def fd_per_class(s: Subject) -> Iterator[Score]:
+    """Mean over classes of the Frechet distance within each."""
+    found = metrics.per_class_frechet(s.reals.values, s.reals.label, s.fakes.values, s.fakes.label)
+    fewest = min(int(count) for count in s.fakes.label.bincount().tolist() if count)
+    note = f"at least {fewest} fakes a class"
+    yield Score(s.name("fd_per_class"), found.mean, better="lower", n_real=len(s.reals), n_fake=len(s.fakes), note=note)
+
+
+def accuracy(s: Subject) -> Iterator[Score]:
+    """Share of samples that the extractor takes for the class that was asked for."""
+    seen, label = s.fakes.probabilities.argmax(1), s.fakes.label
+    value = metrics.accuracy(seen, label)
+    yield Score(s.name("accuracy"), value, math.sqrt(value * (1 - value) / len(seen)), "standard error", "higher", 0, len(seen))
+
+
+def cas(s: Subject) -> Iterator[Score]:
+    """Accuracy on held-out reals of a classifier trained on fakes (CAS), and on fakes of one trained on reals."""
+    (fake, asked), (real, label), (test, test_label) = s.pixels, s.real_pixels, s.held_out_pixels
+    same = metrics.classification_accuracy(real, label, test, test_label, seed=s.seed)
+    value = metrics.classification_accuracy(fake, asked, test, test_label, seed=s.seed)
+    note = f"trained on reals instead: {same:.3f}"
+    yield Score("cas", value, math.sqrt(value * (1 - value) / len(test)), "standard error", "higher", len(test), len(fake), note)
+    value = metrics.classification_accuracy(real, label, fake, asked, seed=s.seed)
+    yield Score("gan_test", value, math.sqrt(value * (1 - value) / len(fake)), "standard error", "higher", len(real), len(fake))
+
+
+def reconstruction(s: Subject) -> Iterator[Score]:
+    """PSNR and SSIM of reconstructions of held-out reals, or of reals where none are held out."""
+    images = (s.held_out_pixels if s.held_out else s.real_pixels)[0]
+    like = next(s.fake.recipe.parameters())
+    with torch.no_grad():
+        drawn = torch.cat([s.fake.recipe.reconstruct(part.to(like)).float().cpu() for part in images.split(s.batch)])
+    for name in ("psnr", "ssim"):
+        values = getattr(metrics, name)(drawn, images)
+        values = values[values.isfinite()]
+        error = float(values.std()) / math.sqrt(len(values))
+        yield Score(name, float(values.mean()), error, "standard error", "higher", len(images), len(images))
+
+
+def classes(s: Subject) -> Iterator[Score]:
+    """KL and Jensen-Shannon divergence, in nats, between the shares of the extractor's classes in fakes and reals."""
+    shares = [f.probabilities.argmax(1).bincount(minlength=f.probabilities.shape[1]).double() / len(f) for f in (s.reals, s.fakes)]
+    note = "" if bool((shares[1] > 0)[shares[0] > 0].all()) else "a class of the reals is missing in the fakes"
+    if not note:
+        yield Score(s.name("class_kl"), metrics.kl(*shares), better="lower", n_real=len(s.reals), n_fake=len(s.fakes))
+    yield Score(s.name("class_js"), metrics.js(*shares), better="lower", n_real=len(s.reals), n_fake=len(s.fakes), note=note)
+
+
+def modes(s: Subject) -> Iterator[Score]:
+    """Modes that were found, the share of samples of high quality, and KL(q || uniform) of the modes, in nats."""
+    if s.real.data == "stacked-digits":
+        images = s.fake.some(min(s.n, 26_000), s.seed)[0]
+        found, of, n = metrics.stacked_coverage(images), 1000, len(images)
+    else:
+        centres, std = data.MODES[s.real.data]
+        points = s.fake.some(min(s.n, 2500), s.seed)[0]
+        found, of, n = metrics.mixture_coverage(points, torch.from_numpy(centres), std), len(centres), len(points)
+    yield Score("modes", found.modes, better="higher", n_fake=n, note=f"of {of}; one sample of high quality is enough")
+    yield Score("modes_strict", found.strict, better="higher", n_fake=n, note=f"of {of}; a fifth of the fair share")
+    q = found.high_quality
+    yield Score("high_quality", q, math.sqrt(q * (1 - q) / n), "standard error", "higher", 0, n)
+    yield Score("reverse_kl", found.reverse_kl, better="lower", n_fake=n, note=f"the data itself has about {(of - 1) / 2 / n:.3g}")
+
+
+def emd(s: Subject) -> Iterator[Score]:
+    """Exact earth mover's distance between equally many samples and reals, in the units of the data."""
+    n = min(1000, s.n, s.real.count // 2)
+    if n < 2:
+        raise ValueError("there must be four reals at least")
+    real = s.real.some(2 * n, s.seed)[0].flatten(1)
+    fake = s.fake.some(n, s.seed)[0].flatten(1)
+    floor = metrics.earth_mover(real[::2][:n], real[1::2][:n])
+    note = f"between two halves of the reals: {floor:.4g}"
+    yield Score("emd", metrics.earth_mover(real[::2][:n], fake[:n]), better="lower", n_real=n, n_fake=n, note=note)
+
+
+def parzen(s: Subject) -> Iterator[Score]:
+    """Log-likelihood of held-out reals under Gaussian windows on the samples, in nats, pixels in [0, 1]."""
+    fake, test = s.pixels[0], s.held_out_pixels[0]
+    found = metrics.parzen_log_likelihood(fake, test[1::2], validation=test[::2])
+    note = f"sigma {found.sigma:.3g}; unreliable (Theis et al., 2016), for comparison with the first papers"
+    yield Score("parzen", found.mean, found.standard_error, "standard error", "higher", len(test[1::2]), len(fake), note)
+
+
+def ndb(s: Subject) -> Iterator[Score]:
+    """Share of k-means bins of the reals whose share of fakes differs significantly, and JS of the bins' shares."""
+    real, fake = s.real_pixels[0].flatten(1), s.pixels[0].flatten(1)
+    k = min(100, len(real) // 20)
+    if k < 2:
+        raise ValueError(f"{len(real)} reals make no bins; give 40 at least")
+    share, js = metrics.ndb(real, fake, k=k, seed=s.seed)
+    yield Score("ndb", share, better="lower", n_real=len(real), n_fake=len(fake), note=f"{k} bins; 0.05 for the data itself")
+    yield Score("ndb_js", js, better="lower", n_real=len(real), n_fake=len(fake))
+
+
+def memorisation(s: Subject) -> Iterator[Score]:
+    """Whether samples lie nearer to the training data than unseen reals do, by pixels."""
+    fake, real, unseen = s.pixels[0], s.real_pixels[0], s.held_out_pixels[0]
+    found = metrics.memorisation(fake, real, unseen, seed=s.seed)
+    yield Score("memorised", found.share, better="lower", n_real=len(real), n_fake=len(fake), note=found.verdict)
+    note = "0.5: as near to training data as to unseen data"
+    yield Score("memorisation_auroc", found.auroc, better="lower", n_real=len(real), n_fake=len(fake), note=note)
+
+
+def birthday(s: Subject) -> Iterator[Score]:
+    """How many different samples there are, from how soon two alike are drawn: an estimate from below."""
+    fake, real = s.pixels[0].flatten(1), s.real_pixels[0].flatten(1)
+    near = metrics.nearest_neighbours(real, real, k=2).distance[:, 1]
+    threshold = float(near.quantile(0.05))
+    found, own = (metrics.birthday(x, threshold, seed=s.seed) for x in (fake, real))
+    many = "" if math.isfinite(found.support) else "at least, as none were alike; "
+    note = f"{many}alike is nearer than 95 % of reals are to their nearest; the reals have {own.support:,.0f} by the same rule"
+    value = found.support if math.isfinite(found.support) else found.low
+    yield Score("support", value, better="higher", n_real=len(real), n_fake=len(fake), note=note)
+
+
+# What each needs -----------------------------------------------------------------------------------------------------
+
+
+def shares_classes(s: Subject) -> bool:
+    """Whether the extractor's classes are those of the data: the digits classifier on digits."""
+    return s.extractor is not None and s.extractor.name == "digits" and s.real is not None and s.real.data.split(":")[0] == "digits"
+
+
+NEEDS: dict[str, tuple[Callable[[Subject], bool], str]] = {
+    "images": (lambda s: s.fake.kind == "images", "it is for images"),
+    "points": (lambda s: s.fake.kind != "images", "it is for points and vectors; for images see kd"),
+    "reals": (lambda s: s.real is not None, "it needs reals: add --against DATA"),
+    "unseen": (lambda s: s.held_out is not None, "it needs reals that were not trained on: add --held-out DATA"),
+    "features": (lambda s: s.extractor is not None or s.fake.kind != "images", "it needs features"),
+    "network": (lambda s: s.extractor is not None, "it needs a network's features, and points have none"),
+    "classifier": (lambda s: s.extractor is not None and s.extractor.classifies, "the features come with no classes"),
+    "the data's classifier": (shares_classes, "no classifier of this data's classes is at hand; digits has one"),
+    "clip": (lambda s: s.extractor is not None and "clip" in s.extractor.name.lower(), "it is defined on CLIP's features"),
+    "labels": (lambda s: s.fake.classes > 0 and s.real is not None and s.real.classes > 0, "samples and reals need labels"),
+    "a generator": (lambda s: s.fake.recipe is not None, "it looks at the generator: name a run"),
+    "reconstruct": (lambda s: hasattr(s.fake.recipe, "reconstruct"), "the model does not reconstruct"),
+    "modes": (lambda s: s.real is not None and s.real.data in (*data.MODES, "stacked-digits"), "the modes are known of ring, grid and stacked-digits alone"),
+}
+
+
+class Metric(NamedTuple):
+    """A metric that can be asked for.
+
+    Args:
+        take: gives its scores.
+        needs: keys of NEEDS.
+    """
+
+    take: Callable[[Subject], Iterator[Score]]
+    needs: tuple[str, ...]
+
+
+METRICS: dict[str, Metric] = {
+    "fd": Metric(fd, ("reals", "features")),
+    "kd": Metric(kd, ("reals", "features")),
+    "is": Metric(inception_score, ("classifier",)),
+    "cmmd": Metric(cmmd, ("reals", "clip")),
+    "precision": Metric(precision, ("reals", "features")),
+    "density": Metric(density, ("reals", "features")),
+    "swd": Metric(swd, ("images", "reals")),
+    "ms_ssim": Metric(ms_ssim, ("images", "reals")),
+    "ppl": Metric(ppl, ("a generator", "images", "network")),
+    "separability": Metric(separability, ("a generator", "classifier")),
+    "fd_per_class": Metric(fd_per_class, ("labels", "features")),
+    "accuracy": Metric(accuracy, ("labels", "the data's classifier")),
+    "cas": Metric(cas, ("images", "labels", "unseen")),
+    "reconstruction": Metric(reconstruction, ("images", "reals", "reconstruct")),
+    "classes": Metric(classes, ("reals", "classifier")),
+    "modes": Metric(modes, ("modes",)),
+    "emd": Metric(emd, ("points", "reals")),
+    "parzen": Metric(parzen, ("images", "unseen")),
+    "ndb": Metric(ndb, ("reals",)),
+    "memorisation": Metric(memorisation, ("images", "reals", "unseen")),
+    "birthday": Metric(birthday, ("images", "reals")),
+}
+
+
+def missing(metric: Metric, subject: Subject) -> str:
+    """Why a metric does not apply; empty when it does."""
+    return next((reason for holds, reason in map(NEEDS.get, metric.needs) if not holds(subject)), "")
+
+
+def about(name: str) -> str:
+    """A metric's first sentence."""
+    return (METRICS[name].take.__doc__ or "").splitlines()[0]

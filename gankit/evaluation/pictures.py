@@ -1,0 +1,65 @@
+"""Pictures beside the numbers, for the report: nearest neighbours, classes, the two manifolds, the spectra."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from gankit import checkpoint, metrics, pictures, report
+from gankit.evaluation.judges import Subject
+
+CAPTIONS = {
+    "neighbours.png": "in groups of four: a sample, and the three images of the data that are nearest to it, by pixels",
+    "classes.png": "a row for each class: five reals, five samples",
+    "manifold.png": "features on the reals' first two principal axes: reals grey, samples blue",
+    "spectrum.svg": "mean power at each spatial frequency: where the lines part, samples are too smooth or too rough",
+}
+
+
+def draw(s: Subject, folder: Path) -> None:
+    """Draw what there is to draw of a subject with reals into a folder."""
+    if s.real is None or s.fake.kind != "images":
+        return
+    folder.mkdir(exist_ok=True)
+    (fake, asked), (real, label) = s.pixels, s.real_pixels
+    shown = fake[:20]
+    near = metrics.nearest_neighbours(shown.flatten(1), real.flatten(1), k=min(3, len(real))).index
+    groups = torch.cat([shown[:, None], real[near]], 1)
+    pictures.save(folder / "neighbours.png", groups.flatten(0, 1), 2 * groups.shape[1])
+    (folder / "classes.png").unlink(missing_ok=True)
+    if label is not None and asked is not None:
+        rows = [torch.cat([x[y == k][:5] for x, y in ((real, label), (fake, asked))]) for k in range(min(10, s.real.classes))]
+        pictures.save(folder / "classes.png", torch.cat([row for row in rows if len(row) == 10]), 10)
+    if s.extractor is not None and "fakes" in s.__dict__ and "reals" in s.__dict__:
+        manifold(s.reals.values[:2000], s.fakes.values[:2000]).save(folder / "manifold.png")
+    lines = {"reals": spectrum(real), "samples": spectrum(fake)}
+    checkpoint.write_text(folder / "spectrum.svg", report.chart("log10 power", lines, unit="of the highest frequency, in 1/100"))
+
+
+def manifold(real: Tensor, fake: Tensor, side: int = 420) -> Image.Image:
+    """Dots of (N, d) and (M, d) features on the two axes along which the reals vary most."""
+    real, fake = real.double(), fake.double()
+    _, _, axes = torch.pca_lowrank(real, q=2, niter=4)
+    xy = [(x - real.mean(0)) @ axes for x in (real, fake)]
+    reach = float(torch.cat(xy).abs().quantile(0.995)) * 1.1
+    sheet = Image.new("RGB", (side, side), "white")
+    pen = ImageDraw.Draw(sheet)
+    for points, colour in zip(xy, ((170, 170, 170), (30, 90, 160))):
+        for x, y in ((points / reach + 1) / 2 * side).tolist():
+            pen.ellipse((x - 1.5, side - y - 1.5, x + 1.5, side - y + 1.5), fill=colour)
+    return sheet
+
+
+def spectrum(images: Tensor) -> list[tuple[float, float]]:
+    """(frequency in percent of the highest, log10 of the mean power) of (N, C, H, W) images, over rings of directions."""
+    height, width = images.shape[2:]
+    power = torch.fft.rfft2(images.double().mean(1), norm="ortho").abs().square().mean(0).numpy()
+    y, x = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
+    ring = np.minimum(np.hypot(y, x) / 0.5, 1.0) * (min(height, width) // 2)
+    ring = ring.round().astype(int)
+    levels = np.bincount(ring.ravel(), power.ravel()) / np.bincount(ring.ravel())
+    return [(100 * i / (len(levels) - 1), float(np.log10(level + 1e-12))) for i, level in enumerate(levels) if i]

@@ -1,0 +1,72 @@
+"""evaluations.jsonl: one line for each number, with everything that it hangs on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from pathlib import Path
+
+from gankit import checkpoint
+from gankit.evaluation.judges import Score, Subject
+
+
+def records_of(what: str | Path, outdir: str | Path = "runs") -> Path:
+    """Where the records of a run, a folder of images or a file of samples are kept: in the run's folder, or beside it.
+
+    Raises:
+        ValueError: there is neither such a run nor such a path.
+    """
+    path = Path(what).expanduser()
+    if path.exists() and not (path / "config.json").exists():
+        return path.with_name(f"{path.name}.evaluations.jsonl")
+    return checkpoint.locate(what, outdir) / "evaluations.jsonl"
+
+
+def record(
+    metric: str, score: Score, seconds: float, subject: Subject, precision: str, training: bool = False
+) -> dict[str, object]:
+    """A score as a line of evaluations.jsonl."""
+    return score._asdict() | {
+        "metric": metric,
+        "fake": subject.fake.about,
+        "real": None if subject.real is None else subject.real.about,
+        "features": None if subject.extractor is None else subject.extractor.about(),
+        "seed": subject.seed,
+        "precision": precision,
+        "training": training,
+        "seconds": round(seconds, 2),
+        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "versions": checkpoint.versions(),
+    }
+
+
+def append(path: Path, lines: list[dict[str, object]]) -> None:
+    """Add lines, all in one write.
+
+    Raises:
+        OSError: naming the file.
+    """
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read(path: Path) -> list[dict]:
+    """The whole lines of a file of records; a last line cut by a kill is left out, and so is a file that is not there."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+    return [line for line in found if isinstance(line, dict) and "name" in line and "value" in line]
+
+
+def cut(path: Path, images: int) -> None:
+    """Drop what training wrote after the save that a run goes on from."""
+    lines = read(path)
+    kept = [line for line in lines if not (line.get("training") and line["fake"]["images"] > images)]
+    if kept != lines:
+        checkpoint.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))

@@ -1,0 +1,184 @@
+"""What is judged and what it is judged against: samples that are read by number, from a model, a folder or a file."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gankit import checkpoint, data, latent
+from gankit.data import cache
+from gankit.recipe import Recipe
+
+Rows = tuple[Tensor, Tensor | None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Samples 0 to count - 1.
+
+    Args:
+        name: short, for tables.
+        kind: "images", "points" or "vectors".
+        shape: of one sample.
+        count: how many there are.
+        read: numbers (n,) to samples, float32, images in [-1, 1], and their labels (n,) or None.
+        fingerprint: equal for equal samples.
+        classes: how many classes the labels have; 0 without labels.
+        about: what a record says of the samples.
+        recipe: the model that draws them, for metrics that look at the model itself.
+        data: the data set's name, where it is one.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    count: int
+    read: Callable[[np.ndarray], Rows]
+    fingerprint: str
+    classes: int = 0
+    about: dict[str, object] = field(default_factory=dict)
+    recipe: Recipe | None = None
+    data: str = ""
+
+    def some(self, n: int, seed: int = 0) -> Rows:
+        """n samples: the first n of a model; of a set an even choice by the seed, in order."""
+        n = min(n, self.count)
+        if self.recipe is not None or n == self.count:
+            return self.read(np.arange(n))
+        return self.read(np.sort(np.random.default_rng(seed).permutation(self.count)[:n]))
+
+
+def of_dataset(dataset: data.Dataset, typed: str = "") -> Source:
+    """A data set's samples, in its own order, unmirrored."""
+
+    def read(numbers: np.ndarray) -> Rows:
+        rows = dataset.rows(numbers)
+        real = rows["real"]
+        return data.normalise(real) if real.dtype == torch.uint8 else real.float(), rows.get("label")
+
+    about = {"data": dataset.name, "fingerprint": dataset.fingerprint, "shape": list(dataset.shape), "count": len(dataset)}
+    classes = dataset.num_classes if dataset.labels is not None else 0
+    return Source(dataset.name, dataset.kind, tuple(dataset.shape), len(dataset), read, dataset.fingerprint, classes, about, None, typed)
+
+
+def of_recipe(
+    recipe: Recipe, name: str, count: int, fingerprint: str, seed: int = 0, trunc: float = 1.0, about: dict[str, object] | None = None
+) -> Source:
+    """Samples of the seeds from `seed` on; a model with labels draws the classes in turn.
+
+    Raises:
+        ValueError: the model does not draw from noise alone.
+    """
+    latent.check(recipe)
+
+    def read(numbers: np.ndarray) -> Rows:
+        seeds = [seed + int(i) for i in numbers]
+        label = latent.labels(recipe, seeds)
+        return latent.sample(recipe, seeds, trunc=trunc, batch=len(seeds)), None if label is None else label.cpu()
+
+    kind = "images" if len(recipe.spec.shape) == 3 else recipe.data.split()[-1]
+    classes = recipe.spec.num_classes if latent.takes_label(recipe) else 0
+    key = cache.key(fingerprint, seed, trunc, next(recipe.parameters()).dtype)
+    told = {"seed": seed, "trunc": trunc} | (about or {})
+    return Source(name, kind, tuple(recipe.spec.shape), count, read, key, classes, told, recipe)
+
+
+def of_run(folder: Path, count: int, seed: int, trunc: float, weights: str, model: str | None, device: str, fp64: bool) -> Source:
+    """Samples of a trained run."""
+    trained = checkpoint.load(folder, model=model, device=device, weights=weights)
+    digest = sha256(trained.folder / weights)
+    about = {"run": folder.name, "model": trained.config["model"], "images": trained.images, "weights": digest}
+    recipe = trained.recipe.double() if fp64 else trained.recipe
+    return of_recipe(recipe, folder.name, count, digest, seed, trunc, about)
+
+
+def of_npz(path: Path) -> Source:
+    """The `samples` (or `arr_0`) of a .npz, as `gankit sample -o` writes it: uint8 (N, H, W, C), or float (N, D).
+
+    The array is unpacked to the cache and read from there, so that it need not fit into memory; labels are `label`.
+
+    Raises:
+        ValueError: the file is no such thing; nothing in it is executed.
+    """
+    digest = sha256(path)
+    folder = cache.location() / "samples" / digest[:40]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+            for name in {"samples.npy", "arr_0.npy", "label.npy"} & names:
+                if not (folder / name).exists():
+                    with checkpoint.replacing(folder / name) as temporary, archive.open(name) as packed, open(temporary, "wb") as file:
+                        shutil.copyfileobj(packed, file)
+        found = next((folder / n for n in ("samples.npy", "arr_0.npy") if n in names), None)
+        if found is None:
+            raise ValueError(f"it holds {', '.join(sorted(names)) or 'nothing'}, and no `samples`")
+        arrays = np.load(found, mmap_mode="r", allow_pickle=False)
+        label = np.load(folder / "label.npy", allow_pickle=False) if "label.npy" in names else None
+    except OSError:
+        raise
+    except Exception as error:  # untrusted bytes: zip, zlib and NumPy each raise what they like
+        raise ValueError(f"{path} is no .npz of samples: {error}") from error
+    images = arrays.ndim == 4 and arrays.dtype == np.uint8 and arrays.shape[3] in (1, 3, 4)
+    points = arrays.ndim == 2 and arrays.dtype.kind == "f"
+    if not (images or points) or not len(arrays):
+        raise ValueError(f"{path} holds {arrays.dtype}{list(arrays.shape)}; expected uint8 (N, H, W, C), or float (N, D)")
+    if label is not None and (label.shape != (len(arrays),) or label.dtype.kind not in "iu" or label.min() < 0):
+        raise ValueError(f"{path}: label is {label.dtype}{list(label.shape)}; expected whole numbers from 0, ({len(arrays)},)")
+
+    def read(numbers: np.ndarray) -> Rows:
+        rows = torch.from_numpy(np.ascontiguousarray(arrays[numbers]))
+        if images:
+            rows = data.normalise(rows.permute(0, 3, 1, 2).contiguous())
+        elif not rows.isfinite().all():
+            raise ValueError(f"{path} holds numbers that are not finite")
+        return rows.float(), None if label is None else torch.from_numpy(label[numbers].astype(np.int64))
+
+    shape = (arrays.shape[3], *arrays.shape[1:3]) if images else arrays.shape[1:]
+    about = {"file": path.name, "fingerprint": digest, "shape": list(shape), "count": len(arrays)}
+    classes = 0 if label is None else int(label.max()) + 1
+    return Source(path.stem, "images" if images else "points", tuple(shape), len(arrays), read, digest, classes, about)
+
+
+def of_data(name: str, settings: dict[str, object] | None = None, resolution: str = "") -> Source:
+    """A data set by its name or path, fitted as the run's settings say; a .npz may hold data or samples.
+
+    Raises:
+        ValueError: there is no such data.
+    """
+    path = data.find(name)
+    if path is not None and path.suffix.lower() == ".npz" and path.is_file():
+        with zipfile.ZipFile(path) if zipfile.is_zipfile(path) else open(path, "rb") as archive:
+            if isinstance(archive, zipfile.ZipFile) and "real.npy" not in archive.namelist():
+                return of_npz(path)
+    s = settings or {}
+    known = {k: s[k] for k in ("fit", "alpha", "skip_bad") if k in s}
+    return of_dataset(data.open(name, (resolution or s.get("resolution") or None), **known), name)
+
+
+def held_out(real: Source, settings: dict[str, object] | None, resolution: str) -> Source | None:
+    """The part of a built-in set that models do not train on, where it has one."""
+    name = f"{real.data}:test"
+    return of_data(name, settings, resolution) if name in data.BUILTIN else None
+
+
+def first(source: Source, n: int) -> Source:
+    """The same, of at most n samples."""
+    return replace(source, count=min(n, source.count))
+
+
+def sha256(path: Path) -> str:
+    """Of a whole file, hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 22):
+            digest.update(chunk)
+    return digest.hexdigest()

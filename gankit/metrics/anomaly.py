@@ -1,0 +1,79 @@
+"""How well a score tells anomalies from normal samples. Larger scores mean more anomalous, everywhere."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def auroc(scores: Tensor, anomalous: Tensor) -> float:
+    """P(score of an anomaly > score of a normal one) + P(equal) / 2: the area under the ROC curve; higher is better.
+
+    1 for perfect order, 0.5 for chance, and the same under any increasing change of the scores, so they need no
+    scaling. Hanley & McNeil, "The Meaning and Use of the Area under a Receiver Operating Characteristic (ROC) Curve",
+    Radiology 1982. By scikit-learn, in float64.
+
+    Args:
+        scores: (N,) larger for anomalies.
+        anomalous: (N,) bool, or 0 and 1.
+
+    Raises:
+        ValueError: unlike shapes, NaN, labels other than 0 and 1, or of one kind only.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(*_checked(scores, anomalous)))
+
+
+def auprc(scores: Tensor, anomalous: Tensor) -> float:
+    """Area under the precision-recall curve as average precision, sum (R_n - R_n-1) P_n; higher is better.
+
+    Chance is the share of anomalies, so numbers compare for one share alone. Davis & Goadrich, "The Relationship
+    Between Precision-Recall and ROC Curves", ICML 2006: no straight lines between points. Arguments and errors as for
+    `auroc`.
+    """
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(*_checked(scores, anomalous)))
+
+
+def threshold_at(normal_scores: Tensor, false_positive_rate: float) -> float:
+    """The threshold t for "anomalous when score > t" with at most that rate of false alarms, from (N,) normal scores.
+
+    t is the ceil((1 - rate) (N + 1))-th smallest score. Then a new normal sample, exchangeable with these, exceeds t
+    with probability at most `rate`, exactly and for any distribution (Vovk, Gammerman & Shafer, "Algorithmic Learning
+    in a Random World", 2005: conformal prediction), and so does at most that share of the N themselves. The probability
+    is over the draw of the N as well. Scores of samples that the model was trained on are not exchangeable with new
+    ones: hold some out.
+
+    Raises:
+        ValueError: no or NaN scores, a rate outside (0, 1), or fewer than 1 / rate - 1 scores, which promise nothing.
+    """
+    if normal_scores.ndim != 1 or not len(normal_scores) or torch.isnan(normal_scores).any():
+        raise ValueError(f"scores are {tuple(normal_scores.shape)}; give (N,) without NaN, at least one")
+    if not 0 < false_positive_rate < 1:
+        raise ValueError(f"the false positive rate is {false_positive_rate}; give one such as 0.05")
+    n = len(normal_scores)
+    above = math.floor(false_positive_rate * (n + 1) + 0.5)
+    while above / (n + 1) > false_positive_rate:  # the largest whole number whose share is within the rate as floats go
+        above -= 1
+    if not above:
+        raise ValueError(
+            f"{n} normal scores cannot promise a rate of {false_positive_rate}; give at least "
+            f"{math.ceil(1 / false_positive_rate - 1 - 1e-9)}, or a higher rate"
+        )
+    return float(normal_scores.detach().double().sort(descending=True).values[above - 1])
+
+
+def _checked(scores: Tensor, anomalous: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    if scores.ndim != 1 or scores.shape != anomalous.shape:
+        raise ValueError(f"scores are {tuple(scores.shape)} and anomalous {tuple(anomalous.shape)}; give (N,) twice")
+    if not torch.isfinite(scores).all():
+        raise ValueError(f"{int((~torch.isfinite(scores)).sum())} scores are NaN or infinite; find out why")
+    kinds = anomalous.unique().tolist()
+    if kinds != [0, 1]:
+        raise ValueError(f"anomalous holds {kinds[:9]}; give some 0 (normal) and some 1 (anomalous), and nothing else")
+    return anomalous.cpu().numpy().astype(bool), scores.detach().double().cpu().numpy()

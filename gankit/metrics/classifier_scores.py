@@ -1,0 +1,111 @@
+"""A classifier trained on one set of images and judged on another: do fakes teach, and are fakes recognised?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
+
+Predict = Callable[[Tensor], Tensor]
+
+
+def classification_accuracy(
+    train_images: Tensor,
+    train_label: Tensor,
+    test_images: Tensor,
+    test_label: Tensor,
+    seed: int = 0,
+    epochs: int = 10,
+    fit: Callable[[Tensor, Tensor], Predict] | None = None,
+) -> float:
+    """Share of the test images that a classifier trained on the train images names rightly, 0 to 1; higher is better.
+
+    Trained on fakes and tested on reals it is the classification accuracy score: Ravuri & Vinyals, "Classification
+    Accuracy Score for Conditional Generative Models", NeurIPS 2019, https://arxiv.org/abs/1905.10887, also GAN-train.
+    Trained on reals and tested on fakes it is GAN-test: Shmelkov, Schmid & Alahari, "How good is my GAN?", ECCV 2018,
+    https://arxiv.org/abs/1807.09499. The first falls when fakes are poor or alike; the second when they are poor, and
+    copies of the training set are perfect for it. Compare both with reals against reals.
+
+    The papers train ResNets. The one here is small, on at most 32x32 pixels, and the network of the last epoch counts
+    (the best epoch on the test images would be chosen by the answer): its numbers are for comparing with one another,
+    with as many fakes as reals and labels in the same shares. Classes that the train images lack are answered wrongly.
+
+    Args:
+        train_images: (N, C, H, W) in [-1, 1].
+        train_label: (N,) int64.
+        test_images: (M, C, H, W), of the same shape.
+        test_label: (M,) int64.
+        seed: of the first weights and the order of the images.
+        epochs: passes over the train images.
+        fit: your own training: (images, label) to a function that takes images to (n,) int64 labels.
+
+    Raises:
+        ValueError: no images, unlike shapes, images and labels that do not match, NaN, negative labels.
+    """
+    for name, images, label in (("train", train_images, train_label), ("test", test_images, test_label)):
+        if images.ndim != 4 or not len(images) or label.shape != (len(images),):
+            raise ValueError(
+                f"{name} images are {tuple(images.shape)} and labels {tuple(label.shape)}; give (N, C, H, W) and (N,)"
+            )
+        if not torch.isfinite(images).all():
+            raise ValueError(f"{name} images hold NaN or infinity; leave them out and say so")
+        if label.is_floating_point() or label.min() < 0:
+            raise ValueError(f"{name} labels are {label.dtype} from {label.min()}; give whole numbers from 0")
+    if train_images.shape[1:] != test_images.shape[1:]:
+        raise ValueError(
+            f"train images are {tuple(train_images.shape[1:])} and test images {tuple(test_images.shape[1:])}; "
+            "give one shape"
+        )
+    predict = fit(train_images, train_label) if fit else fit_convnet(train_images, train_label, seed, epochs)
+    predicted = predict(test_images)
+    if predicted.shape != test_label.shape or predicted.is_floating_point():
+        raise ValueError(
+            f"the classifier gave {tuple(predicted.shape)} of {predicted.dtype}; expected ({len(test_label)},) classes"
+        )
+    return float((predicted.to(test_label.device) == test_label).double().mean())
+
+
+def fit_convnet(images: Tensor, label: Tensor, seed: int = 0, epochs: int = 10) -> Predict:
+    """A small convolutional network trained on (N, C, H, W) images and (N,) labels, as images to (n,) int64 labels.
+
+    Three 3x3 convolutions with group norm, Adam in batches of 64, the step warmed up and lowered to 0 over `epochs`.
+    Images larger than 32x32 are averaged down to that. The same seed gives the same network, on one machine.
+    """
+    net = _network(images.shape[1], int(label.max()) + 1, seed).to(images.device)
+    shrunk = _shrunk(images)
+    steps = epochs * -(-len(images) // 64)
+    optimizer = torch.optim.Adam(net.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=max(steps, 2))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.enable_grad():
+        for _ in range(epochs):
+            for rows in torch.randperm(len(images), generator=generator).split(64):
+                rows = rows.to(images.device)
+                loss = cross_entropy(net(shrunk[rows]), label[rows].long())
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+
+    def predict(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([net(part).argmax(1) for part in _shrunk(images).split(500)])
+
+    return predict
+
+
+def _network(channels: int, num_classes: int, seed: int) -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(channels, 32, 3, padding=1), nn.GroupNorm(8, 32), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),
+            nn.Conv2d(32, 64, 3, padding=1), nn.GroupNorm(8, 64), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),
+            nn.Conv2d(64, 64, 3, padding=1), nn.GroupNorm(8, 64), nn.ReLU(), nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(), nn.Linear(64 * 16, num_classes),
+        )  # fmt: skip
+
+
+def _shrunk(images: Tensor) -> Tensor:
+    return adaptive_avg_pool2d(images.detach().float(), (min(images.shape[2], 32), min(images.shape[3], 32)))

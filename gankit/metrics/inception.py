@@ -1,0 +1,207 @@
+"""The Inception v3 of 2015 behind FID and IS (Szegedy et al., "Rethinking the Inception Architecture for Computer
+Vision", CVPR 2016, https://arxiv.org/abs/1512.00567), as its published port from TensorFlow names it.
+
+What differs from the ImageNet Inceptions of model zoos, each of which moves the scores: other weights; 1008 outputs;
+average pools that leave the padding out of the mean; a max pool in Mixed_7c; batch norms with eps 1e-3; images of
+299 x 299 by TensorFlow 1's resize, as (level - 128) / 128; logits without the bias in the Inception Score.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
+
+from gankit.metrics.weights import WeightsFile, fetch, tensors
+
+WEIGHTS = WeightsFile(
+    "pt_inception-2015-12-05-6726825d.pth",
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    95_628_359,
+    "Apache-2.0",
+)
+SIDE = 299
+DIMS = {"64": 64, "192": 192, "768": 768, "2048": 2048, "logits_unbiased": 1008}  # layer -> features
+
+
+def tf1_bilinear(images: Tensor, side: int) -> Tensor:
+    """(N, C, H, W) to (N, C, side, side), as TensorFlow 1 resizes: output pixel i looks at i * in / out, no half pixels.
+
+    No antialiasing when shrinking: that, too, is part of what FID is.
+    """
+    for axis in (-1, -2):
+        length = images.shape[axis]
+        # the positions are float32 in TensorFlow, whatever the images are
+        position = torch.arange(side, dtype=torch.float32, device=images.device) * (length / side)
+        low = position.long().clamp(max=length - 1)
+        high = (low + 1).clamp(max=length - 1)
+        part = (position - low).to(images.dtype)
+        part = part if axis == -1 else part[:, None]
+        first = images.index_select(axis, low)
+        images = first + (images.index_select(axis, high) - first) * part
+    return images
+
+
+def bicubic(levels: Tensor, side: int) -> Tensor:
+    """(N, C, H, W) levels of 0 to 255 to (N, C, side, side), antialiased and clamped, as clean-fid does with PIL.
+
+    Parmar, Zhang & Zhu, "On Aliased Resizing and Surprising Subtleties in GAN Evaluation", CVPR 2022,
+    https://arxiv.org/abs/2104.11222.
+    """
+    return interpolate(levels, (side, side), mode="bicubic", antialias=True).clamp(0, 255)
+
+
+def unit(num_in: int, num_out: int, kernel: str, same: bool = True) -> nn.Sequential:
+    """Convolution, batch norm, ReLU; "1x7" is 1 high and 7 wide, "3x3/2" halves. `same`: the padding keeps the size."""
+    size, _, stride = kernel.partition("/")
+    height, width = (int(k) for k in size.split("x"))
+    padding = (height // 2, width // 2) if same and not stride else 0
+    conv = nn.Conv2d(num_in, num_out, (height, width), int(stride or 1), padding, bias=False)
+    return nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(num_out, eps=1e-3), relu=nn.ReLU(inplace=True)))
+
+
+POOLS = {
+    "avg": lambda x: avg_pool2d(x, 3, 1, 1, count_include_pad=False),
+    "max": lambda x: max_pool2d(x, 3, 1, 1),
+    "half": lambda x: max_pool2d(x, 3, 2),
+}
+Branches = dict[str, list[tuple[int | str, ...]]]
+
+
+class Mixed(nn.Module):
+    """Branches side by side, their channels joined.
+
+    Args:
+        num_in: channels that come in.
+        pool: what the last branch, `branch_pool`, begins with: a key of POOLS.
+        branches: the steps of each, (channels, kernel), or (channels, kernel, kernel) for two next to each other.
+    """
+
+    def __init__(self, num_in: int, pool: str, branches: Branches) -> None:
+        super().__init__()
+        self.pool, self.branches, self.num_out = pool, [], 0
+        for branch, steps in branches.items():
+            width, names = num_in, []
+            for i, (channels, *kernels) in enumerate(steps, 1):
+                suffix = f"_{i}" if len(steps) > 1 else ""
+                names.append([f"{branch}{suffix}{letter}" for letter in ("ab" if len(kernels) > 1 else [""])])
+                for name, kernel in zip(names[-1], kernels):
+                    self.add_module(name, unit(width, channels, kernel))
+                width = channels * len(kernels)
+            self.num_out += width
+            self.branches.append((branch, names))
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = []
+        for branch, steps in self.branches:
+            y = POOLS[self.pool](x) if branch == "branch_pool" else x
+            for names in steps:
+                y = torch.cat([getattr(self, name)(y) for name in names], 1)
+            outputs.append(y)
+        return torch.cat(outputs, 1)
+
+
+def small(pooled: int) -> Branches:
+    """Mixed_5: 35 x 35."""
+    return {
+        "branch1x1": [(64, "1x1")],
+        "branch5x5": [(48, "1x1"), (64, "5x5")],
+        "branch3x3dbl": [(64, "1x1"), (96, "3x3"), (96, "3x3")],
+        "branch_pool": [(pooled, "1x1")],
+    }
+
+
+def factored(c: int) -> Branches:
+    """Mixed_6: 17 x 17."""
+    return {
+        "branch1x1": [(192, "1x1")],
+        "branch7x7": [(c, "1x1"), (c, "1x7"), (192, "7x1")],
+        "branch7x7dbl": [(c, "1x1"), (c, "7x1"), (c, "1x7"), (c, "7x1"), (192, "1x7")],
+        "branch_pool": [(192, "1x1")],
+    }
+
+
+WIDE: Branches = {  # Mixed_7: 8 x 8
+    "branch1x1": [(320, "1x1")],
+    "branch3x3": [(384, "1x1"), (384, "1x3", "3x1")],
+    "branch3x3dbl": [(448, "1x1"), (384, "3x3"), (384, "1x3", "3x1")],
+    "branch_pool": [(192, "1x1")],
+}
+BLOCKS: dict[str, tuple[str, Branches]] = {
+    "Mixed_5b": ("avg", small(32)),
+    "Mixed_5c": ("avg", small(64)),
+    "Mixed_5d": ("avg", small(64)),
+    "Mixed_6a": (
+        "half",
+        {"branch3x3": [(384, "3x3/2")], "branch3x3dbl": [(64, "1x1"), (96, "3x3"), (96, "3x3/2")], "branch_pool": []},
+    ),
+    "Mixed_6b": ("avg", factored(128)),
+    "Mixed_6c": ("avg", factored(160)),
+    "Mixed_6d": ("avg", factored(160)),
+    "Mixed_6e": ("avg", factored(192)),
+    "Mixed_7a": (
+        "half",
+        {
+            "branch3x3": [(192, "1x1"), (320, "3x3/2")],
+            "branch7x7x3": [(192, "1x1"), (192, "1x7"), (192, "7x1"), (192, "3x3/2")],
+            "branch_pool": [],
+        },
+    ),
+    "Mixed_7b": ("avg", WIDE),
+    "Mixed_7c": ("max", WIDE),
+}
+
+
+class Inception(nn.Module):
+    """(N, 3, 299, 299) images as (level - 128) / 128 to the features of the layers that are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.Conv2d_1a_3x3 = unit(3, 32, "3x3/2")
+        self.Conv2d_2a_3x3 = unit(32, 32, "3x3", same=False)
+        self.Conv2d_2b_3x3 = unit(32, 64, "3x3")
+        self.Conv2d_3b_1x1 = unit(64, 80, "1x1")
+        self.Conv2d_4a_3x3 = unit(80, 192, "3x3", same=False)
+        width = 192
+        for name, (pool, branches) in BLOCKS.items():
+            self.add_module(name, block := Mixed(width, pool, branches))
+            width = block.num_out
+        self.fc = nn.Linear(2048, 1008)
+
+    def forward(self, x: Tensor, layers: tuple[str, ...] = tuple(DIMS)) -> dict[str, Tensor]:
+        """Features (N, DIMS[layer]): the mean over each map of `64`, `192`, `768`, `2048`; and `logits_unbiased`."""
+        found = {}
+        x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
+        x = max_pool2d(x, 3, 2)
+        found["64"] = x.mean((2, 3))
+        if {*layers} <= {*found}:
+            return found
+        x = max_pool2d(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)), 3, 2)
+        found["192"] = x.mean((2, 3))
+        if {*layers} <= {*found}:
+            return found
+        for name in BLOCKS:
+            x = getattr(self, name)(x)
+            if name == "Mixed_6e":
+                found["768"] = x.mean((2, 3))
+                if {*layers} <= {*found}:
+                    return found
+        found["2048"] = x.mean((2, 3))
+        found["logits_unbiased"] = found["2048"] @ self.fc.weight.T
+        return found
+
+
+def load(file: WeightsFile | None = None) -> Inception:
+    """The network with its published weights, frozen, in eval mode.
+
+    Raises:
+        ValueError: the file found is not the published one.
+        OSError: it is nowhere, and cannot be downloaded.
+    """
+    with torch.device("meta"):  # no time, and no random numbers, for weights that are about to be replaced
+        net = Inception()
+    net.load_state_dict(tensors(fetch(file or WEIGHTS)), strict=True, assign=True)
+    return net.requires_grad_(False).eval()

@@ -1,0 +1,86 @@
+"""Frechet distances within one picture, over its places, and within each class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gankit.metrics.frechet import frechet_distance
+from gankit.metrics.neighbours import check_points
+
+
+class ClassDistance(NamedTuple):
+    """The Frechet distance within a class, and how many samples each side had; lower is better for equal numbers."""
+
+    distance: float
+    num_real: int
+    num_fake: int
+
+
+class PerClass(NamedTuple):
+    """The mean over classes, each counting the same, and what it is the mean of, by class."""
+
+    mean: float
+    classes: dict[int, ClassDistance]
+
+
+def sifid(real_map: Tensor, fake_map: Tensor) -> float:
+    """Frechet distance between the places of one real and one fake (C, H, W) feature map, whose H and W may differ.
+
+    Shaham, Dekel & Michaeli, "SinGAN: Learning a Generative Model from a Single Natural Image", ICCV 2019,
+    https://arxiv.org/abs/1905.01164: features of torchvision's Inception before its second max-pool, C = 192, of images
+    that are not resized; the number to report is the mean over pairs of pictures. Lower is better, 0 for the same map.
+    Only those features make it SIFID; it is biased up for few places (H W is about 1/16 of the pixels there), which are
+    no independent samples, so compare for one size of picture.
+
+    Raises:
+        ValueError: maps are not (C, H, W) with one C, have fewer than two places, or hold NaN.
+    """
+    if real_map.ndim != 3 or fake_map.ndim != 3 or len(real_map) != len(fake_map):
+        raise ValueError(f"maps are {tuple(real_map.shape)} and {tuple(fake_map.shape)}; give (C, H, W) with one C")
+    return frechet_distance(*check_points(real_map=real_map.flatten(1).T, fake_map=fake_map.flatten(1).T))
+
+
+def per_class_frechet(
+    real: Tensor, real_label: Tensor, fake: Tensor, fake_label: Tensor, names: Sequence[str] | None = None
+) -> PerClass:
+    """Mean over classes of the Frechet distance between (N, d) real and (M, d) fake features of the class.
+
+    Miyato & Koyama, "cGANs with Projection Discriminator", ICLR 2018, https://arxiv.org/abs/1802.05637 (intra FID).
+    Lower is better. Classes with fewer samples than d go through the Gram matrix by themselves. The bias is about
+    (1/n + 1/m) times a constant of the features, n and m being the numbers of the class: use equal ones, report them.
+
+    Args:
+        real: (N, d) features.
+        real_label: (N,) int64 classes.
+        fake: (M, d) features.
+        fake_label: (M,) int64 classes that the fakes were asked for.
+        names: of the classes, for messages.
+
+    Raises:
+        ValueError: a class of either side has fewer than two samples on the other; unlike shapes; NaN.
+    """
+    real, fake = check_points(real=real, fake=fake)
+    for name, features, label in (("real", real, real_label), ("fake", fake, fake_label)):
+        if label.shape != (len(features),) or label.is_floating_point():
+            raise ValueError(
+                f"{name}_label is {tuple(label.shape)} of {label.dtype}; give ({len(features)},) whole numbers"
+            )
+    real_label, fake_label = real_label.to(real.device), fake_label.to(real.device)
+    classes = {}
+    missing = []
+    for label in torch.cat([real_label, fake_label]).unique().tolist():
+        ours, theirs = real[real_label == label], fake[fake_label == label]
+        if min(len(ours), len(theirs)) < 2:
+            called = names[label] if names and 0 <= label < len(names) else label
+            missing.append(f"{called} ({len(ours)} real, {len(theirs)} fake)")
+        elif not missing:
+            classes[label] = ClassDistance(frechet_distance(ours, theirs), len(ours), len(theirs))
+    if missing:
+        raise ValueError(
+            f"classes with fewer than two samples on a side: {', '.join(missing)}; add some, or leave them out of both"
+        )
+    return PerClass(sum(c.distance for c in classes.values()) / len(classes), classes)

@@ -1,0 +1,165 @@
+"""Published weights: found where the user already has them, else downloaded once; used only if every byte is right."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes may then download the same twice, and the last to finish wins
+    fcntl = None
+
+
+class WeightsFile(NamedTuple):
+    """A published file of weights: its name on disk, where it is published, and what its bytes must be.
+
+    Args:
+        sha256: of the whole file, 64 hexadecimal digits.
+        size: in bytes.
+        licence: what its publishers say of its use.
+    """
+
+    name: str
+    url: str
+    sha256: str
+    size: int
+    licence: str
+
+
+_verified: dict[tuple[str, int, int], str] = {}  # (path, size, mtime) -> sha256, for this process only
+
+
+def location() -> Path:
+    """Where downloads are kept: `weights` in gankit's cache, $GANKIT_CACHE or ~/.cache/gankit."""
+    return Path(os.environ.get("GANKIT_CACHE") or "~/.cache/gankit").expanduser() / "weights"
+
+
+def fetch(file: WeightsFile, download: bool = True) -> Path:
+    """The path of a whole and right copy of `file`.
+
+    Looks in the folder $GANKIT_WEIGHTS, in gankit's cache, and where torch.hub keeps what it downloads ($TORCH_HOME/hub/
+    checkpoints); else downloads to gankit's cache, under a lock: several processes make one download. Size and full
+    sha256 are checked in either case (torch.hub itself compares 8 digits, or none). GANKIT_OFFLINE=1 forbids downloads,
+    as `download=False` does.
+
+    Raises:
+        ValueError: a file of this name is another file, there or at its source; it is neither used nor replaced.
+        OSError: it is nowhere, and cannot be downloaded or written.
+    """
+    for folder in _folders():
+        if os.path.isfile(path := folder / file.name):
+            return _checked(path, file)
+    target = location() / file.name
+    if not download or os.environ.get("GANKIT_OFFLINE", "0") not in ("", "0"):
+        raise OSError(f"{file.name} is not on this machine and downloads are switched off. {_by_hand(file)}")
+    try:
+        with _locked(file.name) as held:
+            if os.path.isfile(target):  # another process was first
+                return _checked(target, file)
+            for left in location().glob(f"{file.name}.*.part") if held else ():  # what kills left
+                left.unlink()
+            part = target.with_name(f"{file.name}.{uuid.uuid4().hex}.part")
+            try:
+                found = _download(file, part)
+                if found != (file.size, file.sha256):
+                    raise ValueError(
+                        f"{file.url} sent {found[0]} bytes with sha256 {found[1]}; expected {file.size} bytes with "
+                        f"sha256 {file.sha256}. Nothing was kept. Try again. {_by_hand(file)}"
+                    )
+                os.replace(part, target)
+            finally:
+                part.unlink(missing_ok=True)
+    except (OSError, HTTPException) as error:
+        raise OSError(f"cannot download {file.name} to {target}: {error}. {_by_hand(file)}") from error
+    return target
+
+
+def tensors(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file that torch.save wrote, on the CPU, by torch's loader that can build tensors only."""
+    import torch  # here: finding and fetching files needs none of it
+
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file, 64 hexadecimal digits; kept within this process while its size and time stay."""
+    stat = os.stat(path)
+    key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+    if key not in _verified:
+        digest = hashlib.sha256()
+        with open(path, "rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
+        _verified[key] = digest.hexdigest()
+    return _verified[key]
+
+
+def _folders() -> Iterator[Path]:
+    if own := os.environ.get("GANKIT_WEIGHTS"):
+        if not os.path.isdir(os.path.expanduser(own)):
+            raise ValueError(f"GANKIT_WEIGHTS is {own}, which is no folder. Set it to the folder of your weights")
+        yield Path(own).expanduser()
+    yield location()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    yield Path(os.environ.get("TORCH_HOME") or f"{cache}/torch").expanduser() / "hub" / "checkpoints"
+
+
+def _checked(path: Path, file: WeightsFile) -> Path:
+    size = path.stat().st_size
+    if size != file.size or sha256(path) != file.sha256:
+        found = f"{size} bytes" if size != file.size else f"sha256 {sha256(path)}"
+        raise ValueError(
+            f"{path} has {found}; the published {file.name} has {file.size} bytes and sha256 {file.sha256}. It is not "
+            f"used, and left as it is. Move it away and run again, or fetch {file.url} in its place"
+        )
+    return path
+
+
+def _by_hand(file: WeightsFile) -> str:
+    return (
+        f"Fetch {file.url} by hand, check that its sha256 is {file.sha256}, and put it at {location() / file.name}, or "
+        "set GANKIT_WEIGHTS to the folder that it is in"
+    )
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[bool]:
+    """One process at a time is inside, for each name; a killed one lets go. Yields whether locks work here."""
+    location().mkdir(parents=True, exist_ok=True)
+    with open(location() / f"{name}.lock", "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"gankit: waiting for another process that downloads {name}", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except (OSError, AttributeError):
+            yield False
+            return
+        yield True
+
+
+def _download(file: WeightsFile, part: Path) -> tuple[int, str]:
+    """Write what the URL sends, at most one block more than it should; how many bytes, and their sha256."""
+    print(f"gankit: downloading {file.name}, {file.size / 1e6:.0f} MB, from {file.url}", file=sys.stderr)
+    request = urllib.request.Request(file.url, headers={"User-Agent": "gankit"})
+    digest, size = hashlib.sha256(), 0
+    with urllib.request.urlopen(request, timeout=60) as source, open(part, "xb") as out:
+        while size <= file.size and (block := source.read(1 << 20)):
+            digest.update(block)
+            out.write(block)
+            size += len(block)
+        out.flush()
+        os.fsync(out.fileno())
+    return size, digest.hexdigest()
