@@ -529,8 +529,8 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 }
 
 
-# StyleGAN's names for two intervals; torchrun takes --log for one of its own, even behind `-m gankit`.
-ALSO = {"log": "--tick", "save": "--snap"}
+# StyleGAN's names for two intervals. Torchrun takes --log and --n for its own, even behind `-m gankit`.
+ALSO = {"log": "--tick", "save": "--snap", "n": "--samples"}
 
 
 # What the commands share ---------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,8 @@ def read_conditions(path: Path) -> Tensor:
 
 def read_arrays(content: bytes) -> dict[str, np.ndarray]:
     """The arrays of a .npz that mean something here."""
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        raise ValueError("it is no .npz, or not a whole one")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return {name: file[name] for name in file.files if name in ("real", "condition", "label")}

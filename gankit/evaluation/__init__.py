@@ -1,7 +1,7 @@
 """Judging samples: `evaluate` takes metrics of a run, a folder or a file; every number is recorded with all it hangs on."""
 
-from gankit.evaluation.compare import compare
-from gankit.evaluation.evaluate import during, evaluate, wanted
+from gankit.evaluation.comparison import compare
+from gankit.evaluation.evaluator import during, evaluate, wanted
 from gankit.evaluation.judges import METRICS, Score, about
 from gankit.evaluation.records import read, records_of
 

@@ -42,14 +42,16 @@ def record(
 
 
 def append(path: Path, lines: list[dict[str, object]]) -> None:
-    """Add lines, all in one write.
+    """Add lines, all in one write; a last line that a kill has cut stays by itself.
 
     Raises:
         OSError: naming the file.
     """
     try:
-        with open(path, "a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
+        with open(path, "a+b") as file:
+            file.seek(max(0, file.seek(0, 2) - 1))
+            start = b"" if file.read(1) in (b"", b"\n") else b"\n"
+            file.write(start + "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines).encode())
     except OSError as error:
         raise OSError(f"cannot write {path}: {error.strerror}") from error
 

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +70,9 @@ def of_dataset(dataset: data.Dataset, typed: str = "") -> Source:
 
 
 def of_recipe(
-    recipe: Recipe, name: str, count: int, fingerprint: str, seed: int = 0, trunc: float = 1.0, about: dict[str, object] | None = None
+    recipe: Recipe, name: str, fingerprint: str, seed: int = 0, trunc: float = 1.0, about: dict[str, object] | None = None
 ) -> Source:
-    """Samples of the seeds from `seed` on; a model with labels draws the classes in turn.
+    """Samples of the seeds from `seed` on, as many as are asked for; a model with labels draws the classes in turn.
 
     Raises:
         ValueError: the model does not draw from noise alone.
@@ -88,16 +88,16 @@ def of_recipe(
     classes = recipe.spec.num_classes if latent.takes_label(recipe) else 0
     key = cache.key(fingerprint, seed, trunc, next(recipe.parameters()).dtype)
     told = {"seed": seed, "trunc": trunc} | (about or {})
-    return Source(name, kind, tuple(recipe.spec.shape), count, read, key, classes, told, recipe)
+    return Source(name, kind, tuple(recipe.spec.shape), 1 << 40, read, key, classes, told, recipe)
 
 
-def of_run(folder: Path, count: int, seed: int, trunc: float, weights: str, model: str | None, device: str, fp64: bool) -> Source:
+def of_run(folder: Path, seed: int, trunc: float, weights: str, model: str | None, device: str, fp64: bool) -> Source:
     """Samples of a trained run."""
     trained = checkpoint.load(folder, model=model, device=device, weights=weights)
     digest = sha256(trained.folder / weights)
     about = {"run": folder.name, "model": trained.config["model"], "images": trained.images, "weights": digest}
     recipe = trained.recipe.double() if fp64 else trained.recipe
-    return of_recipe(recipe, folder.name, count, digest, seed, trunc, about)
+    return of_recipe(recipe, folder.name, digest, seed, trunc, about)
 
 
 def of_npz(path: Path) -> Source:
@@ -168,11 +168,6 @@ def held_out(real: Source, settings: dict[str, object] | None, resolution: str) 
     """The part of a built-in set that models do not train on, where it has one."""
     name = f"{real.data}:test"
     return of_data(name, settings, resolution) if name in data.BUILTIN else None
-
-
-def first(source: Source, n: int) -> Source:
-    """The same, of at most n samples."""
-    return replace(source, count=min(n, source.count))
 
 
 def sha256(path: Path) -> str:

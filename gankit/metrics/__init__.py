@@ -3,7 +3,7 @@
 from gankit.metrics.anomaly import auprc, auroc, threshold_at
 from gankit.metrics.bins import ndb
 from gankit.metrics.classes import accuracy, hungarian_accuracy, inception_score, purity, total_variation
-from gankit.metrics.classifier_scores import classification_accuracy
+from gankit.metrics.classifier_scores import classification_accuracy, fit_convnet
 from gankit.metrics.digits import classify, features, probabilities
 from gankit.metrics.divergence import critic_distance, earth_mover, js, kl, parzen_log_likelihood
 from gankit.metrics.diversity import pairwise_distance, pixel_std
@@ -13,7 +13,7 @@ from gankit.metrics.kernel import cmmd, kernel_distance, kernel_distance_subsets
 from gankit.metrics.lpips import lpips
 from gankit.metrics.manifold import density_coverage, precision_recall, radii, realism
 from gankit.metrics.modes import Coverage, coverage, mixture_coverage, nearest, reverse_kl, stacked_coverage
-from gankit.metrics.neighbours import birthday, memorisation, nearest_neighbours
+from gankit.metrics.neighbours import birthday, closest_pairs, memorisation, nearest_neighbours
 from gankit.metrics.path import path_distances, path_length, trimmed_mean
 from gankit.metrics.pyramid import laplacian_pyramid, sliced_wasserstein
 from gankit.metrics.segmentation import class_accuracy, confusion, fcn_score, mean_iou, pixel_accuracy
@@ -23,8 +23,8 @@ from gankit.metrics.structure import ms_ssim, ms_ssim_diversity, psnr, ssim
 
 __all__ = [
     "Coverage", "Extractor", "Moments", "accuracy", "auprc", "auroc", "birthday", "class_accuracy",
-    "classification_accuracy", "classify", "cmmd", "confusion", "coverage", "critic_distance", "density_coverage",
-    "earth_mover", "extractor", "fcn_score", "features", "frechet_distance", "from_module", "hungarian_accuracy",
+    "classification_accuracy", "classify", "closest_pairs", "cmmd", "confusion", "coverage", "critic_distance", "density_coverage",
+    "earth_mover", "extractor", "fcn_score", "features", "fit_convnet", "frechet_distance", "from_module", "hungarian_accuracy",
     "inception_score", "js", "kernel_distance", "kernel_distance_subsets", "kl", "laplacian_pyramid",
     "linear_separability", "lpips", "mean_iou", "memorisation", "mixture_coverage", "ms_ssim", "ms_ssim_diversity",
     "ndb", "nearest", "nearest_neighbours", "pairwise_distance", "parzen_log_likelihood", "path_distances",

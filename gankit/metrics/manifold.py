@@ -34,8 +34,8 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, flo
     rows = _rows(real)
     for part, radius in zip(fake.split(rows), fake_radius.split(rows)):
         squared = _squared(part, real)
-        precise += int(_within(part, real, squared, real_radius.expand_as(squared)).any(1).sum())
-        recalled |= _within(part, real, squared, radius[:, None].expand_as(squared)).any(0)
+        precise += int(_within(part, real, squared, real_radius).any(1).sum())
+        recalled |= _within(part, real, squared, radius[:, None]).any(0)
     return precise / len(fake), float(recalled.double().mean())
 
 
@@ -61,7 +61,7 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5, strict: bool = Fals
     count, covered = 0, torch.zeros(len(real), dtype=torch.bool, device=real.device)
     for part in fake.split(_rows(real)):
         squared = _squared(part, real)
-        inside = _within(part, real, squared, radius.expand_as(squared), strict)
+        inside = _within(part, real, squared, radius, strict)
         count += int(inside.sum())
         covered |= inside.any(0)
     return count / (k * len(fake)), float(covered.double().mean())
@@ -120,15 +120,16 @@ def _rows(columns: Tensor) -> int:
 
 def _squared(x: Tensor, y: Tensor) -> Tensor:
     """(n, m) squared distances of (n, d) and (m, d) rows, up to the round-off that `_within` allows for."""
-    return x.square().sum(1)[:, None] + y.square().sum(1) - 2 * (x @ y.T)
+    return (x @ y.T).mul_(-2).add_(x.square().sum(1)[:, None]).add_(y.square().sum(1))
 
 
 def _within(x: Tensor, y: Tensor, squared: Tensor, radius: Tensor, strict: bool = False) -> Tensor:
-    """(n, m) bool: whether rows are no further apart than the (n, m) radius; undecided pairs by their differences."""
+    """(n, m) bool: whether rows are within their radius, (m,) or (n, 1); close calls by their differences."""
     excess = squared - radius.square()
-    # |x|^2, |y|^2 and 2 x . y are each off by up to d halves of an epsilon: this is twice their sum
-    bound = 2 * (x.shape[1] + 8) * torch.finfo(torch.float64).eps * (x.square().sum(1)[:, None] + y.square().sum(1))
-    inside = excess < 0
+    # |x|^2, |y|^2 and 2 x . y are each off by up to d halves of an epsilon: this is at least twice their sum
+    largest = x.square().sum(1).amax() + y.square().sum(1).amax()
+    bound = 2 * (x.shape[1] + 8) * torch.finfo(torch.float64).eps * largest
+    inside, radius = excess < 0, radius.expand_as(squared)
     for pairs in (excess.abs() <= bound).nonzero().split(max(1, PAIRS // x.shape[1])):
         rows, columns = pairs.unbind(1)
         distance, reach = _direct(x[rows, None], y[columns, None])[:, 0, 0], radius[rows, columns]

@@ -132,7 +132,7 @@ def _blur(images: Tensor) -> Tensor:
         x = pad(images, border, mode="reflect")
         size = images.shape[axis]
         a, b, c, d, e = (x.narrow(axis, i, size) for i in range(5))
-        images = ((a + e) + 4 * (b + d) + 6 * c) / 16
+        images = (a + e).add_(b, alpha=4).add_(d, alpha=4).add_(c, alpha=6).mul_(1 / 16)
     return images
 
 
@@ -173,7 +173,7 @@ def _distance(
             held, start = np.empty((some.shape[1], rows)), 0
             for part in _patches(*one):
                 flat = ((part - mean[:, None]) / std[:, None]).flatten(1)
-                held[:, start : start + len(flat)] = (flat @ some).T.cpu()
+                held[:, start : start + len(flat)] = (some.T @ flat.T).cpu()
                 start += len(flat)
             held.sort(axis=1)
             lines.append(held)

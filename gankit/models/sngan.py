@@ -114,8 +114,8 @@ class SNGAN(Recipe):
         ),
         "small": Preset(
             "digits at 16 px on two CPU cores",
-            model=dict(z_dim=32, width=16, pyramid=True, n_dis=1, g_batch=1, lr=1e-3),
-            settings=dict(batch=32, images=60_000, ema=10_000),
+            model=dict(z_dim=32, width=16, pyramid=True, n_dis=2, g_batch=1, lr=1e-3),
+            settings=dict(batch=32, images=100_000, ema=10_000),
         ),
     }
 

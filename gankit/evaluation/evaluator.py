@@ -6,6 +6,7 @@ import difflib
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,15 +83,13 @@ def evaluate(
     unseen = sources.of_data(held_out, settings, resolution) if held_out else None
     if real is not None and not held_out:
         unseen = sources.held_out(real, settings, resolution)
-    kind = real.kind if real is not None else "images"
-    net = choose(features, real, kind, torch.float64 if precision == "fp64" else torch.float32).to(place) if kind == "images" else None
-    n = n or (50_000 if net is not None and net.name.startswith("inception") else 10_000)
-    if is_run:
-        fake = sources.of_run(folder, n, seed, trunc, weights, model or None, device, precision == "fp64")
-    else:
-        fake = sources.of_data(str(what), None, resolution)
+    fp64 = precision == "fp64"
+    fake = sources.of_run(folder, seed, trunc, weights, model or None, device, fp64) if is_run else sources.of_data(str(what), None, resolution)
+    check(fake, real, unseen)
+    net = choose(features, real, torch.float64 if fp64 else torch.float32, place) if fake.kind == "images" else None
+    n = n or usual_count(net)
+    fake = replace(fake, count=n) if is_run else fake
     subject = Subject(fake, real, unseen, net, n, batch, seed)
-    check(subject)
     chosen = applicable(subject, names, metrics == "all", say)
     with ExitStack() as stack:
         if not quiet and processes.rank() == 0:
@@ -124,22 +123,27 @@ def wanted(metrics: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def choose(name: str | Extractor, real: sources.Source | None, kind: str, dtype: torch.dtype) -> Extractor:
+def choose(name: str | Extractor, real: sources.Source | None, dtype: torch.dtype, device: torch.device) -> Extractor:
     """The network to look through: the one that is named, or the one that goes with the data."""
     if isinstance(name, Extractor):
-        return name
+        return name.to(device, dtype)
     if not name:
         drawn = real is not None and real.data.split(":")[0] in ("digits", "stacked-digits")
         name = "digits" if drawn else "inception"
-    return extractor(name, dtype=dtype)
+    return extractor(name, dtype=dtype).to(device, dtype)
 
 
-def check(s: Subject) -> None:
+def usual_count(net: Extractor | None) -> int:
+    """How many samples are taken when nobody says: as papers do with Inception, fewer with what is not compared with them."""
+    return 50_000 if net is not None and net.name.startswith("inception") else 10_000
+
+
+def check(fake: sources.Source, *others: sources.Source | None) -> None:
     """Refuse what cannot be held against each other."""
-    for other in (s.real, s.held_out):
-        if other is not None and (other.kind, other.shape) != (s.fake.kind, s.fake.shape):
+    for other in others:
+        if other is not None and (other.kind, other.shape) != (fake.kind, fake.shape):
             raise ValueError(
-                f"{s.fake.name} holds {s.fake.kind} of {'x'.join(map(str, s.fake.shape))}, {other.name} {other.kind} of "
+                f"{fake.name} holds {fake.kind} of {'x'.join(map(str, fake.shape))}, {other.name} {other.kind} of "
                 f"{'x'.join(map(str, other.shape))}; they must be alike: --resolution fits folders"
             )
 
@@ -221,14 +225,15 @@ class During:
         self.real = sources.of_data(s.data, config)
         self.held_out = sources.held_out(self.real, config, "")
         images = self.real.kind == "images"
-        self.net = choose(s.evaluate_features, self.real, self.real.kind, torch.float32).to(run.device) if images else None
-        self.n = s.evaluate_n or (50_000 if self.net is not None and self.net.name.startswith("inception") else 10_000)
+        self.net = choose(s.evaluate_features, self.real, torch.float32, run.device) if images else None
+        self.n = s.evaluate_n or usual_count(self.net)
 
     def __call__(self, run: Run) -> None:
         """Take the metrics of the averaged weights. Training is not touched."""
         with run.averaged() as recipe:
             about = {"run": run.folder.name, "model": run.config["model"], "images": run.images}
-            fake = sources.of_recipe(recipe, run.folder.name, self.n, f"{run.config['id']}-{run.images}", about=about)
+            fake = sources.of_recipe(recipe, run.folder.name, f"{run.config['id']}-{run.images}", about=about)
+            fake = replace(fake, count=self.n)
             subject = Subject(fake, self.real, self.held_out, self.net, self.n, keep=False)
             found = take(subject, applicable(subject, self.names, False, run.log.say), False, run.log.say)
         if processes.rank():
