@@ -89,7 +89,7 @@ def evaluate(
     net = choose(features, real, torch.float64 if fp64 else torch.float32, place) if fake.kind == "images" else None
     n = n or usual_count(net)
     fake = replace(fake, count=n) if is_run else fake
-    subject = Subject(fake, real, unseen, net, n, batch, seed)
+    subject = Subject(fake, real, unseen, net, n, batch, seed, willing=metrics != "all")
     chosen = applicable(subject, names, metrics == "all", say)
     with ExitStack() as stack:
         if not quiet and processes.rank() == 0:

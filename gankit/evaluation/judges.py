@@ -11,13 +11,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from gankit import data, latent, metrics
 from gankit.evaluation.features import Features, features
 from gankit.evaluation.sources import Source
+from gankit.metrics import vgg
 from gankit.metrics.extractors import Extractor
 
-PIXELS = 2000  # samples of which pixels are kept in memory, for metrics on pixels
+PIXELS, NUMBERS = 2000, 2**28  # samples that metrics on pixels take, and how many numbers they may be: 1 GB
 
 
 class Score(NamedTuple):
@@ -57,6 +59,7 @@ class Subject:
         seed: of every choice that a metric makes.
         tell: called with the rows that are done.
         keep: keep features in the cache.
+        willing: whether weights may be downloaded for a metric.
     """
 
     fake: Source
@@ -68,6 +71,7 @@ class Subject:
     seed: int = 0
     tell: Callable[[int], None] = lambda rows: None
     keep: bool = True
+    willing: bool = True
 
     def look(self, source: Source, n: int) -> Features:
         if self.extractor is not None:
@@ -84,17 +88,22 @@ class Subject:
     def reals(self) -> Features:
         return refuse_nan(self.look(self.real, self.n), self.real)
 
+    @property
+    def few(self) -> int:
+        """How many samples' pixels are held in memory."""
+        return max(64, min(PIXELS, NUMBERS // math.prod(self.fake.shape)))
+
     @cached_property
     def pixels(self) -> tuple[Tensor, Tensor | None]:
-        return self.fake.some(min(self.n, PIXELS), self.seed)
+        return self.fake.some(min(self.n, self.few), self.seed)
 
     @cached_property
     def real_pixels(self) -> tuple[Tensor, Tensor | None]:
-        return self.real.some(PIXELS, self.seed)
+        return self.real.some(self.few, self.seed)
 
     @cached_property
     def held_out_pixels(self) -> tuple[Tensor, Tensor | None]:
-        return self.held_out.some(PIXELS, self.seed)
+        return self.held_out.some(self.few, self.seed)
 
     def even(self) -> tuple[Features, Features, int]:
         """Reals, fakes, and the number of rows that both have: what metrics of neighbourhoods must be equal in."""
@@ -195,8 +204,8 @@ def ms_ssim(s: Subject) -> Iterator[Score]:
         yield Score(who, value, better="lower" * fakes, n_fake=len(images) * fakes, n_real=len(images) * (not fakes), note=note)
 
 
-def ppl(s: Subject) -> Iterator[Score]:
-    """Perceptual path length in z: how fast the features move along arcs between latents."""
+def ppl(s: Subject, distance: Callable[[Tensor, Tensor], Tensor] | None = None, name: str = "") -> Iterator[Score]:
+    """Perceptual path length in z by the features: how fast they change along arcs between latents."""
     recipe, count = s.fake.recipe, min(1000, s.n)
     seeds = list(range(s.seed, s.seed + 2 * count))
     ends, label = latent.latents(recipe, seeds).float().cpu(), latent.labels(recipe, seeds[:count])
@@ -206,11 +215,24 @@ def ppl(s: Subject) -> Iterator[Score]:
         return latent.render(recipe, z.to(like), *given)
 
     for where in ("full", "end"):
-        generator = torch.Generator().manual_seed(s.seed)
-        values = metrics.path_distances(generate, ends[:count], ends[count:], s.extractor.distance, t=where, generator=generator, batch=s.batch, label=label)
+        values = metrics.path_distances(
+            generate, ends[:count], ends[count:], distance or s.extractor.distance, t=where,
+            generator=torch.Generator().manual_seed(s.seed), batch=s.batch, label=label,
+        )  # fmt: skip
         error = float(values.std()) / math.sqrt(count)
-        name = f"ppl_z_{where}_{s.extractor.name}"
-        yield Score(name, metrics.trimmed_mean(values), error, "standard error, untrimmed", "lower", 0, count, "the middle 98 %; not LPIPS")
+        called = f"ppl_z_{where}{name or '_' + s.extractor.name}"
+        note = "the middle 98 %" + ("" if name else "; features in place of LPIPS")
+        yield Score(called, metrics.trimmed_mean(values), error, "standard error, untrimmed", "lower", 0, count, note)
+
+
+def ppl_lpips(s: Subject) -> Iterator[Score]:
+    """Perceptual path length in z as published, by LPIPS on VGG16, images averaged down to 256 pixels."""
+
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        factor = max(1, min(a.shape[2:]) // 256)
+        return metrics.lpips(*(F.avg_pool2d(x, factor) for x in (a, b)))
+
+    yield from ppl(s, distance, "_lpips")
 
 
 def separability(s: Subject) -> Iterator[Score]:
@@ -248,17 +270,31 @@ def cas(s: Subject) -> Iterator[Score]:
     yield Score("gan_test", value, math.sqrt(value * (1 - value) / len(fake)), "standard error", "higher", len(real), len(fake))
 
 
-def reconstruction(s: Subject) -> Iterator[Score]:
-    """PSNR and SSIM of reconstructions of held-out reals, or of reals where none are held out."""
+def reconstructed(s: Subject) -> tuple[Tensor, Tensor]:
+    """Reals, unseen ones where there are such, and the model's reconstructions."""
     images = (s.held_out_pixels if s.held_out else s.real_pixels)[0]
     like = next(s.fake.recipe.parameters())
     with torch.no_grad():
         drawn = torch.cat([s.fake.recipe.reconstruct(part.to(like)).float().cpu() for part in images.split(s.batch)])
+    return images, drawn
+
+
+def reconstruction(s: Subject) -> Iterator[Score]:
+    """PSNR and SSIM of reconstructions of held-out reals, or of reals where none are held out."""
+    images, drawn = reconstructed(s)
     for name in ("psnr", "ssim"):
         values = getattr(metrics, name)(drawn, images)
         values = values[values.isfinite()]
         error = float(values.std()) / math.sqrt(len(values))
         yield Score(name, float(values.mean()), error, "standard error", "higher", len(images), len(images))
+
+
+def lpips(s: Subject) -> Iterator[Score]:
+    """LPIPS of reconstructions, on VGG16: how unlike they look."""
+    images, drawn = reconstructed(s)
+    values = metrics.lpips(drawn, images)
+    error = float(values.std()) / math.sqrt(len(values))
+    yield Score("lpips", float(values.mean()), error, "standard error", "lower", len(images), len(images))
 
 
 def classes(s: Subject) -> Iterator[Score]:
@@ -296,6 +332,19 @@ def emd(s: Subject) -> Iterator[Score]:
     floor = metrics.earth_mover(real[::2][:n], real[1::2][:n])
     note = f"between two halves of the reals: {floor:.4g}"
     yield Score("emd", metrics.earth_mover(real[::2][:n], fake[:n]), better="lower", n_real=n, n_fake=n, note=note)
+
+
+def critic(s: Subject) -> Iterator[Score]:
+    """The critic's own estimate of the Wasserstein distance, in its own units: mean output on reals less that on fakes."""
+    like = next(s.fake.recipe.parameters())
+    with torch.no_grad():
+        real, fake = (
+            torch.cat([s.fake.recipe.critic(part.to(like)) for part in images.split(s.batch)])
+            for images in (s.real_pixels[0], s.pixels[0])
+        )
+    error = float((real.var() / len(real) + fake.var() / len(fake)).sqrt())
+    note = "only for one critic with itself: units differ"
+    yield Score("critic", metrics.critic_distance(real, fake), error, "standard error", "lower", len(real), len(fake), note)
 
 
 def parzen(s: Subject) -> Iterator[Score]:
@@ -358,6 +407,8 @@ NEEDS: dict[str, tuple[Callable[[Subject], bool], str]] = {
     "clip": (lambda s: s.extractor is not None and "clip" in s.extractor.name.lower(), "it is defined on CLIP's features"),
     "labels": (lambda s: s.fake.classes > 0 and s.real is not None and s.real.classes > 0, "samples and reals need labels"),
     "a generator": (lambda s: s.fake.recipe is not None, "it looks at the generator: name a run"),
+    "a critic": (lambda s: hasattr(s.fake.recipe, "critic"), "the model has no Wasserstein critic"),
+    "VGG16": (lambda s: s.willing or vgg.here(), "VGG16's weights are not here; asked for by name it downloads 553 MB"),
     "reconstruct": (lambda s: hasattr(s.fake.recipe, "reconstruct"), "the model does not reconstruct"),
     "modes": (lambda s: s.real is not None and s.real.data in (*data.MODES, "stacked-digits"), "the modes are known of ring, grid and stacked-digits alone"),
 }
@@ -385,14 +436,17 @@ METRICS: dict[str, Metric] = {
     "swd": Metric(swd, ("images", "reals")),
     "ms_ssim": Metric(ms_ssim, ("images", "reals")),
     "ppl": Metric(ppl, ("a generator", "images", "network")),
+    "ppl_lpips": Metric(ppl_lpips, ("a generator", "images", "VGG16")),
     "separability": Metric(separability, ("a generator", "classifier")),
     "fd_per_class": Metric(fd_per_class, ("labels", "features")),
     "accuracy": Metric(accuracy, ("labels", "the data's classifier")),
     "cas": Metric(cas, ("images", "labels", "unseen")),
     "reconstruction": Metric(reconstruction, ("images", "reals", "reconstruct")),
+    "lpips": Metric(lpips, ("images", "reals", "reconstruct", "VGG16")),
     "classes": Metric(classes, ("reals", "classifier")),
     "modes": Metric(modes, ("modes",)),
     "emd": Metric(emd, ("points", "reals")),
+    "critic": Metric(critic, ("images", "reals", "a critic")),
     "parzen": Metric(parzen, ("images", "unseen")),
     "ndb": Metric(ndb, ("reals",)),
     "memorisation": Metric(memorisation, ("images", "reals", "unseen")),

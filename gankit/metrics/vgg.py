@@ -57,6 +57,15 @@ def maps(trunk: nn.Sequential, x: Tensor) -> list[Tensor]:
     return found
 
 
+def here() -> bool:
+    """Whether the published weights are on this machine, so that nothing would be downloaded."""
+    try:
+        fetch(WEIGHTS, download=False)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def load(file: WeightsFile | None = None) -> VGG16:
     """The network with its published weights, frozen, in eval mode.
 

@@ -86,6 +86,10 @@ class WGAN(Recipe):
         """(N, z_dim) latents to (N, C, H, W) images in [-1, 1]."""
         return self.g(z)
 
+    def critic(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) images in [-1, 1] to the critic's (N,) outputs, whose means estimate the Wasserstein distance."""
+        return self.d(images)
+
     def step(self, batch: Batch, run: Run) -> None:
         run.update("d", self.d_loss, batch)
         clip_weights(self.d, self.clip_value)

@@ -157,6 +157,10 @@ class WGANGP(Recipe):
         """(N, z_dim) latents, and (N,) labels where it learnt from some, to (N, C, H, W) images in [-1, 1]."""
         return self.g(z) if label is None else self.g(z, label)
 
+    def critic(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) images in [-1, 1] to the critic's (N,) outputs, whose means estimate the Wasserstein distance."""
+        return self.d(images)
+
     def step(self, batch: Batch, run: Run) -> None:
         for opt in self.opt.values():
             opt.param_groups[0]["lr"] = self.lr * (1 - run.done if self.decay else 1)
