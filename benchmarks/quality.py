@@ -274,7 +274,7 @@ def main() -> None:
     parser.add_argument("model", help="a name from `gankit models`, or the path of a file")
     parser.add_argument("--data", choices=list(JUDGES), default="digits")
     parser.add_argument("--seeds", type=int, default=3, help="how many: 0, 1, 2 ...")
-    parser.add_argument("--preset", help="default: small, and for points ring, where the model has it")
+    parser.add_argument("--preset", help="default: one named like the data, or small; for points ring")
     parser.add_argument("--images", type=lambda n: int(n.replace("_", "")), help="default: the preset's")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings and arguments of the model"
@@ -288,8 +288,8 @@ def main() -> None:
 
     kind = models.find(args.model)
     name = models.name_of(kind)
-    wanted = ("ring" if JUDGES[args.data] is Points else "small") if args.preset is None else args.preset
-    preset = wanted if wanted in kind.presets or args.preset else ""
+    usual = next((p for p in (args.data, "ring" if JUDGES[args.data] is Points else "small") if p in kind.presets), "")
+    preset = usual if args.preset is None else args.preset
     options = pairs(args.set) | dict(data=args.data, preset=preset) | ({"images": args.images} if args.images else {})
     ablations = ABLATIONS.get(name, {}) if args.ablate is None else pairs(args.ablate)
     settings, _ = loop.plan(kind, preset, {k: v for k, v in options.items() if k != "preset"})

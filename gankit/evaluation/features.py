@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -96,18 +97,16 @@ def block(source: Source, extractor: Extractor, numbers: np.ndarray, batch: int,
 
 
 def ahead(source: Source, numbers: np.ndarray, batch: int) -> Iterator[Rows]:
-    """The samples in batches; those of a set are read by a thread while the networks work on the ones before."""
+    """The samples in batches; those of a set are read by threads, up to four ahead of the network that looks at them."""
     pieces = [numbers[i : i + batch] for i in range(0, len(numbers), batch)]
-    if source.recipe is not None:
+    if source.recipe is not None:  # drawing moves torch's default generator, which threads must not
         yield from map(source.read, pieces)
         return
-    with ThreadPoolExecutor(1, "gankit-evaluation") as pool:
-        waiting = pool.submit(source.read, pieces[0])
-        for piece in [*pieces[1:], None]:
-            rows = waiting.result()
-            if piece is not None:
-                waiting = pool.submit(source.read, piece)
-            yield rows
+    with ThreadPoolExecutor(2, "gankit-evaluation") as pool:
+        waiting = deque(pool.submit(source.read, piece) for piece in pieces[:4])
+        for i in range(len(pieces)):
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(source.read, piece) for piece in pieces[i + 4 : i + 5])
 
 
 def place(source: Source, extractor: Extractor, n: int, seed: int) -> Path:

@@ -72,6 +72,7 @@ MODERN: dict[str, object] = dict(
     optimizer="adam", lr=1e-3, lr_decay=1.0004, maxout_pieces=1, input_dropout=0.0, dropout=0.0,
     g_init=0.1, d_init=0.1, loss="relativistic", penalty="r1_r2",
 )  # fmt: skip
+POINTS = MODERN | dict(z_dim=2, g_hidden=(128,) * 3, d_hidden=(128,) * 3, penalty_weight=0.05, g_init=0.0, d_init=0.0)
 
 
 class GAN(Recipe):
@@ -120,10 +121,14 @@ class GAN(Recipe):
             settings=dict(batch=50, images=300_000, ema=20_000),
         ),
         "ring": Preset(
-            "points of ring and grid: three layers of 128 units, Adam, a paired loss and R1 + R2, PyTorch's first weights",
-            model=MODERN
-            | dict(z_dim=2, g_hidden=(128,) * 3, d_hidden=(128,) * 3, penalty_weight=0.05, g_init=0.0, d_init=0.0, lr_decay=1.0003),
+            "points of ring: three layers of 128 units, Adam, a paired loss and R1 + R2, PyTorch's first weights",
+            model=POINTS | dict(lr_decay=1.0003),
             settings=dict(batch=256, images=2_500_000, ema=20_000),
+        ),
+        "grid": Preset(
+            "points of grid: as ring, for longer",
+            model=POINTS | dict(lr_decay=1.0002),
+            settings=dict(batch=256, images=4_000_000, ema=20_000),
         ),
     }
 

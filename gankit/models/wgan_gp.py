@@ -115,9 +115,9 @@ class WGANGP(Recipe):
             parameters=dict(g=8_540_483, d=7_491_841),
         ),
         "small": Preset(
-            "digits at 16 px on two CPU cores",
-            model=dict(z_dim=32, width=24, pyramid=True, n_critic=2, g_batch=1, lr=1e-3),
-            settings=dict(batch=32, images=150_000, ema=10_000),
+            "digits at 16 px on two CPU cores: narrower, and G heeds the classifier as the critic does",
+            model=dict(z_dim=32, width=32, class_weight_g=1.0, n_critic=2, g_batch=1, lr=1e-3),
+            settings=dict(batch=32, images=100_000, ema=10_000),
         ),
     }
 
