@@ -772,3 +772,11 @@ def test_a_report_says_what_would_be_read(pictures):
     assert report.shape is None and "--resolution 8" in str(report) and "exact copies" in str(report)
     assert data.describe(pictures, 16).shape == (3, 16, 16) and prepared() == []
     assert "read as: 3 x 16 x 16 each" in str(data.describe(pictures, "16"))
+
+
+def test_an_npz_that_unpacks_to_too_much_is_refused_unread(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "bomb.npz", real=np.zeros((1000, 1000), np.float32))
+    assert (tmp_path / "bomb.npz").stat().st_size < 10_000
+    monkeypatch.setattr("gankit.data.vectors.MAX_BYTES", 10**6)
+    with pytest.raises(ValueError, match="bomb.npz: it unpacks to 4,000,"):
+        data.open(tmp_path / "bomb.npz")

@@ -14,6 +14,8 @@ from torch import Tensor
 from gankit.data import cache
 from gankit.data.stream import Dataset
 
+MAX_BYTES = 2**33
+
 
 def open_vectors(path: Path) -> Dataset:
     """A .npz with `real` (N, D), and maybe `condition` (N, C) or `label` (N,), whole numbers from 0.
@@ -65,6 +67,9 @@ def read_arrays(content: bytes) -> dict[str, np.ndarray]:
     """The arrays of a .npz that mean something here."""
     if not zipfile.is_zipfile(io.BytesIO(content)):
         raise ValueError("it is no .npz, or not a whole one")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:  # a member never gives more bytes than it says here
+        if (size := sum(member.file_size for member in archive.infolist())) > MAX_BYTES:
+            raise ValueError(f"it unpacks to {size:,} bytes, and more than {MAX_BYTES:,} are refused: split it")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return {name: file[name] for name in file.files if name in ("real", "condition", "label")}

@@ -13,7 +13,9 @@ from gankit import checkpoint, metrics, pictures, report
 from gankit.evaluation.judges import Subject
 
 CAPTIONS = {
-    "neighbours.png": "in groups of four: a sample, and the three images of the data that are nearest to it, by pixels",
+    "neighbours.png": "in groups: a sample, the three images of the data that are nearest to it by pixels, and the three nearest "
+    "unseen ones where there are such",
+    "pairs.png": "the ten pairs of samples that are nearest to each other, by pixels: one picture twice?",
     "classes.png": "a row for each class: five reals, five samples",
     "manifold.png": "features on the reals' first two principal axes: reals grey, samples blue",
     "spectrum.svg": "mean power at each spatial frequency: where the lines part, samples are too smooth or too rough",
@@ -27,9 +29,14 @@ def draw(s: Subject, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     (fake, asked), (real, label) = s.pixels, s.real_pixels
     shown = fake[:20]
-    near = metrics.nearest_neighbours(shown.flatten(1), real.flatten(1), k=min(3, len(real))).index
-    groups = torch.cat([shown[:, None], real[near]], 1)
+    parts = [shown[:, None]]
+    for images in (real, s.held_out_pixels[0]) if s.held_out is not None else (real,):
+        near = metrics.nearest_neighbours(shown.flatten(1), images.flatten(1), k=min(3, len(images))).index
+        parts.append(images[near.cpu()])
+    groups = torch.cat(parts, 1)
     pictures.save(folder / "neighbours.png", groups.flatten(0, 1), 2 * groups.shape[1])
+    if len(fake) > 1:
+        pictures.save(folder / "pairs.png", fake[metrics.closest_pairs(fake, 10).index.flatten()], 10)
     (folder / "classes.png").unlink(missing_ok=True)
     if label is not None and asked is not None:
         rows = [torch.cat([x[y == k][:5] for x, y in ((real, label), (fake, asked))]) for k in range(min(10, s.real.classes))]
