@@ -458,8 +458,13 @@ def evaluate(words: list[str]) -> None:
 
     given = dataclasses.asdict(options)
     as_json = given.pop("json")
-    scores = evaluation.evaluate(what, **given, quiet=False, say=lambda text: print(f"- {text}", file=sys.stderr))
-    if processes.rank():
+
+    def say(text: str) -> None:
+        if not processes.rank():
+            print(f"- {text}", file=sys.stderr)
+
+    scores = evaluation.evaluate(what, **given, quiet=False, say=say)
+    if not scores:  # they are told by the first process
         return
     path = evaluation.records_of(what)
     if as_json:
