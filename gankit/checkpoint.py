@@ -240,6 +240,11 @@ def save_weights(run: Run, path: Path) -> None:
     write_tensors(path, tensors, {"run": run.config["id"], "images": run.images, "model": run.config["model"]})
 
 
+def weights_of(recipe: Recipe) -> dict[str, Tensor]:
+    """All that a file of weights holds, on the CPU."""
+    return {name: value.detach().cpu() for name, value in recipe.state_dict().items() if isinstance(value, Tensor)}
+
+
 def exists(folder: Path) -> bool:
     return (folder / "state.safetensors").exists()
 

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar, Literal, NewType
 
@@ -397,7 +398,8 @@ def settings_of(config: dict) -> Settings:
 def prepare(settings: Settings) -> torch.device:
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    device = processes.start(settings.device)
+    patience = timedelta(days=1) if settings.evaluate else timedelta(minutes=10)  # while the first process takes metrics
+    device = processes.start(settings.device, patience)
     if settings.batch % processes.world():
         raise ValueError(f"batch {settings.batch} does not divide by the {processes.world()} processes; change --batch")
     return device
@@ -463,7 +465,7 @@ def loop(run: Run, dataset: data.Dataset) -> Run:
             stop = processes.agree(asked.signal, run.device)
             if due.log or due.save or stop:
                 run.check()
-            if due.evaluate and judge:
+            if due.evaluate and judge and not stop:
                 judge(run)
             if first:
                 if due.preview:

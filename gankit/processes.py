@@ -17,11 +17,12 @@ class Lost(RuntimeError):
     """Another process of this run is gone."""
 
 
-def start(device: str) -> torch.device:
+def start(device: str, patience: timedelta = timedelta(minutes=10)) -> torch.device:
     """Join the other processes, if this one was started as one of several, and say which device it works on.
 
     Args:
         device: "auto", "cpu", "cuda", "cuda:1", "mps"; one process takes the GPU of its local rank.
+        patience: how long the others wait for one that neither answers nor breaks off.
 
     Raises:
         ValueError: the device is unknown or not on this machine.
@@ -35,7 +36,7 @@ def start(device: str) -> torch.device:
         # Torchrun's store outlives a restart and still holds the addresses of the dead: take a fresh prefix each time.
         store = dist.PrefixStore(f"gankit/{restarts()}", store)
         backend = "nccl" if chosen.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timedelta(minutes=10))
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=patience)
     return chosen
 
 

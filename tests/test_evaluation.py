@@ -13,12 +13,15 @@ import pytest
 import torch
 
 import gankit
-from gankit import cli, data, evaluation, loop, metrics, report
+from gankit import checkpoint, cli, data, evaluation, loop, metrics, report
 from gankit.data import cache
 from gankit.evaluation import evaluator, features, sources
 from tests.test_processes import torchrun
 
 TINY = dict(data="digits", images=64, batch=16, z_dim=4, width=4, preview=0, quiet=True)
+
+
+TINY_CGAN = dict(data="digits", images=200, batch=20, z_dim=4, preview=0, quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +91,9 @@ def test_all_takes_what_applies_and_says_why_the_rest_does_not(run, expected, re
     folder = next((here / "runs").glob(f"{run}*"))
     lines = [json.loads(line) for line in (folder / "evaluations.jsonl").read_text().splitlines()]
     assert [line["name"] for line in lines] == list(scores)
+    weights = checkpoint.read_tensors(folder / "weights.safetensors")[0]
     for line in lines:
-        assert line["fake"]["weights"] == sources.sha256(folder / "weights.safetensors") and line["versions"]["torch"]
+        assert line["fake"]["weights"] == checkpoint.digest(weights) and line["versions"]["torch"]
         assert line["real"]["fingerprint"] and line["seed"] == 0 and line["fake"]["trunc"] == 1.0 and line["metric"] in evaluation.METRICS
         assert line["error"] is None or line["error_of"]
     page = report.write(folder).read_text()
@@ -197,6 +201,9 @@ def test_compare_never_mixes_what_was_taken_differently(here, capsys):
     gankit.evaluate("00001", metrics="fd", n=300)
     lines = evaluation.compare(["00000", "00001"])
     assert len(lines) == 2 and {line.unlike for line in lines} == {"n_fake 200, n_real 200", "n_fake 300, n_real 300"}
+    for unseen in ("digits:test", "digits"):
+        gankit.evaluate("00000", metrics="memorisation", n=200, held_out=unseen)
+    assert len(evaluation.compare(["00000", "00001"], metrics="memorisation")) == 4
     assert [value is not None for value in lines[1].values] == [False, True]
     cli.main(["compare", "00000", "00001", "--metrics", "fd"])
     out = capsys.readouterr().out
@@ -237,6 +244,8 @@ def test_a_folder_and_a_file_are_judged_like_the_run(here, capsys):
     (["nan.npz", "--against", "ring"], "not finite"),
     (["empty", "--against", "digits"], "empty"),
     (["00000", "--batch", "0"], "batch at least 1"),
+    (["00000", "--seed", "-1"], "must not be below 0"),
+    (["00000", "--metrics", "is", "--n", "20"], "give 100 at least"),
     (["00000", "--weights", "state.safetensors"], "state.safetensors"),
 ])  # fmt: skip
 def test_bad_input_is_one_message(words, said, here, capsys, monkeypatch):
@@ -259,8 +268,59 @@ def test_one_flat_image_again_and_again_is_refused_or_said(here):
     scores = by_name(gankit.evaluate("flat.npz", against="digits", metrics="all", n=200, say=said.append))
     assert any(text.startswith("swd cannot be taken: channel 0 of the fake images does not vary") for text in said)
     assert scores["ms_ssim"].value == pytest.approx(1) and scores["recall_digits"].value == 0 and scores["is_digits"].value == pytest.approx(1)
-    assert scores["class_js_digits"].note == "a class of the reals is missing in the fakes" and "class_kl_digits" not in scores
+    assert scores["class_js_digits"].note == "a class of the reals is missing in the samples" and "class_kl_digits" not in scores
     assert any(text.startswith("birthday cannot be taken") for text in said) and "support" not in scores
+
+
+def test_the_order_of_the_data_changes_nothing(here):
+    """Sets that are sorted by class are cut to equal counts at random, not after the first classes."""
+    dataset = data.open("digits")
+    rows = dataset.rows(np.arange(1400))
+    order = rows["label"].argsort(stable=True)
+    images = rows["real"].permute(0, 2, 3, 1).numpy()
+    np.savez("sorted.npz", samples=images[order.numpy()])
+    np.savez("some.npz", samples=data.open("digits:test").rows(np.arange(200))["real"].permute(0, 2, 3, 1).numpy())
+    scores = by_name(gankit.evaluate("some.npz", against="sorted.npz", metrics="precision,density,swd", features="digits"))
+    assert scores["precision_digits"].value > 0.8 and scores["coverage_digits"].value > 0.9 and scores["swd"].value < 40
+
+
+def test_classes_are_matched_by_name(here):
+    from PIL import Image
+
+    rows = data.open("digits").rows(np.arange(1400))
+    for i, (image, label) in enumerate(zip(rows["real"], rows["label"].tolist())):
+        for tree, classes in (("some", (3, 7)), ("others", (1, 7))):
+            if label in classes:
+                folder = here / tree / str(label)
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image[0].numpy()).save(folder / f"{i}.png")
+    assert gankit.evaluate("some", against="digits", metrics="accuracy")[0].value > 0.98
+    with pytest.raises(ValueError, match="labels of the same classes"):
+        gankit.evaluate("some", against="others", metrics="fd_per_class", features="digits")
+
+
+def test_numbers_that_were_taken_are_kept_when_a_later_metric_fails(here):
+    with pytest.raises(ValueError, match="is: 5 samples make no ten splits"):
+        gankit.evaluate("00000", metrics="fd,is", n=5)
+    assert [line["name"] for line in evaluation.read(here / "runs/00000-dcgan-digits/evaluations.jsonl")] == ["fd_digits"]
+
+
+def test_a_metric_that_cannot_be_taken_does_not_stop_training(here):
+    run = loop.train("cgan", outdir=here / "new", evaluate="separability,fd", evaluate_every=100, evaluate_n=100, **TINY_CGAN)
+    assert run.images >= 200 and (run.folder / "weights.safetensors").exists()
+    assert {line["metric"] for line in evaluation.read(run.folder / "evaluations.jsonl")} == {"fd"}
+    assert not (run.folder / "weights-best.safetensors").exists()  # by the first metric alone
+    with pytest.raises(ValueError, match="--evaluate critic does not apply"):
+        loop.train("cgan", outdir=here / "new", evaluate="critic", **TINY_CGAN)
+
+
+def test_truncation_reaches_the_path_length(here):
+    whole, half = (by_name(gankit.evaluate("00003", metrics="ppl", n=100, trunc=trunc)) for trunc in (1.0, 0.5))
+    assert half["ppl_z_end_digits"].value < 0.9 * whole["ppl_z_end_digits"].value
+
+
+def test_memorising_is_found_in_all_of_the_training_data(here):
+    assert by_name(gankit.evaluate(write(here / "copies.npz", "digits"), against="digits", metrics="memorisation"))["memorised"].value == 1
 
 
 def test_labels_are_read_from_folders(here):

@@ -27,23 +27,23 @@ def compare(subjects: list[str], outdir: str = "runs", metrics: str = "") -> lis
     Args:
         subjects: runs, folders or files that were evaluated.
         outdir: the folder that runs are looked for in.
-        metrics: names of scores with commas between; all without it.
+        metrics: names of metrics or of scores with commas between; all without it.
 
     Raises:
         ValueError: a subject was never evaluated.
     """
     latest: dict[str, dict[tuple, list[dict | None]]] = {}
-    asked = [name.strip() for name in metrics.split(",") if name.strip()]
+    asked = {name.strip() for name in metrics.split(",") if name.strip()}
     for column, subject in enumerate(subjects):
         found = records.read(records.records_of(subject, outdir))
         if not found:
             raise ValueError(f"{subject} was never evaluated: gankit evaluate {subject}")
         for line in found:
-            if not asked or line["name"] in asked or line["name"].split("_")[0] in asked:
+            if not asked or {line["name"], line["metric"]} & asked:
                 ways = latest.setdefault(line["name"], {})
                 ways.setdefault(tuple(way(line).items()), [None] * len(subjects))[column] = line
     if not latest:
-        raise ValueError(f"none of them was evaluated by {metrics}")
+        raise ValueError(f"none of them was evaluated by {metrics}; `gankit metrics` lists the names")
     table = []
     for name, ways in latest.items():
         dicts = [dict(key) for key in ways]
@@ -60,6 +60,7 @@ def way(line: dict) -> dict[str, object]:
         "n_fake": line["n_fake"],
         "n_real": line["n_real"],
         "reals": f"{real.get('data', real.get('file', ''))} {str(real.get('fingerprint', ''))[:8]}",
+        "unseen": str((line.get("held_out") or {}).get("fingerprint", ""))[:8],
         "features": f"{features.get('name', '')} {str(features.get('fingerprint', ''))[:8]}",
         "trunc": (line.get("fake") or {}).get("trunc", 1.0),
         "precision": line.get("precision"),

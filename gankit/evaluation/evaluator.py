@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +16,11 @@ import torch
 
 from gankit import checkpoint, processes
 from gankit.evaluation import pictures, records, sources
+from gankit.evaluation.comparison import way
 from gankit.evaluation.features import forget
-from gankit.evaluation.judges import METRICS, Score, Subject, missing
+from gankit.evaluation.judges import METRICS, Score, Subject, looks, missing
 from gankit.metrics.extractors import Extractor, extractor
+from gankit.recipe import Recipe
 
 if TYPE_CHECKING:
     from gankit.loop import Run
@@ -69,9 +73,11 @@ def evaluate(
         OSError: a file of weights is neither here nor to be had; says which, where to, and its hash.
     """
     names = wanted(metrics)
-    if n < 0 or batch < 1 or precision not in ("fp32", "fp64"):
-        raise ValueError(f"n must be positive, batch at least 1, precision fp32 or fp64; found {n}, {batch} and {precision}")
-    place = processes.start(device)
+    if n < 0 or seed < 0 or batch < 1 or precision not in ("fp32", "fp64"):
+        raise ValueError(
+            f"n and seed must not be below 0, batch at least 1, precision fp32 or fp64; found {n}, {seed}, {batch} and {precision}"
+        )
+    place = processes.start(device, timedelta(days=1))  # the others wait while the first process reckons
     path = Path(what).expanduser()
     settings: dict[str, object] = {}
     is_run = not path.exists() or (path / "config.json").exists()
@@ -86,24 +92,27 @@ def evaluate(
     fp64 = precision == "fp64"
     fake = sources.of_run(folder, seed, trunc, weights, model or None, device, fp64) if is_run else sources.of_data(str(what), None, resolution)
     check(fake, real, unseen)
+    if real is not None:
+        fake, unseen = sources.aligned(fake, real), unseen and sources.aligned(unseen, real)
     net = choose(features, real, torch.float64 if fp64 else torch.float32, place) if fake.kind == "images" else None
     n = n or usual_count(net)
     fake = replace(fake, count=n) if is_run else fake
     subject = Subject(fake, real, unseen, net, n, batch, seed, willing=metrics != "all")
     chosen = applicable(subject, names, metrics == "all", say)
+    out, found = records.records_of(what), []
     with ExitStack() as stack:
         if not quiet and processes.rank() == 0:
             subject.tell = stack.enter_context(progress(subject))
-        found = take(subject, chosen, metrics == "all", say)
+        for one in take(subject, chosen, metrics == "all", say):
+            records.append(out, [records.record(*one, subject, precision)])
+            found.append(one[1])
     if processes.rank() == 0:
-        out = records.records_of(what)
-        records.append(out, [records.record(*one, subject, precision) for one in found])
+        if net is not None and (real is None or fake.fingerprint != real.fingerprint):
+            forget(fake, net, n, seed)
         if is_run:
             pictures.draw(subject, folder / "evaluation")
-        if net is not None:
-            forget(fake, net, n, seed)
     processes.leave()
-    return [score for _, score, _ in found]
+    return found
 
 
 def wanted(metrics: str) -> list[str]:
@@ -123,13 +132,15 @@ def wanted(metrics: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def choose(name: str | Extractor, real: sources.Source | None, dtype: torch.dtype, device: torch.device) -> Extractor:
+def choose(name: str | Extractor, real: sources.Source | None, dtype: torch.dtype, device: torch.device) -> Extractor | None:
     """The network to look through: the one that is named, or the one that goes with the data."""
     if isinstance(name, Extractor):
         return name.to(device, dtype)
     if not name:
-        drawn = real is not None and real.data.split(":")[0] in ("digits", "stacked-digits")
-        name = "digits" if drawn else "inception"
+        data = "" if real is None else real.data.split(":")[0]
+        if data == "stacked-digits":  # neither network has seen such images
+            return None
+        name = "digits" if data == "digits" else "inception"
     return extractor(name, dtype=dtype).to(device, dtype)
 
 
@@ -163,24 +174,26 @@ def applicable(s: Subject, names: list[str], everything: bool, say: Callable[[st
     return chosen
 
 
-def take(s: Subject, names: list[str], everything: bool, say: Callable[[str], None]) -> list[tuple[str, Score, float]]:
-    """Metrics, their scores, and the seconds they took; all processes look, the first one reckons."""
-    needs = {need for name in names for need in METRICS[name].needs}
-    if {"features", "network", "classifier", "clip", "the data's classifier"} & needs:
+def take(s: Subject, names: list[str], tolerant: bool, say: Callable[[str], None]) -> Iterator[tuple[str, Score, float]]:
+    """Metrics, their scores, and the seconds they took, as they come; all processes look, the first one reckons."""
+    looking = [METRICS[name].needs for name in names if looks(name) and METRICS[name].needs != METRICS["ppl"].needs]
+    if looking:
         _ = s.fakes
-        _ = s.reals if s.real is not None else None
-    found: list[tuple[str, Score, float]] = []
+    if any("reals" in needs for needs in looking):
+        _ = s.reals
     for name in names if processes.rank() == 0 else ():
         began = time.perf_counter()
         try:
             scores = list(METRICS[name].take(s))
+            for score in scores:
+                if not math.isfinite(score.value) or not math.isfinite(score.error or 0):
+                    raise ValueError(f"{score.name} is {score.value} +- {score.error} for these {score.n_fake} samples")
         except ValueError as error:  # too few samples, an absent class: a reason, not a number
-            if not everything:
+            if not tolerant:
                 raise ValueError(f"{name}: {error}") from error
             say(f"{name} cannot be taken: {error}")
             continue
-        found += [(name, score, time.perf_counter() - began) for score in scores]
-    return found
+        yield from ((name, score, time.perf_counter() - began) for score in scores)
 
 
 def progress(s: Subject) -> object:
@@ -215,7 +228,8 @@ class During:
         run: the run; its settings say which metrics, through which features, and of how many samples.
 
     Raises:
-        ValueError, OSError: as `evaluate`, before anything trains.
+        ValueError: a metric is unknown or does not apply, before anything trains.
+        OSError: weights of the features are not to be had.
     """
 
     def __init__(self, run: Run):
@@ -224,34 +238,42 @@ class During:
         config = run.config["settings"]
         self.real = sources.of_data(s.data, config)
         self.held_out = sources.held_out(self.real, config, "")
-        images = self.real.kind == "images"
-        self.net = choose(s.evaluate_features, self.real, torch.float32, run.device) if images else None
+        self.net = choose(s.evaluate_features, self.real, torch.float32, run.device) if self.real.kind == "images" else None
         self.n = s.evaluate_n or usual_count(self.net)
+        for name in self.names:
+            if reason := missing(METRICS[name], self.subject(run, run.recipe, "")):
+                raise ValueError(f"--evaluate {name} does not apply: {reason}")
+
+    def subject(self, run: Run, recipe: Recipe, weights: str) -> Subject:
+        about = {"run": run.folder.name, "model": run.config["model"], "images": run.images, "weights": weights}
+        fake = replace(sources.of_recipe(recipe, run.folder.name, f"{run.config['id']}-{run.images}", about=about), count=self.n)
+        return Subject(fake, self.real, self.held_out, self.net, self.n, keep=False)
 
     def __call__(self, run: Run) -> None:
-        """Take the metrics of the averaged weights. Training is not touched."""
+        """Take the metrics of the averaged weights. Training is not touched, and a metric that cannot be taken is said."""
         with run.averaged() as recipe:
-            about = {"run": run.folder.name, "model": run.config["model"], "images": run.images}
-            fake = sources.of_recipe(recipe, run.folder.name, f"{run.config['id']}-{run.images}", about=about)
-            fake = replace(fake, count=self.n)
-            subject = Subject(fake, self.real, self.held_out, self.net, self.n, keep=False)
-            found = take(subject, applicable(subject, self.names, False, run.log.say), False, run.log.say)
-        if processes.rank():
+            subject = self.subject(run, recipe, checkpoint.digest(checkpoint.weights_of(recipe)))
+            found = list(take(subject, self.names, True, run.log.say))
+        if processes.rank() or not found:
             return
         path = run.folder / "evaluations.jsonl"
         before = [line for line in records.read(path) if line.get("training")]
-        records.append(path, [records.record(*one, subject, "fp32", training=True) for one in found])
+        lines = [records.record(*one, subject, "fp32", training=True) for one in found]
+        records.append(path, lines)
         run.log.add({f"evaluation/{score.name}": torch.tensor(score.value, dtype=torch.float64) for _, score, _ in found})
-        first = found[0][1]
-        sign = -1 if first.better == "higher" else 1
-        past = [sign * line["value"] for line in before if line["name"] == first.name]
-        if not past or sign * first.value < min(past):
+        first = lines[0]
+        if first["metric"] != self.names[0]:
+            return
+        sign = -1 if first["better"] == "higher" else 1
+        past = [sign * line["value"] for line in before if line["name"] == first["name"] and way(line) == way(first)]
+        if not past or sign * first["value"] < min(past):
             checkpoint.save_weights(run, run.folder / "weights-best.safetensors")
 
 
 def during(run: Run) -> During | None:
     """What evaluates a run while it trains, if its settings ask for it."""
-    if run.settings.evaluate:
+    if not run.settings.evaluate:
+        return None
+    if processes.rank() == 0:
         records.cut(run.folder / "evaluations.jsonl", run.images)
-        return During(run)
-    return None
+    return During(run)

@@ -58,7 +58,7 @@ class Subject:
         batch: samples that go through the networks at once.
         seed: of every choice that a metric makes.
         tell: called with the rows that are done.
-        keep: keep features in the cache.
+        keep: keep features of the samples in the cache, too, so that a stopped evaluation goes on.
         willing: whether weights may be downloaded for a metric.
     """
 
@@ -75,8 +75,9 @@ class Subject:
 
     def look(self, source: Source, n: int) -> Features:
         if self.extractor is not None:
-            return features(source, self.extractor, n, self.batch, self.seed, self.keep, self.tell)
-        values, label = source.some(n, self.seed)
+            keep = self.keep or source is self.real
+            return features(source, self.extractor, n, self.batch, self.seed, keep, self.tell)
+        values, label = source.some(n, self.seed, self.batch)
         self.tell(len(values))
         return Features(values.flatten(1), None, label)
 
@@ -89,25 +90,32 @@ class Subject:
         return refuse_nan(self.look(self.real, self.n), self.real)
 
     @property
-    def few(self) -> int:
-        """How many samples' pixels are held in memory."""
-        return max(64, min(PIXELS, NUMBERS // math.prod(self.fake.shape)))
+    def many(self) -> int:
+        """How many samples' pixels fit into the memory that metrics may take."""
+        return max(64, NUMBERS // math.prod(self.fake.shape))
 
     @cached_property
     def pixels(self) -> tuple[Tensor, Tensor | None]:
-        return self.fake.some(min(self.n, self.few), self.seed)
+        return self.fake.some(min(self.n, PIXELS, self.many), self.seed, self.batch)
 
     @cached_property
     def real_pixels(self) -> tuple[Tensor, Tensor | None]:
-        return self.real.some(self.few, self.seed)
+        return self.real.some(min(PIXELS, self.many), self.seed)
 
     @cached_property
     def held_out_pixels(self) -> tuple[Tensor, Tensor | None]:
-        return self.held_out.some(self.few, self.seed)
+        return self.held_out.some(min(PIXELS, self.many), self.seed)
 
-    def even(self) -> tuple[Features, Features, int]:
-        """Reals, fakes, and the number of rows that both have: what metrics of neighbourhoods must be equal in."""
-        return self.reals, self.fakes, min(len(self.reals), len(self.fakes))
+    @cached_property
+    def training_pixels(self) -> Tensor:
+        """Of as many reals as fit: what samples could have been copied from."""
+        return self.real.some(self.many, self.seed)[0]
+
+    def even(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Equally many of both, for metrics that hang on the counts: random ones, as sets may be sorted by class."""
+        n = min(len(real), len(fake))
+        real, fake = (x if len(x) == n else x[torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed))[:n]] for x in (real, fake))
+        return real, fake, n
 
     def name(self, metric: str, official: str = "") -> str:
         """fd_digits; with the network of the publication the name that is published, FID."""
@@ -156,6 +164,8 @@ def kd(s: Subject) -> Iterator[Score]:
 def inception_score(s: Subject) -> Iterator[Score]:
     """exp(mean KL(p(y|x) || p(y))): sure and varied predictions; it never looks at the reals."""
     p = s.fakes.probabilities
+    if len(p) < 100:
+        raise ValueError(f"{len(p)} samples make no ten splits; give 100 at least")
     order = torch.randperm(len(p), generator=torch.Generator().manual_seed(s.seed))
     mean, std = metrics.inception_score(p[order], splits=10)
     yield Score(s.name("is", "is"), mean, std, "std over 10 splits", "higher", 0, len(p))
@@ -163,22 +173,22 @@ def inception_score(s: Subject) -> Iterator[Score]:
 
 def cmmd(s: Subject) -> Iterator[Score]:
     """1000 times the squared MMD with a Gaussian kernel on CLIP's features."""
-    real, fake, n = s.even()
-    yield Score("cmmd", metrics.cmmd(real.values[:n], fake.values[:n]), better="lower", n_real=n, n_fake=n)
+    real, fake, n = s.even(s.reals.values, s.fakes.values)
+    yield Score("cmmd", metrics.cmmd(real, fake), better="lower", n_real=n, n_fake=n)
 
 
 def precision(s: Subject) -> Iterator[Score]:
     """Share of fakes within the reals' manifold, and of reals within the fakes' (k = 3)."""
-    real, fake, n = s.even()
-    found = metrics.precision_recall(real.values[:n], fake.values[:n])
+    real, fake, n = s.even(s.reals.values, s.fakes.values)
+    found = metrics.precision_recall(real, fake)
     for name, value in zip(("precision", "recall"), found):
         yield Score(s.name(name), value, math.sqrt(value * (1 - value) / n), "standard error", "higher", n, n)
 
 
 def density(s: Subject) -> Iterator[Score]:
     """How densely fakes lie among reals, and the share of reals with a fake near (k = 5)."""
-    real, fake, n = s.even()
-    found = metrics.density_coverage(real.values[:n], fake.values[:n])
+    real, fake, n = s.even(s.reals.values, s.fakes.values)
+    found = metrics.density_coverage(real, fake)
     yield Score(s.name("density"), found[0], better="higher", n_real=n, n_fake=n, note="1 for the data itself; may exceed 1")
     error = math.sqrt(found[1] * (1 - found[1]) / n)
     yield Score(s.name("coverage"), found[1], error, "standard error", "higher", n, n)
@@ -186,11 +196,11 @@ def density(s: Subject) -> Iterator[Score]:
 
 def swd(s: Subject) -> Iterator[Score]:
     """Sliced Wasserstein distance of 7x7 patches, for each level of a Laplacian pyramid, times 1,000."""
-    n = min(len(s.pixels[0]), len(s.real_pixels[0]))
-    found = metrics.sliced_wasserstein(s.real_pixels[0][:n], s.pixels[0][:n], seed=s.seed)
-    for level, value in found.items():
+    real, fake, n = s.even(s.real_pixels[0], s.pixels[0])
+    found = metrics.sliced_wasserstein(real, fake, seed=s.seed)
+    for level in ("average", *(level for level in found if level != "average")):
         name = "swd" if level == "average" else f"swd_{level}"
-        yield Score(name, value, better="lower", n_real=n, n_fake=n, note="published with 16,384 images")
+        yield Score(name, found[level], better="lower", n_real=n, n_fake=n, note="published with 16,384 images")
 
 
 def ms_ssim(s: Subject) -> Iterator[Score]:
@@ -207,12 +217,14 @@ def ms_ssim(s: Subject) -> Iterator[Score]:
 def ppl(s: Subject, distance: Callable[[Tensor, Tensor], Tensor] | None = None, name: str = "") -> Iterator[Score]:
     """Perceptual path length in z by the features: how fast they change along arcs between latents."""
     recipe, count = s.fake.recipe, min(1000, s.n)
+    if count < 2:
+        raise ValueError("one pair has no standard error; give two samples at least")
     seeds = list(range(s.seed, s.seed + 2 * count))
     ends, label = latent.latents(recipe, seeds).float().cpu(), latent.labels(recipe, seeds[:count])
     like = next(recipe.parameters())
 
     def generate(z: Tensor, *given: Tensor) -> Tensor:
-        return latent.render(recipe, z.to(like), *given)
+        return latent.render(recipe, latent.truncate(recipe, z.to(like), s.fake.about["trunc"]), *given)
 
     for where in ("full", "end"):
         values = metrics.path_distances(
@@ -238,7 +250,8 @@ def ppl_lpips(s: Subject) -> Iterator[Score]:
 def separability(s: Subject) -> Iterator[Score]:
     """2 to the entropy of the extractor's classes given linear rules on the latents, one for each class: 1 is best."""
     n = len(s.fakes)
-    z = latent.latents(s.fake.recipe, range(s.seed, s.seed + n)).float().cpu()
+    z = latent.truncate(s.fake.recipe, latent.latents(s.fake.recipe, range(s.seed, s.seed + n)), s.fake.about["trunc"])
+    z = z.float().cpu()
     found = metrics.linear_separability(z, s.fakes.probabilities, threshold=0.5, keep=1.0, seed=s.seed)
     note = f"{len(found.entropies)} classes as attributes, all samples kept; published with 40 attributes of faces"
     yield Score(s.name("separability_z"), found.score, better="lower", n_fake=n, note=note)
@@ -300,16 +313,17 @@ def lpips(s: Subject) -> Iterator[Score]:
 def classes(s: Subject) -> Iterator[Score]:
     """KL and Jensen-Shannon divergence, in nats, between the shares of the extractor's classes in fakes and reals."""
     shares = [f.probabilities.argmax(1).bincount(minlength=f.probabilities.shape[1]).double() / len(f) for f in (s.reals, s.fakes)]
-    note = "" if bool((shares[1] > 0)[shares[0] > 0].all()) else "a class of the reals is missing in the fakes"
-    if not note:
-        yield Score(s.name("class_kl"), metrics.kl(*shares), better="lower", n_real=len(s.reals), n_fake=len(s.fakes))
-    yield Score(s.name("class_js"), metrics.js(*shares), better="lower", n_real=len(s.reals), n_fake=len(s.fakes), note=note)
+    counts = dict(better="lower", n_real=len(s.reals), n_fake=len(s.fakes))
+    missing = bool((shares[1] == 0)[shares[0] > 0].any())
+    yield Score(s.name("class_js"), metrics.js(*shares), **counts, note="a class of the reals is missing in the samples" * missing)
+    if not missing:
+        yield Score(s.name("class_kl"), metrics.kl(*shares), **counts)
 
 
 def modes(s: Subject) -> Iterator[Score]:
     """Modes that were found, the share of samples of high quality, and KL(q || uniform) of the modes, in nats."""
     if s.real.data == "stacked-digits":
-        images = s.fake.some(min(s.n, 26_000), s.seed)[0]
+        images = s.fake.some(min(s.n, 26_000), s.seed, s.batch)[0]
         found, of, n = metrics.stacked_coverage(images), 1000, len(images)
     else:
         centres, std = data.MODES[s.real.data]
@@ -368,9 +382,10 @@ def ndb(s: Subject) -> Iterator[Score]:
 
 def memorisation(s: Subject) -> Iterator[Score]:
     """Whether samples lie nearer to the training data than unseen reals do, by pixels."""
-    fake, real, unseen = s.pixels[0], s.real_pixels[0], s.held_out_pixels[0]
+    fake, real, unseen = s.pixels[0], s.training_pixels, s.held_out_pixels[0]
     found = metrics.memorisation(fake, real, unseen, seed=s.seed)
-    yield Score("memorised", found.share, better="lower", n_real=len(real), n_fake=len(fake), note=found.verdict)
+    only = f"; only {len(real):,} of {s.real.count:,} training images were looked at" * (len(real) < s.real.count)
+    yield Score("memorised", found.share, better="lower", n_real=len(real), n_fake=len(fake), note=found.verdict + only)
     note = "0.5: as near to training data as to unseen data"
     yield Score("memorisation_auroc", found.auroc, better="lower", n_real=len(real), n_fake=len(fake), note=note)
 
@@ -400,12 +415,12 @@ NEEDS: dict[str, tuple[Callable[[Subject], bool], str]] = {
     "points": (lambda s: s.fake.kind != "images", "it is for points and vectors; for images see kd"),
     "reals": (lambda s: s.real is not None, "it needs reals: add --against DATA"),
     "unseen": (lambda s: s.held_out is not None, "it needs reals that were not trained on: add --held-out DATA"),
-    "features": (lambda s: s.extractor is not None or s.fake.kind != "images", "it needs features"),
-    "network": (lambda s: s.extractor is not None, "it needs a network's features, and points have none"),
+    "features": (lambda s: s.extractor is not None or s.fake.kind != "images", "no network goes with this data: name one with --features"),
+    "network": (lambda s: s.extractor is not None, "no network looks at this data; for images name one with --features"),
     "classifier": (lambda s: s.extractor is not None and s.extractor.classifies, "the features come with no classes"),
     "the data's classifier": (shares_classes, "no classifier of this data's classes is at hand; digits has one"),
     "clip": (lambda s: s.extractor is not None and "clip" in s.extractor.name.lower(), "it is defined on CLIP's features"),
-    "labels": (lambda s: s.fake.classes > 0 and s.real is not None and s.real.classes > 0, "samples and reals need labels"),
+    "labels": (lambda s: s.fake.classes > 0 and s.real is not None and s.real.classes > 0, "samples and reals need labels of the same classes"),
     "a generator": (lambda s: s.fake.recipe is not None, "it looks at the generator: name a run"),
     "a critic": (lambda s: hasattr(s.fake.recipe, "critic"), "the model has no Wasserstein critic"),
     "VGG16": (lambda s: s.willing or vgg.here(), "VGG16's weights are not here; asked for by name it downloads 553 MB"),
@@ -438,7 +453,7 @@ METRICS: dict[str, Metric] = {
     "ppl": Metric(ppl, ("a generator", "images", "network")),
     "ppl_lpips": Metric(ppl_lpips, ("a generator", "images", "VGG16")),
     "separability": Metric(separability, ("a generator", "classifier")),
-    "fd_per_class": Metric(fd_per_class, ("labels", "features")),
+    "fd_per_class": Metric(fd_per_class, ("reals", "labels", "features")),
     "accuracy": Metric(accuracy, ("labels", "the data's classifier")),
     "cas": Metric(cas, ("images", "labels", "unseen")),
     "reconstruction": Metric(reconstruction, ("images", "reals", "reconstruct")),
@@ -452,6 +467,14 @@ METRICS: dict[str, Metric] = {
     "memorisation": Metric(memorisation, ("images", "reals", "unseen")),
     "birthday": Metric(birthday, ("images", "reals")),
 }
+
+
+LOOKS = {"features", "network", "classifier", "clip", "the data's classifier"}  # needs that are met by the extractor
+
+
+def looks(name: str) -> bool:
+    """Whether a metric's number hangs on the extractor."""
+    return bool(LOOKS & set(METRICS[name].needs))
 
 
 def missing(metric: Metric, subject: Subject) -> str:

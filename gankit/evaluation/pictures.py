@@ -30,7 +30,7 @@ def draw(s: Subject, folder: Path) -> None:
     (fake, asked), (real, label) = s.pixels, s.real_pixels
     shown = fake[:20]
     parts = [shown[:, None]]
-    for images in (real, s.held_out_pixels[0]) if s.held_out is not None else (real,):
+    for images in (s.training_pixels, s.held_out_pixels[0]) if s.held_out is not None else (s.training_pixels,):
         near = metrics.nearest_neighbours(shown.flatten(1), images.flatten(1), k=min(3, len(images))).index
         parts.append(images[near.cpu()])
     groups = torch.cat(parts, 1)
@@ -40,7 +40,8 @@ def draw(s: Subject, folder: Path) -> None:
     (folder / "classes.png").unlink(missing_ok=True)
     if label is not None and asked is not None:
         rows = [torch.cat([x[y == k][:5] for x, y in ((real, label), (fake, asked))]) for k in range(min(10, s.real.classes))]
-        pictures.save(folder / "classes.png", torch.cat([row for row in rows if len(row) == 10]), 10)
+        if whole := [row for row in rows if len(row) == 10]:
+            pictures.save(folder / "classes.png", torch.cat(whole), 10)
     if s.extractor is not None and "fakes" in s.__dict__ and "reals" in s.__dict__:
         manifold(s.reals.values[:2000], s.fakes.values[:2000]).save(folder / "manifold.png")
     lines = {"reals": spectrum(real), "samples": spectrum(fake)}

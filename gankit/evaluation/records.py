@@ -8,7 +8,10 @@ import time
 from pathlib import Path
 
 from gankit import checkpoint
-from gankit.evaluation.judges import Score, Subject
+from gankit.evaluation.judges import METRICS, Score, Subject, looks
+from gankit.metrics import vgg
+
+HELD_OUT = {"unseen", "reconstruct"}  # needs of metrics that look at unseen reals
 
 
 def records_of(what: str | Path, outdir: str | Path = "runs") -> Path:
@@ -27,11 +30,15 @@ def record(
     metric: str, score: Score, seconds: float, subject: Subject, precision: str, training: bool = False
 ) -> dict[str, object]:
     """A score as a line of evaluations.jsonl."""
+    seen = subject.extractor.about() if subject.extractor is not None and looks(metric) else None
+    if "VGG16" in METRICS[metric].needs:
+        seen = {"name": "lpips", "fingerprint": vgg.WEIGHTS.sha256}
     return score._asdict() | {
         "metric": metric,
         "fake": subject.fake.about,
         "real": None if subject.real is None else subject.real.about,
-        "features": None if subject.extractor is None else subject.extractor.about(),
+        "held_out": subject.held_out.about if subject.held_out is not None and HELD_OUT & set(METRICS[metric].needs) else None,
+        "features": seen,
         "seed": subject.seed,
         "precision": precision,
         "training": training,

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ class Source:
         read: numbers (n,) to samples, float32, images in [-1, 1], and their labels (n,) or None.
         fingerprint: equal for equal samples.
         classes: how many classes the labels have; 0 without labels.
+        class_names: what they are called, where that is known.
         about: what a record says of the samples.
         recipe: the model that draws them, for metrics that look at the model itself.
         data: the data set's name, where it is one.
@@ -44,16 +45,20 @@ class Source:
     read: Callable[[np.ndarray], Rows]
     fingerprint: str
     classes: int = 0
+    class_names: tuple[str, ...] = ()
     about: dict[str, object] = field(default_factory=dict)
     recipe: Recipe | None = None
     data: str = ""
 
-    def some(self, n: int, seed: int = 0) -> Rows:
+    def some(self, n: int, seed: int = 0, batch: int = 64) -> Rows:
         """n samples: the first n of a model; of a set an even choice by the seed, in order."""
         n = min(n, self.count)
-        if self.recipe is not None or n == self.count:
-            return self.read(np.arange(n))
-        return self.read(np.sort(np.random.default_rng(seed).permutation(self.count)[:n]))
+        numbers = np.arange(n)
+        if self.recipe is None and n < self.count:
+            numbers = np.sort(np.random.default_rng(seed).permutation(self.count)[:n])
+        parts = [self.read(numbers[i : i + batch]) for i in range(0, n, batch)]
+        label = None if parts[0][1] is None else torch.cat([part[1] for part in parts])
+        return torch.cat([part[0] for part in parts]), label
 
 
 def of_dataset(dataset: data.Dataset, typed: str = "") -> Source:
@@ -66,7 +71,10 @@ def of_dataset(dataset: data.Dataset, typed: str = "") -> Source:
 
     about = {"data": dataset.name, "fingerprint": dataset.fingerprint, "shape": list(dataset.shape), "count": len(dataset)}
     classes = dataset.num_classes if dataset.labels is not None else 0
-    return Source(dataset.name, dataset.kind, tuple(dataset.shape), len(dataset), read, dataset.fingerprint, classes, about, None, typed)
+    return Source(
+        dataset.name, dataset.kind, tuple(dataset.shape), len(dataset), read, dataset.fingerprint, classes,
+        tuple(dataset.class_names), about, None, typed,
+    )  # fmt: skip
 
 
 def of_recipe(
@@ -88,13 +96,13 @@ def of_recipe(
     classes = recipe.spec.num_classes if latent.takes_label(recipe) else 0
     key = cache.key(fingerprint, seed, trunc, next(recipe.parameters()).dtype)
     told = {"seed": seed, "trunc": trunc} | (about or {})
-    return Source(name, kind, tuple(recipe.spec.shape), 1 << 40, read, key, classes, told, recipe)
+    return Source(name, kind, tuple(recipe.spec.shape), 1 << 40, read, key, classes, (), told, recipe)
 
 
 def of_run(folder: Path, seed: int, trunc: float, weights: str, model: str | None, device: str, fp64: bool) -> Source:
     """Samples of a trained run."""
     trained = checkpoint.load(folder, model=model, device=device, weights=weights)
-    digest = sha256(trained.folder / weights)
+    digest = checkpoint.digest(checkpoint.weights_of(trained.recipe))
     about = {"run": folder.name, "model": trained.config["model"], "images": trained.images, "weights": digest}
     recipe = trained.recipe.double() if fp64 else trained.recipe
     return of_recipe(recipe, folder.name, digest, seed, trunc, about)
@@ -145,7 +153,7 @@ def of_npz(path: Path) -> Source:
     shape = (arrays.shape[3], *arrays.shape[1:3]) if images else arrays.shape[1:]
     about = {"file": path.name, "fingerprint": digest, "shape": list(shape), "count": len(arrays)}
     classes = 0 if label is None else int(label.max()) + 1
-    return Source(path.stem, "images" if images else "points", tuple(shape), len(arrays), read, digest, classes, about)
+    return Source(path.stem, "images" if images else "points", tuple(shape), len(arrays), read, digest, classes, (), about)
 
 
 def of_data(name: str, settings: dict[str, object] | None = None, resolution: str = "") -> Source:
@@ -162,6 +170,22 @@ def of_data(name: str, settings: dict[str, object] | None = None, resolution: st
     s = settings or {}
     known = {k: s[k] for k in ("fit", "alpha", "skip_bad") if k in s}
     return of_dataset(data.open(name, (resolution or s.get("resolution") or None), **known), name)
+
+
+def aligned(source: Source, real: Source) -> Source:
+    """The same with the reals' numbers for its classes, by name where names are known; without labels if they do not fit."""
+    if not source.classes or source.class_names == real.class_names:
+        return source
+    names = source.class_names
+    if (names and not set(names) <= set(real.class_names)) or (not names and source.classes > real.classes):
+        return replace(source, read=lambda numbers: (source.read(numbers)[0], None), classes=0, class_names=())
+    places = torch.tensor([real.class_names.index(name) for name in names] if names else range(source.classes))
+
+    def read(numbers: np.ndarray) -> Rows:
+        samples, label = source.read(numbers)
+        return samples, None if label is None else places[label]
+
+    return replace(source, read=read, classes=real.classes, class_names=real.class_names)
 
 
 def held_out(real: Source, settings: dict[str, object] | None, resolution: str) -> Source | None:
