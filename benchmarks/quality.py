@@ -49,6 +49,7 @@ Numbers = dict[str, float]
 # What to leave out of a model to see what its paper's idea is worth.
 ABLATIONS: dict[str, dict[str, object]] = {
     "infogan": {"info_weight": 0.0},
+    "sagan": {"attention": 0},
     "wgan": {"clip_value": 1e9},
     "wgan_gp": {"penalty_weight": 0.0},
 }

@@ -452,6 +452,8 @@ def loop(run: Run, dataset: data.Dataset) -> Run:
             phase = recipe.phase(run.images)
             if stream is None or phase != run.phase:
                 size = phase.batch or settings.batch
+                if size % processes.world():
+                    raise ValueError(f"the batch of {size} from {run.images} images on does not divide by the {processes.world()} processes")
                 rows = dataset.stream(run.images, size, phase.resolution, settings.seed, processes.rank(), processes.world())
                 stream = data.ahead(rows, settings.workers)
             batch = make_batch(next(stream), run, size)
@@ -497,7 +499,7 @@ def make_batch(fields: dict[str, Tensor], run: Run, size: int) -> Batch:
         if value.ndim == 4 and run.settings.batch >= 4:
             value = value.contiguous(memory_format=torch.channels_last)
         placed[name] = value
-    first = processes.rank() * (size // processes.world())
+    first = processes.rank() * size // processes.world()
     return Batch(placed, run.images, size, first, run.settings.seed)
 
 

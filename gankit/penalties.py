@@ -93,8 +93,8 @@ def orthogonal(module: nn.Module) -> Tensor:
     for weight in module.parameters():
         if weight.dim() >= 2 and id(weight) not in skipped:
             rows = (weight.transpose(0, 1) if id(weight) in transposed else weight).flatten(1)
-            gram = rows @ rows.T
-            total = total + gram.square().sum() - gram.diagonal().square().sum()
+            gram = rows.T @ rows if len(rows) > rows.shape[1] else rows @ rows.T  # |W W^T| = |W^T W|: take the smaller
+            total = total + gram.square().sum() - rows.square().sum(1).square().sum()
     return total
 
 

@@ -1,10 +1,13 @@
 """Layers and networks that three or more papers share."""
 
+from gankit.nn.attention import SelfAttention
 from gankit.nn.convnet import ConvDiscriminator, ConvGenerator, nearest_size, stages
+from gankit.nn.equalised import EqualisedConv2d, EqualisedLinear, PixelNorm
 from gankit.nn.init import init_glorot, init_normal
 from gankit.nn.maxout import Maxout
 from gankit.nn.minibatch import MinibatchDiscrimination, MinibatchStddev
 from gankit.nn.norm import BatchNorm1d, BatchNorm2d, ConditionalBatchNorm2d, VirtualBatchNorm, instance_norm
+from gankit.nn.resample import Fir
 from gankit.nn.residual import DBlock, GBlock, OptimizedDBlock, ResNetGenerator
 from gankit.nn.spectral import spectral_norm
 
@@ -15,12 +18,17 @@ __all__ = [
     "ConvDiscriminator",
     "ConvGenerator",
     "DBlock",
+    "EqualisedConv2d",
+    "EqualisedLinear",
+    "Fir",
     "GBlock",
     "Maxout",
     "MinibatchDiscrimination",
     "MinibatchStddev",
     "OptimizedDBlock",
+    "PixelNorm",
     "ResNetGenerator",
+    "SelfAttention",
     "VirtualBatchNorm",
     "init_glorot",
     "init_normal",

@@ -22,7 +22,7 @@ class MinibatchStddev(nn.Module):
         """(N, C, H, W) to (N, C + 1, H, W)."""
         n, c, h, w = x.shape
         group = next(k for k in range(min(self.group, n), 0, -1) if n % k == 0)
-        variance = x.float().reshape(group, n // group, c, h, w).var(0, correction=0)
+        variance = (x if x.dtype == torch.float64 else x.float()).reshape(group, n // group, c, h, w).var(0, correction=0)
         stddev = (variance + 1e-8).sqrt().mean((1, 2, 3)).to(x.dtype)
         return torch.cat([x, stddev.repeat(group)[:, None, None, None].expand(n, 1, h, w)], 1)
 

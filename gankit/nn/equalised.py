@@ -1,0 +1,83 @@
+"""Layers of progressive growing and its heirs: equalised learning rate, and the norm of each pixel's features."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class _Equalised(nn.Module):
+    """Weights drawn from N(0, 1) and multiplied at each use by He's constant gain / sqrt(inputs of a unit).
+
+    Optimizers like Adam step as far in every weight; scaled at use, layers of any size then learn at one speed.
+    """
+
+    def __init__(self, shape: tuple[int, ...], gain: float, bias: bool, lr_mul: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(shape) / lr_mul)
+        self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
+        self.scale, self.lr_mul = gain * lr_mul / prod(shape[1:]) ** 0.5, lr_mul
+
+    def scaled(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias as they are used."""
+        bias = self.bias if self.bias is None or self.lr_mul == 1 else self.bias * self.lr_mul
+        return self.weight * self.scale, bias
+
+
+class EqualisedLinear(_Equalised):
+    """Linear layer with equalised learning rate (Karras et al. 2018, section 4.1).
+
+    Args:
+        in_features: inputs.
+        out_features: outputs.
+        gain: sqrt(2) before a leaky ReLU, 1 where none follows.
+        bias: whether there is one; it begins at 0 and is not scaled but by `lr_mul`.
+        lr_mul: factor on the learning rate of weight and bias (Karras et al. 2019: 0.01 in the mapping network).
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, gain: float = 2**0.5, bias: bool = True, lr_mul: float = 1.0
+    ):
+        super().__init__((out_features, in_features), gain, bias, lr_mul)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_features) to (N, out_features)."""
+        return F.linear(x, *self.scaled())
+
+
+class EqualisedConv2d(_Equalised):
+    """Convolution with equalised learning rate that keeps the map's sides, for odd kernels.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel: side of the kernel.
+        gain, bias, lr_mul: as in `EqualisedLinear`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        gain: float = 2**0.5,
+        bias: bool = True,
+        lr_mul: float = 1.0,
+    ):
+        super().__init__((out_channels, in_channels, kernel, kernel), gain, bias, lr_mul)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, out_channels, H, W)."""
+        return F.conv2d(x, *self.scaled(), padding=self.weight.shape[2] // 2)
+
+
+class PixelNorm(nn.Module):
+    """Each pixel's feature vector over its root mean square (Karras et al. 2018, section 4.2); latents likewise."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, ...) to the same: x / sqrt(mean of x^2 over C + 1e-8)."""
+        wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+        return x * torch.rsqrt(wide.square().mean(1, keepdim=True) + 1e-8).to(x.dtype)

@@ -1,0 +1,87 @@
+"""Resampling by small filters, as in StyleGAN and its heirs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class _Filter(torch.autograd.Function):
+    """A convolution with one fixed kernel for every channel, or its transpose: each is the other's derivative.
+
+    torch's own derivative of this convolution's derivative works out the kernel's too, channel by channel.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        x: Tensor,
+        kernel: Tensor,
+        step: int,
+        pad: int,
+        size: tuple[int, int] | None,
+    ) -> Tensor:
+        """(N, C, H, W) to every `step`-th place of the convolution; transposed to (N, C, *size) where a size is given."""
+        ctx.save_for_backward(kernel)
+        ctx.step, ctx.pad, ctx.size = step, pad, None if size else tuple(x.shape[2:])
+        weight = kernel.to(x.dtype).expand(x.shape[1], -1, -1, -1)
+        if size is None:
+            return F.conv2d(x, weight, None, step, pad, groups=x.shape[1])
+        rest = [a - ((b - 1) * step + kernel.shape[-1] - 2 * pad) for a, b in zip(size, x.shape[2:])]
+        return F.conv_transpose2d(x, weight, None, step, pad, rest, groups=x.shape[1])
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return _Filter.apply(grad, *ctx.saved_tensors, ctx.step, ctx.pad, ctx.size), None, None, None, None
+
+
+class Fir(nn.Module):
+    """Zeros between the pixels, zeros around them, a separable filter over it all, every `down`-th pixel kept.
+
+    Up by 2 with (1, 3, 3, 1) is bilinear interpolation with zeros around the map, and is done so; down by 2 is one
+    depthwise convolution. Both are exact, have any order of derivative, and are several times as fast as the three steps.
+
+    Args:
+        taps: the filter along one side; they are divided by their sum.
+        up: pixels for each pixel before filtering.
+        down: of how many pixels one is kept.
+        pad: zeros before the first pixel and after the last (fewer than none: pixels cut off); None: those that keep
+            the map in place and give it (H * up / down, W * up / down).
+        gain: factor for the result; None: up * up, which keeps the brightness.
+    """
+
+    def __init__(
+        self,
+        taps: Sequence[float] = (1, 3, 3, 1),
+        up: int = 1,
+        down: int = 1,
+        pad: tuple[int, int] | None = None,
+        gain: float | None = None,
+    ):
+        super().__init__()
+        size, gain = len(taps), float(up * up if gain is None else gain)
+        centred = (size + up - down) // 2, (size - up - down + 1) // 2
+        self.up, self.down, self.pad, self.gain = up, down, pad or centred, gain
+        triangle = list(taps) == [taps[0] * t for t in (1, 3, 3, 1)]
+        self.bilinear = triangle and (up, down, self.pad) == (2, 1, (2, 1))
+        row = torch.tensor([float(t) for t in taps])
+        row = (row if up > 1 else row.flip(0)) / row.sum()  # convolution, which torch has transposed only
+        self.register_buffer("kernel", gain * torch.outer(row, row)[None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, (up * H + sum(pad) - taps) // down + 1, the same of W)."""
+        if self.bilinear:
+            wide = F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=2.0, mode="bilinear")[..., 2:-2, 2:-2]
+            return wide if self.gain == 4 else wide * (self.gain / 4)
+        first, last = self.pad
+        if self.up == 1:
+            if first != last or first < 0:
+                x, first = F.pad(x, (first, last, first, last)), 0
+            return _Filter.apply(x, self.kernel, self.down, first, None)
+        cut = self.kernel.shape[-1] - 1
+        size = [(side - 1) * self.up + cut + 1 for side in x.shape[2:]]
+        full, first, last = _Filter.apply(x, self.kernel, self.up, 0, size), first - cut, last - cut + self.up - 1
+        return F.pad(full, (first, last, first, last))[..., :: self.down, :: self.down]
