@@ -66,7 +66,7 @@ def read_conditions(path: Path) -> Tensor:
 def read_arrays(content: bytes) -> dict[str, np.ndarray]:
     """The arrays of a .npz that mean something here."""
     if not zipfile.is_zipfile(io.BytesIO(content)):
-        raise ValueError("it is no .npz, or not a whole one")
+        raise ValueError("not a whole .npz, which is a zip of arrays")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:  # a member never gives more bytes than it says here
         if (size := sum(member.file_size for member in archive.infolist())) > MAX_BYTES:
             raise ValueError(f"it unpacks to {size:,} bytes, and more than {MAX_BYTES:,} are refused: split it")

@@ -42,7 +42,7 @@ class Fir(nn.Module):
     """Zeros between the pixels, zeros around them, a separable filter over it all, every `down`-th pixel kept.
 
     Up by 2 with (1, 3, 3, 1) is bilinear interpolation with zeros around the map, and is done so; down by 2 is one
-    depthwise convolution. Both are exact, have any order of derivative, and are several times as fast as the three steps.
+    depthwise convolution. Both are exact and have any order of derivative.
 
     Args:
         taps: the filter along one side; they are divided by their sum.
