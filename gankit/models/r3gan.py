@@ -1,0 +1,275 @@
+"""r3gan. Yiwen Huang, Aaron Gokaslan, Volodymyr Kuleshov, James Tompkin, "The GAN is dead; long live the GAN! A Modern
+GAN Baseline", NeurIPS 2024. https://arxiv.org/abs/2501.05441
+
+D learns to find a real more real than the fake beside it, G the reverse; that loss alone need not converge, but does so
+locally with zero-centred gradient penalties on reals (R1) and on fakes (R2). So the tricks of StyleGAN can go, and both
+nets are one plain stack of modern residual blocks: widen by a 1x1 convolution, mix by a grouped 3x3, narrow by a 1x1,
+with leaky ReLUs and no normalisation, which fix-up initialisation makes unneeded. Maps double and halve by the filter
+(1, 3, 3, 1). G begins with a learned 4x4 map, D ends with one; with labels, a class's vector goes into G's input and
+is multiplied with D's output. Fakes are of the reals' classes, so that a pair is of one class.
+
+Learning rates, Adam's beta2 and the penalties' weight gamma move on half a cosine over the run. As in the authors' code
+D's reals are not G's: batches go to D and to G in turn. An authors' image is one of D's; here both are counted.
+
+The file is long because its networks are the paper's own, and six sizes of them are published.
+
+Deviations: images are not augmented (in the authors' code rotated, recoloured and cut, with a probability that grows),
+as gankit has no such augmentation yet. The averaged weights' half-life is the setting `ema`, or a twentieth of the images
+seen where that is less, and not half a cosine from 0: averaging is the loop's. With `precision` bf16 D's turn stays in
+float32, being full of second derivatives, and the rest is autocast; the authors' highest-resolution stages alone are bf16.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gankit.losses import relativistic, scores
+from gankit.nn import Fir, nearest_size, stages
+from gankit.penalties import r1
+from gankit.recipe import Batch, Preset, Recipe, Spec, adam
+
+if TYPE_CHECKING:
+    from gankit.loop import Run
+
+
+class Block(nn.Module):
+    """x + (1x1 to twice the channels, 3x3 in groups, 1x1 back), leaky ReLU between them."""
+
+    def __init__(self, channels: int, group: int):
+        super().__init__()
+        self.widen = nn.Conv2d(channels, 2 * channels, 1)
+        self.mix = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels // group)
+        self.narrow = nn.Conv2d(2 * channels, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) to the same."""
+        h = F.leaky_relu(self.widen(x), 0.2, inplace=True)
+        return x + self.narrow(F.leaky_relu(self.mix(h), 0.2, inplace=True))
+
+
+def tower(widths: tuple[int, ...], blocks: int, group: int, up: bool) -> nn.Sequential:
+    """Blocks of each width in turn; before those of the next the map is doubled or halved, at the larger width."""
+    layers: list[nn.Module] = []
+    for i, width in enumerate(widths):
+        before = widths[max(0, i - 1)]
+        change = [nn.Conv2d(before, width, 1, bias=False)] if width != before else []
+        if i:
+            layers += [*change, Fir(up=2)] if up else [Fir(down=2), *change]
+        layers += [Block(width, group) for _ in range(blocks)]
+    return nn.Sequential(*layers)
+
+
+def init_fixup(net: nn.Module) -> None:
+    """Weights N(0, g^2 / fan-in), g = 1; in blocks g = sqrt(2 / 1.04) / L^(1/4) of L, and 0 in the last; biases 0."""
+    for layer in net.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+            nn.init.normal_(layer.weight, 0.0, 1 / math.sqrt(layer.weight[0].numel()))
+    blocks = [layer for layer in net.modules() if isinstance(layer, Block)]
+    with torch.no_grad():
+        for block in blocks:
+            for layer in (block.widen, block.mix):
+                layer.weight.mul_(math.sqrt(2 / 1.04) / len(blocks) ** 0.25)
+                layer.bias.zero_()
+            block.narrow.weight.zero_()
+
+
+class Generator(nn.Module):
+    """z, and a class's vector of the same length, times a learned map; tower upwards; 1x1."""
+
+    def __init__(
+        self, z_dim: int, shape: tuple[int, ...], widths: tuple[int, ...], blocks: int, group: int, classes: int
+    ):
+        super().__init__()
+        start = [side >> len(widths) - 1 for side in shape[1:]]
+        self.embed = nn.Embedding(classes, z_dim) if classes else None
+        self.dense = nn.Linear(2 * z_dim if classes else z_dim, widths[0], bias=False)
+        self.basis = nn.Parameter(torch.randn(widths[0], *start))
+        self.trunk = tower(widths, blocks, group, up=True)
+        self.out = nn.Conv2d(widths[-1], shape[0], 1, bias=False)
+        init_fixup(self)
+        if classes:
+            nn.init.normal_(self.embed.weight, 0.0, 1 / math.sqrt(classes))
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """(N, z_dim), and (N,) labels where it has classes, to (N, C, H, W), meant for [-1, 1]."""
+        z = z if label is None else torch.cat([z, self.embed(label)], 1)
+        return self.out(self.trunk(self.dense(z)[:, :, None, None] * self.basis))
+
+
+class Discriminator(nn.Module):
+    """1x1, tower downwards, product with a learned map, linear; to one number, or a vector times the class's own."""
+
+    def __init__(self, shape: tuple[int, ...], widths: tuple[int, ...], blocks: int, group: int, classes: int):
+        super().__init__()
+        end, wide = [side >> len(widths) - 1 for side in shape[1:]], widths[0]
+        self.start = nn.Conv2d(shape[0], widths[-1], 1, bias=False)
+        self.trunk = tower(widths[::-1], blocks, group, up=False)
+        self.basis = nn.Parameter(torch.randn(wide, *end) / math.sqrt(math.prod(end)))
+        self.dense = nn.Linear(wide, wide if classes else 1, bias=False)
+        self.embed = nn.Embedding(classes, wide) if classes else None
+        init_fixup(self)
+        if classes:
+            nn.init.normal_(self.embed.weight, 0.0, 1 / math.sqrt(classes * wide))
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """(N, C, H, W) in [-1, 1], and (N,) labels where it has classes, to (N,) logits."""
+        h = self.dense((self.trunk(self.start(x)) * self.basis).sum((2, 3)))
+        return h.squeeze(1) if label is None else (h * self.embed(label)).sum(1)
+
+
+class R3GAN(Recipe):
+    """Relativistic GAN with R1 and R2, for images whose sides are 4, 5, 6 or 7 times a power of two.
+
+    Args:
+        z_dim: length of the latent z, and of a class's vector in G.
+        width: channels from the smallest map to that of 32 px, halved with each doubling beyond.
+        widths: channels from the smallest map to the image's size, in place of `width`.
+        blocks: residual blocks for each size of map.
+        group: channels in a group of the 3x3 convolutions.
+        conditional: use labels, where the data has them.
+        lr: Adam's learning rate at the start.
+        lr_end: at the end.
+        beta2: Adam's beta2 at the start; beta1 is 0.
+        beta2_end: at the end.
+        gamma: weight of (R1 + R2) / 2 at the start.
+        gamma_end: at the end.
+        anneal: share of the run after which lr, beta2 and gamma stay at their ends.
+    """
+
+    labels, ema, defaults = "optional", ("g",), dict(batch=256, images=40_000_000, ema=1_000_000)
+    nearest = staticmethod(nearest_size)
+    presets = {
+        "paper": Preset(
+            "the authors' CIFAR-10 network with labels",
+            settings=dict(resolution="32", batch=512, ema=10_000_000),
+            spec=Spec((3, 32, 32), num_classes=10),
+            parameters=dict(g=20_781_952, d=21_280_512),
+        ),
+        "paper-unconditional": Preset(
+            "the authors' CIFAR-10 network without labels",
+            settings=dict(resolution="32", batch=512, ema=10_000_000),
+            model=dict(conditional=False),
+            spec=Spec((3, 32, 32)),
+            parameters=dict(g=20_732_160, d=20_683_776),
+        ),
+        "paper-ffhq-64": Preset(
+            "the authors' network for FFHQ at 64 px",
+            settings=dict(resolution="64"),
+            model=dict(gamma=2.0, gamma_end=0.2),
+            spec=Spec((3, 64, 64)),
+            parameters=dict(g=22_429_824, d=22_381_440),
+        ),
+        "paper-ffhq-256": Preset(
+            "the authors' network for FFHQ at 256 px",
+            settings=dict(resolution="256"),
+            model=dict(gamma=150.0, gamma_end=15.0),
+            spec=Spec((3, 256, 256)),
+            parameters=dict(g=23_057_952, d=23_009_568),
+        ),
+        "paper-imagenet-32": Preset(
+            "the authors' network for ImageNet at 32 px",
+            settings=dict(resolution="32", batch=4096, images=400_000_000, ema=100_000_000),
+            model=dict(width=1536, group=32, gamma=0.5, gamma_end=0.05),
+            spec=Spec((3, 32, 32), num_classes=1000),
+            parameters=dict(g=82_914_304, d=86_548_992),
+        ),
+        "paper-imagenet-64": Preset(
+            "the authors' network for ImageNet at 64 px",
+            settings=dict(resolution="64", batch=4096, images=400_000_000, ema=100_000_000),
+            model=dict(widths=(1536,) * 5, group=32, gamma=1.0, gamma_end=0.1),
+            spec=Spec((3, 64, 64), num_classes=1000),
+            parameters=dict(g=103_570_432, d=107_205_120),
+        ),
+        "small": Preset(
+            "digits at 16 px on two CPU cores",
+            model=dict(z_dim=32, widths=(64, 32, 16), blocks=1, lr=2e-3, lr_end=5e-4, gamma=0.5, gamma_end=0.05),
+            settings=dict(batch=16, images=40_000, ema=4_000),
+        ),
+    }
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        z_dim: int = 64,
+        width: int = 768,
+        widths: tuple[int, ...] = (),
+        blocks: int = 2,
+        group: int = 16,
+        conditional: bool = True,
+        lr: float = 2e-4,
+        lr_end: float = 5e-5,
+        beta2: float = 0.9,
+        beta2_end: float = 0.99,
+        gamma: float = 0.05,
+        gamma_end: float = 0.005,
+        anneal: float = 1.0,
+    ):
+        super().__init__(spec if conditional else replace(spec, num_classes=0))
+        self.z_dim, self.anneal = z_dim, anneal
+        self.ends = {"lr": (lr, lr_end), "beta2": (beta2, beta2_end), "gamma": (gamma, gamma_end)}
+        count, classes = stages(spec.height, spec.width) + 1, self.spec.num_classes
+        widths = tuple(widths) or tuple(width >> max(0, i - 3) for i in range(count))
+        if len(widths) != count:
+            raise ValueError(
+                f"{spec.height}x{spec.width} images need {count} widths, one for each size; found {len(widths)}"
+            )
+        if odd := [w for w in widths if 2 * w % group]:
+            raise ValueError(f"twice each width must divide by --group {group}; {odd[0]} does not")
+        if not anneal > 0:
+            raise ValueError(f"anneal is {anneal}; it must be above 0 (1 is the whole run)")
+        self.g = Generator(z_dim, spec.shape, widths, blocks, group, classes)
+        self.d = Discriminator(spec.shape, widths, blocks, group, classes)
+        self.opt = {name: adam(getattr(self, name).parameters(), lr, (0.0, beta2)) for name in ("d", "g")}
+
+    def noise(self, n: int) -> Tensor:
+        """(n, z_dim) latents from N(0, 1)."""
+        return torch.randn(n, self.z_dim)
+
+    def sample(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """(N, z_dim) latents, and (N,) labels where it learnt from some, to (N, C, H, W) images, cut to [-1, 1]."""
+        return self.g(z, label).clamp(-1, 1)
+
+    def schedule(self, done: float) -> dict[str, float]:
+        """lr, beta2 and gamma after a share of the run: from one end to the other on half a cosine, then held."""
+        left = 0.5 * (1 + math.cos(math.pi * min(1.0, done / self.anneal)))
+        return {name: end + (start - end) * left for name, (start, end) in self.ends.items()}
+
+    def step(self, batch: Batch, run: Run) -> None:
+        now = self.schedule(run.done)
+        for opt in self.opt.values():
+            opt.param_groups[0].update(lr=now["lr"], betas=(0.0, now["beta2"]))
+        if run.step % 2 == 0:
+            run.update("d", partial(self.d_loss, gamma=now["gamma"]), batch)
+        else:
+            run.update("g", self.g_loss, batch)
+
+    def fakes(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """As many fakes as the batch has reals, of the same classes, and the classes."""
+        label = batch.label if self.spec.num_classes else None
+        return self.g(batch.draw(self.noise), label), label
+
+    def d_loss(self, batch: Batch, gamma: float) -> tuple[Tensor, dict[str, Tensor]]:
+        images, label = self.fakes(batch)
+        pairs, twice, logits = torch.cat([batch.real, images]), None if label is None else label.repeat(2), []
+
+        def critic(x: Tensor) -> Tensor:  # keeps what the penalty computes anyway
+            logits.append(self.d(x, twice))
+            return logits[0]
+
+        penalty = r1(critic, pairs)  # of reals and fakes together: their mean is (R1 + R2) / 2
+        real, fake = logits[0].chunk(2)
+        right = (real > fake).float().mean()
+        outputs = {"penalty": penalty, "gamma": real.new_tensor(gamma), "right": right, **scores(real, fake, None)}
+        return relativistic.d(real, fake) + gamma * penalty, outputs
+
+    def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        images, label = self.fakes(batch)
+        return relativistic.g(self.d(images, label), self.d(batch.real, label)), {}
