@@ -236,7 +236,7 @@ def save(run: Run, keep: bool = False) -> None:
 
 def save_weights(run: Run, path: Path) -> None:
     with run.averaged() as recipe:
-        tensors = {k: v for k, v in recipe.state_dict().items() if isinstance(v, Tensor)}
+        tensors = weights_of(recipe)
     write_tensors(path, tensors, {"run": run.config["id"], "images": run.images, "model": run.config["model"]})
 
 

@@ -240,8 +240,9 @@ class During:
         self.held_out = sources.held_out(self.real, config, "")
         self.net = choose(s.evaluate_features, self.real, torch.float32, run.device) if self.real.kind == "images" else None
         self.n = s.evaluate_n or usual_count(self.net)
+        subject = self.subject(run, run.recipe, "")
         for name in self.names:
-            if reason := missing(METRICS[name], self.subject(run, run.recipe, "")):
+            if reason := missing(METRICS[name], subject):
                 raise ValueError(f"--evaluate {name} does not apply: {reason}")
 
     def subject(self, run: Run, recipe: Recipe, weights: str) -> Subject:

@@ -59,10 +59,8 @@ def features(
         keep: write blocks to the cache, and take those that are there.
         tell: called with the rows of each batch that is done.
     """
-    n = min(n, source.count)
-    numbers = np.arange(n)
-    if source.recipe is None and n < source.count:
-        numbers = np.sort(np.random.default_rng(seed).permutation(source.count)[:n])
+    numbers = source.numbers(n, seed)
+    n = len(numbers)
     folder = place(source, extractor, n, seed)
     starts = range(0, n, BLOCK)
     blocks: dict[int, dict[str, Tensor]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from gankit import checkpoint, data, latent
 from gankit.data import cache
+from gankit.metrics.weights import sha256
 from gankit.recipe import Recipe
 
 Rows = tuple[Tensor, Tensor | None]
@@ -50,13 +50,16 @@ class Source:
     recipe: Recipe | None = None
     data: str = ""
 
+    def numbers(self, n: int, seed: int = 0) -> np.ndarray:
+        """Which samples `n` of them are: the first of a model; of a set an even choice by the seed, in order."""
+        if self.recipe is not None or n >= self.count:
+            return np.arange(min(n, self.count))
+        return np.sort(np.random.default_rng(seed).permutation(self.count)[:n])
+
     def some(self, n: int, seed: int = 0, batch: int = 64) -> Rows:
-        """n samples: the first n of a model; of a set an even choice by the seed, in order."""
-        n = min(n, self.count)
-        numbers = np.arange(n)
-        if self.recipe is None and n < self.count:
-            numbers = np.sort(np.random.default_rng(seed).permutation(self.count)[:n])
-        parts = [self.read(numbers[i : i + batch]) for i in range(0, n, batch)]
+        """The samples of `numbers`, and their labels."""
+        numbers = self.numbers(n, seed)
+        parts = [self.read(numbers[i : i + batch]) for i in range(0, len(numbers), batch)]
         label = None if parts[0][1] is None else torch.cat([part[1] for part in parts])
         return torch.cat([part[0] for part in parts]), label
 
@@ -192,12 +195,3 @@ def held_out(real: Source, settings: dict[str, object] | None, resolution: str) 
     """The part of a built-in set that models do not train on, where it has one."""
     name = f"{real.data}:test"
     return of_data(name, settings, resolution) if name in data.BUILTIN else None
-
-
-def sha256(path: Path) -> str:
-    """Of a whole file, hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -10,6 +10,8 @@ Nets are those of the authors' code: SNGAN's for ImageNet at 128 px, but in D's 
 filters as the second. Attention is at 32x32, where the authors' code has it; the paper tried 8, 16, 32 and 64. G learns
 before D. The projection's vectors are spectrally normalised, conditional batch norm's tables are not.
 
+The file is long because G and D place attention each in nets that grow with the image.
+
 Deviations:
 - Adam's second beta is 0.9, as the paper says; the authors' code leaves it at 0.999.
 - Each forward pass moves the power iteration on; in the authors' code those of D on fakes do not.
