@@ -10,10 +10,15 @@ is printed, one number per seed in each cell; JSON lines go to --out, a picture 
 
 What is measured, of averaged weights:
 - digits: fd_digits, the Frechet distance of 2,000 samples to all of the train split in the features of
-  gankit.metrics.digits; the inception score with that classifier; classes that got 20 % of their fair share, total
-  variation of the class histogram from the data's; spread of pixels over that of the data; and, of conditional
+  gankit.metrics.digits; precision and recall in these (k = 3); the inception score with that classifier; classes that
+  got 20 % of their fair share, total variation of the class histogram from the data's; spread of pixels over that of the data; and, of conditional
   samples, the share that the classifier takes for the class that was asked for.
 - ring, grid: 2,500 points: modes, strict modes, share of high quality, KL to uniform (gankit.metrics.modes).
+- digits-negative, digits-edges: of 2,000 pairs from models of two domains, the share in which both images show one digit
+  (label_agreement): a by the classifier, b by the classifier once its grey is turned back, or, for edges, by the nearest
+  of the train split's edge maps; the share of pixels that agree (pixel_agreement: of b and of a's own negative or edges,
+  both cut at the middle of their greys); their mean distance over that of pairs that are shuffled (pair_l1), and the
+  agreement of the shuffled; fd_digits and classes of a, and fd_digits of negatives turned back. A generator that always draws one digit agrees with itself: look at the classes.
 - stacked-digits: 26,000 images: the same for its 1,000 modes; fd_digits of 2,000 channels.
 - models with a code: purity of it and accuracy of the best naming by classes, for the code that samples were drawn
   with, and for the code that is read off held-out digits.
@@ -42,12 +47,14 @@ from torch import Tensor
 
 import gankit
 from gankit import Batch, Recipe, Run, checkpoint, data, latent, loop, metrics, models, pictures
+from gankit.data.builtin import edges
 from gankit.losses import bernoulli_nll
 
 Numbers = dict[str, float]
 
 # What to leave out of a model to see what its paper's idea is worth.
 ABLATIONS: dict[str, dict[str, object]] = {
+    "cogan": {"share": "none"},
     "infogan": {"info_weight": 0.0},
     "sagan": {"attention": 0},
     "wgan": {"clip_value": 1e9},
@@ -55,9 +62,13 @@ ABLATIONS: dict[str, dict[str, object]] = {
 }
 
 
-def samples(recipe: Recipe, n: int) -> tuple[Tensor, Tensor | None]:
+# Thresholds for models that truncate by drawing again; their samples stand in rows of their own.
+TRUNCATIONS = (0.3, 0.5, 0.7)
+
+
+def samples(recipe: Recipe, n: int, trunc: float = 1.0) -> tuple[Tensor, Tensor | None]:
     """n samples of seeds 0 to n - 1, and the labels they were asked for, where the model takes labels."""
-    return latent.sample(recipe, range(n)), latent.labels(recipe, range(n))
+    return latent.sample(recipe, range(n), trunc=trunc), latent.labels(recipe, range(n))
 
 
 def everything(name: str, resolution: str = "", limit: int = 10_000) -> tuple[Tensor, Tensor | None]:
@@ -101,9 +112,12 @@ class Digits:
         self.features, self.std = metrics.features(self.real), metrics.pixel_std(self.real)
 
     def measure(self, images: Tensor, asked: Tensor | None = None) -> Numbers:
-        seen = metrics.classify(images)
+        seen, features = metrics.classify(images), metrics.features(images)
+        precision, recall = metrics.precision_recall(self.features, features)
         found = {
-            "fd_digits": metrics.frechet_distance(self.features, metrics.features(images)),
+            "fd_digits": metrics.frechet_distance(self.features, features),
+            "precision": precision,
+            "recall": recall,
             "is_digits": metrics.inception_score(metrics.probabilities(images), splits=1)[0],
             "classes": metrics.coverage(seen, 10).strict,
             "class_tv": metrics.total_variation(seen, 10, self.label),
@@ -158,8 +172,54 @@ class Points:
         return {name: self.measure(points) for name, points in rows.items()}
 
 
-Judge = Digits | Stacked | Points
+class Pairs:
+    """Measures pairs of digits and their negatives or edges, beside what the data's own transformation makes of them."""
+
+    count = 2000
+
+    def __init__(self, name: str, resolution: str):
+        self.negative = name == "digits-negative"
+        self.digits = Digits("digits", resolution)
+        self.outlines = self.turned(self.digits.real)
+
+    def turned(self, a: Tensor) -> Tensor:
+        """(N, 1, H, W) images of domain a as they are in domain b."""
+        if self.negative:
+            return -a
+        return data.normalise(torch.from_numpy(edges(data.quantise(a).numpy())))
+
+    def label(self, b: Tensor) -> Tensor:
+        """The digit in each image of domain b."""
+        if self.negative:
+            return metrics.classify(-b)
+        return self.digits.label[torch.cdist(b.flatten(1), self.outlines.flatten(1)).argmin(1)]
+
+    def measure(self, a: Tensor, b: Tensor) -> Numbers:
+        mixed, seen, target = torch.randperm(len(a), generator=torch.Generator().manual_seed(0)), metrics.classify(a), self.turned(a)
+        middle = self.outlines.mean()
+        drawn, found = self.label(b), self.digits.measure(a)
+        numbers = {
+            "label_agreement": metrics.accuracy(drawn, seen),
+            "shuffled": metrics.accuracy(drawn[mixed], seen),
+            "pixel_agreement": float(((b > middle) == (target > middle)).double().mean()),
+            "pair_l1": float((b - target).abs().mean() / (b[mixed] - target).abs().mean()),
+        }
+        if self.negative:
+            numbers["fd_digits_b"] = metrics.frechet_distance(self.digits.features, metrics.features(-b))
+        return numbers | {k: found[k] for k in ("fd_digits", "classes", "class_tv", "spread")}
+
+    def trivial(self, conditional: bool) -> dict[str, Numbers]:
+        held_out = self.digits.held_out
+        drawn = gaussian(torch.cat([self.digits.real, self.outlines], 2), self.count).chunk(2, 2)
+        return {
+            "pixel Gaussian of true pairs": self.measure(*drawn),
+            "held-out reals (397), true pairs": self.measure(held_out, self.turned(held_out)),
+        }
+
+
+Judge = Digits | Stacked | Points | Pairs
 JUDGES = {"digits": Digits, "stacked-digits": Stacked, "ring": Points, "grid": Points}
+JUDGES |= {"digits-negative": Pairs, "digits-edges": Pairs}
 
 
 def bound(recipe: Recipe, judge: Digits) -> Numbers:
@@ -212,6 +272,8 @@ def named(prefix: str, code: Tensor, label: Tensor) -> Numbers:
 def measure(recipe: Recipe, judge: Judge) -> Numbers:
     """All that can be measured of a model in eval mode, by what it can do."""
     with torch.no_grad():
+        if isinstance(judge, Pairs):
+            return judge.measure(*(latent.sample(recipe, range(judge.count), domain=domain) for domain in ("a", "b")))
         numbers = judge.measure(*samples(recipe, judge.count))
         if isinstance(judge, Digits) and hasattr(recipe, "reconstruct"):
             numbers |= bound(recipe, judge)
@@ -273,7 +335,7 @@ def pairs(texts: list[str]) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a name from `gankit models`, or the path of a file")
-    parser.add_argument("--data", choices=list(JUDGES), default="digits")
+    parser.add_argument("--data", choices=list(JUDGES), help="default: digits, or digits-negative for models of two domains")
     parser.add_argument("--seeds", type=int, default=3, help="how many: 0, 1, 2 ...")
     parser.add_argument("--preset", help="default: one named like the data, or small; for points ring")
     parser.add_argument("--images", type=lambda n: int(n.replace("_", "")), help="default: the preset's")
@@ -289,6 +351,7 @@ def main() -> None:
 
     kind = models.find(args.model)
     name = models.name_of(kind)
+    args.data = args.data or ("digits-negative" if kind.data == "domains" else "digits")
     usual = next((p for p in (args.data, "ring" if JUDGES[args.data] is Points else "small") if p in kind.presets), "")
     preset = usual if args.preset is None else args.preset
     options = pairs(args.set) | dict(data=args.data, preset=preset) | ({"images": args.images} if args.images else {})
@@ -310,9 +373,14 @@ def main() -> None:
         run, numbers = one_seed(args.model, seed, judge, args.outdir, options)
         note("trained", run, numbers)
         picture = args.outdir / f"{name}-{args.data}-{seed}.png"
-        pictures.save(picture, run.sample(pictures.cells(run.recipe.spec.shape)))
+        with run.averaged() as recipe:
+            domain = "pairs" if latent.has_domains(recipe) else ""
+            pictures.save(picture, latent.sample(recipe, range(pictures.cells(recipe.spec.shape)), domain=domain))
         print(f"seed {seed}: {numbers['s']:.0f} s, {picture}", flush=True)
         note("untrained", run, untrained(run, judge))
+        for trunc in TRUNCATIONS if hasattr(run.recipe, "truncate") else ():
+            with run.averaged() as recipe:
+                note(f"trunc={trunc}", run, judge.measure(*samples(recipe, judge.count, trunc)))
         for argument, value in ablations.items():
             try:
                 note(

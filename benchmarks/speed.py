@@ -5,8 +5,9 @@
 
 The plain step is the same recipe as it is usually published: float32, NCHW, optimizers with their default settings,
 nothing frozen (D's gradients are computed in G's turn and thrown away; D's turn stops at the fakes, as `.detach()`
-does), averaged weights by a Python loop, no check for finite numbers and no log. Both take turns in one process, in
-an order that is reversed each round; what is reported are medians. Before that the losses of the first update are
+does), averaged weights by a Python loop, no check for finite numbers and no log; filters as their definition has them,
+with zeros put between the pixels, and modulated convolutions with weights made for each sample. Both take turns in one
+process, in an order that is reversed each round; what is reported are medians. Before that the losses of the first update are
 compared. Batches are ready beforehand, so that data costs neither of them anything (benchmarks/data.py is about that).
 """
 
@@ -21,16 +22,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from gankit import Batch, Run, Spec, loop, models
 from gankit.log import Log
+from gankit.nn import Fir, ModulatedConv2d
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 5e-2}  # of the first loss; bfloat16 keeps 8 bits
 
@@ -40,6 +44,36 @@ def clock() -> float:
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
+def upfirdn(layer: Fir, x: Tensor) -> Tensor:
+    """Zeros between the pixels and around them, a convolution for each channel, thinning."""
+    n, c, h, w = x.shape
+    x = F.pad(x[:, :, :, None, :, None], (0, layer.up - 1, 0, 0, 0, layer.up - 1)).reshape(n, c, h * layer.up, w * layer.up)
+    kernel = layer.kernel.flip(2, 3) if layer.up > 1 else layer.kernel
+    x = F.conv2d(F.pad(x, layer.pad * 2), kernel.expand(c, -1, -1, -1), groups=c)
+    return x[:, :, :: layer.down, :: layer.down]
+
+
+def modulated(layer: ModulatedConv2d, x: Tensor, w: Tensor, noise: Tensor | None = None, gain: float = 1.0) -> Tensor:
+    """Each sample's own weights, (N, O, I, k, k), in one grouped convolution."""
+    (n, c, height, width), (o, _, k, _) = x.shape, layer.weight.shape
+    weight = layer.weight * layer.style(w)[:, None, :, None, None]
+    if layer.demodulate:
+        weight = weight * torch.rsqrt(weight.square().sum((2, 3, 4), keepdim=True) + 1e-8)
+    else:
+        weight = weight / (c * k * k) ** 0.5
+    x = x.reshape(1, n * c, height, width)
+    if layer.blur is None:
+        h = F.conv2d(x, weight.reshape(n * o, c, k, k), padding=k // 2, groups=n)
+    else:
+        h = F.conv_transpose2d(x, weight.transpose(1, 2).reshape(n * c, o, k, k), stride=2, groups=n)
+    h = h.view(n, o, *h.shape[2:])
+    h = h if layer.blur is None else layer.blur(h)
+    return ((h if noise is None else h + noise) + layer.bias[:, None, None]) * gain
+
+
+LITERAL = {Fir: upfirdn, ModulatedConv2d: modulated}
+
+
 class Plain(Run):
     """The step as it is usually published."""
 
@@ -47,6 +81,9 @@ class Plain(Run):
         super().__init__(*arguments)
         for net in (self.recipe, *self.averages.values()):
             net.to(memory_format=torch.contiguous_format)
+        for module in self.recipe.modules():
+            if type(module) in LITERAL:
+                module.forward = partial(LITERAL[type(module)], module)
         for group in (group for opt in self.recipe.opt.values() for group in opt.param_groups):
             group.update(fused=None, foreach=None)  # what the constructors take when nothing is said
 
@@ -111,7 +148,7 @@ class Bench:
         device = loop.prepare(settings)
         self.data = loop.open_data(settings)
         loop.fit(model, self.data, settings)
-        spec = Spec(tuple(self.data.shape), self.data.num_classes, self.data.condition_dim)
+        spec = Spec(tuple(self.data.shape), self.data.num_classes, self.data.condition_dim, tuple(self.data.other))
         recipe = loop.build(model, spec, arguments, settings.seed)
         folder = Path(tempfile.gettempdir())  # nothing is written
         self.run = kind(recipe, settings, folder, {}, device, Log(folder, settings, quiet=True))

@@ -186,6 +186,7 @@ def state_of(run: Run) -> dict:
         "extra": {k: v for k, v in run.recipe.state_dict().items() if k.endswith("_extra_state")},
         "averages": {name: net.state_dict() for name, net in run.averages.items()},
         "optimizers": {name: opt.state_dict() for name, opt in run.recipe.opt.items()},
+        "augment": run.augment.state_dict() if run.augment is not None else {},
         "random": random_state(run.device),
         "log": run.log.state(),
     }
@@ -202,6 +203,8 @@ def set_state(run: Run, state: dict) -> None:
         net.load_state_dict(state["averages"][name])
     for name, opt in run.recipe.opt.items():
         load_optimizer(opt, state["optimizers"][name])
+    if run.augment is not None:
+        run.augment.load_state_dict(state["augment"])
     set_random_state(state["random"], run.device)
     run.log.set_state(state["log"])
 
@@ -371,7 +374,7 @@ def read_config(folder: Path) -> dict:
 
 
 def spec_of(config: dict) -> Spec:
-    return Spec(**(config["spec"] | {"shape": tuple(config["spec"]["shape"])}))
+    return Spec(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["spec"].items()})
 
 
 def arguments_of(config: dict) -> dict[str, object]:
@@ -502,6 +505,8 @@ def load(path: str | Path, *, model: str | type[Recipe] | None = None, device: s
     config = read_config(folder)
     kind = find_model(config, model)
     file = folder / weights
+    if not file.exists() and weights == "weights.safetensors":
+        file = next(iter(folder.glob("model.safetensors")), file)  # as model hubs name it
     tensors, about = read_tensors(file)
     if about.get("run") != config["id"]:
         raise BadCheckpoint(f"{file} belongs to another run than config.json beside it: put the run's own weights back")
@@ -510,7 +515,8 @@ def load(path: str | Path, *, model: str | type[Recipe] | None = None, device: s
         found = recipe.load_state_dict(tensors, strict=False)
     except (TypeError, RuntimeError, ValueError) as error:
         raise BadCheckpoint(f"{folder} does not fit the model {config['model']}: {str(error).splitlines()[0]}") from error
-    missing = [k for k in found.missing_keys if not k.endswith("_extra_state")]
+    left_out = about.get("left_out", [])  # networks that an export for sampling goes without
+    missing = [k for k in found.missing_keys if not k.endswith("_extra_state") and k.split(".")[0] not in left_out]
     if missing or found.unexpected_keys:
         raise BadCheckpoint(f"{file} does not fit {config['model']}: {', '.join([*missing, *found.unexpected_keys][:5])} ...")
     settings = config["settings"]

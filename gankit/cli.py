@@ -175,7 +175,9 @@ def sample(words: list[str]) -> None:
             seeds: which seeds, like 0-15,42; in place of n.
             label: the class; without it the classes in turn.
             condition: a .npz with features `condition` (N, C), taken in turn, for models that draw from such.
+            domain: a or b of models of two domains, or pairs, a above b; a without it.
             trunc: below 1, latents nearer to the prior's mean: cleaner and less diverse.
+            standing: take batch norm's statistics anew from this many batches of 64 samples so truncated; 100 in BigGAN.
             outdir: folder for one PNG a seed.
             output: one file instead: a grid as .png, or all samples as .npz.
             columns: columns of the grid.
@@ -189,7 +191,9 @@ def sample(words: list[str]) -> None:
         seeds: str = ""
         label: Annotated[int | None, alias(name="class")] = None
         condition: str = ""
+        domain: str = ""
         trunc: float = 1.0
+        standing: int = 0
         outdir: str = "out"
         output: Annotated[str, alias("-o")] = ""
         columns: int = 0
@@ -203,13 +207,21 @@ def sample(words: list[str]) -> None:
 
     from gankit import data as library
     from gankit import latent, pictures
+    from gankit.nn import standing
 
-    if options.n < 1 or options.batch < 1:
-        raise ValueError("--n and --batch must be at least 1")
+    if options.n < 1 or options.batch < 1 or options.standing < 0:
+        raise ValueError("--n and --batch must be at least 1, --standing at least 0")
     seeds = numbers(options.seeds) if options.seeds else list(range(options.n))
     trained = gankit.load(run, model=options.model or None, device=options.device, weights=options.weights)
     condition = library.read_conditions(Path(options.condition)) if options.condition else None
-    samples = latent.sample(trained.recipe, seeds, options.label, options.trunc, options.batch, condition)
+    if options.standing:
+        latent.check(trained.recipe, options.label, condition)
+
+        def draw(i: int) -> None:
+            latent.sample(trained.recipe, range(64 * i, 64 * i + 64), None, options.trunc, 64, condition)
+
+        standing(trained.recipe, draw, options.standing)
+    samples = latent.sample(trained.recipe, seeds, options.label, options.trunc, options.batch, condition, options.domain)
     if options.output:
         return write_samples(Path(options.output), samples, seeds, options.columns)
     outdir = Path(options.outdir)
@@ -231,7 +243,8 @@ def interpolate(words: list[str]) -> None:
         Args:
             seeds: the seeds to pass through, like 0-5.
             steps: pictures from one seed to the next.
-            mode: slerp, on arcs, keeps the length that random latents have; lerp goes straight.
+            space: z, or w for models with styles; w where there is one.
+            mode: slerp, on arcs, keeps the length that random latents have; lerp goes straight. Slerp in z, lerp in w.
             label: the class; for models with labels the first seed's own without it.
             trunc: below 1, latents nearer to the prior's mean.
             loop: come back to the first seed.
@@ -244,7 +257,8 @@ def interpolate(words: list[str]) -> None:
 
         seeds: str = "0-5"
         steps: int = 10
-        mode: Literal["slerp", "lerp"] = "slerp"
+        space: Literal["", "z", "w"] = ""
+        mode: Literal["", "slerp", "lerp"] = ""
         label: Annotated[int | None, alias(name="class")] = None
         trunc: float = 1.0
         loop: bool = False
@@ -259,8 +273,6 @@ def interpolate(words: list[str]) -> None:
 
     import shutil
 
-    import torch
-
     from gankit import latent, pictures
 
     seeds = numbers(options.seeds)
@@ -268,12 +280,12 @@ def interpolate(words: list[str]) -> None:
         raise ValueError(f"a walk needs two seeds, one step and one picture a second at least; got --seeds {options.seeds}")
     recipe = gankit.load(run, model=options.model or None, device=options.device).recipe
     latent.check(recipe, options.label)
-    points = latent.truncate(recipe, latent.latents(recipe, seeds), options.trunc)
-    way = latent.path(points, options.steps, options.mode == "slerp", options.loop)
-    label = latent.labels(recipe, seeds[:1] * len(way), options.label)
-    frames = torch.cat(
-        [latent.render(recipe, way[i : i + 64], None if label is None else label[i : i + 64]) for i in range(0, len(way), 64)]
-    )
+    space = latent.space_of(recipe, options.space)
+    of_first = options.label if options.label is not None else latent.labels(recipe, seeds[:1])
+    points, _ = latent.points(recipe, seeds, None if of_first is None else int(of_first), options.trunc, space)
+    spherical = (options.mode or ("slerp" if space == "z" else "lerp")) == "slerp"
+    way = latent.path(points.flatten(1), options.steps, spherical, options.loop).unflatten(1, points.shape[1:])
+    frames = latent.render(recipe, way, latent.labels(recipe, seeds[:1] * len(way), options.label))
     single = [pictures.grid(frame[None]) for frame in frames] if frames.ndim == 4 else [pictures.dots(frames[: i + 1]) for i in range(len(frames))]
     stem = Path(options.outdir) / "walk"
     outputs = [Path(options.output)] if options.output else [stem.with_suffix(s) for s in (".png", ".webp")]
@@ -286,6 +298,72 @@ def interpolate(words: list[str]) -> None:
         else:
             pictures.animate(output, single, options.fps)
         print(output)
+
+
+def explore(words: list[str]) -> None:
+    """See what a model learned: gankit explore RUN TOOL [flags]; without RUN and TOOL the list of tools"""
+    named = [word for word in words[:2] if not word.startswith("-")]
+    if len(named) < 2:
+        from gankit import explore as library
+
+        tools = "\n".join(f"  {name:<12} {(tool.__doc__ or '').splitlines()[0]}" for name, tool in library.TOOLS.items())
+        if words and words[-1] not in ("-h", "--help"):
+            fail(f"explore {words[0]} with which tool? gankit explore RUN TOOL [flags]; there are {', '.join(library.TOOLS)}", 2)
+        print(f"{explore.__doc__}\n\n{tools}\n\ngankit explore RUN TOOL --help shows a tool's flags.")
+        return
+    run, name, flags = *named, words[2:]
+
+    import torch
+
+    from gankit import explore as library
+
+    if name not in library.TOOLS:
+        near = difflib.get_close_matches(name, library.TOOLS, 1)
+        hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(library.TOOLS)}."
+        raise ValueError(f"there is no tool {name!r}. {hint}")
+    tool = library.TOOLS[name]
+
+    @dataclasses.dataclass
+    class Explore:
+        """How the command behaves.
+
+        Args:
+            outdir: folder for TOOL.png, TOOL.json with the numbers, and what else the tool makes.
+            animation: kinds of animation with commas between, of webp, gif and mp4, where the tool makes one; or none.
+            weights: file of weights in the run folder.
+            model: the file of a model that is not gankit's own; its code is executed.
+            device: auto, cpu, cuda or mps.
+        """
+
+        outdir: str = "out"
+        animation: str = "webp"
+        weights: str = "weights.safetensors"
+        model: str = ""
+        device: str = "auto"
+
+    hints, said = get_type_hints(tool, include_extras=True), args_of(tool)
+    own = [
+        (k, describe(Annotated[hints[k], alias(name="class")] if k == "label" else hints[k], said.get(k)), dataclasses.field(default=p.default))
+        for k, p in inspect.signature(tool).parameters.items()
+        if p.kind is p.KEYWORD_ONLY
+    ]
+    kind = dataclasses.make_dataclass("Tool", own)
+    kind.__doc__ = (tool.__doc__ or "").splitlines()[0]
+    parsed = parse({"tool": kind, "explore": described(Explore)}, f"gankit explore RUN {name}", flags)
+    options, given = parsed["explore"], {k: getattr(parsed["tool"], k) for k, *_ in own}
+    kinds = [part.strip() for part in options.animation.split(",") if part.strip() not in ("", "none")]
+    if unknown := set(kinds) - {"webp", "gif", "mp4"}:
+        raise ValueError(f"--animation takes webp, gif and mp4, or none; not {', '.join(sorted(unknown))}")
+    trained = gankit.load(run, model=options.model or None, device=options.device, weights=options.weights)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        result = tool(trained, **given)
+    flags_used = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
+    result.numbers = {"tool": name, "run": trained.folder.name, "model": trained.config["model"], "images": trained.images, "flags": flags_used} | result.numbers
+    for line in result.say:
+        print(line)
+    for path in result.write(Path(options.outdir) / name, kinds):
+        print(path)
 
 
 def models(words: list[str]) -> None:
@@ -392,8 +470,9 @@ def data(words: list[str]) -> None:
     dataset = library.open(
         path, resolution=options.resolution or None, fit=options.fit, alpha=options.alpha, skip_bad=options.skip_bad
     )
-    print(f"\nread as: {len(dataset):,} {dataset.kind} of {'x'.join(map(str, dataset.shape))}")
-    if dataset.kind == "images" and options.sheet:
+    kind = "images in two domains" if dataset.kind == "domains" else dataset.kind
+    print(f"\nread as: {len(dataset):,} {kind} of {'x'.join(map(str, dataset.shape))}")
+    if dataset.kind in ("images", "domains") and options.sheet:
         Path(options.sheet).parent.mkdir(parents=True, exist_ok=True)
         library.contact_sheet(dataset, Path(options.sheet))
         print(f"contact sheet: {options.sheet}")
@@ -512,6 +591,88 @@ def compare(words: list[str]) -> None:
         print("Numbers in different lines of one metric were taken differently, and cannot be compared.")
 
 
+def import_(words: list[str]) -> None:
+    """Use published weights, read without running anything in them: gankit import FILE --as stylegan2|pggan|biggan [-o FOLDER]"""
+    file, given = first(words, "import", "FILE --as KIND")
+    flags, kind = take(given, "--as")
+    if not kind or kind.startswith("-"):
+        flags, kind = [flag for flag in given if flag not in ("--as", "--as=")], None
+
+    @dataclasses.dataclass
+    class Import:
+        """What the file is, and where to write the run folder. --as KIND says whose the weights are.
+
+        Args:
+            output: the folder to write; a new one in outdir without it.
+            outdir: folder in which that is made.
+            discriminator: the file of the discriminator where it has its own: BigGAN-PyTorch's D.pth.
+            trunc: for BigGAN-deep alone, which of its 51 batch statistics to take: those for this truncation of its own.
+            license: the licence to note, in place of the one known for such files.
+        """
+
+        output: Annotated[str, alias("-o")] = ""
+        outdir: str = "runs"
+        discriminator: str = ""
+        trunc: float = 1.0
+        license: str = ""
+
+    options = parse({"source": described(Import)}, "gankit import FILE --as KIND", flags)["source"]
+
+    from gankit.exchange import card, imports
+
+    if kind is None:
+        sources = [*imports.SOURCES.items(), ("biggan", imports.DEEP)]
+        known = "".join(f"\n  --as {name:<10} {source.about}" for name, source in sources)
+        raise ValueError(f"import {file} as what? Whose weights are they?{known}")
+    done = imports.import_weights(file, kind, **dataclasses.asdict(options))
+    shape = "x".join(map(str, done.found.spec.shape)) + (f", {done.found.spec.num_classes} classes" if done.found.spec.num_classes else "")
+    print(f"{kind} for {shape}; parameters: {', '.join(f'{name} {count:,}' for name, count in done.parameters.items())}")
+    print(f"sizes, from the file: {card.flags(done.found.arguments)}")
+    for note in done.found.notes:
+        print(f"- {note}")
+    if done.found.fresh:
+        print(f"- not in the file, so as first initialised: {', '.join(name.rstrip('.') for name in done.found.fresh)}")
+    unused = done.found.unused
+    print(f"- not used: {', '.join(unused[:6])}{f' and {len(unused) - 6} more' if len(unused) > 6 else ''}" if unused else "- everything in the file was used")
+    print(f"licence of the source: {done.license}")
+    print(f"{done.folder}   (next: gankit sample {done.folder} -o grid.png)")
+
+
+def export(words: list[str]) -> None:
+    """Give a generator to other programs: gankit export RUN --to safetensors|onnx|torch.export|hub-folder [-o PATH]"""
+
+    @dataclasses.dataclass
+    class Export:
+        """The form, and where to write it.
+
+        Args:
+            to: safetensors: weights for sampling and config.json; onnx; torch.export: a .pt2 program; hub-folder: weights,
+                config, card, samples and a script.
+            output: the file or folder to write, which must not be there yet; one named after the run in out/ without it.
+            n: random latents on which what was written is compared with the model.
+            license: the licence that a hub folder's card states.
+            weights: file of weights in the run folder.
+            model: the file of a model that is not gankit's own; its code is executed.
+        """
+
+        to: Literal["safetensors", "onnx", "torch.export", "hub-folder"] = "safetensors"
+        output: Annotated[str, alias("-o")] = ""
+        n: int = 16
+        license: str = ""
+        weights: str = "weights.safetensors"
+        model: str = ""
+
+    run, flags = first(words, "export", "RUN")
+    options = parse({"export": described(Export)}, "gankit export RUN", flags)["export"]
+
+    from gankit.exchange import export as exports
+
+    trained = gankit.load(run, model=options.model or None, device="cpu", weights=options.weights)
+    done = exports.export(trained, options.to, options.output, options.n, options.license)
+    print(f"{done.path}   takes {done.inputs}")
+    print(f"largest difference from the model's samples on {done.latents} random latents: {done.difference:.2g} of a range of 2")
+
+
 def metrics(words: list[str]) -> None:
     """List the metrics, and what each needs: gankit metrics"""
     parse({}, "gankit metrics", words)
@@ -530,7 +691,8 @@ def metrics(words: list[str]) -> None:
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    f.__name__: f for f in (train, resume, sample, interpolate, evaluate, compare, metrics, models, show, data, report)
+    f.__name__.rstrip("_"): f
+    for f in (train, resume, sample, interpolate, explore, evaluate, compare, metrics, models, show, data, report, import_, export)
 }
 
 
@@ -580,9 +742,20 @@ def described(kind: type, defaults: object = None) -> type:
 
 
 def describe(hint: object, text: str | None, also: str | None = None) -> object:
-    """A flag's type with its help and other name; images and intervals also take 200k and 5M."""
+    """A flag's type with its help and other name; images and intervals also take 200k and 5M, seeds 0-3,7."""
     import tyro
 
+    if getattr(hint, "__name__", "") == "Seeds":
+        hint = Annotated[
+            tuple,
+            tyro.constructors.PrimitiveConstructorSpec(
+                nargs=1,
+                metavar="SEEDS",
+                instance_from_str=lambda words: tuple(numbers(words[0])),
+                is_instance=lambda value: isinstance(value, tuple),
+                str_from_instance=lambda value: [ranges(value)],
+            ),
+        ]
     if getattr(hint, "__name__", "") == "Images":
         hint = Annotated[
             int,
@@ -666,6 +839,17 @@ def numbers(text: str) -> list[int]:
     return found
 
 
+def ranges(seeds: tuple[int, ...]) -> str:
+    """Seeds as `numbers` reads them: (0, 1, 2, 7) as 0-2,7."""
+    parts: list[list[int]] = []
+    for seed in seeds:
+        if parts and seed == parts[-1][-1] + 1:
+            parts[-1].append(seed)
+        else:
+            parts.append([seed])
+    return ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
+
+
 def plain(value: object) -> str:
     """A value as one would type it."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1000 and value % 1000 == 0:
@@ -707,7 +891,7 @@ def dry_run(kind: type, options: dict[str, object]) -> None:
     settings, arguments = loop.plan(kind, "", options)
     dataset = loop.open_data(settings)
     loop.fit(kind, dataset, settings)
-    spec = gankit.Spec(tuple(dataset.shape), dataset.num_classes, dataset.condition_dim)
+    spec = gankit.Spec(tuple(dataset.shape), dataset.num_classes, dataset.condition_dim, tuple(dataset.other))
     recipe = loop.build(kind, spec, arguments, settings.seed)
     print(json.dumps({"settings": dataclasses.asdict(settings), "arguments": arguments, "shape": dataset.shape, "classes": dataset.num_classes}, indent=2))
     print({name: sum(p.numel() for p in net.parameters()) for name, net in recipe.named_children()})

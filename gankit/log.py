@@ -84,7 +84,7 @@ class Log:
         sizes = {n: sum(p.numel() for p in m.parameters()) for n, m in run.recipe.named_children()}
         self.say(
             f"{run.config['model']} ({', '.join(f'{n} {c:,}' for n, c in sizes.items())} parameters) on {len(dataset):,} "
-            f"{dataset.kind} of {dataset.name}, {'x'.join(map(str, dataset.shape))}, {run.device}; {self.folder}"
+            f"{'images in the two domains' if dataset.kind == 'domains' else dataset.kind} of {dataset.name}, {'x'.join(map(str, dataset.shape))}, {run.device}; {self.folder}"
         )
         if not self.quiet and sys.stderr.isatty():
             from rich.console import Console
@@ -136,7 +136,8 @@ class Log:
         with run.averaged() as recipe:
             if not latent.draws_alone(recipe):
                 return
-            fakes = latent.sample(recipe, range(pictures.cells(recipe.spec.shape)))
+            domain = "pairs" if latent.has_domains(recipe) else ""
+            fakes = latent.sample(recipe, range(pictures.cells(recipe.spec.shape)), domain=domain)
             pictures.save(self.folder / f"fakes{run.images:09d}.png", fakes)
             self.add({"samples/std": fakes.double().std(0).mean().to(run.device)})
 
@@ -175,9 +176,10 @@ def reaches(line: str, images: int) -> bool:
 
 
 def reals(dataset: data.Dataset, n: int, seed: int) -> Tensor:
-    """The first n real samples, float in [-1, 1] when they are images."""
-    batch = next(dataset.stream(0, n, seed=seed))["real"]
-    return data.normalise(batch) if batch.dtype == torch.uint8 else batch
+    """The first n real samples, float in [-1, 1] when they are images; of two domains each of A above one of B."""
+    rows = next(dataset.stream(0, n, seed=seed))
+    rows = [data.normalise(rows[k]) if rows[k].dtype == torch.uint8 else rows[k] for k in ("real", "a", "b") if k in rows]
+    return latent.above(*rows) if len(rows) > 1 else rows[0]
 
 
 def clock(seconds: float) -> str:

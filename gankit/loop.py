@@ -10,6 +10,7 @@ import inspect
 import math
 import os
 import random
+import shutil
 import signal
 import sys
 import threading
@@ -25,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit import checkpoint, data, evaluation, latent, models, processes
+from gankit.augment import Augment
 from gankit.log import Log
 from gankit.recipe import Batch, Phase, Recipe, Spec
 
@@ -56,6 +58,11 @@ class Settings:
         seed: the seed of everything drawn at random.
         ema: half-life of the averaged weights; 0 for no averaging.
         clip: largest norm of an optimizer's gradient; 0 for no limit.
+        augment: change what D sees at random, for small data sets: diffaugment, or ada, which learns how often.
+        augment_policy: which changes, like color,translation or blit,geometric:0.5; empty for the paper's.
+        augment_p: with ada, how often each change is made at first, 0 to 1.
+        augment_target: with ada, mean sign of D on reals at which it is held; 0 to leave augment_p as it is.
+        augment_speed: with ada, images in which it can go from never to always.
         log: how often to log.
         preview: how often to draw the grid of samples; 0 for never.
         save: how often to save.
@@ -83,6 +90,11 @@ class Settings:
     seed: int = 0
     ema: Images = Images(10_000)
     clip: float = 0.0
+    augment: Literal["none", "diffaugment", "ada"] = "none"
+    augment_policy: str = ""
+    augment_p: float = 0.0
+    augment_target: float = 0.6
+    augment_speed: Images = Images(500_000)
     log: Images = Images(5_000)
     preview: Images = Images(25_000)
     save: Images = Images(50_000)
@@ -101,12 +113,12 @@ class Settings:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        for name, least in dict(images=1, batch=1, pieces=1, threads=0, ema=0, clip=0, log=1, preview=0, save=1, keep=0, evaluate_every=1, evaluate_n=0, workers=0).items():
+        for name, least in dict(images=1, batch=1, pieces=1, threads=0, ema=0, clip=0, log=1, preview=0, save=1, keep=0, evaluate_every=1, evaluate_n=0, workers=0, augment_p=0, augment_target=0, augment_speed=1).items():
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.pieces > self.batch:
             raise ValueError(f"pieces is {self.pieces}, more than the {self.batch} images of a batch; lower --pieces")
-        for name, choices in dict(precision=tuple(DTYPES), fit=("crop", "pad", "squash"), alpha=("white", "black", "keep")).items():
+        for name, choices in dict(precision=tuple(DTYPES), fit=("crop", "pad", "squash"), alpha=("white", "black", "keep"), augment=("none", "diffaugment", "ada")).items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; choose from {', '.join(choices)}")
 
@@ -120,6 +132,7 @@ class Run:
         folder: where its files are.
         images: images seen before the current batch; `step`: batches before it; `done`: share of the run, 0 to 1.
         phase: the current phase.
+        augment: what changes the images that D sees, or None.
     """
 
     def __init__(self, recipe: Recipe, settings: Settings, folder: Path, config: dict, device: torch.device, log: Log):
@@ -130,6 +143,9 @@ class Run:
         self.recipe = checkpoint.place(recipe, device, self.dtype, settings.batch).train()
         self.averages = {n: copy.deepcopy(getattr(recipe, n)).requires_grad_(False) for n in recipe.ema if settings.ema}
         self.names = {id(p): n for n, p in recipe.named_parameters()}
+        self.augment = None
+        if settings.augment != "none":
+            self.augment = augmentation(settings).to(device)
         self.bad: dict[str, Tensor] = {}  # on a GPU: per optimizer, the first norms that were not finite
 
     @property
@@ -187,6 +203,8 @@ class Run:
             if self.settings.clip:
                 torch._foreach_mul_([p.grad for p in group], (self.settings.clip / (norm + 1e-12)).clamp(max=1))
             self.recipe.opt[name].step()
+        if self.augment is not None and "real_right" in scalars:
+            self.augment.see(scalars["real_right"], batch.size)
         self.log.add({f"{names[0]}/{key}": value for key, value in scalars.items()})
         return scalars | {key: torch.cat(parts) for key, parts in tensors.items()}
 
@@ -228,6 +246,11 @@ class Run:
         self.images += images
         self.step += 1
         self.turn = 0
+        if self.augment is not None:
+            self.augment.adapt(images)
+            self.augment.check(type(self.recipe).__name__, self.step)
+            if self.augment.kind == "ada":
+                self.log.add({"augment/p": self.augment.p})
         half_life = min(self.settings.ema, self.images / 20)  # a young average must not remember the first weights
         for name, average in self.averages.items():
             net = getattr(self.recipe, name)
@@ -301,7 +324,7 @@ def train(
     device = prepare(settings)
     dataset = open_data(settings)
     fit(kind, dataset, settings)
-    spec = Spec(tuple(dataset.shape), dataset.num_classes, dataset.condition_dim)
+    spec = Spec(tuple(dataset.shape), dataset.num_classes, dataset.condition_dim, tuple(dataset.other))
     recipe = build(kind, spec, arguments, settings.seed)
     folder, text = Path(), None
     if processes.rank() == 0:
@@ -314,7 +337,13 @@ def train(
     run = Run(recipe, settings, folder, config, device, Log(folder, settings, quiet))
     if checkpoint.exists(folder):
         checkpoint.restore(run)
-    return loop(run, dataset)
+    try:
+        return loop(run, dataset)
+    except ValueError as error:
+        refused = not isinstance(error, Diverged) and run.step <= Augment.EVERY and not checkpoint.exists(folder)
+        if refused and processes.rank() == 0:
+            shutil.rmtree(folder)  # nothing was learnt, and `latest` would name it
+        raise
 
 
 def resume(
@@ -333,6 +362,12 @@ def resume(
     """
     folder = checkpoint.locate(path)
     config = checkpoint.read_config(folder)
+    whence = f"imported from {config['source']['file']}" if "source" in config else "tuned by gankit explore" if "tuned" in config else ""
+    if whence and not checkpoint.exists(folder):
+        raise ValueError(
+            f"{folder} was {whence}: it has weights and no training state (optimizers, counters, data), so there is nothing "
+            "to go on with. It can be sampled, explored, evaluated and exported"
+        )
     kind = checkpoint.find_model(config, model)
     before = settings_of(config)
     for name, value in options.items():
@@ -414,15 +449,37 @@ def fit(kind: type[Recipe], dataset: data.Dataset, settings: Settings) -> None:
     """Refuse data that the model cannot learn from, saying what to type instead."""
     name = models.name_of(kind)
     if dataset.kind not in kind.data.split():
-        raise ValueError(f"{name} learns from {' or '.join(kind.data.split())}; {settings.data} holds {dataset.kind}")
+        hint = f". {data.HOW}" if "domains" in kind.data else ""
+        if dataset.kind == "domains" and (parts := data.split(settings.data)):
+            hint = f". For one of its domains type --data {parts[0]}"
+        raise ValueError(f"{name} learns from {' or '.join(kind.data.split())}; {settings.data} holds {dataset.kind}{hint}")
+    if settings.augment != "none":
+        if dataset.kind in ("points", "vectors"):
+            raise ValueError(f"there is no augmentation of {dataset.kind}; leave --augment out")
+        for shape in filter(None, (dataset.shape, dataset.other)):
+            augmentation(settings).fits(shape[0])
+    if settings.augment == "none" and settings.augment_policy not in ("", kind.defaults.get("augment_policy")):
+        raise ValueError("an augmentation policy does nothing without an augmentation: add --augment diffaugment or --augment ada")
+    if settings.augment != "ada" and settings.augment_p:
+        raise ValueError("augment_p is how often ada changes an image: add --augment ada, or leave --augment-p out")
     if kind.labels == "required" and not dataset.num_classes and not dataset.condition_dim:
         raise ValueError(f"{name} needs labels and {settings.data} has none: put each class into a sub-folder of its own")
-    if dataset.kind == "images":
+    if dataset.kind in ("images", "domains"):
         height, width = dataset.shape[1:]
         near = kind.nearest(height, width)
         if (height, width) != tuple(near):
             flag = f"{near[0]}" if near[0] == near[1] else f"{near[0]}x{near[1]}"
             raise ValueError(f"{name} cannot draw {height}x{width} (height x width) images. Add --resolution {flag}.")
+
+
+def augmentation(settings: Settings) -> Augment:
+    """What changes the images that D sees, as the settings have it.
+
+    Raises:
+        ValueError: the policy or a number is wrong.
+    """
+    s = settings
+    return Augment(s.augment, s.augment_policy, s.augment_p, s.augment_target, s.augment_speed)
 
 
 def build(kind: type[Recipe], spec: Spec, arguments: dict[str, object], seed: int) -> Recipe:
@@ -500,7 +557,7 @@ def make_batch(fields: dict[str, Tensor], run: Run, size: int) -> Batch:
             value = value.contiguous(memory_format=torch.channels_last)
         placed[name] = value
     first = processes.rank() * size // processes.world()
-    return Batch(placed, run.images, size, first, run.settings.seed)
+    return Batch(placed, run.images, size, first, run.settings.seed, run.augment)
 
 
 def give_back_memory() -> None:

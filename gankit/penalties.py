@@ -69,6 +69,21 @@ def r1_r2(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
     return r1(critic, real) + r2(critic, fake)
 
 
+def path_length(synthesis: Callable[[Tensor], Tensor], w: Tensor, draw: Draw) -> Tensor:
+    """Karras et al. 2020, eq. 4: (N,) lengths |J_w^T y|, y ~ N(0, 1 / (H W)); how far images move when w does.
+
+    w is (N, w_dim), or (N, layers, w_dim), whose lengths are the root mean square over layers, as in the authors' code.
+    The penalty, E (length - running mean)^2, is the caller's.
+    """
+    with torch.autocast(w.device.type, enabled=False):
+        w = w.float() if w.dtype in (torch.bfloat16, torch.float16) else w
+        w = w if w.requires_grad else w.detach().requires_grad_()
+        images = synthesis(w)
+        y = draw(lambda n: torch.randn(n, *images.shape[1:])) / images[0, 0].numel() ** 0.5
+        (grad,) = torch.autograd.grad((images * y).sum(), w, create_graph=True)
+        return _length(grad.square().sum(-1).view(len(w), -1).mean(1))
+
+
 PENALTIES: dict[str, Callable[[Critic, Tensor, Tensor, Draw], Tensor]] = {
     "wgan_gp": wgan_gp,
     "zero_centred": zero_centred,

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from gankit.loop import Run
 
+Draw = Callable[[Callable[[int], Tensor]], Tensor]  # as `Batch.draw`: a sampler of n rows to the random rows of this piece
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -22,11 +24,13 @@ class Spec:
         shape: one sample: (C, H, W) for images, (D,) for points and vectors.
         num_classes: number of classes; 0 when the data has no labels.
         condition_dim: length of the feature vector given beside each sample; 0 when there is none.
+        other: one sample of the second domain, (C, H, W); () when there is one domain.
     """
 
     shape: tuple[int, ...]
     num_classes: int = 0
     condition_dim: int = 0
+    other: tuple[int, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -89,7 +93,7 @@ class Recipe(nn.Module):
     as dicts and lists of tensors and plain values.
 
     Attributes:
-        data: kinds of data it learns from, separated by spaces: "images", "points", "vectors".
+        data: kinds of data it learns from, separated by spaces: "images", "points", "vectors", "domains".
         labels: "none", "optional" or "required".
         ema: names of the networks that are averaged over training.
         defaults: settings of the run that the paper asks for.
@@ -140,11 +144,20 @@ class Batch:
         size: rows of the whole batch, over all processes.
         first: row of the whole batch at which these rows begin.
         seed: the run's seed.
+        augmenter: what `augment` does to images, given (images, draw); None for nothing.
     """
 
-    def __init__(self, fields: dict[str, Tensor], start: int = 0, size: int | None = None, first: int = 0, seed: int = 0):
+    def __init__(
+        self,
+        fields: dict[str, Tensor],
+        start: int = 0,
+        size: int | None = None,
+        first: int = 0,
+        seed: int = 0,
+        augmenter: Callable[[Tensor, Draw], Tensor] | None = None,
+    ):
         self.fields = fields
-        self.start, self.first, self.seed = start, first, seed
+        self.start, self.first, self.seed, self.augmenter = start, first, seed, augmenter
         self.size = size if size is not None else len(self)
         self.turn = self.draws = 0
 
@@ -173,14 +186,28 @@ class Batch:
         like = next(iter(self.fields.values()))
         return rows.to(like.device, like.dtype if rows.is_floating_point() and like.is_floating_point() else None)
 
+    def augment(self, images: Tensor) -> Tensor:
+        """Images as the discriminator is to see them: changed at random where the run says so (`--augment`), else as they are.
+
+        Every image that a discriminator learns from or judges for G goes through it, reals and fakes alike; penalties
+        differentiate by the image before. (k N, C, H, W) images of these N rows, k for each row side by side.
+        """
+        if self.augmenter is None:
+            return images
+        k = len(images) // len(self)
+
+        def draw(sampler: Callable[[int], Tensor]) -> Tensor:
+            return self.draw(lambda n: sampler(n * k).unflatten(0, (n, k))).flatten(0, 1)
+
+        return self.augmenter(images, draw)
+
     def split(self, pieces: int, turn: int) -> Iterator[tuple[slice, Batch]]:
         """The rows in `pieces` nearly equal parts, as (rows, part); `turn` numbers the update they are for."""
         n = len(self)
         for i in range(min(pieces, n)):
             rows = slice(i * n // min(pieces, n), (i + 1) * n // min(pieces, n))
-            part = Batch(
-                {k: v[rows] for k, v in self.fields.items()}, self.start, self.size, self.first + rows.start, self.seed
-            )
+            fields, first = {k: v[rows] for k, v in self.fields.items()}, self.first + rows.start
+            part = Batch(fields, self.start, self.size, first, self.seed, self.augmenter)
             part.turn = turn
             yield rows, part
 

@@ -1,5 +1,7 @@
 """Plain SGD with convolutions, BatchNorm and a gradient penalty: several processes must give what one gives."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -38,9 +40,12 @@ class SgdGAN(Recipe):
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         fake = self.g(batch.draw(self.noise))
-        real_logits, fake_logits = self.d(batch.real), self.d(fake)
-        penalty = wgan_gp(self.d, batch.real, fake, batch.draw)
+        real_logits, fake_logits = self.judge(batch, batch.real), self.judge(batch, fake)
+        penalty = wgan_gp(partial(self.judge, batch), batch.real, fake, batch.draw)
         return wasserstein.d(real_logits, fake_logits) + penalty, scores(real_logits, fake_logits)
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        return non_saturating.g(self.d(self.g(batch.draw(self.noise)))), {}
+        return non_saturating.g(self.judge(batch, self.g(batch.draw(self.noise)))), {}
+
+    def judge(self, batch: Batch, images: Tensor) -> Tensor:
+        return self.d(batch.augment(images))

@@ -1,22 +1,26 @@
-"""What biggan has of its own: truncation, a part of z for each block, a shared embedding, the schedule of updates."""
+"""What biggan has of its own: truncation, standing statistics, what z and class go to, deep blocks, the turns."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit import loop
-from gankit.models.biggan import BigGAN, LinearBatchNorm
-from gankit.nn import BatchNorm2d
-from gankit.recipe import Spec
+from gankit import checkpoint, cli, loop
+from gankit.models.biggan import BigGAN, DeepDBlock, DeepGBlock, LinearBatchNorm
+from gankit.models.dcgan import DCGAN
+from gankit.nn import BatchNorm2d, standing
+from gankit.recipe import Batch, Spec
 
 
-def small(side: int = 16) -> BigGAN:
+def small(side: int = 16, wide: int = 16, deep: bool = False) -> BigGAN:
     torch.manual_seed(0)
-    return BigGAN(Spec((1, side, side), num_classes=3), width=4, chunk=5, embed_dim=6).double()
+    shape = (1, side, wide)
+    return BigGAN(Spec(shape, num_classes=3), deep=deep, width=8, chunk=5, z_dim=7, embed_dim=6).double()
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -59,15 +63,158 @@ def test_each_part_of_z_goes_to_its_block_and_the_class_to_all():
         assert torch.equal(seen[i], torch.cat([recipe.g.embed.weight[label], z[:, 5 * i + 5 : 5 * i + 10]], 1))
 
 
-def test_weights_begin_orthogonal_and_all_but_g_s_embedding_are_spectrally_normalised():
-    recipe = small()
+def test_in_the_deep_form_all_of_z_and_the_class_go_to_every_layer_of_g():
+    recipe, seen = small(deep=True), []
+    for layer in recipe.g.modules():
+        if isinstance(layer, LinearBatchNorm):
+            layer.register_forward_hook(lambda layer, given, out: seen.append(given[1]))
+    recipe.g.dense.register_forward_hook(lambda layer, given, out: seen.append(given[0]))
+    z, label = normal(2, 7), torch.tensor([2, 0])
+    recipe.sample(z, label)
+    assert len(seen) == 1 + 4 * 4
+    assert all(torch.equal(condition, torch.cat([z, recipe.g.embed.weight[label]], 1)) for condition in seen)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("side, wide", [(8, 8), (16, 24), (32, 32), (64, 64), (56, 56)])
+def test_other_sizes(side, wide, deep):
+    recipe = small(side, wide, deep).float()
+    z, label = recipe.noise(2), torch.tensor([2, 0])
+    images = recipe.sample(z, label)
+    assert images.shape == (2, 1, side, wide) and images.abs().max() <= 1
+    recipe.d(images, label).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in recipe.parameters())
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_attention_is_at_the_side_asked_for_in_both_nets(deep):
+    torch.manual_seed(0)
+    recipe, seen = BigGAN(Spec((3, 64, 64), num_classes=3), deep=deep, width=8, embed_dim=6, attention=16), []
+    attention = [m for m in recipe.modules() if type(m).__name__ == "SelfAttention"]
+    for layer in attention:
+        layer.register_forward_hook(lambda layer, given, out: seen.append(tuple(out.shape[1:])))
+    label = torch.tensor([2])
+    recipe.d(recipe.sample(recipe.noise(1), label), label)
+    assert len(attention) == 2 and seen == [(64, 16, 16), (64 if deep else 32, 16, 16)]
+
+
+@pytest.mark.parametrize("out_channels, up", [(8, False), (4, True)])
+def test_a_deep_block_of_g_by_definition(out_channels, up):
+    torch.manual_seed(0)
+    block = DeepGBlock(8, out_channels, lambda channels: LinearBatchNorm(channels, 4), up).double()
+    x, condition = normal(3, 8, 2, 4), normal(3, 4, seed=1)
+
+    def double(a: Tensor) -> Tensor:
+        return a.repeat_interleave(2, 2).repeat_interleave(2, 3) if up else a
+
+    (a, b, c, d), (n0, n1, n2, n3) = block.convs, block.norms
+    h = torch.einsum("oi,nihw->nohw", a.weight[:, :, 0, 0], n0(x, condition).relu()) + a.bias[:, None, None]
+    h = F.conv2d(double(n1(h, condition).relu()), b.weight, b.bias, padding=1)
+    h = F.conv2d(n2(h, condition).relu(), c.weight, c.bias, padding=1)
+    h = torch.einsum("oi,nihw->nohw", d.weight[:, :, 0, 0], n3(h, condition).relu()) + d.bias[:, None, None]
+    assert h.shape[1] == out_channels and a.weight.shape == (2, 8, 1, 1)
+    assert torch.allclose(block(x, condition), h + double(x[:, :out_channels]), atol=1e-12)
+
+
+@pytest.mark.parametrize("out_channels, down", [(8, False), (8, True), (12, True)])
+def test_a_deep_block_of_d_by_definition(out_channels, down):
+    torch.manual_seed(0)
+    block, x = DeepDBlock(8, out_channels, down).double(), normal(3, 8, 4, 6)
+
+    def halve(a: Tensor) -> Tensor:
+        return (a[..., ::2, ::2] + a[..., 1::2, ::2] + a[..., ::2, 1::2] + a[..., 1::2, 1::2]) / 4 if down else a
+
+    a, b, c, d = block.convs
+    h = F.conv2d(x.relu(), a.weight, a.bias)
+    h = F.conv2d(h.relu(), b.weight, b.bias, padding=1)
+    h = F.conv2d(h.relu(), c.weight, c.bias, padding=1)
+    h = F.conv2d(halve(h.relu()), d.weight, d.bias)
+    added = [F.conv2d(halve(x), block.shortcut.weight, block.shortcut.bias)] if out_channels > 8 else []
+    given = x.clone()
+    assert torch.allclose(block(x), h + torch.cat([halve(x), *added], 1), atol=1e-12)
+    assert torch.equal(x, given) and (block.shortcut is None) == (out_channels == 8)
+
+
+def test_a_deep_run_resumes_bit_for_bit(tmp_path, interrupt):
+    options = dict(preset="small-deep", width=8, images=16, batch=4, save=8, preview=0, log=4, ema=20, quiet=True)
+    whole = loop.train("biggan", outdir=tmp_path / "whole", **options).folder
+    broken = interrupt(8, "biggan", outdir=tmp_path / "broken", **options)
+    loop.resume(broken, quiet=True)
+    (one, _), (two, _) = (checkpoint.read_tensors(folder / "state.safetensors") for folder in (whole, broken))
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_standing_statistics_by_definition():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Dropout(), nn.BatchNorm1d(4), nn.Tanh(), nn.BatchNorm1d(4)).double().eval()
+    other = nn.ModuleDict(dict(net=net, idle=BatchNorm2d(4)))
+    other["idle"].running_mean.fill_(7.0)
+    batches = [normal(6, 3, seed=i) for i in range(5)]
+    first = [net[0](x) for x in batches]  # dropout stays off
+    second = [((x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()).tanh() for x in first]
+    standing(other, lambda i: net(batches[i]), 5)
+    for norm, seen in ((net[2], first), (net[4], second)):
+        assert torch.allclose(norm.running_mean, torch.stack([x.mean(0) for x in seen]).mean(0), atol=1e-14)
+        assert torch.allclose(norm.running_var, torch.stack([x.var(0) for x in seen]).mean(0), atol=1e-14)
+        assert not norm.training and norm.momentum == 0.1
+    assert other["idle"].running_mean.eq(7).all() and not net.training and other["idle"].training
+
+
+def test_standing_statistics_that_cannot_be_taken_leave_all_as_it_was():
+    norm = BatchNorm2d(2).eval()
+    norm.running_mean.fill_(7.0)
+    with pytest.raises(ValueError, match="no batch norm"):
+        standing(norm, lambda i: None, 3)
+    with pytest.raises(ZeroDivisionError):
+        standing(norm, lambda i: norm(torch.ones(2, 2, 1, 1)) / (0 if i else 1) if i == 0 else 1 / 0, 3)
+    assert norm.running_mean.eq(7).all() and not norm.training and norm.momentum == 0.1
+
+
+def test_samples_with_standing_statistics_repeat_and_leave_the_run_alone(tmp_path, capsys):
+    options = dict(images=32, batch=8, preview=0, outdir=tmp_path, quiet=True)
+    run = loop.train("biggan", preset="small", width=4, **options)
+    weights = (run.folder / "weights.safetensors").read_bytes()
+
+    def drawn(*flags: str) -> np.ndarray:
+        cli.main(["sample", str(run.folder), "--n", "5", "--trunc", "0.5", "-o", str(tmp_path / "out.npz"), *flags])
+        return np.load(tmp_path / "out.npz")["samples"]
+
+    plain, once = drawn(), drawn("--standing", "2")
+    assert np.array_equal(once, drawn("--standing", "2", "--batch", "2")) and not np.array_equal(once, plain)
+    assert not np.array_equal(once, drawn("--standing", "3"))
+    assert (run.folder / "weights.safetensors").read_bytes() == weights
+    mlp = loop.train("gan", **options)
+    with pytest.raises(SystemExit):
+        cli.main(["sample", str(mlp.folder), "--standing", "2"])
+    assert "no batch norm" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["sample", str(run.folder), "--standing", "-1"])
+    assert "--standing" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("deep", [False, True])
+def test_cpu_and_gpu_agree(deep):
+    recipe, label = small(deep=deep).eval(), torch.tensor([2, 0])
+    z = normal(2, recipe.z_dim)
+    images = recipe.sample(z, label)
+    logits = recipe.d(images, label)
+    recipe.cuda()
+    assert torch.allclose(recipe.sample(z.cuda(), label.cuda()).cpu(), images, atol=1e-10)
+    assert torch.allclose(recipe.d(images.cuda(), label.cuda()).cpu(), logits, atol=1e-9)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_weights_begin_orthogonal_and_all_but_g_s_embedding_are_spectrally_normalised(deep):
+    recipe = small(deep=deep)
     plain = [
         n
         for n, m in recipe.named_modules()
         if isinstance(m, (nn.Linear, nn.Conv2d, nn.Embedding)) and not hasattr(m, "parametrizations")
     ]
     assert plain == ["g.embed"]
-    raw = recipe.g.blocks[0].conv1.parametrizations.weight.original.flatten(1)
+    conv = recipe.g.blocks[0].convs[1] if deep else recipe.g.blocks[0].conv1
+    raw = conv.parametrizations.weight.original.flatten(1)
     assert torch.allclose(raw @ raw.T, torch.eye(len(raw), dtype=torch.float64), atol=1e-5)  # drawn in float32
 
 
@@ -76,3 +223,45 @@ def test_d_learns_twice_for_each_time_that_g_does(tmp_path, monkeypatch):
     monkeypatch.setattr(loop.Run, "update", lambda run, name, *rest: (turns.append(name), update(run, name, *rest))[1])
     loop.train("biggan", preset="small", width=4, images=32, batch=8, preview=0, outdir=tmp_path, quiet=True)
     assert turns == ["d", "d", "g", "d", "d", "g"]
+
+
+@pytest.mark.parametrize("kind", ["none", "cr", "bcr", "icr"])
+@pytest.mark.parametrize("model", ["biggan", "dcgan"])
+def test_consistency_adds_its_terms_with_the_papers_weights(model, kind):
+    def losses(kind: str, turn: str) -> tuple[float, dict[str, Tensor]]:
+        torch.manual_seed(0)
+        options = dict(width=4, consistency=kind)
+        if model == "biggan":
+            recipe = BigGAN(Spec((1, 16, 16), num_classes=3), **options).double()
+        else:
+            recipe = DCGAN(Spec((1, 16, 16)), norm_d=False, **options).double()
+        batch = Batch({"real": normal(4, 1, 16, 16).clamp(-1, 1), "label": torch.tensor([0, 1, 2, 1])}, seed=3)
+        loss, outputs = getattr(recipe, f"{turn}_loss")(batch)
+        return loss.item(), outputs
+
+    for turn, weights in ("d", dict(cr=10, bcr=10, zcr=20)), ("g", dict(zcr=0.5)):
+        (plain, _), (loss, outputs) = losses("none", turn), losses(kind, turn)
+        wanted = {"none": [], "cr": ["cr"], "bcr": ["cr", "bcr"], "icr": ["cr", "bcr", "zcr"]}[kind]
+        found = [name for name in ("cr", "bcr", "zcr") if name in outputs]
+        assert found == [name for name in wanted if name in weights]
+        assert all((outputs[name] > 0) == (turn == "d") for name in found)
+        assert loss == pytest.approx(plain + sum(weights[name] * outputs[name].item() for name in found), rel=1e-12)
+
+
+@pytest.mark.parametrize("model", [BigGAN, DCGAN])
+def test_an_unknown_consistency_is_refused(model):
+    with pytest.raises(ValueError, match="'foo'; choose from none, cr, bcr, icr"):
+        model(Spec((1, 16, 16), num_classes=3), consistency="foo")
+
+
+@pytest.mark.parametrize("model", ["biggan", "dcgan"])
+def test_consistency_looks_at_reals_and_then_at_this_step_s_fakes(model, monkeypatch):
+    seen = []
+    monkeypatch.setattr("gankit.augment.flip_shift", lambda x, draw: seen.append(x) or x)
+    recipe = (BigGAN if model == "biggan" else DCGAN)(Spec((1, 16, 16), num_classes=3), width=4, consistency="bcr")
+    recipe.double().eval()
+    batch = Batch({"real": normal(4, 1, 16, 16).clamp(-1, 1), "label": torch.tensor([0, 1, 2, 1])}, seed=3)
+    recipe.d_loss(batch)
+    batch.draws = 0
+    fakes = recipe.g(*recipe.draw(batch)) if model == "biggan" else recipe.g(batch.draw(recipe.noise))
+    assert torch.equal(seen[0], batch.real) and torch.equal(seen[1], fakes)

@@ -256,7 +256,7 @@ def test_pictures_of_scikit_image():
     assert textures.class_names == ["brick", "grass", "gravel"] and textures.shape == (1, 64, 64)
     assert np.bincount(textures.labels).tolist() == [449 * 449] * 3
     for name in data.BUILTIN:
-        assert len(next(data.open(name).stream(0, 3))["real"]) == 3
+        assert all(len(rows) == 3 for rows in next(data.open(name).stream(0, 3)).values())
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,28 @@ def test_settings_and_options_are_checked():
         gankit.train("dcgan", preset="huge")
 
 
+def test_augmentation_is_refused_where_it_would_do_nothing(tmp_path):
+    short = dict(preset="small", images=32, batch=8, preview=0, outdir=tmp_path, quiet=True)
+    with pytest.raises(ValueError, match="no augmentation of points"):
+        gankit.train("gan", data="ring", augment="ada", **short | dict(preset="ring"))
+    with pytest.raises(ValueError, match="VAE .* leave --augment out"):
+        gankit.train("vae", augment="diffaugment", **short)
+    with pytest.raises(ValueError, match="--augment-target 0"):
+        gankit.train("wgan", augment="ada", **short)
+    with pytest.raises(ValueError, match="add --augment ada"):
+        gankit.train("dcgan", augment="diffaugment", augment_p=0.2, **short)
+    with pytest.raises(ValueError, match="without an augmentation"):
+        gankit.train("dcgan", augment_policy="color", **short)
+    with pytest.raises(ValueError, match="take one"):
+        gankit.train("dcgan", augment="diffaugment", consistency="cr", **short)
+    with pytest.raises(ValueError, match="these images have 2. Add --augment-policy blit,geometric"):
+        loop.augmentation(loop.Settings(augment="ada")).fits(2)
+    assert not list(tmp_path.iterdir()), "a refused run leaves no folder that `latest` would name"
+    gankit.train("wgan", augment="ada", augment_p=0.2, augment_target=0.0, **short)
+    with pytest.raises(ValueError, match="did you mean translation"):
+        gankit.train("dcgan", augment="diffaugment", augment_policy="color,translatoin", **short)
+
+
 def test_keep_leaves_weights_of_earlier_times(tmp_path):
     run = loop.train("dcgan", data="digits", preset="small", images=32, batch=8, keep=16, preview=0, outdir=tmp_path, quiet=True)
     early = gankit.load(run.folder, weights="weights000000016.safetensors")

@@ -19,11 +19,12 @@ from gankit.recipe import Recipe, Spec
 
 ODD = str(Path(__file__).parent / "odd_gan.py")
 MODELS = models.names()
+IMAGES = {"cogan": "digits-negative"}
 COUNTED = [(name, key) for name in MODELS for key, preset in models.find(name).presets.items() if preset.parameters]
 
 
 def data_for(kind: type[Recipe]) -> str:
-    return "ring" if kind.data.split()[0] == "points" else "digits"
+    return {"points": "ring", "domains": "digits-negative"}.get(kind.data.split()[0], "digits")
 
 
 def small(model: str) -> dict:
@@ -59,6 +60,26 @@ def test_an_interrupted_run_ends_with_the_same_bits(model, tmp_path, interrupt):
     torch.randn(10)
     loop.resume(broken, model=model if model == ODD else None, quiet=True)
     same(whole, broken)
+
+
+@pytest.mark.parametrize("augment", ["diffaugment", "ada"])
+def test_an_interrupted_run_with_augmentation_ends_with_the_same_bits(augment, tmp_path, interrupt):
+    options = small("dcgan") | dict(augment=augment, augment_p=0.4, augment_speed=100)
+    whole = loop.train("dcgan", outdir=tmp_path / "whole", **options)
+    broken = interrupt(24, "dcgan", outdir=tmp_path / "broken", **options)
+    loop.resume(broken, quiet=True)
+    same(whole.folder, broken)
+    moved = [line["augment/p"] for line in stats(whole.folder)]
+    assert len(set(moved)) > 1 if augment == "ada" else set(moved) == {moved[0]}
+
+
+@pytest.mark.parametrize("model", [m for m in MODELS if m != "vae"])
+def test_every_gan_shows_its_discriminator_augmented_images(model, tmp_path):
+    options = small(model) | dict(data=IMAGES.get(model, "digits"), images=16, augment="ada", augment_p=0.5, augment_target=0.0)
+    plain = loop.train(model, outdir=tmp_path, **options | dict(augment="none", augment_p=0.0))
+    run = loop.train(model, outdir=tmp_path, **options)
+    assert run.augment.used, "batch.augment was never called"
+    assert any(not torch.equal(a, b) for a, b in zip(plain.recipe.parameters(), run.recipe.parameters()))
 
 
 @pytest.mark.parametrize("part", ["random", "optimizers", "phase", "extra", "averages", "log"])

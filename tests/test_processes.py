@@ -33,29 +33,30 @@ def tensors(outdir: Path) -> dict[str, torch.Tensor]:
     return checkpoint.read_tensors(next(outdir.iterdir()) / "state.safetensors")[0]
 
 
-@pytest.mark.parametrize("norm", ["--norm", "--no-norm"])
-def test_two_processes_equal_one(norm, tmp_path):
+@pytest.mark.parametrize("flags", [["--norm"], ["--no-norm"], ["--no-norm", "--augment", "ada", "--augment-p", "0.3"]])
+def test_two_processes_equal_one(flags, tmp_path):
     results = []
     for processes in (1, 2):
-        job = torchrun(tmp_path, *train("--precision", "fp64", norm, "--outdir", f"{processes}"), processes=processes)
+        job = torchrun(tmp_path, *train("--precision", "fp64", *flags, "--outdir", f"{processes}"), processes=processes)
         out, _ = job.communicate(timeout=200)
         assert job.returncode == 0, out
         results.append(tensors(tmp_path / f"{processes}"))
     one, two = results
-    compared = [name for name in one if name.startswith(("run.recipe", "run.averages", "run.log"))]
+    compared = [name for name in one if name.startswith(("run.recipe", "run.averages", "run.augment", "run.log"))]
     assert len(compared) > 10
     for name in compared:
         assert (one[name] - two[name]).abs().max() < 1e-12, name
 
 
-def test_pieces_equal_the_whole_batch(tmp_path):
+@pytest.mark.parametrize("augment", ["none", "diffaugment", "ada"])
+def test_pieces_equal_the_whole_batch(augment, tmp_path):
     from gankit import loop
 
     states = []
     for pieces in (1, 4):
         run = loop.train(
             str(HERE / "sgd_gan.py"), data="digits", images=32, batch=8, precision="fp64", norm=False, pieces=pieces,
-            outdir=tmp_path / str(pieces), preview=0, quiet=True,
+            augment=augment, augment_p=0.5, outdir=tmp_path / str(pieces), preview=0, quiet=True,
         )  # fmt: skip
         states.append(run.recipe.state_dict())
     for name, value in states[0].items():

@@ -122,9 +122,9 @@ def test_initialisation_is_fix_up():
 def test_schedules_go_from_end_to_end_on_half_a_cosine_and_stay():
     recipe = R3GAN(Spec((1, 16, 16)), width=16, anneal=0.5)
     start, middle, end = recipe.schedule(0.0), recipe.schedule(0.25), recipe.schedule(0.5)
-    assert start == pytest.approx({"lr": 2e-4, "beta2": 0.9, "gamma": 0.05})
-    assert middle == pytest.approx({"lr": 1.25e-4, "beta2": 0.945, "gamma": 0.0275})
-    assert end == recipe.schedule(1.0) == {"lr": 5e-5, "beta2": 0.99, "gamma": 0.005}
+    assert start == pytest.approx({"lr": 2e-4, "beta2": 0.9, "gamma": 0.05, "p": 0.0})
+    assert middle == pytest.approx({"lr": 1.25e-4, "beta2": 0.945, "gamma": 0.0275, "p": 0.275})
+    assert end == recipe.schedule(1.0) == {"lr": 5e-5, "beta2": 0.99, "gamma": 0.005, "p": 0.55}
     eighth = 0.5 * (1 + math.cos(math.pi / 4))
     assert recipe.schedule(0.125)["lr"] == pytest.approx(5e-5 + 1.5e-4 * eighth)
 

@@ -1,6 +1,7 @@
 """Data sets, built in or from files: `open` one, then `stream` it."""
 
 from gankit.data.builtin import BUILTIN
+from gankit.data.domains import HOW, Domains, split
 from gankit.data.folder import BadFiles
 from gankit.data.lookup import find, open, parse_resolution
 from gankit.data.pixels import normalise, quantise
@@ -10,6 +11,7 @@ from gankit.data.toy import MODES
 from gankit.data.vectors import read_conditions
 
 __all__ = [
-    "BUILTIN", "MODES", "BadFiles", "Dataset", "Report", "Stream", "ahead", "contact_sheet", "describe", "find",
-    "normalise", "open", "parse_resolution", "quantise", "read_conditions",
+    "BUILTIN", "HOW", "MODES", "BadFiles", "Dataset", "Domains", "Report", "Stream", "ahead", "contact_sheet", "describe",
+    "find", "normalise", "open", "parse_resolution", "quantise", "read_conditions",
+    "split",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from gankit.data import cache, draws, images, toy
+from gankit.data.domains import Domains
 from gankit.data.stream import Dataset
 
 Size = tuple[int, int] | None  # (height, width), or the data's own
@@ -54,7 +56,42 @@ def textures(size: Size) -> Dataset:
     return _patches("textures", "", [_skimage(name) for name in TEXTURES], size, list(TEXTURES))
 
 
-BUILTIN: dict[str, Callable[[Size], Dataset]] = {
+def digits_negative(size: Size) -> Domains:
+    """Digits, and negatives of the other half of the digits, so that no digit is there in both domains."""
+    return _halves("digits-negative", size, lambda pixels: 255 - pixels)
+
+
+def digits_edges(size: Size) -> Domains:
+    """Digits, and the edges of the other half of them: the largest of each pixel's 3x3 neighbours, less the pixel."""
+    return _halves("digits-edges", size, edges)
+
+
+def colour_depth(size: Size) -> Domains:
+    """Patches of 64x64 or another size: in colour from the left half of a photograph, of its depth from the right half.
+
+    The photograph is the left one of scikit-image's motorcycle stereo pair; near is bright, and where the
+    disparity is not known it is that of the next pixel to the left that has one.
+    """
+    colour, disparity = _stereo()
+    known = np.isfinite(disparity)
+    before = np.maximum.accumulate(np.where(known, np.arange(disparity.shape[1]), -1), axis=1)  # -1: none to the left
+    before = np.where(before < 0, known.argmax(1)[:, None], before)
+    depth = np.take_along_axis(np.where(known, disparity, disparity[known].min()), before, axis=1)
+    low, high = depth.min(), depth.max()
+    grey = ((depth - low) * (255 / (high - low))).round().astype(np.uint8)
+    middle = colour.shape[2] // 2
+    a = _patches("colour-depth", "a", [colour[:, :, :middle]], size)
+    b = _patches("colour-depth", "b", [np.repeat(grey[None, :, middle:], 3, axis=0)], size)
+    return Domains("colour-depth", a, b)
+
+
+def edges(pixels: np.ndarray) -> np.ndarray:
+    """(..., H, W) uint8 to the edges: a dilation by 3x3 less the image, bright on the outside of bright lines."""
+    wide = np.pad(pixels, [(0, 0)] * (pixels.ndim - 2) + [(1, 1)] * 2)
+    return sliding_window_view(wide, (3, 3), (-2, -1)).max((-2, -1)) - pixels
+
+
+BUILTIN: dict[str, Callable[[Size], Dataset | Domains]] = {
     "digits": partial(digits, "train"),
     "digits:test": partial(digits, "test"),
     "digits:all": partial(digits, "all"),
@@ -67,6 +104,9 @@ BUILTIN: dict[str, Callable[[Size], Dataset]] = {
     "ring": toy.ring,
     "grid": toy.grid,
     "swissroll": toy.swissroll,
+    "digits-negative": digits_negative,
+    "digits-edges": digits_edges,
+    "colour-depth": colour_depth,
 }
 
 
@@ -90,6 +130,19 @@ def _digits(part: str, side: int) -> tuple[np.ndarray, np.ndarray]:
     return grey.round_().clamp_(0, 255).to(torch.uint8).numpy(), labels[chosen]
 
 
+def _halves(name: str, size: Size, change: Callable[[np.ndarray], np.ndarray]) -> Domains:
+    """Every second digit of each class as it is, and the others changed: disjoint halves with equal shares."""
+    pixels, labels = _digits("train", _side(size, 16, name))
+    of_kind = np.zeros(len(labels), np.int64)  # each digit's place among those of its kind
+    for label in range(10):
+        of_kind[labels == label] = np.arange((labels == label).sum())
+    names = [str(i) for i in range(10)]
+    first, second = of_kind % 2 == 0, of_kind % 2 == 1
+    a = _table("digits", "half", pixels[first], labels=labels[first], class_names=names)
+    b = _table(name, "half", change(pixels[second]), labels=labels[second], class_names=names)
+    return Domains(name, a, b)
+
+
 def _side(size: Size, default: int, name: str) -> int:
     height, width = size or (default, default)
     if height != width or not 8 <= height <= 256:
@@ -109,6 +162,17 @@ def _photo(name: str) -> np.ndarray:
 
 
 def _skimage(name: str) -> np.ndarray:
+    picture = getattr(_library(), name)()
+    return picture[None] if picture.ndim == 2 else picture.transpose(2, 0, 1)
+
+
+def _stereo() -> tuple[np.ndarray, np.ndarray]:
+    """A photograph (3, H, W) uint8, and how far each pixel (H, W) lies apart in its stereo pair; unknown ones not finite."""
+    left, _, disparity = _library().stereo_motorcycle()
+    return left.transpose(2, 0, 1), disparity
+
+
+def _library() -> ModuleType:
     try:
         from skimage import data
     except ImportError:
@@ -116,8 +180,7 @@ def _skimage(name: str) -> np.ndarray:
             "this picture comes with scikit-image, which is not installed: pip install scikit-image. "
             "photo:china and photo:flower are always there"
         ) from None
-    picture = getattr(data, name)()
-    return picture[None] if picture.ndim == 2 else picture.transpose(2, 0, 1)
+    return data
 
 
 def _image(picture: np.ndarray) -> Image.Image:

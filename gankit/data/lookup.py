@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gankit.data.builtin import BUILTIN
+from gankit.data.domains import HOW, Domains, join, split
 from gankit.data.files import ARCHIVES, shown
 from gankit.data.folder import open_folder
 from gankit.data.images import ENDINGS
@@ -25,11 +26,12 @@ def open(
     mirror: bool = False,
     alpha: str = "white",
     skip_bad: bool = False,
-) -> Dataset:
-    """A built-in data set by its name, or a folder, zip, tar, image or .npz by its path.
+) -> Dataset | Domains:
+    """A built-in data set by its name, or a folder, zip, tar, image or .npz by its path; or two domains.
 
     Args:
-        name: see `gankit.data.BUILTIN`; a folder that is called like one is typed as ./digits.
+        name: see `gankit.data.BUILTIN`; a folder that is called like one is typed as ./digits. Two domains are a
+            folder with A/ and B/ (or trainA/ and trainB/) in it, or two names with a comma between.
         resolution: side, or "64x96" for height and width; None for the data's own.
         fit: how images of another shape are fitted: "crop" the centre, "pad" or "squash".
         mirror: flip images of the stream, each with probability one half.
@@ -45,6 +47,9 @@ def open(
         if value not in choices:
             raise ValueError(f"--{flag} takes {', '.join(choices)}, not {value!r}")
     size, path = parse_resolution(resolution), find(name)
+    if parts := split(name):
+        dataset = join(name, parts, lambda part: _domain(open(part, resolution, fit, False, alpha, skip_bad), part))
+        return _mirrored(dataset, mirror)
     with named(name):
         if path is None:
             dataset = BUILTIN[str(name)](size)
@@ -52,18 +57,36 @@ def open(
             dataset = open_vectors(path)
         else:
             dataset = open_folder(path, size, fit, alpha, skip_bad)
-    if dataset.kind != "images" and (mirror or size):
+    if dataset.kind not in ("images", "domains") and (mirror or size):
         raise ValueError(
             f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"
         )
+    return _mirrored(dataset, mirror)
+
+
+def _domain(dataset: Dataset | Domains, name: str) -> Dataset:
+    if isinstance(dataset, Domains):
+        raise ValueError(f"{shown(name)} holds two domains itself. {HOW}")
+    return dataset
+
+
+def _mirrored(dataset: Dataset | Domains, mirror: bool) -> Dataset | Domains:
     dataset.mirror = mirror
     dataset.fingerprint += "-mirror" * mirror
     return dataset
 
 
 def find(name: str | Path) -> Path | None:
-    """The path that a name stands for, None for a built-in set. Raises ValueError: it is neither; says what is near."""
+    """The path that a name stands for, None for a built-in set and for two names with a comma between.
+
+    Raises:
+        ValueError: it is neither; says what is near.
+    """
     text = str(name)
+    if (parts := split(name)) and not Path(text).expanduser().is_dir():
+        for part in parts:
+            find(part)
+        return None
     if text in BUILTIN and isinstance(name, str):
         return None
     if re.match(r"\w+://", text):

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from gankit.data import files, images
+from gankit.data.domains import Domains, split
 from gankit.data.folder import each, know, survey
 from gankit.data.lookup import find, named, open, parse_resolution
 from gankit.data.stream import Dataset
@@ -22,7 +24,7 @@ class Report:
 
     Args:
         name: as typed.
-        kind: "images", "points" or "vectors".
+        kind: "images", "points", "vectors" or "domains".
         count: usable samples.
         shape: of each as it would be read; None while a resolution must be chosen.
         bytes: of the files.
@@ -34,6 +36,7 @@ class Report:
         bad: unusable files with the reason.
         copies: names of files that are equal.
         warnings: in plain sentences.
+        title: what the classes are.
     """
 
     name: str
@@ -49,13 +52,15 @@ class Report:
     bad: list[tuple[str, str]] = field(default_factory=list)
     copies: list[list[str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    title: str = "classes"
 
     def __str__(self) -> str:
+        kind = "images of two domains" if self.kind == "domains" else self.kind
         lines = [
-            f"{files.shown(self.name)}: {self.count:,} {self.kind}"
+            f"{files.shown(self.name)}: {self.count:,} {kind}"
             + f", {_megabytes(self.bytes)} of files" * (self.bytes > 0)
         ]
-        for title, counts in (("height x width", self.sizes), ("modes", self.modes), ("classes", self.classes)):
+        for title, counts in (("height x width", self.sizes), ("modes", self.modes), (self.title, self.classes)):
             if counts:
                 some = ", ".join(f"{name} ({n:,})" for name, n in list(counts.items())[:12])
                 lines.append(f"  {title}: {some}" + f" and {len(counts) - 12} more" * (len(counts) > 12))
@@ -64,7 +69,7 @@ class Report:
         if self.attribute_names:
             lines.append(f"  attributes: {', '.join(self.attribute_names)}")
         if self.shape:
-            size = self.count * int(np.prod(self.shape)) * (1 if self.kind == "images" else 4)
+            size = self.count * int(np.prod(self.shape)) * (1 if self.kind in ("images", "domains") else 4)
             lines.append(f"  read as: {' x '.join(map(str, self.shape))} each, {_megabytes(size)} in all")
         lines += [f"  cannot be used: {name}: {reason}" for name, reason in self.bad]
         lines += [f"  copies: {', '.join(names)}" for names in self.copies[:20]]
@@ -80,8 +85,13 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
         OSError: it cannot be read.
     """
     path, size = find(name), parse_resolution(resolution)
+    if parts := split(name):
+        return _together(str(name), [describe(part, resolution, alpha) for part in parts])
     if path is None or (path.suffix.lower() == ".npz" and path.is_file()):
         dataset = open(name, resolution)
+        if isinstance(dataset, Domains):
+            counts = {"A": len(dataset.a), "B": len(dataset.b)}
+            return Report(str(name), dataset.kind, len(dataset), dataset.shape, classes=counts, title="domains")
         counts = Counter() if dataset.labels is None else Counter(dataset.labels.tolist())
         return Report(
             name=str(name),
@@ -123,11 +133,22 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
     )
 
 
-def contact_sheet(dataset: Dataset, path: Path, count: int = 100) -> None:
-    """Write the first images of the stream side by side as a PNG, ten in a row. Raises ValueError: it holds no images."""
-    if dataset.kind != "images":
+def contact_sheet(dataset: Dataset | Domains, path: Path, count: int = 100) -> None:
+    """Write the first images of the stream side by side as a PNG, ten in a row; of two domains half of each, a row of A first.
+
+    Raises:
+        ValueError: it holds no images.
+    """
+    if dataset.kind not in ("images", "domains"):
         raise ValueError(f"{dataset.name} holds {dataset.kind}: there is nothing to lay out on a contact sheet")
-    pixels = next(dataset.stream(0, min(count, len(dataset))))["real"].permute(0, 2, 3, 1).numpy()
+    if isinstance(dataset, Domains):
+        rows = next(dataset.stream(0, max(10, count // 20 * 10)))
+        channels = max(dataset.shape[0], dataset.other[0])
+        a, b = (_channels(rows[domain], channels).unflatten(0, (-1, 10)) for domain in ("a", "b"))
+        pixels = torch.stack([a, b], 1).flatten(0, 2)
+    else:
+        pixels = next(dataset.stream(0, min(count, len(dataset))))["real"]
+    pixels = pixels.permute(0, 2, 3, 1).numpy()
     height, width = pixels.shape[1:3]
     scale = max(1, 64 // max(height, width)) if max(height, width) < 128 else 128 / max(height, width)
     cell = max(1, round(width * scale)), max(1, round(height * scale))
@@ -143,6 +164,38 @@ def contact_sheet(dataset: Dataset, path: Path, count: int = 100) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _together(name: str, parts: list[Report]) -> Report:
+    """What is known of two domains, as of one data set."""
+    sizes, modes, bad, copies, notes = Counter(), Counter(), [], [], []
+    for title, part in zip("AB", parts):
+        sizes.update(part.sizes)
+        modes.update(part.modes)
+        bad += [(f"{title}: {file}", reason) for file, reason in part.bad]
+        copies += part.copies
+        notes += [f"{title}: {warning}" for warning in part.warnings]
+    return Report(
+        name=name,
+        kind="domains",
+        count=sum(part.count for part in parts),
+        shape=parts[0].shape,
+        bytes=sum(part.bytes for part in parts),
+        sizes=dict(sizes.most_common()),
+        modes=dict(modes.most_common()),
+        classes={title: part.count for title, part in zip("AB", parts)},
+        bad=bad,
+        copies=copies,
+        warnings=notes,
+        title="domains",
+    )
+
+
+def _channels(pixels: torch.Tensor, count: int) -> torch.Tensor:
+    """(N, C, H, W) uint8 with `count` channels: grey in each of three, an opaque fourth."""
+    pixels = pixels.expand(-1, min(count, 3), -1, -1) if pixels.shape[1] == 1 else pixels
+    opaque = torch.full_like(pixels[:, :1], 255).expand(-1, count - pixels.shape[1], -1, -1)
+    return torch.cat([pixels, opaque], 1)
 
 
 def _flaw(data: bytes) -> str:

@@ -65,6 +65,11 @@ class Dataset:
         return len(self.class_names)
 
     @property
+    def other(self) -> tuple[int, ...]:
+        """Of one sample of a second domain; there is none."""
+        return ()
+
+    @property
     def condition_dim(self) -> int:
         return 0 if self.conditions is None else self.conditions.shape[1]
 

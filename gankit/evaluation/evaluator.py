@@ -84,7 +84,8 @@ def evaluate(
     if is_run:
         folder = checkpoint.locate(what)
         config = checkpoint.read_config(folder)
-        settings, against = config["settings"], against or config["settings"]["data"]
+        settings = config["settings"]
+        against = against or ("" if "source" in config else settings["data"])  # imported weights come without their data
     real = sources.of_data(against, settings, resolution) if against else None
     unseen = sources.of_data(held_out, settings, resolution) if held_out else None
     if real is not None and not held_out:

@@ -215,26 +215,36 @@ def ms_ssim(s: Subject) -> Iterator[Score]:
 
 
 def ppl(s: Subject, distance: Callable[[Tensor, Tensor], Tensor] | None = None, name: str = "") -> Iterator[Score]:
-    """Perceptual path length in z by the features: how fast they change along arcs between latents."""
-    recipe, count = s.fake.recipe, min(1000, s.n)
+    """Perceptual path length by the features: how fast they change along arcs in z, and straight in w where there is one."""
+    recipe, count, trunc = s.fake.recipe, min(1000, s.n), s.fake.about["trunc"]
     if count < 2:
         raise ValueError("one pair has no standard error; give two samples at least")
     seeds = list(range(s.seed, s.seed + 2 * count))
-    ends, label = latent.latents(recipe, seeds).float().cpu(), latent.labels(recipe, seeds[:count])
-    like = next(recipe.parameters())
+    z, label = latent.latents(recipe, seeds), latent.labels(recipe, seeds[:count])
+    both = None if label is None else label.repeat(2)
 
-    def generate(z: Tensor, *given: Tensor) -> Tensor:
-        return latent.render(recipe, latent.truncate(recipe, z.to(like), s.fake.about["trunc"]), *given)
+    def of_z(part: Tensor, *given: Tensor) -> Tensor:
+        part = part.to(z)
+        return latent.render(recipe, latent.shorten(recipe, part, trunc, *given), *given)
 
-    for where in ("full", "end"):
-        values = metrics.path_distances(
-            generate, ends[:count], ends[count:], distance or s.extractor.distance, t=where,
-            generator=torch.Generator().manual_seed(s.seed), batch=s.batch, label=label,
-        )  # fmt: skip
-        error = float(values.std()) / math.sqrt(count)
-        called = f"ppl_z_{where}{name or '_' + s.extractor.name}"
-        note = "the middle 98 %" + ("" if name else "; features in place of LPIPS")
-        yield Score(called, metrics.trimmed_mean(values), error, "standard error, untrimmed", "lower", 0, count, note)
+    def of_w(part: Tensor, *given: Tensor) -> Tensor:
+        layers = part.to(z)[:, None].expand(-1, recipe.num_ws, -1)
+        return latent.render(recipe, latent.truncate_w(recipe, layers, trunc))
+
+    spaces = {"z": (z, of_z)}
+    if latent.has_style(recipe):
+        spaces["w"] = latent.to_w(recipe, z, both)[:, 0], of_w
+    for space, (ends, generate) in spaces.items():
+        ends = ends.float().cpu()
+        for where in ("full", "end"):
+            values = metrics.path_distances(
+                generate, ends[:count], ends[count:], distance or s.extractor.distance, t=where, space=space,
+                generator=torch.Generator().manual_seed(s.seed), batch=s.batch, label=label,
+            )  # fmt: skip
+            error = float(values.std()) / math.sqrt(count)
+            called = f"ppl_{space}_{where}{name or '_' + s.extractor.name}"
+            note = "the middle 98 %" + ("" if name else "; features in place of LPIPS")
+            yield Score(called, metrics.trimmed_mean(values), error, "standard error, untrimmed", "lower", 0, count, note)
 
 
 def ppl_lpips(s: Subject) -> Iterator[Score]:
@@ -248,13 +258,19 @@ def ppl_lpips(s: Subject) -> Iterator[Score]:
 
 
 def separability(s: Subject) -> Iterator[Score]:
-    """2 to the entropy of the extractor's classes given linear rules on the latents, one for each class: 1 is best."""
-    n = len(s.fakes)
-    z = latent.truncate(s.fake.recipe, latent.latents(s.fake.recipe, range(s.seed, s.seed + n)), s.fake.about["trunc"])
-    z = z.float().cpu()
-    found = metrics.linear_separability(z, s.fakes.probabilities, threshold=0.5, keep=1.0, seed=s.seed)
-    note = f"{len(found.entropies)} classes as attributes, all samples kept; published with 40 attributes of faces"
-    yield Score(s.name("separability_z"), found.score, better="lower", n_fake=n, note=note)
+    """2 to the entropy of the extractor's classes given linear rules on z, and on w where there is one: 1 is best."""
+    n, recipe, trunc = len(s.fakes), s.fake.recipe, s.fake.about["trunc"]
+    seeds = range(s.seed, s.seed + n)
+    for space in ("z", "w") if latent.has_style(recipe) else ("z",):
+        if space == "w":
+            found, _ = latent.points(recipe, seeds, None, trunc, "w")
+            found = found[:, 0]
+        else:
+            found = latent.latents(recipe, seeds)
+            found = found if latent.has_style(recipe) else latent.truncate(recipe, found, trunc)
+        rules = metrics.linear_separability(found.float().cpu(), s.fakes.probabilities, threshold=0.5, keep=1.0, seed=s.seed)
+        note = f"{len(rules.entropies)} classes as attributes, all samples kept; published with 40 attributes of faces"
+        yield Score(s.name(f"separability_{space}"), rules.score, better="lower", n_fake=n, note=note)
 
 
 def fd_per_class(s: Subject) -> Iterator[Score]:

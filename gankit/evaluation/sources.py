@@ -172,7 +172,11 @@ def of_data(name: str, settings: dict[str, object] | None = None, resolution: st
                 return of_npz(path)
     s = settings or {}
     known = {k: s[k] for k in ("fit", "alpha", "skip_bad") if k in s}
-    return of_dataset(data.open(name, (resolution or s.get("resolution") or None), **known), name)
+    dataset = data.open(name, (resolution or s.get("resolution") or None), **known)
+    if isinstance(dataset, data.Domains):  # a model of two draws the first unless it is asked for the other
+        parts = data.split(name)
+        return of_dataset(dataset.a, parts[0] if parts else dataset.a.name)
+    return of_dataset(dataset, name)
 
 
 def aligned(source: Source, real: Source) -> Source:

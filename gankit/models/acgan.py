@@ -139,13 +139,14 @@ class ACGAN(Recipe):
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         images, label = self.fakes(batch)
-        (real, real_class), (fake, fake_class) = self.d(batch.real), self.d(images)
+        real, real_class = self.d(batch.augment(batch.real))
+        fake, fake_class = self.d(batch.augment(images))
         classes = cross_entropy(real_class, batch.label) + cross_entropy(fake_class, label)
         right = (real_class.argmax(1) == batch.label).float().mean()
         return non_saturating.d(real, fake) + classes, {"class": classes, "class_right": right, **scores(real, fake)}
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         images, label = self.fakes(batch)
-        fake, fake_class = self.d(images)
+        fake, fake_class = self.d(batch.augment(images))
         classes = cross_entropy(fake_class, label)
         return non_saturating.g(fake) + classes, {"class": classes}

@@ -168,12 +168,16 @@ class CGAN(Recipe):
         """Both players' losses on one set of samples, D's halved as in that code."""
         c = self.condition(batch.label if self.spec.num_classes else batch.condition)
         images = self.g(batch.draw(self.noise), c)
-        real, fake = self.d(batch.real, c), self.d(images, c)
+        critic = partial(self.judge, batch, c=c)
+        real, fake = critic(batch.real), critic(images)
         d_loss = self.adversarial.d(real, fake)
         if self.penalty:
-            critic = partial(self.d, c=c)
             d_loss = d_loss + self.penalty_weight * self.penalty(critic, batch.real, images, batch.draw)
         return (d_loss / 2, self.adversarial.g(fake, real)), scores(real, fake)
+
+    def judge(self, batch: Batch, x: Tensor, c: Tensor) -> Tensor:
+        """(N, ...) with their conditions to D's (N,) logits on them, images as the run augments them."""
+        return self.d(batch.augment(x), c)
 
     def condition(self, given: Tensor) -> Tensor:
         """(N,) labels to (N, num_classes) one-hot; (N, condition_dim) features as they are."""

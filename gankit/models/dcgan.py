@@ -3,7 +3,11 @@ Generative Adversarial Networks", ICLR 2016. https://arxiv.org/abs/1511.06434
 
 Strided convolutions instead of pooling, batch norm in both networks but not on G's output and D's input, ReLU in G and
 leaky ReLU in D, no dense layers but G's first and D's last, Adam with beta1 = 0.5, all weights from N(0, 0.02^2): with
-these a convolutional GAN trains. Any of gankit's adversarial losses and penalties can be put in place of the paper's.
+these a convolutional GAN trains. Any of gankit's adversarial losses and penalties can be put in place of the paper's, and
+the terms of CR-GAN (Zhang et al. 2020) and of its improved forms (Zhao et al. 2021) added: 10 on reals, 10 on fakes, 20 for
+D and .5 for G on z.
+
+The file is long because it is the ground on which losses, penalties and consistency are compared.
 
 As in the authors' code no convolution has a bias, and the first layer's batch norm is over each of its 4 x 4 x 1024
 units; `unit_norm=False` has it over each channel, as dcgan.torch has.
@@ -16,11 +20,13 @@ Deviations:
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
+from gankit.augment import CONSISTENCY, Shown, consistency_d, consistency_g
 from gankit.losses import ADVERSARIAL, scores
 from gankit.nn import ConvDiscriminator, ConvGenerator, init_normal, nearest_size
 from gankit.penalties import PENALTIES, clip_weights, lecam, orthogonal
@@ -47,6 +53,8 @@ class DCGAN(Recipe):
         penalty: none, or one on D: wgan_gp, dragan, r1, r2, r1_r2, zero_centred, orthogonal, lecam or clip.
         penalty_weight: weight of the penalty: 10 in WGAN-GP and DRAGAN, gamma / 2 for R1 and R2; for clip the bound
             that D's weights are kept within, 0.01 in WGAN.
+        consistency: D is to say the same of an image flipped and shifted: of reals (cr), of fakes too (bcr), and of a
+            sample whose z is a little different, which G in turn is to draw differently (icr).
         lr_g: G's learning rate.
         lr_d: D's learning rate.
         beta1: decay of Adam's mean of gradients.
@@ -94,17 +102,21 @@ class DCGAN(Recipe):
         loss: str = "non_saturating",
         penalty: str = "none",
         penalty_weight: float = 10.0,
+        consistency: Literal["none", "cr", "bcr", "icr"] = "none",
         lr_g: float = 2e-4,
         lr_d: float = 2e-4,
         beta1: float = 0.5,
         beta2: float = 0.999,
     ):
         super().__init__(spec)
-        for kind, name, known in ("loss", loss, [*ADVERSARIAL]), ("penalty", penalty, ["none", *PENALTIES, "orthogonal", "lecam", "clip"]):
+        penalties = ["none", *PENALTIES, "orthogonal", "lecam", "clip"]
+        chosen = ("loss", loss, ADVERSARIAL), ("penalty", penalty, penalties), ("consistency", consistency, CONSISTENCY)
+        for kind, name, known in chosen:
             if name not in known:
                 raise ValueError(f"there is no {kind} {name!r}; choose from {', '.join(known)}")
         self.z_dim, self.prior = z_dim, prior
         self.loss, self.penalty, self.penalty_weight = ADVERSARIAL[loss], penalty, penalty_weight
+        self.consistency = consistency
         self.register_buffer("means", torch.zeros(2))  # running means of D's outputs on reals and on fakes, for LeCam
         self.g = ConvGenerator(z_dim, spec.shape, width, kernel, unit_norm)
         self.d = ConvDiscriminator(spec.shape, width, kernel, norm_d, pooling, bias_d)
@@ -121,6 +133,8 @@ class DCGAN(Recipe):
         return self.g(z)
 
     def step(self, batch: Batch, run: Run) -> None:
+        if self.consistency != "none" and run.augment is not None:
+            raise ValueError("--consistency compares what D says of an image twice, and --augment would change it in between: take one")
         outputs = run.update("d", self.d_loss, batch)
         if self.penalty == "lecam":
             self.means.lerp_(torch.stack([outputs["real"], outputs["fake"]]), 0.01)
@@ -129,19 +143,31 @@ class DCGAN(Recipe):
         run.update("g", self.g_loss, batch)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        images = self.g(batch.draw(self.noise))
-        real, fake = self.d(batch.real), self.d(images)
+        z = batch.draw(self.noise)
+        images = self.g(z)
+        critic = partial(self.judge, batch)
+        real, fake = critic(batch.real), critic(images)
         loss, outputs = self.loss.d(real, fake), scores(real, fake, self.loss.boundary)
         if self.penalty in PENALTIES:
-            outputs["penalty"] = PENALTIES[self.penalty](self.d, batch.real, images, batch.draw)
+            outputs["penalty"] = PENALTIES[self.penalty](critic, batch.real, images, batch.draw)
         elif self.penalty == "orthogonal":
             outputs["penalty"] = orthogonal(self.d)
         elif self.penalty == "lecam":
             outputs["penalty"] = lecam(real, fake, *self.means)
         if "penalty" in outputs:
             loss = loss + self.penalty_weight * outputs["penalty"]
-        return loss, outputs
+        on_real, on_fake = Shown(critic, batch.real, real), Shown(critic, images, fake)
+        added, terms = consistency_d(self.consistency, on_real, on_fake, self.g, z, batch.draw)
+        return loss + added, outputs | terms
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        fake = self.d(self.g(batch.draw(self.noise)))
-        return self.loss.g(fake, self.d(batch.real) if self.loss.paired else None), {}
+        z = batch.draw(self.noise)
+        images = self.g(z)
+        fake = self.judge(batch, images)
+        loss = self.loss.g(fake, self.judge(batch, batch.real) if self.loss.paired else None)
+        added, terms = consistency_g(self.consistency, images, self.g, z, batch.draw)
+        return loss + added, terms
+
+    def judge(self, batch: Batch, images: Tensor) -> Tensor:
+        """(N, C, H, W) to D's (N,) logits on them as the run augments them."""
+        return self.d(batch.augment(images))

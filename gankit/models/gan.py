@@ -19,6 +19,7 @@ Deviations:
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -190,12 +191,16 @@ class GAN(Recipe):
     def losses(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
         """Both players' losses on one set of samples, D's halved as in the authors' code."""
         fake = self.g(batch.draw(self.noise))
-        real_logit, fake_logit = self.d(batch.real), self.d(fake)
+        real_logit, fake_logit = self.judge(batch, batch.real), self.judge(batch, fake)
         d_loss = self.adversarial.d(real_logit, fake_logit)
         if self.penalty is not None:
-            d_loss = d_loss + self.penalty_weight * self.penalty(self.d, batch.real, fake, batch.draw)
+            d_loss = d_loss + self.penalty_weight * self.penalty(partial(self.judge, batch), batch.real, fake, batch.draw)
         g_loss = self.adversarial.g(fake_logit, real_logit if self.adversarial.paired else None)
         return (d_loss / 2, g_loss), scores(real_logit, fake_logit, self.adversarial.boundary)
+
+    def judge(self, batch: Batch, x: Tensor) -> Tensor:
+        """(N, ...) to D's (N,) logits on them, images as the run augments them."""
+        return self.d(batch.augment(x))
 
     def noise(self, n: int) -> Tensor:
         """(n, z_dim) latents from N(0, I)."""

@@ -151,18 +151,18 @@ class InfoGAN(Recipe):
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         x, z = (batch.real + 1) / 2, batch.draw(self.noise)
-        features = self.d[0](self.g(z))
-        real, fake = self.d(x).squeeze(1), self.d[1](features).squeeze(1)
+        features = self.d[0](augmented(batch, self.g(z)))
+        real, fake = self.d(augmented(batch, x)).squeeze(1), self.d[1](features).squeeze(1)
         info = self.information(features, z)
         loss, outputs = non_saturating.d(real, fake) - self.info_weight * info, {"info": info, **scores(real, fake)}
         if self.r1_weight:
-            outputs["penalty"] = r1(lambda x: self.d(x).squeeze(1), x)
+            outputs["penalty"] = r1(lambda x: self.d(augmented(batch, x)).squeeze(1), x)
             loss = loss + self.r1_weight * outputs["penalty"]
         return loss, outputs
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         z = batch.draw(self.noise)
-        features = self.d[0](self.g(z))
+        features = self.d[0](augmented(batch, self.g(z)))
         return non_saturating.g(self.d[1](features).squeeze(1)) - self.info_weight * self.information(features, z), {}
 
     def information(self, features: Tensor, z: Tensor) -> Tensor:
@@ -172,3 +172,8 @@ class InfoGAN(Recipe):
         squares = (codes - guess)[:, self.categories :].float().square().sum(1).mean()
         # log N(c; mean, 1) = -(c - mean)^2 / 2 - log(2 pi) / 2, and a code from U(-1, 1) has the entropy log 2.
         return category - squares / 2 + self.continuous * (math.log(2) - math.log(2 * math.pi) / 2)
+
+
+def augmented(batch: Batch, images: Tensor) -> Tensor:
+    """(N, C, H, W) images in [0, 1] as the run augments them."""
+    return images if batch.augmenter is None else (batch.augment(2 * images - 1) + 1) / 2

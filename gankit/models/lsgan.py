@@ -141,8 +141,8 @@ class LSGAN(Recipe):
         run.update("g", self.g_loss, batch, z)
 
     def d_loss(self, batch: Batch, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        real, fake = self.d(batch.real), self.d(self.g(z))
+        real, fake = self.d(batch.augment(batch.real)), self.d(batch.augment(self.g(z)))
         return self.loss.d(real, fake), scores(real, fake, self.loss.boundary)
 
     def g_loss(self, batch: Batch, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.loss.g(self.d(self.g(z))), {}
+        return self.loss.g(self.d(batch.augment(self.g(z)))), {}

@@ -26,17 +26,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.losses import least_squares, scores, wasserstein
-from gankit.nn import EqualisedConv2d, EqualisedLinear, MinibatchStddev, PixelNorm, nearest_size, stages
+from gankit.nn import (
+    EqualisedConv2d,
+    EqualisedLinear,
+    MinibatchStddev,
+    PixelNorm,
+    at_side,
+    by_side,
+    double,
+    nearest_size,
+    stages,
+)  # fmt: skip
 from gankit.penalties import wgan_gp
 from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam
 
 if TYPE_CHECKING:
     from gankit.loop import Run
-
-
-def double(x: Tensor) -> Tensor:
-    """(N, C, H, W) to (N, C, 2H, 2W): each pixel four times."""
-    return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 def conv(a: int, b: int, norm: bool = False) -> nn.Sequential:
@@ -47,12 +52,12 @@ def conv(a: int, b: int, norm: bool = False) -> nn.Sequential:
 class Generator(nn.Module):
     """Dense layer to the first map, then a block of two convolutions for each level; linear output."""
 
-    def __init__(self, z_dim: int, shape: tuple[int, ...], widths: list[int], h: int, w: int):
+    def __init__(self, z_dim: int, shape: tuple[int, ...], widths: list[int], h: int, w: int, place_bias: bool):
         super().__init__()
         # gain sqrt(2) / 4 and a bias for each channel: the authors' layer is a 4x4 transposed convolution
         dense = EqualisedLinear(z_dim, widths[0] * h * w, gain=2**0.5 / 4, bias=False)
         self.first = nn.Sequential(PixelNorm(), dense, nn.Unflatten(1, (widths[0], h, w)))
-        self.bias = nn.Parameter(torch.zeros(widths[0], 1, 1))
+        self.bias = nn.Parameter(torch.zeros(widths[0], *((h, w) if place_bias else (1, 1))))
         self.second = nn.Sequential(nn.LeakyReLU(0.2), PixelNorm(), conv(widths[0], widths[0], norm=True))
         self.blocks = nn.ModuleList(
             nn.Sequential(conv(a, b, True), conv(b, b, True)) for a, b in zip(widths, widths[1:])
@@ -110,6 +115,7 @@ class PGGAN(Recipe):
         penalty_weight: lambda of the gradient penalty.
         target: length that the critic's gradient is to have; 750 for the paper's CIFAR-10. The penalty is over target^2.
         drift: weight of the square of the critic's outputs on reals.
+        place_bias: a bias for each place of G's first map, too, as weights from Facebook's pytorch_GAN_zoo have it.
     """
 
     ema, defaults = ("g",), dict(batch=16, images=19_000_000, ema=11_000)
@@ -161,6 +167,7 @@ class PGGAN(Recipe):
         penalty_weight: float = 10.0,
         target: float = 1.0,
         drift: float = 1e-3,
+        place_bias: bool = False,
     ):
         super().__init__(spec)
         if hold < 1 or fade < 0:
@@ -170,7 +177,7 @@ class PGGAN(Recipe):
         self.loss, self.penalty_weight, self.target, self.drift = loss, penalty_weight, target, drift
         self.h, self.w = spec.height >> self.last, spec.width >> self.last
         widths = [max(1, min(channel_base // (4 << i), channel_max)) for i in range(self.last + 1)]
-        self.g = Generator(z_dim, spec.shape, widths, self.h, self.w)
+        self.g = Generator(z_dim, spec.shape, widths, self.h, self.w, place_bias)
         self.d = Discriminator(spec.shape, widths, self.h, self.w, group)
         self.register_buffer("level", torch.tensor(0))  # of the last step, for samples
         self.register_buffer("alpha", torch.tensor(1.0))
@@ -215,10 +222,14 @@ class PGGAN(Recipe):
         run.update("g", partial(self.g_loss, level=level, alpha=alpha), batch)
 
     def d_loss(self, batch: Batch, level: int, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:
-        critic, images = partial(self.d, level=level, alpha=alpha), batch.real
+        images = batch.real
         if alpha < 1:
             images = torch.lerp(double(F.avg_pool2d(images, 2)), images, alpha)
         fakes = self.g(batch.draw(self.noise), level, alpha)
+
+        def critic(x: Tensor) -> Tensor:
+            return self.d(batch.augment(x), level=level, alpha=alpha)
+
         real, fake = critic(images), critic(fakes)
         grown = torch.tensor(level - 1 + alpha)  # for the log: 1.25 is level 2, faded in by a quarter
         if self.loss == "lsgan":
@@ -232,19 +243,5 @@ class PGGAN(Recipe):
         return loss, {"level": grown, "penalty": penalty, **scores(real, fake, boundary=None)}
 
     def g_loss(self, batch: Batch, level: int, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:
-        fake = self.d(self.g(batch.draw(self.noise), level, alpha), level, alpha)
+        fake = self.d(batch.augment(self.g(batch.draw(self.noise), level, alpha)), level, alpha)
         return (wasserstein if self.loss == "wgan_gp" else least_squares()).g(fake), {}
-
-
-def by_side(table: str) -> dict[int, float]:
-    """{256: 14, 512: 6} of "256:14 512:6"."""
-    try:
-        return {int(side): float(value) for side, value in (item.split(":") for item in table.split())}
-    except ValueError:
-        raise ValueError(f'found {table!r} where "SIDE:VALUE SIDE:VALUE" was expected, as in "256:14 512:6"') from None
-
-
-def at_side(table: dict[int, float], side: int) -> float | None:
-    """The value from the largest side in the table that is not above `side`; None where there is none."""
-    known = [s for s in table if s <= side]
-    return table[max(known)] if known else None

@@ -9,14 +9,14 @@ with leaky ReLUs and no normalisation, which fix-up initialisation makes unneede
 is multiplied with D's output. Fakes are of the reals' classes, so that a pair is of one class.
 
 Learning rates, Adam's beta2 and the penalties' weight gamma move on half a cosine over the run. As in the authors' code
-D's reals are not G's: batches go to D and to G in turn. An authors' image is one of D's; here both are counted.
+D's reals are not G's: batches go to D and to G in turn. An authors' image is one of D's; here both are counted. What D
+sees is augmented by ada's changes and by cutout, with a probability that grows on the same half cosine.
 
 The file is long because its networks are the paper's own, and six sizes of them are published.
 
-Deviations: images are not augmented (in the authors' code rotated, recoloured and cut, with a probability that grows),
-as gankit has no such augmentation yet. The averaged weights' half-life is the setting `ema`, or a twentieth of the images
-seen where that is less, and not half a cosine from 0: averaging is the loop's. With `precision` bf16 D's turn stays in
-float32, being full of second derivatives, and the rest is autocast; the authors' highest-resolution stages alone are bf16.
+Deviations: the averaged weights' half-life is the setting `ema`, or a twentieth of the images seen where that is less,
+and not half a cosine from 0: averaging is the loop's. With `precision` bf16 D's turn stays in float32, being full of
+second derivatives, and the rest is autocast; the authors' highest-resolution stages alone are bf16.
 """
 
 from __future__ import annotations
@@ -140,10 +140,14 @@ class R3GAN(Recipe):
         beta2_end: at the end.
         gamma: weight of (R1 + R2) / 2 at the start.
         gamma_end: at the end.
-        anneal: share of the run after which lr, beta2 and gamma stay at their ends.
+        p_end: how often each change of ada is made at the end, none at the start; 0 leaves it to augment_p.
+        anneal: share of the run after which all these stay at their ends.
     """
 
-    labels, ema, defaults = "optional", ("g",), dict(batch=256, images=40_000_000, ema=1_000_000)
+    labels, ema, defaults = "optional", ("g",), dict(
+        batch=256, images=40_000_000, ema=1_000_000,
+        augment="ada", augment_policy="blit,geometric,color:0.5,cutout", augment_target=0.0,
+    )  # fmt: skip
     nearest = staticmethod(nearest_size)
     presets = {
         "paper": Preset(
@@ -162,35 +166,35 @@ class R3GAN(Recipe):
         "paper-ffhq-64": Preset(
             "the authors' network for FFHQ at 64 px",
             settings=dict(resolution="64"),
-            model=dict(gamma=2.0, gamma_end=0.2),
+            model=dict(gamma=2.0, gamma_end=0.2, p_end=0.3),
             spec=Spec((3, 64, 64)),
             parameters=dict(g=22_429_824, d=22_381_440),
         ),
         "paper-ffhq-256": Preset(
             "the authors' network for FFHQ at 256 px",
             settings=dict(resolution="256"),
-            model=dict(gamma=150.0, gamma_end=15.0),
+            model=dict(gamma=150.0, gamma_end=15.0, p_end=0.3),
             spec=Spec((3, 256, 256)),
             parameters=dict(g=23_057_952, d=23_009_568),
         ),
         "paper-imagenet-32": Preset(
             "the authors' network for ImageNet at 32 px",
             settings=dict(resolution="32", batch=4096, images=400_000_000, ema=100_000_000),
-            model=dict(width=1536, group=32, gamma=0.5, gamma_end=0.05),
+            model=dict(width=1536, group=32, gamma=0.5, gamma_end=0.05, p_end=0.5),
             spec=Spec((3, 32, 32), num_classes=1000),
             parameters=dict(g=82_914_304, d=86_548_992),
         ),
         "paper-imagenet-64": Preset(
             "the authors' network for ImageNet at 64 px",
             settings=dict(resolution="64", batch=4096, images=400_000_000, ema=100_000_000),
-            model=dict(widths=(1536,) * 5, group=32, gamma=1.0, gamma_end=0.1),
+            model=dict(widths=(1536,) * 5, group=32, gamma=1.0, gamma_end=0.1, p_end=0.4),
             spec=Spec((3, 64, 64), num_classes=1000),
             parameters=dict(g=103_570_432, d=107_205_120),
         ),
         "small": Preset(
             "digits at 16 px on two CPU cores",
             model=dict(z_dim=32, widths=(64, 32, 16), blocks=1, lr=2e-3, lr_end=5e-4, gamma=0.5, gamma_end=0.05),
-            settings=dict(batch=16, images=40_000, ema=4_000),
+            settings=dict(batch=16, images=40_000, ema=4_000, augment="none"),
         ),
     }
 
@@ -210,11 +214,12 @@ class R3GAN(Recipe):
         beta2_end: float = 0.99,
         gamma: float = 0.05,
         gamma_end: float = 0.005,
+        p_end: float = 0.55,
         anneal: float = 1.0,
     ):
         super().__init__(spec if conditional else replace(spec, num_classes=0))
         self.z_dim, self.anneal = z_dim, anneal
-        self.ends = {"lr": (lr, lr_end), "beta2": (beta2, beta2_end), "gamma": (gamma, gamma_end)}
+        self.ends = {"lr": (lr, lr_end), "beta2": (beta2, beta2_end), "gamma": (gamma, gamma_end), "p": (0.0, p_end)}
         count, classes = stages(spec.height, spec.width) + 1, self.spec.num_classes
         widths = tuple(widths) or tuple(width >> max(0, i - 3) for i in range(count))
         if len(widths) != count:
@@ -238,7 +243,7 @@ class R3GAN(Recipe):
         return self.g(z, label).clamp(-1, 1)
 
     def schedule(self, done: float) -> dict[str, float]:
-        """lr, beta2 and gamma after a share of the run: from one end to the other on half a cosine, then held."""
+        """lr, beta2, gamma and p after a share of the run: from one end to the other on half a cosine, then held."""
         left = 0.5 * (1 + math.cos(math.pi * min(1.0, done / self.anneal)))
         return {name: end + (start - end) * left for name, (start, end) in self.ends.items()}
 
@@ -246,6 +251,8 @@ class R3GAN(Recipe):
         now = self.schedule(run.done)
         for opt in self.opt.values():
             opt.param_groups[0].update(lr=now["lr"], betas=(0.0, now["beta2"]))
+        if run.augment is not None and now["p"]:
+            run.augment.p.fill_(now["p"])
         if run.step % 2 == 0:
             run.update("d", partial(self.d_loss, gamma=now["gamma"]), batch)
         else:
@@ -261,7 +268,7 @@ class R3GAN(Recipe):
         pairs, twice, logits = torch.cat([batch.real, images]), None if label is None else label.repeat(2), []
 
         def critic(x: Tensor) -> Tensor:  # keeps what the penalty computes anyway
-            logits.append(self.d(x, twice))
+            logits.append(self.d(torch.cat([batch.augment(half) for half in x.chunk(2)]), twice))
             return logits[0]
 
         penalty = r1(critic, pairs)  # of reals and fakes together: their mean is (R1 + R2) / 2
@@ -272,4 +279,4 @@ class R3GAN(Recipe):
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         images, label = self.fakes(batch)
-        return relativistic.g(self.d(images, label), self.d(batch.real, label)), {}
+        return relativistic.g(self.d(batch.augment(images), label), self.d(batch.augment(batch.real), label)), {}

@@ -141,7 +141,7 @@ class SAGAN(Recipe):
         run.update("d", self.d_loss, batch)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        real = self.d(batch.real, batch.label if self.spec.num_classes else None)
+        real = self.d(batch.augment(batch.real), batch.label if self.spec.num_classes else None)
         fake = self.d(*self.fakes(batch))
         return hinge.d(real, fake), scores(real, fake)
 
@@ -149,6 +149,6 @@ class SAGAN(Recipe):
         return hinge.g(self.d(*self.fakes(batch))), {}
 
     def fakes(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Samples, and their labels, drawn evenly."""
+        """Samples as D sees them, and their labels, drawn evenly."""
         label = batch.draw(lambda n: torch.randint(self.spec.num_classes, (n,))) if self.spec.num_classes else None
-        return self.sample(batch.draw(self.noise), label), label
+        return batch.augment(self.sample(batch.draw(self.noise), label)), label

@@ -164,14 +164,14 @@ class SNGAN(Recipe):
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         images = (127.5 * (batch.real + 1) + batch.draw(lambda n: torch.rand(n, *self.spec.shape))) / 128 - 1
-        real = self.d(images, batch.label if self.spec.num_classes else None)
+        real = self.d(batch.augment(images), batch.label if self.spec.num_classes else None)
         z, label = self.draw(batch, 1)
-        fake = self.d(self.sample(z, label), label)
+        fake = self.d(batch.augment(self.sample(z, label)), label)
         return hinge.d(real, fake), scores(real, fake)
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         z, label = self.draw(batch, self.g_batch)
-        return hinge.g(self.d(self.sample(z, label), label)), {}
+        return hinge.g(self.d(batch.augment(self.sample(z, label)), label)), {}
 
     def draw(self, batch: Batch, k: int) -> tuple[Tensor, Tensor | None]:
         """k latents, and k labels drawn evenly, for each row of the batch."""

@@ -97,8 +97,8 @@ class WGAN(Recipe):
             run.update("g", self.g_loss, batch)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        real, fake = self.d(batch.real), self.d(self.g(batch.draw(self.noise)))
+        real, fake = self.d(batch.augment(batch.real)), self.d(batch.augment(self.g(batch.draw(self.noise))))
         return wasserstein.d(real, fake), scores(real, fake, boundary=None)
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        return wasserstein.g(self.d(self.g(batch.draw(self.noise)))), {}
+        return wasserstein.g(self.d(batch.augment(self.g(batch.draw(self.noise))))), {}

@@ -172,14 +172,14 @@ class WGANGP(Recipe):
         images = (127.5 * (batch.real + 1) + batch.draw(lambda n: torch.rand(n, *self.spec.shape))) / 128 - 1
         label = batch.label if self.spec.num_classes else None
         fakes = self.sample(batch.draw(self.noise), label)
-        fake, outputs = self.d(fakes), {}
+        fake, outputs = self.d(batch.augment(fakes)), {}
         if label is None:
-            real, class_loss = self.d(images), 0
+            real, class_loss = self.d(batch.augment(images)), 0
         else:
-            real, classes = self.d.judge(images)
+            real, classes = self.d.judge(batch.augment(images))
             class_loss = cross_entropy(classes, label)
             outputs = {"class": class_loss, "class_right": (classes.argmax(1) == label).float().mean()}
-        penalty = wgan_gp(self.d, images, fakes, batch.draw)
+        penalty = wgan_gp(lambda x: self.d(batch.augment(x)), images, fakes, batch.draw)
         loss = wasserstein.d(real, fake) + self.penalty_weight * penalty + class_loss
         return loss, {"penalty": penalty, **scores(real, fake, boundary=None), **outputs}
 
@@ -187,8 +187,8 @@ class WGANGP(Recipe):
         k = self.g_batch
         z = batch.draw(lambda n: self.noise(n * k).unflatten(0, (n, k))).flatten(0, 1)
         if not self.spec.num_classes:
-            return wasserstein.g(self.d(self.g(z))), {}
+            return wasserstein.g(self.d(batch.augment(self.g(z)))), {}
         label = batch.draw(lambda n: torch.randint(self.spec.num_classes, (n, k))).flatten()
-        fake, classes = self.d.judge(self.g(z, label))
+        fake, classes = self.d.judge(batch.augment(self.g(z, label)))
         class_loss = cross_entropy(classes, label)
         return wasserstein.g(fake) + self.class_weight_g * class_loss, {"class": class_loss}

@@ -3,10 +3,12 @@
 from gankit.nn.attention import SelfAttention
 from gankit.nn.convnet import ConvDiscriminator, ConvGenerator, nearest_size, stages
 from gankit.nn.equalised import EqualisedConv2d, EqualisedLinear, PixelNorm
+from gankit.nn.growing import at_side, by_side, double
 from gankit.nn.init import init_glorot, init_normal
 from gankit.nn.maxout import Maxout
 from gankit.nn.minibatch import MinibatchDiscrimination, MinibatchStddev
-from gankit.nn.norm import BatchNorm1d, BatchNorm2d, ConditionalBatchNorm2d, VirtualBatchNorm, instance_norm
+from gankit.nn.modulated import ModulatedConv2d
+from gankit.nn.norm import BatchNorm1d, BatchNorm2d, ConditionalBatchNorm2d, VirtualBatchNorm, instance_norm, standing
 from gankit.nn.resample import Fir
 from gankit.nn.residual import DBlock, GBlock, OptimizedDBlock, ResNetGenerator
 from gankit.nn.spectral import spectral_norm
@@ -25,15 +27,20 @@ __all__ = [
     "Maxout",
     "MinibatchDiscrimination",
     "MinibatchStddev",
+    "ModulatedConv2d",
     "OptimizedDBlock",
     "PixelNorm",
     "ResNetGenerator",
     "SelfAttention",
     "VirtualBatchNorm",
+    "at_side",
+    "by_side",
+    "double",
     "init_glorot",
     "init_normal",
     "instance_norm",
     "nearest_size",
     "spectral_norm",
     "stages",
+    "standing",
 ]

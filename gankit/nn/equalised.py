@@ -17,6 +17,8 @@ class _Equalised(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], gain: float, bias: bool, lr_mul: float):
         super().__init__()
+        if min(shape) < 1:
+            raise ValueError(f"a layer would have weights {shape}; every size must be 1 at least")
         self.weight = nn.Parameter(torch.randn(shape) / lr_mul)
         self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
         self.scale, self.lr_mul = gain * lr_mul / prod(shape[1:]) ** 0.5, lr_mul

@@ -16,6 +16,8 @@ class MinibatchStddev(nn.Module):
 
     def __init__(self, group: int = 4):
         super().__init__()
+        if group < 1:
+            raise ValueError(f"group is {group}; the deviation is taken over 1 image at least")
         self.group = group
 
     def forward(self, x: Tensor) -> Tensor:

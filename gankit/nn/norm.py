@@ -1,6 +1,8 @@
-"""Normalisation layers: batch norm over all processes, conditional, virtual; instance norm."""
+"""Normalisation layers: batch norm over all processes, conditional, virtual; instance norm; statistics taken anew."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
@@ -42,8 +44,9 @@ def _normalise(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
     with torch.no_grad():
         total = table[:, 0].sum()
         norm.num_batches_tracked += 1
-        norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
-        norm.running_var.lerp_((variance * total / (total - 1)).to(norm.running_var.dtype), norm.momentum)
+        share_of_new = norm.momentum if norm.momentum is not None else 1 / norm.num_batches_tracked.item()
+        norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), share_of_new)
+        norm.running_var.lerp_((variance * total / (total - 1)).to(norm.running_var.dtype), share_of_new)
 
     out = (wide - mean.view(shape)) * torch.rsqrt(variance + norm.eps).view(shape)
     if norm.affine:
@@ -129,3 +132,37 @@ class VirtualBatchNorm(nn.Module):
 def instance_norm(channels: int, affine: bool = False) -> nn.GroupNorm:
     """Instance norm over (N, C, H, W): torch's own has a wrong channels_last backward on the CPU, this is the same."""
     return nn.GroupNorm(channels, channels, affine=affine)
+
+
+@torch.no_grad()
+def standing(module: nn.Module, forward: Callable[[int], object], batches: int) -> None:
+    """Batch norms' running means and variances taken anew: the means of those of `batches` batches, all of equal weight.
+
+    "Standing statistics" of Brock et al. 2019: the running ones of training trail behind the weights and know nothing of
+    truncated latents. Only these norms are put in training mode; all else in `module` stays in the mode it is in.
+
+    Args:
+        module: a network, or a whole recipe; norms that no forward pass reaches keep what they have.
+        forward: makes pass i, from 0 on, of a batch through the module.
+        batches: how many; 100 in the paper.
+
+    Raises:
+        ValueError: there are no such norms in the passes.
+    """
+    kept = {}
+    for norm in module.modules():
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.track_running_stats:
+            kept[norm] = norm.training, norm.momentum, {name: b.clone() for name, b in norm.named_buffers()}
+            norm.reset_running_stats()
+            norm.train().momentum = None  # torch's word for the mean over all batches
+    try:
+        for i in range(batches):
+            forward(i)
+        if not any(norm.num_batches_tracked for norm in kept):
+            raise ValueError("its samples go through no batch norm with running statistics, so there are none to take anew")
+    finally:
+        for norm, (training, momentum, buffers) in kept.items():
+            norm.train(training).momentum = momentum
+            if norm.num_batches_tracked < batches:  # not reached, or broken off
+                for name, buffer in norm.named_buffers():
+                    buffer.copy_(buffers[name])

@@ -1,0 +1,140 @@
+"""Two domains without pairs: images `a` and `b` in each row of a batch, drawn independently of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from gankit.data import cache, draws
+from gankit.data.files import shown
+from gankit.data.stream import Dataset, Stream
+
+FOLDERS = (("A", "B"), ("trainA", "trainB"))
+SECOND = 3  # what a draw is for: the seed of b's order and mirroring
+HOW = "Two domains are one folder with A/ and B/ (or trainA/ and trainB/) in it, or two with a comma between: photos,paintings"
+
+
+@dataclass
+class Domains:
+    """Two sets of images of one height and width, whose channels may differ; what is asked of any data set is here, too.
+
+    Pairs would be one set of numbers for both (`numbers` of a read b's rows as well) in place of two; nothing needs them yet.
+
+    Args:
+        name: short name, fit for a folder's name.
+        a, b: the domains.
+        mirror: flip images of the stream, each with probability one half, in both alike.
+    """
+
+    name: str
+    a: Dataset
+    b: Dataset
+    mirror: bool = False
+    kind: str = "domains"
+    num_classes: int = 0
+    condition_dim: int = 0
+    class_names: list[str] = field(default_factory=list)
+    fingerprint: str = ""
+    beside: str = ""
+
+    def __post_init__(self) -> None:
+        for title, domain in (("A", self.a), ("B", self.b)):
+            if domain.kind != "images":
+                raise ValueError(f"{title} holds {domain.kind}, and domains hold images")
+        sizes = self.a.shape[1:], self.b.shape[1:]
+        if sizes[0] != sizes[1]:
+            a, b = ("x".join(map(str, size)) for size in sizes)
+            raise ValueError(
+                f"A's images are {a} (height x width) and B's {b}; both need one size, say --resolution {min(map(min, sizes))}"
+            )
+        self.fingerprint = self.fingerprint or cache.key("domains", self.a.fingerprint, self.b.fingerprint)
+
+    def __len__(self) -> int:
+        return len(self.a) + len(self.b)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.a.shape
+
+    @property
+    def other(self) -> tuple[int, ...]:
+        return self.b.shape
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        return self.a.skipped + self.b.skipped
+
+    @property
+    def warnings(self) -> list[str]:
+        found = [f"{title}: {text}" for title, domain in (("A", self.a), ("B", self.b)) for text in domain.warnings]
+        return [self.beside, *found] if self.beside else found
+
+    def stream(
+        self, start: int, batch: int, resolution: int | None = None, seed: int = 0, rank: int = 0, world: int = 1
+    ) -> DomainStream:
+        """Batches without end of `batch` rows from each domain, as `Dataset.stream`; a's rows are those of a alone.
+
+        Raises:
+            ValueError: as `Dataset.stream`.
+        """
+        seeds = seed, int(draws.bits(seed, SECOND)[0] >> np.uint64(1))  # else sets of one size would go in step
+        a, b = (
+            replace(domain, mirror=self.mirror).stream(start, batch, resolution, of, rank, world)
+            for domain, of in zip((self.a, self.b), seeds)
+        )
+        return DomainStream(a, b)
+
+
+@dataclass
+class DomainStream(Iterator[dict[str, Tensor]]):
+    """Batches one after the other; `at(i)` is the i-th of them, whatever was asked before."""
+
+    a: Stream
+    b: Stream
+    next: int = 0
+
+    def __next__(self) -> dict[str, Tensor]:
+        self.next += 1
+        return self.at(self.next - 1)
+
+    def at(self, i: int) -> dict[str, Tensor]:
+        return {"a": self.a.at(i)["real"], "b": self.b.at(i)["real"]}
+
+
+def split(name: str | Path) -> tuple[str, str] | None:
+    """The names of both domains in what a user typed; None where it names other data.
+
+    Raises:
+        ValueError: there is a comma, but not two names.
+    """
+    text, path = str(name), Path(name).expanduser()
+    if "\0" in text:
+        return None
+    if path.is_dir():
+        folders = {entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
+        for a, b in FOLDERS:  # a third folder, such as C, makes them classes; testA and testB do not
+            if {a, b} <= folders <= {a, b, "testA", "testB"}:
+                return str(path / a), str(path / b)
+        return None
+    if "," not in text or path.exists():
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 2 or not all(parts):
+        raise ValueError(f"{shown(text)!r} are not two names. {HOW}")
+    return parts[0], parts[1]
+
+
+def join(name: str | Path, parts: tuple[str, str], opened: Callable[[str], Dataset]) -> Domains:
+    """Both domains, each opened by its name, as one data set."""
+    path = Path(name).expanduser()
+    title = path.resolve().name if path.is_dir() else "-".join(Path(part).name for part in parts)
+    a, b = (opened(part) for part in parts)
+    beside = [e.name for e in path.iterdir() if e.is_file() and not e.name.startswith(".")] if path.is_dir() else []
+    if beside:
+        text = f"{len(beside)} files beside the folders of the domains are not used ({', '.join(sorted(beside)[:3])})"
+        return Domains(title or "domains", a, b, beside=text)
+    return Domains(title or "domains", a, b)

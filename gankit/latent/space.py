@@ -1,0 +1,257 @@
+"""Points of a model's latent space: one for each seed, in z or in w, truncated, mixed; and the pictures of points."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gankit.recipe import Recipe, seeded
+
+
+def sample(
+    recipe: Recipe,
+    seeds: Sequence[int],
+    label: int | None = None,
+    trunc: float = 1.0,
+    batch: int = 64,
+    condition: Tensor | None = None,
+    domain: str = "",
+) -> Tensor:
+    """Samples of the seeds, (N, C, H, W) in [-1, 1] or (N, D), on the CPU in float32.
+
+    Args:
+        recipe: a model in eval mode with `noise` and `sample`.
+        seeds: one for each sample; a seed is the same sample whatever the others and the batch are.
+        label: the class, for models with labels; None takes the classes in turn, by seed.
+        trunc: factor for the latents: below 1 they lie nearer to the prior's mean, or to the mean w.
+        batch: samples drawn at once.
+        condition: (M, condition_dim) features, for models that draw from such; taken in turn, by seed.
+        domain: of models of two domains "a" or "b", or "pairs" for each a above its b.
+
+    Raises:
+        ValueError: the model does not sample, needs no label or features, or has no such class or domain.
+    """
+    check(recipe, label, condition)
+    if domain and not has_domains(recipe):
+        raise ValueError(f"{type(recipe).__name__} draws in one domain; leave --domain out")
+    out = []
+    for i in range(0, len(seeds), batch):
+        some = seeds[i : i + batch]
+        rows = None if condition is None else condition[[seed % len(condition) for seed in some]]
+        z = latents(recipe, some)
+        given = labels(recipe, some, label) if rows is None else rows.to(z)
+        ends = shorten(recipe, z, trunc, given)
+        out.append(render_domain(recipe, ends, domain) if domain else render(recipe, ends, given, batch))
+    return torch.cat(out)
+
+
+def check(recipe: Recipe, label: int | None = None, condition: Tensor | None = None) -> None:
+    """Refuse what cannot be sampled, saying why."""
+    name, wide = type(recipe).__name__, recipe.spec.condition_dim
+    if not hasattr(recipe, "sample") or not hasattr(recipe, "noise"):
+        raise ValueError(f"{name} does not draw from noise; from Python its own methods are on model.recipe")
+    if wide and condition is None:
+        raise ValueError(f"{name} draws from features: give it {wide} numbers a sample, --condition FILE.npz")
+    if condition is not None and not wide:
+        raise ValueError(f"{name} was trained without features; leave --condition out")
+    if condition is not None and (condition.ndim != 2 or condition.shape[1] != wide or not len(condition)):
+        raise ValueError(f"the features are {tuple(condition.shape)}; {name} takes (N, {wide})")
+    classes = recipe.spec.num_classes if takes_label(recipe) else 0
+    if label is not None and not classes:
+        raise ValueError(f"{name} was trained without labels; leave --class out")
+    if label is not None and not 0 <= label < classes:
+        raise ValueError(f"there is no class {label}; this model has classes 0 to {classes - 1}")
+
+
+def draws_alone(recipe: Recipe) -> bool:
+    """Whether the model draws from noise, with a label at most, so that seeds are enough."""
+    return hasattr(recipe, "sample") and hasattr(recipe, "noise") and not recipe.spec.condition_dim
+
+
+def takes_label(recipe: Recipe) -> bool:
+    """Whether `sample` takes a label, and the data has some."""
+    return "label" in inspect.signature(recipe.sample).parameters and recipe.spec.num_classes > 0
+
+
+def has_domains(recipe: Recipe) -> bool:
+    """Whether the model draws an image of each of two domains from one latent."""
+    return hasattr(recipe, "pair")
+
+
+def render_domain(recipe: Recipe, z: Tensor, domain: str) -> Tensor:
+    """Samples of latents in domain "a" or "b", or as "pairs", a above b, without gradients, on the CPU in float32.
+
+    Raises:
+        ValueError: there is no such domain.
+    """
+    if domain not in ("a", "b", "pairs"):
+        raise ValueError(f"there is no domain {domain!r}; choose from a, b and pairs, which are a above b")
+    with torch.no_grad():
+        a, b = (images.float().cpu() for images in recipe.pair(z))
+    return {"a": a, "b": b}[domain] if domain != "pairs" else above(a, b)
+
+
+def above(a: Tensor, b: Tensor) -> Tensor:
+    """(N, C, H, W) images of two domains to (N, C, 2H, W), each a above its b; beside colours grey becomes colour."""
+    channels = max(a.shape[1], b.shape[1])
+
+    def widened(x: Tensor) -> Tensor:
+        x = x.expand(-1, min(3, channels), -1, -1) if x.shape[1] == 1 else x
+        return torch.cat([x, torch.ones_like(x[:, : channels - x.shape[1]])], 1)  # an opaque fourth channel
+
+    return torch.cat([widened(a), widened(b)], 2)
+
+
+def latents(recipe: Recipe, seeds: Sequence[int]) -> Tensor:
+    """(N, z_dim) latents, each drawn alone from its seed, where the recipe's parameters are."""
+    drawn = []
+    for seed in seeds:
+        with seeded(seed):
+            drawn.append(recipe.noise(1))
+    like = next(recipe.parameters())
+    return torch.cat(drawn).to(like.device, like.dtype)
+
+
+def labels(recipe: Recipe, seeds: Sequence[int], label: int | None = None) -> Tensor | None:
+    """(N,) the class for each seed, or None for a model without."""
+    if not takes_label(recipe):
+        return None
+    chosen = [label if label is not None else seed % recipe.spec.num_classes for seed in seeds]
+    return torch.tensor(chosen, device=next(recipe.parameters()).device)
+
+
+def generate(recipe: Recipe, points: Tensor, given: Tensor | None = None, noise: str | int = "const") -> Tensor:
+    """Samples of points, z or w, and of labels or features where the model takes such; gradients flow to the points.
+
+    Args:
+        recipe: the model.
+        points: (N, ...) latents as `noise` gives them, or (N, num_ws, w_dim) styles.
+        given: (N,) labels or (N, condition_dim) features. Styles hold the label already.
+        noise: of models that add noise to their maps: "const", "none", or a seed.
+    """
+    if has_style(recipe) and (points.ndim == 3 or noise != "const"):
+        w = points if points.ndim == 3 else recipe.mapping(points, given)
+        return recipe.synthesis(w, noise=noise)
+    return recipe.sample(points) if given is None else recipe.sample(points, given)
+
+
+def render(
+    recipe: Recipe, points: Tensor, given: Tensor | None = None, batch: int = 64, noise: str | int = "const"
+) -> Tensor:
+    """What `generate` draws, `batch` at a time and without gradients, on the CPU in float32."""
+    given_parts = [None] * len(points) if given is None else given.split(batch)
+    with torch.no_grad():
+        drawn = [
+            generate(recipe, part, rows, noise).float().cpu() for part, rows in zip(points.split(batch), given_parts)
+        ]
+    return torch.cat(drawn)
+
+
+def truncate(recipe: Recipe, z: Tensor, trunc: float) -> Tensor:
+    """Latents moved to the prior's mean by the factor `trunc`, or as the recipe's own `truncate(z, trunc)` says.
+
+    Raises:
+        ValueError: the model is truncated in w: `shorten` does that.
+    """
+    if trunc == 1.0:
+        return z
+    if has_style(recipe):
+        raise ValueError(f"{type(recipe).__name__} is truncated in w, not in z: latent.shorten(recipe, z, trunc)")
+    return recipe.truncate(z, trunc) if hasattr(recipe, "truncate") else z * trunc
+
+
+def shorten(recipe: Recipe, z: Tensor, trunc: float, given: Tensor | None = None) -> Tensor:
+    """Truncated points of latents, where the model's truncation lives: z as it is or truncated, or truncated w."""
+    if trunc == 1.0 or not has_style(recipe):
+        return truncate(recipe, z, trunc)
+    return truncate_w(recipe, to_w(recipe, z, given), trunc)
+
+
+# Styles: the latents w of models with a mapping network --------------------------------------------------------------
+
+
+def has_style(recipe: Recipe) -> bool:
+    """Whether the model maps z to w first, as StyleGAN does."""
+    return hasattr(recipe, "mapping") and hasattr(recipe, "synthesis")
+
+
+def to_w(recipe: Recipe, z: Tensor, label: Tensor | None = None) -> Tensor:
+    """(N, num_ws, w_dim) styles of latents, without gradients."""
+    with torch.no_grad():
+        return recipe.mapping(z, label)
+
+
+def truncate_w(recipe: Recipe, w: Tensor, trunc: float) -> Tensor:
+    """(N, num_ws, w_dim) styles moved to the mean w: mean + trunc * (w - mean), in the first `trunc_layers` layers.
+
+    Source: Karras, Laine & Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019,
+    appendix B.
+    """
+    count = w.shape[1] if recipe.trunc_layers is None else recipe.trunc_layers
+    return torch.cat([torch.lerp(recipe.w_mean.to(w), w[:, :count], trunc), w[:, count:]], 1)
+
+
+def points(
+    recipe: Recipe, seeds: Sequence[int], label: int | None = None, trunc: float = 1.0, space: str = ""
+) -> tuple[Tensor, Tensor | None]:
+    """Points of seeds in a space, and the labels (N,) that drawing them takes, or None.
+
+    Args:
+        recipe: the model.
+        seeds: one for each point.
+        label: the class; the classes in turn, by seed, without it.
+        trunc: truncation, where the model has its own.
+        space: "z" or "w"; "" is w for models that have one.
+
+    Raises:
+        ValueError: the model has no such space.
+    """
+    space = space_of(recipe, space)
+    z, given = latents(recipe, seeds), labels(recipe, seeds, label)
+    if space == "w":
+        return truncate_w(recipe, to_w(recipe, z, given), trunc), given
+    if trunc != 1.0 and has_style(recipe):
+        raise ValueError("this model is truncated in w: leave --trunc out in z, or take --space w")
+    return truncate(recipe, z, trunc), given
+
+
+def space_of(recipe: Recipe, space: str = "") -> str:
+    """The space that is meant: "z", or "w" where the model has one.
+
+    Raises:
+        ValueError: there is no such space.
+    """
+    if space not in ("", "z", "w"):
+        raise ValueError(f"there is no space {space!r}; choose z, or w for models with styles")
+    if space == "w" and not has_style(recipe):
+        raise ValueError(f"{type(recipe).__name__} has no w, which is for models with styles; leave --space out")
+    return space or ("w" if has_style(recipe) else "z")
+
+
+def layers_of(num_ws: int, which: str) -> range:
+    """Which layers' styles are meant: "coarse", "middle", "fine", "all", or "4-7" counted from 0.
+
+    With ten layers and more, that is from 64 px on, as in StyleGAN's figure 3: maps of 4 and 8 px, of 16 and 32 px, and
+    all others; with fewer, thirds.
+
+    Raises:
+        ValueError: there are no such layers.
+    """
+    first, second = (4, 8) if num_ws >= 10 else (-(-num_ws // 3), -(-2 * num_ws // 3))
+    named = {"coarse": (0, first), "middle": (first, second), "fine": (second, num_ws), "all": (0, num_ws)}
+    if which in named:
+        return range(*named[which])
+    ends = which.split("-")
+    if len(ends) > 2 or not all(end.strip().isdecimal() for end in ends) or not int(ends[0]) <= int(ends[-1]) < num_ws:
+        raise ValueError(f"{which!r} are no layers; say coarse, middle, fine, all, or numbers within 0-{num_ws - 1}")
+    return range(int(ends[0]), int(ends[-1]) + 1)
+
+
+def mix_styles(base: Tensor, other: Tensor, layers: Sequence[int]) -> Tensor:
+    """(N, num_ws, w_dim) styles of `base` with those of `other` in some layers."""
+    mixed = base.clone()
+    mixed[:, list(layers)] = other[:, list(layers)]
+    return mixed

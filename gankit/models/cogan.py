@@ -1,0 +1,261 @@
+"""cogan. Ming-Yu Liu, Oncel Tuzel, "Coupled Generative Adversarial Networks", NeurIPS 2016. https://arxiv.org/abs/1606.07536
+
+Two GANs, one for each of two domains of images, learn together: the generators share their first layers, where what is
+to be drawn is decided, and the discriminators their last ones. So one latent gives an image of each domain with one
+content, though no pair was ever shown: sharing is all that ties them. `--share none` takes it away, and the pairs go.
+Shared layers are the same modules, so they count, and are updated, once; both domains go through D's in one batch.
+
+The file is long because it holds the layers of two published pairs of networks, with a choice of which are shared.
+
+The form "digits", for 28 px, is the authors' PyTorch release; "faces", for other sizes, is their Caffe network for 128 px.
+
+Deviations:
+- As in the release, batch norm of "digits" has no gain and bias and a PReLU one slope; "faces" has the same PReLU and an
+  ordinary batch norm, which Caffe builds of two layers.
+- The logit is the difference of D's two softmax outputs, which gives the release's cross-entropy to the last digit.
+- The sigmoid that ends "digits" is stretched to [-1, 1], the range that D gets reals in there, too.
+- Which layers of "faces" each domain has for itself the Caffe file does not say: two in G and two in D here.
+- Not here: the classifier on D's features, with which the paper adapts to a domain without labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gankit.losses import non_saturating, scores
+from gankit.nn import BatchNorm1d, BatchNorm2d, init_normal, nearest_size, stages
+from gankit.penalties import r1
+from gankit.recipe import Batch, Preset, Recipe, Spec
+
+if TYPE_CHECKING:
+    from gankit.loop import Run
+
+Blocks = Callable[[int], list[nn.Module]]  # an image's channels to the layers of a network, the first one first
+
+
+class Unit(nn.Module):
+    """A sigmoid from -1 to 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sigmoid() * 2 - 1
+
+
+def digits_g(channels: int, z_dim: int, width: int, h: int, w: int) -> list[nn.Module]:
+    """(N, z_dim) to (N, channels, h, w) in [-1, 1]; sides of 28 grow 4, 7, 13, 25, 28."""
+    first = nn.ConvTranspose2d(z_dim, width, ((h + 4) // 8, (w + 4) // 8))
+    blocks = [nn.Sequential(nn.Unflatten(1, (z_dim, 1, 1)), first, BatchNorm2d(width, affine=False), nn.PReLU())]
+    for c in (width // 2, width // 4, width // 8):
+        blocks += [nn.Sequential(nn.ConvTranspose2d(2 * c, c, 3, 2, 1), BatchNorm2d(c, affine=False), nn.PReLU())]
+    return [*blocks, nn.Sequential(nn.ConvTranspose2d(width // 8, channels, 6, 1, 1), Unit())]
+
+
+def digits_d(channels: int, h: int, w: int, dropout: bool) -> list[nn.Module]:
+    """(N, channels, h, w) to (N, 2): LeNet, whose convolutions are without nonlinearity."""
+    h, w = ((side - 4) // 2 - 4 for side in (h, w))
+    dense = nn.Sequential(nn.Flatten(), nn.Linear(50 * (h // 2) * (w // 2), 500), nn.PReLU(), nn.Dropout(0.5 * dropout))
+    first, second = nn.Conv2d(channels, 20, 5), nn.Conv2d(20, 50, 5)
+    return [nn.Sequential(first, nn.MaxPool2d(2)), nn.Sequential(second, nn.MaxPool2d(2)), dense, nn.Linear(500, 2)]
+
+
+def faces_g(channels: int, z_dim: int, width: int, h: int, w: int) -> list[nn.Module]:
+    """(N, z_dim) to (N, channels, h, w) in [-1, 1]: a map of 4x4 doubles until it is there, then a 3x3 convolution."""
+    count = stages(h, w)
+    h, w = h >> count, w >> count
+    blocks = [nn.Sequential(nn.Linear(z_dim, width * h * w), nn.Unflatten(1, (width, h, w)), BatchNorm2d(width), nn.PReLU())]
+    for c in (width >> i for i in range(1, count + 1)):
+        blocks += [nn.Sequential(nn.ConvTranspose2d(2 * c, c, 4, 2, 1), BatchNorm2d(c), nn.PReLU())]
+    return [*blocks, nn.Sequential(nn.ConvTranspose2d(width >> count, channels, 3, 1, 1), nn.Tanh())]
+
+
+def faces_d(channels: int, width: int, h: int, w: int, norm: bool, dropout: bool) -> list[nn.Module]:
+    """(N, channels, h, w) to (N, 2): convolutions that halve, kernels of 5 above 16 px, dropout on the last ones."""
+    count, blocks = stages(h, w) + 1, []
+    rates = [0.0] * (count - 4) + [0.1, 0.3, 0.3, 0.5][-count:]
+    for c, rate in zip((width >> i for i in reversed(range(count))), rates):
+        kernel = 5 if min(h, w) > 16 else 3
+        conv = nn.Conv2d(channels, c, kernel, 2, kernel // 2)
+        normed = [BatchNorm2d(c)] if norm else []
+        blocks += [nn.Sequential(conv, *normed, nn.PReLU(), nn.Dropout(rate * dropout))]
+        channels, h, w = c, (h + 1) // 2, (w + 1) // 2
+    dense, normed = nn.Linear(width * h * w, 2 * width), [BatchNorm1d(2 * width)] if norm else []
+    blocks += [nn.Sequential(nn.Flatten(), dense, *normed, nn.PReLU(), nn.Dropout(0.5 * dropout))]
+    return [*blocks, nn.Linear(2 * width, 2)]
+
+
+class Generators(nn.Module):
+    """Two generators whose first layers are shared; `own` of the last ones each domain has for itself."""
+
+    def __init__(self, blocks: Blocks, channels: tuple[int, int], own: int):
+        super().__init__()
+        a, b = (blocks(c) for c in channels)
+        cut = max(0, len(a) - own)
+        self.shared, self.a, self.b = nn.Sequential(*a[:cut]), nn.Sequential(*a[cut:]), nn.Sequential(*b[cut:])
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, z_dim) to the (N, C, H, W) of each domain in [-1, 1]."""
+        x = self.shared(z)
+        return self.a(x), self.b(x)
+
+
+class Discriminators(nn.Module):
+    """Two discriminators whose last layers are shared; `own` of the first ones each domain has for itself."""
+
+    def __init__(self, blocks: Blocks, channels: tuple[int, int], own: int):
+        super().__init__()
+        a, b = (blocks(c) for c in channels)
+        self.a, self.b, self.shared = nn.Sequential(*a[:own]), nn.Sequential(*b[:own]), nn.Sequential(*a[own:])
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """(N, C, H, W) of each domain in [-1, 1] to (2N,) logits, a's first."""
+        return self.logit(torch.cat([self.a(a), self.b(b)]))
+
+    def logit(self, x: Tensor) -> Tensor:
+        """What a domain's own layers gave to (N,) logits: of "real" less of "fake"."""
+        return self.shared(x).diff(dim=1).squeeze(1)
+
+
+class CoGAN(Recipe):
+    """Coupled GAN: pairs from two domains without pairs, whose sides are 4, 5, 6 or 7 times a power of two.
+
+    Args:
+        form: digits, for sides of 20, 28, 36 ...; faces; or auto, which is digits at 28 px and faces at all other sizes.
+        share: which networks share layers: both, g, d, or none, which gives two GANs that know nothing of each other.
+        own_g: how many of G's last layers each domain has for itself.
+        own_d: how many of D's first layers each domain has for itself.
+        z_dim: length of the latent z.
+        width: channels of G's first map, and of D's last one in the form faces.
+        prior: distribution of z: normal, as in the release, or uniform on [-1, 1], as in Caffe.
+        norm_d: batch norm in D, in the form faces.
+        dropout: dropout in D.
+        penalty_weight: gamma / 2 of R1 on both domains' reals, which is not in the paper; 0 for none.
+        lr: Adam's learning rate.
+        beta1: decay of Adam's mean of gradients.
+        beta2: decay of Adam's mean of squared gradients.
+        weight_decay: Adam's L2 penalty on all weights.
+    """
+
+    data, ema, defaults = "domains", ("g",), dict(batch=64, data="digits-negative")
+    nearest = staticmethod(nearest_size)
+    presets = {
+        "paper": Preset(
+            "the authors' PyTorch release for digits at 28 px, without averaged weights",
+            model=dict(dropout=False),
+            settings=dict(resolution="28", batch=64, images=320_000, ema=0),
+            spec=Spec((1, 28, 28), other=(1, 28, 28)),
+            parameters=dict(g=7_842_694, d=427_593),
+        ),
+        "faces": Preset(
+            "the authors' Caffe network for faces at 128 px, without averaged weights",
+            model=dict(form="faces", own_g=2, own_d=2, prior="uniform", weight_decay=1e-4),
+            settings=dict(resolution="128", mirror=True, batch=128, images=12_800_000, ema=0),
+            spec=Spec((3, 128, 128), other=(3, 128, 128)),
+            parameters=dict(g=12_868_301, d=14_910_347),
+        ),
+        "small": Preset(
+            "digits at 16 px on two CPU cores: narrower, with R1 in place of D's batch norm and of decay",
+            model=dict(
+                z_dim=32, width=64, norm_d=False, dropout=False, penalty_weight=0.5, lr=1e-3, beta1=0.0,
+                beta2=0.99, weight_decay=0.0,
+            ),
+            settings=dict(batch=32, images=72_000, ema=5_000),
+        ),
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        form: Literal["auto", "digits", "faces"] = "auto",
+        share: Literal["both", "g", "d", "none"] = "both",
+        own_g: int = 1,
+        own_d: int = 1,
+        z_dim: int = 100,
+        width: int = 1024,
+        prior: Literal["normal", "uniform"] = "normal",
+        norm_d: bool = True,
+        dropout: bool = True,
+        penalty_weight: float = 0.0,
+        lr: float = 2e-4,
+        beta1: float = 0.5,
+        beta2: float = 0.999,
+        weight_decay: float = 5e-4,
+    ):
+        super().__init__(spec)
+        self.z_dim, self.prior, self.penalty_weight = z_dim, prior, penalty_weight
+        h, w = spec.shape[1:]
+        digits = form == "digits" or (form == "auto" and (h, w) == (28, 28))
+        if digits and (h % 8 != 4 or w % 8 != 4 or min(h, w) < 20):
+            raise ValueError(f"form digits draws sides of 20, 28, 36 ...; found {h}x{w}. Add --resolution 28, or --form faces")
+        if digits:
+            blocks_g, count = partial(digits_g, z_dim=z_dim, width=width, h=h, w=w), 5
+            blocks_d, count_d = partial(digits_d, h=h, w=w, dropout=dropout), 4
+        else:
+            blocks_g, count = partial(faces_g, z_dim=z_dim, width=width, h=h, w=w), stages(h, w) + 2
+            blocks_d, count_d = partial(faces_d, width=width, h=h, w=w, norm=norm_d, dropout=dropout), stages(h, w) + 3
+        for name, own, most in ("own_g", own_g, count), ("own_d", own_d, count_d):
+            if not 1 <= own < most:
+                raise ValueError(f"{name} is {own}; with {most} layers it is 1 to {most - 1}. --share none shares no layer at all")
+        if share not in ("both", "g", "d", "none"):
+            raise ValueError(f"share is {share!r}; choose from both, g, d and none")
+        channels = spec.channels, (spec.other or spec.shape)[0]
+        self.g = Generators(blocks_g, channels, own_g if share in ("both", "g") else count)
+        self.d = Discriminators(blocks_d, channels, own_d if share in ("both", "d") else count_d)
+        (init_release if digits else init_normal)(self)
+        if not digits and not norm_d:  # without batch norm the images would fade on their way through D
+            init_he(self.d)
+        self.opt = {
+            name: torch.optim.Adam(net.parameters(), lr, (float(beta1), float(beta2)), weight_decay=weight_decay)
+            for name, net in (("d", self.d), ("g", self.g))
+        }
+
+    def noise(self, n: int) -> Tensor:
+        """(n, z_dim) latents."""
+        return torch.rand(n, self.z_dim) * 2 - 1 if self.prior == "uniform" else torch.randn(n, self.z_dim)
+
+    def pair(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, z_dim) latents to the (N, C, H, W) images of both domains in [-1, 1]."""
+        return self.g(z)
+
+    def sample(self, z: Tensor, domain: Literal["a", "b"] = "a") -> Tensor:
+        """(N, z_dim) latents to (N, C, H, W) images of one domain in [-1, 1]."""
+        return self.pair(z)[("a", "b").index(domain)]
+
+    def step(self, batch: Batch, run: Run) -> None:
+        run.update("d", self.d_loss, batch)
+        run.update("g", self.g_loss, batch)
+
+    def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        fakes = self.g(batch.draw(self.noise))
+        real, fake = (self.d(*map(batch.augment, images)) for images in ((batch.a, batch.b), fakes))
+        loss, outputs = non_saturating.d(real, fake), scores(real, fake)
+        if self.penalty_weight:
+            slopes = [
+                r1(lambda x, own=own: self.d.logit(own(batch.augment(x))), images)
+                for own, images in ((self.d.a, batch.a), (self.d.b, batch.b))
+            ]
+            outputs["penalty"] = (slopes[0] + slopes[1]) / 2
+            loss = loss + self.penalty_weight * outputs["penalty"]
+        return loss, outputs
+
+    def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        return non_saturating.g(self.d(*map(batch.augment, self.g(batch.draw(self.noise))))), {}
+
+
+def init_he(module: nn.Module) -> None:
+    """The Caffe networks' for digits (MSRA): weights N(0, 2 / inputs), biases 0."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+            nn.init.kaiming_normal_(layer.weight)
+
+
+def init_release(module: nn.Module) -> None:
+    """The release's: weights Glorot-uniform times sqrt(2), biases 0.1."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.xavier_uniform_(layer.weight, 2**0.5)
+            nn.init.constant_(layer.bias, 0.1)

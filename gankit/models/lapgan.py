@@ -1,0 +1,357 @@
+"""lapgan. Emily Denton, Soumith Chintala, Arthur Szlam, Rob Fergus, "Deep Generative Image Models using a Laplacian
+Pyramid of Adversarial Networks", NeurIPS 2015. https://arxiv.org/abs/1506.05751
+
+An image is drawn from coarse to fine. An ordinary GAN draws the base, some 8x8 px; at each further level the image so
+far is enlarged, a blur l, and that level's own generator adds the details h that such a blur lacks, from l and a plane of
+noise. D of a level sees l + h. Levels never meet in training: each learns from real images, halved and enlarged again,
+as if the levels below were perfect. In the class-conditional form a label is a plane beside the others.
+
+Here levels take turns, so that whatever `--images` is, each has had its share of them; those that had none yet only
+enlarge. A latent is one vector, the base's z and then the planes of all levels, so that every latent tool works.
+
+The file is long because it holds three kinds of networks: of the base, of levels, and of the authors' larger levels.
+
+Deviations:
+- Images are in [-1, 1], the paper's have mean 0 and deviation 1 over the data; samples are clamped at the end.
+- Turns in place of one run a level: no level depends on another, so that this is the order of the same updates.
+- Images are halved by an antialiased triangle filter and enlarged bilinearly; the authors' code calls Torch 7's scaling.
+- The learning rate falls at the convolutions' pace at the base, too; the authors' script there has a tenth of it.
+- "large" is without the batch norm at G's very end, which would give all residuals deviation 1, and without the authors'
+  rule that picks D or G for each batch by their errors; its base is 8 px, as its D does not fit the paper's smaller levels.
+- R1 and Adam, used in the preset for digits, are not in the paper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gankit.losses import non_saturating, scores
+from gankit.nn import BatchNorm2d, init_normal
+from gankit.penalties import r1
+from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam
+
+if TYPE_CHECKING:
+    from gankit.loop import Run
+
+
+def shrink(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, C, H, W) to a smaller (N, C, *size)."""
+    return F.interpolate(x, size, mode="bilinear", antialias=True)
+
+
+def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, C, H, W) to a larger (N, C, *size): u in the paper."""
+    return F.interpolate(x, size, mode="bilinear")
+
+
+class Base(nn.Module):
+    """Two hidden layers of ReLU, for G and for D of the coarsest level; a label is as many inputs as there are classes."""
+
+    def __init__(self, inputs: int, units: int, outputs: int, classes: int, dropout: float = 0.0):
+        super().__init__()
+        self.classes = classes
+        layers = [nn.Linear(inputs + classes, units), nn.ReLU(), nn.Dropout(dropout), nn.Linear(units, units), nn.ReLU(), nn.Dropout(dropout)]
+        self.net = nn.Sequential(*layers, nn.Linear(units, outputs))
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """(N, ...) of `inputs` numbers, and (N,) labels, to (N, outputs)."""
+        x = x.flatten(1)
+        return self.net(torch.cat([x, F.one_hot(label, self.classes).to(x)], 1) if self.classes else x)
+
+
+class LabelPlane(nn.Sequential):
+    """(N,) labels to (N, 1, H, W), learnt."""
+
+    def __init__(self, classes: int, size: tuple[int, int]):
+        super().__init__(nn.Linear(classes, size[0] * size[1]), nn.ReLU(), nn.Unflatten(1, (1, *size)))
+        self.classes = classes
+
+    def forward(self, label: Tensor) -> Tensor:
+        return super().forward(F.one_hot(label, self.classes).to(self[0].weight))
+
+
+class PoolPairs(nn.Module):
+    """(N, 2C, H, W) to (N, C, H, W): the length of each pair of neighbouring channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.unflatten(1, (-1, 2)).square().sum(2) + 1e-8).sqrt()
+
+
+def plain_g(inputs: int, channels: int, width: int) -> nn.Sequential:
+    """Three convolutions that keep the size, with ReLU between; linear output."""
+    first, second = nn.Conv2d(inputs, width, 7, padding=3), nn.Conv2d(width, width, 7, padding=3)
+    return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Conv2d(width, channels, 5, padding=2))
+
+
+def plain_d(inputs: int, size: tuple[int, int], width: int, dropout: float) -> nn.Sequential:
+    """Two convolutions without padding, the second of stride 2, and a linear output."""
+    places = [(side - 4 - 5) // 2 + 1 for side in size]
+    first, second = nn.Conv2d(inputs, width, 5), nn.Conv2d(width, width, 5, 2)
+    head = nn.Linear(width * places[0] * places[1], 1)
+    return nn.Sequential(first, nn.ReLU(), second, nn.Flatten(), nn.ReLU(), nn.Dropout(dropout), head)
+
+
+def large_g(inputs: int, channels: int) -> nn.Sequential:
+    """The authors' generator for scenes; batch norm comes after ReLU and has no parameters."""
+
+    def layer(a: int, b: int, kernel: int, groups: int, dropout: float = 0.0) -> list[nn.Module]:
+        conv = nn.Conv2d(a, b, kernel, padding=kernel // 2, groups=groups)
+        return [conv, nn.ReLU(), BatchNorm2d(b, affine=False), *([nn.Dropout2d(dropout)] if dropout else [])]
+
+    wide = [*layer(inputs, 64, 7, 1), *layer(64, 368, 7, 4, 0.5), *layer(368, 128, 7, 4), PoolPairs()]
+    return nn.Sequential(*wide, *layer(64, 224, 5, 2, 0.5), nn.Conv2d(224, channels, 7, padding=3))
+
+
+def large_d(inputs: int, size: tuple[int, int]) -> nn.Sequential:
+    """The authors' discriminator for scenes: three convolutions without padding, and a linear output."""
+    layers: list[nn.Module] = []
+    for a, b, kernel, groups in (inputs, 48, 3, 1), (48, 448, 5, 4), (448, 416, 7, 16):
+        layers += [nn.Conv2d(a, b, kernel, groups=groups), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(416 * (size[0] - 12) * (size[1] - 12), 1))
+
+
+class Level(nn.Module):
+    """A level's G or D: a network of convolutions that sees planes side by side, one of them of the label."""
+
+    def __init__(self, net: nn.Sequential, size: tuple[int, int], classes: int):
+        super().__init__()
+        self.net, self.plane = net, LabelPlane(classes, size) if classes else None
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """(N, planes, H, W), and (N,) labels, to what the network gives."""
+        return self.net(x if self.plane is None else torch.cat([x, self.plane(label)], 1))
+
+
+class LAPGAN(Recipe):
+    """Laplacian pyramid of GANs, for images of at least 8 px.
+
+    Args:
+        sides: smaller side of the images of each level, from the base to the data's own, like 8 14 28; without it the
+            data's own is halved as long as 8 px are left.
+        turn: images that a level learns from before it is the next one's turn; short against the half-life of averages.
+        shares: how many turns in a row each level has, like 2 1; one each without it.
+        form: networks of the levels above the base: plain, or the authors' large ones for scenes.
+        conditional: use labels, where the data has them.
+        z_dim: length of the base's latent.
+        units_g: hidden units of the base's G.
+        units_d: hidden units of the base's D.
+        width: channels of a plain level's hidden maps.
+        dropout: share of D's units that are dropped, of plain levels and the base.
+        optimizer: sgd with the schedule below, or adam with beta1 = 0 and beta2 = 0.99.
+        lr: learning rate, of sgd at the start.
+        lr_decay: factor that sgd's learning rate is divided by after each epoch of a level.
+        momentum: sgd's at the start.
+        momentum_rise: what is added to it after each epoch of a level.
+        momentum_most: how far it rises.
+        epoch: images in an epoch; the authors' CIFAR-10 has 45,000.
+        penalty_weight: gamma / 2 of R1 on reals, which is not in the paper; 0 for none.
+    """
+
+    labels, defaults = "optional", dict(batch=64)
+    presets = {
+        "paper": Preset(
+            "the paper's networks for CIFAR-10 at 28 px, without averaged weights; the length is ours",
+            model=dict(sides=(8, 14, 28)),
+            settings=dict(resolution="28", images=30_000_000, ema=0),
+            spec=Spec((3, 28, 28)),
+            parameters=dict(g8=1_792_992, d8=477_001, g14=218_179, d14=107_905, g28=218_179, d28=113_729),
+        ),
+        "paper-conditional": Preset(
+            "the same with labels, the paper's CC-LAPGAN",
+            model=dict(sides=(8, 14, 28), conditional=True),
+            settings=dict(resolution="28", images=30_000_000, ema=0),
+            spec=Spec((3, 28, 28), num_classes=10),
+            parameters=dict(g8=1_804_992, d8=483_001, g14=223_471, d14=111_661, g28=229_939, d28=123_953),
+        ),
+        "paper-32": Preset(
+            "the authors' code at 32 px with its own widths, 8 -> 16 -> 32, without averaged weights",
+            model=dict(sides=(8, 16, 32)),
+            settings=dict(resolution="32", images=30_000_000, ema=0),
+            spec=Spec((3, 32, 32)),
+            parameters=dict(g32=218_179, d32=116_545),
+        ),
+        "large": Preset(
+            "the authors' networks for scenes of LSUN at 64 px, 8 -> 16 -> 32 -> 64, without averaged weights",
+            model=dict(sides=(8, 16, 32, 64), form="large", lr=0.01, momentum=0.0, momentum_rise=0.0),
+            settings=dict(resolution="64", images=40_000_000, ema=0),
+            spec=Spec((3, 64, 64)),
+            parameters=dict(
+                g16=1_090_995, d16=714_017, g32=1_090_995, d32=873_761, g64=1_090_995, d64=1_832_225,
+            ),
+        ),
+        "small": Preset(
+            "digits at 16 px on two CPU cores, 8 -> 16: narrower, Adam and R1 in place of SGD and dropout",
+            model=dict(
+                turn=1_000, shares=(5, 1), z_dim=16, units_g=256, units_d=256, width=16, dropout=0.0, optimizer="adam",
+                lr=1e-3, penalty_weight=0.25,
+            ),
+            settings=dict(batch=32, images=360_000, ema=20_000),
+        ),
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        sides: tuple[int, ...] = (),
+        turn: int = 10_000,
+        shares: tuple[int, ...] = (),
+        form: Literal["plain", "large"] = "plain",
+        conditional: bool = False,
+        z_dim: int = 100,
+        units_g: int = 1200,
+        units_d: int = 600,
+        width: int = 64,
+        dropout: float = 0.5,
+        optimizer: Literal["sgd", "adam"] = "sgd",
+        lr: float = 0.02,
+        lr_decay: float = 1.00004,
+        momentum: float = 0.5,
+        momentum_rise: float = 0.0008,
+        momentum_most: float = 0.7,
+        epoch: int = 45_000,
+        penalty_weight: float = 0.0,
+    ):
+        super().__init__(spec if conditional else replace(spec, num_classes=0))
+        sides = sides or halves(min(spec.shape[1:]), 13 if form == "large" else 9)
+        check_sides(sides, min(spec.shape[1:]), 13 if form == "large" else 9)
+        shares = shares or (1,) * len(sides)
+        if len(shares) != len(sides) or min(shares) < 1 or turn < 1:
+            raise ValueError(f"shares are {shares} and a turn is {turn} images; expected {len(sides)} shares, for {sides}, and 1 at least each")
+        if least := [name for name, value in dict(z_dim=z_dim, units_g=units_g, units_d=units_d, width=width, epoch=epoch).items() if value < 1]:
+            raise ValueError(f"{least[0]} must be 1 at least")
+        scale = min(spec.shape[1:])
+        self.sides, self.turn, self.shares = sides, turn, shares
+        self.sizes = [(round(spec.height * s / scale), round(spec.width * s / scale)) for s in sides]
+        self.z_dim, self.epoch, self.penalty_weight = z_dim, epoch, penalty_weight
+        self.rate, self.decay = lr, lr_decay
+        self.momentum, self.rise, self.most = momentum, momentum_rise, momentum_most
+        classes, c, first = self.spec.num_classes, spec.channels, sides[0]
+        numbers = c * self.sizes[0][0] * self.sizes[0][1]
+        self.add_module(f"g{first}", Base(z_dim, units_g, numbers, classes))
+        self.add_module(f"d{first}", Base(numbers, units_d, 1, classes, dropout))
+        init_normal(self.net("g", 0), 0.05), init_normal(self.net("d", 0), 0.005)
+        for side, size in zip(sides[1:], self.sizes[1:]):
+            planes = c + (classes > 0)
+            g = large_g(planes + 1, c) if form == "large" else plain_g(planes + 1, c, width)
+            d = large_d(planes, size) if form == "large" else plain_d(planes, size, width, dropout)
+            self.add_module(f"g{side}", Level(g, size, classes))
+            self.add_module(f"d{side}", Level(d, size, classes))
+        make = partial(adam, betas=(0, 0.99)) if optimizer == "adam" else partial(torch.optim.SGD, momentum=momentum)
+        self.opt = {name: make(net.parameters(), lr=lr) for name, net in self.named_children()}
+        self.ema = tuple(f"g{side}" for side in sides)
+        self.register_buffer("seen", torch.zeros(len(sides), dtype=torch.int64))  # images that each level has learnt from
+
+    def net(self, kind: str, level: int) -> nn.Module:
+        """G ("g") or D ("d") of a level."""
+        return getattr(self, f"{kind}{self.sides[level]}")
+
+    # Drawing ---------------------------------------------------------------------------------------------------------
+
+    def noise(self, n: int) -> Tensor:
+        """(n, z_dim + pixels of the levels above the base) latents, uniform on [-1, 1]."""
+        return torch.cat([self.level_noise(n, level) for level in range(len(self.sides))], 1)
+
+    def level_noise(self, n: int, level: int) -> Tensor:
+        """(n, z_dim) for the base, (n, pixels) for other levels, uniform on [-1, 1]."""
+        h, w = self.sizes[level]
+        return torch.rand(n, h * w if level else self.z_dim) * 2 - 1
+
+    def sample(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """(N, D) latents, and (N,) labels of the conditional form, to (N, C, H, W) images in [-1, 1]."""
+        parts = z.split([h * w if level else self.z_dim for level, (h, w) in enumerate(self.sizes)], 1)
+        image = self.draw(0, parts[0], None, label)
+        for level, size in enumerate(self.sizes[1:], 1):
+            image = enlarge(image, size)
+            if self.seen[level]:
+                image = self.draw(level, parts[level], image, label)
+        return image.clamp(-1, 1)
+
+    def draw(self, level: int, z: Tensor, low: Tensor | None, label: Tensor | None) -> Tensor:
+        """A level's images (N, C, h, w) of its noise, and of the enlarged ones (N, C, h, w) of the level before."""
+        h, w = self.sizes[level]
+        g = self.net("g", level)
+        if low is None:
+            return g(z, label).unflatten(1, (self.spec.channels, h, w))
+        return low + g(torch.cat([low, z.unflatten(1, (1, h, w))], 1), label)
+
+    # Learning --------------------------------------------------------------------------------------------------------
+
+    def place(self, images: int) -> tuple[int, int]:
+        """The level whose turn it is after `images` images, and how many of them it has had."""
+        rounds, into = divmod(images, self.turn * sum(self.shares))
+        for level, share in enumerate(self.shares):
+            if into < self.turn * share:
+                return level, rounds * self.turn * share + into
+            into -= self.turn * share
+        raise AssertionError
+
+    def phase(self, images: int) -> Phase:
+        return Phase(self.place(images)[0])
+
+    def step(self, batch: Batch, run: Run) -> None:
+        level, had = self.place(run.images)
+        names = [f"{kind}{self.sides[level]}" for kind in "dg"]
+        for group in (group for name in names for group in self.opt[name].param_groups):
+            if "momentum" in group:
+                epochs = had / self.epoch
+                group["lr"] = self.rate / self.decay**epochs
+                group["momentum"] = min(max(self.most, self.momentum), self.momentum + self.rise * epochs)
+        run.update(names[0], partial(self.d_loss, level=level), batch)
+        run.update(names[1], partial(self.g_loss, level=level), batch)
+        self.seen[level] += batch.size
+
+    def pyramid(self, images: Tensor, level: int) -> tuple[Tensor, Tensor | None]:
+        """Reals (N, C, H, W) at a level, and what is left of them of the level before, enlarged; None for the base."""
+        for size in reversed(self.sizes[level:-1]):
+            images = shrink(images, size)
+        if level == 0:
+            return images, None
+        return images, enlarge(shrink(images, self.sizes[level - 1]), self.sizes[level])
+
+    def d_loss(self, batch: Batch, level: int) -> tuple[Tensor, dict[str, Tensor]]:
+        label = batch.label if self.spec.num_classes else None
+        images, low = self.pyramid(batch.real, level)
+        fakes = self.draw(level, batch.draw(partial(self.level_noise, level=level)), low, label)
+        real, fake = (self.judge(batch, x, label, level) for x in (images, fakes))
+        loss, outputs = non_saturating.d(real, fake) / 2, scores(real, fake)  # a minibatch is half real and half fake
+        if self.penalty_weight:
+            outputs["penalty"] = r1(lambda x: self.judge(batch, x, label, level), images)
+            loss = loss + self.penalty_weight * outputs["penalty"]
+        return loss, outputs
+
+    def g_loss(self, batch: Batch, level: int) -> tuple[Tensor, dict[str, Tensor]]:
+        label = batch.label if self.spec.num_classes else None
+        low = self.pyramid(batch.real, level)[1]
+        fakes = self.draw(level, batch.draw(partial(self.level_noise, level=level)), low, label)
+        return non_saturating.g(self.judge(batch, fakes, label, level)), {}
+
+    def judge(self, batch: Batch, images: Tensor, label: Tensor | None, level: int) -> Tensor:
+        """(N,) logits of a level's D on the sum l + h."""
+        return self.net("d", level)(batch.augment(images), label).squeeze(1)
+
+
+def halves(side: int, least: int) -> tuple[int, ...]:
+    """The sides of levels that halve down to a base of 8 px or more; those above the base have `least` or more."""
+    sides = [side]
+    while sides[0] // 2 >= 8 and sides[0] >= least:
+        sides.insert(0, sides[0] // 2)
+    return tuple(sides)
+
+
+def check_sides(sides: tuple[int, ...], own: int, least: int) -> None:
+    """Refuse sides that are no pyramid of images of side `own`."""
+    rising = all(a < b for a, b in pairwise(sides))
+    if not rising or sides[-1] != own or sides[0] < 1 or any(side < least for side in sides[1:]):
+        proposed = " ".join(map(str, halves(own, least)))
+        raise ValueError(
+            f"sides are {' '.join(map(str, sides))}; they must rise to the images' {own}, and be {least} or more above the "
+            f"base. Say --sides {proposed}"
+        )

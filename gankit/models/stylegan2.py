@@ -1,0 +1,411 @@
+"""stylegan2. Tero Karras, Samuli Laine, Miika Aittala, Janne Hellsten, Jaakko Lehtinen, Timo Aila, "Analyzing and
+Improving the Image Quality of StyleGAN", CVPR 2020. https://arxiv.org/abs/1912.04958
+
+A mapping network turns z into a style w, and styles alone shape the picture: G begins with one learned map for all, and
+w scales the input channels of each convolution. StyleGAN then normalised each map, which left droplets in its images;
+here the convolution's weights are divided by the length that w gave them (demodulation), which is the same in
+expectation. Nothing grows: G adds up pictures from all its sizes, and D is residual. Two penalties come only now and then,
+at so many times their weight, in updates of their own: R1 on D after each 16th batch, and on G after each fourth the
+path-length penalty, which wants a step in w to change the image equally far wherever it is made. In most batches some
+layers get their style from another z (style mixing). Each layer adds noise for what is random in an image, such as hair.
+
+The presets ada-*, cifar* and auto-256 are those of the same authors' code for "Training Generative Adversarial Networks
+with Limited Data", NeurIPS 2020, https://arxiv.org/abs/2006.06676, which adds augmentation (`--augment ada`) and classes.
+
+The file is long because both nets are the paper's own, with a mapping network for each, and the presets are ten.
+
+Deviations:
+- The mean style follows G's own updates; in the authors' code each pass through G moves it, in D's turn too.
+- The averaged weights' half-life is a twentieth of the images seen where that is less than `ema`.
+- With `pieces` a piece's penalty takes the mean path length over that piece, and D a piece's own deviation.
+- Half precision is bfloat16, which needs no clamp; `clamp` is there for weights that were trained with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gankit.losses import non_saturating, scores
+from gankit.nn import EqualisedLinear, Fir, MinibatchStddev, ModulatedConv2d, PixelNorm, nearest_size, stages
+from gankit.penalties import path_length, r1
+from gankit.recipe import Batch, Preset, Recipe, Spec, adam, seeded
+
+if TYPE_CHECKING:
+    from gankit.loop import Run
+
+GAIN = 2**0.5  # of a leaky ReLU's output, so that it keeps variance; as it is positive it may as well go to the input
+
+
+def cut(x: Tensor, limit: float) -> Tensor:
+    """x within +-limit; all of it where the limit is 0."""
+    return x.clamp(-limit, limit) if limit else x
+
+
+class Mapping(nn.Module):
+    """z on a sphere, beside it a class's embedding on one, through layers that learn a hundredth as fast as others."""
+
+    def __init__(self, z_dim: int, classes: int, w_dim: int, layers: int):
+        super().__init__()
+        self.embed = EqualisedLinear(classes, w_dim, gain=1) if classes else None
+        widths = [z_dim + (w_dim if classes else 0)] + [w_dim] * layers
+        self.layers = nn.ModuleList(EqualisedLinear(a, b, gain=1, lr_mul=0.01) for a, b in zip(widths, widths[1:]))
+        self.norm = PixelNorm()
+
+    def forward(self, z: Tensor | None, label: Tensor | None = None) -> Tensor:
+        """(N, z_dim), if there is z, and (N,) labels, if there are classes, to (N, w_dim)."""
+        weight = self.layers[0].weight
+        with torch.autocast(weight.device.type, enabled=False):
+            parts = [] if z is None else [self.norm(z.to(weight.dtype))]
+            if self.embed is not None:
+                parts += [self.norm(self.embed(F.one_hot(label, self.embed.weight.shape[1]).to(weight.dtype)))]
+            w = torch.cat(parts, 1)
+            for layer in self.layers:
+                w = F.leaky_relu(layer(w), 0.2) * GAIN
+            return w
+
+
+class Layer(nn.Module):
+    """Modulated 3x3 convolution, a noise map times one learned number, bias, leaky ReLU."""
+
+    def __init__(self, a: int, b: int, w_dim: int, size: tuple[int, int], up: bool, clamp: float):
+        super().__init__()
+        self.conv, self.clamp = ModulatedConv2d(a, b, 3, w_dim, up), clamp
+        self.strength = nn.Parameter(torch.zeros(()))
+        self.register_buffer("noise", torch.randn(size))
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
+        """(N, a, ...), (N, w_dim) and noise that broadcasts to (N, 1, *size), else the layer's own, to (N, b, *size)."""
+        noise = (self.noise if noise is None else noise) * self.strength
+        return cut(F.leaky_relu(self.conv(x, w, noise, GAIN), 0.2, inplace=True), self.clamp)
+
+
+class Synthesis(nn.Module):
+    """A learned map; two layers for each further size, the first doubling it; the picture is the sum over sizes."""
+
+    def __init__(self, shape: tuple[int, ...], widths: list[int], w_dim: int, clamp: float):
+        super().__init__()
+        last = len(widths) - 1
+        sides = [(shape[1] >> last - i, shape[2] >> last - i) for i in range(last + 1)]
+        self.const = nn.Parameter(torch.randn(widths[0], *sides[0]))
+        self.layers = nn.ModuleList([Layer(widths[0], widths[0], w_dim, sides[0], False, clamp)])
+        for a, b, size in zip(widths, widths[1:], sides[1:]):
+            self.layers += [Layer(a, b, w_dim, size, True, clamp), Layer(b, b, w_dim, size, False, clamp)]
+        self.to_rgb = nn.ModuleList(ModulatedConv2d(c, shape[0], 1, w_dim, demodulate=False) for c in widths)
+        self.enlarge, self.clamp = Fir(up=2), clamp
+        self.sizes = [tuple(layer.noise.shape) for layer in self.layers]
+
+    def forward(self, ws: Tensor, noise: list[Tensor] | None = None) -> Tensor:
+        """(N, num_ws, w_dim) styles, and a noise map for each layer, to (N, C, H, W), meant for [-1, 1]."""
+        x, image = self.const.expand(len(ws), -1, -1, -1), None
+        for i, layer in enumerate(self.layers):
+            x = layer(x, ws[:, i], None if noise is None else noise[i])
+            if i % 2 == 0:  # a size's picture and the next size's first layer have one style
+                new = cut(self.to_rgb[i // 2](x, ws[:, i + 1]), self.clamp)
+                new = new.float() if new.dtype == torch.bfloat16 else new
+                image = new if image is None else self.enlarge(image) + new
+        return image
+
+
+class Generator(nn.Module):
+    """The mapping and synthesis networks, and the mean style."""
+
+    def __init__(self, mapping: Mapping, synthesis: Synthesis, w_dim: int):
+        super().__init__()
+        self.mapping, self.synthesis = mapping, synthesis
+        self.register_buffer("w_mean", torch.zeros(w_dim))
+
+
+class Conv(nn.Module):
+    """Convolution with equalised learning rate, bias, leaky ReLU, times gain; with `down` filtered, at half the sides."""
+
+    def __init__(self, a: int, b: int, kernel: int, down: bool = False, gain: float = GAIN, clamp: float = 0.0):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(b, a, kernel, kernel)), nn.Parameter(torch.zeros(b))
+        self.scale, self.gain, self.clamp = gain / (a * kernel**2) ** 0.5, gain, clamp * gain / GAIN
+        self.blur, self.stride, self.pad = (Fir(pad=(2, 2)), 2, 0) if down else (nn.Identity(), 1, kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, a, H, W) to (N, b, H, W), or half the sides."""
+        h = F.conv2d(self.blur(x), self.weight * self.scale, self.bias * self.gain, self.stride, self.pad)
+        return cut(F.leaky_relu(h, 0.2, inplace=True), self.clamp)
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions, the second to half the sides; if residual plus a 1x1 convolution, over sqrt(2)."""
+
+    def __init__(self, a: int, b: int, residual: bool, clamp: float):
+        super().__init__()
+        self.first = Conv(a, a, 3, clamp=clamp)
+        self.second = Conv(a, b, 3, down=True, gain=1.0 if residual else GAIN, clamp=clamp)
+        self.skip = nn.Parameter(torch.randn(b, a, 1, 1)) if residual else None
+        self.shrink, self.scale = Fir(down=2), (2 * a) ** -0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, a, H, W) to (N, b, H / 2, W / 2)."""
+        h = self.second(self.first(x))
+        return h if self.skip is None else h + F.conv2d(self.shrink(x), self.skip * self.scale)
+
+
+class Discriminator(nn.Module):
+    """1x1, blocks, the batch's deviation, 3x3, dense, output; with classes that is a vector times the class's own."""
+
+    def __init__(
+        self, shape: tuple[int, ...], widths: list[int], group: int, residual: bool, classes: int, clamp: float
+    ):
+        super().__init__()
+        last, wide = len(widths) - 1, widths[0]
+        self.from_rgb = Conv(shape[0], widths[-1], 1, clamp=clamp)
+        pairs = zip(widths[:0:-1], widths[-2::-1])
+        self.blocks = nn.Sequential(*(Block(a, b, residual, clamp) for a, b in pairs))
+        self.deviation, self.conv = MinibatchStddev(group), Conv(wide + 1, wide, 3, clamp=clamp)
+        self.dense = EqualisedLinear(wide * (shape[1] >> last) * (shape[2] >> last), wide, gain=1)
+        self.out = EqualisedLinear(wide, wide if classes else 1, gain=1)
+        self.mapping = Mapping(0, classes, wide, 8) if classes else None
+
+    def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:
+        """(N, C, H, W) in [-1, 1], and (N,) labels where it has classes, to (N,) logits."""
+        h = self.conv(self.deviation(self.blocks(self.from_rgb(image)))).flatten(1)
+        h = self.out(F.leaky_relu(self.dense(h), 0.2) * GAIN)
+        return h.squeeze(1) if self.mapping is None else (h * self.mapping(None, label)).sum(1) / h.shape[1] ** 0.5
+
+
+class StyleGAN2(Recipe):
+    """StyleGAN2 (configuration F), for images whose sides are 4, 5, 6 or 7 times a power of two.
+
+    Args:
+        z_dim: length of the latent z, which the mapping network puts on a sphere.
+        w_dim: length of the style w.
+        layers: layers of the mapping network.
+        channel_base: a map of side s = 4, 8, 16 ... has channel_base / s channels; 16384 in configuration E.
+        channel_max: channels of a map at most.
+        architecture: D's blocks: resnet, or orig, without skips.
+        group: images over which D takes the deviation.
+        conditional: use labels, where the data has them.
+        clamp: cut activations to +- this, 256 in the authors' half-precision code; 0 for never.
+        mixing: how often some layers have another latent's style, 0 to 1.
+        gamma: weight of R1 / 2; what to change first for other data.
+        r1_every: batches from one update for R1 to the next; the penalty counts so many times more.
+        path_weight: weight of the path-length penalty; 0 for none.
+        path_every: batches from one update for it to the next, likewise.
+        lr: Adam's learning rate, before the correction for the updates in between.
+    """
+
+    labels, ema, defaults = "optional", ("g",), dict(batch=32, images=25_000_000, ema=10_000)
+    nearest = staticmethod(nearest_size)
+    trunc_layers = None
+    presets = {
+        "paper": Preset(
+            "configuration F for FFHQ at 1024 px",
+            settings=dict(resolution="1024", mirror=True),
+            spec=Spec((3, 1024, 1024)),
+            parameters=dict(g=30_370_060, d=29_012_513),
+        ),
+        "paper-e": Preset(
+            "configuration E for FFHQ at 1024 px, with StyleGAN's widths",
+            model=dict(channel_base=16384, gamma=100.0),
+            settings=dict(resolution="1024", mirror=True),
+            spec=Spec((3, 1024, 1024)),
+            parameters=dict(g=24_900_764, d=24_038_161),
+        ),
+        "paper-512": Preset(
+            "configuration F at 512 px",
+            settings=dict(resolution="512"),
+            spec=Spec((3, 512, 512)),
+            parameters=dict(g=30_276_583, d=28_982_849),
+        ),
+        "paper-256": Preset(
+            "configuration F at 256 px",
+            settings=dict(resolution="256"),
+            spec=Spec((3, 256, 256)),
+            parameters=dict(g=30_034_338, d=28_864_129),
+        ),
+        "ada-1024": Preset(
+            "the ADA code's paper1024",
+            model=dict(gamma=2.0),
+            settings=dict(resolution="1024", augment="ada"),
+            spec=Spec((3, 1024, 1024)),
+            parameters=dict(g=30_370_060, d=29_012_513),
+        ),
+        "ada-512": Preset(
+            "the ADA code's paper512",
+            model=dict(group=8, gamma=0.5, lr=2.5e-3),
+            settings=dict(resolution="512", batch=64, ema=20_000, augment="ada"),
+            spec=Spec((3, 512, 512)),
+            parameters=dict(g=30_276_583, d=28_982_849),
+        ),
+        "ada-256": Preset(
+            "the ADA code's paper256",
+            model=dict(channel_base=16384, group=8, gamma=1.0, lr=2.5e-3),
+            settings=dict(resolution="256", batch=64, ema=20_000, augment="ada"),
+            spec=Spec((3, 256, 256)),
+            parameters=dict(g=24_767_458, d=24_001_089),
+        ),
+        "auto-256": Preset(
+            "what the ADA code chooses for one GPU at 256 px",
+            model=dict(layers=2, channel_base=16384, gamma=0.8192, lr=2.5e-3),
+            settings=dict(resolution="256", batch=16, ema=5_000, augment="ada"),
+            spec=Spec((3, 256, 256)),
+            parameters=dict(g=23_191_522, d=24_001_089),
+        ),
+        "cifar": Preset(
+            "the ADA code's network for CIFAR-10",
+            model=dict(layers=2, architecture="orig", group=32, gamma=0.01, mixing=0.0, path_weight=0.0, lr=2.5e-3),
+            settings=dict(resolution="32", batch=64, images=100_000_000, ema=500_000, augment="ada"),
+            spec=Spec((3, 32, 32)),
+            parameters=dict(g=19_947_539, d=20_720_641),
+        ),
+        "cifar-conditional": Preset(
+            "the ADA code's network for CIFAR-10 with labels",
+            model=dict(
+                layers=2, architecture="orig", group=32, conditional=True, gamma=0.01, mixing=0.0, path_weight=0.0, lr=2.5e-3
+            ),
+            settings=dict(resolution="32", batch=64, images=100_000_000, ema=500_000, augment="ada"),
+            spec=Spec((3, 32, 32), num_classes=10),
+            parameters=dict(g=20_215_315, d=23_089_664),
+        ),
+        "small": Preset(
+            "digits at 16 px on one CPU core",
+            model=dict(z_dim=32, w_dim=32, layers=4, channel_base=384, channel_max=48, gamma=1.0),
+            settings=dict(batch=16, images=60_000, ema=5_000),
+        ),
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        z_dim: int = 512,
+        w_dim: int = 512,
+        layers: int = 8,
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        architecture: Literal["resnet", "orig"] = "resnet",
+        group: int = 4,
+        conditional: bool = False,
+        clamp: float = 0.0,
+        mixing: float = 0.9,
+        gamma: float = 10.0,
+        r1_every: int = 16,
+        path_weight: float = 2.0,
+        path_every: int = 4,
+        lr: float = 2e-3,
+    ):
+        super().__init__(spec if conditional else replace(spec, num_classes=0))
+        if architecture not in ("resnet", "orig"):
+            raise ValueError(f"architecture is {architecture!r}; choose from resnet, orig")
+        if not 0 <= mixing <= 1:
+            raise ValueError(f"mixing is {mixing}; it is how often styles are mixed, from 0 to 1")
+        if layers < 1 or r1_every < 1 or path_every < 1:
+            raise ValueError("layers, r1_every and path_every must be 1 at least; gamma 0 and path_weight 0 leave penalties out")
+        self.z_dim, self.mixing, self.gamma, self.path_weight = z_dim, mixing, gamma, path_weight
+        self.r1_every, self.path_every = r1_every, path_every
+        last, classes = stages(spec.height, spec.width), self.spec.num_classes
+        widths = [max(1, min(channel_base // (4 << i), channel_max)) for i in range(last + 1)]
+        self.num_ws = 2 * last + 2
+        self.g = Generator(Mapping(z_dim, classes, w_dim, layers), Synthesis(spec.shape, widths, w_dim, clamp), w_dim)
+        self.d = Discriminator(spec.shape, widths, group, architecture == "resnet", classes, clamp)
+        self.register_buffer("path_mean", torch.zeros(()))
+        for name, every in (("g", path_every), ("d", r1_every)):
+            share = every / (every + 1)  # of the updates that are not for a penalty; k + 1 are to act as k did
+            self.opt[name] = adam(getattr(self, name).parameters(), lr * share, (0, 0.99**share))
+
+    def noise(self, n: int) -> Tensor:
+        """(n, z_dim) latents from N(0, 1)."""
+        return torch.randn(n, self.z_dim)
+
+    def mapping(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """(N, z_dim) latents, and (N,) labels where it learnt from some, to (N, num_ws, w_dim) styles, all layers' alike."""
+        return self.g.mapping(z, label)[:, None].expand(-1, self.num_ws, -1)
+
+    def synthesis(self, ws: Tensor, noise: Literal["const", "none"] | int = "const") -> Tensor:
+        """(N, num_ws, w_dim) styles to (N, C, H, W) images, cut to [-1, 1].
+
+        Args:
+            ws: a style for each layer, a size's picture sharing that of the next size's first layer.
+            noise: "const" for each layer's own map, "none", or a seed for others; one for all images.
+        """
+        if noise not in ("const", "none") and not isinstance(noise, int):
+            raise ValueError(f'noise is {noise!r}; it is "const", "none" or a seed')
+        if noise == "const":
+            return self.g.synthesis(ws).clamp(-1, 1)
+        if noise == "none":
+            return self.g.synthesis(ws, [ws.new_zeros(())] * len(self.g.synthesis.sizes)).clamp(-1, 1)
+        with seeded(noise):
+            return self.g.synthesis(ws, self.maps(self.numbers(1).to(ws))).clamp(-1, 1)
+
+    def sample(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """(N, z_dim) latents, and (N,) labels where it learnt from some, to (N, C, H, W) images, cut to [-1, 1]."""
+        return self.synthesis(self.mapping(z, label))
+
+    @property
+    def w_mean(self) -> Tensor:
+        """(w_dim,) the mean style."""
+        return self.g.w_mean
+
+    def step(self, batch: Batch, run: Run) -> None:
+        w = run.update("g", self.g_loss, batch)["w"].mean(0)
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            dist.all_reduce(w)
+            w /= dist.get_world_size()
+        self.g.w_mean.lerp_(w.to(self.g.w_mean.dtype), 1 - 0.995)
+        if self.path_weight and run.step % self.path_every == 0:
+            self.path_mean.lerp_(run.update("g", self.path_loss, batch)["path"], 0.01)
+        run.update("d", self.d_loss, batch)
+        if self.gamma and run.step % self.r1_every == 0:
+            run.update("d", self.r1_loss, batch)
+
+    def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        w, ws = self.styles(batch)
+        logits = self.d(batch.augment(self.g.synthesis(ws, self.maps(batch.draw(self.numbers)))), self.label(batch))
+        return non_saturating.g(logits), {"w": w}
+
+    def path_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        ws, maps = self.styles(batch)[1][::2], self.maps(batch.draw(self.numbers)[::2])  # half of the batch is enough
+        lengths = path_length(lambda ws: self.g.synthesis(ws, maps), ws, lambda sampler: batch.draw(sampler)[::2])
+        penalty = (lengths - torch.lerp(self.path_mean, lengths.mean(), 0.01)).square().mean()
+        return self.path_every * self.path_weight * penalty, {"path": lengths.mean(), "path_penalty": penalty}
+
+    def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        label, ws = self.label(batch), self.styles(batch)[1]
+        fake = self.d(batch.augment(self.g.synthesis(ws, self.maps(batch.draw(self.numbers)))), label)
+        real = self.d(batch.augment(batch.real), label)
+        return non_saturating.d(real, fake), scores(real, fake)
+
+    def r1_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        penalty = r1(lambda x: self.d(batch.augment(x), self.label(batch)), batch.real)
+        return self.r1_every * self.gamma / 2 * penalty, {"r1": penalty}
+
+    def styles(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(N, w_dim) styles, and (N, num_ws, w_dim): those, with others' from one layer on in `mixing` of the batches."""
+        label = self.label(batch)
+        w = self.g.mapping(batch.draw(self.noise), label)
+        if not self.mixing:
+            return w, w[:, None].expand(-1, self.num_ws, -1)
+        other, first = self.g.mapping(batch.draw(self.noise), label), batch.draw(self.first_mixed)
+        own = torch.arange(self.num_ws, device=w.device) < first[:, None]
+        return w, torch.where(own[:, :, None], w[:, None], other[:, None])
+
+    def first_mixed(self, n: int) -> Tensor:
+        """(n,) the first layer with another latent's style, the same one n times; num_ws is none."""
+        mixed = torch.rand(()) < self.mixing
+        return torch.where(mixed, torch.randint(1, self.num_ws, ()), self.num_ws).expand(n)
+
+    def numbers(self, n: int) -> Tensor:
+        """(n, P) noise from N(0, 1) for all P places of all layers' maps."""
+        return torch.randn(n, sum(h * w for h, w in self.g.synthesis.sizes))
+
+    def maps(self, numbers: Tensor) -> list[Tensor]:
+        """(N, P) noise to a map (N, 1, H, W) for each layer."""
+        sizes = self.g.synthesis.sizes
+        parts = numbers.split([h * w for h, w in sizes], 1)
+        return [part.unflatten(1, (1, *size)) for part, size in zip(parts, sizes)]
+
+    def label(self, batch: Batch) -> Tensor | None:
+        """The reals' labels, which fakes share; None without classes."""
+        return batch.label if self.spec.num_classes else None

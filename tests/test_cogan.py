@@ -1,0 +1,157 @@
+"""CoGAN: which layers are shared, what the losses are, and pairs by every command."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+import gankit
+from gankit import cli, latent, loop
+from gankit.models.cogan import CoGAN
+from gankit.models.dcgan import DCGAN
+from gankit.recipe import Batch, Spec
+
+GREY = Spec((1, 16, 16), other=(1, 16, 16))
+TINY = dict(z_dim=4, width=16, dropout=False)
+
+
+def tiny(spec: Spec = GREY, **more) -> CoGAN:
+    return CoGAN(spec, **TINY | more).double()
+
+
+def ids(module) -> set[int]:
+    return {id(p) for p in module.parameters()}
+
+
+def test_one_branch_has_the_counts_of_the_caffe_file():
+    with torch.device("meta"):
+        recipe = CoGAN(Spec((3, 128, 128), other=(3, 128, 128)), **CoGAN.presets["faces"].model)
+    for net, without_slopes, slopes in (recipe.g, 12_834_563, 6), (recipe.d, 14_856_450, 7):
+        branch = sum(p.numel() for part in (net.shared, net.a) for p in part.parameters())
+        assert branch == without_slopes + slopes  # the fact sheet leaves PReLU's slopes out
+
+
+def test_maps_are_the_paper_s():
+    recipe, sides = CoGAN(Spec((1, 28, 28), other=(1, 28, 28)), width=8), []
+    for layer in [*recipe.g.shared, recipe.g.a[0], recipe.d.a[0], *recipe.d.shared]:
+        layer.register_forward_hook(lambda _, __, x: sides.append(tuple(x.shape[2:]) or x.shape[1]))
+    recipe.d(*recipe.pair(recipe.noise(2)))
+    assert sides == [(4, 4), (7, 7), (13, 13), (25, 25), (28, 28), (12, 12), (4, 4), 500, 2]
+    assert CoGAN(Spec((1, 20, 36), other=(1, 20, 36)), form="digits", width=8).pair(torch.zeros(2, 100))[1].shape == (2, 1, 20, 36)
+    maps = []
+    recipe = CoGAN(Spec((3, 128, 128)), **CoGAN.presets["faces"].model | dict(width=32))
+    for layer in [*recipe.d.a, *recipe.d.shared]:
+        layer.register_forward_hook(lambda _, __, x: maps.append(tuple(x.shape[1:])))
+    recipe.d(*recipe.pair(recipe.noise(2)))
+    assert maps == [(1, 64, 64), (2, 32, 32), (4, 16, 16), (8, 8, 8), (16, 4, 4), (32, 2, 2), (64,), (2,)]
+    assert [c.kernel_size[0] for c in recipe.d.a.modules() if isinstance(c, torch.nn.Conv2d)] == [5, 5]
+    assert [c.kernel_size[0] for c in recipe.d.shared.modules() if isinstance(c, torch.nn.Conv2d)] == [5, 3, 3, 3]
+    assert [d.p for d in recipe.d.modules() if isinstance(d, torch.nn.Dropout)] == [0, 0, 0, 0, 0.1, 0.3, 0.3, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("share", ["both", "g", "d", "none"])
+def test_shared_layers_are_the_same_modules_and_others_are_not(share):
+    recipe = tiny(share=share, own_g=2, own_d=1)
+    for name, net, own, layers in ("g", recipe.g, 2, 4), ("d", recipe.d, 1, 5):
+        shared = share in ("both", name)
+        assert len(net.shared) == (layers - own if shared else 0) and len(net.a) == len(net.b) == (own if shared else layers)
+        assert not ids(net.a) & ids(net.b) and not ids(net.shared) & (ids(net.a) | ids(net.b))
+        held = [id(p) for group in recipe.opt[name].param_groups for p in group["params"]]
+        assert sorted(held) == sorted(ids(net)), "each once"
+
+
+def test_a_shared_layer_moves_both_domains_and_its_own_layers_move_one():
+    recipe, z = tiny(norm_d=False).eval(), torch.randn(3, 4, dtype=torch.float64)
+    a, b = recipe.pair(z)
+    with torch.no_grad():
+        recipe.g.a[-1][0].weight.mul_(2)
+        moved_a, same_b = recipe.pair(z)
+        assert torch.equal(same_b, b) and not torch.equal(moved_a, a)
+        recipe.g.shared[0][0].weight.mul_(2)
+        assert not torch.equal(recipe.pair(z)[1], b)
+    assert torch.equal(recipe.sample(z, "b"), recipe.pair(z)[1]) and torch.equal(recipe.sample(z), recipe.pair(z)[0])
+
+
+def batch_of(spec: Spec = GREY, n: int = 3) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.rand(n, *shape, generator=generator, dtype=torch.float64) * 2 - 1 for shape in (spec.shape, spec.other))
+    return Batch({"a": a, "b": b})
+
+
+def test_losses_are_the_release_s_two_way_cross_entropy_over_both_domains():
+    recipe, batch = tiny(norm_d=False), batch_of()
+    loss = recipe.d_loss(batch)[0]
+    batch.draws = 0
+    fakes = recipe.pair(batch.draw(recipe.noise))
+
+    def two(a, b):  # one image at a time, to (2,) softmax inputs
+        return [recipe.d.shared(own(x[None]))[0] for own, images in ((recipe.d.a, a), (recipe.d.b, b)) for x in images]
+
+    def cross_entropy(rows, target):
+        return sum(F.cross_entropy(row[None], torch.tensor([target])) for row in rows) / len(rows)
+
+    real, fake = two(batch.a, batch.b), two(*fakes)
+    torch.testing.assert_close(loss, cross_entropy(real, 1) + cross_entropy(fake, 0), rtol=1e-12, atol=1e-12)
+    batch.draws = 0
+    torch.testing.assert_close(recipe.g_loss(batch)[0], cross_entropy(fake, 1), rtol=1e-12, atol=1e-12)
+
+
+def test_the_penalty_is_the_mean_over_both_domains():
+    recipe, batch = tiny(norm_d=False, penalty_weight=0.7), batch_of()
+    loss, outputs = recipe.d_loss(batch)
+    slopes = []
+    for own, images in ((recipe.d.a, batch.a), (recipe.d.b, batch.b)):
+        for x in images:
+            x = x[None].clone().requires_grad_()
+            out = recipe.d.shared(own(x))[0]
+            slopes.append(torch.autograd.grad(out[1] - out[0], x)[0].square().sum())
+    torch.testing.assert_close(outputs["penalty"], sum(slopes) / len(slopes), rtol=1e-12, atol=1e-12)
+    batch.draws = 0
+    recipe.penalty_weight = 0
+    torch.testing.assert_close(loss - 0.7 * outputs["penalty"], recipe.d_loss(batch)[0], rtol=1e-12, atol=1e-12)
+
+
+def test_weights_decay_as_in_the_release():
+    for name, decay in ("paper", 5e-4), ("faces", 1e-4):
+        with torch.device("meta"):
+            recipe = CoGAN(CoGAN.presets[name].spec, **CoGAN.presets[name].model)
+        for opt in recipe.opt.values():
+            group = opt.param_groups[0]
+            assert (group["lr"], group["betas"], group["weight_decay"]) == (2e-4, (0.5, 0.999), decay)
+
+
+def test_domains_of_unlike_channels_train_and_are_drawn(tmp_path):
+    rng = np.random.default_rng(0)
+    for title, shape in (("A", (16, 16, 3)), ("B", (16, 16))):
+        (tmp_path / "pics" / title).mkdir(parents=True)
+        for i in range(6):
+            Image.fromarray(rng.integers(256, size=shape, dtype=np.uint8)).save(tmp_path / "pics" / title / f"{i}.png")
+    options = dict(preset="small", images=16, batch=8, quiet=True, outdir=tmp_path / "runs", width=16, preview=16)
+    run = loop.train("cogan", data=str(tmp_path / "pics"), **options)
+    recipe = gankit.load(run.folder).recipe
+    assert recipe.spec == Spec((3, 16, 16), other=(1, 16, 16))
+    drawn = {domain: latent.sample(recipe, range(3), domain=domain) for domain in ("a", "b", "pairs")}
+    assert drawn["a"].shape == (3, 3, 16, 16) and drawn["b"].shape == (3, 1, 16, 16)
+    assert torch.equal(drawn["pairs"], latent.above(drawn["a"], drawn["b"])) and drawn["pairs"].shape == (3, 3, 32, 16)
+    assert torch.equal(drawn["a"], latent.sample(recipe, range(3)))
+    for file in ("reals.png", "fakes000000016.png"):
+        assert Image.open(run.folder / file).mode == "RGB"
+    cli.main(["sample", str(run.folder), "--seeds", "2", "--domain", "b", "--outdir", str(tmp_path / "out")])
+    assert Image.open(tmp_path / "out" / "seed0002.png").size == (16, 16)
+    cli.main(["sample", str(run.folder), "--n", "2", "--domain", "pairs", "-o", str(tmp_path / "pairs.png")])
+    with pytest.raises(ValueError, match="there is no domain 'c'; choose from a, b and pairs"):
+        latent.sample(recipe, [0], domain="c")
+
+
+def test_what_cannot_be_is_said():
+    with pytest.raises(ValueError, match="form digits draws sides of 20, 28, 36 .*found 16x16. Add --resolution 28"):
+        CoGAN(GREY, form="digits")
+    with pytest.raises(ValueError, match="own_g is 4; with 4 layers it is 1 to 3. --share none"):
+        CoGAN(GREY, own_g=4)
+    with pytest.raises(ValueError, match="own_d is 0"):
+        CoGAN(GREY, own_d=0)
+    with pytest.raises(ValueError, match="share is 'G'; choose from both"):
+        CoGAN(GREY, share="G")
+    with pytest.raises(ValueError, match="DCGAN draws in one domain; leave --domain out"):
+        latent.sample(DCGAN(Spec((1, 16, 16)), width=4), [0], domain="a")
