@@ -1,0 +1,290 @@
+"""A trained generator for other programs: safetensors with a config, ONNX, torch.export, or a folder for a model hub.
+
+Each is compared with the model it came from, on random latents, before it is given out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from gankit import checkpoint, latent, pictures
+from gankit.checkpoint import Trained
+from gankit.exchange import card
+from gankit.recipe import Recipe
+
+FORMS = ("safetensors", "onnx", "torch.export", "hub-folder")
+CLOSE = 1e-3  # what a sample in [-1, 1] may differ by: an eighth of a step of 8-bit pixels
+SCRIPT = '''"""Draw samples of this model: python inference.py [SEED ...]. Needs gankit, which needs torch; runs no code of this folder's."""
+
+import sys
+from pathlib import Path
+
+import gankit
+from gankit import pictures
+
+model = gankit.load(Path(__file__).parent)
+for seed in map(int, sys.argv[1:] or ["0"]):
+    pictures.save(Path(f"seed{seed:04d}.png"), model.sample(1, seed=seed))
+'''
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote.
+
+    Attributes:
+        path: the file or folder.
+        inputs: names and shapes of what it takes, in words.
+        latents: how many random latents were compared.
+        difference: the largest absolute difference of a sample, which lies in [-1, 1].
+    """
+
+    path: Path
+    inputs: str
+    latents: int
+    difference: float
+
+
+class Sampler(nn.Module):
+    """`sample` of a recipe as a network's forward pass, everything in it fixed but the latents and what they are given.
+
+    Weights under spectral norm are worked out once; counters that the recipe keeps, like the level of a growing network,
+    become numbers.
+    """
+
+    def __init__(self, recipe: Recipe):
+        super().__init__()
+        self.recipe = copy.deepcopy(recipe).cpu().float().eval().requires_grad_(False)
+        for module in [m for m in self.recipe.modules() if parametrize.is_parametrized(m)]:
+            with torch.no_grad():
+                weights = {name: getattr(module, name).clone() for name in module.parametrizations}
+            # torch's remove_parametrizations would change the class, which a copy shares with the model
+            module.__class__ = type(module).__bases__[0]
+            del module.parametrizations
+            for name, weight in weights.items():
+                module.register_parameter(name, nn.Parameter(weight, requires_grad=False))
+        for name, value in list(self.recipe._buffers.items()):
+            if value is not None and (value.ndim == 0 or not value.is_floating_point()):
+                del self.recipe._buffers[name]
+                setattr(self.recipe, name, value.tolist())
+        self.requires_grad_(False)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(N, z_dim) latents to samples."""
+        return self.recipe.sample(z)
+
+
+class GivenSampler(Sampler):
+    """Likewise for models that take labels or features."""
+
+    def forward(self, z: Tensor, given: Tensor) -> Tensor:
+        """(N, z_dim) latents and (N,) labels or (N, condition_dim) features to samples."""
+        return self.recipe.sample(z, given)
+
+
+def export(trained: Trained, form: str, output: str | Path = "", count: int = 16, license: str = "") -> Exported:
+    """Write a trained generator in another form, and compare it with the model.
+
+    Args:
+        trained: what `gankit.load` gave.
+        form: one of FORMS.
+        output: the file or folder to write; one named after the run in `out` without it.
+        count: random latents to compare on, those of seeds 0 to count - 1.
+        license: the licence for a hub folder's card; an imported model's own without it.
+
+    Raises:
+        ValueError: the model does not draw from noise, the path is there already, a package is missing, or what was
+            written draws something else.
+        OSError: it cannot be written.
+    """
+    if form not in FORMS:
+        raise ValueError(checkpoint.unknown("form", form, list(FORMS)))
+    if count < 1:
+        raise ValueError(f"{count} latents to compare on; give 1 at least")
+    recipe = trained.recipe
+    if not hasattr(recipe, "sample") or not hasattr(recipe, "noise"):
+        raise ValueError(f"{trained.config['model']} does not draw from noise, so there is no generator to export; its weights are {trained.folder}/weights.safetensors")
+    ending = {"safetensors": "", "onnx": ".onnx", "torch.export": ".pt2", "hub-folder": "-hub"}[form]
+    path = Path(output).expanduser() if output else Path("out") / f"{trained.folder.name}{ending}"
+    if os.path.lexists(path):
+        raise ValueError(f"{path} is there already, and nothing is written over: name another with -o, or delete it")
+    if form == "onnx":
+        need("onnx", "onnxscript", "onnxruntime")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    z, given = examples(recipe, count)
+    rows = [row.to(device_of(recipe)) for row in ([z] if given is None else [z, given])]
+    with torch.no_grad():
+        expected = recipe.sample(*rows).float().cpu()
+    try:
+        run = WRITERS[form](trained, path, z, given, license)
+        found = torch.cat([run(z[i : i + 5], None if given is None else given[i : i + 5]) for i in range(0, count, 5)])
+        difference = float((found.float().cpu() - expected).abs().max())
+        if not difference <= CLOSE:
+            raise ValueError(f"what was written as {form} draws samples that differ by {difference:.3g} from the model's, on {count} latents; it was deleted")
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        raise
+    inputs = f"z (N, {z.shape[1]}) float32"
+    if given is not None:
+        inputs += f", label (N,) int64 below {recipe.spec.num_classes}" if given.ndim == 1 else f", condition (N, {given.shape[1]}) float32"
+    return Exported(path, inputs, count, difference)
+
+
+def device_of(recipe: Recipe) -> torch.device:
+    return next(recipe.parameters()).device
+
+
+def need(*packages: str) -> None:
+    """Refuse, saying what to install, where a package is missing."""
+    if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
+        raise ValueError(f"this export needs {', '.join(missing)}: pip install 'gankit[onnx]', or pip install {' '.join(missing)}")
+
+
+def examples(recipe: Recipe, count: int) -> tuple[Tensor, Tensor | None]:
+    """The latents of seeds 0 to count - 1, and a label or features for each where the model takes them."""
+    seeds = range(count)
+    z = latent.latents(recipe, seeds).cpu().float()
+    if recipe.spec.condition_dim:
+        return z, torch.randn(count, recipe.spec.condition_dim, generator=torch.Generator().manual_seed(0))
+    label = latent.labels(recipe, seeds)
+    return z, None if label is None else label.cpu()
+
+
+# Each writes one form, and gives a function that draws from what was written ---------------------------------------------
+
+
+def write_weights(trained: Trained, path: Path, z: Tensor, given: Tensor | None, license: str) -> Callable[..., Tensor]:
+    """A folder of weights.safetensors, with what samples need alone, and config.json."""
+    left_out = unused(trained.recipe, z, given)
+    return write_folder(trained, path, "weights.safetensors", left_out)
+
+
+def write_folder(trained: Trained, path: Path, name: str, left_out: list[str]) -> Callable[..., Tensor]:
+    """A folder that `gankit.load` takes."""
+    path.mkdir(parents=True, exist_ok=True)
+    tensors = {key: value for key, value in checkpoint.weights_of(trained.recipe).items() if key.split(".")[0] not in left_out}
+    about = {"run": trained.config["id"], "images": trained.images, "model": trained.config["model"], "left_out": left_out}
+    checkpoint.write_tensors(path / name, tensors, about)
+    checkpoint.write_text(path / "config.json", json.dumps(card.published(trained.config), indent=2))
+    kind = type(trained.recipe)
+    loaded = checkpoint.load(path, model=kind, device="cpu", weights=name).recipe
+    return drawing(loaded)
+
+
+def write_program(trained: Trained, path: Path, z: Tensor, given: Tensor | None, license: str) -> Callable[..., Tensor]:
+    """A torch.export program, .pt2."""
+    program = trace(trained.recipe, z, given)
+    with checkpoint.replacing(path) as temporary, open(temporary, "wb") as file, quiet():
+        torch.export.save(program, file)
+    with open(path, "rb") as file:
+        return drawing(torch.export.load(file).module())
+
+
+def write_onnx(trained: Trained, path: Path, z: Tensor, given: Tensor | None, license: str) -> Callable[..., Tensor]:
+    """An ONNX file, drawn from by onnxruntime."""
+    import onnxruntime
+
+    names = ["z", *([] if given is None else ["label" if given.ndim == 1 else "condition"])]
+    program = trace(trained.recipe, z, given)
+    with checkpoint.replacing(path) as temporary, quiet():
+        done = torch.onnx.export(program, input_names=names, output_names=["samples"], dynamo=True, verbose=False)
+        done.save(temporary, external_data=False)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def draw(z: Tensor, given: Tensor | None) -> Tensor:
+        rows = [z] if given is None else [z, given]
+        (out,) = session.run(None, {item.name: row.numpy() for item, row in zip(session.get_inputs(), rows)})
+        return torch.from_numpy(np.ascontiguousarray(out))
+
+    return draw
+
+
+def write_hub(trained: Trained, path: Path, z: Tensor, given: Tensor | None, license: str) -> Callable[..., Tensor]:
+    """A folder for a model hub: all weights, config, card, samples and a script."""
+    path.mkdir(parents=True, exist_ok=True)
+    recipe, seeds = trained.recipe, list(range(min(32, pictures.cells(trained.recipe.spec.shape))))
+    if given is None or given.ndim == 1:
+        pictures.save(path / "samples.png", latent.sample(recipe, seeds))
+    else:
+        pictures.save(path / "samples.png", latent.sample(recipe, seeds, condition=given))
+    checkpoint.write_text(path / "README.md", card.text(trained, seeds, license))
+    checkpoint.write_text(path / "inference.py", SCRIPT)
+    return write_folder(trained, path, "model.safetensors", [])
+
+
+WRITERS = {"safetensors": write_weights, "onnx": write_onnx, "torch.export": write_program, "hub-folder": write_hub}
+
+
+def drawing(network: nn.Module) -> Callable[..., Tensor]:
+    """A function of latents and what they are given, for a recipe or a program."""
+    call = network.sample if isinstance(network, Recipe) else network
+
+    def draw(z: Tensor, given: Tensor | None) -> Tensor:
+        with torch.no_grad():
+            return call(z) if given is None else call(z, given)
+
+    return draw
+
+
+def trace(recipe: Recipe, z: Tensor, given: Tensor | None) -> torch.export.ExportedProgram:
+    """Its samples as a program for any number of rows."""
+    rows = [z] if given is None else [z, given]
+    two = torch.arange(2) % len(z)  # with one row the tracer would take the number for fixed
+    sampler = Sampler(recipe) if given is None else GivenSampler(recipe)
+    shapes = tuple({0: torch.export.Dim.DYNAMIC} for _ in rows)
+    with torch.no_grad(), quiet():
+        try:  # reading the code takes len(z) as any number; running it, which is faster and knows more code, as this one
+            return torch.export.export(sampler, tuple(row[two] for row in rows), dynamic_shapes=shapes, strict=True)
+        except Exception as error:
+            try:
+                return torch.export.export(sampler, tuple(row[two] for row in rows), dynamic_shapes=shapes, strict=False)
+            except Exception:
+                raise ValueError(f"torch cannot trace this model's sample(): {str(error).splitlines()[0]}") from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the exporters' own remarks on their insides."""
+    log = logging.getLogger("torch.onnx")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)
+
+
+def unused(recipe: Recipe, z: Tensor, given: Tensor | None) -> list[str]:
+    """Networks that samples do not need; none where the model can do more than sample."""
+    if set(recipe.abilities()) - {"sample"}:
+        return []
+    used: set[str] = set()
+    hooks = [
+        module.register_forward_pre_hook(lambda *_, name=name: used.add(name))
+        for name, child in recipe.named_children()
+        for module in child.modules()
+    ]
+    try:
+        with torch.no_grad():
+            recipe.sample(*(row[:2].to(device_of(recipe)) for row in ([z] if given is None else [z, given])))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [name for name, _ in recipe.named_children() if name not in used]

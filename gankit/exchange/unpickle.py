@@ -1,0 +1,553 @@
+"""Published checkpoints, read as data: torch files old and new, pickles with torch tensors in them, safetensors.
+
+A pickle is a program for a small stack machine, and Python's own reader of it calls whatever the program names. Here is
+another reader, which knows the instructions and calls nothing of the file's: names are looked up in one table (`NAMES`),
+whose entries make inert records; a name that is not there ends the reading, with the name in the error. No module is
+imported for a file's sake, no class of it is built, no attribute set. Bytes inside a pickle that are a torch file in
+turn go through the same reader.
+
+Against files that are made to exhaust memory or stack: a tensor is at most as large as the bytes that the file has for
+it, archives may not be compressed (torch's are not), dictionary keys are plain, what is copied is counted against the
+file's size, and nothing here recurses as deep as a file may nest.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickletools
+import struct
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+MAGIC = 0x1950A86A20F9469CFC6C  # the first number in a torch file from before 1.6
+SCALARS = dict(f2="e", f4="f", f8="d", i1="b", i2="h", i4="i", i8="q", u1="B", u2="H", u4="I", u8="Q", b1="?")  # numpy's types as struct's
+LAYERS = 4  # pickles inside of pickles
+DTYPES = {
+    "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64, "IntStorage": torch.int32, "ShortStorage": torch.int16, "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
+}  # fmt: skip
+
+
+class Refused(ValueError):
+    """A file that is not read: what was found in it that is no tensor, number, text or plain container."""
+
+
+# What a file's objects become ------------------------------------------------------------------------------------------
+
+
+class Bag(dict):
+    """A dictionary, or an object of settings that was read as one."""
+
+    __slots__ = ()
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """An object that the file would have had rebuilt by code: its class's name and its state, and nothing done."""
+
+    kind: str
+    state: dict
+
+
+@dataclass(slots=True, eq=False)
+class Storage:
+    """Numbers of one type, still in the file."""
+
+    dtype: torch.dtype
+    count: int
+    fetch: Callable[[], bytes | memoryview]
+
+
+@dataclass(slots=True, eq=False)
+class Stored:
+    """A tensor, still in the file: its storage, and where in it."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def tensor(self) -> Tensor:
+        """The tensor itself, with memory of its own."""
+        if 0 in self.shape:
+            return torch.empty(self.shape, dtype=self.storage.dtype)
+        need = self.storage.count * self.storage.dtype.itemsize
+        data = memoryview(self.storage.fetch())[:need]
+        if len(data) < need:
+            raise Refused(f"a tensor of {need} bytes has {len(data)} in the file: the file is cut short")
+        whole = torch.frombuffer(bytearray(data), dtype=self.storage.dtype)
+        return whole.as_strided(self.shape, self.stride, self.offset).clone(memory_format=torch.contiguous_format)
+
+
+@dataclass(slots=True, eq=False)
+class Type:
+    """The type of a number of numpy's, as `struct` writes it; the byte order comes with its state."""
+
+    code: str
+    order: str = "<"
+
+
+@dataclass(slots=True, eq=False, frozen=True)
+class Name:
+    """A name of the table, as it lies on the reader's stack: what it makes of arguments, or the kind of a storage."""
+
+    text: str
+    make: Callable[..., object] | None = None
+    dtype: torch.dtype | None = None
+
+
+# What the names make ---------------------------------------------------------------------------------------------------
+
+
+def whole(value: object, most: int = 2**40) -> int:
+    """A count."""
+    if type(value) is not int or not 0 <= value <= most:
+        raise Refused(f"{show(value)} where a count was expected")
+    return value
+
+
+def sizes(value: object) -> tuple[int, ...]:
+    """A shape or strides."""
+    if type(value) not in (tuple, list) or len(value) > 8:
+        raise Refused(f"{show(value)} where a shape was expected")
+    return tuple(whole(item) for item in value)
+
+
+def make_tensor(reader: Reader, storage: object, offset: object, size: object, stride: object, *rest: object) -> Stored:
+    """A tensor of a storage, if it lies in it and is not larger."""
+    if type(storage) is not Storage or len(rest) > 3:
+        raise Refused(f"a tensor made of {show(storage)}")
+    offset, shape, stride = whole(offset), sizes(size), sizes(stride)
+    last = offset + sum((n - 1) * step for n, step in zip(shape, stride)) if shape and 0 not in shape else offset
+    if len(shape) != len(stride) or (0 not in shape and last >= storage.count) or math.prod(shape) > storage.count:
+        raise Refused(f"a tensor of shape {shape} in a storage of {storage.count} numbers: larger than what the file has")
+    return Stored(storage, offset, shape, stride)
+
+
+def make_parameter(reader: Reader, data: object, *rest: object) -> Stored:
+    if type(data) is not Stored:
+        raise Refused(f"a parameter made of {show(data)}")
+    return data
+
+
+def make_storage(reader: Reader, data: object) -> Storage:
+    """A storage that lies in the pickle as the bytes of a torch file, read by the same rules."""
+    if type(data) is not bytes:
+        raise Refused(f"a storage made of {show(data)}")
+    reader.spend(len(data))
+    found = Reader(data, reader).legacy()
+    if type(found) is not Storage:
+        raise Refused(f"{show(found)} where a storage was expected")
+    return found
+
+
+def make_bag(reader: Reader, *args: object) -> Bag:
+    """An OrderedDict and the like, of nothing or of pairs."""
+    bag = Bag()
+    if args and type(args[0]) not in (list, dict, Bag):
+        raise Refused(f"a dictionary made of {show(args[0])}")
+    reader.spend(len(args[0]) if args else 0)
+    items = args[0].items() if args and isinstance(args[0], dict) else args[0] if args else ()
+    for pair in items:
+        if type(pair) not in (list, tuple) or len(pair) != 2:
+            raise Refused(f"{show(pair)} where a pair was expected")
+        put(bag, *pair)
+    return bag
+
+
+def make_list(reader: Reader, *args: object) -> list:
+    """A set, as a list: nothing is hashed."""
+    if args and type(args[0]) not in (list, tuple):
+        raise Refused(f"a set made of {show(args[0])}")
+    reader.spend(len(args[0]) if args else 0)
+    return list(args[0]) if args else []
+
+
+def make_bytes(reader: Reader, text: object = "", encoding: object = "latin1") -> bytes:
+    if type(text) is not str or encoding not in ("latin1", "latin-1"):
+        raise Refused(f"bytes made of {show(text)} by {show(encoding)}")
+    reader.spend(len(text))
+    try:
+        return text.encode("latin1")
+    except UnicodeEncodeError:
+        raise Refused("bytes made of text that has other characters") from None
+
+
+def make_node(reader: Reader, meta: object) -> Node:
+    """What NVIDIA's files would have rebuilt from source text inside them: that text is not looked at."""
+    if type(meta) not in (dict, Bag) or type(meta.get("class_name")) is not str or type(meta.get("state")) not in (dict, Bag):
+        raise Refused(f"a network made of {show(meta)}")
+    return Node(meta["class_name"], meta["state"])
+
+
+def make_scalar(reader: Reader, kind: object, data: object = b"") -> float | int | bool:
+    if type(kind) is not Type or type(data) is not bytes:
+        raise Refused(f"a number made of {show(data)}")
+    if len(data) != struct.calcsize(kind.order + kind.code):
+        raise Refused(f"a number of {len(data)} bytes where {struct.calcsize(kind.order + kind.code)} were expected")
+    return struct.unpack(kind.order + kind.code, data)[0]
+
+
+def make_type(reader: Reader, name: object, *rest: object) -> Type:
+    if type(name) is not str or name not in SCALARS:
+        raise Refused(f"numpy's type {show(name)}: only plain numbers are read")
+    return Type(SCALARS[name])
+
+
+def make_text(reader: Reader, *args: object) -> str:
+    return " ".join(show(a) for a in args[:4])
+
+
+NAMES: dict[str, Callable[..., object]] = {
+    "torch._utils._rebuild_tensor": make_tensor,
+    "torch._utils._rebuild_tensor_v2": make_tensor,
+    "torch._utils._rebuild_parameter": make_parameter,
+    "torch.storage._load_from_bytes": make_storage,
+    "torch.Size": make_list,
+    "torch.device": make_text,
+    "torch_utils.persistence._reconstruct_persistent_obj": make_node,
+    "collections.OrderedDict": make_bag,
+    "dnnlib.EasyDict": make_bag,
+    "dnnlib.util.EasyDict": make_bag,
+    "models.utils.config.BaseConfig": make_bag,
+    "builtins.set": make_list,
+    "__builtin__.set": make_list,
+    "_codecs.encode": make_bytes,
+    "numpy.dtype": make_type,
+    **{f"numpy.{core}.multiarray.scalar": make_scalar for core in ("core", "_core")},  # NVIDIA's gains, like np.sqrt(2)
+}
+KINDS = {f"{home}.{name}": dtype for name, dtype in DTYPES.items() for home in ("torch", "torch.cuda", "torch.storage")}
+HINTS = {
+    "dnnlib.tflib": "a TensorFlow network: turn it into the PyTorch form with legacy.py of NVIDIA's stylegan2-ada-pytorch first",
+    "torch.nn.modules": "a whole network that was saved with its code: save its state_dict() instead",
+    "numpy.": "an array of numpy's, which StyleGAN3's files have and those that are read do not",
+    "__main__": "an object of a script's own: save its tensors alone",
+}
+
+
+def put(target: object, key: object, value: object) -> None:
+    """Set an item, if both are what they should be; a key of another kind is never hashed."""
+    if type(target) not in (dict, Bag):
+        raise Refused(f"an item set in {show(target)}")
+    if key is not None and type(key) not in (str, int, float, bool, bytes):
+        raise Refused(f"{show(key)} as the key of a dictionary")
+    target[key] = value
+
+
+def give(reader: Reader, target: object, state: object) -> None:
+    """The state of an object that was made before (the pickle instruction BUILD)."""
+    if type(target) is Bag:
+        if type(state) is tuple and len(state) == 2 and state[1] is None:
+            state = state[0]
+        if type(state) not in (dict, Bag):
+            raise Refused(f"the state of a dictionary is {show(state)}")
+        reader.spend(len(state))
+        for key, value in state.items():
+            if key != "_metadata":  # torch's note of versions, which hangs on state dicts
+                put(target, key, value)
+    elif type(target) is Type and type(state) is tuple and len(state) >= 2 and state[1] in ("<", ">", "|", "="):
+        if any(item is not None for item in state[2:5]):
+            raise Refused("a record of numpy's: only plain numbers are read")
+        target.order = state[1] if state[1] in ("<", ">") else "<"
+    else:
+        raise Refused(f"a state given to {show(target)}")
+
+
+def show(value: object) -> str:
+    """A few words on a value, fit for a terminal and never long: text as ASCII, other things by their kind."""
+    if type(value) is str:
+        return ascii(value[:80])
+    if type(value) is int and value.bit_length() > 128:  # Python refuses to write out the longest
+        return "a huge number"
+    if value is None or type(value) in (int, float, bool):
+        return ascii(value)
+    return f"the name {show(value.text)}" if type(value) is Name else f"a {type(value).__name__.lower()}"
+
+
+# The stack machine -----------------------------------------------------------------------------------------------------
+
+CONSTANTS = {
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
+    "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+}  # fmt: skip
+FIXED = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+MARK = object()
+
+
+class Reader:
+    """One file, or the bytes of one inside another.
+
+    Args:
+        data: all of it.
+        around: the reader of the file that these bytes lie in.
+    """
+
+    def __init__(self, data: bytes, around: Reader | None = None):
+        self.data, self.layer = data, around.layer + 1 if around else 0
+        if self.layer > LAYERS:
+            raise Refused(f"pickles inside of pickles, more than {LAYERS} deep")
+        self.budget = around.budget if around else [4 * len(data) + 100_000]  # what may still be copied, in all layers
+        self.find: Callable[[Storage, str], None] = self.nowhere
+        self.found: dict[str, Storage] = {}
+
+    def spend(self, amount: int) -> None:
+        """Count what is copied: a small file may not make itself large."""
+        self.budget[0] -= amount
+        if self.budget[0] < 0:
+            raise Refused("a pickle that copies its own parts again and again, more than any checkpoint does")
+
+    def nowhere(self, storage: Storage, key: str) -> None:
+        raise Refused("a storage outside of the pickle, which has none")
+
+    def name(self, module: object, name: object) -> Name:
+        """The entry of the table for a name in the file.
+
+        Raises:
+            Refused: it has none. This is all that happens.
+        """
+        if type(module) is not str or type(name) is not str:
+            raise Refused(f"{show(module)}, {show(name)} where a name was expected")
+        text = f"{module}.{name}"
+        if text in KINDS:
+            return Name(text, dtype=KINDS[text])
+        if text in NAMES:
+            return Name(text, make=NAMES[text])
+        if module == "torch" and name in ("float32", "float64", "float16", "bfloat16", "int64", "int32", "uint8"):
+            return Name(text)
+        hint = next((f" ({hint})" for start, hint in HINTS.items() if text.startswith(start)), "")
+        raise Refused(f"the file asks for {show(text)}{hint}")
+
+    def outside(self, key: object) -> Storage:
+        """A storage beside the pickle: ("storage", its kind, its key, device, count)."""
+        if type(key) is not tuple or len(key) not in (5, 6) or key[0] != "storage" or type(key[1]) is not Name or type(key[2]) is not str:
+            raise Refused(f"{show(key)} outside of the pickle where a storage was expected")
+        if len(key) == 6 and key[5] is not None:
+            raise Refused("a storage that is a part of another: save the file again with a newer torch")
+        if key[1].dtype is None:
+            raise Refused(f"a storage of {show(key[1])}")
+        if key[2] in self.found:
+            return self.found[key[2]]
+        storage = Storage(key[1].dtype, whole(key[4]), bytes)
+        self.find(storage, key[2])
+        self.found[key[2]] = storage
+        return storage
+
+    def run(self, stream: io.BytesIO) -> object:
+        """The object that one pickle in the stream makes; the stream is left behind it."""
+        stack: list = []
+        memo: dict[int, object] = {}
+
+        def pop() -> object:
+            if not stack or stack[-1] is MARK:
+                raise Refused("a pickle that takes more than it has put: the file is damaged")
+            return stack.pop()
+
+        def popped() -> list:
+            for i in range(len(stack) - 1, -1, -1):
+                if stack[i] is MARK:
+                    items = stack[i + 1 :]
+                    del stack[i:]
+                    return items
+            raise Refused("a pickle without its mark: the file is damaged")
+
+        def top() -> object:
+            if not stack or stack[-1] is MARK:
+                raise Refused("a pickle that takes more than it has put: the file is damaged")
+            return stack[-1]
+
+        for op, argument in instructions(stream):
+            if op in CONSTANTS:
+                stack.append(argument)
+            elif op == "BYTEARRAY8":
+                stack.append(bytes(argument))
+            elif op in FIXED:
+                stack.append(FIXED[op])
+            elif op in ("BINPUT", "LONG_BINPUT", "PUT"):
+                memo[argument] = top()
+            elif op == "MEMOIZE":
+                memo[len(memo)] = top()
+            elif op in ("BINGET", "LONG_BINGET", "GET"):
+                if argument not in memo:
+                    raise Refused("a pickle that asks for what it has not kept: the file is damaged")
+                stack.append(memo[argument])
+            elif op == "MARK":
+                stack.append(MARK)
+            elif op in ("EMPTY_LIST", "EMPTY_SET"):
+                stack.append([])
+            elif op == "EMPTY_DICT":
+                stack.append({})
+            elif op == "EMPTY_TUPLE":
+                stack.append(())
+            elif op in ("TUPLE1", "TUPLE2", "TUPLE3"):
+                stack.append(tuple([pop() for _ in range(int(op[-1]))][::-1]))
+            elif op == "TUPLE":
+                stack.append(tuple(popped()))
+            elif op in ("LIST", "FROZENSET"):
+                stack.append(popped())
+            elif op in ("APPEND", "APPENDS", "ADDITEMS"):
+                items = [pop()] if op == "APPEND" else popped()
+                if type(top()) is not list:
+                    raise Refused(f"an item appended to {show(top())}")
+                top().extend(items)
+            elif op in ("SETITEM", "SETITEMS", "DICT"):
+                items = [pop(), pop()][::-1] if op == "SETITEM" else popped()
+                if op == "DICT":
+                    stack.append({})
+                for key, value in zip(items[::2], items[1::2]):
+                    put(top(), key, value)
+            elif op == "GLOBAL":
+                module, _, name = argument.partition(" ")
+                stack.append(self.name(module, name))
+            elif op == "STACK_GLOBAL":
+                name, module = pop(), pop()
+                stack.append(self.name(module, name))
+            elif op in ("REDUCE", "NEWOBJ"):
+                arguments, maker = pop(), pop()
+                if type(maker) is not Name or maker.make is None or type(arguments) is not tuple:
+                    raise Refused(f"a call of {show(maker)}")
+                try:
+                    stack.append(maker.make(self, *arguments))
+                except TypeError:  # the number of arguments, which the file decides
+                    raise Refused(f"{maker.text} with {len(arguments)} arguments") from None
+            elif op == "BUILD":
+                state = pop()
+                give(self, top(), state)
+            elif op == "BINPERSID":
+                stack.append(self.outside(pop()))
+            elif op == "POP":
+                stack.pop() if stack else pop()
+            elif op == "POP_MARK":
+                popped()
+            elif op == "DUP":
+                stack.append(top())
+            elif op == "STOP":
+                return pop()
+            elif op not in ("PROTO", "FRAME"):
+                raise Refused(f"the pickle instruction {op}, which no checkpoint needs")
+        raise Refused("a pickle without an end: the file is cut short")
+
+    def legacy(self) -> object:
+        """The object of a torch file from before 1.6: a few pickles, then the storages one after the other."""
+        stream = io.BytesIO(self.data)
+        if self.run(stream) != MAGIC:
+            raise Refused("no torch file where one was expected")
+        self.run(stream), self.run(stream)  # the protocol, and what machine wrote it
+        waiting: list[tuple[Storage, str]] = []
+        self.find = lambda storage, key: waiting.append((storage, key))
+        tree = self.run(stream)
+        keys = self.run(stream)
+        if type(keys) is not list or len(keys) > 1_000_000:
+            raise Refused(f"{show(keys)} where the list of storages was expected")
+        known = {key: storage for storage, key in waiting}
+        at, view = stream.tell(), memoryview(self.data)
+        for key in keys:
+            storage = known.pop(key, None) if type(key) is str else None
+            if storage is None:
+                raise Refused(f"a storage {show(key)} that no tensor names")
+            count = struct.unpack_from("<q", view, at)[0] if at + 8 <= len(view) else -1
+            need = count * storage.dtype.itemsize
+            if count != storage.count or at + 8 + need > len(view):
+                raise Refused(f"a storage of {storage.count} numbers, for which the file has no room: it is cut short or damaged")
+            storage.fetch = lambda start=at + 8, end=at + 8 + need: view[start:end]
+            at += 8 + need
+        if known:
+            raise Refused(f"{len(known)} storages are not in the file: it is cut short")
+        return tree
+
+
+def instructions(stream: io.BytesIO) -> Iterator[tuple[str, object]]:
+    """The instructions of one pickle, with their arguments."""
+    try:
+        for op, argument, _ in pickletools.genops(stream):
+            yield op.name, argument
+    except (ValueError, UnicodeDecodeError, IndexError, OverflowError, MemoryError, struct.error) as error:
+        if isinstance(error, Refused):
+            raise
+        raise Refused(f"no pickle, or a damaged one: {show(str(error))}") from None
+
+
+# Files -----------------------------------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> object:
+    """What a published checkpoint holds, as dicts, lists, numbers, text, `Stored` tensors and `Node`s.
+
+    Args:
+        path: a torch file (.pth, .pt, .bin), a pickle (.pkl), or .safetensors.
+
+    Raises:
+        Refused: naming the file and what was found. Nothing in it is ever executed.
+        OSError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+        if head[:4] == b"PK\x03\x04":
+            return read_archive(path)
+        if head[257:262] == b"ustar":
+            raise Refused("a tar: torch's form of 2016 is not read; open it with a torch of that time and save it again")
+        if path.suffix == ".safetensors":
+            return Bag(load_file(path))
+        if not head:
+            raise Refused("the file is empty")
+        if head.lstrip()[:1] in (b"<", b"{") or head.startswith(b"version https://git-lfs"):
+            raise Refused(f"text, {show(head[:40].decode('latin1'))}: the download gave a page or a pointer, not the weights")
+        reader = Reader(path.read_bytes())
+        first = reader.run(stream := io.BytesIO(reader.data))
+        if first == MAGIC:
+            return reader.legacy()
+        if stream.tell() < len(reader.data):
+            raise Refused("more after the pickle's end: no form that is known")
+        return first
+    except SafetensorError as error:
+        raise Refused(f"{path}: {error}; nothing was executed") from None
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {path}") from None
+    except (zipfile.BadZipFile, RuntimeError, EOFError) as error:  # a RuntimeError where it is encrypted
+        raise Refused(f"{path}: a zip that is damaged or locked ({show(str(error))}); nothing was executed") from None
+    except Refused as error:
+        raise Refused(f"{path}: {error}. Only tensors, numbers, text and plain containers are read; nothing was executed") from None
+
+
+def read_archive(path: Path) -> object:
+    """The object of a torch file since 1.6: a zip of `data.pkl` and a member for each storage."""
+    archive = zipfile.ZipFile(path)
+    members = {info.filename: info for info in archive.infolist()}
+    pickles = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
+    if len(pickles) != 1:
+        if any("constants.pkl" in name or "/code/" in name for name in members):
+            raise Refused("a TorchScript program: save the state_dict() of its network instead")
+        raise Refused("a zip that is no torch file: it has no data.pkl")
+    root, size = pickles[0].removesuffix("data.pkl"), path.stat().st_size
+
+    def bytes_of(name: str) -> bytes:
+        info = members[name]
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.file_size > size:
+            raise Refused(f"a compressed member {show(name)}, which torch never writes: it could unfold to any size")
+        return archive.read(info)
+
+    order = root + "byteorder"
+    if order in members and members[order].file_size < 16 and bytes_of(order) != b"little":
+        raise Refused("numbers in big-endian order")
+    reader = Reader(bytes_of(pickles[0]))
+
+    def find(storage: Storage, key: str) -> None:
+        name = f"{root}data/{key}"
+        if name not in members:
+            raise Refused(f"a storage {show(key)} that is not in the archive")
+        if members[name].file_size < storage.count * storage.dtype.itemsize:
+            raise Refused(f"a storage of {storage.count} numbers, for which the archive has {members[name].file_size} bytes")
+        storage.fetch = lambda: bytes_of(name)
+
+    reader.find = find
+    stream = io.BytesIO(reader.data)
+    return reader.run(stream)
