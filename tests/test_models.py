@@ -64,13 +64,13 @@ def test_an_interrupted_run_ends_with_the_same_bits(model, tmp_path, interrupt):
 
 @pytest.mark.parametrize("augment", ["diffaugment", "ada"])
 def test_an_interrupted_run_with_augmentation_ends_with_the_same_bits(augment, tmp_path, interrupt):
-    options = small("dcgan") | dict(augment=augment, augment_p=0.4, augment_speed=100)
+    options = small("dcgan") | dict(augment=augment, augment_p=0.4 if augment == "ada" else 0.0, augment_speed=100)
     whole = loop.train("dcgan", outdir=tmp_path / "whole", **options)
     broken = interrupt(24, "dcgan", outdir=tmp_path / "broken", **options)
     loop.resume(broken, quiet=True)
     same(whole.folder, broken)
-    moved = [line["augment/p"] for line in stats(whole.folder)]
-    assert len(set(moved)) > 1 if augment == "ada" else set(moved) == {moved[0]}
+    moved = {line.get("augment/p") for line in stats(whole.folder)}
+    assert len(moved) > 1 if augment == "ada" else moved == {None}
 
 
 @pytest.mark.parametrize("model", [m for m in MODELS if m != "vae"])
