@@ -197,13 +197,7 @@ def adaptive(images: Tensor, p: Tensor | float, draw: Draw, policy: str = "blit,
         ValueError: the policy is not one of ADA's, or has color for images of neither 1 nor 3 channels, or the draw is
             not of these images' batch.
     """
-    groups = parse(policy, "ada")
-    if "color" in groups and images.shape[1] not in (1, 3):
-        rest = ",".join(part for part in policy.replace(",", " ").split() if not part.startswith("color"))
-        raise ValueError(
-            f"ada's color is for 1 or 3 channels; these images have {images.shape[1]}. "
-            f"Leave color out of the policy: --augment-policy {rest or 'blit,geometric'}"
-        )
+    groups = _colorable(parse(policy, "ada"), images.shape[1])
     with torch.autocast(images.device.type, enabled=False):
         x = _wide(images)
         numbers = _drawn(x, draw, _ada_numbers).unbind(1)
@@ -218,6 +212,20 @@ def adaptive(images: Tensor, p: Tensor | float, draw: Draw, policy: str = "blit,
         if "cutout" in groups:
             x = _ada_cutout(x, odds["cutout"] < rate["cutout"], even["cut_x"], even["cut_y"])
         return x.to(images.dtype)
+
+
+def _colorable(groups: dict[str, float], channels: int) -> dict[str, float]:
+    """The groups of a policy, unless color is among them and images of so many channels have none.
+
+    Raises:
+        ValueError: so it is; says which policy to take.
+    """
+    if "color" in groups and channels not in (1, 3):
+        rest = ",".join(f"{name}:{p:g}" if p != 1 else name for name, p in groups.items() if name != "color")
+        raise ValueError(
+            f"ada's color is for 1 or 3 channels; these images have {channels}. Add --augment-policy {rest or 'blit,geometric'}"
+        )
+    return groups
 
 
 def _ada_numbers(n: int) -> Tensor:
@@ -455,10 +463,8 @@ class Augment(nn.Module):
 
     def fits(self, channels: int) -> None:
         """Refuse images of so many channels that the policy cannot be had with."""
-        groups = parse(self.policy, self.kind)
-        if self.kind == "ada" and "color" in groups and channels not in (1, 3):
-            rest = ",".join(name for name in groups if name != "color") or "blit,geometric"
-            raise ValueError(f"ada's color is for 1 or 3 channels; these images have {channels}. Add --augment-policy {rest}")
+        if self.kind == "ada":
+            _colorable(parse(self.policy, "ada"), channels)
 
     def check(self, model: str, step: int) -> None:
         """Refuse a model that has shown nothing by its first batch, or said nothing to move ada's p by when that is due."""

@@ -208,6 +208,10 @@ class Run:
         self.log.add({f"{names[0]}/{key}": value for key, value in scalars.items()})
         return scalars | {key: torch.cat(parts) for key, parts in tensors.items()}
 
+    def mean(self, tensor: Tensor) -> Tensor:
+        """The mean of a tensor over processes, in place."""
+        return processes.average(tensor)
+
     def _average(self, groups: list[list[nn.Parameter]], scalars: dict[str, Tensor]) -> None:
         """Average gradients and scalars over processes, in one flat message; a missing gradient counts as zero."""
         parameters = [p for group in groups for p in group]

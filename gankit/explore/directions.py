@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from gankit import latent
 from gankit.checkpoint import Trained
 from gankit.explore.result import Result
-from gankit.explore.start import Seeds, Start, finite, noised, read, recipe_of, start
+from gankit.explore.start import Seeds, Start, finite, noised, read, start
 
 
 def sefa(
@@ -44,11 +45,8 @@ def sefa(
     """
     if count < 1:
         raise ValueError(f"--count is {count}; it must be at least 1")
-    trained = noised(trained, latent_file)
-    recipe = recipe_of(trained)
-    begin = start(trained, (seed,), label, trunc, space, latent_file)
-    space = begin.space
-    which = chosen_layers(trained, begin.points, layers)
+    trained, begin, which = ready(trained, (seed,), label, trunc, space, latent_file, layers)
+    recipe, space = trained.recipe, begin.space
     points, given = latent.points(recipe, range(1000, 1008), label, space=space)
     found = latent.sefa(recipe, points, given, count, which)
     many = latent.points(recipe, range(1000, 3000), label, space=space)[0]
@@ -89,11 +87,8 @@ def ganspace(
     """
     if count < 1:
         raise ValueError(f"--count is {count}; it must be at least 1")
-    trained = noised(trained, latent_file)
-    recipe = recipe_of(trained)
-    begin = start(trained, (seed,), label, trunc, space, latent_file)
-    space = begin.space
-    which = chosen_layers(trained, begin.points, layers)
+    trained, begin, which = ready(trained, (seed,), label, trunc, space, latent_file, layers)
+    recipe, space = trained.recipe, begin.space
     if n < 2:
         raise ValueError(f"--n is {n}; components are of 2 latents at least, better of thousands")
     found = latent.ganspace(recipe, *latent.points(recipe, range(1000, 1000 + n), label, space=space), count)
@@ -143,7 +138,7 @@ def sliders(
     if not 0 <= index < len(vectors):
         raise ValueError(f"--index is {index}; the file holds directions 0 to {len(vectors) - 1}")
     scale = float(np.atleast_1d(kept.get("scale", np.ones(len(vectors))))[index])
-    which = list(chosen_layers(trained, begin.points, layers) or []) if layers else [int(i) for i in np.atleast_1d(kept.get("layers", []))]
+    which = list(chosen_layers(begin.points, layers) or []) if layers else [int(i) for i in np.atleast_1d(kept.get("layers", []))]
     if which and begin.points.ndim == 3 and not 0 <= min(which) <= max(which) < begin.points.shape[1]:
         raise ValueError(f"{directions} holds directions for layers {min(which)} to {max(which)}; this model has 0 to {begin.points.shape[1] - 1}: choose with --layers")
     strengths = torch.linspace(-reach, reach, steps).tolist() if steps > 1 else [0.0]
@@ -162,7 +157,16 @@ def sliders(
 # What they share -----------------------------------------------------------------------------------------------------
 
 
-def chosen_layers(trained: Trained, points: Tensor, layers: str) -> range | None:
+def ready(
+    trained: Trained, seeds: Sequence[int], label: int | None, trunc: float, space: str, file: str, layers: str
+) -> tuple[Trained, Start, range | None]:
+    """The run with the noise maps of a projected latent if there is one, the points to move, and the layers that are meant."""
+    trained = noised(trained, file)
+    begin = start(trained, seeds, label, trunc, space, file)
+    return trained, begin, chosen_layers(begin.points, layers)
+
+
+def chosen_layers(points: Tensor, layers: str) -> range | None:
     """The layers that --layers means; None for points without.
 
     Raises:

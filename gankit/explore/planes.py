@@ -8,10 +8,10 @@ from torch import Tensor
 
 from gankit import latent
 from gankit.checkpoint import Trained
-from gankit.explore.directions import back_and_forth, captions, chosen_layers, kept, spread
+from gankit.explore.directions import back_and_forth, captions, kept, ready, spread
 from gankit.explore.judge import Judge, brightness, classes_of, labels_of
 from gankit.explore.result import Result
-from gankit.explore.start import Seeds, finite, noised, recipe_of, start
+from gankit.explore.start import Seeds, finite
 
 
 def boundary(
@@ -51,11 +51,8 @@ def boundary(
         latent_file: a .npz of `project` in place of seeds.
     """
     finite(reach=reach)
-    trained = noised(trained, latent_file)
-    recipe = recipe_of(trained)
-    begin = start(trained, seeds, label, trunc, space, latent_file)
-    space = begin.space
-    which = chosen_layers(trained, begin.points, layers)
+    trained, begin, which = ready(trained, seeds, label, trunc, space, latent_file, layers)
+    recipe, space = trained.recipe, begin.space
     if n < 50 or steps < 2:
         raise ValueError(f"--n is {n} and --steps {steps}; a plane needs 50 samples at least, and a way 2 pictures")
     judge: Judge | None = None

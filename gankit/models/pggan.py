@@ -34,9 +34,11 @@ from gankit.nn import (
     at_side,
     by_side,
     double,
+    faded,
+    grown,
     nearest_size,
     stages,
-)  # fmt: skip
+)
 from gankit.penalties import wgan_gp
 from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam
 
@@ -200,8 +202,7 @@ class PGGAN(Recipe):
 
     def grown(self, images: int) -> tuple[int, float]:
         """The level, and how far it is faded in: 1 once it is. Each level but the first begins with its fade."""
-        level, into = divmod(images + self.fade, self.fade + self.hold)
-        return (level, min(1.0, into / self.fade) if self.fade else 1.0) if level <= self.last else (self.last, 1.0)
+        return grown(images, self.hold, self.fade, 0, self.last)
 
     def phase(self, images: int) -> Phase:
         level, alpha = self.grown(images)
@@ -222,25 +223,23 @@ class PGGAN(Recipe):
         run.update("g", partial(self.g_loss, level=level, alpha=alpha), batch)
 
     def d_loss(self, batch: Batch, level: int, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:
-        images = batch.real
-        if alpha < 1:
-            images = torch.lerp(double(F.avg_pool2d(images, 2)), images, alpha)
+        images = faded(batch.real, alpha)
         fakes = self.g(batch.draw(self.noise), level, alpha)
 
         def critic(x: Tensor) -> Tensor:
             return self.d(batch.augment(x), level=level, alpha=alpha)
 
         real, fake = critic(images), critic(fakes)
-        grown = torch.tensor(level - 1 + alpha)  # for the log: 1.25 is level 2, faded in by a quarter
+        reached = torch.tensor(level - 1 + alpha)  # for the log: 1.25 is level 2, faded in by a quarter
         if self.loss == "lsgan":
-            return least_squares().d(real, fake), {"level": grown, **scores(real, fake, boundary=0.5)}
+            return least_squares().d(real, fake), {"level": reached, **scores(real, fake, boundary=0.5)}
         penalty = wgan_gp(critic, images, fakes, batch.draw, self.target) / self.target**2
         loss = (
             wasserstein.d(real, fake)
             + self.penalty_weight * penalty
             + self.drift * F.mse_loss(real, torch.zeros_like(real))
         )
-        return loss, {"level": grown, "penalty": penalty, **scores(real, fake, boundary=None)}
+        return loss, {"level": reached, "penalty": penalty, **scores(real, fake, boundary=None)}
 
     def g_loss(self, batch: Batch, level: int, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:
         fake = self.d(batch.augment(self.g(batch.draw(self.noise), level, alpha)), level, alpha)

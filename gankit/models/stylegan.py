@@ -43,6 +43,8 @@ from gankit.nn import (
     at_side,
     by_side,
     double,
+    faded,
+    grown,
     nearest_size,
     stages,
 )  # fmt: skip
@@ -322,9 +324,7 @@ class StyleGAN(Recipe):
 
     def grown(self, images: int) -> tuple[int, float]:
         """The level, and how far it is faded in: 1 once it is. Each level but the first begins with its fade."""
-        more, into = divmod(images + self.fade, self.fade + self.hold)
-        level = self.first + more
-        return (level, min(1.0, into / self.fade) if self.fade else 1.0) if level <= self.last else (self.last, 1.0)
+        return grown(images, self.hold, self.fade, self.first, self.last)
 
     def phase(self, images: int) -> Phase:
         level, alpha = self.grown(images)
@@ -371,9 +371,7 @@ class StyleGAN(Recipe):
         return batch.label if self.spec.num_classes else None
 
     def d_loss(self, batch: Batch, level: int, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:
-        images, logits = batch.real, []
-        if alpha < 1:
-            images = torch.lerp(double(F.avg_pool2d(images, 2)), images, alpha)
+        images, logits = faded(batch.real, alpha), []
 
         def critic(x: Tensor) -> Tensor:  # keeps what the penalty computes anyway
             logits.append(self.d(batch.augment(x), level, alpha, self.given(batch)))
@@ -381,9 +379,9 @@ class StyleGAN(Recipe):
 
         penalty = r1(critic, images)
         fake = critic(self.fakes(batch, level, alpha))
-        grown = torch.tensor(level - 1 + alpha)  # for the log: 1.25 is level 2, faded in by a quarter
+        reached = torch.tensor(level - 1 + alpha)  # for the log: 1.25 is level 2, faded in by a quarter
         loss = non_saturating.d(logits[0], fake) + self.gamma / 2 * penalty
-        return loss, {"level": grown, "penalty": penalty, **scores(logits[0], fake)}
+        return loss, {"level": reached, "penalty": penalty, **scores(logits[0], fake)}
 
     def g_loss(self, batch: Batch, level: int, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:
         images = batch.augment(self.fakes(batch, level, alpha))

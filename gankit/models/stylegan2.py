@@ -27,7 +27,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -349,10 +348,7 @@ class StyleGAN2(Recipe):
         return self.g.w_mean
 
     def step(self, batch: Batch, run: Run) -> None:
-        w = run.update("g", self.g_loss, batch)["w"].mean(0)
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            dist.all_reduce(w)
-            w /= dist.get_world_size()
+        w = run.mean(run.update("g", self.g_loss, batch)["w"].mean(0))
         self.g.w_mean.lerp_(w.to(self.g.w_mean.dtype), 1 - 0.995)
         if self.path_weight and run.step % self.path_every == 0:
             self.path_mean.lerp_(run.update("g", self.path_loss, batch)["path"], 0.01)

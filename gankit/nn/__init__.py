@@ -3,7 +3,7 @@
 from gankit.nn.attention import SelfAttention
 from gankit.nn.convnet import ConvDiscriminator, ConvGenerator, nearest_size, stages
 from gankit.nn.equalised import EqualisedConv2d, EqualisedLinear, PixelNorm
-from gankit.nn.growing import at_side, by_side, double
+from gankit.nn.growing import at_side, by_side, double, faded, grown
 from gankit.nn.init import init_glorot, init_normal
 from gankit.nn.maxout import Maxout
 from gankit.nn.minibatch import MinibatchDiscrimination, MinibatchStddev
@@ -36,6 +36,8 @@ __all__ = [
     "at_side",
     "by_side",
     "double",
+    "faded",
+    "grown",
     "init_glorot",
     "init_normal",
     "instance_norm",

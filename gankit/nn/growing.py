@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -9,6 +10,18 @@ from torch import Tensor
 def double(x: Tensor) -> Tensor:
     """(N, C, H, W) to (N, C, 2H, 2W): each pixel four times."""
     return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def faded(images: Tensor, alpha: float) -> Tensor:
+    """(N, C, H, W) reals as a new level meets them while it is faded in: themselves by alpha, halved and doubled by the rest."""
+    return images if alpha == 1 else torch.lerp(double(F.avg_pool2d(images, 2)), images, alpha)
+
+
+def grown(images: int, hold: int, fade: int, first: int, last: int) -> tuple[int, float]:
+    """The level after so many images, and how far it is faded in: 1 once it is. Each level but the first begins with its fade."""
+    more, into = divmod(images + fade, fade + hold)
+    level = first + more
+    return (level, min(1.0, into / fade) if fade else 1.0) if level <= last else (last, 1.0)
 
 
 def by_side(table: str) -> dict[int, float]:
