@@ -470,9 +470,9 @@ def data(words: list[str]) -> None:
     dataset = library.open(
         path, resolution=options.resolution or None, fit=options.fit, alpha=options.alpha, skip_bad=options.skip_bad
     )
-    kind = "images in two domains" if dataset.kind == "domains" else dataset.kind
+    kind = library.KINDS.get(dataset.kind, dataset.kind)
     print(f"\nread as: {len(dataset):,} {kind} of {'x'.join(map(str, dataset.shape))}")
-    if dataset.kind in ("images", "domains") and options.sheet:
+    if dataset.kind in library.KINDS and options.sheet:
         Path(options.sheet).parent.mkdir(parents=True, exist_ok=True)
         library.contact_sheet(dataset, Path(options.sheet))
         print(f"contact sheet: {options.sheet}")
@@ -889,10 +889,9 @@ def dry_run(kind: type, options: dict[str, object]) -> None:
     from gankit import loop
 
     settings, arguments = loop.plan(kind, "", options)
-    dataset = loop.open_data(settings)
+    dataset = loop.open_data(settings, kind)
     loop.fit(kind, dataset, settings)
-    spec = gankit.Spec(tuple(dataset.shape), dataset.num_classes, dataset.condition_dim, tuple(dataset.other))
-    recipe = loop.build(kind, spec, arguments, settings.seed)
+    recipe = loop.build(kind, loop.spec_of(dataset), arguments, settings.seed)
     print(json.dumps({"settings": dataclasses.asdict(settings), "arguments": arguments, "shape": dataset.shape, "classes": dataset.num_classes}, indent=2))
     print({name: sum(p.numel() for p in net.parameters()) for name, net in recipe.named_children()})
 

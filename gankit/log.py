@@ -16,6 +16,7 @@ from gankit import data, latent, pictures, processes
 
 if TYPE_CHECKING:
     from gankit.loop import Run, Settings
+    from gankit.recipe import Batch
 
 TIMES = ("seconds", "images_per_s")  # what differs between equal runs
 
@@ -37,6 +38,7 @@ class Log:
         self.recent: list[dict[str, float]] = []  # the last records, for the warnings
         self.warned: set[str] = set()
         self.bar = self.task = self.board = None
+        self.fixed: Batch | None = None  # what a model that shows strips shows them of
         self.began = self.last = time.perf_counter()
         self.seen = self.first = 0
 
@@ -84,7 +86,7 @@ class Log:
         sizes = {n: sum(p.numel() for p in m.parameters()) for n, m in run.recipe.named_children()}
         self.say(
             f"{run.config['model']} ({', '.join(f'{n} {c:,}' for n, c in sizes.items())} parameters) on {len(dataset):,} "
-            f"{'images in the two domains' if dataset.kind == 'domains' else dataset.kind} of {dataset.name}, {'x'.join(map(str, dataset.shape))}, {run.device}; {self.folder}"
+            f"{data.KINDS.get(dataset.kind, dataset.kind)} of {dataset.name}, {'x'.join(map(str, dataset.shape))}, {run.device}; {self.folder}"
         )
         if not self.quiet and sys.stderr.isatty():
             from rich.console import Console
@@ -134,6 +136,11 @@ class Log:
     def preview(self, run: Run) -> None:
         """Draw the fixed grid of latents from the averaged weights, and note how diverse it is."""
         with run.averaged() as recipe:
+            if self.fixed is not None:
+                columns = recipe.strip(self.fixed)
+                several = len(columns) * max(1, 8 // len(columns))
+                pictures.save(self.folder / f"fakes{run.images:09d}.png", latent.beside(columns), several)
+                return
             if not latent.draws_alone(recipe):
                 return
             domain = "pairs" if latent.has_domains(recipe) else ""

@@ -31,6 +31,7 @@ from gankit.log import Log
 from gankit.recipe import Batch, Phase, Recipe, Spec
 
 Images = NewType("Images", int)  # a length or an interval: flags take 200k and 5M
+STRIPS = 8  # rows in a preview of models that show inputs beside outputs
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
 
 
@@ -326,9 +327,9 @@ def train(
     kind = models.find(model) if isinstance(model, str) else model
     settings, arguments = plan(kind, preset, options)
     device = prepare(settings)
-    dataset = open_data(settings)
+    dataset = open_data(settings, kind)
     fit(kind, dataset, settings)
-    spec = Spec(tuple(dataset.shape), dataset.num_classes, dataset.condition_dim, tuple(dataset.other))
+    spec = spec_of(dataset)
     recipe = build(kind, spec, arguments, settings.seed)
     folder, text = Path(), None
     if processes.rank() == 0:
@@ -384,7 +385,7 @@ def resume(
                 )
     settings = dataclasses.replace(before, **{k: v for k, v in options.items() if k in Settings.FREE})
     device = prepare(settings)
-    dataset = open_data(settings)
+    dataset = open_data(settings, kind)
     if dataset.fingerprint != config["data"]["fingerprint"]:
         raise ValueError(
             f"the data {settings.data} is not what this run was trained on (fingerprint {dataset.fingerprint[:12]}, "
@@ -444,9 +445,20 @@ def prepare(settings: Settings) -> torch.device:
     return device
 
 
-def open_data(settings: Settings) -> data.Dataset:
+def open_data(settings: Settings, kind: type[Recipe]) -> data.Dataset | data.Domains | data.Union:
+    """The data of the settings, read as the kind that the model learns from where it can be read in several ways."""
     s = settings
-    return data.open(s.data, resolution=s.resolution or None, fit=s.fit, mirror=s.mirror, alpha=s.alpha, skip_bad=s.skip_bad)
+    known = dict(resolution=s.resolution or None, fit=s.fit, mirror=s.mirror, alpha=s.alpha, skip_bad=s.skip_bad)
+    return data.open(s.data, **known, want=kind.data.split()[0])
+
+
+def spec_of(dataset: data.Dataset | data.Domains | data.Union) -> Spec:
+    """What a model must know of a data set."""
+    attributes = tuple(getattr(dataset, "attribute_names", ()))
+    groups, exclusive = tuple(getattr(dataset, "groups", ())), getattr(dataset, "exclusive", False)
+    exclusive = tuple(exclusive) if groups else (exclusive,) * bool(attributes)
+    shape, other = tuple(dataset.shape), tuple(dataset.other)
+    return Spec(shape, dataset.num_classes, dataset.condition_dim, other, attributes, groups, exclusive)
 
 
 def fit(kind: type[Recipe], dataset: data.Dataset, settings: Settings) -> None:
@@ -468,7 +480,7 @@ def fit(kind: type[Recipe], dataset: data.Dataset, settings: Settings) -> None:
         raise ValueError("augment_p is how often ada changes an image: add --augment ada, or leave --augment-p out")
     if kind.labels == "required" and not dataset.num_classes and not dataset.condition_dim:
         raise ValueError(f"{name} needs labels and {settings.data} has none: put each class into a sub-folder of its own")
-    if dataset.kind in ("images", "domains"):
+    if dataset.kind in data.KINDS:
         height, width = dataset.shape[1:]
         near = kind.nearest(height, width)
         if (height, width) != tuple(near):
@@ -508,6 +520,9 @@ def loop(run: Run, dataset: data.Dataset) -> Run:
         run.config["images"] = run.images
         checkpoint.write_config(run)
         run.log.start(run, dataset)
+        if hasattr(recipe, "strip"):
+            run.log.fixed = make_batch(next(dataset.stream(0, STRIPS, seed=settings.seed)), run, STRIPS)
+            run.log.fixed.start = 0  # so that its random numbers are always the same
     with Signals(run) as asked:
         while run.images < settings.images:
             phase = recipe.phase(run.images)

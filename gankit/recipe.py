@@ -24,13 +24,19 @@ class Spec:
         shape: one sample: (C, H, W) for images, (D,) for points and vectors.
         num_classes: number of classes; 0 when the data has no labels.
         condition_dim: length of the feature vector given beside each sample; 0 when there is none.
-        other: one sample of the second domain, (C, H, W); () when there is one domain.
+        other: one sample of the second domain, or of the other side of a pair, (C, H, W); () when there is one domain.
+        attributes: names of the numbers known of each sample, in their order; () when there are none.
+        groups: of several data sets that were joined, how many of the attributes each knows, in their order; () for one.
+        exclusive: for each of these, whether just one of its attributes holds, as with classes.
     """
 
     shape: tuple[int, ...]
     num_classes: int = 0
     condition_dim: int = 0
     other: tuple[int, ...] = ()
+    attributes: tuple[str, ...] = ()
+    groups: tuple[int, ...] = ()
+    exclusive: tuple[bool, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -88,12 +94,16 @@ class Recipe(nn.Module):
     """A paper: networks as attributes, `opt`, and `step`, its algorithm from top to bottom.
 
     A model adds what it can do as methods, found by their presence: `noise(n)` with `sample(z)` or
-    `sample(z, label)`, `translate(images)`, `encode(images)`, `score(images)`, `segment(images)`. What must survive
-    an interruption and is neither parameter nor buffer goes through `nn.Module.get_extra_state` / `set_extra_state`,
-    as dicts and lists of tensors and plain values.
+    `sample(z, label)`, `translate(images, ...)`, `encode(images)`, `score(images)`, `segment(images)`. The names of
+    `translate`'s further arguments say what it takes: `to` a domain, "a" or "b"; `attribute` (N, A) numbers, with `source`
+    where data sets were joined; `styles` images; `z` random numbers of `noise(n, height, width)`. `strip(batch)` gives the
+    columns of a preview for models that do not sample: a list of (N, C, H, W), such as input, output and target. What must
+    survive an interruption and is neither parameter nor buffer goes through `nn.Module.get_extra_state` /
+    `set_extra_state`, as dicts and lists of tensors and plain values.
 
     Attributes:
-        data: kinds of data it learns from, separated by spaces: "images", "points", "vectors", "domains".
+        data: kinds of data it learns from, separated by spaces: "images", "points", "vectors", "domains", "pairs", "masks".
+        multiple: heights and widths that `translate` takes are multiples of it.
         labels: "none", "optional" or "required".
         ema: names of the networks that are averaged over training.
         defaults: settings of the run that the paper asks for.
@@ -101,6 +111,7 @@ class Recipe(nn.Module):
     """
 
     data: ClassVar[str] = "images"
+    multiple: int = 1
     labels: ClassVar[str] = "none"
     ema: ClassVar[tuple[str, ...]] = ()
     defaults: ClassVar[dict[str, object]] = {}
@@ -233,6 +244,12 @@ def mix(*numbers: int) -> int:
         state = ((state ^ state >> 27) * 0x94D049BB133111EB) & (2**64 - 1)
         state ^= state >> 31
     return state >> 1
+
+
+def decay(opt: torch.optim.Optimizer, lr: float, done: float, flat: float = 0.5) -> None:
+    """Set the learning rate: `lr` until the share `flat` of the run is done, then on a straight line to 0 at its end."""
+    for group in opt.param_groups:
+        group["lr"] = lr * min(1.0, (1 - done) / (1 - flat)) if flat < 1 else lr
 
 
 def adam(

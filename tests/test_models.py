@@ -24,7 +24,8 @@ COUNTED = [(name, key) for name in MODELS for key, preset in models.find(name).p
 
 
 def data_for(kind: type[Recipe]) -> str:
-    return {"points": "ring", "domains": "digits-negative"}.get(kind.data.split()[0], "digits")
+    usual = {"points": "ring", "domains": "digits-negative"}.get(kind.data.split()[0], "digits")
+    return kind.defaults.get("data", usual)
 
 
 def small(model: str) -> dict:

@@ -3,15 +3,16 @@
 from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW, Domains, split
 from gankit.data.folder import BadFiles
-from gankit.data.lookup import find, open, parse_resolution
+from gankit.data.lookup import KINDS, find, open, parse_resolution, plus
 from gankit.data.pixels import normalise, quantise
 from gankit.data.report import Report, contact_sheet, describe
 from gankit.data.stream import Dataset, Stream, ahead
 from gankit.data.toy import MODES
+from gankit.data.union import Union
 from gankit.data.vectors import read_conditions
 
 __all__ = [
-    "BUILTIN", "HOW", "MODES", "BadFiles", "Dataset", "Domains", "Report", "Stream", "ahead", "contact_sheet", "describe",
-    "find", "normalise", "open", "parse_resolution", "quantise", "read_conditions",
+    "BUILTIN", "HOW", "MODES", "KINDS", "BadFiles", "Dataset", "Domains", "Report", "Stream", "Union", "ahead", "contact_sheet", "describe",
+    "find", "normalise", "open", "parse_resolution", "quantise", "read_conditions", "plus",
     "split",
 ]  # fmt: skip

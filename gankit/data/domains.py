@@ -1,4 +1,4 @@
-"""Two domains without pairs: images `a` and `b` in each row of a batch, drawn independently of each other."""
+"""Two domains: images `a` and `b` in each row of a batch, drawn independently of each other, or the two sides of a pair."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ HOW = "Two domains are one folder with A/ and B/ (or trainA/ and trainB/) in it,
 class Domains:
     """Two sets of images of one height and width, whose channels may differ; what is asked of any data set is here, too.
 
-    Pairs would be one set of numbers for both (`numbers` of a read b's rows as well) in place of two; nothing needs them yet.
-
     Args:
         name: short name, fit for a folder's name.
-        a, b: the domains.
-        mirror: flip images of the stream, each with probability one half, in both alike.
+        a, b: the domains, or the two sides of pairs.
+        mirror: flip images of the stream, each with probability one half; both sides of a pair alike.
+        kind: "domains", whose orders know nothing of each other, or "pairs": image i of b is the other side of image i of a.
     """
 
     name: str
@@ -51,10 +50,12 @@ class Domains:
             raise ValueError(
                 f"A's images are {a} (height x width) and B's {b}; both need one size, say --resolution {min(map(min, sizes))}"
             )
-        self.fingerprint = self.fingerprint or cache.key("domains", self.a.fingerprint, self.b.fingerprint)
+        if self.kind == "pairs" and len(self.a) != len(self.b):
+            raise ValueError(f"A holds {len(self.a)} images and B {len(self.b)}; pairs need one of each")
+        self.fingerprint = self.fingerprint or cache.key(self.kind, self.a.fingerprint, self.b.fingerprint)
 
     def __len__(self) -> int:
-        return len(self.a) + len(self.b)
+        return len(self.a) if self.kind == "pairs" else len(self.a) + len(self.b)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -78,10 +79,13 @@ class Domains:
     ) -> DomainStream:
         """Batches without end of `batch` rows from each domain, as `Dataset.stream`; a's rows are those of a alone.
 
+        Of pairs both sides have one order and one mirroring: a function of the position and the seed.
+
         Raises:
             ValueError: as `Dataset.stream`.
         """
-        seeds = seed, int(draws.bits(seed, SECOND)[0] >> np.uint64(1))  # else sets of one size would go in step
+        apart = int(draws.bits(seed, SECOND)[0] >> np.uint64(1))  # else sets of one size would go in step
+        seeds = seed, seed if self.kind == "pairs" else apart
         a, b = (
             replace(domain, mirror=self.mirror).stream(start, batch, resolution, of, rank, world)
             for domain, of in zip((self.a, self.b), seeds)

@@ -14,8 +14,15 @@ from gankit.data.files import ARCHIVES, shown
 from gankit.data.folder import open_folder
 from gankit.data.images import ENDINGS
 from gankit.data.stream import Dataset
+from gankit.data.union import Union
 from gankit.data.vectors import open_vectors
 
+KINDS = {  # of data that have a height and a width, and how to say them
+    "images": "images",
+    "domains": "images in two domains",
+    "pairs": "pairs of images",
+    "masks": "images with label maps",
+}
 FITS, ALPHAS = ("crop", "pad", "squash"), ("white", "black", "keep")
 
 
@@ -26,17 +33,20 @@ def open(
     mirror: bool = False,
     alpha: str = "white",
     skip_bad: bool = False,
-) -> Dataset | Domains:
-    """A built-in data set by its name, or a folder, zip, tar, image or .npz by its path; or two domains.
+    want: str = "",
+) -> Dataset | Domains | Union:
+    """A built-in data set by its name, or a folder, zip, tar, image or .npz by its path; two domains; or several sets joined.
 
     Args:
         name: see `gankit.data.BUILTIN`; a folder that is called like one is typed as ./digits. Two domains are a
-            folder with A/ and B/ (or trainA/ and trainB/) in it, or two names with a comma between.
+            folder with A/ and B/ (or trainA/ and trainB/) in it, or two names with a comma between. Sets with different
+            attributes are joined with a plus between.
         resolution: side, or "64x96" for height and width; None for the data's own.
         fit: how images of another shape are fitted: "crop" the centre, "pad" or "squash".
         mirror: flip images of the stream, each with probability one half.
         alpha: what stands behind transparent pixels, "white" or "black"; "keep" makes it a fourth channel.
         skip_bad: leave unusable files out, recorded in `skipped`, instead of stopping.
+        want: the kind that is wanted, where files can be read in several ways: "pairs", "domains", "masks".
 
     Raises:
         BadFiles: a ValueError with the list of files that cannot be used.
@@ -50,6 +60,9 @@ def open(
     if parts := split(name):
         dataset = join(name, parts, lambda part: _domain(open(part, resolution, fit, False, alpha, skip_bad), part))
         return _mirrored(dataset, mirror)
+    if sums := plus(name):
+        sets = [_domain(open(part, resolution, fit, False, alpha, skip_bad), part) for part in sums]
+        return _mirrored(Union("-".join(one.name for one in sets), sets), mirror)
     with named(name):
         if path is None:
             dataset = BUILTIN[str(name)](size)
@@ -57,7 +70,7 @@ def open(
             dataset = open_vectors(path)
         else:
             dataset = open_folder(path, size, fit, alpha, skip_bad)
-    if dataset.kind not in ("images", "domains") and (mirror or size):
+    if dataset.kind not in KINDS and (mirror or size):
         raise ValueError(
             f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"
         )
@@ -70,7 +83,22 @@ def _domain(dataset: Dataset | Domains, name: str) -> Dataset:
     return dataset
 
 
-def _mirrored(dataset: Dataset | Domains, mirror: bool) -> Dataset | Domains:
+def plus(name: str | Path) -> list[str]:
+    """The names of the sets in what a user typed with a plus between; none where it names other data.
+
+    Raises:
+        ValueError: a name is missing.
+    """
+    text = str(name)
+    if "+" not in text or "\0" in text or Path(text).expanduser().exists():
+        return []
+    parts = [part.strip() for part in text.split("+")]
+    if not all(parts):
+        raise ValueError(f"{shown(text)!r} lacks a name: several sets are joined as photos+faces")
+    return parts
+
+
+def _mirrored(dataset: Dataset | Domains | Union, mirror: bool) -> Dataset | Domains | Union:
     dataset.mirror = mirror
     dataset.fingerprint += "-mirror" * mirror
     return dataset
@@ -85,6 +113,10 @@ def find(name: str | Path) -> Path | None:
     text = str(name)
     if (parts := split(name)) and not Path(text).expanduser().is_dir():
         for part in parts:
+            find(part)
+        return None
+    if sums := plus(name):
+        for part in sums:
             find(part)
         return None
     if text in BUILTIN and isinstance(name, str):

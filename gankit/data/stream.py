@@ -35,6 +35,7 @@ class Dataset:
         conditions: (N, C) float32 features that a sample is conditioned on.
         attributes: (N, A) float32 numbers known of each sample.
         attribute_names: what they are.
+        exclusive: whether just one of the attributes holds for each sample, as with classes.
         captions: a text for each sample.
         mirror: flip every other image of the stream, by its position.
         skipped: unusable files that were left out, with the reason.
@@ -52,6 +53,7 @@ class Dataset:
     conditions: np.ndarray | None = None
     attributes: np.ndarray | None = None
     attribute_names: list[str] = field(default_factory=list)
+    exclusive: bool = False
     captions: list[str] | None = None
     mirror: bool = False
     skipped: list[tuple[str, str]] = field(default_factory=list)

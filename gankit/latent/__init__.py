@@ -8,6 +8,8 @@ Works for every recipe with `noise` and `sample`. A point is a latent z, (N, z_d
 from gankit.latent.directions import Directions, ganspace, hidden, met, move, pca, project_out, sefa
 from gankit.latent.space import (
     above,
+    alike,
+    beside,
     check,
     draws_alone,
     generate,
@@ -31,7 +33,7 @@ from gankit.latent.space import (
 from gankit.latent.walks import lerp, path, slerp
 
 __all__ = [
-    "Directions", "above", "check", "draws_alone", "ganspace", "generate", "has_domains", "has_style", "hidden", "labels", "latents", "layers_of",
+    "Directions", "above", "alike", "beside", "check", "draws_alone", "ganspace", "generate", "has_domains", "has_style", "hidden", "labels", "latents", "layers_of",
     "lerp", "met", "mix_styles", "move", "path", "pca", "points", "project_out", "render", "render_domain", "sample", "sefa", "shorten",
     "slerp", "space_of", "takes_label", "to_w", "truncate", "truncate_w",
 ]  # fmt: skip

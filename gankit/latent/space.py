@@ -96,13 +96,19 @@ def render_domain(recipe: Recipe, z: Tensor, domain: str) -> Tensor:
 
 def above(a: Tensor, b: Tensor) -> Tensor:
     """(N, C, H, W) images of two domains to (N, C, 2H, W), each a above its b; beside colours grey becomes colour."""
-    channels = max(a.shape[1], b.shape[1])
+    return torch.cat(alike([a, b]), 2)
 
-    def widened(x: Tensor) -> Tensor:
-        x = x.expand(-1, min(3, channels), -1, -1) if x.shape[1] == 1 else x
-        return torch.cat([x, torch.ones_like(x[:, : channels - x.shape[1]])], 1)  # an opaque fourth channel
 
-    return torch.cat([widened(a), widened(b)], 2)
+def beside(columns: Sequence[Tensor]) -> Tensor:
+    """K tensors of (N, C, H, W) images to (N K, C, H, W), row after row of K; beside colours grey becomes colour."""
+    return torch.stack(alike([column.float().cpu() for column in columns]), 1).flatten(0, 1)
+
+
+def alike(images: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors of (N, C, H, W) images with as many channels as the most of them have: grey in each of three, an opaque fourth."""
+    channels = max(x.shape[1] for x in images)
+    wide = [x.expand(-1, min(3, channels), -1, -1) if x.shape[1] == 1 else x for x in images]
+    return [torch.cat([x, torch.ones_like(x[:, : channels - x.shape[1]])], 1) for x in wide]
 
 
 def latents(recipe: Recipe, seeds: Sequence[int]) -> Tensor:

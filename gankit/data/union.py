@@ -1,0 +1,125 @@
+"""Several data sets of images with different attributes as one: batches come from each in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gankit.data import cache
+from gankit.data.stream import Dataset, Stream
+
+
+@dataclass
+class Union:
+    """Sets of images of one shape, of which each knows attributes of its own; what is asked of any data set is here, too.
+
+    Batch k is from set k modulo their number, and goes on there where that set's last batch ended, as StarGAN trains
+    jointly (Choi et al. 2018, section 3.2). Its rows have all sets' attributes side by side, zeros for those that the set
+    does not know, and `source`, the set's number. A set with classes alone gives each class as an attribute.
+
+    Args:
+        name: short name, fit for a folder's name.
+        sets: the data sets.
+        mirror: flip images of the stream, each with probability one half.
+    """
+
+    name: str
+    sets: list[Dataset]
+    mirror: bool = False
+    kind: str = "images"
+    num_classes: int = 0
+    condition_dim: int = 0
+    class_names: list[str] = field(default_factory=list)
+    captions: None = None
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        for one in self.sets:
+            if one.kind != "images":
+                raise ValueError(f"{one.name} holds {one.kind}; data sets of images are joined")
+            if one.shape != self.sets[0].shape:
+                a, b = ("x".join(map(str, s.shape)) for s in (self.sets[0], one))
+                raise ValueError(f"{self.sets[0].name} holds images of {a} and {one.name} of {b}; give all one size by --resolution")
+            if not known(one)[0]:
+                raise ValueError(f"{one.name} has neither attributes nor classes: there is nothing to join it by")
+        self.fingerprint = self.fingerprint or cache.key("union", *(one.fingerprint for one in self.sets))
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sets))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.sets[0].shape
+
+    @property
+    def other(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def attribute_names(self) -> list[str]:
+        return [name for one in self.sets for name in known(one)[0]]
+
+    @property
+    def groups(self) -> list[int]:
+        return [len(known(one)[0]) for one in self.sets]
+
+    @property
+    def exclusive(self) -> list[bool]:
+        return [known(one)[2] for one in self.sets]
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        return [pair for one in self.sets for pair in one.skipped]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [f"{one.name}: {text}" for one in self.sets for text in one.warnings]
+
+    def stream(
+        self, start: int, batch: int, resolution: int | None = None, seed: int = 0, rank: int = 0, world: int = 1
+    ) -> UnionStream:
+        """Batches without end from position `start`, as `Dataset.stream`.
+
+        Raises:
+            ValueError: as `Dataset.stream`; or `start` is no multiple of `batch`.
+        """
+        if start % batch:
+            raise ValueError(f"{start} images are no whole number of batches of {batch}: joined sets take turns batch by batch")
+        streams = [replace(one, mirror=self.mirror).stream(0, batch, resolution, seed, rank, world) for one in self.sets]
+        return UnionStream(self, streams, start // batch)
+
+
+@dataclass
+class UnionStream(Iterator[dict[str, Tensor]]):
+    """Batches one after the other; `at(i)` is the i-th of them, whatever was asked before."""
+
+    union: Union
+    streams: list[Stream]
+    first: int
+    next: int = 0
+
+    def __next__(self) -> dict[str, Tensor]:
+        self.next += 1
+        return self.at(self.next - 1)
+
+    def at(self, i: int) -> dict[str, Tensor]:
+        turn, which = divmod(self.first + i, len(self.streams))
+        rows = self.streams[which].at(turn)
+        own = rows["attribute"] if "attribute" in rows else torch.eye(self.union.groups[which])[rows["label"]]
+        before = sum(self.union.groups[:which])
+        attribute = torch.zeros(len(own), sum(self.union.groups))
+        attribute[:, before : before + own.shape[1]] = own
+        return {"real": rows["real"], "attribute": attribute, "source": torch.full((len(own),), which)}
+
+
+def known(dataset: Dataset) -> tuple[list[str], np.ndarray | None, bool]:
+    """A set's attributes by name, (N, A), and whether just one holds; its classes where it has no attributes."""
+    if dataset.attribute_names:
+        return dataset.attribute_names, dataset.attributes, dataset.exclusive
+    if dataset.num_classes:
+        return dataset.class_names, np.eye(dataset.num_classes, dtype=np.float32)[dataset.labels], True
+    return [], None, False
