@@ -13,6 +13,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from gankit.data import cache, draws, images, toy
+from gankit.data.canny import canny
 from gankit.data.domains import Domains
 from gankit.data.stream import Dataset
 
@@ -85,6 +86,30 @@ def colour_depth(size: Size) -> Domains:
     return Domains("colour-depth", a, b)
 
 
+def photo_pairs(name: str, part: str, size: Size) -> Domains:
+    """Every patch of 64x64 or another size of one photograph (china): b in colour, a its edges or its greys, (1, H, W).
+
+    The left 70 % are to train on, the right 30 % to test; they share no pixel, and edges are found in each alone. The
+    photograph is resized so that the shorter side of a patch spans 128 of its 427 rows, whatever the resolution.
+
+    Args:
+        name: "photo-edges" or "photo-grey".
+        part: "train" or "test".
+        size: of a patch.
+    """
+    picture = _photo("china")
+    border = picture.shape[2] * 7 // 10
+    picture = picture[:, :, :border] if part == "train" else picture[:, :, border:]
+    scale = min(size or (64, 64)) / 128
+    sides = round(picture.shape[2] * scale), round(picture.shape[1] * scale)
+    colour = np.asarray(_image(picture).resize(sides, Image.Resampling.LANCZOS)).transpose(2, 0, 1)
+    red, green, blue = colour.astype(np.int64)
+    grey = (299 * red + 587 * green + 114 * blue + 500) // 1000  # Rec. 601
+    a = canny(grey) if name == "photo-edges" else grey.astype(np.uint8)
+    first, second = (_patches(name, f"{part}:{side}", [plane], size) for side, plane in (("a", a[None]), ("b", colour)))
+    return Domains(name, first, second, kind="pairs")
+
+
 def edges(pixels: np.ndarray) -> np.ndarray:
     """(..., H, W) uint8 to the edges: a dilation by 3x3 less the image, bright on the outside of bright lines."""
     wide = np.pad(pixels, [(0, 0)] * (pixels.ndim - 2) + [(1, 1)] * 2)
@@ -107,6 +132,10 @@ BUILTIN: dict[str, Callable[[Size], Dataset | Domains]] = {
     "digits-negative": digits_negative,
     "digits-edges": digits_edges,
     "colour-depth": colour_depth,
+    "photo-edges": partial(photo_pairs, "photo-edges", "train"),
+    "photo-edges:test": partial(photo_pairs, "photo-edges", "test"),
+    "photo-grey": partial(photo_pairs, "photo-grey", "train"),
+    "photo-grey:test": partial(photo_pairs, "photo-grey", "test"),
 }
 
 

@@ -1,0 +1,96 @@
+"""Built-in data for models that translate images: every set is a pure function of number, and is what it says."""
+
+import numpy as np
+import pytest
+import torch
+
+from gankit import data
+from gankit.data.canny import canny
+
+
+def slow_canny(grey, sigma, low, high):
+    """Canny's edges pixel by pixel; beyond the picture it is mirrored, and slopes are 0."""
+    height, width = grey.shape
+    reach = int(np.ceil(3 * sigma))
+    weight = {d: np.exp(-0.5 * (d / sigma) ** 2) for d in range(-reach, reach + 1)}
+    total = sum(weight.values())
+
+    def inside(i, length):
+        return -1 - i if i < 0 else 2 * length - 1 - i if i >= length else i
+
+    smooth = np.zeros((height, width))
+    for y in range(height):
+        for x in range(width):
+            for dy, v in weight.items():
+                for dx, w in weight.items():
+                    smooth[y, x] += v * w / total**2 * grey[inside(y + dy, height), inside(x + dx, width)]
+    down, across = np.gradient(smooth)
+    slope = np.hypot(down, across)
+
+    def at(y, x):
+        return slope[y, x] if 0 <= y < height and 0 <= x < width else 0.0
+
+    def beside(y, x, sign):
+        """The slope where the gradient's line leaves the square of the 3x3 neighbours."""
+        step = np.array([down[y, x], across[y, x]]) / max(abs(down[y, x]), abs(across[y, x]), 1e-12) * sign
+        long, short = (0, 1) if abs(down[y, x]) > abs(across[y, x]) else (1, 0)
+        straight, corner = [0, 0], [0, 0]
+        straight[long] = corner[long] = int(np.sign(step[long])) or -sign
+        corner[short] = int(np.sign(step[short])) or 1
+        share = abs(step[short])
+        return share * at(y + corner[0], x + corner[1]) + (1 - share) * at(y + straight[0], x + straight[1])
+
+    crest = np.zeros((height, width), bool)
+    for y in range(height):
+        for x in range(width):
+            sides = [beside(y, x, 1), beside(y, x, -1)]
+            crest[y, x] = slope[y, x] > max(sides) or (slope[y, x] >= max(sides) and slope[y, x] > min(sides))
+    found = np.zeros((height, width), bool)
+    todo = [tuple(place) for place in np.argwhere(crest & (slope > high))]
+    while todo:
+        y, x = todo.pop()
+        if 0 <= y < height and 0 <= x < width and crest[y, x] and slope[y, x] > low and not found[y, x]:
+            found[y, x] = True
+            todo += [(y + i, x + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    return found
+
+
+def test_edges_are_cannys():
+    grey = data.open("photo-grey", 48).a.read(np.array([900]))[0, 0]  # real greys: no two slopes are equal
+    found = canny(grey, 1.2, 6.0, 14.0)
+    assert set(np.unique(found)) == {0, 255} and 0.02 < (found > 0).mean() < 0.4
+    assert np.array_equal(found > 0, slow_canny(grey.astype(float), 1.2, 6.0, 14.0))
+    step = np.zeros((9, 12))
+    step[:, 6:] = 200
+    line = canny(step)
+    assert ((line > 0).sum(1) == 1).all() and (line[:, 5:7] > 0).any(1).all(), "one line of one pixel along the step"
+    assert not canny(np.full((9, 12), 77.0)).any()
+
+
+@pytest.mark.parametrize("name", ["photo-edges", "photo-grey"])
+def test_both_sides_of_a_pair_are_one_place_of_one_photograph(name):
+    train, test = data.open(name), data.open(f"{name}:test")
+    assert (train.kind, train.shape, train.other) == ("pairs", (1, 64, 64), (3, 64, 64))
+    assert len(train) == len(train.b) == (214 - 63) * (224 - 63) and len(test) == (214 - 63) * (96 - 63)
+    assert len({train.fingerprint, test.fingerprint, data.open(name, 32).fingerprint}) == 3
+    numbers = np.array([0, 161 * 20 + 30, 12_345])
+    a, b = train.a.read(numbers), train.b.read(numbers).astype(int)
+    if name == "photo-grey":
+        assert np.array_equal(a[:, 0], (299 * b[:, 0] + 587 * b[:, 1] + 114 * b[:, 2] + 500) // 1000)
+    else:
+        whole = data.open(name).a.read(np.array([0]))[0, 0]
+        assert set(np.unique(a)) == {0, 255} and 0.01 < (whole > 0).mean() < 0.3
+    last = len(test) - 1  # the picture's lower right corner, beside the photograph's own
+    china = data.open("photo:china:whole").read(np.array([0]))[0]
+    corner = china[:, -128:, -128:].reshape(3, 64, 2, 64, 2).mean((2, 4))
+    assert np.abs(test.b.read(np.array([last]))[0] - corner).mean() < 8
+    left = train.b.read(np.array([161 * 40 + 160]))[0][:, :, -1]  # the last column to train on, the first to test on
+    right = test.b.read(np.array([33 * 40]))[0][:, :, 0]
+    beside = china.reshape(3, 427, 640)[:, 80:208].reshape(3, 64, 2, 640).mean(2)
+    assert np.abs(left - beside[:, :, 446:448].mean(2)).mean() < 8 > np.abs(right - beside[:, :, 448:450].mean(2)).mean()
+    rows = next(train.stream(0, 6, seed=2))
+    assert torch.equal(rows["a"], next(train.a.stream(0, 6, seed=2))["real"])
+    for size in ("48x32", 128):
+        assert data.open(f"{name}:test", size).shape[1:] == data.open(f"{name}:test", size).other[1:]
+    with pytest.raises(ValueError, match="larger than the picture"):
+        data.open(f"{name}:test", "64x128")
