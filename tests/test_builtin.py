@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from gankit import data
+from gankit.data import toy
 from gankit.data.canny import canny
 
 
@@ -94,3 +95,30 @@ def test_both_sides_of_a_pair_are_one_place_of_one_photograph(name):
         assert data.open(f"{name}:test", size).shape[1:] == data.open(f"{name}:test", size).other[1:]
     with pytest.raises(ValueError, match="larger than the picture"):
         data.open(f"{name}:test", "64x128")
+
+
+def test_two_halves_of_the_shapes_know_one_thing_each():
+    colours, sizes, both = (data.open(f"shapes:{known}") for known in ("colours", "sizes", "both"))
+    assert (len(colours), len(sizes), len(both)) == (45_000, 45_000, 90_000) and colours.shape == (3, 32, 32)
+    assert colours.exclusive and (colours.attributes.sum(1) == 1).all() and colours.attribute_names[0] == "red"
+    assert not sizes.exclusive and sizes.attribute_names == ["large"]
+    numbers = np.arange(0, 45_000, 450)
+    assert np.array_equal(colours.read(numbers), both.read(2 * numbers)), "even drawings"
+    assert np.array_equal(sizes.read(numbers), both.read(2 * numbers + 1)), "odd drawings"
+    assert np.array_equal(both.attributes[::2, :6], colours.attributes)
+    assert np.array_equal(both.attributes[1::2, 6:], sizes.attributes) and 0.48 < sizes.attributes.mean() < 0.52
+    images, large = both.read(np.arange(600)).astype(float), both.attributes[:600, 6] == 1
+    for i, paint in enumerate(toy.COLOURS.values()):
+        mine = both.attributes[:600, i] == 1
+        assert (images[mine].max((2, 3)) == paint).all()
+    area = (images.max(1) / images.max((1, 2, 3), keepdims=True)[:, 0]).mean((1, 2)) * 4  # in squares of half a side
+    for label, share in enumerate((np.pi, 3 * 3**0.5 / 4, 2.0)):  # of a shape in the square of its radius
+        mine = both.labels[:600] == label
+        radius = np.sqrt(area[mine] / share)
+        assert radius[large[mine]].min() > 0.6 and radius[~large[mine]].max() < 0.4
+    tests = [data.open(f"shapes:{known}:test") for known in ("colours", "sizes", "both")]
+    assert [len(test) for test in tests] == [5_000, 5_000, 10_000]
+    assert np.array_equal(tests[2].read(np.array([1])), tests[1].read(np.array([0])))
+    assert len({one.fingerprint for one in (colours, sizes, both, *tests, data.open("shapes:both", 64))}) == 7
+    joined = data.open("shapes:colours+shapes:sizes")
+    assert joined.groups == [6, 1] and joined.exclusive == [True, False]

@@ -22,6 +22,7 @@ PHOTOS = {"astronaut": "astronaut", "camera": "camera", "cat": "chelsea", "coffe
 PHOTOS |= {"hubble": "hubble_deep_field", "moon": "moon", "rocket": "rocket"}  # our names: functions of skimage.data
 SKLEARN = ("china", "flower")
 TEXTURES = ("brick", "grass", "gravel")
+KNOWN = ("colours", "sizes", "both")  # what is known of shapes
 
 
 def digits(part: str, size: Size) -> Dataset:
@@ -126,6 +127,8 @@ BUILTIN: dict[str, Callable[[Size], Dataset | Domains]] = {
     **{f"photo:{name}:whole": partial(photo, name, whole=True) for name in (*SKLEARN, *PHOTOS)},
     "textures": textures,
     "shapes": toy.shapes,
+    **{f"shapes:{known}": partial(toy.shapes_known, known, "train") for known in KNOWN},
+    **{f"shapes:{known}:test": partial(toy.shapes_known, known, "test") for known in KNOWN},
     "ring": toy.ring,
     "grid": toy.grid,
     "swissroll": toy.swissroll,

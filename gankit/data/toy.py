@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 
 from gankit.data import cache, draws
@@ -54,11 +57,81 @@ def shapes(size: tuple[int, int] | None) -> Dataset:
     a turn that changes nothing.
     """
     height, width = size or (64, 64)
-    numbers = np.arange(SIZE)
+    drawn = _draw(np.arange(SIZE), height, width, lambda share: 0.3 + 0.4 * share)
+    one_hot = [np.eye(len(names), dtype=np.float32)[i] for names, i in ((KINDS, drawn.kind), (COLOURS, drawn.colour))]
+    places = [("left", "centre", "right")[i] for i in np.digitize(drawn.x, (-0.2, 0.2))]
+    levels = [("top", "middle", "bottom")[i] for i in np.digitize(drawn.y, (-0.2, 0.2))]
+    big = np.where(drawn.radius < 0.5, "small", "large")
+    return Dataset(
+        name="shapes",
+        kind="images",
+        shape=(3, height, width),
+        size=SIZE,
+        read=drawn.read,
+        fingerprint=cache.key("shapes", height, width, VERSION),
+        labels=drawn.kind,
+        class_names=list(KINDS),
+        attributes=np.concatenate([*one_hot, drawn.factors[:, :3], drawn.angle[:, None].astype(np.float32)], 1),
+        attribute_names=[*KINDS, *COLOURS, "size", "x", "y", "angle"],
+        captions=[
+            f"a {b} {list(COLOURS)[c]} {list(KINDS)[k]} at the {level} {place}, turned by {a:.0f} degrees"
+            for b, c, k, level, place, a in zip(big, drawn.colour, drawn.kind, levels, places, drawn.angle)
+        ],
+    )
+
+
+def shapes_known(known: str, part: str, size: tuple[int, int] | None) -> Dataset:
+    """Drawings as `shapes`, 32x32 or another size, either small or large, of which one thing is known as attributes.
+
+    Two such sets share no drawing, so joined as shapes:colours+shapes:sizes neither colour nor size is known of all.
+
+    Args:
+        known: "colours" (one attribute for each, of which just one holds), "sizes" (one attribute, large: a radius of
+            0.62 to 0.72 of half the shorter side, where small is 0.28 to 0.38) or "both" (all of them, for every drawing).
+        part: "train", the first 90 % of the drawings, or "test".
+        size: height and width.
+    """
+    height, width = size or (32, 32)
+    first, last = {"train": (0, SIZE * 9 // 10), "test": (SIZE * 9 // 10, SIZE)}[part]
+    numbers = {"colours": np.arange(first, last, 2), "sizes": np.arange(first + 1, last, 2), "both": np.arange(first, last)}
+    drawn = _draw(numbers[known], height, width, lambda share: 0.28 + 0.2 * share + 0.24 * (share >= 0.5))
+    colours = np.eye(len(COLOURS), dtype=np.float32)[drawn.colour]
+    large = (drawn.radius > 0.5).astype(np.float32)[:, None]
+    held = {"colours": [colours], "sizes": [large], "both": [colours, large]}[known]
+    return Dataset(
+        name=f"shapes-{known}",
+        kind="images",
+        shape=(3, height, width),
+        size=len(numbers[known]),
+        read=drawn.read,
+        fingerprint=cache.key("shapes", known, part, height, width, VERSION),
+        labels=drawn.kind,
+        class_names=list(KINDS),
+        attributes=np.concatenate(held, 1),
+        attribute_names=[*COLOURS] * (known != "sizes") + ["large"] * (known != "colours"),
+        exclusive=known == "colours",
+    )
+
+
+class _Drawn(NamedTuple):
+    """Drawings: how to read them, and their factors, one row for each."""
+
+    read: Callable[[np.ndarray], np.ndarray]
+    kind: np.ndarray
+    colour: np.ndarray
+    radius: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    angle: np.ndarray
+    factors: np.ndarray
+
+
+def _draw(numbers: np.ndarray, height: int, width: int, sized: Callable[[np.ndarray], np.ndarray]) -> _Drawn:
+    """The drawings of these numbers; `sized` makes a radius of a share in [0, 1)."""
     kind, colour = (draws.choice(k, SHAPES, i, numbers) for i, k in enumerate((len(KINDS), len(COLOURS))))
     radius, x, y, angle = (draws.uniform(SHAPES, i, numbers) for i in range(2, 6))
     half = min(height, width) / 2
-    radius = 0.3 + 0.4 * radius
+    radius = sized(radius)
     x, y = (2 * x - 1) * (width / 2 / half - radius), (2 * y - 1) * (height / 2 / half - radius)
     corners = np.array(list(KINDS.values()))[kind]
     angle = np.where(corners > 0, angle * 360 / np.maximum(corners, 1), 0)
@@ -83,26 +156,7 @@ def shapes(size: tuple[int, int] | None) -> Dataset:
         cover = np.clip(0.5 - outside * half, 0, 1)  # the share of the pixel within, so that edges are smooth
         return (cover[:, None] * paint[colour[chosen]][:, :, None, None]).round().astype(np.uint8)
 
-    one_hot = [np.eye(len(names), dtype=np.float32)[which] for names, which in ((KINDS, kind), (COLOURS, colour))]
-    places = [("left", "centre", "right")[i] for i in np.digitize(x, (-0.2, 0.2))]
-    levels = [("top", "middle", "bottom")[i] for i in np.digitize(y, (-0.2, 0.2))]
-    big = np.where(radius < 0.5, "small", "large")
-    return Dataset(
-        name="shapes",
-        kind="images",
-        shape=(3, height, width),
-        size=SIZE,
-        read=read,
-        fingerprint=cache.key("shapes", height, width, VERSION),
-        labels=kind,
-        class_names=list(KINDS),
-        attributes=np.concatenate([*one_hot, factors[:, :3], angle[:, None].astype(np.float32)], 1),
-        attribute_names=[*KINDS, *COLOURS, "size", "x", "y", "angle"],
-        captions=[
-            f"a {b} {list(COLOURS)[c]} {list(KINDS)[k]} at the {level} {place}, turned by {a:.0f} degrees"
-            for b, c, k, level, place, a in zip(big, colour, kind, levels, places, angle)
-        ],
-    )
+    return _Drawn(read, kind, colour, radius, x, y, angle, factors)
 
 
 def _mixture(name: str, seed: int) -> Dataset:
