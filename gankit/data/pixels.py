@@ -1,7 +1,10 @@
-"""The two borders between bytes and numbers: everywhere else images are floats in [-1, 1]."""
+"""The two borders between bytes and numbers: everywhere else images are floats in [-1, 1], and label maps class numbers."""
 
 from __future__ import annotations
 
+import colorsys
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,3 +17,16 @@ def normalise(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 def quantise(images: Tensor) -> Tensor:
     """Floats in [-1, 1] to uint8 in 0..255 on the CPU, of any shape; what lies outside is clamped."""
     return ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).to("cpu", torch.uint8)
+
+
+def palette(count: int) -> np.ndarray:
+    """(count, 3) uint8: colours for classes, the first black, the others of spread hues and two brightnesses; never white."""
+    bright = [colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.75, 0.95 if i % 2 else 0.65) for i in range(count - 1)]
+    return (np.array([(0, 0, 0), *bright][:count]).reshape(-1, 3) * 255).round().astype(np.uint8)
+
+
+def paint(masks: Tensor, colours: np.ndarray) -> Tensor:
+    """Label maps (N, H, W) of whole numbers below K to pictures (N, 3, H, W) uint8 in the classes' colours (K, 3); void is white."""
+    table = np.full((256, 3), 255, np.uint8)
+    table[: len(colours)] = colours
+    return torch.from_numpy(table)[masks.long().cpu()].permute(0, 3, 1, 2).contiguous()

@@ -25,18 +25,20 @@ class Dataset:
 
     Args:
         name: short name, fit for a folder's name.
-        kind: "images", "points" or "vectors".
+        kind: "images", "masks" (images with label maps), "points" or "vectors".
         shape: of one sample: (C, H, W) for images, (D,) for points and vectors.
         size: N.
         read: numbers (n,) int64 to a new array (n, *shape), uint8 for images, float32 for the others.
         fingerprint: hash of content and settings; equal fingerprints give equal streams.
         labels: (N,) int64 classes.
-        class_names: names of the classes.
+        class_names: names of the classes; of the label maps' classes where there are label maps.
         conditions: (N, C) float32 features that a sample is conditioned on.
         attributes: (N, A) float32 numbers known of each sample.
         attribute_names: what they are.
         exclusive: whether just one of the attributes holds for each sample, as with classes.
         captions: a text for each sample.
+        masks: numbers (n,) to new label maps (n, H, W) uint8, the class of each pixel, 255 where it is void; for kind "masks".
+        colours: (K, 3) uint8, the colours in which the classes of label maps are shown; None for `gankit.data.palette`'s.
         mirror: flip every other image of the stream, by its position.
         skipped: unusable files that were left out, with the reason.
         warnings: what a user should know of the data, in plain sentences.
@@ -55,6 +57,8 @@ class Dataset:
     attribute_names: list[str] = field(default_factory=list)
     exclusive: bool = False
     captions: list[str] | None = None
+    masks: Callable[[np.ndarray], np.ndarray] | None = None
+    colours: np.ndarray | None = None
     mirror: bool = False
     skipped: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -76,9 +80,14 @@ class Dataset:
         return 0 if self.conditions is None else self.conditions.shape[1]
 
     def rows(self, numbers: np.ndarray) -> dict[str, Tensor]:
-        """The samples of these numbers, in this order, unmirrored: "real" and whatever is known beside it."""
+        """The samples of these numbers, in this order, unmirrored: "real" and whatever is known beside it.
+
+        "mask" is (n, H, W) int64.
+        """
         known = dict(label=self.labels, condition=self.conditions, attribute=self.attributes)
         rows = {"real": torch.from_numpy(self.read(numbers))}
+        if self.masks is not None:
+            rows["mask"] = torch.from_numpy(self.masks(numbers)).long()
         return rows | {name: torch.from_numpy(known[name][numbers]) for name in known if known[name] is not None}
 
     def numbers(self, positions: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -109,7 +118,7 @@ class Dataset:
             raise ValueError(f"no stream from {start} in batches of {batch} for process {rank} of {world}")
         factor = 1
         if resolution is not None:
-            if self.kind != "images":
+            if self.kind not in ("images", "masks"):
                 raise ValueError(f"{self.name} holds {self.kind}, which have no resolution")
             height, width = self.shape[1:]
             factor = max(1, min(height, width) // max(1, resolution))
@@ -145,9 +154,13 @@ class Stream(Iterator[dict[str, Tensor]]):
         rows = self.dataset.rows(self.dataset.numbers(positions, self.seed))
         if self.factor > 1:  # sums of bytes are exact in float32, so the mean does not depend on the order
             rows["real"] = F.avg_pool2d(rows["real"].float(), self.factor).round_().to(torch.uint8)
+            if "mask" in rows:  # classes have no mean: the one near the middle of each block
+                rows["mask"] = rows["mask"][:, self.factor // 2 :: self.factor, self.factor // 2 :: self.factor]
         if self.dataset.mirror:
             flipped = torch.from_numpy(draws.bits(self.seed, MIRROR, positions) & np.uint64(1) > 0)
-            rows["real"][flipped] = rows["real"][flipped].flip(-1)
+            for name in ("real", "mask"):
+                if name in rows:
+                    rows[name][flipped] = rows[name][flipped].flip(-1)
         return rows
 
 
