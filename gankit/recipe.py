@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,38 @@ class Spec:
     def size(self) -> int:
         """Numbers in one sample."""
         return torch.Size(self.shape).numel()
+
+    def columns(self, names: str) -> list[int]:
+        """The numbers of the attributes in "a,b,c"; all for "", and all of a joined set of which none is named.
+
+        Raises:
+            ValueError: there is no attribute of such a name.
+        """
+        wanted = {name.strip() for name in names.split(",")} - {""}
+        if missing := sorted(wanted - set(self.attributes)):
+            known = ", ".join(self.attributes) or "none"
+            raise ValueError(f"there is no attribute {missing[0]!r}; the data's are {known}. Leave --attributes out for all")
+        chosen, end = [], 0
+        for count in self.groups or (len(self.attributes),):
+            group, end = range(end, end + count), end + count
+            chosen += [i for i in group if self.attributes[i] in wanted] or list(group)
+        return chosen
+
+
+class Anomaly(NamedTuple):
+    """What `score` says of N images.
+
+    Args:
+        score: (N,) larger for what is less like the normal images.
+        map: (N, H, W) how far each pixel is from its normal counterpart, mean over channels.
+        rebuilt: (N, C, H, W) the normal counterparts, in [-1, 1].
+        steps: (N,) steps that were taken for each image; 1 for models that need no search.
+    """
+
+    score: Tensor
+    map: Tensor
+    rebuilt: Tensor
+    steps: Tensor
 
 
 @dataclass(frozen=True)
@@ -250,6 +282,18 @@ def decay(opt: torch.optim.Optimizer, lr: float, done: float, flat: float = 0.5)
     """Set the learning rate: `lr` until the share `flat` of the run is done, then on a straight line to 0 at its end."""
     for group in opt.param_groups:
         group["lr"] = lr * min(1.0, (1 - done) / (1 - flat)) if flat < 1 else lr
+
+
+def shuffled(rows: Tensor, batch: Batch, run: Run) -> Tensor:
+    """The whole batch's rows in a random order, of which this process's are given back: (N, D) to (N, D).
+
+    Call it in `step`, where the batch is whole but for processes: what it gives depends on pieces and processes no more
+    than `batch.draw` does. Every process must call it.
+    """
+    whole = rows.new_zeros(batch.size, *rows.shape[1:])
+    whole[batch.first : batch.first + len(rows)] = rows
+    whole = run.mean(whole) * (batch.size // len(rows))  # the others' places hold zeros, so the mean is each row's share
+    return whole[batch.draw(torch.randperm)]
 
 
 def adam(

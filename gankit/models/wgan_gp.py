@@ -34,6 +34,7 @@ from gankit.nn import (
     ResNetGenerator,
     init_glorot,
     nearest_size,
+    residual_trunk,
     stages,
 )
 from gankit.penalties import wgan_gp
@@ -55,13 +56,9 @@ class Critic(nn.Module):
             downs = [DBlock(width, width) for _ in range(count - 2)]
             plain = [DBlock(width, width, down=False) for _ in range(2)]
             blocks = [OptimizedDBlock(shape[0], width), *downs, *plain, nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
-            features = width
+            self.trunk, features = nn.Sequential(*blocks, nn.Flatten()), width
         else:
-            widths = [width // 2 * min(2**i, 8) for i in range(count + 1)]
-            downs = [DBlock(a, b, norm=layer_norm, bias=False) for a, b in zip(widths, widths[1:])]
-            blocks = [nn.Conv2d(shape[0], widths[0], 3, padding=1), *downs]
-            features = widths[-1] * (shape[1] >> count) * (shape[2] >> count)
-        self.trunk = nn.Sequential(*blocks, nn.Flatten())
+            self.trunk, features = residual_trunk(shape, width, count, layer_norm)
         self.head = nn.Linear(features, 1)
         self.classes = nn.Linear(features, num_classes) if num_classes else None
 

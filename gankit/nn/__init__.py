@@ -1,6 +1,7 @@
 """Layers and networks that three or more papers share."""
 
 from gankit.nn.attention import SelfAttention
+from gankit.nn.conditioned import ConditionedTrunk, PatchCritic, nearest_fours
 from gankit.nn.convnet import ConvDiscriminator, ConvGenerator, nearest_size, stages
 from gankit.nn.equalised import EqualisedConv2d, EqualisedLinear, PixelNorm
 from gankit.nn.growing import at_side, by_side, double, faded, grown
@@ -10,13 +11,14 @@ from gankit.nn.minibatch import MinibatchDiscrimination, MinibatchStddev
 from gankit.nn.modulated import ModulatedConv2d
 from gankit.nn.norm import BatchNorm1d, BatchNorm2d, ConditionalBatchNorm2d, VirtualBatchNorm, instance_norm, standing
 from gankit.nn.resample import Fir
-from gankit.nn.residual import DBlock, GBlock, OptimizedDBlock, ResNetGenerator
+from gankit.nn.residual import DBlock, GBlock, OptimizedDBlock, ResNetGenerator, residual_trunk
 from gankit.nn.spectral import spectral_norm
 
 __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "ConditionalBatchNorm2d",
+    "ConditionedTrunk",
     "ConvDiscriminator",
     "ConvGenerator",
     "DBlock",
@@ -29,6 +31,7 @@ __all__ = [
     "MinibatchStddev",
     "ModulatedConv2d",
     "OptimizedDBlock",
+    "PatchCritic",
     "PixelNorm",
     "ResNetGenerator",
     "SelfAttention",
@@ -41,7 +44,9 @@ __all__ = [
     "init_glorot",
     "init_normal",
     "instance_norm",
+    "nearest_fours",
     "nearest_size",
+    "residual_trunk",
     "spectral_norm",
     "stages",
     "standing",

@@ -46,20 +46,29 @@ class ConvGenerator(nn.Module):
         width: channels of the last hidden map; coarser ones have 2, 4 and at most 8 times as many.
         kernel: side of the kernels, 4 or 5.
         unit_norm: batch norm of the first layer over each unit, or over each channel of its map.
+        biases: biases in all layers, as in early TensorFlow code, though batch norm takes most of them out again.
     """
 
-    def __init__(self, z_dim: int, shape: tuple[int, ...], width: int = 128, kernel: int = 5, unit_norm: bool = True):
+    def __init__(
+        self,
+        z_dim: int,
+        shape: tuple[int, ...],
+        width: int = 128,
+        kernel: int = 5,
+        unit_norm: bool = True,
+        biases: bool = False,
+    ):
         super().__init__()
         channels, count = shape[0], stages(*shape[1:])
         h, w = shape[1] >> count, shape[2] >> count
         first, *rest = reversed(_widths(width, count))
-        dense, grid = nn.Linear(z_dim, first * h * w, bias=False), nn.Unflatten(1, (first, h, w))
+        dense, grid = nn.Linear(z_dim, first * h * w, bias=biases), nn.Unflatten(1, (first, h, w))
         layers = [dense, BatchNorm1d(first * h * w), grid] if unit_norm else [dense, grid, BatchNorm2d(first)]
         layers += [nn.ReLU(inplace=True)]
         for c in rest:
-            layers += [_double(first, c, kernel), BatchNorm2d(c), nn.ReLU(inplace=True)]
+            layers += [_double(first, c, kernel, biases), BatchNorm2d(c), nn.ReLU(inplace=True)]
             first = c
-        self.net = nn.Sequential(*layers, _double(first, channels, kernel), nn.Tanh())
+        self.net = nn.Sequential(*layers, _double(first, channels, kernel, biases), nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
         """(N, z_dim) to (N, C, H, W) in [-1, 1]."""
@@ -77,6 +86,7 @@ class ConvDiscriminator(nn.Module):
         pooling: mean over the last map before the linear layer, in place of a weight for each of its places.
         bias: bias in the first convolution. Without it, as in the authors' code, a batch twice as bright gives the first
             batch norm twice the numbers, which divides the 2 out: D cannot tell pale fakes from reals.
+        biases: biases in all layers, as of `ConvGenerator`.
     """
 
     def __init__(
@@ -87,28 +97,29 @@ class ConvDiscriminator(nn.Module):
         norm: bool = True,
         pooling: bool = False,
         bias: bool = False,
+        biases: bool = False,
     ):
         super().__init__()
         count, last = stages(*shape[1:]), shape[0]
         layers: list[nn.Module] = []
         for i, c in enumerate(_widths(width, count)):
-            layers += [_halve(last, c, kernel, bias=not norm or (bias and i == 0))]
+            layers += [_halve(last, c, kernel, bias=biases or not norm or (bias and i == 0))]
             layers += [BatchNorm2d(c)] if norm and i > 0 else []
             layers += [nn.LeakyReLU(0.2, inplace=True)]
             last = c
         places = 1 if pooling else (shape[1] >> count) * (shape[2] >> count)
         self.features = nn.Sequential(*layers, *([nn.AdaptiveAvgPool2d(1)] if pooling else []), nn.Flatten())
-        self.head = nn.Linear(last * places, 1, bias=False)
+        self.head = nn.Linear(last * places, 1, bias=biases)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) in [-1, 1] to (N,) logits."""
         return self.head(self.features(x)).squeeze(1)
 
 
-def _double(in_channels: int, out_channels: int, kernel: int) -> nn.ConvTranspose2d:
+def _double(in_channels: int, out_channels: int, kernel: int, bias: bool) -> nn.ConvTranspose2d:
     """Transposed convolution to exactly twice the side."""
     padding = {5: (2, 1), 4: (1, 0)}[kernel]
-    return nn.ConvTranspose2d(in_channels, out_channels, kernel, 2, padding[0], padding[1], bias=False)
+    return nn.ConvTranspose2d(in_channels, out_channels, kernel, 2, padding[0], padding[1], bias=bias)
 
 
 def _halve(in_channels: int, out_channels: int, kernel: int, bias: bool) -> nn.Conv2d:

@@ -145,5 +145,22 @@ class ResNetGenerator(nn.Module):
         return self.out(F.relu(self.norm(h))).tanh()
 
 
+def residual_trunk(
+    shape: tuple[int, ...], width: int, count: int, norm: Callable[[int], nn.Module]
+) -> tuple[nn.Sequential, int]:
+    """WGAN-GP's down-blocks for 64 px, (N, C, H, W) to (N, F) features; and F.
+
+    Args:
+        shape: (C, H, W) of the images.
+        width: half of it are the channels at the image; they double with each halving, up to four times `width`.
+        count: how often the map is halved.
+        norm: the blocks' normalisation.
+    """
+    widths = [width // 2 * min(2**i, 8) for i in range(count + 1)]
+    downs = [DBlock(a, b, norm=norm, bias=False) for a, b in pairwise(widths)]
+    trunk = nn.Sequential(nn.Conv2d(shape[0], widths[0], 3, padding=1), *downs, nn.Flatten())
+    return trunk, widths[-1] * (shape[1] >> count) * (shape[2] >> count)
+
+
 def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0)

@@ -1,0 +1,164 @@
+"""f_anogan. Thomas Schlegl, Philipp Seeböck, Sebastian M. Waldstein, Georg Langs, Ursula Schmidt-Erfurth, "f-AnoGAN: Fast
+Unsupervised Anomaly Detection with Generative Adversarial Networks", Medical Image Analysis 2019. https://doi.org/10.1016/j.media.2019.01.010
+
+AnoGAN without the search: first a WGAN-GP learns to draw normal images, then, with both of its networks fixed, an encoder
+learns to give each image the latent that G draws it from. An image is judged in one pass, by what is left between it and
+G(E(x)), in pixels and in the critic's features f:
+
+The file is long because three networks learn in two phases, by two papers' losses.
+
+A(x) = |x - G(E(x))|^2 / n + kappa |f(x) - f(G(E(x)))|^2 / n_f, kappa = 1.
+
+That is also the encoder's loss, the paper's izi_f; `--encoder-loss` has izi, the first term alone, and ziz, which goes from a
+latent through an image back to the latent.
+
+Deviations:
+- The paper trains each network for its own number of steps; here `gan_images` of the run's images are for the first.
+- With averaged weights the encoder learns on G as it was trained, which the average has come to when the run ends.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gankit.losses import scores, wasserstein
+from gankit.nn import BatchNorm2d, ResNetGenerator, init_glorot, nearest_size, residual_trunk, stages
+from gankit.penalties import wgan_gp
+from gankit.recipe import Anomaly, Batch, Phase, Preset, Recipe, Spec, adam
+
+if TYPE_CHECKING:
+    from gankit.loop import Run
+
+
+class Trunk(nn.Module):
+    """Residual down-blocks to features, and a linear layer on them: the critic with layer norm, the encoder with batch norm."""
+
+    def __init__(self, shape: tuple[int, ...], width: int, outputs: int, layer_norm: bool):
+        super().__init__()
+        norm = partial(nn.GroupNorm, 1) if layer_norm else BatchNorm2d  # over a sample, with a gain for each channel
+        self.features, size = residual_trunk(shape, width, stages(*shape[1:]), norm)
+        self.head = nn.Linear(size, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) in [-1, 1] to (N, outputs)."""
+        return self.head(self.features(x))
+
+
+class FAnoGAN(Recipe):
+    """Finds what does not belong in one pass, for images whose sides are 4, 5, 6 or 7 times a power of two.
+
+    Args:
+        z_dim: length of the latent z.
+        width: twice the channels next to the image; they double with each halving, up to eight times.
+        gan_images: images for G and the critic; from there on the encoder learns.
+        penalty_weight: lambda of the gradient penalty.
+        n_critic: updates of the critic for each of G.
+        encoder_loss: izi_f, izi or ziz.
+        feature_weight: kappa, the weight of the critic's features in the loss and the score.
+        lr: Adam's learning rate for G and the critic.
+        lr_e: RMSprop's for the encoder.
+    """
+
+    ema, defaults = ("g",), dict(batch=64)
+    nearest = staticmethod(nearest_size)
+    presets = {
+        "paper": Preset(
+            "the authors' network for grey patches of 64 px, without averaged weights",
+            settings=dict(resolution="64", images=10_200_000, ema=0),
+            spec=Spec((1, 64, 64)),
+            parameters=dict(g=8_539_329, d=7_490_689, e=8_531_200),
+        ),
+        "small": Preset(
+            "digits at 16 px on two CPU cores: narrower, and higher learning rates",
+            model=dict(z_dim=16, width=32, gan_images=60_000, n_critic=2, lr=1e-3, lr_e=5e-4),
+            settings=dict(batch=32, images=100_000, ema=5_000),
+        ),
+    }
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        z_dim: int = 128,
+        width: int = 128,
+        gan_images: int = 7_000_000,
+        penalty_weight: float = 10.0,
+        n_critic: int = 5,
+        encoder_loss: Literal["izi_f", "izi", "ziz"] = "izi_f",
+        feature_weight: float = 1.0,
+        lr: float = 1e-4,
+        lr_e: float = 5e-5,
+    ):
+        super().__init__(spec)
+        if encoder_loss not in ("izi_f", "izi", "ziz"):
+            raise ValueError(f"encoder_loss is {encoder_loss!r}; choose from izi_f, izi and ziz")
+        self.z_dim, self.gan_images, self.n_critic = z_dim, gan_images, n_critic
+        self.penalty_weight, self.encoder_loss, self.feature_weight = penalty_weight, encoder_loss, feature_weight
+        widths = [width // 2 * min(2**i, 8) for i in reversed(range(stages(*spec.shape[1:]) + 1))]
+        self.g = ResNetGenerator(z_dim, spec.shape, widths, bias=False)
+        self.d = Trunk(spec.shape, width, 1, layer_norm=True)
+        self.e = Trunk(spec.shape, width, z_dim, layer_norm=False)
+        init_glorot(self)
+        self.opt = {name: adam(net.parameters(), lr, (0, 0.9)) for name, net in (("d", self.d), ("g", self.g))}
+        self.opt["e"] = torch.optim.RMSprop(self.e.parameters(), lr_e, alpha=0.9)  # TensorFlow's decay
+
+    def noise(self, n: int) -> Tensor:
+        """(n, z_dim) latents from N(0, 1)."""
+        return torch.randn(n, self.z_dim)
+
+    def sample(self, z: Tensor) -> Tensor:
+        """(N, z_dim) latents to (N, C, H, W) images in [-1, 1]."""
+        return self.g(z)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) images in [-1, 1] to (N, z_dim) latents."""
+        return self.e(images)
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) images in [-1, 1] to their normal counterparts."""
+        return self.g(self.e(images))
+
+    def score(self, images: Tensor) -> Anomaly:
+        """(N, C, H, W) images in [-1, 1] to their scores, maps and normal counterparts, in one pass; in eval mode."""
+        rebuilt = self.reconstruct(images)
+        steps = torch.ones(len(images), dtype=torch.int64, device=images.device)
+        return Anomaly(self.left(images, rebuilt), (images - rebuilt).abs().mean(1), rebuilt, steps)
+
+    def left(self, images: Tensor, rebuilt: Tensor) -> Tensor:
+        """(N,) what is left between images and their counterparts."""
+        feature = (self.d.features(images) - self.d.features(rebuilt)).square().mean(1)
+        return (images - rebuilt).square().flatten(1).mean(1) + self.feature_weight * feature
+
+    def phase(self, images: int) -> Phase:
+        return Phase(int(images >= self.gan_images))
+
+    def step(self, batch: Batch, run: Run) -> None:
+        if run.phase.index == 0:
+            run.update("d", self.d_loss, batch)
+            if (run.step + 1) % self.n_critic == 0:
+                run.update("g", self.g_loss, batch)
+        else:
+            self.g.eval(), self.d.eval()
+            run.update("e", self.e_loss, batch)
+
+    def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        images = self.g(batch.draw(self.noise))
+        real, fake = (self.d(batch.augment(x)).squeeze(1) for x in (batch.real, images))
+        penalty = wgan_gp(lambda x: self.d(batch.augment(x)).squeeze(1), batch.real, images, batch.draw)
+        loss = wasserstein.d(real, fake) + self.penalty_weight * penalty
+        return loss, {"penalty": penalty, **scores(real, fake, boundary=None)}
+
+    def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        return wasserstein.g(self.d(batch.augment(self.g(batch.draw(self.noise))))), {}
+
+    def e_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.encoder_loss == "ziz":
+            z = batch.draw(self.noise)
+            return (z - self.e(self.g(z))).square().mean(), {}
+        rebuilt = self.reconstruct(batch.real)
+        pixels = (batch.real - rebuilt).square().mean()
+        return (pixels if self.encoder_loss == "izi" else self.left(batch.real, rebuilt).mean()), {"pixels": pixels}
