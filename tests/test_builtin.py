@@ -6,6 +6,7 @@ import torch
 
 from gankit import data
 from gankit.data import toy
+from gankit.data.builtin import edges
 from gankit.data.canny import canny
 
 
@@ -122,3 +123,13 @@ def test_two_halves_of_the_shapes_know_one_thing_each():
     assert len({one.fingerprint for one in (colours, sizes, both, *tests, data.open("shapes:both", 64))}) == 7
     joined = data.open("shapes:colours+shapes:sizes")
     assert joined.groups == [6, 1] and joined.exclusive == [True, False]
+
+
+@pytest.mark.parametrize("name", ["digits-negative", "digits-edges"])
+def test_held_out_digits_are_in_both_domains_in_one_order(name):
+    domains, digits = data.open(f"{name}:test"), data.open("digits:test")
+    assert domains.kind == "domains" and len(domains.a) == len(domains.b) == 397
+    a, b = (side.read(np.arange(397)) for side in (domains.a, domains.b))
+    assert np.array_equal(a, digits.read(np.arange(397))) and np.array_equal(domains.a.labels, domains.b.labels)
+    assert np.array_equal(b, 255 - a if name == "digits-negative" else edges(a))
+    assert domains.fingerprint != data.open(name).fingerprint

@@ -58,14 +58,17 @@ def textures(size: Size) -> Dataset:
     return _patches("textures", "", [_skimage(name) for name in TEXTURES], size, list(TEXTURES))
 
 
-def digits_negative(size: Size) -> Domains:
-    """Digits, and negatives of the other half of the digits, so that no digit is there in both domains."""
-    return _halves("digits-negative", size, lambda pixels: 255 - pixels)
+def digits_negative(part: str, size: Size) -> Domains:
+    """Digits, and negatives of the other half of the digits, so that no digit is there in both domains.
+
+    Of the part "test" image i of b is made of image i of a, for all 397 digits: what a translation should be is known.
+    """
+    return _changed("digits-negative", part, size, lambda pixels: 255 - pixels)
 
 
-def digits_edges(size: Size) -> Domains:
-    """Digits, and the edges of the other half of them: the largest of each pixel's 3x3 neighbours, less the pixel."""
-    return _halves("digits-edges", size, edges)
+def digits_edges(part: str, size: Size) -> Domains:
+    """As `digits_negative`, with edges: the largest of each pixel's 3x3 neighbours, less the pixel."""
+    return _changed("digits-edges", part, size, edges)
 
 
 def colour_depth(size: Size) -> Domains:
@@ -132,8 +135,10 @@ BUILTIN: dict[str, Callable[[Size], Dataset | Domains]] = {
     "ring": toy.ring,
     "grid": toy.grid,
     "swissroll": toy.swissroll,
-    "digits-negative": digits_negative,
-    "digits-edges": digits_edges,
+    "digits-negative": partial(digits_negative, "train"),
+    "digits-negative:test": partial(digits_negative, "test"),
+    "digits-edges": partial(digits_edges, "train"),
+    "digits-edges:test": partial(digits_edges, "test"),
     "colour-depth": colour_depth,
     "photo-edges": partial(photo_pairs, "photo-edges", "train"),
     "photo-edges:test": partial(photo_pairs, "photo-edges", "test"),
@@ -162,16 +167,17 @@ def _digits(part: str, side: int) -> tuple[np.ndarray, np.ndarray]:
     return grey.round_().clamp_(0, 255).to(torch.uint8).numpy(), labels[chosen]
 
 
-def _halves(name: str, size: Size, change: Callable[[np.ndarray], np.ndarray]) -> Domains:
-    """Every second digit of each class as it is, and the others changed: disjoint halves with equal shares."""
-    pixels, labels = _digits("train", _side(size, 16, name))
+def _changed(name: str, part: str, size: Size, change: Callable[[np.ndarray], np.ndarray]) -> Domains:
+    """Every second digit of each class as it is, and the others changed: disjoint halves with equal shares; of the test part, all."""
+    pixels, labels = _digits(part, _side(size, 16, name))
     of_kind = np.zeros(len(labels), np.int64)  # each digit's place among those of its kind
     for label in range(10):
         of_kind[labels == label] = np.arange((labels == label).sum())
     names = [str(i) for i in range(10)]
-    first, second = of_kind % 2 == 0, of_kind % 2 == 1
-    a = _table("digits", "half", pixels[first], labels=labels[first], class_names=names)
-    b = _table(name, "half", change(pixels[second]), labels=labels[second], class_names=names)
+    first, second = (of_kind % 2 == 0, of_kind % 2 == 1) if part == "train" else (of_kind >= 0,) * 2
+    title = "half" if part == "train" else part
+    a = _table("digits", title, pixels[first], labels=labels[first], class_names=names)
+    b = _table(name, title, change(pixels[second]), labels=labels[second], class_names=names)
     return Domains(name, a, b)
 
 
