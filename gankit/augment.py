@@ -31,6 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gankit.nn import mirrored
 from gankit.recipe import Draw
 
 Critic = Callable[[Tensor], Tensor]
@@ -90,11 +91,6 @@ def _each(values: Tensor) -> Tensor:
     return values[:, None, None, None]
 
 
-def _mirror(at: Tensor, side: int) -> Tensor:
-    """Whole places on a line to those in [0, side) that they see when it is mirrored at its first and last pixel."""
-    return side - 1 - (side - 1 - at.remainder(max(1, 2 * side - 2))).abs()
-
-
 def _axes(images: Tensor, up: int = 1, more: int = 0) -> tuple[Tensor, Tensor]:
     """Places x (1, 1, W) and y (1, H, 1) of the pixels from the centre; of `up` times as many and `more` at each end."""
     x, y = (torch.arange(-more, s * up + more, device=images.device, dtype=images.dtype) for s in images.shape[:1:-1])
@@ -111,7 +107,7 @@ def _blit(images: Tensor, matrix: Tensor) -> Tensor:
     """Images whose pixel at q is the one at matrix @ q, which is a pixel's place: exact, mirrored beyond the edges."""
     height, width = images.shape[2:]
     x, y = _source(matrix, *_axes(images))
-    x, y = _mirror((x + (width - 1) / 2).round(), width), _mirror((y + (height - 1) / 2).round(), height)
+    x, y = mirrored((x + (width - 1) / 2).round(), width), mirrored((y + (height - 1) / 2).round(), height)
     index = (y.long() * width + x.long()).flatten(1)[:, None]
     return images.flatten(2).gather(2, index.expand(-1, images.shape[1], -1)).view(images.shape)
 
@@ -389,7 +385,7 @@ def _filters(side: int, dtype: torch.dtype, device: torch.device) -> tuple[Tenso
     t, period = torch.arange(12), 2 * max(1, 2 * side - 2)
     twice = torch.arange(period + 1)[:, None] + 5 - t  # of the pixel that meets tap t there, where it is even
     up = torch.zeros(period + 1, side, dtype=torch.float64)
-    up.scatter_add_(1, _mirror(twice.div(2, rounding_mode="floor"), side), 2 * taps * (twice % 2 == 0))
+    up.scatter_add_(1, mirrored(twice.div(2, rounding_mode="floor"), side), 2 * taps * (twice % 2 == 0))
     down = torch.zeros(side, 2 * side + 10, dtype=torch.float64)
     down.scatter_(1, 2 * torch.arange(side)[:, None] + t, taps.expand(side, 12))
     return up.to(dtype).to(device), down.to(dtype).to(device)

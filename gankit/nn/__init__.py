@@ -6,13 +6,17 @@ from gankit.nn.convnet import ConvDiscriminator, ConvGenerator, nearest_size, st
 from gankit.nn.equalised import EqualisedConv2d, EqualisedLinear, PixelNorm
 from gankit.nn.growing import at_side, by_side, double, faded, grown
 from gankit.nn.init import init_glorot, init_normal
+from gankit.nn.jitter import jitter
 from gankit.nn.maxout import Maxout
 from gankit.nn.minibatch import MinibatchDiscrimination, MinibatchStddev
 from gankit.nn.modulated import ModulatedConv2d
-from gankit.nn.norm import BatchNorm1d, BatchNorm2d, ConditionalBatchNorm2d, VirtualBatchNorm, instance_norm, standing
-from gankit.nn.resample import Fir
+from gankit.nn.norm import BatchNorm1d, BatchNorm2d, ConditionalBatchNorm2d, OwnBatchNorm2d, VirtualBatchNorm, instance_norm, standing
+from gankit.nn.patch import PATCHES, PatchDiscriminator, patch_layers
+from gankit.nn.pool import Pool
+from gankit.nn.resample import Fir, mirrored
 from gankit.nn.residual import DBlock, GBlock, OptimizedDBlock, ResNetGenerator, residual_trunk
 from gankit.nn.spectral import spectral_norm
+from gankit.nn.unet import UNet, unet_levels, unet_size
 
 __all__ = [
     "BatchNorm1d",
@@ -32,9 +36,14 @@ __all__ = [
     "ModulatedConv2d",
     "OptimizedDBlock",
     "PatchCritic",
+    "OwnBatchNorm2d",
+    "PATCHES",
+    "PatchDiscriminator",
     "PixelNorm",
+    "Pool",
     "ResNetGenerator",
     "SelfAttention",
+    "UNet",
     "VirtualBatchNorm",
     "at_side",
     "by_side",
@@ -44,10 +53,15 @@ __all__ = [
     "init_glorot",
     "init_normal",
     "instance_norm",
+    "jitter",
+    "mirrored",
     "nearest_fours",
     "nearest_size",
+    "patch_layers",
     "residual_trunk",
     "spectral_norm",
     "stages",
     "standing",
+    "unet_levels",
+    "unet_size",
 ]

@@ -1,4 +1,4 @@
-"""Resampling by small filters, as in StyleGAN and its heirs."""
+"""Resampling by small filters, as in StyleGAN and its heirs; a picture beyond its edges."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+def mirrored(at: Tensor, side: int) -> Tensor:
+    """Places on a line to those in [0, side - 1] that they see when it is mirrored at its first and last pixel, without end."""
+    return side - 1 - (side - 1 - at.remainder(max(1, 2 * side - 2))).abs()
 
 
 class _Filter(torch.autograd.Function):
