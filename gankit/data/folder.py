@@ -20,14 +20,14 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from gankit.data import cache, files, images, metadata
+from gankit.data import cache, files, images, layout, metadata
 from gankit.data.files import File, Source, shown
 from gankit.data.images import Header
 from gankit.data.stream import Dataset
 
 VERSION = 1  # of what is prepared: another number prepares anew
-SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class BadFiles(ValueError):
@@ -102,15 +102,8 @@ def open_folder(path: Path, resolution: tuple[int, int] | None, fit: str, alpha:
         BadFiles: some cannot be used, and `skip_bad` is not given.
         ValueError: there are none, their sizes differ and no resolution is given, or the metadata is wrong.
     """
-    listing = cache.key(VERSION, path.resolve(), files.listing(path), resolution, fit, alpha)
-    prepared = cache.recall(listing)
-    if not prepared:
-        with cache.locked(listing):  # another process may have been at work on it
-            prepared = cache.recall(listing) or _prepare(path, resolution, fit, alpha, skip_bad)
-            cache.remember(listing, prepared.name)
+    prepared = recalled([path], (resolution, fit, alpha), lambda: _prepare(path, resolution, fit, alpha, skip_bad), skip_bad)
     info, bad = prepared.info, [tuple(pair) for pair in prepared.info["skipped"]]
-    if bad and not skip_bad:
-        raise BadFiles(bad, info["count"] + len(bad))
     pixels = np.memmap(prepared.pixels, np.uint8, "r", shape=(info["count"], *info["shape"]))
     return Dataset(
         name=(path.resolve().name if path.is_dir() else path.name.partition(".")[0]) or "images",
@@ -129,10 +122,31 @@ def open_folder(path: Path, resolution: tuple[int, int] | None, fit: str, alpha:
     )
 
 
-def survey(source: Source) -> Survey:
-    """Read every file once, without decoding it. Raises ValueError: there are no images, or the metadata is wrong."""
+def recalled(paths: list[Path], how: tuple[object, ...], prepare: Callable[[], cache.Prepared], skip_bad: bool) -> cache.Prepared:
+    """What was prepared of these paths in this way; prepared now if it was not yet, or if the files have changed.
+
+    Raises:
+        BadFiles: some cannot be used, and `skip_bad` is not given.
+    """
+    listing = cache.key(VERSION, [(path.resolve(), files.listing(path)) for path in paths], *how)
+    prepared = cache.recall(listing)
+    if not prepared:
+        with cache.locked(listing):  # another process may have been at work on it
+            prepared = cache.recall(listing) or prepare()
+            cache.remember(listing, prepared.name)
+    if (bad := [tuple(pair) for pair in prepared.info["skipped"]]) and not skip_bad:
+        raise BadFiles(bad, prepared.info["count"] + len(bad))
+    return prepared
+
+
+def survey(source: Source, known: bool = True) -> Survey:
+    """Read every file once, without decoding it; `known` looks for what is known of the images, too.
+
+    Raises:
+        ValueError: there are no images, or the metadata is wrong.
+    """
     wanted = [f for f in source.files if f.name.lower().endswith(images.ENDINGS)]
-    tables = [f for f in source.files if os.path.basename(f.name) in metadata.FILES]
+    tables = [f for f in source.files if known and os.path.basename(f.name) in metadata.FILES]
     above = [os.path.dirname(f.name) for f in wanted + tables]
     root = os.path.commonpath(above) + "/" if above and os.path.commonpath(above) else ""
     tables = [f for f in tables if f.name[len(root) :] in metadata.FILES]
@@ -143,9 +157,7 @@ def survey(source: Source) -> Survey:
         raise ValueError(f"there are no images (PNG, JPEG, WebP, BMP, TIFF, GIF); found: {other or 'nothing'}")
 
     seen = Survey()
-    for file, result in each(
-        source, wanted, lambda data: (images.probe(data), hashlib.sha256(data).hexdigest()), "reading"
-    ):
+    for file, result in each(source.read, wanted, lambda _, data: (images.probe(data), hashlib.sha256(data).hexdigest()), "reading"):
         if isinstance(result, str):
             seen.bad.append((shown(file.name), result))
         else:
@@ -181,7 +193,7 @@ def know(seen: Survey, names: list[str]) -> metadata.Known:
         return known
     folders = [name.partition("/")[0] if "/" in name else "" for name in names]
     classes = sorted(set(folders))
-    if len(classes) > 1 and {name.lower() for name in classes} <= SPLITS:
+    if len(classes) > 1 and {name.lower() for name in classes} <= layout.SPLITS:
         known.warnings.append(
             f"{', '.join(classes)} look like splits, not classes: all are read, without labels. Give one alone."
         )
@@ -195,27 +207,27 @@ def know(seen: Survey, names: list[str]) -> metadata.Known:
     return known
 
 
-def each(source: Source, wanted: list[File], work: Callable[[bytes], R], label: str) -> Iterator[tuple[File, R | str]]:
-    """`work` on the bytes of every file, in order: its result, or the text of its ValueError.
+def each(read: Callable[[T], bytes], wanted: list[T], work: Callable[[T, bytes], R], label: str) -> Iterator[tuple[T, R | str]]:
+    """`work` on every item and the bytes that are read of it, in order: its result, or the text of its ValueError.
 
     Threads do it, as Pillow decodes outside Python's lock; a few files at a time are in memory. A bar shows on terminals.
     """
 
-    def attempt(file: File, data: bytes | str) -> tuple[File, R | str]:
+    def attempt(item: T, data: bytes | str) -> tuple[T, R | str]:
         try:
-            return file, data if isinstance(data, str) else work(data)
+            return item, data if isinstance(data, str) else work(item, data)
         except ValueError as error:
-            return file, str(error)
+            return item, str(error)
 
-    def contents() -> Iterator[tuple[File, bytes | str]]:
-        for file in wanted:
+    def contents() -> Iterator[tuple[T, bytes | str]]:
+        for item in wanted:
             try:
-                yield file, source.read(file)
+                yield item, read(item)
             except ValueError as error:
-                yield file, str(error)
+                yield item, str(error)
 
     threads, console = os.cpu_count() or 1, Console(file=sys.stderr)
-    pending: deque[Future[tuple[File, R | str]]] = deque()
+    pending: deque[Future[tuple[T, R | str]]] = deque()
     if not console.is_terminal and len(wanted) >= 1000:
         print(f"gankit: {label} {len(wanted):,} images", file=sys.stderr)
     with (
@@ -235,32 +247,57 @@ def each(source: Source, wanted: list[File], work: Callable[[bytes], R], label: 
             pool.shutdown(cancel_futures=True)
 
 
+def write(
+    out: Path, samples: list[tuple[T, ...]], read: Callable[[T], bytes], work: Callable[[T, bytes], np.ndarray], size: str, row: int
+) -> tuple[list[int], list[tuple[T, str]]]:
+    """Decode samples of one or several files each into a file, one after the other, `row` bytes each.
+
+    Returns:
+        The numbers of the samples that were written, and the flawed files of the others with the reason.
+
+    Raises:
+        OSError: the disk is too small.
+    """
+    need, free = len(samples) * row, shutil.disk_usage(out.parent).free
+    if need > free:
+        raise OSError(ENOSPC, f"{need / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free")
+    rows = each(read, [part for sample in samples for part in sample], work, f"preparing {size}")
+    good, bad = [], []
+    with open(out, "wb") as file:
+        for i, sample in enumerate(samples):
+            decoded = [next(rows) for _ in sample]
+            if flaws := [(part, reason) for part, reason in decoded if isinstance(reason, str)]:
+                bad += flaws
+                continue
+            for _, pixels in decoded:
+                file.write(pixels)
+            good.append(i)
+    return good, bad
+
+
+def enlarged(seen: Survey, shape: tuple[int, int, int]) -> list[str]:
+    """A note, if images are smaller than they will be."""
+    small = sum(n for (h, w), n in seen.sizes().items() if h < shape[1] or w < shape[2])
+    return [f"{small} of {len(seen.images)} images are smaller than {shape[1]}x{shape[2]} and are enlarged."] * (small > 0)
+
+
 def _prepare(path: Path, resolution: tuple[int, int] | None, fit: str, alpha: str, skip_bad: bool) -> cache.Prepared:
     """Decode every image into the cache, one after the other, beside what is known of them."""
 
-    def build(file: Path) -> dict:
-        need, free = len(seen.images) * int(np.prod(shape)), shutil.disk_usage(file.parent).free
-        if need > free:
-            raise OSError(ENOSPC, f"{need / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free")
-        bad, names, wanted = list(seen.bad), [], [image.file for image in seen.images]
-        rows = each(source, wanted, lambda data: images.decode(data, shape, fit, alpha), f"preparing {size}")
-        with open(file, "wb") as out:
-            for image, (_, row) in zip(seen.images, rows):
-                if isinstance(row, str):
-                    bad.append((shown(image.file.name), row))
-                else:
-                    out.write(row)
-                    names.append(image.name)
-        if bad and not (skip_bad and names):
+    def build(out: Path) -> dict:
+        samples = [(image,) for image in seen.images]
+        size = f"{shape[1]}x{shape[2]}"
+        good, flaws = write(
+            out, samples, lambda i: source.read(i.file), lambda _, data: images.decode(data, shape, fit, alpha), size, int(np.prod(shape))
+        )
+        bad = seen.bad + [(shown(image.file.name), reason) for image, reason in flaws]
+        if bad and not (skip_bad and good):
             raise BadFiles(bad, len(seen.images) + len(seen.bad))
-        known = know(seen, names)
-        notes = seen.warnings + known.warnings
-        if small := sum(n for (h, w), n in seen.sizes().items() if h < shape[1] or w < shape[2]):
-            notes.append(f"{small} of {len(seen.images)} images are smaller than {size} and are enlarged.")
-        return asdict(known) | dict(count=len(names), shape=shape, skipped=bad, warnings=notes)
+        known = know(seen, [seen.images[i].name for i in good])
+        notes = seen.warnings + known.warnings + enlarged(seen, shape)
+        return asdict(known) | dict(count=len(good), shape=shape, skipped=bad, warnings=notes)
 
     with files.opened(path) as source:
         seen = survey(source)
         shape = seen.shape(resolution, alpha)
-        size = f"{shape[1]}x{shape[2]}"
         return cache.prepare(cache.key(VERSION, seen.content, shape, fit, alpha), build)

@@ -105,7 +105,7 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
         )
     with named(name), files.opened(path) as source:
         seen = survey(source)
-        decoded = [reason for _, reason in each(source, [image.file for image in seen.images], _flaw, "decoding")]
+        decoded = [reason for _, reason in each(source.read, [image.file for image in seen.images], _flaw, "decoding")]
     good = [image.name for image, flaw in zip(seen.images, decoded) if not flaw]
     bad = seen.bad + [(files.shown(image.file.name), flaw) for image, flaw in zip(seen.images, decoded) if flaw]
     notes = list(seen.warnings)
@@ -198,7 +198,7 @@ def _channels(pixels: torch.Tensor, count: int) -> torch.Tensor:
     return torch.cat([pixels, opaque], 1)
 
 
-def _flaw(data: bytes) -> str:
+def _flaw(file: files.File, data: bytes) -> str:
     images.load(data)
     return ""
 
