@@ -564,6 +564,69 @@ def evaluate(words: list[str]) -> None:
     print(f"recorded in {path}")
 
 
+def score(words: list[str]) -> None:
+    """Find what does not belong: gankit score RUN IMAGES [-o scores.csv] [--maps maps/] [--normal MORE --fpr 0.05]"""
+
+    @dataclasses.dataclass
+    class Score:
+        """What to score, and where to write it. A larger score is more anomalous.
+
+        Args:
+            output: table with a line for each image; numbers (.json), a picture (.png) and a page (.html) go beside it.
+            maps: folder for a heat map of each image.
+            normal: further normal images, which the model was not trained on: they set the threshold.
+            fpr: rate of false alarms that the threshold is to have on new normal images.
+            threshold: the threshold itself, in place of normal.
+            normal_class: classes of the images that are normal, with commas between; good, normal or ok without it.
+            n: how many images at most; 0 for all.
+            batch: images at once; it changes no score.
+            weights: file of weights in the run folder.
+            model: the file of a model that is not gankit's own; its code is executed.
+            device: auto, cpu, cuda or mps.
+        """
+
+        output: Annotated[str, alias("-o")] = "out/scores.csv"
+        maps: str = ""
+        normal: str = ""
+        fpr: float = 0.05
+        threshold: float | None = None
+        normal_class: str = ""
+        n: int = 0
+        batch: int = 64
+        weights: str = "weights.safetensors"
+        model: str = ""
+        device: str = "auto"
+
+    run, flags = first(words, "score", "RUN IMAGES")
+    name, flags = first(flags, "score RUN", "IMAGES") if run else (None, flags)
+    options = parse({"score": described(Score)}, "gankit score RUN IMAGES", flags)["score"]
+
+    from gankit import anomaly
+    from gankit.anomaly import pages
+
+    path = Path(options.output)
+    if path.suffix != ".csv" or options.batch < 1 or options.n < 0:
+        raise ValueError(f"--output is a .csv, --batch at least 1 and --n at least 0; found {options.output}, {options.batch} and {options.n}")
+    if options.normal and options.threshold is not None:
+        raise ValueError("--normal fits a threshold and --threshold gives one: take one of them")
+    trained = gankit.load(run, model=options.model or None, device=options.device, weights=options.weights)
+    limit = options.threshold
+    if options.normal:
+        limit = anomaly.threshold(anomaly.score_run(trained, options.normal, batch=options.batch).score, options.fpr)
+    classes = tuple(part.strip() for part in options.normal_class.split(",") if part.strip())
+    found = anomaly.score_run(trained, name, classes, options.batch, options.n)
+    numbers = anomaly.numbers(found, limit)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = anomaly.write(found, numbers, path, f"{trained.folder.name} on {name}")
+    if options.maps:
+        written.append(pages.save_maps(trained, name, found, Path(options.maps)))
+    for note in found.notes:
+        print(f"- {note}", file=sys.stderr)
+    for key, value in numbers.items():
+        print(f"{key:<18} {value:.4g}")
+    print(*written, sep="\n")
+
+
 def compare(words: list[str]) -> None:
     """Put the scores of several runs, folders or files beside each other: gankit compare A B ... [--metrics fd]"""
     flags, metrics = take(words, "--metrics")
@@ -692,7 +755,7 @@ def metrics(words: list[str]) -> None:
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     f.__name__.rstrip("_"): f
-    for f in (train, resume, sample, interpolate, explore, evaluate, compare, metrics, models, show, data, report, import_, export)
+    for f in (train, resume, sample, interpolate, explore, evaluate, score, compare, metrics, models, show, data, report, import_, export)
 }
 
 

@@ -22,11 +22,12 @@ MAY = {
     "nn": ({"nn"}, TORCH),
     "latent": ({"latent", "nn", "recipe"}, TORCH),
     "augment": ({"nn", "recipe"}, TORCH),
-    "models": ({"recipe", "nn", "losses", "penalties", "augment", "latent"}, TORCH),
+    "weights": (set(), {"torch", "safetensors"}),
+    "models": ({"recipe", "nn", "losses", "penalties", "augment", "latent", "weights"}, TORCH),
     "data": ({"data"}, {"torch", "numpy", "PIL", "sklearn", "skimage", "rich"}),
-    "metrics": ({"metrics", "nn"}, {"torch", "numpy", "scipy", "sklearn", "safetensors"}),
+    "metrics": ({"metrics", "nn", "weights"}, {"torch", "numpy", "scipy", "sklearn", "safetensors"}),
     "evaluation": (
-        {"evaluation", "metrics", "data", "recipe", "latent", "checkpoint", "pictures", "processes", "report"},
+        {"evaluation", "metrics", "weights", "data", "recipe", "latent", "checkpoint", "pictures", "processes", "report"},
         {"torch", "numpy", "PIL", "safetensors", "rich"},
     ),
     "explore": (
@@ -34,8 +35,12 @@ MAY = {
         {"torch", "numpy", "PIL", "sklearn"},
     ),
     "exchange": (
-        {"exchange", "evaluation", "metrics", "latent", "loop", "models", "pictures", "checkpoint", "recipe"},
+        {"exchange", "evaluation", "metrics", "weights", "latent", "loop", "models", "pictures", "checkpoint", "recipe"},
         {"torch", "numpy", "safetensors", "onnxruntime"},
+    ),
+    "anomaly": (
+        {"anomaly", "data", "metrics", "recipe", "loop", "checkpoint", "latent", "pictures", "report"},
+        {"torch", "numpy", "PIL", "sklearn"},
     ),
     "processes": (set(), TORCH),
 }

@@ -1,9 +1,9 @@
 """Metrics: pure functions of features, images, points, labels or probabilities, with their source in the docstring."""
 
-from gankit.metrics.anomaly import auprc, auroc, threshold_at
+from gankit.metrics.anomaly import auprc, auroc, region_overlap, threshold_at
 from gankit.metrics.bins import ndb
 from gankit.metrics.classes import accuracy, hungarian_accuracy, inception_score, purity, total_variation
-from gankit.metrics.classifier_scores import classification_accuracy, fit_convnet
+from gankit.metrics.classifier_scores import classification_accuracy, correlation, fit_attributes, fit_convnet
 from gankit.metrics.digits import classify, features, probabilities
 from gankit.metrics.divergence import critic_distance, earth_mover, js, kl, parzen_log_likelihood
 from gankit.metrics.diversity import pairwise_distance, pixel_std
@@ -16,19 +16,19 @@ from gankit.metrics.modes import Coverage, coverage, mixture_coverage, nearest, 
 from gankit.metrics.neighbours import birthday, closest_pairs, memorisation, nearest_neighbours
 from gankit.metrics.path import path_distances, path_length, trimmed_mean
 from gankit.metrics.pyramid import laplacian_pyramid, sliced_wasserstein
-from gankit.metrics.segmentation import class_accuracy, confusion, fcn_score, mean_iou, pixel_accuracy
+from gankit.metrics.segmentation import class_accuracy, class_iou, confusion, fcn_score, fit_segmenter, mean_iou, pixel_accuracy
 from gankit.metrics.separability import linear_separability
 from gankit.metrics.spatial import per_class_frechet, sifid
 from gankit.metrics.structure import ms_ssim, ms_ssim_diversity, psnr, ssim
 
 __all__ = [
-    "Coverage", "Extractor", "Moments", "accuracy", "auprc", "auroc", "birthday", "class_accuracy",
-    "classification_accuracy", "classify", "closest_pairs", "cmmd", "confusion", "coverage", "critic_distance", "density_coverage",
-    "earth_mover", "extractor", "fcn_score", "features", "fit_convnet", "frechet_distance", "from_module", "hungarian_accuracy",
+    "Coverage", "Extractor", "Moments", "accuracy", "auprc", "auroc", "birthday", "class_accuracy", "class_iou",
+    "classification_accuracy", "classify", "closest_pairs", "cmmd", "confusion", "correlation", "coverage", "critic_distance", "density_coverage",
+    "earth_mover", "extractor", "fcn_score", "features", "fit_attributes", "fit_convnet", "fit_segmenter", "frechet_distance", "from_module", "hungarian_accuracy",
     "inception_score", "js", "kernel_distance", "kernel_distance_subsets", "kl", "laplacian_pyramid",
     "linear_separability", "lpips", "mean_iou", "memorisation", "mixture_coverage", "ms_ssim", "ms_ssim_diversity",
     "ndb", "nearest", "nearest_neighbours", "pairwise_distance", "parzen_log_likelihood", "path_distances",
     "path_length", "per_class_frechet", "pixel_accuracy", "pixel_std", "precision_recall", "probabilities", "psnr",
-    "purity", "radii", "realism", "reverse_kl", "sifid", "sliced_wasserstein", "ssim", "stacked_coverage",
+    "purity", "radii", "realism", "region_overlap", "reverse_kl", "sifid", "sliced_wasserstein", "ssim", "stacked_coverage",
     "threshold_at", "total_variation", "trimmed_mean",
 ]  # fmt: skip
