@@ -22,11 +22,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gankit.metrics import digits, extractors, inception, vgg, weights
+from gankit import weights
+from gankit.metrics import digits, extractors, inception, vgg
 from gankit.metrics.extractors import extractor, from_module
 from gankit.metrics.lpips import HEADS_SHA256, Lpips, heads_file, lpips
 from gankit.metrics.lpips import load as load_lpips
-from gankit.metrics.weights import WeightsFile, fetch
+from gankit.weights import WeightsFile, fetch
 
 WORDS = bytes(range(256)) * 20
 

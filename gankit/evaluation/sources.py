@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gankit import checkpoint, data, latent
 from gankit.data import cache
-from gankit.metrics.weights import sha256
+from gankit.weights import sha256
 from gankit.recipe import Recipe
 
 Rows = tuple[Tensor, Tensor | None]

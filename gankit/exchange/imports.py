@@ -16,7 +16,7 @@ from gankit import checkpoint, loop, models
 from gankit.exchange import biggan, pggan, stylegan2, unpickle
 from gankit.exchange.tensors import Found
 from gankit.exchange.unpickle import Refused, show
-from gankit.metrics.weights import sha256
+from gankit.weights import sha256
 
 
 @dataclass(frozen=True)

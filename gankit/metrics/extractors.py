@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from gankit.metrics import digits, inception, vgg
-from gankit.metrics.weights import sha256, tensors
+from gankit.weights import sha256, tensors
 
 CODE = "1"  # raise when this code begins to give other features for the same weights
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 
-from gankit.metrics.weights import WeightsFile, fetch, tensors
+from gankit.weights import WeightsFile, fetch, tensors
 
 WEIGHTS = WeightsFile(
     "pt_inception-2015-12-05-6726825d.pth",

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.metrics import vgg
-from gankit.metrics.weights import sha256, tensors
+from gankit.weights import sha256, tensors
 
 HEADS = {"torchmetrics": "functional/image/lpips_models/vgg.pth", "lpips": "weights/v0.1/vgg.pth"}  # package -> file
 HEADS_SHA256 = "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gankit.metrics.weights import WeightsFile, fetch, tensors
+from gankit.weights import WeightsFile, fetch, tensors
 
 WEIGHTS = WeightsFile(
     "vgg16-397923af.pth",

@@ -87,9 +87,13 @@ def fetch(file: WeightsFile, download: bool = True) -> Path:
 
 
 def tensors(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file that torch.save wrote, on the CPU, by torch's loader that can build tensors only."""
+    """The state dict in a safetensors file, or one that torch.save wrote, on the CPU, by torch's loader that can build tensors only."""
     import torch  # here: finding and fetching files needs none of it
 
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
