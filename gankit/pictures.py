@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from gankit import data
@@ -43,6 +43,45 @@ def grid(samples: Tensor, columns: int = 0) -> Image.Image:
         y, x = gap + i // columns * high, gap + i % columns * wide
         sheet[y : y + high - gap, x : x + wide - gap] = picture
     return Image.fromarray(sheet[:, :, 0] if sheet.shape[2] == 1 else sheet)
+
+
+def sheet(images: Tensor, columns: int, heads: Sequence[str] = (), sides: Sequence[str] = ()) -> Image.Image:
+    """A grid of (N, C, H, W) images in [-1, 1] with captions above its columns and beside its rows; NaN is white."""
+    body = grid(white(images), columns)
+    if not heads and not sides:
+        return body
+    rows, font = -(-len(images) // columns), ImageFont.load_default(size=12)
+    wide, high = body.width / columns, body.height / rows
+    left = max((int(font.getlength(side)) for side in sides), default=-8) + 8
+    lines = [_wrapped(head, font, wide - 4) for head in heads]
+    top = 15 * max((len(parts) for parts in lines), default=0) + (3 if heads else 0)
+    page = Image.new("RGB", (left + body.width, top + body.height), "white")
+    page.paste(body.convert("RGB"), (left, top))
+    pen = ImageDraw.Draw(page)
+    for i, parts in enumerate(lines):
+        for line, text in enumerate(parts):
+            place = left + (i + 0.5) * wide, top - 15 * (len(parts) - line) + 6
+            pen.text(place, text, fill="black", font=font, anchor="mm")
+    for i, text in enumerate(sides):
+        pen.text((left - 5, top + (i + 0.5) * high), text, fill="black", font=font, anchor="rm")
+    return page
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
+    """Words in lines that are no wider, as far as single words allow."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def white(images: Tensor) -> Tensor:
+    """The same, white where there is no number: cells that stay empty."""
+    return images.nan_to_num(1.0)
 
 
 def dots(points: Tensor, side: int = 512) -> Image.Image:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from gankit import pictures
 from gankit.checkpoint import replacing, write_text
+from gankit.pictures import sheet, white
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Result:
         with replacing(paths[0]) as temporary:
             self.picture().save(temporary, "PNG")
         if self.frames:
-            drawn = [pictures.grid(_white(frame), self.frame_columns or len(frame)) for frame in self.frames]
+            drawn = [pictures.grid(white(frame), self.frame_columns or len(frame)) for frame in self.frames]
             paths += [pictures.animate(stem.with_name(f"{stem.name}.{kind}"), drawn, self.fps) for kind in animation]
         if self.arrays:
             paths.append(stem.with_name(stem.name + ".npz"))
@@ -68,44 +69,6 @@ class Result:
         paths.append(stem.with_name(stem.name + ".json"))
         write_text(paths[-1], json.dumps(self.numbers, indent=2) + "\n")
         return paths
-
-
-def sheet(images: Tensor, columns: int, heads: Sequence[str] = (), sides: Sequence[str] = ()) -> Image.Image:
-    """A grid of (N, C, H, W) images in [-1, 1] with captions above its columns and beside its rows."""
-    body = pictures.grid(_white(images), columns)
-    if not heads and not sides:
-        return body
-    rows, font = -(-len(images) // columns), ImageFont.load_default(size=12)
-    wide, high = body.width / columns, body.height / rows
-    left = max((int(font.getlength(side)) for side in sides), default=-8) + 8
-    lines = [_wrapped(head, font, wide - 4) for head in heads]
-    top = 15 * max((len(parts) for parts in lines), default=0) + (3 if heads else 0)
-    page = Image.new("RGB", (left + body.width, top + body.height), "white")
-    page.paste(body.convert("RGB"), (left, top))
-    pen = ImageDraw.Draw(page)
-    for i, parts in enumerate(lines):
-        for line, text in enumerate(parts):
-            place = left + (i + 0.5) * wide, top - 15 * (len(parts) - line) + 6
-            pen.text(place, text, fill="black", font=font, anchor="mm")
-    for i, text in enumerate(sides):
-        pen.text((left - 5, top + (i + 0.5) * high), text, fill="black", font=font, anchor="rm")
-    return page
-
-
-def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
-    """Words in lines that are no wider, as far as single words allow."""
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and font.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
-
-
-def _white(images: Tensor) -> Tensor:
-    return torch.where(images.isnan(), 1.0, images)
 
 
 def blank(images: Tensor, n: int = 1) -> Tensor:
