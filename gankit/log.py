@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from gankit import data, latent, pictures, processes
 
 if TYPE_CHECKING:
     from gankit.loop import Run, Settings
-    from gankit.recipe import Batch
+    from gankit.recipe import Batch, Spec
 
 TIMES = ("seconds", "images_per_s")  # what differs between equal runs
 
@@ -39,6 +40,7 @@ class Log:
         self.warned: set[str] = set()
         self.bar = self.task = self.board = None
         self.fixed: Batch | None = None  # what a model that shows strips shows them of
+        self.colours: np.ndarray | None = None  # of the classes of label maps
         self.began = self.last = time.perf_counter()
         self.seen = self.first = 0
 
@@ -74,6 +76,7 @@ class Log:
         """Begin: say what is trained on what, draw reals.png, open the bar."""
         self.seen = self.first = run.images
         self.began = self.last = time.perf_counter()
+        self.colours = getattr(dataset, "colours", None)
         with contextlib.suppress(ImportError):
             from torch.utils.tensorboard import SummaryWriter
 
@@ -85,7 +88,7 @@ class Log:
             pictures.save(self.folder / "reals.png", reals(dataset, n, run.settings.seed))
         sizes = {n: sum(p.numel() for p in m.parameters()) for n, m in run.recipe.named_children()}
         self.say(
-            f"{run.config['model']} ({', '.join(f'{n} {c:,}' for n, c in sizes.items())} parameters) on {len(dataset):,} "
+            f"{run.config['model']} ({', '.join(f'{n} {c:,}' for n, c in sizes.items() if c)} parameters) on {len(dataset):,} "
             f"{data.KINDS.get(dataset.kind, dataset.kind)} of {dataset.name}, {'x'.join(map(str, dataset.shape))}, {run.device}; {self.folder}"
         )
         if not self.quiet and sys.stderr.isatty():
@@ -137,7 +140,8 @@ class Log:
         """Draw the fixed grid of latents from the averaged weights, and note how diverse it is."""
         with run.averaged() as recipe:
             if self.fixed is not None:
-                columns = recipe.strip(self.fixed)
+                self.fixed.draws = 0  # so that its random numbers are the same in every preview
+                columns = [self.painted(column, recipe.spec) for column in recipe.strip(self.fixed)]
                 several = len(columns) * max(1, 8 // len(columns))
                 pictures.save(self.folder / f"fakes{run.images:09d}.png", latent.beside(columns), several)
                 return
@@ -147,6 +151,13 @@ class Log:
             fakes = latent.sample(recipe, range(pictures.cells(recipe.spec.shape)), domain=domain)
             pictures.save(self.folder / f"fakes{run.images:09d}.png", fakes)
             self.add({"samples/std": fakes.double().std(0).mean().to(run.device)})
+
+    def painted(self, column: Tensor, spec: Spec) -> Tensor:
+        """A column of a preview as (N, C, H, W) images in [-1, 1]: label maps (N, H, W) in their classes' colours."""
+        if column.ndim == 4:
+            return column
+        colours = data.palette(spec.num_classes) if self.colours is None else self.colours
+        return data.normalise(data.paint(column, colours))
 
     def finish(self, run: Run) -> None:
         """Close, write the report, say where things are."""

@@ -15,6 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+VOID = 255
+"""In a mask: no class is known of this pixel."""
+
+
 class Adversarial(NamedTuple):
     """A pair of losses: `d(real, fake)` for the discriminator, `g(fake, real)` for the generator.
 
@@ -187,6 +191,16 @@ def scores(real: Tensor, fake: Tensor, boundary: float | None = 0.0) -> dict[str
 def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
     """-E log softmax(logits)_label, for (N, K) logits and (N,) labels; nats per sample."""
     return F.cross_entropy(logits, label)
+
+
+@_wide
+def map_cross_entropy(logits: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
+    """-E w log softmax(logits)_mask, for (N, K, H, W) logits and (N, H, W) masks and weights; nats per pixel.
+
+    Pixels whose mask is VOID count as 0, so the mean over a batch is that over its parts.
+    """
+    loss = F.cross_entropy(logits, mask, reduction="none", ignore_index=VOID)
+    return (loss if weight is None else loss * weight).mean()
 
 
 @_wide
