@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from gankit import data
 from gankit.data import Dataset
@@ -51,3 +52,278 @@ def test_classes_have_colours_of_their_own():
     painted = data.paint(torch.tensor([[[0, 2, 255]]]), colours)
     assert painted.shape == (1, 3, 1, 3) and painted[0, :, 0, 2].tolist() == [255] * 3
     assert np.array_equal(painted[0, :, 0, 1].numpy(), colours[2])
+
+
+# ---- pairs from files
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("GANKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def picture(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(256, size=shape, dtype=np.uint8)
+
+
+@pytest.fixture
+def two(tmp_path):
+    """pics/A with 5 colour images of 16x20, pics/B with 5 grey ones of the same names in reversed order of writing."""
+    for i in range(5):
+        picture(tmp_path / "pics" / "A" / f"{i}.png", noise(16, 20, 3, seed=i))
+        picture(tmp_path / "pics" / "B" / f"{4 - i}.bmp", noise(16, 20, seed=14 - i))
+    return tmp_path / "pics"
+
+
+def sides(dataset):
+    numbers = np.arange(len(dataset))
+    return dataset.a.read(numbers), dataset.b.read(numbers)
+
+
+def test_two_folders_with_equal_names_are_pairs_when_pairs_are_wanted(two):
+    assert data.open(two).kind == data.open(two, want="domains").kind == "domains"
+    pairs = data.open(two, want="pairs", mirror=True)
+    assert (pairs.kind, pairs.shape, pairs.other, len(pairs), pairs.name) == ("pairs", (3, 16, 20), (1, 16, 20), 5, "pics")
+    a, b = sides(pairs)
+    for i in range(5):
+        assert np.array_equal(a[i], noise(16, 20, 3, seed=i).transpose(2, 0, 1)) and np.array_equal(b[i, 0], noise(16, 20, seed=10 + i))
+    rows = next(pairs.stream(3, 40, seed=1))
+    for x, y in zip(rows["a"].numpy(), rows["b"].numpy()):
+        assert any(np.array_equal(x, a[i][..., ::f]) and np.array_equal(y, b[i][..., ::f]) for i in range(5) for f in (1, -1))
+    typed = data.open(f"{two}/A,{two}/B", want="pairs")
+    assert typed.fingerprint + "-mirror" == pairs.fingerprint and data.open(f"{two}/B,{two}/A", want="pairs").shape == (1, 16, 20)
+    (two / "A").rename(two / "trainA"), (two / "B").rename(two / "trainB")
+    assert np.array_equal(sides(data.open(two, want="pairs"))[0], a)
+
+
+def test_an_image_of_two_halves_is_a_pair(tmp_path):
+    whole = [picture(tmp_path / "facades" / "train" / f"{i}.png", noise(12, 24, 3, seed=i)) for i in range(3)]
+    picture(tmp_path / "facades" / "val" / "0.png", noise(12, 24, 3, seed=7))
+    pairs = data.open(tmp_path / "facades", want="pairs")
+    assert (pairs.kind, pairs.shape, pairs.other, len(pairs)) == ("pairs", (3, 12, 12), (3, 12, 12), 3), "train/ alone is learnt from"
+    a, b = sides(pairs)
+    assert np.array_equal(np.concatenate([a, b], 3), np.stack(whole).transpose(0, 3, 1, 2))
+    assert any("cut in the middle" in text for text in pairs.warnings)
+    held = data.held_out_of(tmp_path / "facades")
+    assert held == str(tmp_path / "facades" / "val") == data.held_out_of(tmp_path / "facades" / "train")
+    assert len(data.open(held, want="pairs")) == 1 and data.held_out_of(held) is None
+    assert data.open(tmp_path / "facades" / "train").shape == (3, 12, 24), "images are whole where no pairs are wanted"
+    assert data.open(tmp_path / "facades", want="pairs", resolution=6).shape == (3, 6, 6)
+
+
+def test_a_half_that_is_resized_knows_nothing_of_the_other(tmp_path):
+    picture(tmp_path / "ab" / "0.png", np.concatenate([np.zeros((16, 16), np.uint8), np.full((16, 16), 255, np.uint8)], 1))
+    a, b = sides(data.open(tmp_path / "ab", want="pairs", resolution=8))
+    assert a.max() == 0 and b.min() == 255
+
+
+def test_what_is_held_out_is_found_by_its_name(two, tmp_path):
+    assert data.held_out_of(two) is None and data.held_out_of("digits") == "digits:test" and data.held_out_of("photo") is None
+    (two / "A").rename(two / "trainA"), (two / "B").rename(two / "trainB")
+    for side in "AB":
+        picture(two / f"test{side}" / "0.png", noise(16, 20, 3))
+    held = data.held_out_of(two)
+    assert held == f"{two}/testA,{two}/testB" == data.held_out_of(f"{two}/trainA,{two}/trainB")
+    assert len(data.open(held, want="pairs")) == 1 and data.open(held).kind == "domains"
+    for part in ("train", "test"):
+        for side in "AB":
+            picture(tmp_path / "split" / part / side / "0.png", noise(8, 8, 3))
+    assert data.open(tmp_path / "split").kind == "domains" and data.held_out_of(tmp_path / "split") == str(tmp_path / "split" / "test")
+    assert data.held_out_of("nothing") is None
+
+
+def test_all_that_is_wrong_with_pairs_is_listed_before_anything_trains(two):
+    picture(two / "A" / "alone.png", noise(16, 20, 3))
+    picture(two / "B" / "widow.png", noise(16, 20))
+    (two / "A" / "1.png").write_bytes(b"no")
+    picture(two / "B" / "2.bmp", noise(16, 16))
+    picture(two / "B" / "3.png", noise(16, 20))
+    damaged = (two / "A" / "4.png").read_bytes()
+    (two / "A" / "4.png").write_bytes(damaged[:-80])
+    with pytest.raises(data.BadFiles, match="--skip-bad") as caught:
+        data.open(two, want="pairs", resolution=16)
+    said = dict(caught.value.files)
+    assert said["A/alone.png"] == "has no partner in B" and said["B/widow.png"] == "has no partner in A"
+    assert "not an image" in said["A/1.png"] and "is 16x20 (height x width) and its partner in B 16x16" in said["A/2.png"]
+    assert "called like it" in said["B/3.png"] and "called like it" in said["B/3.bmp"]
+    assert "damaged" in said["A/4.png"] or "truncated" in said["A/4.png"]
+    assert len(said) == 7 and "B/1.bmp" not in said, "a partner is not blamed"
+    kept = data.open(two, want="pairs", resolution=16, skip_bad=True)
+    assert len(kept) == 1 and sorted(kept.skipped) == sorted(said.items())
+    with pytest.raises(data.BadFiles):
+        data.open(two, want="pairs", resolution=16)
+
+
+@pytest.mark.parametrize(
+    "make, said",
+    [
+        (lambda root: picture(root / "0.png", noise(8, 8)), r"no image is wider than high \(the first is 8x8\).*A/ and B/"),
+        (lambda root: [picture(root / "0.png", noise(8, 17)), picture(root / "1.png", noise(8, 16))], "odd width"),
+        (lambda root: [picture(root / "A" / "x_L.png", noise(8, 8)), picture(root / "B" / "x_R.png", noise(8, 8))], r"A/x_L.png, B/x_R.png. Rename"),
+        (lambda root: [picture(root / "A" / "0.png", noise(8, 8)), picture(root / "B" / "0.png", noise(16, 16))], r"A holds images of 8x8 .* B of 16x16; .*--resolution 8"),
+        (lambda root: [picture(root / "A" / "0.png", noise(8, 8)), (root / "B").mkdir()], "B: there are no images"),
+    ],
+)  # fmt: skip
+def test_folders_that_are_no_pairs_are_refused(tmp_path, make, said):
+    (tmp_path / "pics").mkdir()
+    make(tmp_path / "pics")
+    with pytest.raises(ValueError, match=said):
+        data.open(tmp_path / "pics", want="pairs")
+
+
+def test_names_that_are_no_files_have_no_pairs(two):
+    with pytest.raises(ValueError, match="digits is built in, and sides are put together by the names"):
+        data.open(f"{two}/A,digits", want="pairs")
+    with pytest.raises(ValueError, match="--as takes"):
+        data.open(two, want="twins")
+    assert data.open(f"{two}/A,digits", resolution=16).kind == "domains"
+
+
+# ---- label maps from files
+
+
+def indexed(path, classes, colours=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(classes)
+    if colours is not None:
+        image.putpalette(np.asarray(colours, np.uint8).tobytes())
+    image.save(path)
+    return classes
+
+
+def labelled(root, maps, images="images", masks="masks"):
+    """A folder of images and maps; the maps are arrays, or (array, palette)."""
+    for i, one in enumerate(maps):
+        classes, colours = one if isinstance(one, tuple) else (one, None)
+        picture(root / images / f"{i}.jpg", noise(*classes.shape[:2], 3, seed=i))
+        indexed(root / masks / f"{i}.png", classes, colours)
+    return root
+
+
+def read_maps(dataset):
+    return dataset.masks(np.arange(len(dataset)))
+
+
+CLASSES = np.random.default_rng(1).integers(3, size=(8, 12)).astype(np.uint8)
+VOID = np.where(np.arange(12) < 2, 255, CLASSES).astype(np.uint8)
+COLOURS = [(0, 0, 0), (10, 20, 30), (200, 100, 0)]
+
+
+def test_indices_palettes_and_greys_are_classes(tmp_path):
+    for name, maps in (("grey", [CLASSES, VOID]), ("palette", [(CLASSES, COLOURS), (VOID, COLOURS + [(9, 9, 9)] * 253)])):
+        dataset = data.open(labelled(tmp_path / name, maps))
+        assert (dataset.kind, dataset.shape, dataset.num_classes, dataset.class_names) == ("masks", (3, 8, 12), 3, ["0", "1", "2"])
+        assert np.array_equal(read_maps(dataset), np.stack([CLASSES, VOID])) and dataset.name == name
+        assert dataset.colours.tolist() == (data.palette(3).tolist() if name == "grey" else [list(c) for c in COLOURS])
+        rows = next(dataset.stream(0, 2))
+        assert rows["mask"].dtype == torch.int64 and rows["real"].shape == (2, 3, 8, 12)
+    assert data.open(labelled(tmp_path / "other", [CLASSES], "img", "annotations")).kind == "masks"
+    three = CLASSES[..., None].repeat(3, 2)
+    assert np.array_equal(read_maps(data.open(labelled(tmp_path / "rgb", [three])))[0], CLASSES), "greys in three channels are greys"
+
+
+def test_black_and_white_are_two_classes_and_that_is_said(tmp_path):
+    binary = ((CLASSES > 1) * 255).astype(np.uint8)
+    dataset = data.open(labelled(tmp_path / "set", [binary, binary * 0]))
+    assert dataset.num_classes == 2 and np.array_equal(read_maps(dataset)[0], CLASSES > 1)
+    assert any("0 and 255 alone" in text for text in dataset.warnings)
+    (tmp_path / "bits" / "masks").mkdir(parents=True)
+    picture(tmp_path / "bits" / "images" / "0.png", noise(8, 12))
+    Image.fromarray(binary).convert("1").save(tmp_path / "bits" / "masks" / "0.png")
+    assert np.array_equal(read_maps(data.open(tmp_path / "bits"))[0], CLASSES > 1)
+
+
+def test_few_colours_are_classes_and_many_are_refused(tmp_path):
+    painted = np.array(COLOURS, np.uint8)[CLASSES]
+    dataset = data.open(labelled(tmp_path / "few", [painted, (CLASSES, COLOURS)]))
+    assert dataset.class_names == ["#000000", "#0a141e", "#c86400"] and dataset.colours.tolist() == [list(c) for c in COLOURS]
+    assert np.array_equal(read_maps(dataset), np.stack([CLASSES] * 2)), "palettes among colours are read by their colours"
+    with pytest.raises(data.BadFiles, match=r"masks/0.png: holds \d+ colours, and a label map has 32 at most"):
+        data.open(labelled(tmp_path / "many", [noise(8, 12, 3)]))
+    with pytest.raises(ValueError, match="hold 40 colours; at most 32.*classes.txt"):
+        data.open(labelled(tmp_path / "all", [np.array([[(i, 0, 0)] * 4 for i in range(20 * n, 20 * n + 20)], np.uint8) for n in range(2)]))
+    with pytest.raises(data.BadFiles, match="greys, and a label map has 64 at most"):
+        data.open(labelled(tmp_path / "soft", [np.arange(96, dtype=np.uint8).reshape(8, 12)]))
+
+
+def test_a_file_names_the_classes(tmp_path):
+    root = labelled(tmp_path / "set" / "train", [np.array(COLOURS, np.uint8)[CLASSES]])
+    (tmp_path / "set" / "classes.txt").write_text("# name r g b\nsky 200 100 0\nvoid 10,20,30\nroad, 0 0 0\nsea 1 2 3\n")
+    dataset = data.open(root)
+    assert dataset.class_names == ["sky", "road", "sea"] and dataset.colours.tolist() == [[200, 100, 0], [0, 0, 0], [1, 2, 3]]
+    assert np.array_equal(read_maps(dataset)[0], np.array([1, 255, 0])[CLASSES])
+    labelled(tmp_path / "set" / "test", [np.array(COLOURS, np.uint8)[CLASSES]])
+    assert data.open(tmp_path / "set").fingerprint == dataset.fingerprint and data.held_out_of(root) == str(tmp_path / "set" / "test")
+    assert data.open(data.held_out_of(root)).class_names == dataset.class_names
+    (tmp_path / "set" / "classes.txt").write_text("sky 200 100 0\nroad 0 0 0\n")
+    with pytest.raises(data.BadFiles, match="masks/0.png: holds #0a141e, which classes.txt does not name"):
+        data.open(root)
+    for text, said in (("sky 1\nroad\n", "some classes have a number"), ("a 1\nb 1\n", "the value 1 is there twice"), ("a 999\nb 2", "is no class"), ("a\nb\nc", "gives none")):
+        (tmp_path / "set" / "classes.txt").write_text(text)
+        with pytest.raises(ValueError, match=said):
+            data.open(root)
+    numbered = labelled(tmp_path / "numbered", [CLASSES * 100])
+    (numbered / "classes.txt").write_text("ground 0\nroad 100\ngrass 200\nnothing else 7\n")
+    assert np.array_equal(read_maps(data.open(numbered))[0], CLASSES) and data.open(numbered).num_classes == 4
+
+
+def test_label_maps_are_fitted_as_their_images_by_the_nearest(tmp_path):
+    """An image that shows its classes as greys, far apart, agrees with its map wherever no two classes meet."""
+    rng = np.random.default_rng(2)
+    classes = rng.integers(3, size=(5, 7)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+    for fit in ("crop", "pad", "squash"):
+        root = tmp_path / fit
+        picture(root / "images" / "0.png", classes * 100)
+        indexed(root / "masks" / "0.png", classes)
+        dataset = data.open(root, resolution="20x20", fit=fit)
+        shown, classed = dataset.read(np.arange(1))[0, 0].astype(int), read_maps(dataset)[0].astype(int)
+        inside = classed != 255
+        assert inside.all() == (fit != "pad") and set(np.unique(classed)) <= {0, 1, 2, 255}
+        assert (np.abs(shown - 100 * classed)[inside] < 20).mean() > 0.6, fit
+        if fit == "pad":
+            assert (shown[~inside] == 255).all() and 0.2 < (~inside).mean() < 0.4
+
+
+def test_all_that_is_wrong_with_label_maps_is_listed(tmp_path):
+    root = labelled(tmp_path / "set", [CLASSES] * 6)
+    (root / "masks" / "0.png").unlink()
+    Image.fromarray(CLASSES).save(root / "masks" / "1.jpg")
+    (root / "masks" / "1.png").unlink()
+    indexed(root / "masks" / "2.png", CLASSES[:, :6])
+    Image.fromarray(CLASSES.astype(np.uint16) * 500).save(root / "masks" / "3.png")
+    (root / "images" / "4.jpg").write_bytes(b"")
+    with pytest.raises(data.BadFiles) as caught:
+        data.open(root)
+    said = dict(caught.value.files)
+    assert said["images/0.jpg"] == "has no partner in masks" and "save label maps as PNG" in said["masks/1.jpg"]
+    assert "its partner in masks 8x6" in said["images/2.jpg"] and "numbers from 0 to 1000" in said["masks/3.png"]
+    assert said["images/4.jpg"] == "empty file" and len(said) == 5
+    kept = data.open(root, skip_bad=True)
+    assert len(kept) == 1 and len(kept.skipped) == 5 and np.array_equal(read_maps(kept)[0], CLASSES)
+    with pytest.raises(ValueError, match="hold 1 class, and it takes two"):
+        data.open(labelled(tmp_path / "one", [CLASSES * 0]))
+
+
+def test_gaps_between_classes_are_noted_and_parts_are_found(tmp_path):
+    assert any("Of 101 classes 98 are in no label map" in text for text in data.open(labelled(tmp_path / "gaps", [CLASSES * 50])).warnings)
+    for part in ("train", "val"):
+        labelled(tmp_path / "nested", [CLASSES], f"images/{part}", f"masks/{part}")
+    assert len(data.open(tmp_path / "nested")) == 1
+    held = data.held_out_of(tmp_path / "nested")
+    assert held == f"{tmp_path}/nested/images/val,{tmp_path}/nested/masks/val" and data.open(held, want="masks").kind == "masks"
+
+
+def test_label_maps_as_pairs_are_coloured(tmp_path):
+    root = labelled(tmp_path / "set", [(VOID, COLOURS + [(9, 9, 9)] * 253)])
+    masks, pairs = data.open(root), data.open(root, want="pairs")
+    assert pairs.kind == "pairs" and pairs.shape == pairs.other == (3, 8, 12)
+    a, b = sides(pairs)
+    assert np.array_equal(b, masks.read(np.arange(1)))
+    expected = np.concatenate([COLOURS, [(255, 255, 255)]])[np.where(VOID == 255, 3, VOID)]
+    assert np.array_equal(a[0].transpose(1, 2, 0), expected)

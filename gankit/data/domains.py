@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from gankit.data import cache, draws
+from gankit.data import cache, draws, layout
 from gankit.data.files import shown
 from gankit.data.stream import Dataset, Stream
 
-FOLDERS = (("A", "B"), ("trainA", "trainB"))
 SECOND = 3  # what a draw is for: the seed of b's order and mirroring
 HOW = "Two domains are one folder with A/ and B/ (or trainA/ and trainB/) in it, or two with a comma between: photos,paintings"
 
@@ -27,6 +26,7 @@ class Domains:
         a, b: the domains, or the two sides of pairs.
         mirror: flip images of the stream, each with probability one half; both sides of a pair alike.
         kind: "domains", whose orders know nothing of each other, or "pairs": image i of b is the other side of image i of a.
+        notes: what a user should know of both, in plain sentences.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Domains:
     condition_dim: int = 0
     class_names: list[str] = field(default_factory=list)
     fingerprint: str = ""
-    beside: str = ""
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for title, domain in (("A", self.a), ("B", self.b)):
@@ -72,7 +72,7 @@ class Domains:
     @property
     def warnings(self) -> list[str]:
         found = [f"{title}: {text}" for title, domain in (("A", self.a), ("B", self.b)) for text in domain.warnings]
-        return [self.beside, *found] if self.beside else found
+        return [*self.notes, *found]
 
     def stream(
         self, start: int, batch: int, resolution: int | None = None, seed: int = 0, rank: int = 0, world: int = 1
@@ -119,11 +119,8 @@ def split(name: str | Path) -> tuple[str, str] | None:
     if "\0" in text:
         return None
     if path.is_dir():
-        folders = {entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
-        for a, b in FOLDERS:  # a third folder, such as C, makes them classes; testA and testB do not
-            if {a, b} <= folders <= {a, b, "testA", "testB"}:
-                return str(path / a), str(path / b)
-        return None
+        found = layout.domains(path)
+        return found and (str(found[0]), str(found[1]))
     if "," not in text or path.exists():
         return None
     parts = [part.strip() for part in text.split(",")]
@@ -140,5 +137,5 @@ def join(name: str | Path, parts: tuple[str, str], opened: Callable[[str], Datas
     beside = [e.name for e in path.iterdir() if e.is_file() and not e.name.startswith(".")] if path.is_dir() else []
     if beside:
         text = f"{len(beside)} files beside the folders of the domains are not used ({', '.join(sorted(beside)[:3])})"
-        return Domains(title or "domains", a, b, beside=text)
+        return Domains(title or "domains", a, b, notes=[text])
     return Domains(title or "domains", a, b)

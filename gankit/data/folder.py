@@ -58,6 +58,7 @@ class Survey:
         rows: rows of the metadata by canonical name; None when there is none.
         table: name of the metadata's file.
         content: hash of everything that is read.
+        names: of all files of images, as the images' own.
         warnings: what a user should know, in plain sentences.
     """
 
@@ -66,6 +67,7 @@ class Survey:
     rows: dict[str, metadata.Row] | None = None
     table: str = ""
     content: str = ""
+    names: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def sizes(self) -> Counter[tuple[int, int]]:
@@ -135,7 +137,7 @@ def recalled(paths: list[Path], how: tuple[object, ...], prepare: Callable[[], c
             prepared = cache.recall(listing) or prepare()
             cache.remember(listing, prepared.name)
     if (bad := [tuple(pair) for pair in prepared.info["skipped"]]) and not skip_bad:
-        raise BadFiles(bad, prepared.info["count"] + len(bad))
+        raise BadFiles(bad, prepared.info.get("files", prepared.info["count"] + len(bad)))
     return prepared
 
 
@@ -156,7 +158,7 @@ def survey(source: Source, known: bool = True) -> Survey:
     if not wanted:
         raise ValueError(f"there are no images (PNG, JPEG, WebP, BMP, TIFF, GIF); found: {other or 'nothing'}")
 
-    seen = Survey()
+    seen = Survey(names=[f.name[len(root) :] for f in wanted])
     for file, result in each(source.read, wanted, lambda _, data: (images.probe(data), hashlib.sha256(data).hexdigest()), "reading"):
         if isinstance(result, str):
             seen.bad.append((shown(file.name), result))

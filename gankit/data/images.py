@@ -34,7 +34,7 @@ class Unusable(ValueError):
 
 def probe(data: bytes) -> Header:
     """The header of an image. Raises Unusable."""
-    with _opened(data) as image:
+    with opened(data) as image:
         height, width = image.height, image.width
         if image.format != "TIFF" and _orientation(image) > 4:  # Pillow has turned a TIFF's size already
             height, width = width, height
@@ -43,10 +43,8 @@ def probe(data: bytes) -> Header:
 
 def load(data: bytes) -> Image.Image:
     """The first frame, upright, as L, RGB or RGBA. Raises Unusable."""
-    with _opened(data) as image:
-        image.load()
-        if image.format != "TIFF" and _orientation(image) > 1:
-            image = ImageOps.exif_transpose(image)
+    with opened(data) as image:
+        image = upright(image)
         if image.mode in DEEP:
             return Image.fromarray(_shallow(np.asarray(image)))
         return image.convert("RGBA" if image.has_transparency_data else "L" if image.mode in ("1", "L") else "RGB")
@@ -59,7 +57,19 @@ def decode(data: bytes, shape: tuple[int, int, int], fit: str, alpha: str) -> np
         fit: "crop" the centre, "pad" with the background, or "squash".
         alpha: "white" or "black" behind transparent pixels, or "keep" for a fourth channel.
     """
+    return shaped(load(data), shape, fit, alpha)
+
+
+def halves(data: bytes, shape: tuple[int, int, int], fit: str, alpha: str) -> np.ndarray:
+    """Both halves of an image A|B as `decode` of each: uint8 (2, C, H, W). Raises Unusable."""
     image = load(data)
+    middle = image.width // 2
+    sides = image.crop((0, 0, middle, image.height)), image.crop((middle, 0, 2 * middle, image.height))
+    return np.stack([shaped(side, shape, fit, alpha) for side in sides])
+
+
+def shaped(image: Image.Image, shape: tuple[int, int, int], fit: str, alpha: str) -> np.ndarray:
+    """An image as `load` gives it as uint8 of this (C, H, W)."""
     channels, height, width = shape
     if image.mode == "RGBA" and alpha != "keep":
         image = Image.alpha_composite(Image.new("RGBA", image.size, alpha), image)
@@ -69,12 +79,15 @@ def decode(data: bytes, shape: tuple[int, int, int], fit: str, alpha: str) -> np
     return np.ascontiguousarray(np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1))
 
 
-def fitted(image: Image.Image, height: int, width: int, fit: str, background: str) -> Image.Image:
+def fitted(
+    image: Image.Image, height: int, width: int, fit: str, background: str | int, by: Image.Resampling = Image.Resampling.LANCZOS
+) -> Image.Image:
+    """An image in another height and width; `by` is how it is resampled."""
     if fit == "pad":
         scale = min(width / image.width, height / image.height)
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         canvas = Image.new(image.mode, (width, height), background)
-        canvas.paste(image.resize(size, Image.Resampling.LANCZOS), ((width - size[0]) // 2, (height - size[1]) // 2))
+        canvas.paste(image.resize(size, by), ((width - size[0]) // 2, (height - size[1]) // 2))
         return canvas
     if fit == "crop":
         scale = max(width / image.width, height / image.height)
@@ -83,11 +96,17 @@ def fitted(image: Image.Image, height: int, width: int, fit: str, background: st
         )
         x, y = (image.width - wide) // 2, (image.height - high) // 2
         image = image.crop((x, y, x + wide, y + high))
-    return image.resize((width, height), Image.Resampling.LANCZOS)
+    return image.resize((width, height), by)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Its first frame, decoded, turned as the camera was held."""
+    image.load()
+    return ImageOps.exif_transpose(image) if image.format != "TIFF" and _orientation(image) > 1 else image
 
 
 @contextmanager
-def _opened(data: bytes) -> Iterator[Image.Image]:
+def opened(data: bytes) -> Iterator[Image.Image]:
     """The image, before it is decoded; whatever goes wrong inside is Unusable."""
     if not data:
         raise Unusable("empty file")

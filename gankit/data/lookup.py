@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gankit.data import layout, partners
 from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW, Domains, join, split
 from gankit.data.files import ARCHIVES, shown
@@ -23,6 +24,7 @@ KINDS = {  # of data that have a height and a width, and how to say them
     "pairs": "pairs of images",
     "masks": "images with label maps",
 }
+WANTS = ("", *KINDS, "points", "vectors")
 FITS, ALPHAS = ("crop", "pad", "squash"), ("white", "black", "keep")
 
 
@@ -46,17 +48,25 @@ def open(
         mirror: flip images of the stream, each with probability one half.
         alpha: what stands behind transparent pixels, "white" or "black"; "keep" makes it a fourth channel.
         skip_bad: leave unusable files out, recorded in `skipped`, instead of stopping.
-        want: the kind that is wanted, where files can be read in several ways: "pairs", "domains", "masks".
+        want: the kind that is wanted, where files can be read in several ways: "pairs" are images A|B side by side, or
+            two folders with equal names, which are two domains otherwise; "masks" are two folders with equal names, too.
+            A folder with images/ and masks/ in it holds label maps whatever is wanted, in pairs as coloured pictures.
 
     Raises:
         BadFiles: a ValueError with the list of files that cannot be used.
         ValueError: there is no such data, or it cannot be used; says what to do.
         OSError: it cannot be read, or the cache cannot be written.
     """
-    for flag, value, choices in (("fit", fit, FITS), ("alpha", alpha, ALPHAS)):
+    for flag, value, choices in (("fit", fit, FITS), ("alpha", alpha, ALPHAS), ("as", want, WANTS)):
         if value not in choices:
             raise ValueError(f"--{flag} takes {', '.join(choices)}, not {value!r}")
     size, path = parse_resolution(resolution), find(name)
+    if found := two_sided(name, want):
+        with named(name):
+            if found[0] == "pairs":
+                return _mirrored(partners.open_pairs(found[1], size, fit, alpha, skip_bad), mirror)
+            dataset = partners.open_masks(found[1], size, fit, alpha, skip_bad)
+            return _mirrored(partners.painted(dataset) if want == "pairs" else dataset, mirror)
     if parts := split(name):
         dataset = join(name, parts, lambda part: _domain(open(part, resolution, fit, False, alpha, skip_bad), part))
         return _mirrored(dataset, mirror)
@@ -81,6 +91,47 @@ def _domain(dataset: Dataset | Domains, name: str) -> Dataset:
     if isinstance(dataset, Domains):
         raise ValueError(f"{shown(name)} holds two domains itself. {HOW}")
     return dataset
+
+
+def two_sided(name: str | Path, want: str) -> tuple[str, list[Path]] | None:
+    """"pairs" or "masks" and the folders or archives with their two sides, or the one with images A|B; None for other data.
+
+    Raises:
+        ValueError: a name is missing, or one of two is no path.
+    """
+    text, path = str(name), Path(name).expanduser()
+    if (text in BUILTIN and isinstance(name, str)) or "\0" in text:
+        return None
+    if not path.exists():
+        if want not in ("pairs", "masks") or not (parts := split(name)):
+            return None
+        if missing := [part for part in parts if find(part) is None]:
+            raise ValueError(f"{shown(missing[0])} is built in, and sides are put together by the names of their files: give two folders")
+        return want, [Path(part).expanduser() for part in parts]
+    if both := layout.label_maps(path):
+        return "masks", list(both)
+    if want != "pairs":
+        return None
+    return "pairs", list(layout.domains(path) or [layout.train(path)])
+
+
+def held_out_of(name: str | Path) -> str | None:
+    """The name of the data that is held out beside what is learnt from, to be opened with the same `want`; None without.
+
+    NAME:test of a built-in set; test/ or val/ beside train/; testA/ and testB/ beside trainA/ and trainB/.
+    """
+    text, path = str(name), Path(name).expanduser()
+    if text in BUILTIN and isinstance(name, str):
+        return f"{text}:test" if f"{text}:test" in BUILTIN else None
+    if "\0" in text or path.exists():
+        return layout.held_out(path) if path.is_dir() else None
+    if "," not in text or not (parts := split(name)):
+        return None
+    a, b = (Path(part).expanduser() for part in parts)
+    if a.parent == b.parent and layout.domains(a.parent) == (a, b):
+        return layout.held_out(a.parent)
+    others = [held_out_of(part) for part in parts]
+    return ",".join(others) if all(others) else None
 
 
 def plus(name: str | Path) -> list[str]:

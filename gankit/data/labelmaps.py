@@ -1,0 +1,233 @@
+"""Label maps: images whose pixels are classes, as indices of a palette, greys or exact colours."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from gankit.data import images, layout
+from gankit.data.images import Unusable
+from gankit.data.pixels import palette
+
+VOID = 255
+MOST = 32  # colours that are taken for classes; a photograph has more
+NAMES = "classes.txt"
+GREY = 0x010101
+HELP = f"{NAMES} beside the folders says which values are classes, with lines like 'road 128' or 'road 128 64 128'."
+
+
+class Raw(NamedTuple):
+    """Pixels (H, W) as numbers or (H, W, 3) as colours, uint8, and the colours (n, 3) that a palette gives the numbers."""
+
+    pixels: np.ndarray
+    palette: np.ndarray | None
+
+
+class Tally(NamedTuple):
+    """How often each value is in a map: numbers, or colours 0xRRGGBB; and the palette's colours, 0xRRGGBB."""
+
+    coloured: bool
+    counts: dict[int, int]
+    palette: tuple[int, ...] | None
+
+
+@dataclass
+class Meaning:
+    """What the values in a set's label maps stand for.
+
+    Args:
+        names: of the K classes.
+        table: value to class, or to 255 for void.
+        coloured: the values are colours 0xRRGGBB.
+        colours: K of them, (R, G, B), in which the classes are shown.
+        counts: pixels of each class, and after them of void.
+        warnings: what a user should know, in plain sentences.
+    """
+
+    names: list[str]
+    table: dict[int, int]
+    coloured: bool
+    colours: list[list[int]]
+    counts: list[int] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def load(data: bytes) -> Raw:
+    """A label map as it stands in its file. Raises Unusable."""
+    with images.opened(data) as image:
+        if image.format == "JPEG":
+            raise Unusable("a JPEG, which changes the classes at their borders; save label maps as PNG")
+        image = images.upright(image)
+        if image.mode == "P":
+            return Raw(np.asarray(image), np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3))
+        if image.mode in ("1", "L", "LA"):
+            return Raw(np.asarray(image.convert("L") if image.mode == "LA" else image).astype(np.uint8), None)
+        if image.mode in images.DEEP:
+            numbers = np.asarray(image)
+            if not (numbers.min() >= 0 and numbers.max() <= VOID and (numbers == numbers.round()).all()):
+                raise Unusable(f"holds numbers from {numbers.min():g} to {numbers.max():g}; classes are 0 to 254, and 255 is void")
+            return Raw(numbers.astype(np.uint8), None)
+        pixels = np.asarray(image.convert("RGB"))
+        return Raw(pixels[:, :, 0] if (pixels == pixels[:, :, :1]).all() else pixels, None)
+
+
+def tally(data: bytes) -> Tally:
+    """The values in a label map. Raises Unusable: there are more than a label map has."""
+    raw = load(data)
+    coloured = raw.pixels.ndim == 3
+    values, counts = np.unique(_packed(raw) if coloured else raw.pixels, return_counts=True)
+    if len(values) > (MOST if coloured else 2 * MOST) and raw.palette is None:
+        what = f"colours, and a label map has {MOST}" if coloured else f"greys, and a label map has {2 * MOST}"
+        raise Unusable(f"holds {len(values):,} {what} at most: is it a picture, or was it resized or compressed?")
+    colours = None if raw.palette is None else tuple(_pack(raw.palette).tolist())
+    return Tally(coloured, dict(zip(values.tolist(), counts.tolist())), colours)
+
+
+def meaning(tallies: list[Tally], names: list[tuple[str, int | None, bool]]) -> Meaning:
+    """What the values of these maps stand for, all together.
+
+    Colours are classes in the order of their numbers, named #rrggbb; black and white are classes 0 and 1; else
+    numbers are classes, and 255 is void. `names`, as `read_names` gives them, say it otherwise.
+
+    Raises:
+        ValueError: the maps hold too many colours, or one class alone.
+    """
+    coloured = any(t.coloured for t in tallies) or any(colour for _, _, colour in names)
+    counts: Counter[int] = Counter()
+    for t in tallies:
+        counts.update(in_colours(t) if coloured else t.counts)
+    values, notes = sorted(counts), []
+    if names:
+        if coloured and not names[0][2]:
+            raise ValueError(f"the label maps hold colours, and {NAMES} gives none: write lines like 'road 128 64 128'")
+        numbered = [(name, i if value is None else value) for i, (name, value, _) in enumerate(names)]
+        classes = [(name, value) for name, value in numbered if name.lower() != "void"]
+        table = {} if coloured else {VOID: VOID}
+        table |= {value: VOID for name, value in numbered if name.lower() == "void"}
+        table |= {value: i for i, (_, value) in enumerate(classes)}
+        titles = [name for name, _ in classes]
+    elif coloured:
+        if len(values) > MOST:
+            raise ValueError(f"the label maps hold {len(values)} colours; at most {MOST} are taken for classes. {HELP}")
+        table, titles = {value: i for i, value in enumerate(values)}, [f"#{value:06x}" for value in values]
+        notes.append(f"Colours are taken for classes; {NAMES} beside the folders names them for good, with lines like 'road 128 64 128'.")
+    elif VOID in values and set(values) <= {0, VOID}:
+        table, titles = {0: 0, VOID: 1}, ["0", "1"]
+        notes.append("The label maps hold 0 and 255 alone: these are classes 0 and 1.")
+    else:
+        count = max([v for v in values if v != VOID], default=0) + 1
+        table, titles = {i: i for i in range(count)} | {VOID: VOID}, [str(i) for i in range(count)]
+        if missing := count - len(set(values) - {VOID}):
+            notes.append(f"Of {count} classes {missing} are in no label map. If greys were meant, {HELP}")
+    if len(titles) < 2:
+        raise ValueError(f"the label maps hold {len(titles)} class, and it takes two to learn from: {_values(values, coloured)}")
+    sums = [0] * (len(titles) + 1)
+    for value, n in counts.items():
+        if value in table:
+            sums[-1 if table[value] == VOID else table[value]] += n
+    return Meaning(titles, table, coloured, _colours(tallies, table, titles, coloured), sums, notes)
+
+
+def strange(t: Tally, known: Meaning) -> str:
+    """Why a map does not fit the names that were given; "" if it does."""
+    values = [value for value in (in_colours(t) if known.coloured else t.counts) if value not in known.table]
+    return f"holds {_values(values, known.coloured)}, which {NAMES} does not name" if values else ""
+
+
+def decode(data: bytes, known: Meaning, height: int, width: int, fit: str) -> np.ndarray:
+    """A label map as uint8 (H, W), each pixel its class or 255, fitted as its image is, with void around. Raises Unusable."""
+    raw = load(data)
+    if known.coloured:
+        values, places = np.unique(_packed(raw), return_inverse=True)
+        pixels = np.array([known.table[value] for value in values.tolist()], np.uint8)[places.reshape(raw.pixels.shape[:2])]
+    else:
+        table = np.array([known.table.get(value, VOID) for value in range(256)], np.uint8)
+        pixels = table[raw.pixels]
+    image = Image.fromarray(pixels)
+    if image.size != (width, height):
+        image = images.fitted(image, height, width, fit, VOID, Image.Resampling.NEAREST)
+    return np.ascontiguousarray(image)
+
+
+def read_names(path: Path) -> list[tuple[str, int | None, bool]]:
+    """Lines of classes.txt as (name, value, whether it is a colour 0xRRGGBB): `name`, `name number` or `name r g b`.
+
+    Raises:
+        ValueError: a line is none of these, or unlike the others, or a name or value is there twice.
+    """
+    found = []
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    for line in map(str.strip, lines):
+        if not line or line.startswith("#"):
+            continue
+        name, *numbers = re.fullmatch(r"(.*?)(?:[\s,:;]+(\d+)(?:[\s,;]+(\d+)[\s,;]+(\d+))?)?", line).groups()
+        values = [int(number) for number in numbers if number is not None]
+        if not name or any(value > 255 for value in values):
+            raise ValueError(f"{path}: {line!r} is no class: write 'road', 'road 7' or 'road 128 64 128'")
+        value = None if not values else values[0] if len(values) == 1 else values[0] << 16 | values[1] << 8 | values[2]
+        found.append((name, value, len(values) == 3))
+    if len({(value is None, colour) for _, value, colour in found}) > 1:
+        raise ValueError(f"{path}: some classes have a number or a colour and others have not; give all of them one, or none")
+    for what, all_of in (("name", [name for name, _, _ in found]), ("value", [value for _, value, _ in found if value is not None])):
+        twice = [one for one, n in Counter(all_of).items() if n > 1 and str(one).lower() != "void"]
+        if twice:
+            raise ValueError(f"{path}: the {what} {twice[0]!r} is there twice")
+    return found
+
+
+def names_file(maps: Path) -> Path | None:
+    """classes.txt in the folder of the label maps or above it, as far as folders are called images, masks, train or the like."""
+    here = maps.resolve()
+    while True:
+        if (here / NAMES).is_file():
+            return here / NAMES
+        if here.name.lower() not in {*layout.SPLITS, *layout.MAPS} or here == here.parent:
+            return None
+        here = here.parent
+
+
+def in_colours(t: Tally) -> dict[int, int]:
+    """The counts of a map by colour, whatever its values are."""
+    if t.coloured:
+        return t.counts
+    counts: Counter[int] = Counter()
+    for value, n in t.counts.items():
+        counts[value * GREY if t.palette is None else t.palette[value]] += n
+    return counts
+
+
+def _colours(tallies: list[Tally], table: dict[int, int], titles: list[str], coloured: bool) -> list[list[int]]:
+    """Colours to show the classes in: their own, those of the first palette if they differ, or gankit's."""
+    count = len(titles)
+    own = {i: value for value, i in table.items() if i != VOID} if coloured else {}
+    if not own and (first := next((t.palette for t in tallies if t.palette), None)):
+        own = {i: first[value] for value, i in table.items() if i != VOID and value < len(first)}
+    if len(own) == count and len(set(own.values())) == count:
+        return [[own[i] >> 16, own[i] >> 8 & 255, own[i] & 255] for i in range(count)]
+    return palette(count).tolist()
+
+
+def _packed(raw: Raw) -> np.ndarray:
+    """(H, W) colours 0xRRGGBB."""
+    if raw.pixels.ndim == 3:
+        return _pack(raw.pixels)
+    return raw.pixels.astype(np.int64) * GREY if raw.palette is None else _pack(raw.palette)[raw.pixels]
+
+
+def _pack(colours: np.ndarray) -> np.ndarray:
+    red, green, blue = np.moveaxis(colours.astype(np.int64), -1, 0)
+    return red << 16 | green << 8 | blue
+
+
+def _values(values: list[int], coloured: bool) -> str:
+    shown = [f"#{value:06x}" if coloured else str(value) for value in values]
+    return ", ".join(shown[:8]) + f" and {len(shown) - 8} more" * (len(shown) > 8)

@@ -1,0 +1,297 @@
+"""Samples of two sides in files: pairs in two folders or side by side in one image, and images with their label maps."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from gankit.data import cache, files, images, labelmaps
+from gankit.data.domains import Domains
+from gankit.data.files import File, Source, shown
+from gankit.data.folder import BadFiles, Found, Survey, each, enlarged, recalled, survey, write
+from gankit.data.metadata import canonical
+from gankit.data.pixels import paint
+from gankit.data.stream import Dataset
+
+VERSION = 1  # of what is prepared: another number prepares anew
+HOW = "Pairs are images A|B side by side in one folder, or two folders whose files have equal names: A/ and B/ in one, or photos,drawings"
+Size = tuple[int, int] | None  # (height, width), or the data's own
+
+
+class Part(NamedTuple):
+    """A file of a sample: which side it is, 0 or 1, what is known of it, its name to be shown, and how it is read."""
+
+    side: int
+    found: Found
+    name: str
+    read: Callable[[File], bytes]
+
+
+@dataclass
+class Partners:
+    """What one or two folders hold as samples of two sides, before anything is decoded.
+
+    Args:
+        samples: those that are usable so far, in the order of their names: a file of each side, or one that holds both.
+        sides: the folders, with the images of these samples alone; images A|B are there as wide as a half.
+        titles: what the sides are called.
+        bad: unusable files with the reason.
+        count: files of images in all.
+        meaning: what the pixels of label maps stand for; None where there are none.
+        warnings: what a user should know, in plain sentences.
+    """
+
+    samples: list[tuple[Part, ...]]
+    sides: list[Survey]
+    titles: list[str]
+    bad: list[tuple[str, str]]
+    count: int
+    meaning: labelmaps.Meaning | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def content(self) -> str:
+        """Hash of everything that is read."""
+        digests = [[(part.name, part.found.digest) for part in sample] for sample in self.samples]
+        return cache.key(VERSION, digests, self.bad, self.meaning)
+
+    def shapes(self, resolution: Size, alpha: str) -> list[tuple[int, int, int]]:
+        """(C, H, W) of each side's images. Raises ValueError, BadFiles: as `Survey.shape`."""
+        if not self.samples:
+            raise BadFiles(self.bad, self.count)
+        shapes = []
+        for title, side in zip(self.titles, self.sides):
+            try:
+                shapes.append(side.shape(resolution, alpha))
+            except ValueError as error:
+                raise ValueError(f"{title}: {error}") from error
+        a, b = shapes
+        if a[1:] != b[1:] and not self.meaning:
+            sizes = ["x".join(map(str, shape[1:])) for shape in shapes]
+            raise ValueError(f"{self.titles[0]} holds images of {sizes[0]} (height x width) and {self.titles[1]} of {sizes[1]}; choose one, say --resolution {min(a[1:] + b[1:])}")
+        return shapes
+
+
+def open_pairs(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_bad: bool) -> Domains:
+    """Pairs from two folders or archives with equal names, or from one of images A|B, prepared if they were not yet.
+
+    Raises:
+        BadFiles: some cannot be used or have no partner, and `skip_bad` is not given.
+        ValueError: there are none, or their sizes differ and no resolution is given.
+    """
+
+    def prepare() -> cache.Prepared:
+        with surveyed(paths) as seen:
+            shapes = _settled(seen, resolution, alpha, skip_bad)
+
+            def work(part: Part, data: bytes) -> np.ndarray:
+                if len(paths) == 1:
+                    return images.halves(data, shapes[0], fit, alpha)
+                return images.decode(data, shapes[part.side], fit, alpha)
+
+            return _prepared(seen, work, shapes, sum(map(_bytes, shapes)), ("pairs", resolution, fit, alpha), skip_bad)
+
+    prepared = recalled(paths, ("pairs", resolution, fit, alpha), prepare, skip_bad)
+    a, b = prepared.info["shapes"]
+    name = title(paths)
+    first = _dataset(f"{name}-a", prepared, a, 0)
+    second = _dataset(f"{name}-b", prepared, b, _bytes(a))
+    first.skipped = [tuple(pair) for pair in prepared.info["skipped"]]
+    return Domains(name, first, second, kind="pairs", notes=prepared.info["warnings"])
+
+
+def open_masks(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_bad: bool) -> Dataset:
+    """Images and their label maps from two folders with equal names, prepared if they were not yet.
+
+    Raises:
+        BadFiles: some cannot be used or have no partner, and `skip_bad` is not given.
+        ValueError: there are none, their sizes differ and no resolution is given, or the label maps hold no classes.
+    """
+
+    def prepare() -> cache.Prepared:
+        with surveyed(paths, maps=True) as seen:
+            shape = _settled(seen, resolution, alpha, skip_bad)[0]
+
+            def work(part: Part, data: bytes) -> np.ndarray:
+                if part.side == 0:
+                    return images.decode(data, shape, fit, alpha)
+                return labelmaps.decode(data, seen.meaning, *shape[1:], fit)
+
+            row = _bytes(shape) + shape[1] * shape[2]
+            return _prepared(seen, work, [shape], row, ("masks", resolution, fit, alpha), skip_bad)
+
+    names = labelmaps.names_file(paths[1])
+    prepared = recalled([*paths, *([names] if names else [])], ("masks", resolution, fit, alpha), prepare, skip_bad)
+    shape, info = prepared.info["shapes"][0], prepared.info
+    dataset = _dataset(title(paths), prepared, shape, 0)
+    maps = _dataset("", prepared, [1, *shape[1:]], _bytes(shape))
+    dataset.kind, dataset.masks = "masks", lambda numbers: maps.read(numbers)[:, 0]
+    dataset.class_names, dataset.colours = info["meaning"]["names"], np.array(info["meaning"]["colours"], np.uint8)
+    dataset.skipped, dataset.warnings = [tuple(pair) for pair in info["skipped"]], info["warnings"]
+    return dataset
+
+
+def painted(dataset: Dataset) -> Domains:
+    """Images and their label maps as pairs: a is the map in the colours of its classes, b the image."""
+
+    def read(numbers: np.ndarray) -> np.ndarray:
+        return paint(torch.from_numpy(dataset.masks(numbers)), dataset.colours).numpy()
+
+    a = Dataset(f"{dataset.name}-maps", "images", (3, *dataset.shape[1:]), len(dataset), read, f"{dataset.fingerprint}-maps")
+    b = replace(dataset, kind="images", masks=None, colours=None, class_names=[], warnings=[])
+    return Domains(dataset.name, a, b, kind="pairs", notes=["A is the label map in the colours of its classes, B the image.", *dataset.warnings])
+
+
+@contextmanager
+def surveyed(paths: list[Path], maps: bool = False) -> Iterator[Partners]:
+    """The samples of two folders or archives with equal names (of images and label maps with `maps`), or of one of images A|B.
+
+    Raises:
+        ValueError: one holds no images, no two names are equal, or the label maps hold no classes.
+    """
+    with ExitStack() as stack:
+        sources = [stack.enter_context(files.opened(path)) for path in paths]
+        if len(paths) == 1:
+            yield _side_by_side(sources[0])
+            return
+        names = [path.resolve().name for path in paths]
+        titles = names if names[0] != names[1] else ["/".join(path.resolve().parts[-2:]) for path in paths]
+        seen = []
+        for name, source in zip(titles, sources):
+            try:
+                seen.append(survey(source, known=False))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+        found = _matched(titles, sources, seen)
+        if maps:
+            _mean(found, labelmaps.names_file(paths[1]))
+        notes = [f"{name}: {text}" for name, one in list(zip(titles, seen))[: 1 if maps else 2] for text in one.warnings]
+        found.warnings = (found.meaning.warnings if maps else []) + notes
+        yield found
+
+
+def title(paths: list[Path]) -> str:
+    """A short name for what lies in these folders."""
+    paths = [path.resolve() for path in paths]
+    return paths[0].parent.name if len(paths) == 2 and paths[0].parent == paths[1].parent else "-".join(p.name.partition(".")[0] for p in paths)
+
+
+def _side_by_side(source: Source) -> Partners:
+    """Images A|B: each is cut in the middle."""
+    seen = survey(source, known=False)
+    bad, good = list(seen.bad), []
+    for image in seen.images:
+        height, width = image.header.height, image.header.width
+        if width % 2:
+            bad.append((shown(image.name), f"{height}x{width} (height x width): halves of an odd width are unequal"))
+        else:
+            good.append(image._replace(header=image.header._replace(width=width // 2)))
+    if good and all(image.header.width * 2 <= image.header.height for image in good):
+        size = f"{good[0].header.height}x{good[0].header.width * 2}"
+        raise ValueError(f"no image is wider than high (the first is {size}), so these are no pairs side by side. {HOW}")
+    half = replace(seen, images=good)
+    samples = [(Part(0, image, shown(image.name), source.read),) for image in good]
+    notes = ["Each image is cut in the middle: its left half is A, its right half B.", *seen.warnings]
+    return Partners(samples, [half, half], ["A", "B"], bad, len(seen.names), warnings=notes)
+
+
+def _matched(titles: list[str], sources: list[Source], seen: list[Survey]) -> Partners:
+    """Files whose names are equal but for the ending; what has no partner or another shape than it is bad."""
+    stems = [Counter(map(_stem, one.names)) for one in seen]
+    if not stems[0].keys() & stems[1].keys():
+        a, b = (f"{title}/{shown(one.names[0])}" for title, one in zip(titles, seen))
+        raise ValueError(f"no file of {titles[0]} is called like one of {titles[1]} but for the ending: {a}, {b}. Rename them so that partners have equal names")
+    usable = [{_stem(image.name): image for image in one.images} for one in seen]
+    bad = [(f"{title}/{name}", reason) for title, one in zip(titles, seen) for name, reason in one.bad]
+    samples = []
+    for side, (one, other) in enumerate(((0, 1), (1, 0))):
+        for image in seen[one].images:
+            stem, name = _stem(image.name), f"{titles[one]}/{shown(image.name)}"
+            partner = usable[other].get(stem)
+            if stems[one][stem] > 1:
+                bad.append((name, "another file is called like it but for the ending"))
+            elif stem not in stems[other]:
+                bad.append((name, f"has no partner in {titles[other]}"))
+            elif partner and stems[other][stem] == 1 and side == 0:
+                (h, w), (high, wide) = (found.header[:2] for found in (image, partner))
+                if h * wide != high * w:
+                    bad.append((name, f"is {h}x{w} (height x width) and its partner in {titles[other]} {high}x{wide}"))
+                    continue
+                parts = zip((0, 1), (image, partner), titles, sources)
+                samples.append(tuple(Part(i, found, f"{title}/{shown(found.name)}", source.read) for i, found, title, source in parts))
+    sides = [replace(one, images=[sample[i].found for sample in samples]) for i, one in enumerate(seen)]
+    return Partners(samples, sides, titles, bad, sum(len(one.names) for one in seen))
+
+
+def _mean(seen: Partners, names: Path | None) -> None:
+    """Look at every label map: what its pixels stand for; maps that cannot be used are bad, and their samples go."""
+    known = labelmaps.read_names(names) if names else []
+    maps = [sample[1] for sample in seen.samples]
+    results = [result for _, result in each(lambda part: part.read(part.found.file), maps, lambda _, data: labelmaps.tally(data), "reading")]
+    tallies = [result for result in results if not isinstance(result, str)]
+    if not tallies:
+        raise BadFiles(seen.bad + [(part.name, str(result)) for part, result in zip(maps, results)], seen.count)
+    seen.meaning = labelmaps.meaning(tallies, known)
+    flaws = [r if isinstance(r, str) else labelmaps.strange(r, seen.meaning) for r in results]
+    seen.bad += [(part.name, flaw) for part, flaw in zip(maps, flaws) if flaw]
+    seen.samples = [sample for sample, flaw in zip(seen.samples, flaws) if not flaw]
+    seen.sides = [replace(one, images=[sample[i].found for sample in seen.samples]) for i, one in enumerate(seen.sides)]
+
+
+def _settled(seen: Partners, resolution: Size, alpha: str, skip_bad: bool) -> list[tuple[int, int, int]]:
+    """The shapes; what is known to be bad is said before that a resolution must be chosen."""
+    try:
+        return seen.shapes(resolution, alpha)
+    except ValueError:
+        if seen.bad and not skip_bad:
+            raise BadFiles(seen.bad, seen.count) from None
+        raise
+
+
+def _prepared(
+    seen: Partners,
+    work: Callable[[Part, bytes], np.ndarray],
+    shapes: list[tuple[int, int, int]],
+    row: int,
+    how: tuple[object, ...],
+    skip_bad: bool,
+) -> cache.Prepared:
+    """Decode every sample into the cache, its sides one after the other."""
+
+    def build(out: Path) -> dict:
+        size = "x".join(map(str, shapes[0][1:]))
+        good, flaws = write(out, seen.samples, lambda part: part.read(part.found.file), work, size, row)
+        bad = seen.bad + [(part.name, reason) for part, reason in flaws]
+        if bad and not (skip_bad and good):
+            raise BadFiles(bad, seen.count)
+        notes = seen.warnings + enlarged(seen.sides[0], shapes[0])
+        meaning = asdict(replace(seen.meaning, table={})) if seen.meaning else None
+        return dict(count=len(good), files=seen.count, shapes=shapes, skipped=bad, warnings=notes, meaning=meaning)
+
+    return cache.prepare(cache.key(seen.content(), *how), build)
+
+
+def _dataset(name: str, prepared: cache.Prepared, shape: list[int], offset: int) -> Dataset:
+    """One side of prepared samples: `shape` bytes of each from `offset` on."""
+    count = prepared.info["count"]
+    pixels = np.memmap(prepared.pixels, np.uint8, "r").reshape(count, -1)
+
+    def read(numbers: np.ndarray) -> np.ndarray:
+        return np.asarray(pixels[numbers, offset : offset + _bytes(shape)]).reshape(-1, *shape)
+
+    return Dataset(name, "images", tuple(shape), count, read, f"{prepared.name}-{offset}")
+
+
+def _bytes(shape: list[int] | tuple[int, ...]) -> int:
+    return int(np.prod(shape))
+
+
+def _stem(name: str) -> str:
+    return canonical(os.path.splitext(name)[0])
