@@ -19,7 +19,6 @@ from gankit.recipe import Recipe, Spec
 
 ODD = str(Path(__file__).parent / "odd_gan.py")
 MODELS = models.names()
-IMAGES = {"cogan": "digits-negative"}
 COUNTED = [(name, key) for name in MODELS for key, preset in models.find(name).presets.items() if preset.parameters]
 
 
@@ -74,10 +73,14 @@ def test_an_interrupted_run_with_augmentation_ends_with_the_same_bits(augment, t
     assert len(moved) > 1 if augment == "ada" else moved == {None}
 
 
-@pytest.mark.parametrize("model", [m for m in MODELS if m != "vae"])
-def test_every_gan_shows_its_discriminator_augmented_images(model, tmp_path):
-    options = small(model) | dict(data=IMAGES.get(model, "digits"), images=16, augment="ada", augment_p=0.5, augment_target=0.0)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_gan_shows_its_discriminator_augmented_images_and_others_refuse(model, tmp_path):
+    options = small(model) | dict(images=16, augment="ada", augment_p=0.5, augment_target=0.0)
     plain = loop.train(model, outdir=tmp_path, **options | dict(augment="none", augment_p=0.0))
+    if not any(name.startswith("d") for name in plain.recipe.opt):
+        with pytest.raises(ValueError, match="no discriminator whose images could be augmented; leave --augment out"):
+            loop.train(model, outdir=tmp_path, **options)
+        return
     run = loop.train(model, outdir=tmp_path, **options)
     assert run.augment.used, "batch.augment was never called"
     assert any(not torch.equal(a, b) for a, b in zip(plain.recipe.parameters(), run.recipe.parameters()))
