@@ -331,6 +331,8 @@ def train(
     fit(kind, dataset, settings)
     spec = spec_of(dataset)
     recipe = build(kind, spec, arguments, settings.seed)
+    if hasattr(recipe, "length") and not {"images"} & {*options, *(kind.presets[preset].settings if preset else ())}:
+        settings = dataclasses.replace(settings, images=recipe.length)
     folder, text = Path(), None
     if processes.rank() == 0:
         config = checkpoint.new_config(kind, preset, arguments, settings, spec, dataset)

@@ -40,6 +40,17 @@ def wgan_gp(critic: Critic, real: Tensor, fake: Tensor, draw: Draw, target: floa
     return (_length(_slopes(critic, _between(real, fake, draw))) - target).square().mean()
 
 
+def wgan_gp_pixels(critic: Critic, real: Tensor, fake: Tensor, draw: Draw) -> Tensor:
+    """Shaham et al. 2019 (SinGAN): E (|grad C(xhat)| - 1)^2 over pixels, |.| over a pixel's channels; lambda is 0.1 there.
+
+    `critic` takes (N, C, H, W) to a map of outputs, whose sum is what is differentiated.
+    """
+    at = _between(real, fake, draw).detach().requires_grad_()
+    with torch.autocast(at.device.type, enabled=False):
+        (grad,) = torch.autograd.grad(critic(at).sum(), at, create_graph=True)
+        return (_length(grad.square().sum(1)) - 1).square().mean()
+
+
 def zero_centred(critic: Critic, real: Tensor, fake: Tensor, draw: Draw) -> Tensor:
     """Thanh-Tung et al. 2019: E |grad C(xhat)|^2, xhat between real and fake."""
     return _slopes(critic, _between(real, fake, draw)).mean()

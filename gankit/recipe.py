@@ -129,13 +129,14 @@ class Recipe(nn.Module):
     `sample(z, label)`, `translate(images, ...)`, `encode(images)`, `score(images)`, `segment(images)`. The names of
     `translate`'s further arguments say what it takes: `to` a domain, "a" or "b"; `attribute` (N, A) numbers, with `source`
     where data sets were joined; `styles` images; `z` random numbers of `noise(n, height, width)`. `strip(batch)` gives the
-    columns of a preview for models that do not sample: a list of (N, C, H, W), such as input, output and target. What must
-    survive an interruption and is neither parameter nor buffer goes through `nn.Module.get_extra_state` /
-    `set_extra_state`, as dicts and lists of tensors and plain values.
+    columns of a preview for models that do not sample: a list of (N, C, H, W), such as input, output and target, and of
+    (N, H, W) label maps. What must survive an interruption and is neither parameter nor buffer goes through
+    `nn.Module.get_extra_state` / `set_extra_state`, as dicts and lists of tensors and plain values.
 
     Attributes:
         data: kinds of data it learns from, separated by spaces: "images", "points", "vectors", "domains", "pairs", "masks".
         multiple: heights and widths that `translate` takes are multiples of it.
+        length: where a model has it, images that a run takes when nobody says how many.
         labels: "none", "optional" or "required".
         ema: names of the networks that are averaged over training.
         defaults: settings of the run that the paper asks for.
@@ -243,6 +244,14 @@ class Batch:
             return self.draw(lambda n: sampler(n * k).unflatten(0, (n, k))).flatten(0, 1)
 
         return self.augmenter(images, draw)
+
+    def augment_alike(self, *sides: Tensor) -> list[Tensor]:
+        """As `augment`, of several images of each row, such as the sides of a pair: all are changed by one draw."""
+        before, changed = self.draws, []
+        for images in sides:
+            self.draws = before
+            changed.append(self.augment(images))
+        return changed
 
     def split(self, pieces: int, turn: int) -> Iterator[tuple[slice, Batch]]:
         """The rows in `pieces` nearly equal parts, as (rows, part); `turn` numbers the update they are for."""
