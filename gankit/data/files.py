@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+CELEBA = ("list_attr_celeba.txt", "list_attr_celeba.csv")  # as its authors give it, and as Kaggle does
+ABOVE = ("..", "../Anno", "../../Anno")  # where it lies, from the folder of its images
 MAX_BYTES = 2**28  # a file of an image above this is refused unread
 
 
@@ -46,10 +48,15 @@ def shown(name: str) -> str:
 
 
 def listing(path: Path) -> list[File]:
-    """What changes when the data does: the files below a folder with their stamps, or an archive or image itself."""
-    return (
-        [_file(f"{path}/{name}", name) for name in _walk(path, "", ())] if path.is_dir() else [_file(path, path.name)]
-    )
+    """What changes when the data does: the files below a folder with their stamps, or an archive or image itself.
+
+    CelebA's list of attributes is there, too, where it lies above the folder.
+    """
+    if not path.is_dir():
+        return [_file(path, path.name)]
+    above = [f"{folder}/{name}" for folder in ABOVE for name in CELEBA]
+    names = [*_walk(path, "", ()), *(name for name in above if (path.resolve() / name).is_file())]
+    return [_file(path.resolve() / name if name.startswith("../") else f"{path}/{name}", name) for name in names]
 
 
 @contextmanager
@@ -61,7 +68,7 @@ def opened(path: Path) -> Iterator[Source]:
         OSError: it cannot be read.
     """
     if path.is_dir():
-        yield Source(listing(path), lambda file: _read(path / file.name))
+        yield Source(listing(path), lambda file: _read((path.resolve() if file.name.startswith("../") else path) / file.name))
         return
     if not path.name.lower().endswith(ARCHIVES):
         yield Source(listing(path), lambda file: _read(path))

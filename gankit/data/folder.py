@@ -20,7 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from gankit.data import cache, files, images, layout, metadata
+from gankit.data import cache, files, images, layout, metadata, tables
 from gankit.data.files import File, Source, shown
 from gankit.data.images import Header
 from gankit.data.stream import Dataset
@@ -148,12 +148,14 @@ def survey(source: Source, known: bool = True) -> Survey:
         ValueError: there are no images, or the metadata is wrong.
     """
     wanted = [f for f in source.files if f.name.lower().endswith(images.ENDINGS)]
-    tables = [f for f in source.files if known and os.path.basename(f.name) in metadata.FILES]
-    above = [os.path.dirname(f.name) for f in wanted + tables]
+    beside = [f for f in source.files if known and os.path.basename(f.name) in metadata.FILES]
+    above = [os.path.dirname(f.name) for f in wanted + beside]
     root = os.path.commonpath(above) + "/" if above and os.path.commonpath(above) else ""
-    tables = [f for f in tables if f.name[len(root) :] in metadata.FILES]
-    read = {*wanted, *tables}
-    others = Counter(os.path.splitext(f.name)[1].lower() or "no ending" for f in source.files if f not in read)
+    beside = [f for f in beside if f.name[len(root) :] in metadata.FILES]
+    found = tables.find(source, [f.name for f in wanted]) if known and wanted and not beside else None
+    read = {*wanted, *beside, *(found.files if found else [])}
+    rest = [f for f in source.files if f not in read and not f.name.startswith("../")]
+    others = Counter(os.path.splitext(f.name)[1].lower() or "no ending" for f in rest)
     other = ", ".join(f"{shown(ending)} ({n})" for ending, n in others.most_common(8))
     if not wanted:
         raise ValueError(f"there are no images (PNG, JPEG, WebP, BMP, TIFF, GIF); found: {other or 'nothing'}")
@@ -164,7 +166,7 @@ def survey(source: Source, known: bool = True) -> Survey:
             seen.bad.append((shown(file.name), result))
         else:
             seen.images.append(Found(file, file.name[len(root) :], *result))
-    for file in sorted(tables, key=lambda f: metadata.FILES.index(f.name[len(root) :])):
+    for file in sorted(beside, key=lambda f: metadata.FILES.index(f.name[len(root) :])):
         if seen.table:
             seen.warnings.append(f"{shown(file.name)} is not read, as {seen.table} is there.")
         else:
@@ -173,11 +175,17 @@ def survey(source: Source, known: bool = True) -> Survey:
                 seen.rows = metadata.read(seen.table, source.read(file))
             except ValueError as error:
                 raise ValueError(f"{seen.table} {error}") from error
+    blamed = {name for name, _ in seen.bad}
+    if found:
+        seen.table, seen.warnings = found.name, list(found.warnings)
+        seen.rows = {metadata.canonical(name[len(root) :]): row for name, row in found.rows.items()}
+        seen.bad += [(shown(name), reason) for name, reason in found.bad if shown(name) not in blamed]
+        blamed |= {shown(name) for name, _ in found.bad}
     if seen.rows is not None:
         there = {metadata.canonical(file.name[len(root) :]) for file in wanted}
         seen.bad += [(shown(name), f"in {seen.table}, but not there") for name in seen.rows if name not in there]
         without = [image for image in seen.images if metadata.canonical(image.name) not in seen.rows]
-        seen.bad += [(shown(image.name), f"has no row in {seen.table}") for image in without]
+        seen.bad += [(shown(image.name), f"has no row in {seen.table}") for image in without if shown(image.file.name) not in blamed]
         seen.images = [image for image in seen.images if metadata.canonical(image.name) in seen.rows]
     if others:
         seen.warnings.append(f"Files of other kinds are not read: {other}.")

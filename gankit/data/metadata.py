@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 FILES = ("metadata.csv", "metadata.jsonl", "dataset.json")
 Row = dict[str, object]
+SIGNS = {"1": 1.0, "-1": 0.0, "1.0": 1.0, "-1.0": 0.0, 1: 1.0, -1: 0.0}
 
 
 @dataclass
@@ -53,6 +54,7 @@ def read(name: str, data: bytes) -> dict[str, Row] | None:
     if rows is None:
         return None
     table: dict[str, Row] = {}
+    binary(rows)
     for number, row in enumerate(rows, 1):
         file = row.pop("file_name", None)
         if not isinstance(file, str) or not file:
@@ -63,6 +65,15 @@ def read(name: str, data: bytes) -> dict[str, Row] | None:
     return table
 
 
+def binary(rows: list[Row]) -> None:
+    """Make 0 of -1 in the columns that hold only 1 and -1, as attributes do that hold or do not; in place."""
+    for column in {column for row in rows for column in row} - {"file_name", "label", "text"}:
+        values = [row.get(column) for row in rows]
+        if all(isinstance(v, (str, int, float)) and v in SIGNS for v in values) and any(SIGNS[v] == 0 for v in values):
+            for row in rows:
+                row[column] = SIGNS[row[column]]
+
+
 def known(rows: list[Row], name: str) -> Known:
     """The columns of the rows, one row for each image: `label`, `text`, and whatever holds only numbers.
 
@@ -70,7 +81,7 @@ def known(rows: list[Row], name: str) -> Known:
         ValueError: a column has a value for some images only, or a number that is not finite.
     """
     result = Known()
-    ignored = []
+    ignored, attributes = [], []
     for column in dict.fromkeys(column for row in rows for column in row):
         values = [row.get(column) for row in rows]
         if all(value in (None, "") for value in values):
@@ -91,9 +102,10 @@ def known(rows: list[Row], name: str) -> Known:
             result.labels, result.class_names = _classes(values, numbers)
         elif all(math.isfinite(n) for n in numbers):
             result.attribute_names.append(column)
-            result.attributes = [[*had, n] for had, n in zip(result.attributes or [[]] * len(rows), numbers)]
+            attributes.append(numbers)
         else:
             raise ValueError(f"{name}: {column!r} holds a number that is not finite")
+    result.attributes = [list(row) for row in zip(*attributes)]
     if ignored:
         result.warnings.append(f"{name}: not used, as they hold more than numbers: {', '.join(map(repr, ignored))}.")
     if len(result.class_names) == 1:

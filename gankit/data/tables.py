@@ -1,0 +1,234 @@
+"""Tables that other programs write beside images: CelebA's list of attributes, any csv, OpenFace's action units."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+from gankit.data.files import CELEBA, File, Source, shown
+from gankit.data.images import ENDINGS
+from gankit.data.metadata import Row, binary, canonical
+
+TITLES = {"file_name", "filename", "file", "image", "image_id", "image_name", "img", "name", "path", "id"}  # of columns that name images
+UNIT = re.compile(r"(AU\d\d)_r")  # OpenFace's intensities, 0 to 5; AU.._c says only whether
+SURE = 0.7  # of OpenFace's confidence, 0 to 1: below it a face is taken for not found
+
+
+@dataclass
+class Table:
+    """What a table says of images.
+
+    Args:
+        name: of its file, or of the first of several.
+        files: that were read.
+        rows: by the images' names.
+        bad: images that cannot be used, with the reason.
+        warnings: what a user should know, in plain sentences.
+    """
+
+    name: str
+    files: list[File]
+    rows: dict[str, Row] = field(default_factory=dict)
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def find(source: Source, images: list[str]) -> Table | None:
+    """The first table that names some of these images: CelebA's list, a csv, or csvs of OpenFace; None if there is none.
+
+    Raises:
+        ValueError: a table names images, but cannot be used.
+    """
+    named = Named(images)
+    lists = [file for file in source.files if os.path.basename(file.name) == CELEBA[0]]
+    csvs = [file for file in source.files if file.name.lower().endswith(".csv")]
+    csvs.sort(key=lambda file: (file.name.startswith("../"), file.name.count("/"), file.name))
+    faces: list[tuple[File, list[str], list[list[str]]]] = []
+    for file in lists + csvs:
+        text = _text(source, file)
+        try:
+            title, rows = _celeba(text) if file in lists else _csv(text)
+            if not title:
+                continue
+            units = any(UNIT.fullmatch(name) for name in title)
+            place = 0 if file in lists else _naming(title, rows, named)
+            if place is not None and any(len(row) > place and named.find(row[place]) for row in rows):
+                return _by_name(file, title, rows, place, named, units, file in lists)
+        except ValueError as error:
+            raise ValueError(f"{shown(file.name)}: {error}") from error
+        if units:
+            faces.append((file, title, rows))
+    return _openface(faces, images) if faces else None
+
+
+class Named:
+    """Images by their names, with and without folders and endings."""
+
+    def __init__(self, images: list[str]):
+        self.places: dict[str, list[str]] = {}
+        for image in images:
+            for name in _variants(image):
+                self.places.setdefault(name, []).append(image)
+
+    def find(self, text: str) -> str | None:
+        """The one image that is called like this. Raises ValueError: several are."""
+        for name in _variants(text):
+            if found := self.places.get(name):
+                if len(found) > 1:
+                    raise ValueError(f"{text!r} names several images, {shown(found[0])} and {shown(found[1])}: write their folders, too")
+                return found[0]
+        return None
+
+
+def _variants(name: str) -> list[str]:
+    """A name, then without its folders one by one; each with and without its ending."""
+    parts = canonical(name.strip()).split("/")
+    tails = ["/".join(parts[i:]) for i in range(len(parts))]
+    return list(dict.fromkeys(one for tail in tails if tail for one in (tail, os.path.splitext(tail)[0])))
+
+
+def _text(source: Source, file: File) -> str:
+    try:
+        return source.read(file).decode("utf-8-sig")
+    except ValueError:  # it may be no table of images at all; if it should have been, its images lack rows
+        return ""
+
+
+def _celeba(text: str) -> tuple[list[str], list[list[str]]]:
+    """The first line is a count, the second names the attributes, and each further one is a file with 1 or -1 for each."""
+    lines = text.splitlines()
+    if len(lines) < 3 or not lines[0].strip().isdigit():
+        raise ValueError("the first line must be the number of images, the second the names of the attributes")
+    return ["file_name", *lines[1].split()], [line.split() for line in lines[2:] if line.strip()]
+
+
+def _csv(text: str) -> tuple[list[str], list[list[str]]]:
+    """The titles and the rows of a csv with commas, semicolons or tabs; OpenFace writes a space after each comma."""
+    first = text.partition("\n")[0]
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), skipinitialspace=True))
+    except csv.Error:
+        return [], []
+    rows = [[cell.strip() for cell in line] for line in lines if line]
+    return (rows[0], rows[1:]) if len(rows) > 1 else ([], [])
+
+
+def _naming(title: list[str], rows: list[list[str]], named: Named) -> int | None:
+    """The column that names images: by its title, or as its values end like images."""
+    for place, name in enumerate(title):
+        values = [row[place] for row in rows[:100] if len(row) > place]
+        called = re.sub(r"\W+", "_", name.lower()) in TITLES
+        if called or any(value.lower().endswith(ENDINGS) for value in values):
+            if any(len(row) > place and set(_variants(row[place])) & named.places.keys() for row in rows):
+                return place
+    return None
+
+
+def _by_name(file: File, title: list[str], lines: list[list[str]], place: int, named: Named, units: bool, signs: bool) -> Table:
+    """A table with a row for each image."""
+    table, strangers = Table(shown(os.path.basename(file.name)), [file]), 0
+    groups: dict[str, list[Row]] = {}
+    for row in _rows(title, lines):
+        if image := named.find(row.pop(title[place])):
+            groups.setdefault(image, []).append(row)
+        else:
+            strangers += 1
+    if strangers:
+        table.warnings.append(f"{table.name}: {strangers:,} of its {len(lines):,} rows are of images that are not here.")
+    for image, group in groups.items():
+        if units:
+            _face(table, image, group)
+        elif len(group) > 1:
+            raise ValueError(f"{shown(image)} has {len(group)} rows")
+        else:
+            table.rows[image] = group[0]
+    if signs and (odd := {value for row in table.rows.values() for value in row.values()} - {"1", "-1"}):
+        raise ValueError(f"{min(odd)!r} is neither 1 nor -1")
+    binary(list(table.rows.values()))
+    return table
+
+
+def _openface(faces: list[tuple[File, list[str], list[list[str]]]], images: list[str]) -> Table | None:
+    """A csv for each image, called like it; or one for each folder of images, with a row for each frame."""
+    own = {_stem(file.name): (file, title, lines) for file, title, lines in faces}
+    found = {image: own.pop(_stem(image)) for image in images if _stem(image) in own}
+    table = Table("OpenFace's csv", [])
+    if not found and len(own) == 1 and not any(os.path.basename(os.path.dirname(image)) in own for image in images):
+        sequences = [(next(iter(own.values())), images)]
+    else:
+        sequences = [(face, [i for i in images if os.path.basename(os.path.dirname(i)) == name]) for name, face in own.items()]
+    for (file, title, lines), sequence in [*((face, [image]) for image, face in found.items()), *sequences]:
+        if not sequence:
+            continue
+        table.files.append(file)
+        try:
+            rows = _rows(title, lines)
+            groups = {sequence[0]: rows} if sequence[0] in found else _frames(rows, sequence)
+            for image, group in groups.items():
+                _face(table, image, group)
+        except ValueError as error:
+            raise ValueError(f"{shown(file.name)}: {error}") from error
+    if found:
+        known = {*table.rows, *(name for name, _ in table.bad)}
+        table.bad += [(image, f"has no {_stem(image)}.csv: OpenFace found no face in it, or did not see it") for image in images if image not in known]
+    return table if table.files else None
+
+
+def _frames(rows: list[Row], sequence: list[str]) -> dict[str, list[Row]]:
+    """The rows of each image of a sequence, whose frames are numbered in the order of the images' names."""
+    frames: dict[int, list[Row]] = {}
+    for row in rows:
+        if not str(row.get("frame", "")).isdigit():
+            raise ValueError("its rows are of no image here: it has neither a column file_name with the images' names nor frame with their numbers")
+        frames.setdefault(int(row["frame"]), []).append(row)
+    if len(frames) != len(sequence):
+        raise ValueError(
+            f"has {len(frames)} frames, and there are {len(sequence)} images: frames go with images in the order of their names, "
+            "so there must be as many; or add a column file_name with the images' names"
+        )
+    return {image: frames[number] for image, number in zip(sorted(sequence), sorted(frames))}
+
+
+def _face(table: Table, image: str, rows: list[Row]) -> None:
+    """The intensities of the face that OpenFace is surest of, divided by 5; or why there is none.
+
+    Raises:
+        ValueError: an intensity is no number from 0 to 5.
+    """
+    row = max(rows, key=lambda row: _number(row, "confidence", 1.0))
+    confidence = _number(row, "confidence", 1.0)
+    if not _number(row, "success", 1.0):
+        table.bad.append((image, "OpenFace found no face in it (success 0)"))
+    elif confidence < SURE:
+        table.bad.append((image, f"OpenFace is not sure of a face in it (confidence {confidence:g}, below {SURE})"))
+    else:
+        units = {match[1]: _number(row, name, -1.0) for name in row if (match := UNIT.fullmatch(name))}
+        for name, value in units.items():
+            if not 0 <= value <= 5:
+                raise ValueError(f"{name}_r of {shown(image)} is {row[f'{name}_r']!r}, and OpenFace's intensities are 0 to 5")
+        table.rows[image] = {name: value / 5 for name, value in units.items()} | {k: v for k, v in row.items() if k in ("label", "text")}
+
+
+def _number(row: Row, name: str, default: float) -> float:
+    try:
+        return float(row.get(name, default))
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _rows(title: list[str], lines: list[list[str]]) -> list[Row]:
+    if twice := [name for name, n in Counter(title).items() if n > 1]:
+        raise ValueError(f"the column {twice[0]!r} is there twice")
+    for number, line in enumerate(lines, 1):
+        if len(line) != len(title):
+            raise ValueError(f"row {number}: {len(line)} values, and {len(title)} columns have names")
+    return [dict(zip(title, line)) for line in lines]
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(os.path.basename(name))[0]
