@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gankit import data
-from gankit.data import toy
+from gankit.data import faces, toy
 from gankit.data.builtin import edges
 from gankit.data.canny import canny
 
@@ -133,3 +133,67 @@ def test_held_out_digits_are_in_both_domains_in_one_order(name):
     assert np.array_equal(a, digits.read(np.arange(397))) and np.array_equal(domains.a.labels, domains.b.labels)
     assert np.array_equal(b, 255 - a if name == "digits-negative" else edges(a))
     assert domains.fingerprint != data.open(name).fingerprint
+
+
+def test_faces_do_not_depend_on_their_neighbours():
+    for name, size in (("faces", None), ("faces:test", "40x56")):
+        dataset = data.open(name, size)
+        numbers = np.random.default_rng(0).permutation(len(dataset))[:60]
+        together = dataset.read(numbers)
+        assert together.shape[1:] == dataset.shape and together.dtype == np.uint8
+        assert np.array_equal(together, np.concatenate([dataset.read(numbers[i : i + 1]) for i in range(60)]))
+        assert len(np.unique(together.reshape(60, -1), axis=0)) == 60
+    assert (len(data.open("faces")), len(dataset)) == (50_000, 5_000)
+    prints = [data.open(*asked).fingerprint for asked in (("faces",), ("faces:test",), ("faces", 32), ("faces", "64x48"))]
+    assert len(set(prints)) == 4
+    assert not np.array_equal(data.open("faces:test").read(np.array([0])), data.open("faces").read(np.array([0])))
+
+
+def test_action_units_are_sparse_and_consistent():
+    dataset = data.open("faces")
+    values = dict(zip(dataset.attribute_names, dataset.attributes.T))
+    assert dataset.attributes.dtype == np.float32 and dataset.attributes.min() == 0 and 0.99 < dataset.attributes.max() < 1
+    for name in ("AU01", "AU02", "AU04", "AU26", "AU45"):
+        assert 0.49 < (values[name] == 0).mean() < 0.51 and abs(values[name][values[name] > 0].mean() - 0.5) < 0.01
+    assert (np.minimum(values["AU12"], values["AU15"]) == 0).all(), "corners go up or down"
+    assert abs((values["AU12"] > 0).mean() - (values["AU15"] > 0).mean()) < 0.02
+    assert (values["AU25"] >= 0.5 * values["AU26"]).all(), "a dropped jaw parts the lips"
+    assert np.abs(np.corrcoef(values["AU01"], values["AU45"])[0, 1]) < 0.02
+
+
+def moved(numbers, unit, low, high, size=96):
+    """Faces with one action unit at each of two intensities: (n, 3, H, W) float each."""
+    pair = []
+    for intensity in (low, high):
+        units = np.zeros((len(numbers), len(faces.UNITS)), np.float32)
+        units[:, list(faces.UNITS).index(unit)] = intensity
+        pair.append(faces.draw(numbers, units, size, size).astype(float))
+    return pair
+
+
+# Where a unit works, in the frame of the head: left, right, top, bottom.
+PLACES = {
+    "AU01": (-0.45, 0.45, -0.55, -0.05), "AU02": (-0.55, 0.55, -0.55, -0.05), "AU04": (-0.55, 0.55, -0.45, 0.05),
+    "AU12": (-0.60, 0.60, 0.00, 0.75), "AU15": (-0.40, 0.40, 0.25, 0.75), "AU25": (-0.40, 0.40, 0.25, 0.75),
+    "AU26": (-0.65, 0.65, 0.05, 1.00), "AU45": (-0.55, 0.55, -0.30, 0.25),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", faces.UNITS)
+def test_an_action_unit_moves_its_own_part_of_the_head_and_more_the_stronger_it_is(unit):
+    numbers, still = np.arange(12), np.zeros((12, 8), np.float32)
+    rest, full = moved(numbers, unit, 0, 1)
+    half = moved(numbers, unit, 0, 0.5)[1]
+    little, much = (np.abs(other - rest).sum((1, 2, 3)) for other in (half, full))
+    assert (little > 0).all() and (much > 1.2 * little).all() and (np.abs(full - rest).max((1, 2, 3)) > 30).all()
+    smooth = moved(numbers, unit, 0.5, 0.52)
+    assert np.abs(smooth[1] - smooth[0]).sum((1, 2, 3)).max() < 0.15 * much.max(), "no jumps"
+    head = faces.Face(numbers, still, 96, 96)
+    left, right, top, bottom = PLACES[unit]
+    inside = (head.u > left) & (head.u < right) & (head.v > top) & (head.v < bottom)
+    change = np.abs(full - rest).sum(1)
+    assert change[inside].sum() > 0.97 * change.sum()
+    worked = np.eye(8, dtype=np.float32)[[list(faces.UNITS).index(unit)] * 12]
+    mask = faces.face_mask(numbers, still, 96, 96) | faces.face_mask(numbers, worked, 96, 96)
+    near = torch.nn.functional.max_pool2d(torch.from_numpy(mask[:, None]).float(), 3, 1, 1)[:, 0].numpy() > 0
+    assert 0.2 < mask.mean() < 0.5 and change[~near].max() < 40, "nothing that can be seen moves off the head"

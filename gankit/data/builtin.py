@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 from torch.nn import functional as F
 
-from gankit.data import cache, draws, images, toy
+from gankit.data import cache, draws, faces, images, toy
 from gankit.data.canny import canny
 from gankit.data.domains import Domains
 from gankit.data.stream import Dataset
@@ -22,6 +22,7 @@ PHOTOS = {"astronaut": "astronaut", "camera": "camera", "cat": "chelsea", "coffe
 PHOTOS |= {"hubble": "hubble_deep_field", "moon": "moon", "rocket": "rocket"}  # our names: functions of skimage.data
 SKLEARN = ("china", "flower")
 TEXTURES = ("brick", "grass", "gravel")
+STYLES = {"coffee": "coffee", "hubble": "hubble_deep_field", "retina": "retina", "rocket": "rocket", "tissue": "immunohistochemistry"}
 KNOWN = ("colours", "sizes", "both")  # what is known of shapes
 
 
@@ -56,6 +57,19 @@ def photo(name: str, size: Size, whole: bool = False) -> Dataset:
 def textures(size: Size) -> Dataset:
     """Every patch of 64x64 or another size of photographs of brick, grass and gravel, labelled."""
     return _patches("textures", "", [_skimage(name) for name in TEXTURES], size, list(TEXTURES))
+
+
+def styles(size: Size) -> Dataset:
+    """Every patch of 64x64 or another size of eight pictures of strong colours or textures, labelled, in three channels.
+
+    Each picture is cut to a square and reduced so that a patch spans two fifths of it: what a small network sees of a
+    texture is then more than a blur.
+    """
+    side = max(size or (64, 64)) * 5 // 2
+    whole = {name: _skimage(of) for name, of in (STYLES | {name: name for name in TEXTURES}).items()}
+    fitted = [np.asarray(images.fitted(_image(p), side, side, "crop", "white")).reshape(side, side, -1) for p in whole.values()]
+    colour = [np.repeat(p.transpose(2, 0, 1), 3 // p.shape[2], axis=0) for p in fitted]
+    return _patches("styles", "", colour, size, list(whole))
 
 
 def digits_negative(part: str, size: Size) -> Domains:
@@ -129,6 +143,7 @@ BUILTIN: dict[str, Callable[[Size], Dataset | Domains]] = {
     **{f"photo:{name}": partial(photo, name) for name in (*SKLEARN, *PHOTOS)},
     **{f"photo:{name}:whole": partial(photo, name, whole=True) for name in (*SKLEARN, *PHOTOS)},
     "textures": textures,
+    "styles": styles,
     "shapes": toy.shapes,
     **{f"shapes:{known}": partial(toy.shapes_known, known, "train") for known in KNOWN},
     **{f"shapes:{known}:test": partial(toy.shapes_known, known, "test") for known in KNOWN},
@@ -144,6 +159,8 @@ BUILTIN: dict[str, Callable[[Size], Dataset | Domains]] = {
     "photo-edges:test": partial(photo_pairs, "photo-edges", "test"),
     "photo-grey": partial(photo_pairs, "photo-grey", "train"),
     "photo-grey:test": partial(photo_pairs, "photo-grey", "test"),
+    "faces": partial(faces.faces, "train"),
+    "faces:test": partial(faces.faces, "test"),
 }
 
 
