@@ -435,7 +435,7 @@ def show(words: list[str]) -> None:
 
 
 def data(words: list[str]) -> None:
-    """Show what would be read before anything trains: gankit data PATH [--resolution 64] [--model dcgan]"""
+    """Show what would be read before anything trains: gankit data PATH [--resolution 64] [--as pairs] [--model dcgan]"""
 
     @dataclasses.dataclass
     class Look:
@@ -446,6 +446,7 @@ def data(words: list[str]) -> None:
             fit: how images of another shape are fitted.
             alpha: what stands behind transparent pixels.
             skip_bad: go on without unreadable files.
+            want: read files as pairs, as two domains or as images with label maps; without it as the model does, if one is given.
             model: measure what a step of this model needs in memory and time.
             preset: sizes of that model.
             batch: images in its step.
@@ -456,6 +457,7 @@ def data(words: list[str]) -> None:
         fit: Literal["crop", "pad", "squash"] = "crop"
         alpha: Literal["white", "black", "keep"] = "white"
         skip_bad: bool = False
+        want: Annotated[Literal["", "pairs", "domains", "masks"], alias(name="as")] = ""
         model: str = ""
         preset: str = ""
         batch: int = 0
@@ -466,10 +468,13 @@ def data(words: list[str]) -> None:
 
     from gankit import data as library
 
-    print(library.describe(path, resolution=options.resolution or None, alpha=options.alpha))
-    dataset = library.open(
-        path, resolution=options.resolution or None, fit=options.fit, alpha=options.alpha, skip_bad=options.skip_bad
-    )
+    want, size = options.want, options.resolution or None
+    if options.model and not want:
+        from gankit import models
+
+        want = models.find(options.model).data.split()[0]
+    print(library.describe(path, size, options.alpha, want))
+    dataset = library.open(path, size, options.fit, alpha=options.alpha, skip_bad=options.skip_bad, want=want)
     kind = library.KINDS.get(dataset.kind, dataset.kind)
     print(f"\nread as: {len(dataset):,} {kind} of {'x'.join(map(str, dataset.shape))}")
     if dataset.kind in library.KINDS and options.sheet:

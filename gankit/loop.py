@@ -467,9 +467,11 @@ def fit(kind: type[Recipe], dataset: data.Dataset, settings: Settings) -> None:
     """Refuse data that the model cannot learn from, saying what to type instead."""
     name = models.name_of(kind)
     if dataset.kind not in kind.data.split():
-        hint = f". {data.HOW}" if "domains" in kind.data else ""
+        hint = next((f". {data.HOW[one]}" for one in kind.data.split() if one in data.HOW), "")
         if dataset.kind == "domains" and (parts := data.split(settings.data)):
             hint = f". For one of its domains type --data {parts[0]}"
+        if dataset.kind == "masks" and (found := data.two_sided(settings.data, "")):
+            hint = f". For its images alone type --data {found[1][0]}"
         raise ValueError(f"{name} learns from {' or '.join(kind.data.split())}; {settings.data} holds {dataset.kind}{hint}")
     if settings.augment != "none":
         if dataset.kind in ("points", "vectors"):

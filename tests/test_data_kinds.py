@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gankit import data
+from gankit import cli, data
 from gankit.data import Dataset
 
 
@@ -478,3 +478,141 @@ def test_a_csv_for_a_sequence_goes_by_frames_or_by_names(tmp_path):
     (tmp_path / "one" / "out.csv").write_text("\n".join(["AU01_r", "1.0"]))
     with pytest.raises(ValueError, match="out.csv: its rows are of no image here.*file_name.*frame"):
         data.open(tmp_path / "one")
+
+
+# ---- joined sets
+
+
+@pytest.fixture
+def sets():
+    """Seven images of two attributes and five of three classes, each pixel the number of its image, plus 100 for the second."""
+    pixels = [np.arange(n, dtype=np.uint8)[:, None, None, None].repeat(4, 3) + first for n, first in ((7, 0), (5, 100))]
+    pixels = [np.concatenate([one, np.zeros_like(one)], 3) for one in pixels]  # so that a mirror shows
+    attributes = np.random.default_rng(5).random((7, 2)).astype(np.float32)
+    a = Dataset("a", "images", (1, 1, 8), 7, pixels[0].__getitem__, "a", attributes=attributes, attribute_names=["p", "q"])
+    b = Dataset("b", "images", (1, 1, 8), 5, pixels[1].__getitem__, "b", np.arange(5) % 3, ["x", "y", "z"])
+    return a, b
+
+
+def test_joined_sets_take_turns_and_know_only_their_own(sets):
+    a, b = sets
+    union = data.Union("both", [a, b])
+    assert (union.attribute_names, union.groups, union.exclusive, len(union)) == (["p", "q", "x", "y", "z"], [2, 3], [False, True], 12)
+    stream = union.stream(0, 4, seed=2)
+    batches = [next(stream) for _ in range(12)]
+    for k, rows in enumerate(batches):
+        assert (rows["source"] == k % 2).all() and rows["source"].dtype == torch.int64 and rows["attribute"].shape == (4, 5)
+        known, unknown = (rows["attribute"][:, :2], rows["attribute"][:, 2:])[:: 1 if k % 2 == 0 else -1]
+        assert not unknown.any() and known.any()
+        number = rows["real"][:, 0, 0, 0].long() - 100 * (k % 2)
+        assert torch.equal(known, torch.from_numpy(a.attributes)[number] if k % 2 == 0 else torch.eye(3)[number % 3])
+    for which, one in enumerate((a, b)):  # six batches of each are the set's own stream, none left out, none twice
+        alone = torch.cat([rows["real"] for rows in batches[which::2]])
+        assert torch.equal(alone, joined(one.stream(0, 4, seed=2), 6)["real"])
+        assert sorted(alone[: len(one), 0, 0, 0].tolist()) == sorted(one.read(np.arange(len(one)))[:, 0, 0, 0].tolist())
+
+
+def test_joined_sets_go_on_exactly_and_split_over_processes(sets):
+    union = data.Union("both", list(sets), mirror=True)
+    whole = [union.stream(0, 6, seed=1).at(i) for i in range(9)]
+    for first in range(9):
+        assert equal(next(union.stream(6 * first, 6, seed=1)), whole[first])
+    for world in (2, 3, 4):
+        parts = [next(union.stream(30, 6, seed=1, rank=r, world=world)) for r in range(world)]
+        assert equal({key: torch.cat([part[key] for part in parts]) for key in parts[0]}, whole[5])
+    plain = data.Union("both", list(sets)).stream(0, 6, seed=1)
+    turned = torch.cat([(plain.at(i)["real"] != whole[i]["real"]).flatten(1).any(1) for i in range(9)])
+    assert 0.2 < turned.float().mean() < 0.8
+    assert all(torch.equal(plain.at(i)["attribute"], whole[i]["attribute"]) for i in range(9)), "a mirror image has the same attributes"
+    assert equal(list(zip(range(4), data.ahead(union.stream(0, 6, seed=1), 2)))[3][1], whole[3])
+    with pytest.raises(ValueError, match="7 images are no whole number of batches of 6"):
+        union.stream(7, 6)
+
+
+def test_sets_are_joined_by_their_names(tmp_path):
+    celeba(faces(tmp_path / "celeba") / "list_attr_celeba.txt")
+    for kind in ("angry", "happy"):
+        faces(tmp_path / "moods" / kind, 3)
+    name = f"{tmp_path}/celeba+{tmp_path}/moods"
+    union = data.open(name, mirror=True)
+    assert union.attribute_names == [*NAMES, "angry", "happy"] and union.name == "celeba-moods" and union.fingerprint.endswith("-mirror")
+    assert data.held_out_of("shapes:colours+shapes:sizes") == "shapes:colours:test+shapes:sizes:test"
+    assert data.held_out_of(name) is None and data.held_out_of("digits+photo") is None
+    faces(tmp_path / "bare", 2)
+    for wrong, said in (
+        (f"{name}+{tmp_path}/bare", "bare has neither attributes nor classes"),
+        (f"{tmp_path}/celeba+", "lacks a name.*photos\\+faces"),
+        (f"{tmp_path}/celeba+digits", "celeba holds images of 3x8x8 and digits of 1x16x16; give all one size by --resolution"),
+        ("digits+digits-negative", "digits-negative holds two domains itself. Sets of images"),
+        ("digits+ring", "ring holds points"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            data.open(wrong)
+
+
+# ---- what a user sees of them
+
+
+def sheet_of(tmp_path, *words):
+    cli.main(["data", *map(str, words), "--sheet", str(tmp_path / "sheet.png")])
+    return np.asarray(Image.open(tmp_path / "sheet.png"))
+
+
+def cell(sheet, row, height, width, scale, column=0):
+    y, x = row * (height * scale + 2) + 1, column * (width * scale + 2) + 1
+    return sheet[y : y + height * scale : scale, x : x + width * scale : scale]
+
+
+def test_pairs_are_shown_a_above_b(two, tmp_path, capsys):
+    (two / "A" / "alone.png").write_bytes((two / "A" / "0.png").read_bytes())
+    sheet = sheet_of(tmp_path, two, "--as", "pairs", "--skip-bad")
+    said = capsys.readouterr().out
+    assert "5 pairs of images" in said and "A/alone.png: has no partner in B" in said and "3 x 16 x 20 and 1 x 16 x 20 each" in said
+    rows = next(data.open(two, want="pairs", skip_bad=True).stream(0, 50))
+    for row, (side, i) in enumerate([("a", 0), ("b", 0), ("a", 10), ("b", 10)]):
+        expected = rows[side][i].expand(3, -1, -1).permute(1, 2, 0).numpy()
+        assert np.array_equal(cell(sheet, row, 16, 20, 3), expected)
+    report = data.describe(two, want="pairs")
+    assert (report.count, report.kind, report.other, report.modes) == (5, "pairs", (1, 16, 20), {"RGB": 5, "L": 5}) and len(report.bad) == 1
+    (two / "B" / "0.bmp").write_bytes((two / "B" / "0.bmp").read_bytes()[:200])
+    report = data.describe(two, want="pairs")
+    assert report.count == 4 and {name for name, _ in report.bad} == {"A/alone.png", "B/0.bmp"}
+
+
+def test_label_maps_are_shown_below_their_images_in_colours(tmp_path, capsys):
+    root = labelled(tmp_path / "set", [(VOID, COLOURS + [(9, 9, 9)] * 253)])
+    sheet = sheet_of(tmp_path, root)
+    said = capsys.readouterr().out
+    share = (VOID == 1).mean()
+    assert "1 images with label maps" in said and f"1 {share:.1%}" in said and f"void {(VOID == 255).mean():.1%}" in said
+    rows = next(data.open(root).stream(0, 50))
+    assert np.array_equal(cell(sheet, 0, 8, 12, 5), rows["real"][0].permute(1, 2, 0).numpy())
+    assert np.array_equal(cell(sheet, 1, 8, 12, 5), np.concatenate([COLOURS, [(255, 255, 255)]])[np.where(VOID == 255, 3, VOID)])
+    report = data.describe(root)
+    assert report.pixels == {"0": (VOID == 0).mean(), "1": share, "2": (VOID == 2).mean(), "void": (VOID == 255).mean()}
+
+
+def test_attributes_are_shown_with_their_means_and_joined_sets_in_turn(tmp_path, capsys):
+    celeba(faces(tmp_path / "celeba") / "list_attr_celeba.txt")
+    for kind in ("angry", "happy"):
+        faces(tmp_path / "moods" / kind, 1 if kind == "angry" else 3)
+    name = f"{tmp_path}/celeba+{tmp_path}/moods"
+    sheet = sheet_of(tmp_path, name)
+    said = capsys.readouterr().out
+    mean = (SIGNS[:6, 1] > 0).mean()
+    assert "joined sets: celeba (6), moods (4)" in said and f"celeba: Male {mean:.3g}" in said and "moods: happy 0.75" in said
+    assert data.describe(tmp_path / "celeba").attributes["Male"] == mean
+    batches = data.open(name).stream(0, 50)
+    for row in range(4):
+        expected = batches.at(row % 2)["real"][10 * (row // 2)].permute(1, 2, 0).numpy()
+        assert np.array_equal(cell(sheet, row, 8, 8, 8), expected)
+
+
+def test_models_say_how_their_data_is_laid_out(tmp_path, two):
+    from gankit import loop, models
+
+    root = labelled(tmp_path / "set", [CLASSES])
+    with pytest.raises(ValueError, match=f"dcgan learns from images.*holds masks. For its images alone type --data {root}/images"):
+        loop.fit(models.find("dcgan"), data.open(root), loop.Settings(data=str(root)))
+    with pytest.raises(ValueError, match="unet learns from masks; digits holds images. Images with label maps are a folder with images/ and masks/"):
+        loop.fit(models.find("unet"), data.open("digits"), loop.Settings())

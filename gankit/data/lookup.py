@@ -10,7 +10,8 @@ from pathlib import Path
 
 from gankit.data import layout, partners
 from gankit.data.builtin import BUILTIN
-from gankit.data.domains import HOW, Domains, join, split
+from gankit.data.domains import HOW as TWO
+from gankit.data.domains import Domains, join, split
 from gankit.data.files import ARCHIVES, shown
 from gankit.data.folder import open_folder
 from gankit.data.images import ENDINGS
@@ -24,6 +25,12 @@ KINDS = {  # of data that have a height and a width, and how to say them
     "pairs": "pairs of images",
     "masks": "images with label maps",
 }
+HOW = {  # files of a kind are laid out
+    "domains": TWO,
+    "pairs": partners.HOW,
+    "masks": "Images with label maps are a folder with images/ and masks/ in it, whose files have equal names but for the ending",
+}
+JOIN = "Sets of images with attributes or classes are joined with a plus between: photos+faces"
 WANTS = ("", *KINDS, "points", "vectors")
 FITS, ALPHAS = ("crop", "pad", "squash"), ("white", "black", "keep")
 
@@ -68,10 +75,10 @@ def open(
             dataset = partners.open_masks(found[1], size, fit, alpha, skip_bad)
             return _mirrored(partners.painted(dataset) if want == "pairs" else dataset, mirror)
     if parts := split(name):
-        dataset = join(name, parts, lambda part: _domain(open(part, resolution, fit, False, alpha, skip_bad), part))
+        dataset = join(name, parts, lambda part: _single(open(part, resolution, fit, False, alpha, skip_bad), part, TWO))
         return _mirrored(dataset, mirror)
     if sums := plus(name):
-        sets = [_domain(open(part, resolution, fit, False, alpha, skip_bad), part) for part in sums]
+        sets = [_single(open(part, resolution, fit, False, alpha, skip_bad), part, JOIN) for part in sums]
         return _mirrored(Union("-".join(one.name for one in sets), sets), mirror)
     with named(name):
         if path is None:
@@ -87,9 +94,11 @@ def open(
     return _mirrored(dataset, mirror)
 
 
-def _domain(dataset: Dataset | Domains, name: str) -> Dataset:
+def _single(dataset: Dataset | Domains | Union, name: str, how: str) -> Dataset:
+    if isinstance(dataset, Union):
+        raise ValueError(f"{shown(name)} is of joined sets itself. {how}")
     if isinstance(dataset, Domains):
-        raise ValueError(f"{shown(name)} holds two domains itself. {HOW}")
+        raise ValueError(f"{shown(name)} holds two {'sides' if dataset.kind == 'pairs' else 'domains'} itself. {how}")
     return dataset
 
 
@@ -118,11 +127,14 @@ def two_sided(name: str | Path, want: str) -> tuple[str, list[Path]] | None:
 def held_out_of(name: str | Path) -> str | None:
     """The name of the data that is held out beside what is learnt from, to be opened with the same `want`; None without.
 
-    NAME:test of a built-in set; test/ or val/ beside train/; testA/ and testB/ beside trainA/ and trainB/.
+    NAME:test of a built-in set; test/ or val/ beside train/; testA/ and testB/ beside trainA/ and trainB/; of joined
+    sets those of all.
     """
     text, path = str(name), Path(name).expanduser()
     if text in BUILTIN and isinstance(name, str):
         return f"{text}:test" if f"{text}:test" in BUILTIN else None
+    if (sums := plus(name)) and all(others := [held_out_of(part) for part in sums]):
+        return "+".join(others)
     if "\0" in text or path.exists():
         return layout.held_out(path) if path.is_dir() else None
     if "," not in text or not (parts := split(name)):
@@ -145,7 +157,7 @@ def plus(name: str | Path) -> list[str]:
         return []
     parts = [part.strip() for part in text.split("+")]
     if not all(parts):
-        raise ValueError(f"{shown(text)!r} lacks a name: several sets are joined as photos+faces")
+        raise ValueError(f"{shown(text)!r} lacks a name: {JOIN}")
     return parts
 
 

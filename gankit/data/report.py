@@ -14,8 +14,13 @@ from PIL import Image
 from gankit.data import files, images
 from gankit.data.domains import Domains, split
 from gankit.data.folder import each, know, survey
-from gankit.data.lookup import find, named, open, parse_resolution
+from gankit.data.lookup import KINDS, find, named, open, parse_resolution, plus, two_sided
+from gankit.data.partners import surveyed
+from gankit.data.pixels import paint, palette
 from gankit.data.stream import Dataset
+from gankit.data.union import Union
+
+MAPS = 1000  # label maps of a built-in set whose pixels are counted
 
 
 @dataclass
@@ -24,15 +29,17 @@ class Report:
 
     Args:
         name: as typed.
-        kind: "images", "points", "vectors" or "domains".
+        kind: "images", "points", "vectors", "domains", "pairs" or "masks".
         count: usable samples.
         shape: of each as it would be read; None while a resolution must be chosen.
+        other: of the other side of each pair.
         bytes: of the files.
         sizes: how many images of each height x width.
         modes: how many of each of Pillow's modes.
         classes: how many of each class.
         captions: how many texts.
-        attribute_names: numbers known of each.
+        attributes: numbers known of each, by name, with their means.
+        pixels: of label maps, the share of each class, and of void where there is some.
         bad: unusable files with the reason.
         copies: names of files that are equal.
         warnings: in plain sentences.
@@ -43,19 +50,21 @@ class Report:
     kind: str
     count: int
     shape: tuple[int, ...] | None
+    other: tuple[int, ...] = ()
     bytes: int = 0
     sizes: dict[str, int] = field(default_factory=dict)
     modes: dict[str, int] = field(default_factory=dict)
     classes: dict[str, int] = field(default_factory=dict)
     captions: int = 0
-    attribute_names: list[str] = field(default_factory=list)
+    attributes: dict[str, float] = field(default_factory=dict)
+    pixels: dict[str, float] = field(default_factory=dict)
     bad: list[tuple[str, str]] = field(default_factory=list)
     copies: list[list[str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     title: str = "classes"
 
     def __str__(self) -> str:
-        kind = "images of two domains" if self.kind == "domains" else self.kind
+        kind = "images of two domains" if self.kind == "domains" else KINDS.get(self.kind, self.kind)
         lines = [
             f"{files.shown(self.name)}: {self.count:,} {kind}"
             + f", {_megabytes(self.bytes)} of files" * (self.bytes > 0)
@@ -66,18 +75,24 @@ class Report:
                 lines.append(f"  {title}: {some}" + f" and {len(counts) - 12} more" * (len(counts) > 12))
         if self.captions:
             lines.append(f"  captions: {self.captions:,}")
-        if self.attribute_names:
-            lines.append(f"  attributes: {', '.join(self.attribute_names)}")
+        if self.attributes:
+            means = [f"{files.shown(name)} {mean:.3g}" for name, mean in self.attributes.items()]
+            lines.append(f"  attributes, each with its mean: {', '.join(means)}")
+        if self.pixels:
+            shares = [f"{files.shown(name)} {share:.1%}" for name, share in self.pixels.items()]
+            lines.append(f"  classes, each with its share of the pixels: {', '.join(shares)}")
         if self.shape:
-            size = self.count * int(np.prod(self.shape)) * (1 if self.kind in ("images", "domains") else 4)
-            lines.append(f"  read as: {' x '.join(map(str, self.shape))} each, {_megabytes(size)} in all")
+            plane = int(np.prod(self.shape[1:])) if self.kind == "masks" else 0
+            size = self.count * (int(np.prod(self.shape)) + int(np.prod(self.other or 0)) + plane) * (1 if self.kind in KINDS else 4)
+            shapes = [" x ".join(map(str, shape)) for shape in (self.shape, self.other) if shape]
+            lines.append(f"  read as: {' and '.join(shapes)} each, {_megabytes(size)} in all")
         lines += [f"  cannot be used: {name}: {reason}" for name, reason in self.bad]
         lines += [f"  copies: {', '.join(names)}" for names in self.copies[:20]]
         lines += [f"  {len(self.copies) - 20} more sets of copies"] * (len(self.copies) > 20)
         return "\n".join(lines + [f"  note: {warning}" for warning in self.warnings])
 
 
-def describe(name: str | Path, resolution: int | str | None = None, alpha: str = "white") -> Report:
+def describe(name: str | Path, resolution: int | str | None = None, alpha: str = "white", want: str = "") -> Report:
     """Look at all of a data set, decoding every image; unusable files are listed, not raised.
 
     Raises:
@@ -85,13 +100,19 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
         OSError: it cannot be read.
     """
     path, size = find(name), parse_resolution(resolution)
+    if found := two_sided(name, want):
+        return _partners(str(name), *found, size, alpha)
     if parts := split(name):
-        return _together(str(name), [describe(part, resolution, alpha) for part in parts])
+        return _together(str(name), "domains", list("AB"), [describe(part, resolution, alpha) for part in parts])
+    if parts := plus(name):
+        reports = [describe(part, resolution, alpha) for part in parts]
+        joined = open(name, resolution, alpha=alpha, skip_bad=True)
+        return _together(str(name), "images", [one.name for one in joined.sets], reports)
     if path is None or (path.suffix.lower() == ".npz" and path.is_file()):
-        dataset = open(name, resolution)
+        dataset = open(name, resolution, want=want)
         if isinstance(dataset, Domains):
-            counts = {"A": len(dataset.a), "B": len(dataset.b)}
-            return Report(str(name), dataset.kind, len(dataset), dataset.shape, classes=counts, title="domains")
+            counts = {"A": len(dataset.a), "B": len(dataset.b)} if dataset.kind == "domains" else {}
+            return Report(str(name), dataset.kind, len(dataset), dataset.shape, dataset.other, classes=counts, title="domains")
         counts = Counter() if dataset.labels is None else Counter(dataset.labels.tolist())
         return Report(
             name=str(name),
@@ -99,9 +120,10 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
             count=len(dataset),
             shape=dataset.shape,
             bytes=os.path.getsize(path) if path else 0,
-            classes={title: counts[i] for i, title in enumerate(dataset.class_names)},
+            classes={} if dataset.masks else {title: counts[i] for i, title in enumerate(dataset.class_names)},
             captions=len(dataset.captions or []),
-            attribute_names=dataset.attribute_names,
+            attributes=_means(dataset.attribute_names, dataset.attributes),
+            pixels=_shares(dataset.class_names, _counted(dataset)) if dataset.masks else {},
         )
     with named(name), files.opened(path) as source:
         seen = survey(source)
@@ -126,28 +148,28 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
         modes=dict(Counter(image.header.mode for image in seen.images).most_common()),
         classes={title: counts[i] for i, title in enumerate(known.class_names)},
         captions=len(known.captions),
-        attribute_names=known.attribute_names,
+        attributes=_means(known.attribute_names, known.attributes),
         bad=bad,
         copies=seen.copies(),
         warnings=notes + known.warnings,
     )
 
 
-def contact_sheet(dataset: Dataset | Domains, path: Path, count: int = 100) -> None:
-    """Write the first images of the stream side by side as a PNG, ten in a row; of two domains half of each, a row of A first.
+def contact_sheet(dataset: Dataset | Domains | Union, path: Path, count: int = 100) -> None:
+    """Write the first images of the stream side by side as a PNG, ten in a row.
+
+    Of two domains and of pairs a row of A stands above each row of B, of label maps their coloured classes below the
+    images, and of joined sets a row of each; all together are as many.
 
     Raises:
         ValueError: it holds no images.
     """
-    if dataset.kind not in ("images", "domains"):
+    if dataset.kind not in KINDS:
         raise ValueError(f"{dataset.name} holds {dataset.kind}: there is nothing to lay out on a contact sheet")
-    if isinstance(dataset, Domains):
-        rows = next(dataset.stream(0, max(10, count // 20 * 10)))
-        channels = max(dataset.shape[0], dataset.other[0])
-        a, b = (_channels(rows[domain], channels).unflatten(0, (-1, 10)) for domain in ("a", "b"))
-        pixels = torch.stack([a, b], 1).flatten(0, 2)
-    else:
+    if isinstance(dataset, Dataset) and dataset.kind == "images":
         pixels = next(dataset.stream(0, min(count, len(dataset))))["real"]
+    else:
+        pixels = _rows(dataset, count)
     pixels = pixels.permute(0, 2, 3, 1).numpy()
     height, width = pixels.shape[1:3]
     scale = max(1, 64 // max(height, width)) if max(height, width) < 128 else 128 / max(height, width)
@@ -166,29 +188,91 @@ def contact_sheet(dataset: Dataset | Domains, path: Path, count: int = 100) -> N
         temporary.unlink(missing_ok=True)
 
 
-def _together(name: str, parts: list[Report]) -> Report:
-    """What is known of two domains, as of one data set."""
-    sizes, modes, bad, copies, notes = Counter(), Counter(), [], [], []
-    for title, part in zip("AB", parts):
+def _rows(dataset: Dataset | Domains | Union, count: int) -> torch.Tensor:
+    """Images (N, C, H, W) uint8 of all sides, ten of each in turn."""
+    sides = len(dataset.sets) if isinstance(dataset, Union) else 2
+    each_side = max(10, count // (10 * sides) * 10)
+    if isinstance(dataset, Union):
+        batches = dataset.stream(0, each_side)
+        found = [batches.at(i)["real"] for i in range(sides)]
+    else:
+        rows = next(dataset.stream(0, each_side))
+        found = [rows["a"], rows["b"]] if isinstance(dataset, Domains) else [rows["real"], paint(rows["mask"], dataset.colours if dataset.colours is not None else palette(dataset.num_classes))]
+    channels = max(side.shape[1] for side in found)
+    return torch.stack([_channels(side, channels).unflatten(0, (-1, 10)) for side in found], 1).flatten(0, 2)
+
+
+def _partners(name: str, kind: str, paths: list[Path], size: tuple[int, int] | None, alpha: str) -> Report:
+    """What is known of pairs, or of images with label maps."""
+    with named(name), surveyed(paths, maps=kind == "masks") as seen:
+        parts = [part for sample in seen.samples for part in sample]
+        results = [reason for _, reason in each(lambda part: part.read(part.found.file), parts, _flaw, "decoding")]
+    flaws = {part.name: flaw for part, flaw in zip(parts, results) if flaw}
+    notes = list(seen.warnings)
+    try:
+        shape, other = seen.shapes(size, alpha)
+    except ValueError as error:
+        shape, other = None, ()
+        notes.append(str(error))
+    return Report(
+        name=name,
+        kind=kind,
+        count=sum(not any(part.name in flaws for part in sample) for sample in seen.samples),
+        shape=shape,
+        other=other if kind == "pairs" else (),
+        bytes=sum(part.found.file.size for part in parts),
+        sizes={f"{h}x{w}": n for (h, w), n in seen.sides[0].sizes().most_common()},
+        modes=dict(Counter(part.found.header.mode for part in parts).most_common()),
+        pixels=_shares(seen.meaning.names, seen.meaning.counts) if seen.meaning else {},
+        bad=seen.bad + list(flaws.items()),
+        warnings=notes,
+    )
+
+
+def _together(name: str, kind: str, titles: list[str], parts: list[Report]) -> Report:
+    """What is known of two domains, or of joined sets, as of one data set."""
+    sizes, modes, bad, copies, notes, attributes = Counter(), Counter(), [], [], [], {}
+    for title, part in zip(titles, parts):
         sizes.update(part.sizes)
         modes.update(part.modes)
         bad += [(f"{title}: {file}", reason) for file, reason in part.bad]
         copies += part.copies
         notes += [f"{title}: {warning}" for warning in part.warnings]
+        classes = {key: n / max(1, part.count) for key, n in part.classes.items()}
+        attributes |= {f"{title}: {key}": mean for key, mean in (part.attributes or classes).items()}
     return Report(
         name=name,
-        kind="domains",
+        kind=kind,
         count=sum(part.count for part in parts),
         shape=parts[0].shape,
         bytes=sum(part.bytes for part in parts),
         sizes=dict(sizes.most_common()),
         modes=dict(modes.most_common()),
-        classes={title: part.count for title, part in zip("AB", parts)},
+        classes={title: part.count for title, part in zip(titles, parts)},
+        attributes={} if kind == "domains" else attributes,
         bad=bad,
         copies=copies,
         warnings=notes,
-        title="domains",
+        title=kind if kind == "domains" else "joined sets",
     )
+
+
+def _means(names: list[str], values: np.ndarray | list[list[float]] | None) -> dict[str, float]:
+    """The mean of each attribute, by its name."""
+    return dict(zip(names, np.asarray(values, np.float64).mean(0).tolist())) if names and values is not None and len(values) else {}
+
+
+def _counted(dataset: Dataset) -> list[int]:
+    """Pixels of each class in the first label maps, and after them of void."""
+    maps = dataset.masks(np.arange(min(MAPS, len(dataset))))
+    counts = np.bincount(maps.ravel(), minlength=256)
+    return [*counts[: dataset.num_classes].tolist(), int(counts[255])]
+
+
+def _shares(names: list[str], counts: list[int]) -> dict[str, float]:
+    """The share of each class in all pixels; of void, counted last, where there is some."""
+    whole = max(1, sum(counts))
+    return {name: n / whole for name, n in zip([*names, "void"], counts) if n or name != "void"}
 
 
 def _channels(pixels: torch.Tensor, count: int) -> torch.Tensor:
@@ -198,7 +282,7 @@ def _channels(pixels: torch.Tensor, count: int) -> torch.Tensor:
     return torch.cat([pixels, opaque], 1)
 
 
-def _flaw(file: files.File, data: bytes) -> str:
+def _flaw(item: object, data: bytes) -> str:
     images.load(data)
     return ""
 

@@ -25,6 +25,9 @@ class Union:
         name: short name, fit for a folder's name.
         sets: the data sets.
         mirror: flip images of the stream, each with probability one half.
+        attribute_names: of all sets, one after the other.
+        groups: how many of them each set knows.
+        exclusive: for each set, whether just one of its attributes holds.
     """
 
     name: str
@@ -36,6 +39,9 @@ class Union:
     class_names: list[str] = field(default_factory=list)
     captions: None = None
     fingerprint: str = ""
+    attribute_names: list[str] = field(init=False)
+    groups: list[int] = field(init=False)
+    exclusive: list[bool] = field(init=False)
 
     def __post_init__(self) -> None:
         for one in self.sets:
@@ -46,6 +52,8 @@ class Union:
                 raise ValueError(f"{self.sets[0].name} holds images of {a} and {one.name} of {b}; give all one size by --resolution")
             if not known(one)[0]:
                 raise ValueError(f"{one.name} has neither attributes nor classes: there is nothing to join it by")
+        names, _, self.exclusive = map(list, zip(*map(known, self.sets)))
+        self.attribute_names, self.groups = sum(names, []), [len(of_one) for of_one in names]
         self.fingerprint = self.fingerprint or cache.key("union", *(one.fingerprint for one in self.sets))
 
     def __len__(self) -> int:
@@ -58,18 +66,6 @@ class Union:
     @property
     def other(self) -> tuple[int, ...]:
         return ()
-
-    @property
-    def attribute_names(self) -> list[str]:
-        return [name for one in self.sets for name in known(one)[0]]
-
-    @property
-    def groups(self) -> list[int]:
-        return [len(known(one)[0]) for one in self.sets]
-
-    @property
-    def exclusive(self) -> list[bool]:
-        return [known(one)[2] for one in self.sets]
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
