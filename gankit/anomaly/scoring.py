@@ -72,7 +72,7 @@ def score_run(
     dataset, recipe = opened(trained, name), trained.recipe
     anomalous, notes = truth(dataset, normal_classes)
     n = min(len(dataset), limit or len(dataset))
-    names = [str(x) for x in getattr(dataset, "names", None) or range(len(dataset))][:n]
+    names = [str(x) for x in dataset.names or range(len(dataset))][:n]
     keep_maps = n * dataset.shape[1] * dataset.shape[2] <= PIXELS
     found, maps, masks, defects, extremes, seconds = [], [], [], [], [], 0.0
     for start in range(0, n, batch):

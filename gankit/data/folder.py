@@ -25,7 +25,7 @@ from gankit.data.files import File, Source, shown
 from gankit.data.images import Header
 from gankit.data.stream import Dataset
 
-VERSION = 1  # of what is prepared: another number prepares anew
+VERSION = 2  # of what is prepared: another number prepares anew
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -119,6 +119,7 @@ def open_folder(path: Path, resolution: tuple[int, int] | None, fit: str, alpha:
         attributes=np.array(info["attributes"], np.float32) if info["attributes"] else None,
         attribute_names=info["attribute_names"],
         captions=info["captions"] or None,
+        names=info["names"],
         skipped=bad,
         warnings=info["warnings"],
     )
@@ -305,7 +306,8 @@ def _prepare(path: Path, resolution: tuple[int, int] | None, fit: str, alpha: st
             raise BadFiles(bad, len(seen.images) + len(seen.bad))
         known = know(seen, [seen.images[i].name for i in good])
         notes = seen.warnings + known.warnings + enlarged(seen, shape)
-        return asdict(known) | dict(count=len(good), shape=shape, skipped=bad, warnings=notes)
+        names = [seen.images[i].name for i in good]
+        return asdict(known) | dict(count=len(good), shape=shape, names=names, skipped=bad, warnings=notes)
 
     with files.opened(path) as source:
         seen = survey(source)

@@ -37,6 +37,7 @@ class Dataset:
         attribute_names: what they are.
         exclusive: whether just one of the attributes holds for each sample, as with classes.
         captions: a text for each sample.
+        names: the file of each sample, below the folder that was named; none of built-in sets.
         masks: numbers (n,) to new label maps (n, H, W) uint8, the class of each pixel, 255 where it is void; for kind "masks".
         colours: (K, 3) uint8, the colours in which the classes of label maps are shown; None for `gankit.data.palette`'s.
         mirror: flip every other image of the stream, by its position.
@@ -57,6 +58,7 @@ class Dataset:
     attribute_names: list[str] = field(default_factory=list)
     exclusive: bool = False
     captions: list[str] | None = None
+    names: list[str] = field(default_factory=list)
     masks: Callable[[np.ndarray], np.ndarray] | None = None
     colours: np.ndarray | None = None
     mirror: bool = False

@@ -51,8 +51,8 @@ def pyramid(height: int, width: int, least: int, most: int, factor: float) -> li
     h, w = math.ceil(height * shrink), math.ceil(width * shrink)
     if count < 1 or min(h, w) <= least:
         return [(h, w)]
-    f = (least / min(h, w)) ** (1 / count)
-    return [(math.ceil(h * f ** (count - i)), math.ceil(w * f ** (count - i))) for i in range(count + 1)]
+    steps = [(least / min(h, w)) ** (1 - i / count) for i in range(count + 1)]
+    return [(math.ceil(h * f - 1e-9), math.ceil(w * f - 1e-9)) for f in steps]  # 14.000000000000002 pixels are 14
 
 
 class Net(nn.Module):

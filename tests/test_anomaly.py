@@ -1,0 +1,191 @@
+"""AnoGAN, f-AnoGAN, and what is made of their scores."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import gankit
+from gankit import anomaly, cli, loop, metrics
+from gankit.models.anogan import AnoGAN
+from gankit.models.f_anogan import FAnoGAN
+from gankit.recipe import Spec
+
+SPEC = Spec((1, 16, 16))
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return AnoGAN(SPEC, z_dim=4, width=4, steps=12, search_lr=0.1).double().eval()
+
+
+@pytest.fixture
+def images():
+    return torch.rand(3, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_what_is_left_is_the_paper_s_sum(model, images):
+    rebuilt = images.flip(0)
+    with torch.no_grad():
+        found = model.left(images, rebuilt)
+        f = model.d.features[:-1]  # before it is flattened
+        for i in range(3):
+            residual = sum(abs(float(a - b)) for a, b in zip(images[i].flatten(), rebuilt[i].flatten()))
+            features = sum(abs(float(a - b)) for a, b in zip(f(images[i : i + 1]).flatten(), f(rebuilt[i : i + 1]).flatten()))
+            assert abs(float(found[i]) - (0.9 * residual + 0.1 * features)) < 1e-9
+
+
+def test_a_score_hangs_on_its_image_alone(model, images):
+    whole = model.score(images)
+    for i in range(3):
+        one = model.score(images[i : i + 1])
+        assert abs(one.score[0] - whole.score[i]) < 1e-10 and (one.map[0] - whole.map[i]).abs().max() < 1e-10
+    assert whole.map.shape == (3, 16, 16) and whole.steps.tolist() == [12] * 3
+
+
+def test_the_search_finds_an_image_that_the_generator_draws(model):
+    with torch.no_grad():
+        drawn = model.g(torch.tensor([[0.3, -0.2, 0.5, 0.1]], dtype=torch.float64))
+    few, many = (setattr(model, "steps", n) or float(model.score(drawn).score) for n in (1, 300))
+    assert many < 0.2 * few
+
+
+def test_restarts_keep_the_best_and_patience_ends_a_search(model, images):
+    one = model.score(images).score
+    model.restarts = 4
+    assert (model.score(images).score <= one + 1e-9).all()
+    model.steps, model.patience = 400, 5
+    found = model.score(images)
+    assert (found.steps < 400).all()
+    model.patience = 0
+    assert (model.score(images).score <= found.score * 1.05).all()
+
+
+def test_the_encoder_learns_on_networks_that_stay_as_they_are(tmp_path):
+    kept = {}
+
+    class Watched(FAnoGAN):
+        def enter(self, index, batch):
+            kept[index] = {k: v.clone() for k, v in self.state_dict().items()}
+
+    options = dict(data="digits", preset="small", images=64, batch=8, gan_images=32, ema=0, preview=8, quiet=True)
+    after = loop.train(Watched, outdir=tmp_path, **options).recipe.state_dict()
+    for name, value in kept[1].items():
+        if name.startswith("e.") or value.ndim > 1:
+            assert torch.equal(value, kept[0][name]) == name.startswith("e."), name
+        if not name.startswith("e.") or value.ndim > 1:
+            assert torch.equal(value, after[name]) != name.startswith("e."), name
+
+
+@pytest.mark.parametrize("loss", ["izi", "ziz", "izi_f"])
+def test_the_encoder_s_losses(loss, images):
+    from gankit.recipe import Batch
+
+    model = FAnoGAN(SPEC, z_dim=4, width=4, encoder_loss=loss).double().eval()
+    batch = Batch({"real": images})
+    with torch.no_grad():
+        value, _ = model.e_loss(batch)
+        batch.draws = 0
+        z = batch.draw(model.noise)
+        rebuilt = model.g(model.e(images))
+        izi = ((images - rebuilt) ** 2).mean()
+        f = ((model.d.features(images) - model.d.features(rebuilt)) ** 2).mean()
+        expected = {"izi": izi, "izi_f": izi + f, "ziz": ((z - model.e(model.g(z))) ** 2).mean()}[loss]
+    assert abs(value - expected) < 1e-12
+
+
+def test_region_overlap_is_its_definition():
+    rng = np.random.default_rng(0)
+    maps = torch.from_numpy(np.round(rng.random((3, 8, 9)), 1))  # with ties
+    masks = torch.zeros(3, 8, 9, dtype=torch.bool)
+    masks[0, 1:3, 1:4] = masks[0, 6, 6] = masks[1, 0, :] = True
+    regions = [torch.zeros_like(masks) for _ in range(3)]
+    regions[0][0, 1:3, 1:4], regions[1][0, 6, 6], regions[2][1, 0, :] = True, True, True
+    points = [(0.0, 0.0)]
+    for t in sorted(maps.unique().tolist(), reverse=True):
+        found = maps >= t
+        points.append((float(found[~masks].double().mean()), float(np.mean([found[r].double().mean() for r in regions]))))
+    grid = np.linspace(0, 0.3, 300_001)
+    by_hand = np.trapezoid(np.interp(grid, *zip(*points)), grid) / 0.3
+    assert abs(metrics.region_overlap(maps, masks) - by_hand) < 1e-5
+    assert metrics.region_overlap(masks.double(), masks) == pytest.approx(1)
+    with pytest.raises(ValueError, match="anomalous and normal pixels"):
+        metrics.region_overlap(maps, torch.zeros_like(masks))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    options = dict(data="digits", preset="small", images=96, batch=16, gan_images=48, preview=0, quiet=True)
+    return loop.train("f_anogan", outdir=tmp_path_factory.mktemp("runs"), **options).folder
+
+
+def test_the_command_writes_scores_maps_and_a_page(run, tmp_path, capsys):
+    words = ["score", str(run), "digits:test", "--normal", "digits", "--normal-class", "0,1", "--n", "40", "-o", str(tmp_path / "s.csv")]
+    cli.main([*words, "--maps", str(tmp_path / "maps")])
+    rows = list(csv.DictReader((tmp_path / "s.csv").open()))
+    numbers = json.loads((tmp_path / "s.json").read_text())
+    assert len(rows) == 40 and {"image", "score", "steps", "anomalous", "truth"} == set(rows[0])
+    truth, score = (np.array([float(row[key]) for row in rows]) for key in ("truth", "score"))
+    assert abs(numbers["auroc"] - metrics.auroc(torch.from_numpy(score), torch.from_numpy(truth))) < 1e-3
+    assert "svg" in (tmp_path / "s.html").read_text() and len(list((tmp_path / "maps").glob("*.png"))) == 40
+    assert f"{numbers['auroc']:.4g}" in capsys.readouterr().out
+    model = gankit.load(run)
+    by_ones = anomaly.score_run(model, "digits:test", batch=7, limit=9)
+    assert (by_ones.score - torch.from_numpy(score)[:9]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["photo:china"], "convert them first"),
+        (["ring"], "no resolution"),
+        (["digits:test", "--normal-class", "seven"], "there is no class 'seven'"),
+        (["digits:test", "--normal", "digits", "--threshold", "1"], "take one of them"),
+        (["digits:test", "-o", "scores.txt"], "--output is a .csv"),
+    ],
+)  # fmt: skip
+def test_bad_input_gets_one_line(run, words, said, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main(["score", str(run), *words])
+    assert left.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_a_model_that_does_not_score_says_so(tmp_path):
+    other = loop.train("dcgan", data="digits", preset="small", images=16, batch=8, preview=0, outdir=tmp_path, quiet=True)
+    with pytest.raises(ValueError, match="anogan and f_anogan do"):
+        anomaly.score_run(gankit.load(other.folder), "digits:test")
+
+
+def test_the_detector_has_scikit_learn_s_habits(tmp_path):
+    from sklearn.base import clone
+
+    rng = np.random.default_rng(0)
+    X = (rng.random((60, 16, 16)) * 40).astype(np.uint8)
+    detector = anomaly.Detector(images=256, outdir=str(tmp_path), contamination=0.1, options=dict(batch=16, gan_images=128, preview=0))
+    assert clone(detector).get_params()["contamination"] == 0.1
+    with pytest.raises(ValueError, match="not fitted"):
+        detector.predict(X)
+    detector.fit(X)
+    odd = np.full((5, 16, 16), 250, np.uint8)
+    assert (detector.predict(odd) == -1).all() and detector.score_samples(odd).max() < detector.score_samples(X).min()
+    assert np.array_equal(detector.decision_function(X) < 0, detector.predict(X) == -1)
+    with pytest.raises(ValueError, match="uint8 images"):
+        detector.predict(X.astype(float))
+    with pytest.raises(ValueError, match="cannot promise"):
+        anomaly.Detector(contamination=0.01).fit(X)
+
+
+def test_maps_keep_the_folders_of_their_images(run, tmp_path):
+    for name in ("good/a.png", "bad/b.png"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(1).integers(0, 255, (16, 16), dtype=np.uint8)).save(path)
+    cli.main(["score", str(run), str(tmp_path / "in"), "-o", str(tmp_path / "s.csv"), "--maps", str(tmp_path / "maps")])
+    assert (tmp_path / "maps/good/a.png").exists() and (tmp_path / "maps/bad/b.png").exists()
+    assert [row["truth"] for row in csv.DictReader((tmp_path / "s.csv").open())] == ["1", "0"]

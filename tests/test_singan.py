@@ -1,0 +1,109 @@
+"""SinGAN: sizes of the pyramid, noise, scales that follow one another, and the penalty at each pixel."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import gankit
+from gankit import checkpoint, latent, loop
+from gankit.models.singan import REACH, SinGAN, pyramid, resize
+from gankit.penalties import wgan_gp_pixels
+from gankit.recipe import Batch, Spec
+
+TINY = dict(data="photo:china:whole", resolution="32x44", quiet=True, least=14, most=44, factor=0.4, width=6, iterations=4, updates=2)
+
+
+@pytest.mark.parametrize(
+    "height, width, count, last",
+    [(250, 250, 11, (250, 250)), (300, 400, 9, (188, 250)), (164, 248, 9, (164, 248)), (20, 90, 1, (20, 90)), (25, 1000, 1, (7, 250))],
+)
+def test_the_pyramid_has_the_paper_s_sizes(height, width, count, last):
+    sizes = pyramid(height, width, 25, 250, 0.75)
+    assert len(sizes) == count and sizes[-1] == last
+    assert count == 1 or min(sizes[0]) == 25
+    if (height, width) == (250, 250):
+        assert [h for h, _ in sizes] == [25, 32, 40, 50, 63, 80, 100, 126, 158, 199, 250]
+
+
+@pytest.mark.parametrize("shape, g, d", [((3, 300, 400), 1_029_147, 1_019_913)])
+def test_nine_scales_have_the_published_counts(shape, g, d):
+    with torch.device("meta"):
+        recipe = SinGAN(Spec(shape))
+    counts = [[sum(p.numel() for p in net.parameters()) for net in nets] for nets in (recipe.g, recipe.d)]
+    assert [c[0] for c in counts] == [29_763, 29_185] and [c[4] for c in counts] == [114_819, 113_665] and [c[8] for c in counts] == [450_819, 448_513]
+    assert [sum(c) for c in counts] == [g, d]
+
+
+def test_the_penalty_is_taken_at_each_pixel():
+    torch.manual_seed(0)
+    net = torch.nn.Conv2d(3, 1, 3).double()
+    real, fake = torch.randn(2, 1, 3, 6, 7, dtype=torch.float64)
+    found = wgan_gp_pixels(net, real, fake, lambda sampler: torch.full((1,), 0.25, dtype=torch.float64))
+    at = (real + 0.25 * (fake - real)).requires_grad_()
+    total = sum(net(at)[0, 0, y, x] for y in range(4) for x in range(5))
+    grad = torch.autograd.grad(total, at)[0][0]
+    by_hand = sum((grad[:, y, x].norm() - 1) ** 2 for y in range(6) for x in range(7)) / 42
+    assert abs(found - by_hand) < 1e-12
+
+
+def test_an_interrupted_pyramid_ends_with_the_same_bits(tmp_path, interrupt):
+    options = TINY | dict(preview=4, save=2, log=2)
+    whole = loop.train("singan", outdir=tmp_path / "whole", **options)
+    assert whole.images == whole.recipe.length == 4 * len(whole.recipe.sizes) and len(whole.recipe.sizes) == 3
+    broken = interrupt(6, "singan", outdir=tmp_path / "broken", images=12, **options)
+    torch.manual_seed(3)
+    loop.resume(broken, quiet=True)
+    for file in ("state.safetensors", "weights.safetensors"):
+        a, b = (checkpoint.read_tensors(folder / file)[0] for folder in (whole.folder, broken))
+        assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_scale_begins_from_the_one_below_and_leaves_it_alone(tmp_path):
+    seen = {}
+
+    class Watched(SinGAN):
+        def enter(self, index: int, batch: Batch) -> None:
+            super().enter(index, batch)
+            seen[index] = {k: v.clone() for k, v in self.state_dict().items()}
+            if index:
+                rec = resize(self.rebuilt(index - 1), self.sizes[index])
+                error = (resize(batch.real, self.sizes[index]) - rec).square().mean().sqrt()
+                assert torch.equal(self.amplitudes[index], 0.1 * error)
+                assert torch.equal(self.g[index].net[0].weight, self.g[index - 1].net[0].weight)
+
+    run = loop.train(Watched, outdir=tmp_path, preview=0, **TINY)
+    assert set(seen) == {0, 1, 2}
+    after = run.recipe.state_dict()
+    for name, value in seen[2].items():
+        scale = name.split(".")[1] if name[1] == "." else ""
+        if value.ndim > 1 or scale != "2":
+            assert torch.equal(after[name], value) == (scale != "2"), name
+    assert not torch.equal(seen[1]["g.0.net.0.weight"], seen[0]["g.0.net.0.weight"])
+
+
+def test_any_size_is_drawn_and_a_start_keeps_what_is_below(tmp_path):
+    recipe = gankit.load(loop.train("singan", outdir=tmp_path, preview=0, **TINY).folder).recipe
+    assert latent.sample(recipe, range(2)).shape == (2, 3, 32, 44)
+    wide = [(h, 2 * w) for h, w in recipe.sizes]
+    with torch.no_grad():
+        drawn = recipe.draw(lambda i: torch.randn(1, *recipe.maps(i, wide[i])), wide)
+        assert drawn.shape == (1, 3, *wide[-1])
+        z = torch.randn(1, *recipe.maps(2, recipe.sizes[2]))
+        below = recipe.rebuilt(1)
+        last = recipe.draw(lambda i: z, recipe.sizes, start=2, below=below)
+        assert torch.equal(last, recipe.at(2, z, below, recipe.sizes[2]))
+        assert recipe.d[0](torch.zeros(1, 3, 30, 20)).shape == (1, 1, 30 - 2 * REACH, 20 - 2 * REACH)
+
+
+@pytest.mark.parametrize("shape, words", [((3, 10, 40), "11 pixels a side"), ((1, 1, 1), "11 pixels")])
+def test_an_image_that_is_too_small_is_refused(shape, words):
+    with pytest.raises(ValueError, match=words):
+        SinGAN(Spec(shape))
+
+
+def test_noise_beyond_the_borders_is_an_option(tmp_path):
+    recipe = loop.train("singan", outdir=tmp_path, preview=0, **TINY | dict(pad_noise=True, images=4)).recipe
+    h, w = recipe.sizes[0]
+    assert recipe.z_star.shape == (1, 1, h + 2 * REACH, w + 2 * REACH)
+    assert recipe.sample(recipe.noise(1)).shape == (1, 3, 32, 44)
