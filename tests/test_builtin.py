@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gankit import data
-from gankit.data import faces, toy
+from gankit.data import cells, faces, toy
 from gankit.data.builtin import edges
 from gankit.data.canny import canny
 
@@ -197,3 +197,46 @@ def test_an_action_unit_moves_its_own_part_of_the_head_and_more_the_stronger_it_
     mask = faces.face_mask(numbers, still, 96, 96) | faces.face_mask(numbers, worked, 96, 96)
     near = torch.nn.functional.max_pool2d(torch.from_numpy(mask[:, None]).float(), 3, 1, 1)[:, 0].numpy() > 0
     assert 0.2 < mask.mean() < 0.5 and change[~near].max() < 40, "nothing that can be seen moves off the head"
+
+
+@pytest.mark.parametrize("name", ["cells", "cells:test"])
+def test_label_maps_do_not_depend_on_their_neighbours(name):
+    for size in (None, "40x56"):
+        dataset = data.open(name, size)
+        numbers = np.random.default_rng(0).permutation(len(dataset))[:9]
+        images, masks = dataset.read(numbers), dataset.masks(numbers)
+        assert images.shape == (9, *dataset.shape) and masks.shape == (9, *dataset.shape[1:])
+        assert images.dtype == masks.dtype == np.uint8
+        assert np.array_equal(images, np.concatenate([dataset.read(numbers[i : i + 1]) for i in range(9)]))
+        assert np.array_equal(masks, np.concatenate([dataset.masks(numbers[i : i + 1]) for i in range(9)]))
+        assert len(np.unique(masks.reshape(9, -1), axis=0)) == 9
+        assert set(np.unique(masks)) <= {*range(dataset.num_classes), 255} and len(dataset.colours) == dataset.num_classes
+    prints = {data.open(one, size).fingerprint for one in (name, f"{name.split(':')[0]}:test") for size in (64, 32, "64x48")}
+    assert len(prints) == (3 if name.endswith("test") else 6)
+    rows = next(data.open(name, mirror=True).stream(0, 4))
+    assert rows["mask"].dtype == torch.int64 and rows["mask"].shape == (4, 64, 64)
+
+
+def test_every_connected_part_of_a_label_map_is_one_cell():
+    from scipy.ndimage import label
+
+    for size in (32, 64, 128):
+        maps = data.open("cells", size).masks(np.arange(40))
+        _, _, place = cells._edges(np.arange(40), size, size)
+        for cells_here, owner in zip(maps, place):
+            parts, count = label(cells_here, np.ones((3, 3)))  # corners join pixels, too
+            owners = [set(np.unique(owner[parts == i])) for i in range(1, count + 1)]
+            assert all(len(own) == 1 for own in owners), "two cells are joined"
+            assert count >= 2 and count - len(set.union(*owners)) <= 1, "hardly a cell is in two parts"
+    assert 0.3 < maps.mean() < 0.7
+
+
+def test_cells_are_not_told_by_their_grey():
+    dataset = data.open("cells")
+    images, maps = dataset.read(np.arange(60))[:, 0], dataset.masks(np.arange(60)) > 0
+    ious = []
+    for low in range(0, 256, 8):  # the best band of greys there is
+        for high in range(low + 8, 257, 8):
+            chosen = (images >= low) & (images < high)
+            ious.append((chosen & maps).sum() / (chosen | maps).sum())
+    assert max(ious) < 0.6

@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 from torch.nn import functional as F
 
-from gankit.data import cache, draws, faces, images, toy
+from gankit.data import cache, cells, draws, faces, images, toy
 from gankit.data.canny import canny
 from gankit.data.domains import Domains
 from gankit.data.stream import Dataset
@@ -161,6 +161,8 @@ BUILTIN: dict[str, Callable[[Size], Dataset | Domains]] = {
     "photo-grey:test": partial(photo_pairs, "photo-grey", "test"),
     "faces": partial(faces.faces, "train"),
     "faces:test": partial(faces.faces, "test"),
+    "cells": partial(cells.cells, "train"),
+    "cells:test": partial(cells.cells, "test"),
 }
 
 
