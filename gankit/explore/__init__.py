@@ -13,13 +13,14 @@ from gankit.explore.nearest import neighbours
 from gankit.explore.planes import boundary
 from gankit.explore.projection import project
 from gankit.explore.result import Result
+from gankit.explore.single import animate, edit, enlarge, harmonise, paint, sizes
 from gankit.explore.start import Seeds
 from gankit.explore.styles import layers, mix, noise, truncation
 from gankit.explore.sums import arithmetic
 
 TOOLS: dict[str, Callable[..., Result]] = {
     f.__name__: f
-    for f in (truncation, arithmetic, neighbours, project, sefa, ganspace, boundary, sliders, mix, layers, noise, features, filters, drop)
+    for f in (truncation, arithmetic, neighbours, project, sefa, ganspace, boundary, sliders, mix, layers, noise, features, filters, drop, sizes, enlarge, paint, harmonise, edit, animate)
 }
 
 __all__ = ["TOOLS", "Result", "Seeds", *TOOLS]
