@@ -313,6 +313,7 @@ def new_config(kind: type[Recipe], preset: str, arguments: dict, settings: Setti
         "settings": dataclasses.asdict(settings),
         "spec": dataclasses.asdict(spec),
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "count": len(dataset), "classes": list(dataset.class_names)},
+        "preview": "strips" if hasattr(kind, "strip") else "samples",
         "processes": processes.world(),
         "images": 0,
         "history": [history_entry(0, {})],

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import itertools
 import json
 import os
 import re
@@ -231,6 +232,47 @@ def sample(words: list[str]) -> None:
     for seed, picture in zip(seeds, samples):
         pictures.save_one(outdir / f"seed{seed:04d}.png", picture)
     print(f"{len(seeds)} pictures in {outdir}")
+
+
+def translate(words: list[str]) -> None:
+    """Make pictures of pictures: gankit translate RUN INPUT ... -o OUTPUT [--to DOMAIN | --set blond=1 | --au AU12=0.8 | --style IMG]"""
+
+    @dataclasses.dataclass
+    class Command:
+        """How the command behaves.
+
+        Args:
+            output: a file, for one picture, or a folder, in which names and folders are kept.
+            weights: file of weights in the run folder.
+            model: the file of a model that is not gankit's own; its code is executed.
+            device: auto, cpu, cuda or mps.
+        """
+
+        output: Annotated[str, alias("-o")] = "out"
+        weights: str = "weights.safetensors"
+        model: str = ""
+        device: str = "auto"
+
+    run, flags = first(words, "translate", "RUN INPUT")
+    inputs = list(itertools.takewhile(lambda word: not word.startswith("-"), flags))
+    if run and not inputs and not {"-h", "--help"} & set(flags):
+        fail("translate what? gankit translate RUN INPUT ... -o OUTPUT: pictures, folders, patterns or videos", 2)
+
+    from gankit import translation
+
+    groups = {"command": described(Command), "translation": described(translation.Options)}
+    parsed = parse(groups, "gankit translate RUN INPUT", flags[len(inputs) :])
+    command, options = parsed["command"], dataclasses.asdict(parsed["translation"])
+    given = dict(model=command.model or None, device=command.device, weights=command.weights, quiet=False)
+    done = translation.translate(run, inputs, command.output, **given, **options)
+    for name, text in done.measured:
+        print(f"{name}: {text}")
+    for note in done.notes:
+        print(f"- {note}", file=sys.stderr)
+    print(done.written[0] if len(done.written) == 1 else f"{len(done.written)} files in {command.output}")
+    if done.skipped:
+        lines = "".join(f"\n  {name}: {reason}" for name, reason in done.skipped)
+        fail(f"{len(done.skipped)} of {done.inputs} inputs could not be used:{lines}", 1)
 
 
 def interpolate(words: list[str]) -> None:
@@ -505,18 +547,19 @@ def evaluate(words: list[str]) -> None:
 
         Args:
             against: the reals: a folder, zip, tar, .npz or built-in set; a run's own data without it.
-            metrics: names with commas between, or all; `gankit metrics` lists them.
+            metrics: names with commas between, or all; `gankit metrics` lists them. Translators take l1, psnr, ssim, cycle and others.
             features: the network to look through: digits, inception, inception-clean, vgg16, timm:NAME, dinov2:NAME;
                 without it digits for data of that name and inception for all other.
             n: samples; 0 for 50k with inception and 10k with others.
             seed: the first seed of the samples, and of every choice.
             trunc: below 1, latents nearer to the prior's mean.
-            held_out: reals that were not trained on; digits:test for digits without it.
+            held_out: reals that were not trained on, and what translators are given; digits:test for digits without it.
             resolution: side that folders are fitted to; the run's own without it.
             batch: samples that go through the networks at once.
             precision: fp64 to check exactness.
             weights: file of weights in the run folder.
             model: the file of a model that is not gankit's own; its code is executed.
+            segmenter: a run that segments photographs, for fcn_score; a small one is fitted without it.
             device: auto, cpu, cuda or mps.
             json: print the records instead of the table.
         """
@@ -760,7 +803,7 @@ def metrics(words: list[str]) -> None:
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     f.__name__.rstrip("_"): f
-    for f in (train, resume, sample, interpolate, explore, evaluate, score, compare, metrics, models, show, data, report, import_, export)
+    for f in (train, resume, sample, interpolate, translate, explore, evaluate, score, compare, metrics, models, show, data, report, import_, export)
 }
 
 

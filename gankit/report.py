@@ -33,14 +33,16 @@ def write(folder: Path) -> Path:
     title = f"{config['model']} on {config['data']['name']}"
     parts = [f"<h1>{html.escape(title)}</h1><small>{html.escape(folder.name)}</small>"]
     parts.append(summary(config, records))
-    parts.append("<h2>Samples and reals</h2><div class=row>")
+    strips = config.get("preview") == "strips"
+    parts.append(f"<h2>{'Inputs and outputs' if strips else 'Samples'} and {'data' if strips else 'reals'}</h2><div class=row>")
     if fakes:
-        parts.append(figure(fakes[-1], f"samples from the averaged weights after {images_of(fakes[-1]):,} images, fixed latents"))
+        shown = "input, output and target or what else the model shows of fixed images," if strips else "samples of fixed latents"
+        parts.append(figure(fakes[-1], f"{shown} from the averaged weights after {images_of(fakes[-1]):,} images"))
     if (folder / "reals.png").exists():
         parts.append(figure(folder / "reals.png", "real data"))
     parts.append("</div>")
     if len(fakes) > 1:
-        parts.append("<h2>The same latents over time</h2><div class='row film'>")
+        parts.append(f"<h2>The same {'images' if strips else 'latents'} over time</h2><div class='row film'>")
         parts += [figure(path, f"{images_of(path):,} images") for path in spread(fakes, 8)]
         parts.append("</div>")
     if records:

@@ -107,6 +107,22 @@ def _celeba(text: str) -> tuple[list[str], list[list[str]]]:
     return ["file_name", *lines[1].split()], [line.split() for line in lines[2:] if line.strip()]
 
 
+def face(text: str, name: str) -> dict[str, float]:
+    """The action units, 0 to 1, of the face that OpenFace is surest of in one csv, whose name stands in errors.
+
+    Raises:
+        ValueError: it is no such table, or holds no face.
+    """
+    title, lines = _csv(text)
+    if not any(map(UNIT.fullmatch, title)):
+        raise ValueError("this is no table of OpenFace: it has no columns such as AU12_r")
+    table = Table(name, [])
+    _face(table, name, _rows(title, lines))
+    if table.bad:
+        raise ValueError(table.bad[0][1])
+    return table.rows[name]
+
+
 def _csv(text: str) -> tuple[list[str], list[list[str]]]:
     """The titles and the rows of a csv with commas, semicolons or tabs; OpenFace writes a space after each comma."""
     first = text.partition("\n")[0]

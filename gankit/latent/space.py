@@ -51,6 +51,8 @@ def sample(
 def check(recipe: Recipe, label: int | None = None, condition: Tensor | None = None) -> None:
     """Refuse what cannot be sampled, saying why."""
     name, wide = type(recipe).__name__, recipe.spec.condition_dim
+    if not hasattr(recipe, "sample") and (hasattr(recipe, "translate") or hasattr(recipe, "segment")):
+        raise ValueError(f"{name} makes pictures of pictures, and none of noise: gankit translate RUN INPUT -o OUTPUT")
     if not hasattr(recipe, "sample") or not hasattr(recipe, "noise"):
         raise ValueError(f"{name} does not draw from noise; from Python its own methods are on model.recipe")
     if wide and condition is None:
