@@ -41,12 +41,13 @@ def _normalise(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
     mean = (share * means).sum(0)
     variance = (share * (variances + (means - mean).square())).sum(0)
 
-    with torch.no_grad():
-        total = table[:, 0].sum()
-        norm.num_batches_tracked += 1
-        share_of_new = norm.momentum if norm.momentum is not None else 1 / norm.num_batches_tracked.item()
-        norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), share_of_new)
-        norm.running_var.lerp_((variance * total / (total - 1)).to(norm.running_var.dtype), share_of_new)
+    if norm.track_running_stats:
+        with torch.no_grad():
+            total = table[:, 0].sum()
+            norm.num_batches_tracked += 1
+            share_of_new = norm.momentum if norm.momentum is not None else 1 / norm.num_batches_tracked.item()
+            norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), share_of_new)
+            norm.running_var.lerp_((variance * total / (total - 1)).to(norm.running_var.dtype), share_of_new)
 
     out = (wide - mean.view(shape)) * torch.rsqrt(variance + norm.eps).view(shape)
     if norm.affine:
@@ -76,6 +77,27 @@ class BatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same, each channel of mean 0 and variance 1 over the rows of all processes."""
         return _normalise(self, x) if _apart(self) else super().forward(x)
+
+
+class OwnBatchNorm2d(BatchNorm2d):
+    """Batch norm that keeps no running statistics: in eval mode each image is normalised by its own (Isola et al. 2017).
+
+    There it is instance norm, so that an image's translation depends on no other image; with a batch of one always.
+
+    Args:
+        channels: channels to normalise.
+        whole: in training by the whole batch's statistics; else by each image's own there, too.
+    """
+
+    def __init__(self, channels: int, whole: bool = True):
+        super().__init__(channels, track_running_stats=False)
+        self.whole = whole
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same."""
+        if self.training and self.whole:
+            return super().forward(x)
+        return torch.group_norm(x, x.shape[1], self.weight, self.bias, self.eps)
 
 
 class ConditionalBatchNorm2d(nn.Module):
