@@ -454,12 +454,14 @@ def show(words: list[str]) -> None:
     name, flags = first(words, "show", "MODEL")
     parse({}, "gankit show MODEL", flags)
 
-    from gankit import loop
+    from gankit import loop, translation
     from gankit import models as library
 
     kind = library.find(name)
     print(inspect.cleandoc(inspect.getmodule(kind).__doc__ or "").strip(), "\n")
     print(f"learns from: {kind.data.replace(' ', ' or ')}; labels: {kind.labels}; can: {', '.join(kind.abilities())}")
+    if {"translate", "segment"} & set(kind.abilities()):
+        print(f"on pictures of your own: {translation.example(kind)}")
     print(f"settings of its own: {', '.join(f'--{k} {v}' for k, v in kind.defaults.items()) or 'none'}\n")
     print("presets")
     for key, preset in kind.presets.items():

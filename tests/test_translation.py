@@ -175,6 +175,30 @@ def test_a_folder_comes_out_as_the_same_tree(run, tree, tmp_path, capsys):
     refused(capsys, run, tree, "-o", tmp_path / "out", "--to", "b", "--model", ODD, "--overwrite", code=1)
 
 
+def test_pictures_are_read_as_training_reads_them(colour, tmp_path):
+    """Upright, of 16 bits, with a palette; what claims to be too large is skipped undecoded."""
+    pixels = picture(10, 24)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(np.arange(0, 65536, 256, dtype=np.uint16).reshape(16, 16)).save(tmp_path / "deep.png")
+    Image.fromarray(pixels).convert("P").save(tmp_path / "palette.gif")
+    Image.new("1", (8_200, 8_200)).save(tmp_path / "bomb.png")
+    done = gankit.translate(colour, tmp_path, tmp_path / "out", to="a")
+    assert [name for name, _ in done.skipped] == ["bomb.png"] and "oversized" in done.skipped[0][1]
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out/turned.png")), 255 - np.rot90(pixels, -1))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out/deep.png"))[:, :, 0].flatten(), np.rint(255 - np.arange(256) * 256 / 257))
+    assert Image.open(tmp_path / "out/palette.png").size == (24, 10)
+
+
+def test_a_built_in_set_goes_in_by_its_name(run, tmp_path):
+    done = gankit.translate(run, "digits-negative", tmp_path, to="a", n=3, model=ODD)
+    assert len(done.written) == 3 and len({p.read_bytes() for p in done.written}) == 3
+    domain = gankit.data.open("digits-negative").b
+    number = int(done.written[0].stem)
+    assert np.array_equal(np.asarray(Image.open(done.written[0])), 255 - domain.read(np.array([number]))[0, 0])
+
+
 def test_a_picture_is_the_same_alone_and_among_others(colour, tree, tmp_path):
     gankit.translate(colour, tree, tmp_path / "all", to="b", batch=3)
     gankit.translate(colour, tree / "a.png", tmp_path / "one.png", to="b", batch=1)
@@ -518,6 +542,8 @@ def test_faces_are_found_changed_and_the_rest_is_kept(tmp_path, monkeypatch):
         assert np.abs(two[part].astype(int) - picture(50, 60)[part]).max() > 10
     assert (tmp_path / "out/none.png").read_bytes() == (tmp_path / "none.png").read_bytes()
     assert done.measured == [("none.png", "no face was found; the picture is copied")]
+    only = gankit.translate(model, tmp_path / "none.png", tmp_path / "only", faces=True, strip=True)
+    assert only.measured == [("none.png", "no face was found")] and not only.written
     assert (tmp_path / "out/two.strip.png").exists() and not (tmp_path / "out/none.strip.png").exists()
 
 
@@ -548,7 +574,7 @@ def test_without_ffmpeg_a_video_is_skipped_with_its_reason(colour, tmp_path, mon
 
 
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="there is no ffmpeg")
-def test_a_video_goes_through_frame_by_frame_with_its_sound(colour, tmp_path):
+def test_a_video_goes_through_frame_by_frame_with_its_sound(colour, tmp_path, monkeypatch):
     source, out = tmp_path / "clip.mp4", tmp_path / "out.mp4"
     command = ["ffmpeg", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=size=65x48:rate=12:duration=1"]
     subprocess.run([*command, "-f", "lavfi", "-i", "sine=duration=1", "-vf", "crop=64:48", "-pix_fmt", "yuv420p", str(source)], check=True)
@@ -556,6 +582,8 @@ def test_a_video_goes_through_frame_by_frame_with_its_sound(colour, tmp_path):
     assert done.written == [out] and not done.skipped
     before, after = video.probe(source), video.probe(out)
     assert before == after == video.Header(48, 64, "12/1")
+    monkeypatch.setattr(faces, "find", lambda pixels, margin: [])
+    assert gankit.translate(colour, source, tmp_path / "faces.mp4", to="a", faces=True).written  # no face in it, and no harm
     frames, negative = list(video.frames(source, before)), list(video.frames(out, after))
     assert len(frames) == len(negative) == 12
     assert np.abs(255 - frames[5].astype(int) - negative[5]).mean() < 6, "it is not the negative"
@@ -571,6 +599,9 @@ def test_a_video_goes_through_frame_by_frame_with_its_sound(colour, tmp_path):
 def test_the_command_says_what_is_missing(run, tree, capsys):
     assert "translate what?" in refused(capsys, run)
     assert "to which domain? --to a or --to b" in refused(capsys, run, tree / "a.png", "--model", ODD)
+    for name, flag in (("cyclegan", "--to b"), ("stargan", "--set NAME=1"), ("ganimation", "--au NAME=0.8"), ("unet", "-o OUTPUT\n")):
+        cli.main(["show", name])
+        assert flag in capsys.readouterr().out
     with pytest.raises(SystemExit):
         cli.main(["translate", "--help"])
     assert "--keep-colour" in capsys.readouterr().out

@@ -16,7 +16,7 @@ from torch import Tensor
 from gankit import checkpoint, data
 from gankit.checkpoint import Trained, replacing
 from gankit.data.files import shown
-from gankit.translation import faces, files, strips, video
+from gankit.translation import faces, files, strips, tiles, video
 from gankit.translation.files import Item, Picture
 from gankit.translation.options import Ask, Options, ask, check
 from gankit.translation.translator import Translator, key_of
@@ -51,6 +51,7 @@ class Job:
     path: Path
     beside: dict[str, Path]
     picture: Picture | None = None
+    boxes: list[faces.Box] | None = None
 
     @property
     def key(self) -> int:
@@ -118,7 +119,7 @@ class Work:
     def all(self, inputs: Sequence[str | Path], output: Path, stack: ExitStack) -> Outcome:
         """Do all of it."""
         options = self.options
-        items, other = files.find(inputs, output, stack)
+        items, other = files.find(inputs, output, stack, self.opened)
         self.done.inputs = len(items)
         if other:
             self.note(f"left out, as no pictures: {', '.join(map(shown, other[:3]))}{f' and {len(other) - 3} more' if len(other) > 3 else ''}")
@@ -140,6 +141,16 @@ class Work:
         self.tell()
         return self.done
 
+    def opened(self, name: str) -> list[Item]:
+        """Pictures of a built-in data set, at the size that the model learned at."""
+        found = data.open(name, "x".join(map(str, self.translator.shape[1:])))
+        if isinstance(found, data.Domains):
+            found = found.a if self.translator.side == "a" else found.b
+        if isinstance(found, data.Union) or found.kind not in data.KINDS:
+            raise ValueError(f"{name} holds no pictures of one kind to begin with: name one of its sets")
+        numbers = found.numbers(np.arange(min(self.options.n, len(found))), self.options.seed)
+        return [Item(f"{number:05d}.png", None, lambda i=number: files.encoded(found.read(np.array([i]))[0])) for number in numbers.tolist()]
+
     def groups(self, jobs: list[Job]) -> Iterator[list[Job]]:
         """Jobs that were read, in groups of one size, no more than fit into memory; videos are done on the way."""
         waiting: dict[tuple[int, ...], list[Job]] = {}
@@ -153,10 +164,11 @@ class Work:
                 self.done.skipped.append((job.item.name, str(error)))
                 continue
             self.count(job.picture)
-            same = waiting.setdefault(tuple(job.picture.image.shape), [])
+            shape = tuple(job.picture.image.shape)
+            same = waiting.setdefault(shape, [])
             same.append(job)
-            if len(same) == self.options.batch:
-                yield waiting.pop(tuple(job.picture.image.shape))
+            if len(same) == self.options.batch or (len(same) + 1) * shape[2] * shape[3] > tiles.PIXELS:
+                yield waiting.pop(shape)
             elif sum(map(len, waiting.values())) >= WAITING * self.options.batch:
                 yield waiting.pop(max(waiting, key=lambda shape: len(waiting[shape])))
         yield from waiting.values()
@@ -184,6 +196,11 @@ class Work:
 
     def change(self, jobs: list[Job]) -> None:
         """Change pictures of one size, and write what came of it."""
+        if self.options.faces:
+            for job in jobs:
+                job.boxes = faces.find(files.as_pixels(job.picture.image[0]), self.options.face_margin)
+                if not job.boxes:
+                    self.done.measured.append((job.item.name, "no face was found" + ("; the picture is copied" if self.asked else "")))
         if self.asked is not None:
             if self.options.faces:
                 for job in jobs:
@@ -216,17 +233,14 @@ class Work:
     def in_place(self, job: Job) -> None:
         """Change a picture's faces and nothing else; one without a face is copied."""
         pixels = files.as_pixels(job.picture.image[0])
-        boxes = faces.find(pixels, self.options.face_margin)
-        if boxes:
-            files.save(job.path, self.with_faces(pixels, boxes, job.item.name), job.picture.alpha)
-        else:
-            self.done.measured.append((job.item.name, "no face was found; the picture is copied"))
+        if job.boxes:
+            files.save(job.path, self.with_faces(pixels, job.boxes, job.item.name), job.picture.alpha)
+        elif job.path.suffix.lower() == Path(job.item.name).suffix.lower() and not self.options.size:
             job.path.parent.mkdir(parents=True, exist_ok=True)
-            if job.path.suffix.lower() == Path(job.item.name).suffix.lower() and not self.options.size:
-                with replacing(job.path) as temporary:
-                    temporary.write_bytes(job.item.read())
-            else:
-                files.save(job.path, pixels, job.picture.alpha)
+            with replacing(job.path) as temporary:
+                temporary.write_bytes(job.item.read())
+        else:
+            files.save(job.path, pixels, job.picture.alpha)
         self.done.written.append(job.path)
 
     def with_faces(self, pixels: np.ndarray, boxes: list[faces.Box], name: str) -> np.ndarray:
@@ -234,6 +248,8 @@ class Work:
 
         Of models with a mask only what they paint is enlarged: where the mask keeps the picture, its own pixels stay, sharp.
         """
+        if not boxes:
+            return pixels
         height, width = self.translator.shape[1:]
         crops = torch.cat([files.as_tensor(faces.crop(pixels, box, height, width)) for box in boxes])
         if hasattr(self.trained.recipe, "attention"):
@@ -249,11 +265,9 @@ class Work:
         """Write a strip of a picture, or of its largest face."""
         image = job.picture.image
         if self.options.faces:
-            pixels = files.as_pixels(image[0])
-            boxes = faces.find(pixels, self.options.face_margin)
-            if not boxes:
+            if not job.boxes:
                 return
-            image = files.as_tensor(faces.crop(pixels, boxes[0], *self.translator.shape[1:]))
+            image = files.as_tensor(faces.crop(files.as_pixels(image[0]), job.boxes[0], *self.translator.shape[1:]))
         made = strips.strip(self.trained, self.translator, self.options, self.asked, image, job.key, self.colours)
         if made.say:
             self.done.measured.append((job.item.name, made.say))

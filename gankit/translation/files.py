@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import glob
+import io
 import itertools
 import os
 from collections import Counter
@@ -61,13 +62,16 @@ class Picture(NamedTuple):
     was: str
 
 
-def find(inputs: Sequence[str | Path], output: Path, stack: ExitStack) -> tuple[list[Item], list[str]]:
+def find(
+    inputs: Sequence[str | Path], output: Path, stack: ExitStack, builtin: Callable[[str], list[Item]] = lambda name: []
+) -> tuple[list[Item], list[str]]:
     """What goes in, in order, and the names of files that are neither pictures nor videos.
 
     Args:
         inputs: pictures, videos, folders (with all below them), zips, tars, or patterns such as "photos/*.jpg".
         output: what lies in it was made before, and does not go in.
         stack: keeps archives open.
+        builtin: gives pictures of a built-in data set.
 
     Raises:
         ValueError: there is no such file, or nothing to be read; says what is near.
@@ -89,6 +93,8 @@ def find(inputs: Sequence[str | Path], output: Path, stack: ExitStack) -> tuple[
             items, other = items + below, other + left
         elif path.exists():
             loose.append(path)
+        elif word in data.BUILTIN:
+            items += builtin(word)
         else:
             beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.parent.is_dir() else []
             near = difflib.get_close_matches(word, beside, 2)
@@ -222,6 +228,13 @@ def as_tensor(pixels: np.ndarray) -> Tensor:
     """(H, W) or (H, W, C) uint8 to (1, C, H, W) in [-1, 1]."""
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     return data.normalise(torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None])
+
+
+def encoded(pixels: np.ndarray) -> bytes:
+    """(C, H, W) uint8 as the bytes of a .png."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def as_pixels(image: Tensor) -> np.ndarray:

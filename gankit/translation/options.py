@@ -51,6 +51,7 @@ class Options:
         size: fit the pictures first: the shorter side, 256, or height and width, 256x384.
         tile: side of overlapping tiles; 0 for the whole picture, as far as memory allows.
         batch: pictures of one size that go through the network at once.
+        n: how many pictures of a built-in data set.
         seed: of the random numbers of models that draw some. A picture's own hang on it and on the picture's name.
         format: of the pictures written: png, jpg or webp; each picture's own without it.
         overwrite: replace outputs that are there already. Inputs are never replaced.
@@ -76,6 +77,7 @@ class Options:
     size: str = ""
     tile: int = 0
     batch: int = 4
+    n: int = 16
     seed: int = 0
     format: str = ""
     overwrite: bool = False
@@ -157,6 +159,13 @@ def usage(trained: Trained) -> str:
     return "; ".join(said) or "no flag for what to make"
 
 
+def example(kind: type[Recipe]) -> str:
+    """How a trained model of this kind is used, as one would type it."""
+    names = set(inspect.signature(kind.translate).parameters) if hasattr(kind, "translate") else set()
+    flags = {"to": "--to b", "attribute": "--au NAME=0.8" if hasattr(kind, "attention") else "--set NAME=1", "styles": "--style PICTURE"}
+    return " ".join(["gankit translate RUN INPUT -o OUTPUT", *(flag for name, flag in flags.items() if name in names)])
+
+
 def able() -> list[str]:
     """The models that translate or segment."""
     return [name for name in models.names() if {"translate", "segment"} & set(models.find(name).abilities())]
@@ -184,7 +193,7 @@ def check(trained: Trained, options: Options) -> None:
             flag = "--" + field.name.replace("_", "-")
             raise ValueError(f"{name} does not take {flag}; it takes {usage(trained)}")
     parse_resolution(options.size)
-    for flag, value, least in (("steps", options.steps, 2), ("batch", options.batch, 1), ("tile", options.tile, 0), ("seed", options.seed, 0)):
+    for flag, value, least in (("steps", options.steps, 2), ("batch", options.batch, 1), ("n", options.n, 1), ("tile", options.tile, 0), ("seed", options.seed, 0)):
         if value < least:
             raise ValueError(f"--{flag} is {value}; it is {least} or more")
     if not 0 <= options.strength <= 1:

@@ -148,7 +148,16 @@ def intensities(trained: Trained, translator: Translator, options: Options, aske
 
 
 def strengths(translator: Translator, options: Options, image: Tensor, key: int) -> Strip:
-    """The picture with more and more of the style; with the styles themselves where their sides allow."""
+    """The picture with more and more of the style, and the styles."""
     shares = torch.linspace(0, 1, options.steps).tolist()
     way = [translator.asked(strength=share)(image, [key])[0] for share in shares]
-    return Strip(["input", *(f"{share:.2f}" for share in shares)], [[image[0], *way]])
+    styles = [covering(style, *image.shape[2:]) for style in translator.ask.fixed["styles"]]
+    return Strip(["input", *(f"{share:.2f}" for share in shares), *["style"] * len(styles)], [[image[0], *way, *styles]])
+
+
+def covering(image: Tensor, height: int, width: int) -> Tensor:
+    """The middle of a (C, h, w) picture, as large as it goes, at this height and width."""
+    scale = max(height / image.shape[1], width / image.shape[2])
+    high, wide = min(image.shape[1], round(height / scale)), min(image.shape[2], round(width / scale))
+    top, left = (image.shape[1] - high) // 2, (image.shape[2] - wide) // 2
+    return F.interpolate(image[None, :, top : top + high, left : left + wide].float(), (height, width), mode="bilinear", antialias=True)[0]

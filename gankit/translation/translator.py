@@ -43,10 +43,14 @@ class Translator:
         return not hasattr(self.recipe, "translate")
 
     @property
+    def side(self) -> str:
+        """Of two domains or sides of a pair, the one that goes in: "a" or "b"."""
+        return "b" if self.ask.fixed.get("to") == "a" else getattr(self.recipe, "sides", ("a", "b"))[0]
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of what the model learned to take."""
-        side = "b" if self.ask.fixed.get("to") == "a" else getattr(self.recipe, "sides", ("a", "b"))[0]
-        return self.recipe.spec.other if side == "b" and self.recipe.spec.other else self.recipe.spec.shape
+        return self.recipe.spec.other if self.side == "b" and self.recipe.spec.other else self.recipe.spec.shape
 
     def asked(self, **changes: object) -> Translator:
         """The same with other things asked for: rows by tensors, all else fixed."""
