@@ -578,6 +578,7 @@ def evaluate(words: list[str]) -> None:
         precision: Literal["fp32", "fp64"] = "fp32"
         weights: str = "weights.safetensors"
         model: str = ""
+        segmenter: str = ""
         device: str = "auto"
         json: bool = False
 

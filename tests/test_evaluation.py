@@ -76,8 +76,8 @@ def write(path: Path, name: str, sign: int = 1) -> str:
 
 
 @pytest.mark.parametrize(("run", "expected", "refused"), [
-    ("00000", {"fd_digits", "swd", "ppl_z_full_digits"}, {"accuracy", "reconstruction", "emd", "modes"}),
-    ("00002", {"fd_per_class", "accuracy_digits", "cas", "gan_test", "ms_ssim", "support"}, {"reconstruction", "emd"}),
+    ("00000", {"fd_digits", "swd", "ppl_z_full_digits"}, {"accuracy", "psnr", "emd", "modes"}),
+    ("00002", {"fd_per_class", "accuracy_digits", "cas", "gan_test", "ms_ssim", "support"}, {"psnr", "emd"}),
     ("00003", {"psnr", "ssim"}, {"cas"}),
     ("00004", {"modes", "emd", "fd", "kd", "high_quality"}, {"swd", "ppl", "is"}),
 ])  # fmt: skip

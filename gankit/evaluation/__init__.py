@@ -2,7 +2,8 @@
 
 from gankit.evaluation.comparison import compare
 from gankit.evaluation.evaluator import during, evaluate, wanted
-from gankit.evaluation.judges import METRICS, Score, about
+from gankit.evaluation.judges import METRICS, about
 from gankit.evaluation.records import read, records_of
+from gankit.evaluation.subject import Score
 
 __all__ = ["METRICS", "Score", "about", "compare", "during", "evaluate", "read", "records_of", "wanted"]

@@ -56,10 +56,12 @@ def compare(subjects: list[str], outdir: str = "runs", metrics: str = "") -> lis
 def way(line: dict) -> dict[str, object]:
     """All that must be equal for two numbers to be compared."""
     real, features = line.get("real") or {}, line.get("features") or {}
+    inputs = (line.get("fake") or {}).get("inputs") or {}
     return {
         "n_fake": line["n_fake"],
         "n_real": line["n_real"],
         "reals": f"{real.get('data', real.get('file', ''))} {str(real.get('fingerprint', ''))[:8]}",
+        "inputs": f"{inputs.get('data', '')} {str(inputs.get('fingerprint', ''))[:8]}",
         "unseen": str((line.get("held_out") or {}).get("fingerprint", ""))[:8],
         "features": f"{features.get('name', '')} {str(features.get('fingerprint', ''))[:8]}",
         "trunc": (line.get("fake") or {}).get("trunc", 1.0),

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from gankit import checkpoint, processes
-from gankit.evaluation import pictures, records, sources
+from gankit.evaluation import pictures, records, sources, translations
 from gankit.evaluation.comparison import way
 from gankit.evaluation.features import forget
-from gankit.evaluation.judges import METRICS, Score, Subject, looks, missing
+from gankit.evaluation.judges import METRICS, looks, missing
+from gankit.evaluation.subject import Score, Subject
+from gankit.evaluation.translations import Trial
 from gankit.metrics.extractors import Extractor, extractor
 from gankit.recipe import Recipe
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from gankit.loop import Run
 
 USUAL = "fd,kd,is,precision,density"
+OF_TRANSLATIONS = "l1,psnr,ssim,cycle,label_kept,attributes,segmentation,fcn_score,fd,kd,precision,density"  # those that apply
 
 
 def evaluate(
@@ -43,27 +46,33 @@ def evaluate(
     precision: str = "fp32",
     weights: str = "weights.safetensors",
     model: str = "",
+    segmenter: str = "",
     device: str = "auto",
     quiet: bool = True,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Score]:
     """Scores of a run, a folder or archive of images, or a .npz of samples; each is added to evaluations.jsonl.
 
+    A model that translates or segments is judged on images that it did not learn from: those of `held_out`, else the part
+    of its data that is held out, else its data, which every number says then. Of two domains it is judged both ways.
+
     Args:
         what: a run by its folder, the unique beginning of its name, or "latest"; a folder, zip or tar; a .npz.
         against: the reals: a folder, zip, tar, .npz or built-in set; a run's own data without it.
-        metrics: names with commas between, or "all"; see gankit.evaluation.METRICS.
+        metrics: names with commas between, or "all"; see gankit.evaluation.METRICS. Of translations those of OF_TRANSLATIONS
+            that apply without it.
         features: the network to look through: digits, inception, inception-clean, vgg16 ...; digits for data of that
             name and inception for all other without it.
         n: samples; 50,000 with inception and 10,000 with others without it.
         seed: the first seed of the samples, and the seed of every choice.
         trunc: truncation of the latents.
-        held_out: reals that no model was trained on; digits:test for digits without it.
+        held_out: reals that no model was trained on, and what translators are given; digits:test for digits without it.
         resolution: of folders, as in training; the run's own without it.
         batch: samples that go through the networks at once.
         precision: fp32, or fp64 to check exactness.
         weights: the file of weights in the run folder.
         model: the file of a model that is not gankit's own; its code is executed.
+        segmenter: a run of a model that segments, for fcn_score; a small one is fitted to the data without it.
         device: auto, cpu, cuda or mps.
         quiet: no progress bar.
         say: told of metrics that do not apply, each with its reason.
@@ -86,34 +95,124 @@ def evaluate(
         config = checkpoint.read_config(folder)
         settings = config["settings"]
         against = against or ("" if "source" in config else settings["data"])  # imported weights come without their data
+    fp64 = precision == "fp64"
+    if is_run:
+        trained = checkpoint.load(folder, model=model or None, device=device, weights=weights)
+        recipe = trained.recipe.double() if fp64 else trained.recipe
+        tried = of_model(recipe, sources.told(trained), against, held_out, settings, resolution, seed, trunc)
+    else:
+        tried = [of_samples(sources.of_data(str(what), None, resolution), against, held_out, settings, resolution)]
+    of_inputs = tried[0].fake.inputs is not None
+    usual = of_inputs and metrics == USUAL
+    names = wanted(OF_TRANSLATIONS if usual else metrics)
+    out, found, tolerant = records.records_of(what), [], metrics == "all" or usual
+    said: set[str] = set()
+
+    def say_once(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            say(text)
+
+    subjects = []
+    for trial in tried:
+        check(*trial)
+        net = lens(trial, features, names, torch.float64 if fp64 else torch.float32, place, usual, say_once)
+        count = min(n or usual_count(net), trial.fake.count)
+        trial = trial._replace(fake=replace(trial.fake, count=count)) if is_run else trial
+        subjects.append(Subject(*trial, net, n or usual_count(net), batch, seed, willing=not tolerant, segmenter=segmenting(segmenter, device)))
+    chosen = applicable(subjects, names, tolerant, (lambda text: None) if usual else say_once)
+    with ExitStack() as stack:
+        if not quiet and processes.rank() == 0:
+            tell = stack.enter_context(progress(subjects))
+            for subject in subjects:
+                subject.tell = tell
+        for subject, some in zip(subjects, chosen):
+            for one in take(subject, some, tolerant, say_once):
+                records.append(out, [records.record(*one, subject, precision)])
+                found.append(one[1])
+    if processes.rank() == 0:
+        for subject in subjects:
+            if subject.extractor is not None and (subject.real is None or subject.fake.fingerprint != subject.real.fingerprint):
+                forget(subject.fake, subject.extractor, subject.n, seed)
+        if is_run:
+            pictures.draw(subjects, folder / "evaluation")
+    processes.leave()
+    return found
+
+
+def of_samples(
+    fake: sources.Source, against: str, held_out: str, settings: dict[str, object], resolution: str
+) -> Trial:
+    """Samples, the reals, and the unseen ones that were named or go with them."""
     real = sources.of_data(against, settings, resolution) if against else None
     unseen = sources.of_data(held_out, settings, resolution) if held_out else None
     if real is not None and not held_out:
         unseen = sources.held_out(real, settings, resolution)
-    fp64 = precision == "fp64"
-    fake = sources.of_run(folder, seed, trunc, weights, model or None, device, fp64) if is_run else sources.of_data(str(what), None, resolution)
-    check(fake, real, unseen)
     if real is not None:
         fake, unseen = sources.aligned(fake, real), unseen and sources.aligned(unseen, real)
-    net = choose(features, real, torch.float64 if fp64 else torch.float32, place) if fake.kind == "images" else None
-    n = n or usual_count(net)
-    fake = replace(fake, count=n) if is_run else fake
-    subject = Subject(fake, real, unseen, net, n, batch, seed, willing=metrics != "all")
-    chosen = applicable(subject, names, metrics == "all", say)
-    out, found = records.records_of(what), []
-    with ExitStack() as stack:
-        if not quiet and processes.rank() == 0:
-            subject.tell = stack.enter_context(progress(subject))
-        for one in take(subject, chosen, metrics == "all", say):
-            records.append(out, [records.record(*one, subject, precision)])
-            found.append(one[1])
-    if processes.rank() == 0:
-        if net is not None and (real is None or fake.fingerprint != real.fingerprint):
-            forget(fake, net, n, seed)
-        if is_run:
-            pictures.draw(subject, folder / "evaluation")
-    processes.leave()
-    return found
+    return Trial(fake, real, unseen)
+
+
+def of_model(
+    recipe: Recipe,
+    told: dict[str, object],
+    against: str,
+    held_out: str,
+    settings: dict[str, object],
+    resolution: str,
+    seed: int,
+    trunc: float,
+) -> list[Trial]:
+    """What there is to judge of a model: its samples, or what it makes of images, in each direction."""
+    name, digest = str(told["run"]), str(told["weights"])
+    if not translations.translates(recipe):
+        fake = sources.of_recipe(recipe, name, digest, seed, trunc, told)
+        return [of_samples(fake, against, held_out, settings, resolution)]
+    kind = recipe.data.split()[0]
+    train = sources.opened(against, settings, resolution, kind) if against else None
+    held_out = held_out or translations.of_unseen(against)
+    unseen = sources.opened(held_out, settings, resolution, kind) if held_out else None
+    return translations.trials(recipe, name, digest, train, unseen, seed, told, against)
+
+
+def segmenting(run: str, device: str) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """What segments photographs, of a run that was named.
+
+    Raises:
+        ValueError: there is no such run, or it does not segment.
+    """
+    if not run:
+        return None
+    recipe = checkpoint.load(run, device=device).recipe
+    if not hasattr(recipe, "segment"):
+        raise ValueError(f"--segmenter {run} is a run of {type(recipe).__name__}, which does not segment; name one of unet")
+    like = next(recipe.parameters())
+    return lambda images: recipe.segment(images.to(like.device, like.dtype))
+
+
+def lens(
+    trial: Trial,
+    features: str | Extractor,
+    names: list[str],
+    dtype: torch.dtype,
+    place: torch.device,
+    usual: bool,
+    say: Callable[[str], None],
+) -> Extractor | None:
+    """The network that images are looked at through; of translations only if a metric needs one, and of the usual metrics can do without."""
+    fake, real = trial.fake, trial.real
+    blind = Subject(*trial, None, 1)
+    if fake.kind != "images" or (fake.inputs is not None and not any(looks(name) and not missing(METRICS[name], blind, True) for name in names)):
+        return None
+    if not features and fake.inputs is not None:
+        features = "digits" if fake.view else ""
+    try:
+        return choose(features, real, dtype, place)
+    except OSError as error:
+        if not usual or features:
+            raise
+        say(f"metrics on features are left out: {error}")
+        return None
 
 
 def wanted(metrics: str) -> list[str]:
@@ -160,17 +259,16 @@ def check(fake: sources.Source, *others: sources.Source | None) -> None:
             )
 
 
-def applicable(s: Subject, names: list[str], everything: bool, say: Callable[[str], None]) -> list[str]:
-    """The metrics that apply; of those asked for by name all must."""
-    chosen = []
+def applicable(subjects: list[Subject], names: list[str], everything: bool, say: Callable[[str], None]) -> list[list[str]]:
+    """The metrics that apply to each subject; of those asked for by name all must, to one of them."""
+    chosen = [[name for name in names if not missing(METRICS[name], s)] for s in subjects]
     for name in names:
-        if reason := missing(METRICS[name], s):
+        if not any(name in some for some in chosen):
+            reason = missing(METRICS[name], subjects[0])
             if not everything and len(names) == 1:
                 raise ValueError(f"{name} does not apply: {reason}")
             say(f"{name} does not apply: {reason}")
-        else:
-            chosen.append(name)
-    if not chosen:
+    if not any(chosen):
         raise ValueError("none of the metrics applies")
     return chosen
 
@@ -185,7 +283,7 @@ def take(s: Subject, names: list[str], tolerant: bool, say: Callable[[str], None
     for name in names if processes.rank() == 0 else ():
         began = time.perf_counter()
         try:
-            scores = list(METRICS[name].take(s))
+            scores = [marked(score, s) for score in METRICS[name].take(s)]
             for score in scores:
                 if not math.isfinite(score.value) or not math.isfinite(score.error or 0):
                     raise ValueError(f"{score.name} is {score.value} +- {score.error} for these {score.n_fake} samples")
@@ -197,7 +295,13 @@ def take(s: Subject, names: list[str], tolerant: bool, say: Callable[[str], None
         yield from ((name, score, time.perf_counter() - began) for score in scores)
 
 
-def progress(s: Subject) -> object:
+def marked(score: Score, s: Subject) -> Score:
+    """A score with the direction of the translations in its name, and with what must be said of them."""
+    name = f"{score.name}_{s.fake.way}" if s.fake.way else score.name
+    return score._replace(name=name, note="; ".join(filter(None, (score.note, s.fake.note))))
+
+
+def progress(subjects: list[Subject]) -> object:
     """A bar on stderr over the samples that are looked at; gives the function that moves it."""
     import contextlib
     import sys
@@ -210,7 +314,8 @@ def progress(s: Subject) -> object:
         if not sys.stderr.isatty():
             yield lambda rows: None
             return
-        total = min(s.n, s.fake.count) + (0 if s.real is None else min(s.n, s.real.count))
+        sets = [source for s in subjects for source in (s.fake, s.real) if source is not None]
+        total = sum(min(subjects[0].n, source.count) for source in sets)
         text = TextColumn("{task.completed:,.0f}/{task.total:,.0f} samples")
         with Progress(text, BarColumn(None), TimeRemainingColumn(), console=Console(stderr=True), transient=True) as shown:
             task = shown.add_task("", total=total)
@@ -235,34 +340,52 @@ class During:
 
     def __init__(self, run: Run):
         s = run.settings
-        self.names = wanted(s.evaluate)
-        config = run.config["settings"]
-        self.real = sources.of_data(s.data, config)
-        self.held_out = sources.held_out(self.real, config, "")
-        self.net = choose(s.evaluate_features, self.real, torch.float32, run.device) if self.real.kind == "images" else None
-        self.n = s.evaluate_n or usual_count(self.net)
-        subject = self.subject(run, run.recipe, "")
+        self.names, self.config = wanted(s.evaluate), run.config["settings"]
+        if translations.translates(run.recipe):
+            kind, unseen = run.recipe.data.split()[0], translations.of_unseen(s.data)
+            self.data = tuple(name and sources.opened(name, self.config, want=kind) or None for name in (s.data, unseen))
+        else:
+            self.real = sources.of_data(s.data, self.config)
+            self.held_out = sources.held_out(self.real, self.config, "")
+        self.nets: list[Extractor | None] = []
+        tried = self.tried(run, run.recipe, "")
+        for trial in tried:
+            self.nets.append(lens(trial, s.evaluate_features, self.names, torch.float32, run.device, False, run.log.say))
+        self.n = s.evaluate_n or usual_count(self.nets[0])
         for name in self.names:
-            if reason := missing(METRICS[name], subject):
-                raise ValueError(f"--evaluate {name} does not apply: {reason}")
+            reasons = [missing(METRICS[name], subject) for subject in self.subjects(tried)]
+            if all(reasons):
+                raise ValueError(f"--evaluate {name} does not apply: {reasons[0]}")
 
-    def subject(self, run: Run, recipe: Recipe, weights: str) -> Subject:
+    def tried(self, run: Run, recipe: Recipe, weights: str) -> list[Trial]:
         about = {"run": run.folder.name, "model": run.config["model"], "images": run.images, "weights": weights}
-        fake = replace(sources.of_recipe(recipe, run.folder.name, f"{run.config['id']}-{run.images}", about=about), count=self.n)
-        return Subject(fake, self.real, self.held_out, self.net, self.n, keep=False)
+        name, key = run.folder.name, f"{run.config['id']}-{run.images}"
+        if translations.translates(recipe):
+            return translations.trials(recipe, name, key, *self.data, about=about, typed=run.settings.data)
+        return [Trial(sources.of_recipe(recipe, name, key, about=about), self.real, self.held_out)]
+
+    def subjects(self, tried: list[Trial]) -> list[Subject]:
+        found = []
+        for trial, net in zip(tried, self.nets):
+            fake = replace(trial.fake, count=min(self.n, trial.fake.count))
+            found.append(Subject(fake, trial.real, trial.held_out, net, self.n, keep=False))
+        return found
 
     def __call__(self, run: Run) -> None:
         """Take the metrics of the averaged weights. Training is not touched, and a metric that cannot be taken is said."""
         with run.averaged() as recipe:
-            subject = self.subject(run, recipe, checkpoint.digest(checkpoint.weights_of(recipe)))
-            found = list(take(subject, self.names, True, run.log.say))
+            digest = checkpoint.digest(checkpoint.weights_of(recipe))
+            found = []
+            for subject in self.subjects(self.tried(run, recipe, digest)):
+                names = [name for name in self.names if not missing(METRICS[name], subject)]
+                found += [(subject, *one) for one in take(subject, names, True, run.log.say)]
         if processes.rank() or not found:
             return
         path = run.folder / "evaluations.jsonl"
         before = [line for line in records.read(path) if line.get("training")]
-        lines = [records.record(*one, subject, "fp32", training=True) for one in found]
+        lines = [records.record(*one, subject, "fp32", training=True) for subject, *one in found]
         records.append(path, lines)
-        run.log.add({f"evaluation/{score.name}": torch.tensor(score.value, dtype=torch.float64) for _, score, _ in found})
+        run.log.add({f"evaluation/{score.name}": torch.tensor(score.value, dtype=torch.float64) for _, _, score, _ in found})
         first = lines[0]
         if first["metric"] != self.names[0]:
             return
@@ -278,4 +401,5 @@ def during(run: Run) -> During | None:
         return None
     if processes.rank() == 0:
         records.cut(run.folder / "evaluations.jsonl", run.images)
-    return During(run)
+    with torch.random.fork_rng():  # networks to look through are built with first weights that are drawn
+        return During(run)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -14,122 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gankit import data, latent, metrics
-from gankit.evaluation.features import Features, features
-from gankit.evaluation.sources import Source
+from gankit.evaluation import fidelity
+from gankit.evaluation.subject import Score, Subject
 from gankit.metrics import vgg
-from gankit.metrics.extractors import Extractor
-
-PIXELS, NUMBERS = 2000, 2**28  # samples that metrics on pixels take, and how many numbers they may be: 1 GB
-
-
-class Score(NamedTuple):
-    """One number of an evaluation.
-
-    Args:
-        name: the metric, with its features where it has some: fd_digits.
-        value: the number; NaN never stands for one, such a metric is refused with its reason.
-        error: its uncertainty, or None.
-        error_of: what that is: a bootstrap, splits, a standard error.
-        better: "lower", "higher" or "" where neither is.
-        n_real, n_fake: samples that went in.
-        note: a sentence that the number needs beside it.
-    """
-
-    name: str
-    value: float
-    error: float | None = None
-    error_of: str = ""
-    better: str = ""
-    n_real: int = 0
-    n_fake: int = 0
-    note: str = ""
-
-
-@dataclass
-class Subject:
-    """What is judged: samples, what they are held against, and how they are looked at.
-
-    Args:
-        fake: the samples.
-        real: the data they should be like.
-        held_out: real data that no model has seen.
-        extractor: the network whose features are compared; None for points.
-        n: samples.
-        batch: samples that go through the networks at once.
-        seed: of every choice that a metric makes.
-        tell: called with the rows that are done.
-        keep: keep features of the samples in the cache, too, so that a stopped evaluation goes on.
-        willing: whether weights may be downloaded for a metric.
-    """
-
-    fake: Source
-    real: Source | None
-    held_out: Source | None
-    extractor: Extractor | None
-    n: int
-    batch: int = 64
-    seed: int = 0
-    tell: Callable[[int], None] = lambda rows: None
-    keep: bool = True
-    willing: bool = True
-
-    def look(self, source: Source, n: int) -> Features:
-        if self.extractor is not None:
-            keep = self.keep or source is self.real
-            return features(source, self.extractor, n, self.batch, self.seed, keep, self.tell)
-        values, label = source.some(n, self.seed, self.batch)
-        self.tell(len(values))
-        return Features(values.flatten(1), None, label)
-
-    @cached_property
-    def fakes(self) -> Features:
-        return refuse_nan(self.look(self.fake, self.n), self.fake)
-
-    @cached_property
-    def reals(self) -> Features:
-        return refuse_nan(self.look(self.real, self.n), self.real)
-
-    @property
-    def many(self) -> int:
-        """How many samples' pixels fit into the memory that metrics may take."""
-        return max(64, NUMBERS // math.prod(self.fake.shape))
-
-    @cached_property
-    def pixels(self) -> tuple[Tensor, Tensor | None]:
-        return self.fake.some(min(self.n, PIXELS, self.many), self.seed, self.batch)
-
-    @cached_property
-    def real_pixels(self) -> tuple[Tensor, Tensor | None]:
-        return self.real.some(min(PIXELS, self.many), self.seed)
-
-    @cached_property
-    def held_out_pixels(self) -> tuple[Tensor, Tensor | None]:
-        return self.held_out.some(min(PIXELS, self.many), self.seed)
-
-    @cached_property
-    def training_pixels(self) -> Tensor:
-        """Of as many reals as fit: what samples could have been copied from."""
-        return self.real.some(self.many, self.seed)[0]
-
-    def even(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, int]:
-        """Equally many of both, for metrics that hang on the counts: random ones, as sets may be sorted by class."""
-        n = min(len(real), len(fake))
-        real, fake = (x if len(x) == n else x[torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed))[:n]] for x in (real, fake))
-        return real, fake, n
-
-    def name(self, metric: str, official: str = "") -> str:
-        """fd_digits; with the network of the publication the name that is published, FID."""
-        if self.extractor is None:
-            return metric
-        return official if self.extractor.official and official else f"{metric}_{self.extractor.name}"
-
-
-def refuse_nan(found: Features, source: Source) -> Features:
-    bad = int((~found.values.isfinite()).any(1).sum())
-    if bad:
-        raise ValueError(f"{bad} of {len(found)} samples of {source.name} have features that are not finite numbers: they hold NaN")
-    return found
-
 
 # Metrics -------------------------------------------------------------------------------------------------------------
 
@@ -299,33 +184,6 @@ def cas(s: Subject) -> Iterator[Score]:
     yield Score("gan_test", value, math.sqrt(value * (1 - value) / len(fake)), "standard error", "higher", len(real), len(fake))
 
 
-def reconstructed(s: Subject) -> tuple[Tensor, Tensor]:
-    """Reals, unseen ones where there are such, and the model's reconstructions."""
-    images = (s.held_out_pixels if s.held_out else s.real_pixels)[0]
-    like = next(s.fake.recipe.parameters())
-    with torch.no_grad():
-        drawn = torch.cat([s.fake.recipe.reconstruct(part.to(like)).float().cpu() for part in images.split(s.batch)])
-    return images, drawn
-
-
-def reconstruction(s: Subject) -> Iterator[Score]:
-    """PSNR and SSIM of reconstructions of held-out reals, or of reals where none are held out."""
-    images, drawn = reconstructed(s)
-    for name in ("psnr", "ssim"):
-        values = getattr(metrics, name)(drawn, images)
-        values = values[values.isfinite()]
-        error = float(values.std()) / math.sqrt(len(values))
-        yield Score(name, float(values.mean()), error, "standard error", "higher", len(images), len(images))
-
-
-def lpips(s: Subject) -> Iterator[Score]:
-    """LPIPS of reconstructions, on VGG16: how unlike they look."""
-    images, drawn = reconstructed(s)
-    values = metrics.lpips(drawn, images)
-    error = float(values.std()) / math.sqrt(len(values))
-    yield Score("lpips", float(values.mean()), error, "standard error", "lower", len(images), len(images))
-
-
 def classes(s: Subject) -> Iterator[Score]:
     """KL and Jensen-Shannon divergence, in nats, between the shares of the extractor's classes in fakes and reals."""
     shares = [f.probabilities.argmax(1).bincount(minlength=f.probabilities.shape[1]).double() / len(f) for f in (s.reals, s.fakes)]
@@ -421,6 +279,9 @@ def birthday(s: Subject) -> Iterator[Score]:
 # What each needs -----------------------------------------------------------------------------------------------------
 
 
+POINTS = ("points", "vectors")
+
+
 def shares_classes(s: Subject) -> bool:
     """Whether the extractor's classes are those of the data: the digits classifier on digits."""
     return s.extractor is not None and s.extractor.name == "digits" and s.real is not None and s.real.data.split(":")[0] == "digits"
@@ -428,19 +289,29 @@ def shares_classes(s: Subject) -> bool:
 
 NEEDS: dict[str, tuple[Callable[[Subject], bool], str]] = {
     "images": (lambda s: s.fake.kind == "images", "it is for images"),
-    "points": (lambda s: s.fake.kind != "images", "it is for points and vectors; for images see kd"),
+    "points": (lambda s: s.fake.kind in POINTS, "it is for points and vectors; for images see kd"),
     "reals": (lambda s: s.real is not None, "it needs reals: add --against DATA"),
     "unseen": (lambda s: s.held_out is not None, "it needs reals that were not trained on: add --held-out DATA"),
-    "features": (lambda s: s.extractor is not None or s.fake.kind != "images", "no network goes with this data: name one with --features"),
+    "features": (lambda s: s.extractor is not None or s.fake.kind in POINTS, "no network goes with this data: name one with --features"),
     "network": (lambda s: s.extractor is not None, "no network looks at this data; for images name one with --features"),
     "classifier": (lambda s: s.extractor is not None and s.extractor.classifies, "the features come with no classes"),
     "the data's classifier": (shares_classes, "no classifier of this data's classes is at hand; digits has one"),
     "clip": (lambda s: s.extractor is not None and "clip" in s.extractor.name.lower(), "it is defined on CLIP's features"),
     "labels": (lambda s: s.fake.classes > 0 and s.real is not None and s.real.classes > 0, "samples and reals need labels of the same classes"),
-    "a generator": (lambda s: s.fake.recipe is not None, "it looks at the generator: name a run"),
+    "a generator": (lambda s: s.fake.recipe is not None and s.fake.inputs is None, "it looks at the latents of a generator: name a run of one"),
     "a critic": (lambda s: hasattr(s.fake.recipe, "critic"), "the model has no Wasserstein critic"),
     "VGG16": (lambda s: s.willing or vgg.here(), "VGG16's weights are not here; asked for by name it downloads 553 MB"),
-    "reconstruct": (lambda s: hasattr(s.fake.recipe, "reconstruct"), "the model does not reconstruct"),
+    "targets": (
+        lambda s: s.fake.targets is not None or (hasattr(s.fake.recipe, "reconstruct") and s.real is not None),
+        "nothing says what each output should be: it is for pairs, and for models that reconstruct",
+    ),
+    "a way back": (lambda s: bool(s.fake.way), "the model does not translate both ways"),
+    "digits in and out": (
+        lambda s: bool(s.fake.view) and bool(s.fake.inputs.view), "the classifier of digits does not know these inputs and outputs"
+    ),
+    "asked attributes": (lambda s: s.fake.attributes is not None and s.real is not None, "no attributes are asked of the model"),
+    "label maps": (lambda s: s.fake.kind == "maps", "the model does not segment"),
+    "labelled inputs": (lambda s: s.fake.colours is not None, "the inputs are not coloured label maps that go with photographs"),
     "modes": (lambda s: s.real is not None and s.real.data in (*data.MODES, "stacked-digits"), "the modes are known of ring, grid and stacked-digits alone"),
 }
 
@@ -472,8 +343,15 @@ METRICS: dict[str, Metric] = {
     "fd_per_class": Metric(fd_per_class, ("reals", "labels", "features")),
     "accuracy": Metric(accuracy, ("labels", "the data's classifier")),
     "cas": Metric(cas, ("images", "labels", "unseen")),
-    "reconstruction": Metric(reconstruction, ("images", "reals", "reconstruct")),
-    "lpips": Metric(lpips, ("images", "reals", "reconstruct", "VGG16")),
+    "l1": Metric(fidelity.l1, ("images", "targets")),
+    "psnr": Metric(fidelity.psnr, ("images", "targets")),
+    "ssim": Metric(fidelity.ssim, ("images", "targets")),
+    "lpips": Metric(fidelity.lpips, ("images", "targets", "VGG16")),
+    "cycle": Metric(fidelity.cycle, ("images", "a way back")),
+    "label_kept": Metric(fidelity.label_kept, ("images", "digits in and out")),
+    "attributes": Metric(fidelity.attributes, ("images", "asked attributes")),
+    "segmentation": Metric(fidelity.segmentation, ("label maps",)),
+    "fcn_score": Metric(fidelity.fcn_score, ("images", "labelled inputs")),
     "classes": Metric(classes, ("reals", "classifier")),
     "modes": Metric(modes, ("modes",)),
     "emd": Metric(emd, ("points", "reals")),
@@ -493,11 +371,14 @@ def looks(name: str) -> bool:
     return bool(LOOKS & set(METRICS[name].needs))
 
 
-def missing(metric: Metric, subject: Subject) -> str:
-    """Why a metric does not apply; empty when it does."""
-    return next((reason for holds, reason in map(NEEDS.get, metric.needs) if not holds(subject)), "")
+def missing(metric: Metric, subject: Subject, blind: bool = False) -> str:
+    """Why a metric does not apply; empty when it does. `blind` leaves the extractor out of it."""
+    if subject.fake.kind == "maps" and "label maps" not in metric.needs:
+        return "it does not look at label maps"
+    needs = [name for name in metric.needs if not (blind and name in LOOKS)]
+    return next((reason for holds, reason in map(NEEDS.get, needs) if not holds(subject)), "")
 
 
 def about(name: str) -> str:
-    """A metric's first sentence."""
-    return (METRICS[name].take.__doc__ or "").splitlines()[0]
+    """A metric's first sentence; nothing of one that a former version took."""
+    return (METRICS[name].take.__doc__ or "").splitlines()[0] if name in METRICS else ""

@@ -9,10 +9,13 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from gankit import checkpoint, metrics, pictures, report
-from gankit.evaluation.judges import Subject
+from gankit import checkpoint, data, latent, metrics, pictures, report
+from gankit.evaluation.subject import Subject
 
+GROUPS = 16  # translations that are shown
 CAPTIONS = {
+    "translations.png": "in groups: what the model was given, what it made of it, and what that should be where it is known",
+    "translations-ba.png": "the same from b to a",
     "neighbours.png": "in groups: a sample, the three images of the data that are nearest to it by pixels, and the three nearest "
     "unseen ones where there are such",
     "pairs.png": "the ten pairs of samples that are nearest to each other, by pixels: one picture twice?",
@@ -22,11 +25,18 @@ CAPTIONS = {
 }
 
 
-def draw(s: Subject, folder: Path) -> None:
-    """Draw what there is to draw of a subject with reals into a folder."""
+def draw(subjects: list[Subject], folder: Path) -> None:
+    """Draw what there is to draw of subjects into a folder: translations of all, what needs reals of the first."""
+    folder.mkdir(exist_ok=True)
+    for s in subjects:
+        if s.fake.inputs is not None:
+            columns = [images[:GROUPS] for images in (s.inputs, s.pixels[0])] + ([s.targets[:GROUPS]] if s.fake.targets else [])
+            columns = [painted(column, s.fake.classes) if s.fake.kind == "maps" and column.ndim == 3 else column for column in columns]
+            name = f"translations{'-ba' if s.fake.way == 'ba' else ''}.png"
+            pictures.save(folder / name, latent.beside(columns), 4 * len(columns))
+    s = subjects[0]
     if s.real is None or s.fake.kind != "images":
         return
-    folder.mkdir(exist_ok=True)
     (fake, asked), (real, label) = s.pixels, s.real_pixels
     shown = fake[:20]
     parts = [shown[:, None]]
@@ -46,6 +56,11 @@ def draw(s: Subject, folder: Path) -> None:
         manifold(s.reals.values[:2000], s.fakes.values[:2000]).save(folder / "manifold.png")
     lines = {"reals": spectrum(real), "samples": spectrum(fake)}
     checkpoint.write_text(folder / "spectrum.svg", report.chart("log10 power", lines, unit="of the highest frequency, in 1/100"))
+
+
+def painted(maps: Tensor, classes: int) -> Tensor:
+    """(N, H, W) classes of pixels as (N, 3, H, W) colours."""
+    return data.normalise(data.paint(maps, data.palette(classes)))
 
 
 def manifold(real: Tensor, fake: Tensor, side: int = 420) -> Image.Image:

@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 from gankit import checkpoint
-from gankit.evaluation.judges import METRICS, Score, Subject, looks
+from gankit.evaluation.judges import METRICS, looks
+from gankit.evaluation.subject import Score, Subject
 from gankit.metrics import vgg
 
-HELD_OUT = {"unseen", "reconstruct"}  # needs of metrics that look at unseen reals
+HELD_OUT = {"unseen", "targets"}  # needs of metrics that look at unseen reals
 
 
 def records_of(what: str | Path, outdir: str | Path = "runs") -> Path:

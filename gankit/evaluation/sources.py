@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +19,45 @@ from gankit.weights import sha256
 from gankit.recipe import Recipe
 
 Rows = tuple[Tensor, Tensor | None]
+DIGITS, NEGATIVE = "digits", "digits, negative"  # views: how the classifier of digits is to see images
+
+
+class Asked(NamedTuple):
+    """What is asked of translations, or known of images.
+
+    Args:
+        attribute: (n, A), NaN where an attribute is not known.
+        source: (n,) number of the joined set that they are of; zeros where there is one set.
+        which: (n,) the attribute that was asked for, -1 where all of them were.
+    """
+
+    attribute: Tensor
+    source: Tensor
+    which: Tensor
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """The attributes of a set of images, or of several joined ones.
+
+    Args:
+        names: what they are.
+        groups: how many of them each set knows.
+        exclusive: for each set, whether just one of its attributes holds.
+        known: numbers (n,) to what is known of these images.
+        graded: whether they are of degree, such as action units, and not yes or no.
+    """
+
+    names: tuple[str, ...]
+    groups: tuple[int, ...]
+    exclusive: tuple[bool, ...]
+    known: Callable[[np.ndarray], Asked]
+    graded: bool
+
+    def slices(self) -> list[slice]:
+        """Where in the row of attributes each set's own are."""
+        ends = np.cumsum(self.groups)
+        return [slice(int(end - size), int(end)) for size, end in zip(self.groups, ends)]
 
 
 @dataclass(frozen=True)
@@ -26,7 +66,7 @@ class Source:
 
     Args:
         name: short, for tables.
-        kind: "images", "points" or "vectors".
+        kind: "images", "maps" (of labels, (n, H, W) int64), "points" or "vectors".
         shape: of one sample.
         count: how many there are.
         read: numbers (n,) to samples, float32, images in [-1, 1], and their labels (n,) or None.
@@ -36,6 +76,13 @@ class Source:
         about: what a record says of the samples.
         recipe: the model that draws them, for metrics that look at the model itself.
         data: the data set's name, where it is one.
+        inputs: of translations, what they were made of: sample i of input i.
+        targets: of translations, what sample i should be, where that is known.
+        attributes: what is known of the images, or was asked of translations.
+        colours: (K, 3), in [-1, 1], of inputs that are label maps.
+        way: of models that translate both ways, "ab" or "ba".
+        view: how the classifier of digits is to see images of a domain: DIGITS, NEGATIVE, or "" for not at all.
+        note: a sentence that every number of these samples needs beside it.
     """
 
     name: str
@@ -49,6 +96,13 @@ class Source:
     about: dict[str, object] = field(default_factory=dict)
     recipe: Recipe | None = None
     data: str = ""
+    inputs: Source | None = None
+    targets: Source | None = None
+    attributes: Attributes | None = None
+    colours: Tensor | None = None
+    way: str = ""
+    view: str = ""
+    note: str = ""
 
     def numbers(self, n: int, seed: int = 0) -> np.ndarray:
         """Which samples `n` of them are: the first of a model; of a set an even choice by the seed, in order."""
@@ -102,13 +156,10 @@ def of_recipe(
     return Source(name, kind, tuple(recipe.spec.shape), 1 << 40, read, key, classes, (), told, recipe)
 
 
-def of_run(folder: Path, seed: int, trunc: float, weights: str, model: str | None, device: str, fp64: bool) -> Source:
-    """Samples of a trained run."""
-    trained = checkpoint.load(folder, model=model, device=device, weights=weights)
+def told(trained: checkpoint.Trained) -> dict[str, object]:
+    """What a record says of a trained model."""
     digest = checkpoint.digest(checkpoint.weights_of(trained.recipe))
-    about = {"run": folder.name, "model": trained.config["model"], "images": trained.images, "weights": digest}
-    recipe = trained.recipe.double() if fp64 else trained.recipe
-    return of_recipe(recipe, folder.name, digest, seed, trunc, about)
+    return {"run": trained.folder.name, "model": trained.config["model"], "images": trained.images, "weights": digest}
 
 
 def of_npz(path: Path) -> Source:
@@ -170,13 +221,24 @@ def of_data(name: str, settings: dict[str, object] | None = None, resolution: st
         with zipfile.ZipFile(path) if zipfile.is_zipfile(path) else open(path, "rb") as archive:
             if isinstance(archive, zipfile.ZipFile) and "real.npy" not in archive.namelist():
                 return of_npz(path)
-    s = settings or {}
-    known = {k: s[k] for k in ("fit", "alpha", "skip_bad") if k in s}
-    dataset = data.open(name, (resolution or s.get("resolution") or None), **known)
+    dataset = opened(name, settings, resolution)
     if isinstance(dataset, data.Domains):  # a model of two draws the first unless it is asked for the other
         parts = data.split(name)
         return of_dataset(dataset.a, parts[0] if parts else dataset.a.name)
     return of_dataset(dataset, name)
+
+
+def opened(
+    name: str, settings: dict[str, object] | None = None, resolution: str = "", want: str = ""
+) -> data.Dataset | data.Domains | data.Union:
+    """A data set fitted as the run's settings say, read as the kind that is wanted.
+
+    Raises:
+        ValueError: there is no such data.
+    """
+    s = settings or {}
+    known = {k: s[k] for k in ("fit", "alpha", "skip_bad") if k in s}
+    return data.open(name, (resolution or s.get("resolution") or None), **known, want=want)
 
 
 def aligned(source: Source, real: Source) -> Source:
@@ -196,6 +258,6 @@ def aligned(source: Source, real: Source) -> Source:
 
 
 def held_out(real: Source, settings: dict[str, object] | None, resolution: str) -> Source | None:
-    """The part of a built-in set that models do not train on, where it has one."""
-    name = f"{real.data}:test"
-    return of_data(name, settings, resolution) if name in data.BUILTIN else None
+    """The part of a set that models do not train on, where it has one."""
+    name = data.held_out_of(real.data) if real.data else None
+    return of_data(name, settings, resolution) if name else None

@@ -2,7 +2,7 @@
 
 from gankit.metrics.anomaly import auprc, auroc, region_overlap, threshold_at
 from gankit.metrics.bins import ndb
-from gankit.metrics.classes import accuracy, hungarian_accuracy, inception_score, purity, total_variation
+from gankit.metrics.classes import accuracy, hungarian_accuracy, inception_score, naming, purity, total_variation
 from gankit.metrics.classifier_scores import classification_accuracy, correlation, fit_attributes, fit_convnet
 from gankit.metrics.digits import classify, features, probabilities
 from gankit.metrics.divergence import critic_distance, earth_mover, js, kl, parzen_log_likelihood
@@ -27,7 +27,7 @@ __all__ = [
     "earth_mover", "extractor", "fcn_score", "features", "fit_attributes", "fit_convnet", "fit_segmenter", "frechet_distance", "from_module", "hungarian_accuracy",
     "inception_score", "js", "kernel_distance", "kernel_distance_subsets", "kl", "laplacian_pyramid",
     "linear_separability", "lpips", "mean_iou", "memorisation", "mixture_coverage", "ms_ssim", "ms_ssim_diversity",
-    "ndb", "nearest", "nearest_neighbours", "pairwise_distance", "parzen_log_likelihood", "path_distances",
+    "naming", "ndb", "nearest", "nearest_neighbours", "pairwise_distance", "parzen_log_likelihood", "path_distances",
     "path_length", "per_class_frechet", "pixel_accuracy", "pixel_std", "precision_recall", "probabilities", "psnr",
     "purity", "radii", "realism", "region_overlap", "reverse_kl", "sifid", "sliced_wasserstein", "ssim", "stacked_coverage",
     "threshold_at", "total_variation", "trimmed_mean",

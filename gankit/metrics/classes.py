@@ -51,6 +51,14 @@ def hungarian_accuracy(code: Tensor, label: Tensor) -> float:
     return float(counts[rows, columns].sum() / len(code))
 
 
+def naming(counts: Tensor) -> Tensor:
+    """(K,) the label of each code, by the best one-to-one naming for (K, K) counts of labels (rows) and codes (columns)."""
+    labels, codes = linear_sum_assignment(counts.numpy(), maximize=True)
+    named = torch.empty(len(counts), dtype=torch.int64)
+    named[torch.from_numpy(codes)] = torch.from_numpy(labels)
+    return named
+
+
 def _counts(code: Tensor, label: Tensor) -> Tensor:
     """How often each (code, label) occurs."""
     width = int(label.max()) + 1

@@ -1,4 +1,4 @@
-"""A classifier trained on one set of images and judged on another: do fakes teach, and are fakes recognised?"""
+"""Small networks trained on one set of images and judged on another: do fakes teach, and are fakes recognised?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
+from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits, cross_entropy
 
 Predict = Callable[[Tensor], Tensor]
 
@@ -74,26 +74,89 @@ def fit_convnet(images: Tensor, label: Tensor, seed: int = 0, epochs: int = 10) 
     Images larger than 32x32 are averaged down to that. The same seed gives the same network, on one machine.
     """
     net = _network(images.shape[1], int(label.max()) + 1, seed).to(images.device)
-    shrunk = _shrunk(images)
-    steps = epochs * -(-len(images) // 64)
-    optimizer = torch.optim.Adam(net.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=max(steps, 2))
-    generator = torch.Generator().manual_seed(seed)
-    with torch.enable_grad():
-        for _ in range(epochs):
-            for rows in torch.randperm(len(images), generator=generator).split(64):
-                rows = rows.to(images.device)
-                loss = cross_entropy(net(shrunk[rows]), label[rows].long())
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
+    train(net, _shrunk(images), label.long(), cross_entropy, seed, epochs)
 
     def predict(images: Tensor) -> Tensor:
         with torch.no_grad():
             return torch.cat([net(part).argmax(1) for part in _shrunk(images).split(500)])
 
     return predict
+
+
+def fit_attributes(images: Tensor, attribute: Tensor, seed: int = 0, epochs: int = 10, side: int = 64) -> Callable[[Tensor], Tensor]:
+    """A small network that learns (N, A) attributes of (N, C, H, W) images, as images to (n, A) numbers in [0, 1].
+
+    Three convolutions, trained as in `fit_convnet`, on images of `side` pixels at most, and a sigmoid with its
+    cross-entropy for each attribute: of yes or no the probability of yes, of degrees from 0 to 1 the expected one.
+
+    Args:
+        images: in [-1, 1].
+        attribute: 0 to 1; NaN where it is not known, which teaches nothing.
+        seed: of the first weights and the order of the images.
+        epochs: passes over the images.
+        side: larger images are averaged down to it.
+
+    Raises:
+        ValueError: shapes do not match, numbers are outside 0 to 1, or nothing is known of an attribute.
+    """
+    if images.ndim != 4 or attribute.ndim != 2 or len(images) != len(attribute) or not len(images):
+        raise ValueError(f"images are {tuple(images.shape)} and attributes {tuple(attribute.shape)}; give (N, C, H, W) and (N, A)")
+    if not (~attribute.isnan()).any(0).all():
+        raise ValueError("nothing is known of an attribute: all its numbers are NaN")
+    low, high = map(float, attribute.nan_to_num(0.5).aminmax())
+    if low < 0 or high > 1:
+        raise ValueError(f"attributes reach from {low:.3g} to {high:.3g}; give numbers from 0 to 1")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = nn.Sequential(
+            nn.Conv2d(images.shape[1], 32, 5, 2, 2), nn.GroupNorm(8, 32), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),
+            nn.Conv2d(32, 64, 3, padding=1), nn.GroupNorm(8, 64), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),
+            nn.Conv2d(64, 64, 3, padding=1), nn.GroupNorm(8, 64), nn.ReLU(), nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(), nn.Linear(64 * 16, attribute.shape[1]),
+        ).to(images.device)  # fmt: skip
+
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
+        there = ~target.isnan()
+        return binary_cross_entropy_with_logits(logits[there], target[there])
+
+    train(net, _shrunk(images, side), attribute.float(), loss, seed, epochs)
+
+    def predict(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([net(part).sigmoid() for part in _shrunk(images, side).split(500)])
+
+    return predict
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """(A,) Pearson correlations of the columns of two (N, A) tensors, such as asked and found intensities; NaN for one that is constant."""
+    a, b = (x.double() - x.double().mean(0) for x in (a, b))
+    return (a * b).sum(0) / (a.square().sum(0) * b.square().sum(0)).sqrt()
+
+
+def train(
+    net: nn.Module,
+    inputs: Tensor,
+    target: Tensor,
+    loss_fn: Callable[[Tensor, Tensor], Tensor],
+    seed: int,
+    epochs: int,
+    batch: int = 64,
+) -> None:
+    """Fit a network by Adam: batches of 64 in an order of the seed, the step warmed up and lowered to 0 over `epochs`."""
+    steps = epochs * -(-len(inputs) // batch)
+    optimizer = torch.optim.Adam(net.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=max(steps, 2))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.enable_grad():
+        for _ in range(epochs):
+            for rows in torch.randperm(len(inputs), generator=generator).split(batch):
+                rows = rows.to(inputs.device)
+                loss = loss_fn(net(inputs[rows]), target[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
 
 
 def _network(channels: int, num_classes: int, seed: int) -> nn.Sequential:
@@ -107,5 +170,5 @@ def _network(channels: int, num_classes: int, seed: int) -> nn.Sequential:
         )  # fmt: skip
 
 
-def _shrunk(images: Tensor) -> Tensor:
-    return adaptive_avg_pool2d(images.detach().float(), (min(images.shape[2], 32), min(images.shape[3], 32)))
+def _shrunk(images: Tensor, side: int = 32) -> Tensor:
+    return adaptive_avg_pool2d(images.detach().float(), (min(images.shape[2], side), min(images.shape[3], side)))

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
-from torch.nn.functional import interpolate
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, interpolate
+
+from gankit.metrics.classifier_scores import train
 
 
 class SegmentationScore(NamedTuple):
@@ -132,6 +134,40 @@ def fcn_score(
             )
         matrix += confusion(out, truth, num_classes, ignore)
     return SegmentationScore(pixel_accuracy(matrix), class_accuracy(matrix, absent), mean_iou(matrix, absent))
+
+
+def fit_segmenter(
+    images: Tensor, label: Tensor, num_classes: int, ignore: int | None = 255, seed: int = 0, epochs: int = 10
+) -> Callable[[Tensor], Tensor]:
+    """A small segmenter trained on (N, C, H, W) images in [-1, 1] and (N, H, W) classes, as images to (n, H, W) classes.
+
+    Convolutions at half the height and width, whose units see 61x61 pixels, trained as `fit_convnet` is. It stands in for
+    FCN-8s in `fcn_score` where there is none of the data: its numbers are for comparing with one another.
+    The same seed gives the same network, on one machine.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        widths, steps = (images.shape[1], 32, 32, 32, 32), (1, 2, 4, 8)
+        layers: list[nn.Module] = []
+        for i, step in enumerate(steps):
+            first = dict(stride=2, padding=2, kernel_size=5) if i == 0 else dict(padding=step, dilation=step, kernel_size=3)
+            layers += [nn.Conv2d(widths[i], widths[i + 1], **first), nn.GroupNorm(8, 32), nn.ReLU()]
+        net = nn.Sequential(*layers, nn.Conv2d(32, num_classes, 1)).to(images.device)
+
+    def scores(images: Tensor) -> Tensor:
+        return interpolate(net(images.float()), images.shape[2:], mode="bilinear")
+
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
+        whole = interpolate(logits, target.shape[1:], mode="bilinear")
+        return cross_entropy(whole, target, ignore_index=-100 if ignore is None else ignore)
+
+    train(net, images.detach().float(), label, loss, seed, epochs, batch=16)
+
+    def segment(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([scores(part).argmax(1) for part in images.split(16)])
+
+    return segment
 
 
 def _checked(matrix: Tensor) -> Tensor:
