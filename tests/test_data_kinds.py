@@ -268,6 +268,9 @@ def test_a_file_names_the_classes(tmp_path):
         (tmp_path / "set" / "classes.txt").write_text(text)
         with pytest.raises(ValueError, match=said):
             data.open(root)
+    by_colour = labelled(tmp_path / "palette", [(CLASSES, COLOURS)])
+    (by_colour / "classes.txt").write_text("sky 200 100 0\nroad 0 0 0\nsea 10 20 30\n")
+    assert np.array_equal(read_maps(data.open(by_colour))[0], np.array([1, 2, 0])[CLASSES]), "colours of a palette are colours"
     numbered = labelled(tmp_path / "numbered", [CLASSES * 100])
     (numbered / "classes.txt").write_text("ground 0\nroad 100\ngrass 200\nnothing else 7\n")
     assert np.array_equal(read_maps(data.open(numbered))[0], CLASSES) and data.open(numbered).num_classes == 4
@@ -276,16 +279,16 @@ def test_a_file_names_the_classes(tmp_path):
 def test_label_maps_are_fitted_as_their_images_by_the_nearest(tmp_path):
     """An image that shows its classes as greys, far apart, agrees with its map wherever no two classes meet."""
     rng = np.random.default_rng(2)
-    classes = rng.integers(3, size=(5, 7)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+    classes = 9 * rng.integers(3, size=(5, 7)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
     for fit in ("crop", "pad", "squash"):
         root = tmp_path / fit
-        picture(root / "images" / "0.png", classes * 100)
+        picture(root / "images" / "0.png", classes * 11)
         indexed(root / "masks" / "0.png", classes)
         dataset = data.open(root, resolution="20x20", fit=fit)
         shown, classed = dataset.read(np.arange(1))[0, 0].astype(int), read_maps(dataset)[0].astype(int)
         inside = classed != 255
-        assert inside.all() == (fit != "pad") and set(np.unique(classed)) <= {0, 1, 2, 255}
-        assert (np.abs(shown - 100 * classed)[inside] < 20).mean() > 0.6, fit
+        assert inside.all() == (fit != "pad") and set(np.unique(classed)) <= {0, 9, 18, 255}, "no class is between others"
+        assert (np.abs(shown - 11 * classed)[inside] < 20).mean() > 0.6, fit
         if fit == "pad":
             assert (shown[~inside] == 255).all() and 0.2 < (~inside).mean() < 0.4
 
