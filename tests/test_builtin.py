@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gankit import data
-from gankit.data import cells, faces, toy
+from gankit.data import cells, faces, scenes, toy
 from gankit.data.builtin import edges
 from gankit.data.canny import canny
 
@@ -199,7 +199,7 @@ def test_an_action_unit_moves_its_own_part_of_the_head_and_more_the_stronger_it_
     assert 0.2 < mask.mean() < 0.5 and change[~near].max() < 40, "nothing that can be seen moves off the head"
 
 
-@pytest.mark.parametrize("name", ["cells", "cells:test"])
+@pytest.mark.parametrize("name", ["cells", "cells:test", "scenes", "scenes:test"])
 def test_label_maps_do_not_depend_on_their_neighbours(name):
     for size in (None, "40x56"):
         dataset = data.open(name, size)
@@ -240,3 +240,45 @@ def test_cells_are_not_told_by_their_grey():
             chosen = (images >= low) & (images < high)
             ious.append((chosen & maps).sum() / (chosen | maps).sum())
     assert max(ious) < 0.6
+
+
+def test_void_lies_between_classes_and_nowhere_else():
+    maps = data.open("scenes").masks(np.arange(20)).astype(int)
+    plain = scenes._labels(np.arange(20), 64, 64).astype(int)
+    for void, whole in zip(maps, plain):
+        for y, x in np.ndindex(64, 64):
+            beside = [(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)]
+            mixed = any(whole[i, j] != whole[y, x] for i, j in beside if 0 <= i < 64 and 0 <= j < 64)
+            assert void[y, x] == (255 if mixed else whole[y, x])
+    assert 0.02 < (maps == 255).mean() < 0.15
+
+
+def test_scenes_are_not_told_by_their_colours():
+    """The best class for each of 4,096 colours; a class is 0.9 or so by what a network sees around a pixel."""
+    counts = np.zeros((4096, 7))
+    train, test = data.open("scenes"), data.open("scenes:test")
+    seen = {}
+    for name, dataset, n in (("train", train, 300), ("test", test, 60)):
+        colours = dataset.read(np.arange(n)).transpose(0, 2, 3, 1).reshape(-1, 3).astype(int) // 16 @ [256, 16, 1]
+        seen[name] = colours, dataset.masks(np.arange(n)).ravel()
+    colours, classes = seen["train"]
+    np.add.at(counts, (colours[classes < 255], classes[classes < 255]), 1)
+    share = counts.sum(0) / counts.sum()
+    assert share.min() > 0.04 and share.max() < 0.5
+    colours, classes = seen["test"]
+    said, classes = counts.argmax(1)[colours][classes < 255], classes[classes < 255]
+    ious = [((said == c) & (classes == c)).sum() / ((said == c) | (classes == c)).sum() for c in range(7)]
+    assert np.mean(ious) < 0.55
+
+
+def test_pairs_of_label_maps_and_scenes_show_one_place():
+    pairs, maps = data.open("scenes-photo", "48x64"), data.open("scenes", "48x64")
+    assert pairs.kind == "pairs" and pairs.shape == pairs.other == (3, 48, 64) and len(pairs) == 10_000
+    numbers = np.array([5, 17, 4_000])
+    painted, masks = pairs.a.read(numbers).transpose(0, 2, 3, 1), maps.masks(numbers)
+    assert np.array_equal(painted[masks < 255], maps.colours[masks[masks < 255]])
+    assert np.array_equal(pairs.b.read(numbers), maps.read(numbers))
+    assert {tuple(colour) for colour in painted.reshape(-1, 3)} <= {tuple(colour) for colour in maps.colours}, "no void"
+    test = data.open("scenes-photo:test", "48x64")
+    assert len(test) == 1_000 and test.fingerprint != pairs.fingerprint
+    assert np.array_equal(test.b.read(np.array([3])), data.open("scenes:test", "48x64").read(np.array([3])))

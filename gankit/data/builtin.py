@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 from torch.nn import functional as F
 
-from gankit.data import cache, cells, draws, faces, images, toy
+from gankit.data import cache, cells, draws, faces, images, scenes, toy
 from gankit.data.canny import canny
 from gankit.data.domains import Domains
 from gankit.data.stream import Dataset
@@ -22,7 +22,11 @@ PHOTOS = {"astronaut": "astronaut", "camera": "camera", "cat": "chelsea", "coffe
 PHOTOS |= {"hubble": "hubble_deep_field", "moon": "moon", "rocket": "rocket"}  # our names: functions of skimage.data
 SKLEARN = ("china", "flower")
 TEXTURES = ("brick", "grass", "gravel")
-STYLES = {"coffee": "coffee", "hubble": "hubble_deep_field", "retina": "retina", "rocket": "rocket", "tissue": "immunohistochemistry"}
+OTHERS = {"tissue": "immunohistochemistry", "retina": "retina", **{name: name for name in TEXTURES}}
+REDUCED = {  # sets of several pictures, and their names in the others
+    "contents": ("china", "flower", "astronaut", "camera"),
+    "styles": ("coffee", "hubble", "retina", "rocket", "tissue", *TEXTURES),
+}
 KNOWN = ("colours", "sizes", "both")  # what is known of shapes
 
 
@@ -59,17 +63,19 @@ def textures(size: Size) -> Dataset:
     return _patches("textures", "", [_skimage(name) for name in TEXTURES], size, list(TEXTURES))
 
 
-def styles(size: Size) -> Dataset:
-    """Every patch of 64x64 or another size of eight pictures of strong colours or textures, labelled, in three channels.
+def reduced(name: str, size: Size) -> Dataset:
+    """Every patch of 64x64 or another size of several pictures, labelled, in three channels.
 
-    Each picture is cut to a square and reduced so that a patch spans two fifths of it: what a small network sees of a
-    texture is then more than a blur.
+    Each picture is cut to a square and reduced so that a patch spans two fifths of it: what a small network sees is then
+    more than a blur.
+
+    Args:
+        name: "contents", photographs of things, or "styles", pictures of strong colours or textures.
     """
     side = max(size or (64, 64)) * 5 // 2
-    whole = {name: _skimage(of) for name, of in (STYLES | {name: name for name in TEXTURES}).items()}
-    fitted = [np.asarray(images.fitted(_image(p), side, side, "crop", "white")).reshape(side, side, -1) for p in whole.values()]
-    colour = [np.repeat(p.transpose(2, 0, 1), 3 // p.shape[2], axis=0) for p in fitted]
-    return _patches("styles", "", colour, size, list(whole))
+    fitted = [images.fitted(_image(_photo(one)), side, side, "crop", "white") for one in REDUCED[name]]
+    colour = [np.asarray(picture.convert("RGB")).transpose(2, 0, 1) for picture in fitted]
+    return _patches(name, "", colour, size, list(REDUCED[name]))
 
 
 def digits_negative(part: str, size: Size) -> Domains:
@@ -143,7 +149,7 @@ BUILTIN: dict[str, Callable[[Size], Dataset | Domains]] = {
     **{f"photo:{name}": partial(photo, name) for name in (*SKLEARN, *PHOTOS)},
     **{f"photo:{name}:whole": partial(photo, name, whole=True) for name in (*SKLEARN, *PHOTOS)},
     "textures": textures,
-    "styles": styles,
+    **{name: partial(reduced, name) for name in REDUCED},
     "shapes": toy.shapes,
     **{f"shapes:{known}": partial(toy.shapes_known, known, "train") for known in KNOWN},
     **{f"shapes:{known}:test": partial(toy.shapes_known, known, "test") for known in KNOWN},
@@ -161,6 +167,10 @@ BUILTIN: dict[str, Callable[[Size], Dataset | Domains]] = {
     "photo-grey:test": partial(photo_pairs, "photo-grey", "test"),
     "faces": partial(faces.faces, "train"),
     "faces:test": partial(faces.faces, "test"),
+    "scenes": partial(scenes.scenes, "train"),
+    "scenes:test": partial(scenes.scenes, "test"),
+    "scenes-photo": partial(scenes.scenes_photo, "train"),
+    "scenes-photo:test": partial(scenes.scenes_photo, "test"),
     "cells": partial(cells.cells, "train"),
     "cells:test": partial(cells.cells, "test"),
 }
@@ -212,7 +222,7 @@ def _side(size: Size, default: int, name: str) -> int:
 def _photo(name: str) -> np.ndarray:
     """A photograph (C, H, W) uint8."""
     if name not in SKLEARN:
-        return _skimage(PHOTOS[name])
+        return _skimage((PHOTOS | OTHERS)[name])
     from sklearn.datasets import load_sample_image
 
     return load_sample_image(f"{name}.jpg").transpose(2, 0, 1)
