@@ -43,7 +43,7 @@ MAY = {
         {"torch", "numpy", "PIL", "sklearn"},
     ),
     "translation": (
-        {"translation", "models", "data", "latent", "checkpoint", "pictures", "recipe"},
+        {"translation", "models", "nn", "data", "latent", "checkpoint", "pictures", "recipe"},
         {"torch", "numpy", "PIL", "rich", "cv2"},
     ),
     "processes": (set(), TORCH),

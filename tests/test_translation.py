@@ -16,8 +16,9 @@ from torch import Tensor, nn
 import gankit
 from gankit import cli, loop, models
 from gankit.checkpoint import Trained
+from gankit.nn import OwnBatchNorm2d, instance_norm
 from gankit.recipe import Recipe, Spec
-from gankit.translation import Translator, able, faces, files, options, strips, tiles, video
+from gankit.translation import Translator, able, faces, files, norms, options, strips, tiles, video
 from gankit.translation.options import Ask, Attributes
 
 ODD = str(Path(__file__).parent / "odd_translator.py")
@@ -88,12 +89,30 @@ def test_tiles_give_what_the_whole_picture_gives(tile, size):
     with torch.no_grad():
         whole = net(tiles.padded(images, 2))[:, :, : size[0], : size[1]]
         cut = tiles.through(lambda x, number: net(x), images, 2, 4, tile, least=1)
-    assert tiles.exact(tile, 4) == (tile > 16)
+    exact = 2 * 4 + 8 <= tile // 2
     assert cut.shape == whole.shape
-    if tiles.exact(tile, 4):
+    if exact:
         torch.testing.assert_close(cut, whole, rtol=0, atol=1e-12)
     else:  # the tile is too small for its overlaps, and says so
         assert not torch.allclose(cut, whole, rtol=0, atol=1e-12)
+
+
+def test_tiles_share_the_statistics_of_one_picture():
+    """Norms that met the whole picture give in tiles what they give of it; those that met a small one come near."""
+    torch.manual_seed(1)
+    layers = [nn.Conv2d(3, 4, 3, padding=1), instance_norm(4, affine=True), nn.Tanh(), nn.Conv2d(4, 4, 3, padding=1), OwnBatchNorm2d(4), nn.Conv2d(4, 3, 1)]
+    net = nn.Sequential(*layers).double().eval()
+    nn.init.normal_(net[1].weight), nn.init.normal_(net[1].bias), nn.init.normal_(net[4].weight)
+    assert len(norms.norms(net)) == 2 and not norms.norms(nn.Sequential(nn.GroupNorm(2, 4), nn.BatchNorm2d(4)))
+    images = files.as_tensor(np.hstack([picture(64, 90), 255 - picture(64, 90, seed=3) // 4])).double()
+    with torch.no_grad():
+        whole, alone = net(images), tiles.through(lambda x, number: net(x), images, 1, 2, 48)
+        near = tiles.through(lambda x, number: net(x), images, 1, 2, 48, network=net)
+        with norms.shared(net, lambda: net(images)):
+            same = tiles.tiled(lambda x, number: net(x), images, 48, 1, 2)
+        assert torch.equal(net(images), whole), "the norms are not as they were"
+    torch.testing.assert_close(same, whole, rtol=0, atol=1e-12)
+    assert (near - whole).abs().mean() < 0.5 * (alone - whole).abs().mean()
 
 
 def test_tiles_are_really_cut():
@@ -394,6 +413,8 @@ def test_stargan_changes_what_is_asked_and_strips_show_all(tree, tmp_path):
     asked = options.ask(model, options.Options(set=("old=1",)))
     strip = strips.domains(model, Translator(model.recipe, asked), asked, image, 0)
     assert strip.heads == ["input", "red", "blue", "large", "not old"]
+    alone = strips.domains(model, Translator(model.recipe), None, image, 0)
+    assert alone.heads == ["input", "red", "blue", "none", "large", "old"]
     with pytest.raises(ValueError, match="what is to change"):
         gankit.translate(model, tree / "a.png", tmp_path / "none")
     with pytest.raises(ValueError, match="takes --set NAME=VALUE, of red, blue, large, old"):

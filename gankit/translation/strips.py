@@ -121,12 +121,16 @@ def domains(trained: Trained, translator: Translator, asked: Ask | None, image: 
     base = None if asked is None else asked.rows["attribute"]
     mine = 0 if asked is None else asked.fixed.get("source", 0)
     for source in range(len(known.groups)):
-        for i in known.span(source):
-            keep = base is not None and source == mine and not known.exclusive[source]
+        own, keep = known.span(source), base is not None and source == mine and not known.exclusive[source]
+        rows = [("none" if len(own) > 1 else f"not {known.names[own[0]]}", torch.zeros(len(known.names)))]
+        rows = [] if keep or known.exclusive[source] else rows
+        for i in own:
             row = base.clone() if keep else torch.zeros(len(known.names))
             row[i] = 1 - row[i].round()
+            rows.append((known.names[i] if row[i] else f"not {known.names[i]}", row))
+        for head, row in rows:
             given = translator.asked(attribute=row, **({"source": source} if "source" in takes(trained.recipe) else {}))
-            heads.append(("" if row[i] else "not ") + known.names[i].replace("_", " "))
+            heads.append(head.replace("_", " "))
             cells.append(given(image, [key])[0])
     return Strip(heads, [cells[i : i + WIDE] for i in range(0, len(cells), WIDE)])
 

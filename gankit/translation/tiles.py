@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gankit.translation.norms import shared
 
 PIXELS = 2**21  # of an image that goes through a network whole: full HD; above it, tiles
 TILE = 1024  # side of the tiles when nothing is said
@@ -43,11 +47,6 @@ def cut(tile: int, multiple: int, reach: int | None) -> Cut:
         margin, ramp = tile // 8, tile // 4
     step = tile - 2 * margin - ramp
     return Cut(step // multiple * multiple or step, margin, ramp)
-
-
-def exact(tile: int, reach: int | None) -> bool:
-    """Whether tiles of this side give what the whole image would."""
-    return reach is not None and 2 * reach + max(8, tile // 16) <= tile // 2
 
 
 def starts(length: int, tile: int, step: int) -> list[int]:
@@ -121,6 +120,7 @@ def through(
     tile: int = 0,
     least: int = LEAST,
     say: Callable[[str], None] = lambda text: None,
+    network: nn.Module | None = None,
 ) -> Tensor:
     """What `function` makes of (N, C, H, W) of any size: (N, C', H, W) images or (N, H, W) label maps, on the CPU.
 
@@ -132,6 +132,7 @@ def through(
         tile: side of the tiles; 0 for the image whole while it has no more than 2^21 pixels and memory is enough.
         least: sides below it are padded to it.
         say: is told, once for each reason, when tiles were taken though none were asked for.
+        network: what `function` runs; its instance norms then go by one picture for all tiles, see `norms.shared`.
 
     Raises:
         ValueError: what comes out is not as large as what went in.
@@ -145,7 +146,8 @@ def through(
     while True:
         try:
             if chosen and max(whole.shape[2:]) > chosen:
-                out = tiled(function, whole, chosen, multiple, reach)
+                with shared(network, partial(function, thumbnail(images, chosen, multiple, least), 0)):
+                    out = tiled(function, whole, chosen, multiple, reach)
             else:
                 out = function(whole, 0).cpu()
             break
@@ -159,6 +161,13 @@ def through(
     if out.shape[-2:] != whole.shape[2:]:
         raise ValueError(f"the model made {out.shape[-2]}x{out.shape[-1]} of {whole.shape[2]}x{whole.shape[3]} (height x width)")
     return out[..., :height, :width]
+
+
+def thumbnail(images: Tensor, tile: int, multiple: int, least: int) -> Tensor:
+    """(N, C, H, W) made so small that it has the pixels of one tile, and padded."""
+    scale = min(1.0, (tile**2 / (images.shape[2] * images.shape[3])) ** 0.5)
+    size = [max(1, int(side * scale)) for side in images.shape[2:]]
+    return padded(F.interpolate(images, size, mode="bilinear", antialias=True), multiple, least)
 
 
 def give_back() -> None:

@@ -98,7 +98,7 @@ class Translator:
             if self.segments and hasattr(recipe, "tile"):  # it cuts tiles itself
                 recipe.tile = self.tile or recipe.tile
                 return function(images, 0).cpu()
-            return tiles.through(function, images, recipe.multiple, getattr(recipe, "reach", None), self.tile, least, self.say)
+            return tiles.through(function, images, recipe.multiple, getattr(recipe, "reach", None), self.tile, least, self.say, recipe)
 
     def piece(self, pictures: Tensor, keys: Sequence[int], tile: int) -> Tensor:
         """What the model makes of whole pictures, or of one tile of each."""
