@@ -97,6 +97,9 @@ def test_two_folders_with_equal_names_are_pairs_when_pairs_are_wanted(two):
     for x, y in zip(rows["a"].numpy(), rows["b"].numpy()):
         assert any(np.array_equal(x, a[i][..., ::f]) and np.array_equal(y, b[i][..., ::f]) for i in range(5) for f in (1, -1))
     typed = data.open(f"{two}/A,{two}/B", want="pairs")
+    assert typed.name == "pics"
+    picture(two.parent / "x" / "0.png", noise(8, 8)), picture(two.parent / "y" / "0.png", noise(8, 8))
+    assert data.open(f"{two.parent}/x,{two.parent}/y", want="pairs").name == "x-y"
     assert typed.fingerprint + "-mirror" == pairs.fingerprint and data.open(f"{two}/B,{two}/A", want="pairs").shape == (1, 16, 20)
     (two / "A").rename(two / "trainA"), (two / "B").rename(two / "trainB")
     assert np.array_equal(sides(data.open(two, want="pairs"))[0], a)
@@ -110,6 +113,7 @@ def test_an_image_of_two_halves_is_a_pair(tmp_path):
     a, b = sides(pairs)
     assert np.array_equal(np.concatenate([a, b], 3), np.stack(whole).transpose(0, 3, 1, 2))
     assert any("cut in the middle" in text for text in pairs.warnings)
+    assert pairs.name == "facades"
     held = data.held_out_of(tmp_path / "facades")
     assert held == str(tmp_path / "facades" / "val") == data.held_out_of(tmp_path / "facades" / "train")
     assert len(data.open(held, want="pairs")) == 1 and data.held_out_of(held) is None
@@ -317,7 +321,7 @@ def test_gaps_between_classes_are_noted_and_parts_are_found(tmp_path):
     assert any("Of 101 classes 98 are in no label map" in text for text in data.open(labelled(tmp_path / "gaps", [CLASSES * 50])).warnings)
     for part in ("train", "val"):
         labelled(tmp_path / "nested", [CLASSES], f"images/{part}", f"masks/{part}")
-    assert len(data.open(tmp_path / "nested")) == 1
+    assert len(data.open(tmp_path / "nested")) == 1 and data.open(tmp_path / "nested").name == "nested"
     held = data.held_out_of(tmp_path / "nested")
     assert held == f"{tmp_path}/nested/images/val,{tmp_path}/nested/masks/val" and data.open(held, want="masks").kind == "masks"
 
@@ -591,6 +595,8 @@ def test_label_maps_are_shown_below_their_images_in_colours(tmp_path, capsys):
     rows = next(data.open(root).stream(0, 50))
     assert np.array_equal(cell(sheet, 0, 8, 12, 5), rows["real"][0].permute(1, 2, 0).numpy())
     assert np.array_equal(cell(sheet, 1, 8, 12, 5), np.concatenate([COLOURS, [(255, 255, 255)]])[np.where(VOID == 255, 3, VOID)])
+    as_pairs = data.describe(root, want="pairs")
+    assert (as_pairs.kind, as_pairs.shape, as_pairs.other) == ("pairs", (3, 8, 12), (3, 8, 12)) and as_pairs.pixels
     report = data.describe(root)
     assert report.pixels == {"0": (VOID == 0).mean(), "1": share, "2": (VOID == 2).mean(), "void": (VOID == 255).mean()}
 

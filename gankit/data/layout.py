@@ -12,6 +12,11 @@ SPLITS = {*TRAIN, *HELD_OUT}
 IMAGES, MAPS = ("images", "img", "imgs", "image"), ("masks", "labels", "annotations", "mask")
 
 
+def parted(name: str) -> bool:
+    """Whether a folder's name says which part of a set it holds, and not which set."""
+    return name.lower() in {*SPLITS, *IMAGES, *MAPS} or any(name in pair for pair in (*DOMAINS, *HELD_DOMAINS))
+
+
 def folders(path: Path) -> dict[str, str]:
     """The visible sub-folders of a folder by their names in small letters; none of anything else."""
     if not path.is_dir():

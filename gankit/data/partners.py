@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from gankit.data import cache, files, images, labelmaps
+from gankit.data import cache, files, images, labelmaps, layout
 from gankit.data.domains import Domains
 from gankit.data.files import File, Source, shown
 from gankit.data.folder import BadFiles, Found, Survey, each, enlarged, recalled, survey, write
@@ -178,9 +178,15 @@ def surveyed(paths: list[Path], maps: bool = False) -> Iterator[Partners]:
 
 
 def title(paths: list[Path]) -> str:
-    """A short name for what lies in these folders."""
-    paths = [path.resolve() for path in paths]
-    return paths[0].parent.name if len(paths) == 2 and paths[0].parent == paths[1].parent else "-".join(p.name.partition(".")[0] for p in paths)
+    """A short name for what lies in these folders: of the set, if they lie in one, else of both."""
+    heres = []
+    for here in (path.resolve() for path in paths):
+        while layout.parted(here.name) and here != here.parent:
+            here = here.parent
+        heres.append(here)
+    if len(paths) == 2 and heres[0] != heres[1]:
+        return "-".join(here.name.partition(".")[0] for here in heres)
+    return heres[0].name.partition(".")[0] or "pairs"
 
 
 def _side_by_side(source: Source) -> Partners:

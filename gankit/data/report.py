@@ -101,7 +101,10 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
     """
     path, size = find(name), parse_resolution(resolution)
     if found := two_sided(name, want):
-        return _partners(str(name), *found, size, alpha)
+        report = _partners(str(name), *found, size, alpha)
+        if want == "pairs" and report.shape and report.kind == "masks":  # as they are read: the map in colours, and the image
+            report.kind, report.shape, report.other = "pairs", (3, *report.shape[1:]), report.shape
+        return report
     if parts := split(name):
         return _together(str(name), "domains", list("AB"), [describe(part, resolution, alpha) for part in parts])
     if parts := plus(name):
