@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import gankit
-from gankit import anomaly, cli, loop, metrics
+from gankit import anomaly, cli, data, loop, metrics
 from gankit.models.anogan import AnoGAN
 from gankit.models.f_anogan import FAnoGAN
 from gankit.recipe import Spec
@@ -189,3 +189,23 @@ def test_maps_keep_the_folders_of_their_images(run, tmp_path):
     cli.main(["score", str(run), str(tmp_path / "in"), "-o", str(tmp_path / "s.csv"), "--maps", str(tmp_path / "maps")])
     assert (tmp_path / "maps/good/a.png").exists() and (tmp_path / "maps/bad/b.png").exists()
     assert [row["truth"] for row in csv.DictReader((tmp_path / "s.csv").open())] == ["1", "0"]
+
+
+def test_defects_are_where_their_map_says():
+    dataset = data.open("textures:brick:defects", resolution=32)
+    rows = dataset.rows(np.arange(40))
+    plain = data.open("textures:brick:defects", resolution=32).rows(np.arange(40)[::-1].copy())
+    assert torch.equal(rows["real"], plain["real"].flip(0)) and torch.equal(rows["mask"], plain["mask"].flip(0))
+    share = rows["mask"].double().mean((1, 2))
+    assert (share[::2] == 0).all() and (share[1::2] > 0.003).all() and (share < 0.25).all()
+    assert set(rows["mask"].unique().tolist()) == {0, 1}
+
+
+def test_built_in_sets_without_a_digit_and_of_faces():
+    for k in (0, 7):
+        labels = data.open(f"digits:without-{k}").labels
+        assert set(labels.tolist()) == set(range(10)) - {k}
+    few = data.open("digits:few")
+    assert np.bincount(few.labels).tolist() == [10] * 10
+    faces = data.open("lfw:test")
+    assert np.bincount(faces.labels).tolist() == [30, 100] and faces.shape == (1, 32, 32)

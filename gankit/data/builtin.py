@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 from torch.nn import functional as F
 
-from gankit.data import cache, cells, draws, faces, images, scenes, toy
+from gankit.data import cache, cells, defects, draws, faces, images, scenes, toy
 from gankit.data.canny import canny
 from gankit.data.domains import Domains
 from gankit.data.stream import Dataset
@@ -134,6 +134,26 @@ def photo_pairs(name: str, part: str, size: Size) -> Domains:
     return Domains(name, first, second, kind="pairs")
 
 
+def texture(name: str, part: str, size: Size) -> Dataset:
+    """Patches of one texture from the upper 60 % of its picture, from the next 20 % (test), or from the last with defects."""
+    picture = _skimage(name)
+    ends = [round(share * picture.shape[1]) for share in (0, 0.6, 0.8, 1)]
+    which = ("train", "test", "defects").index(part)
+    normal = _patches("textures", f"{name}-{part}", [picture[:, ends[which] : ends[which + 1]]], size)
+    return defects.damaged(f"textures-{name}-defects", normal) if part == "defects" else normal
+
+
+def lfw(part: str, size: Size) -> Dataset:
+    """Of 100 faces of 25x25 the first 70, enlarged to 32x32 or another side; or the other 30, and 100 patches that are no faces."""
+    grey = torch.from_numpy(_library().lfw_subset()).float()[:, None] * 255
+    side = _side(size, 32, "lfw")
+    pixels = F.interpolate(grey, (side, side), mode="bicubic", antialias=True).round_().clamp_(0, 255).to(torch.uint8).numpy()
+    if part == "train":
+        return _table("lfw", part, pixels[:70])
+    labels = np.repeat([0, 1], [30, 100])
+    return _table("lfw", part, pixels[70:], labels=labels, class_names=["normal", "no face"])
+
+
 def edges(pixels: np.ndarray) -> np.ndarray:
     """(..., H, W) uint8 to the edges: a dilation by 3x3 less the image, bright on the outside of bright lines."""
     wide = np.pad(pixels, [(0, 0)] * (pixels.ndim - 2) + [(1, 1)] * 2)
@@ -144,11 +164,18 @@ BUILTIN: dict[str, Callable[[Size], Dataset | Domains]] = {
     "digits": partial(digits, "train"),
     "digits:test": partial(digits, "test"),
     "digits:all": partial(digits, "all"),
+    "digits:few": partial(digits, "few"),
+    **{f"digits:without-{k}": partial(digits, f"without-{k}") for k in range(10)},
     "stacked-digits": stacked_digits,
     "photo": partial(photo, ""),
     **{f"photo:{name}": partial(photo, name) for name in (*SKLEARN, *PHOTOS)},
     **{f"photo:{name}:whole": partial(photo, name, whole=True) for name in (*SKLEARN, *PHOTOS)},
     "textures": textures,
+    **{f"textures:{name}": partial(texture, name, "train") for name in TEXTURES},
+    **{f"textures:{name}:test": partial(texture, name, "test") for name in TEXTURES},
+    **{f"textures:{name}:defects": partial(texture, name, "defects") for name in TEXTURES},
+    "lfw": partial(lfw, "train"),
+    "lfw:test": partial(lfw, "test"),
     **{name: partial(reduced, name) for name in REDUCED},
     "shapes": toy.shapes,
     **{f"shapes:{known}": partial(toy.shapes_known, known, "train") for known in KNOWN},
@@ -177,7 +204,8 @@ BUILTIN: dict[str, Callable[[Size], Dataset | Domains]] = {
 
 
 def _digits(part: str, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Digits (N, 1, side, side) uint8, resized by cubic splines, and labels (N,) of the train or test part, or all."""
+    """Digits (N, 1, side, side) uint8, resized by cubic splines, and labels (N,): of the train or test part, or all; ten of
+    each of the train part (few); or the train part without a digit (without-3)."""
     from sklearn.datasets import load_digits  # takes a second to import
 
     bunch = load_digits()
@@ -190,7 +218,11 @@ def _digits(part: str, side: int) -> tuple[np.ndarray, np.ndarray]:
         of_kind = shuffled[labels[shuffled] == label]
         share[of_kind] = (np.arange(len(of_kind)) + 0.5) / len(of_kind)
     test = np.isin(np.arange(len(labels)), np.argsort(share, kind="stable")[:397])
-    chosen = {"train": ~test, "test": test, "all": test | ~test}[part]
+    few = np.zeros_like(test)
+    for label in range(10):
+        few[[i for i in shuffled if labels[i] == label and not test[i]][:10]] = True
+    parts = {"train": ~test, "test": test, "all": test | ~test, "few": few}
+    chosen = parts[part] if part in parts else ~test & (labels != int(part[-1]))
     grey = torch.from_numpy(bunch.images[chosen]).float()[:, None] * (255 / 16)
     grey = F.interpolate(grey, (side, side), mode="bicubic", antialias=True)
     return grey.round_().clamp_(0, 255).to(torch.uint8).numpy(), labels[chosen]
