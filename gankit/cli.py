@@ -269,7 +269,8 @@ def translate(words: list[str]) -> None:
         print(f"{name}: {text}")
     for note in done.notes:
         print(f"- {note}", file=sys.stderr)
-    print(done.written[0] if len(done.written) == 1 else f"{len(done.written)} files in {command.output}")
+    if done.written:
+        print(done.written[0] if len(done.written) == 1 else f"{len(done.written)} files in {command.output}")
     if done.skipped:
         lines = "".join(f"\n  {name}: {reason}" for name, reason in done.skipped)
         fail(f"{len(done.skipped)} of {done.inputs} inputs could not be used:{lines}", 1)

@@ -69,8 +69,10 @@ def painted(classes: Tensor, colours: np.ndarray) -> Tensor:
 
 
 def overlaid(image: Tensor, classes: Tensor, colours: np.ndarray) -> Tensor:
-    """(C, H, W) with the colours of its (H, W) classes laid half over it."""
-    return (image.float().expand(3, -1, -1) if len(image) == 1 else image[:3].float()).lerp(painted(classes, colours), 0.5)
+    """(C, H, W) with the colours of its (H, W) classes laid half over it; where they are black, the picture stays."""
+    colour = painted(classes, colours)
+    picture = image.float().expand(3, -1, -1) if len(image) == 1 else image[:3].float()
+    return torch.where(colour.amax(0) > -1, picture.lerp(colour, 0.5), picture)
 
 
 def strip(trained: Trained, translator: Translator, options: Options, asked: Ask | None, image: Tensor, key: int, colours: np.ndarray) -> Strip:
