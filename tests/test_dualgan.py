@@ -162,7 +162,7 @@ def test_errors_say_what_to_type():
         (dict(n_critic=0), "at least 1"),
         (dict(form="code"), "needs sides of 32 and more; found 16x16. Add --resolution 32"),
         (dict(patch=70), "Add --patch 34"),
-        (dict(levels=5), "halve evenly"),
+        (dict(levels=1), "has 2 levels or more"),
     ):
         with pytest.raises(ValueError, match=words):
             tiny(**options)

@@ -179,11 +179,10 @@ def test_sizes_follow_the_image_and_errors_say_what_to_type():
         assert near == unet_size(*near) and levels >= 2 and (levels == 8 or min(near) >> levels <= 3)
     assert unet_size(256, 256) == (256, 256) and unet_size(213, 320) == (192, 320)
     recipe = tiny(Spec((1, 32, 48), other=(3, 32, 48)))
-    assert recipe.multiple == 16 and tiny(levels=2).multiple == 4
+    assert recipe.multiple == 16 and tiny(levels=2).multiple == 4 and tiny(levels=5).multiple == 16
     for options, words in (
         (dict(patch=70), "patches of 70 need sides of 24 and more; found 16x16. Add --patch 34"),
         (dict(patch=3), "there are patches of 1, 16, 34, 70, 142, 286 pixels"),
-        (dict(levels=5), "16x16 images halve evenly 2 to 4 times"),
         (dict(loss="bce"), "choose from minimax, non_saturating"),
         (dict(direction="a"), "choose from AtoB and BtoA"),
         (dict(norm="none"), "choose from batch and image"),

@@ -9,6 +9,8 @@ squares. For paintings, G is also to leave images of its own target domain alone
 G learn first, both in one step; then D, from fakes that went through a pool of 50 past ones each. The learning rate is
 constant for half the run and falls on a line to 0 in the other half.
 
+The file is long because it holds the residual generator and a paper's four presets.
+
 Deviations:
 - The rate falls with every batch; in the authors' code with every epoch.
 - Biases before instance norm, which takes them out again, are there as in the authors' PyTorch code.

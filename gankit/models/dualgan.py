@@ -86,7 +86,7 @@ class DualGAN(Recipe):
         clip_value: c, the bound on each of the critics' parameters.
         penalty_weight: weight of the gradient penalty.
         n_critic: updates of the critics for each of G.
-        levels: how often G halves the image; 0 for as often as its sides allow, at most 8 times.
+        levels: how often G halves the image, at most; less often where its sides do not halve evenly.
         width: channels of the first maps of G and of the critics; inner ones have 2, 4 and 8 times as many.
         dropout: share that is dropped in G's three innermost maps.
         lr: RMSprop's learning rate for G and the critics.
@@ -129,7 +129,7 @@ class DualGAN(Recipe):
         clip_value: float = 0.01,
         penalty_weight: float = 10.0,
         n_critic: int = 3,
-        levels: int = 0,
+        levels: int = 8,
         width: int = 64,
         dropout: float = 0.5,
         lr: float = 5e-5,

@@ -14,17 +14,10 @@ DEEPEST = 8  # levels at 256 px, where the innermost map is one pixel
 DROPPED = 3  # maps that dropout acts on, from the innermost out
 
 
-def unet_levels(height: int, width: int, levels: int = 0) -> int:
-    """How often both sides are to halve: `levels` times, or for 0 as often as they do evenly, at most eight times.
-
-    Raises:
-        ValueError: they do not halve evenly so often.
-    """
+def unet_levels(height: int, width: int, most: int = DEEPEST) -> int:
+    """How often both sides halve evenly, at most so many times."""
     sides = height | width
-    most = min(DEEPEST, (sides & -sides).bit_length() - 1)
-    if not 0 <= levels <= most:
-        raise ValueError(f"levels is {levels}; {height}x{width} images halve evenly 2 to {most} times, and 0 takes them all")
-    return levels or most
+    return min(most, (sides & -sides).bit_length() - 1)
 
 
 def unet_size(height: int, width: int) -> tuple[int, int]:
