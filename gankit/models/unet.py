@@ -261,12 +261,7 @@ class UNet(Recipe):
                 padding="same", norm=True, levels=3, width=16, dropout=0.0, class_weights="none", border_weight=0.0,
                 elastic=2.0, rotate=20.0, optimizer="adam", lr=2e-3, momentum=0.9,
             ),
-            settings=dict(data="scenes", batch=8, images=8_000, ema=500),
-        ),
-        "cells": Preset(
-            "cells at 64 px on two CPU cores: two levels, narrower",
-            model=dict(levels=2, width=16, elastic=3.0, optimizer="adam", lr=2e-3, momentum=0.9),
-            settings=dict(data="cells", batch=4, images=8_000, ema=500),
+            settings=dict(data="scenes", batch=8, images=4_000, ema=500),
         ),
     }  # fmt: skip
 
