@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 FILES = ("metadata.csv", "metadata.jsonl", "dataset.json")
 Row = dict[str, object]
-SIGNS = {"1": 1.0, "-1": 0.0, "1.0": 1.0, "-1.0": 0.0, 1: 1.0, -1: 0.0}
+SIGNS = {"1": 1.0, "-1": 0.0, "1.0": 1.0, "-1.0": 0.0, 1: 1.0, -1: 0.0}  # of what holds or does not
 
 
 @dataclass
@@ -69,7 +69,9 @@ def binary(rows: list[Row]) -> None:
     """Make 0 of -1 in the columns that hold only 1 and -1, as attributes do that hold or do not; in place."""
     for column in {column for row in rows for column in row} - {"file_name", "label", "text"}:
         values = [row.get(column) for row in rows]
-        if all(isinstance(v, (str, int, float)) and v in SIGNS for v in values) and any(SIGNS[v] == 0 for v in values):
+        if not all(isinstance(v, (str, int, float)) and v in SIGNS for v in values):
+            continue
+        if any(SIGNS[v] == 0 for v in values):
             for row in rows:
                 row[column] = SIGNS[row[column]]
 
@@ -148,6 +150,8 @@ def _stylegan(text: str) -> list[Row] | None:
 
 
 def _number(value: object) -> float | None:
+    if value.__class__ is float:
+        return value
     try:
         return float(value) if isinstance(value, (str, int, float)) else None
     except (ValueError, OverflowError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from gankit.data.files import CELEBA, File, Source, shown
 from gankit.data.images import ENDINGS
-from gankit.data.metadata import Row, binary, canonical
+from gankit.data.metadata import SIGNS, Row, binary, canonical
 
 TITLES = {"file_name", "filename", "file", "image", "image_id", "image_name", "img", "name", "path", "id"}  # of columns that name images
 UNIT = re.compile(r"(AU\d\d)_r")  # OpenFace's intensities, 0 to 5; AU.._c says only whether
@@ -58,7 +58,7 @@ def find(source: Source, images: list[str]) -> Table | None:
             units = any(UNIT.fullmatch(name) for name in title)
             place = 0 if file in lists else _naming(title, rows, named)
             if place is not None and any(len(row) > place and named.find(row[place]) for row in rows):
-                return _by_name(file, title, rows, place, named, units, file in lists)
+                return _by_name(file, title, rows, place, named, units)
         except ValueError as error:
             raise ValueError(f"{shown(file.name)}: {error}") from error
         if units:
@@ -77,7 +77,7 @@ class Named:
 
     def find(self, text: str) -> str | None:
         """The one image that is called like this. Raises ValueError: several are."""
-        for name in _variants(text):
+        for name in [text] if text in self.places else _variants(text):
             if found := self.places.get(name):
                 if len(found) > 1:
                     raise ValueError(f"{text!r} names several images, {shown(found[0])} and {shown(found[1])}: write their folders, too")
@@ -99,12 +99,17 @@ def _text(source: Source, file: File) -> str:
         return ""
 
 
-def _celeba(text: str) -> tuple[list[str], list[list[str]]]:
+def _celeba(text: str) -> tuple[list[str], list[list[str | float]]]:
     """The first line is a count, the second names the attributes, and each further one is a file with 1 or -1 for each."""
     lines = text.splitlines()
     if len(lines) < 3 or not lines[0].strip().isdigit():
         raise ValueError("the first line must be the number of images, the second the names of the attributes")
-    return ["file_name", *lines[1].split()], [line.split() for line in lines[2:] if line.strip()]
+    rows = []
+    for file, *values in map(str.split, filter(str.strip, lines[2:])):
+        if odd := set(values) - SIGNS.keys():
+            raise ValueError(f"{min(odd)!r}, in the line of {shown(file)}, is neither 1 nor -1")
+        rows.append([file, *map(SIGNS.__getitem__, values)])
+    return ["file_name", *lines[1].split()], rows
 
 
 def face(text: str, name: str) -> dict[str, float]:
@@ -145,16 +150,14 @@ def _naming(title: list[str], rows: list[list[str]], named: Named) -> int | None
     return None
 
 
-def _by_name(file: File, title: list[str], lines: list[list[str]], place: int, named: Named, units: bool, signs: bool) -> Table:
+def _by_name(file: File, title: list[str], lines: list[list[str | float]], place: int, named: Named, units: bool) -> Table:
     """A table with a row for each image."""
-    table, strangers = Table(shown(os.path.basename(file.name)), [file]), 0
+    table = Table(shown(os.path.basename(file.name)), [file])
+    here = [line for line in lines if len(line) <= place or named.find(line[place])]
     groups: dict[str, list[Row]] = {}
-    for row in _rows(title, lines):
-        if image := named.find(row.pop(title[place])):
-            groups.setdefault(image, []).append(row)
-        else:
-            strangers += 1
-    if strangers:
+    for row in _rows(title, here):
+        groups.setdefault(named.find(row.pop(title[place])), []).append(row)
+    if strangers := len(lines) - len(here):
         table.warnings.append(f"{table.name}: {strangers:,} of its {len(lines):,} rows are of images that are not here.")
     for image, group in groups.items():
         if units:
@@ -163,8 +166,6 @@ def _by_name(file: File, title: list[str], lines: list[list[str]], place: int, n
             raise ValueError(f"{shown(image)} has {len(group)} rows")
         else:
             table.rows[image] = group[0]
-    if signs and (odd := {value for row in table.rows.values() for value in row.values()} - {"1", "-1"}):
-        raise ValueError(f"{min(odd)!r} is neither 1 nor -1")
     binary(list(table.rows.values()))
     return table
 
@@ -237,12 +238,12 @@ def _number(row: Row, name: str, default: float) -> float:
         return math.nan
 
 
-def _rows(title: list[str], lines: list[list[str]]) -> list[Row]:
+def _rows(title: list[str], lines: list[list[str | float]]) -> list[Row]:
     if twice := [name for name, n in Counter(title).items() if n > 1]:
         raise ValueError(f"the column {twice[0]!r} is there twice")
-    for number, line in enumerate(lines, 1):
+    for line in lines:
         if len(line) != len(title):
-            raise ValueError(f"row {number}: {len(line)} values, and {len(title)} columns have names")
+            raise ValueError(f"the row {' '.join(map(str, line))[:40]!r} has {len(line)} values, and {len(title)} columns have names")
     return [dict(zip(title, line)) for line in lines]
 
 
