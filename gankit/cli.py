@@ -520,6 +520,8 @@ def data(words: list[str]) -> None:
         want = models.find(options.model).data.split()[0]
     print(library.describe(path, size, options.alpha, want))
     dataset = library.open(path, size, options.fit, alpha=options.alpha, skip_bad=options.skip_bad, want=want)
+    if options.want and dataset.kind != want:
+        raise ValueError(f"{path} holds {dataset.kind}. {library.HOW[want]}")
     kind = library.KINDS.get(dataset.kind, dataset.kind)
     print(f"\nread as: {len(dataset):,} {kind} of {'x'.join(map(str, dataset.shape))}")
     if dataset.kind in library.KINDS and options.sheet:

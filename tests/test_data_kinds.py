@@ -258,6 +258,8 @@ def test_few_colours_are_classes_and_many_are_refused(tmp_path):
 
 def test_a_file_names_the_classes(tmp_path):
     root = labelled(tmp_path / "set" / "train", [np.array(COLOURS, np.uint8)[CLASSES]])
+    with pytest.raises(ValueError, match=r"train must number them as the other part does: write classes.txt beside the parts.*\n  class0 0 0 0\n  class1 10 20 30"):
+        data.open(root)
     (tmp_path / "set" / "classes.txt").write_text("# name r g b\nsky 200 100 0\nvoid 10,20,30\nroad, 0 0 0\nsea 1 2 3\n")
     dataset = data.open(root)
     assert dataset.class_names == ["sky", "road", "sea"] and dataset.colours.tolist() == [[200, 100, 0], [0, 0, 0], [1, 2, 3]]
@@ -615,6 +617,14 @@ def test_attributes_are_shown_with_their_means_and_joined_sets_in_turn(tmp_path,
     for row in range(4):
         expected = batches.at(row % 2)["real"][10 * (row // 2)].permute(1, 2, 0).numpy()
         assert np.array_equal(cell(sheet, row, 8, 8, 8), expected)
+
+
+@pytest.mark.parametrize("want, said", [("masks", "holds images. Images with label maps are"), ("domains", "holds images. Two domains are"), ("pairs", "no pairs side by side")])
+def test_what_cannot_be_read_as_asked_is_said(tmp_path, capsys, want, said):
+    faces(tmp_path / "pics", 2)
+    with pytest.raises(SystemExit):
+        cli.main(["data", str(tmp_path / "pics"), "--as", want, "--sheet", ""])
+    assert said in capsys.readouterr().err
 
 
 def test_models_say_how_their_data_is_laid_out(tmp_path, two):

@@ -126,7 +126,7 @@ def meaning(tallies: list[Tally], names: list[tuple[str, int | None, bool]]) -> 
         if missing := count - len(set(values) - {VOID}):
             notes.append(f"Of {count} classes {missing} are in no label map. If greys were meant, {HELP}")
     if len(titles) < 2:
-        raise ValueError(f"the label maps hold {len(titles)} class, and it takes two to learn from: {_values(values, coloured)}")
+        raise ValueError(f"the label maps hold {len(titles)} class, and it takes two to learn from: {_values(values, coloured)}. {HELP}")
     sums = [0] * (len(titles) + 1)
     for value, n in counts.items():
         if value in table:

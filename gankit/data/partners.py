@@ -171,7 +171,12 @@ def surveyed(paths: list[Path], maps: bool = False) -> Iterator[Partners]:
                 raise ValueError(f"{name}: {error}") from error
         found = _matched(titles, sources, seen)
         if maps:
-            _mean(found, labelmaps.names_file(paths[1]))
+            names = labelmaps.names_file(paths[1])
+            _mean(found, names)
+            parts = {paths[1].resolve().name.lower(), paths[1].resolve().parent.name.lower()} & layout.SPLITS
+            if found.meaning.coloured and not names and parts:  # each part would number the colours that it holds itself
+                lines = "".join(f"\n  class{i} {r} {g} {b}" for i, (r, g, b) in enumerate(found.meaning.colours))
+                raise ValueError(f"colours are classes here, and {', '.join(parts)} must number them as the other part does: write {labelmaps.NAMES} beside the parts, with a line for each:{lines}")
         notes = [f"{name}: {text}" for name, one in list(zip(titles, seen))[: 1 if maps else 2] for text in one.warnings]
         found.warnings = (found.meaning.warnings if maps else []) + notes
         yield found
