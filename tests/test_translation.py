@@ -100,8 +100,8 @@ def test_tiles_give_what_the_whole_picture_gives(tile, size):
 def test_tiles_share_the_statistics_of_one_picture():
     """Norms that met the whole picture give in tiles what they give of it; those that met a small one come near."""
     torch.manual_seed(1)
-    layers = [nn.Conv2d(3, 4, 3, padding=1), instance_norm(4, affine=True), nn.Tanh(), nn.Conv2d(4, 4, 3, padding=1), OwnBatchNorm2d(4), nn.Conv2d(4, 3, 1)]
-    net = nn.Sequential(*layers).double().eval()
+    first = [nn.Conv2d(3, 4, 3, padding=1), instance_norm(4, affine=True), nn.Tanh()]
+    net = nn.Sequential(*first, nn.Conv2d(4, 4, 3, padding=1), OwnBatchNorm2d(4), nn.Conv2d(4, 3, 1)).double().eval()
     nn.init.normal_(net[1].weight), nn.init.normal_(net[1].bias), nn.init.normal_(net[4].weight)
     assert len(norms.norms(net)) == 2 and not norms.norms(nn.Sequential(nn.GroupNorm(2, 4), nn.BatchNorm2d(4)))
     images = files.as_tensor(np.hstack([picture(64, 90), 255 - picture(64, 90, seed=3) // 4])).double()
@@ -474,7 +474,8 @@ def test_adain_mixes_styles_in_their_regions(tmp_path):
 
     image = files.as_tensor(picture(40, 40))
     with torch.no_grad():
-        expected = model.recipe.translate(image, [files.as_tensor(picture(40, 40, seed=s))[0] for s in (1, 2)], weights=torch.tensor([0.7, 0.3]))
+        both = [files.as_tensor(picture(40, 40, seed=seed))[0] for seed in (1, 2)]
+        expected = model.recipe.translate(image, both, weights=torch.tensor([0.7, 0.3]))
     assert np.array_equal(made(style=styles, mix="0.7,0.3"), files.as_pixels(expected[0]))
     first, both = made(style=styles, mix="1,0"), made(style=styles, mask=tmp_path / "left.png")
     assert np.array_equal(first, made(style=styles[0])) and not np.array_equal(both, first)
@@ -523,8 +524,8 @@ def test_a_round_trip_says_how_far_it_is_off(colour, tree, tmp_path, capsys):
 
 def test_strips_of_many_pictures_break_into_rows():
     cells = [torch.full((3, 8, 8), i / 10) for i in range(11)]
-    made = strips.Strip([str(i) for i in range(11)], [cells[:8], cells[8:]]).picture()
-    one = strips.Strip([str(i) for i in range(8)], [cells[:8]]).picture()
+    made = strips.Strip([str(i) for i in range(11)], [cells[: strips.WIDE], cells[strips.WIDE :]]).picture()
+    one = strips.Strip([str(i) for i in range(strips.WIDE)], [cells[: strips.WIDE]]).picture()
     assert made.width == one.width and made.height == 2 * one.height
     assert max(strips.small(torch.zeros(3, 700, 100)).shape) == strips.CELL
 

@@ -93,7 +93,8 @@ def translate(
     asked = Options(**words)
     trained = run if isinstance(run, Trained) else checkpoint.load(run, model=model, device=device, weights=weights)
     with ExitStack() as stack:
-        return Work(trained, asked, quiet).all([inputs] if isinstance(inputs, (str, Path)) else inputs, Path(output).expanduser(), stack)
+        several = [inputs] if isinstance(inputs, (str, Path)) else inputs
+        return Work(trained, asked, quiet).all(several, Path(output).expanduser(), stack)
 
 
 class Work:
@@ -122,7 +123,8 @@ class Work:
         items, other = files.find(inputs, output, stack, self.opened)
         self.done.inputs = len(items)
         if other:
-            self.note(f"left out, as no pictures: {', '.join(map(shown, other[:3]))}{f' and {len(other) - 3} more' if len(other) > 3 else ''}")
+            more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+            self.note(f"left out, as no pictures: {', '.join(map(shown, other[:3]))}{more}")
         ending = ".png" if self.translator.segments else f".{options.format}" if options.format else ""
         paths = files.destinations(items, output, ending)
         if self.translator.segments and (lossy := [path for path in paths if path.suffix.lower() not in (".png", *files.VIDEOS)]):
@@ -149,7 +151,7 @@ class Work:
         if isinstance(found, data.Union) or found.kind not in data.KINDS:
             raise ValueError(f"{name} holds no pictures of one kind to begin with: name one of its sets")
         numbers = found.numbers(np.arange(min(self.options.n, len(found))), self.options.seed)
-        return [Item(f"{number:05d}.png", None, lambda i=number: files.encoded(found.read(np.array([i]))[0])) for number in numbers.tolist()]
+        return [Item(f"{i:05d}.png", None, lambda i=i: files.encoded(found.read(np.array([i]))[0])) for i in numbers.tolist()]
 
     def groups(self, jobs: list[Job]) -> Iterator[list[Job]]:
         """Jobs that were read, in groups of one size, no more than fit into memory; videos are done on the way."""
@@ -192,7 +194,8 @@ class Work:
         if self.large and not self.translator.segments:
             height, width = self.translator.shape[1:]
             larger = f"{self.large} pictures are" if self.large > 1 else "a picture is"
-            self.note(f"{larger} more than twice as large as the {height}x{width} that the model learned at: try --size {min(height, width)}")
+            learned = f"the {height}x{width} that the model learned at"
+            self.note(f"{larger} more than twice as large as {learned}: try --size {min(height, width)}")
 
     def change(self, jobs: list[Job]) -> None:
         """Change pictures of one size, and write what came of it."""

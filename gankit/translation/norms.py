@@ -15,9 +15,8 @@ Norm = nn.GroupNorm | OwnBatchNorm2d
 
 def norms(module: nn.Module) -> list[Norm]:
     """The norms in a network that take the statistics of each channel of each image: instance norms, by any name."""
-    return [
-        norm for norm in module.modules() if isinstance(norm, OwnBatchNorm2d) or (isinstance(norm, nn.GroupNorm) and norm.num_groups == norm.num_channels)
-    ]
+    found = (norm for norm in module.modules() if isinstance(norm, Norm))
+    return [norm for norm in found if isinstance(norm, OwnBatchNorm2d) or norm.num_groups == norm.num_channels]
 
 
 @contextmanager

@@ -147,7 +147,7 @@ def domains_of(config: dict) -> tuple[str, str]:
 
 def usage(trained: Trained) -> str:
     """Which flags say what this model is to do."""
-    recipe, names, said = trained.recipe, takes(trained.recipe), []
+    names, said = takes(trained.recipe), []
     if "to" in names:
         a, b = domains_of(trained.config)
         said.append("--to a or --to b" + (f" ({a} or {b})" if (a, b) != ("a", "b") else ""))
@@ -186,16 +186,17 @@ def check(trained: Trained, options: Options) -> None:
     """
     recipe, name = trained.recipe, trained.config["model"]
     if not hasattr(recipe, "translate") and not hasattr(recipe, "segment"):
-        raise ValueError(f"{name} makes nothing of pictures; models that do are {', '.join(able())}. What it can: {', '.join(recipe.abilities()) or 'nothing'}")
+        can = ", ".join(recipe.abilities()) or "nothing"
+        raise ValueError(f"{name} makes nothing of pictures; models that do are {', '.join(able())}. What it can: {can}")
     has = takes(recipe) | {ability for ability in ("translate", "segment", "attention") if hasattr(recipe, ability)}
     for field in fields(Options):
         if field.name in OF and OF[field.name] not in has and getattr(options, field.name) != field.default:
             flag = "--" + field.name.replace("_", "-")
             raise ValueError(f"{name} does not take {flag}; it takes {usage(trained)}")
     parse_resolution(options.size)
-    for flag, value, least in (("steps", options.steps, 2), ("batch", options.batch, 1), ("n", options.n, 1), ("tile", options.tile, 0), ("seed", options.seed, 0)):
-        if value < least:
-            raise ValueError(f"--{flag} is {value}; it is {least} or more")
+    for flag, least in dict(steps=2, batch=1, n=1, tile=0, seed=0).items():
+        if getattr(options, flag) < least:
+            raise ValueError(f"--{flag} is {getattr(options, flag)}; it is {least} or more")
     if not 0 <= options.strength <= 1:
         raise ValueError(f"--strength is {options.strength}; it is from 0, the picture as it is, to 1")
     if options.face_margin < 0 or options.face_margin > 2:

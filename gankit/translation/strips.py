@@ -16,7 +16,7 @@ from gankit.translation.options import Ask, Options, attributes_of, domains_of, 
 from gankit.translation.translator import Translator
 
 CELL = 320  # longer sides of a strip's pictures are fitted to it
-WIDE = 8  # pictures in a row
+WIDE = 10  # pictures in a row
 
 
 class Strip(NamedTuple):
@@ -75,7 +75,9 @@ def overlaid(image: Tensor, classes: Tensor, colours: np.ndarray) -> Tensor:
     return torch.where(colour.amax(0) > -1, picture.lerp(colour, 0.5), picture)
 
 
-def strip(trained: Trained, translator: Translator, options: Options, asked: Ask | None, image: Tensor, key: int, colours: np.ndarray) -> Strip:
+def strip(
+    trained: Trained, translator: Translator, options: Options, asked: Ask | None, image: Tensor, key: int, colours: np.ndarray
+) -> Strip:
     """What the model makes of a picture, in the ways that it knows.
 
     Args:
