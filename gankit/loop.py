@@ -460,7 +460,8 @@ def spec_of(dataset: data.Dataset | data.Domains | data.Union) -> Spec:
     groups, exclusive = tuple(getattr(dataset, "groups", ())), getattr(dataset, "exclusive", False)
     exclusive = tuple(exclusive) if groups else (exclusive,) * bool(attributes)
     shape, other = tuple(dataset.shape), tuple(dataset.other)
-    return Spec(shape, dataset.num_classes, dataset.condition_dim, other, attributes, groups, exclusive)
+    caption = getattr(dataset, "caption", ())
+    return Spec(shape, dataset.num_classes, dataset.condition_dim, other, attributes, groups, exclusive, caption)
 
 
 def fit(kind: type[Recipe], dataset: data.Dataset, settings: Settings) -> None:

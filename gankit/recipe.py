@@ -28,6 +28,7 @@ class Spec:
         attributes: names of the numbers known of each sample, in their order; () when there are none.
         groups: of several data sets that were joined, how many of the attributes each knows, in their order; () for one.
         exclusive: for each of these, whether just one of its attributes holds, as with classes.
+        caption: letters of a caption, and codes that a letter can have; () when there are no captions.
     """
 
     shape: tuple[int, ...]
@@ -37,6 +38,7 @@ class Spec:
     attributes: tuple[str, ...] = ()
     groups: tuple[int, ...] = ()
     exclusive: tuple[bool, ...] = ()
+    caption: tuple[int, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -134,7 +136,8 @@ class Recipe(nn.Module):
     `nn.Module.get_extra_state` / `set_extra_state`, as dicts and lists of tensors and plain values.
 
     Attributes:
-        data: kinds of data it learns from, separated by spaces: "images", "points", "vectors", "domains", "pairs", "masks".
+        data: kinds of data it learns from, separated by spaces: "images", "points", "vectors", "domains", "pairs", "masks",
+            "captions".
         multiple: heights and widths that `translate` takes are multiples of it.
         length: where a model has it, images that a run takes when nobody says how many.
         labels: "none", "optional" or "required".

@@ -20,7 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from gankit.data import cache, files, images, layout, metadata, tables
+from gankit.data import cache, captions, files, images, layout, metadata, tables
 from gankit.data.files import File, Source, shown
 from gankit.data.images import Header
 from gankit.data.stream import Dataset
@@ -59,6 +59,7 @@ class Survey:
         table: name of the metadata's file.
         content: hash of everything that is read.
         names: of all files of images, as the images' own.
+        texts: of the .txt beside images, by the image's name.
         warnings: what a user should know, in plain sentences.
     """
 
@@ -68,6 +69,7 @@ class Survey:
     table: str = ""
     content: str = ""
     names: list[str] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def sizes(self) -> Counter[tuple[int, int]]:
@@ -131,7 +133,7 @@ def recalled(paths: list[Path], how: tuple[object, ...], prepare: Callable[[], c
     Raises:
         BadFiles: some cannot be used, and `skip_bad` is not given.
     """
-    listing = cache.key(VERSION, [(path.resolve(), files.listing(path)) for path in paths], *how)
+    listing = cache.key(VERSION, "texts", [(path.resolve(), files.listing(path)) for path in paths], *how)
     prepared = cache.recall(listing)
     if not prepared:
         with cache.locked(listing):  # another process may have been at work on it
@@ -154,14 +156,15 @@ def survey(source: Source, known: bool = True) -> Survey:
     root = os.path.commonpath(above) + "/" if above and os.path.commonpath(above) else ""
     beside = [f for f in beside if f.name[len(root) :] in metadata.FILES]
     found = tables.find(source, [f.name for f in wanted]) if known and wanted and not beside else None
-    read = {*wanted, *beside, *(found.files if found else [])}
+    told, texts, illegible = captions.beside(source, wanted) if known else ({}, {}, [])
+    read = {*wanted, *beside, *told.values(), *(found.files if found else [])}
     rest = [f for f in source.files if f not in read and not f.name.startswith("../")]
     others = Counter(os.path.splitext(f.name)[1].lower() or "no ending" for f in rest)
     other = ", ".join(f"{shown(ending)} ({n})" for ending, n in others.most_common(8))
     if not wanted:
         raise ValueError(f"there are no images (PNG, JPEG, WebP, BMP, TIFF, GIF); found: {other or 'nothing'}")
 
-    seen = Survey(names=[f.name[len(root) :] for f in wanted])
+    seen = Survey(names=[f.name[len(root) :] for f in wanted], bad=illegible)
     for file, result in each(source.read, wanted, lambda _, data: (images.probe(data), hashlib.sha256(data).hexdigest()), "reading"):
         if isinstance(result, str):
             seen.bad.append((shown(file.name), result))
@@ -188,11 +191,15 @@ def survey(source: Source, known: bool = True) -> Survey:
         without = [image for image in seen.images if metadata.canonical(image.name) not in seen.rows]
         seen.bad += [(shown(image.name), f"has no row in {seen.table}") for image in without if shown(image.file.name) not in blamed]
         seen.images = [image for image in seen.images if metadata.canonical(image.name) in seen.rows]
+    if seen.rows and any(row.get("text") for row in seen.rows.values()) and texts:
+        seen.warnings.append(f"The {len(texts)} .txt beside images are not read, as {seen.table} has texts.")
+    else:
+        seen.texts = {image.name: texts[image.file.name] for image in seen.images if image.file.name in texts}
     if others:
         seen.warnings.append(f"Files of other kinds are not read: {other}.")
     if copies := sum(len(equal) - 1 for equal in seen.copies()):
         seen.warnings.append(f"{copies} images are exact copies of others.")
-    seen.content = cache.key([(image.name, image.digest) for image in seen.images], seen.bad, seen.table, seen.rows)
+    seen.content = cache.key([(image.name, image.digest) for image in seen.images], seen.bad, seen.table, seen.rows, *seen.texts.items())
     return seen
 
 
@@ -200,6 +207,8 @@ def know(seen: Survey, names: list[str]) -> metadata.Known:
     """Labels, captions and attributes of the images of these names: from the metadata; labels also from sub-folders."""
     rows = [seen.rows[metadata.canonical(name)] for name in names] if seen.rows else []
     known = metadata.known(rows, seen.table)
+    if seen.texts:
+        known.captions = [seen.texts.get(name, "") for name in names]
     if seen.table == "dataset.json" or any("label" in row for row in rows):
         return known
     folders = [name.partition("/")[0] if "/" in name else "" for name in names]

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gankit.data import layout, partners
+from gankit.data import captions, layout, partners
 from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join, split
 from gankit.data.files import ARCHIVES, shown
-from gankit.data.folder import open_folder
+from gankit.data.folder import BadFiles, open_folder
 from gankit.data.images import ENDINGS
 from gankit.data.stream import Dataset
 from gankit.data.union import Union
@@ -24,11 +24,13 @@ KINDS = {  # of data that have a height and a width, and how to say them
     "domains": "images in two domains",
     "pairs": "pairs of images",
     "masks": "images with label maps",
+    "captions": "images with captions",
 }
 HOW = {  # files of a kind are laid out
     "domains": TWO,
     "pairs": partners.HOW,
     "masks": "Images with label maps are a folder with images/ and masks/ in it, whose files have equal names but for the ending",
+    "captions": captions.HOW,
 }
 JOIN = "Sets of images with attributes or classes are joined with a plus between: photos+faces"
 WANTS = ("", *KINDS, "points", "vectors")
@@ -58,6 +60,7 @@ def open(
         want: the kind that is wanted, where files can be read in several ways: "pairs" are images A|B side by side, or
             two folders with equal names, which are two domains otherwise; "masks" are two folders with equal names, too.
             A folder with images/ and masks/ in it holds label maps whatever is wanted, in pairs as coloured pictures.
+            "captions" are images with texts, which are images otherwise.
 
     Raises:
         BadFiles: a ValueError with the list of files that cannot be used.
@@ -87,6 +90,8 @@ def open(
             dataset = open_vectors(path)
         else:
             dataset = open_folder(path, size, fit, alpha, skip_bad)
+        if want == "captions" and dataset.kind == "images":
+            dataset = captions.captioned(dataset, skip_bad, BadFiles)
     if dataset.kind not in KINDS and (mirror or size):
         raise ValueError(
             f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"

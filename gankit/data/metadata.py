@@ -21,7 +21,7 @@ class Known:
     Args:
         labels: N class numbers.
         class_names: what each class was called.
-        captions: N texts.
+        captions: N texts, whose lines are captions.
         attributes: N lists of A numbers.
         attribute_names: their A names.
         warnings: what was not used, in plain sentences.
@@ -89,7 +89,8 @@ def known(rows: list[Row], name: str) -> Known:
         if all(value in (None, "") for value in values):
             continue
         if column == "text":
-            result.captions = ["" if value is None else str(value) for value in values]
+            several = ["\n".join(map(str, value)) if isinstance(value, list) else value for value in values]
+            result.captions = ["" if value is None else str(value) for value in several]
             continue
         numbers = [_number(value) for value in values]
         if column != "label" and any(n is None and v not in (None, "") for n, v in zip(numbers, values)):

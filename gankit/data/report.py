@@ -169,7 +169,7 @@ def contact_sheet(dataset: Dataset | Domains | Union, path: Path, count: int = 1
     """
     if dataset.kind not in KINDS:
         raise ValueError(f"{dataset.name} holds {dataset.kind}: there is nothing to lay out on a contact sheet")
-    if isinstance(dataset, Dataset) and dataset.kind == "images":
+    if isinstance(dataset, Dataset) and dataset.kind in ("images", "captions"):
         pixels = next(dataset.stream(0, min(count, len(dataset))))["real"]
     else:
         pixels = _rows(dataset, count)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gankit.data import draws
+
+if TYPE_CHECKING:
+    from gankit.data.captions import Captions
 
 ORDER, MIRROR = 1, 2  # what a draw is for
 
@@ -25,7 +29,7 @@ class Dataset:
 
     Args:
         name: short name, fit for a folder's name.
-        kind: "images", "masks" (images with label maps), "points" or "vectors".
+        kind: "images", "masks" (images with label maps), "captions" (images with texts to draw from), "points" or "vectors".
         shape: of one sample: (C, H, W) for images, (D,) for points and vectors.
         size: N.
         read: numbers (n,) int64 to a new array (n, *shape), uint8 for images, float32 for the others.
@@ -36,7 +40,8 @@ class Dataset:
         attributes: (N, A) float32 numbers known of each sample.
         attribute_names: what they are.
         exclusive: whether just one of the attributes holds for each sample, as with classes.
-        captions: a text for each sample.
+        captions: a text for each sample, whose lines are its captions; "" for none.
+        texts: the same as codes of letters, with images that do not go with them; for kind "captions".
         names: the file of each sample, below the folder that was named; none of built-in sets.
         masks: numbers (n,) to new label maps (n, H, W) uint8, the class of each pixel, 255 where it is void; for kind "masks".
         colours: (K, 3) uint8, the colours in which the classes of label maps are shown; None for `gankit.data.palette`'s.
@@ -58,6 +63,7 @@ class Dataset:
     attribute_names: list[str] = field(default_factory=list)
     exclusive: bool = False
     captions: list[str] | None = None
+    texts: Captions | None = None
     names: list[str] = field(default_factory=list)
     masks: Callable[[np.ndarray], np.ndarray] | None = None
     colours: np.ndarray | None = None
@@ -80,6 +86,11 @@ class Dataset:
     @property
     def condition_dim(self) -> int:
         return 0 if self.conditions is None else self.conditions.shape[1]
+
+    @property
+    def caption(self) -> tuple[int, ...]:
+        """(letters of a caption, codes of letters), for kind "captions"; () for all others."""
+        return () if self.texts is None else self.texts.shape
 
     def rows(self, numbers: np.ndarray) -> dict[str, Tensor]:
         """The samples of these numbers, in this order, unmirrored: "real" and whatever is known beside it.
@@ -120,7 +131,7 @@ class Dataset:
             raise ValueError(f"no stream from {start} in batches of {batch} for process {rank} of {world}")
         factor = 1
         if resolution is not None:
-            if self.kind not in ("images", "masks"):
+            if self.kind not in ("images", "masks", "captions"):
                 raise ValueError(f"{self.name} holds {self.kind}, which have no resolution")
             height, width = self.shape[1:]
             factor = max(1, min(height, width) // max(1, resolution))
@@ -153,14 +164,19 @@ class Stream(Iterator[dict[str, Tensor]]):
         begin = self.start + i * self.batch
         first, last = (r * self.batch // self.world for r in (self.rank, self.rank + 1))
         positions = np.arange(begin + first, begin + last)
-        rows = self.dataset.rows(self.dataset.numbers(positions, self.seed))
+        numbers = self.dataset.numbers(positions, self.seed)
+        rows = self.dataset.rows(numbers)
+        if self.dataset.texts is not None:
+            rows |= self.dataset.texts.rows(numbers, positions, self.seed, self.dataset.read)
         if self.factor > 1:  # sums of bytes are exact in float32, so the mean does not depend on the order
-            rows["real"] = F.avg_pool2d(rows["real"].float(), self.factor).round_().to(torch.uint8)
+            for name in ("real", "wrong"):
+                if name in rows:
+                    rows[name] = F.avg_pool2d(rows[name].float(), self.factor).round_().to(torch.uint8)
             if "mask" in rows:  # classes have no mean: the one near the middle of each block
                 rows["mask"] = rows["mask"][:, self.factor // 2 :: self.factor, self.factor // 2 :: self.factor]
         if self.dataset.mirror:
             flipped = torch.from_numpy(draws.bits(self.seed, MIRROR, positions) & np.uint64(1) > 0)
-            for name in ("real", "mask"):
+            for name in ("real", "mask", "wrong"):
                 if name in rows:
                     rows[name][flipped] = rows[name][flipped].flip(-1)
         return rows

@@ -1,0 +1,194 @@
+"""Images with texts: what is said of each as numbers of letters, and for each text an image that it does not tell of."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gankit.data import cache, draws
+from gankit.data.files import File, Source, shown
+from gankit.data.stream import Dataset
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+=<>()[]{} "
+BLANK, UNKNOWN = 0, 1  # codes of no letter and of a letter of another alphabet; LETTERS begin at 2
+CODES = len(LETTERS) + 2
+LONGEST = 201  # letters of a caption in Reed et al. 2016; what is longer is cut
+MOST_BYTES = 2**20  # a .txt above this is no caption
+HOW = (
+    "Captions are a .txt beside each image with the image's name, a caption a line; or metadata.csv or metadata.jsonl with the "
+    "columns file_name and text, whose lines are captions, too"
+)
+WHICH, WRONG = 3, 4  # what a draw is for; the stream's own are 1 and 2
+ALIKE = str.maketrans("\u2018\u2019\u201b\u2032\u201c\u201d\u201e\u2033\u00ab\u00bb\u2010\u2011\u2012\u2013\u2014\u2212", "''''\"\"\"\"\"\"------")
+_CODES = np.full(128, UNKNOWN, np.int64)
+_CODES[[ord(letter) for letter in LETTERS]] = np.arange(2, CODES)
+
+
+def plain(text: str) -> str:
+    """A text in small letters without accents, with one space between words."""
+    apart = unicodedata.normalize("NFKD", text.translate(ALIKE).casefold())
+    return " ".join("".join(c for c in apart if not unicodedata.combining(c)).split())
+
+
+def lines(text: str) -> list[str]:
+    """The captions in a text, one a line, as `plain` has them; empty lines are none."""
+    return [caption for caption in map(plain, text.splitlines()) if caption]
+
+
+def encode(texts: Sequence[str], length: int = LONGEST) -> Tensor:
+    """K texts to (K, length) int64 codes of their letters, cut or filled with 0; accents and capitals make no difference."""
+    codes = np.zeros((len(texts), length), np.int64)
+    for row, text in zip(codes, texts):
+        points = np.array([ord(letter) for letter in plain(text)[:length]], np.int64)
+        row[: len(points)] = np.where(points < 128, _CODES[np.minimum(points, 127)], UNKNOWN)
+    return torch.from_numpy(codes)
+
+
+def decode(codes: Tensor) -> list[str]:
+    """(K, length) codes to texts; ? for letters of other alphabets."""
+    table = "\0?" + LETTERS
+    return ["".join(table[code] for code in row if code).strip() for row in codes.tolist()]
+
+
+def flaws(texts: Iterable[str], length: int = LONGEST) -> list[str]:
+    """What encoding loses of these texts, in plain sentences: letters beyond the length, letters of other alphabets."""
+    texts = [plain(text) for text in texts]
+    known = set(LETTERS)
+    longer = [len(text) for text in texts if len(text) > length]
+    odd = [sum(letter not in known for letter in text[:length]) / max(1, len(text)) for text in texts]
+    notes = []
+    if longer:
+        notes.append(f"{len(longer):,} of {len(texts):,} captions are longer than {length} letters (the longest has {max(longer):,}); the rest of them is not read.")
+    if some := sum(share > 0 for share in odd):
+        mostly = sum(share > 0.5 for share in odd)
+        more = f"; {mostly:,} of them are mostly such, and cannot be told apart by their words: translate them to the Latin alphabet" * (mostly > 0)
+        notes.append(f"{some:,} of {len(texts):,} captions have letters that are none of a-z, 0-9 and punctuation; each is read as one unknown letter{more}.")
+    return notes
+
+
+class Captions:
+    """The captions of N images.
+
+    Args:
+        texts: for each image its captions, one a line; none may be without.
+
+    Attributes:
+        length: letters of the longest caption, rounded up to a multiple of 8, 201 at most; codes are as long.
+    """
+
+    def __init__(self, texts: Sequence[str]):
+        each = [lines(text) for text in texts]
+        numbers: dict[str, int] = {}
+        flat = [numbers.setdefault(caption, len(numbers)) for one in each for caption in one]
+        self.ends = np.cumsum([len(one) for one in each])
+        self.flat = np.array(flat, np.int64)  # of each image's captions in turn, the number of the text
+        self.distinct = list(numbers)
+        self.length = min(LONGEST, -(-max(map(len, numbers)) // 8) * 8)
+        codes = np.concatenate([encode(self.distinct[i : i + 1000], self.length).numpy() for i in range(0, len(numbers), 1000)])
+        self.codes = codes.astype(np.uint8)  # 72 codes fit, and sets of a million captions are small so
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Letters of a caption, and codes that a letter can have."""
+        return self.length, CODES
+
+    def of(self, number: int) -> np.ndarray:
+        """The numbers of an image's captions."""
+        return self.flat[self.ends[number - 1] if number else 0 : self.ends[number]]
+
+    def rows(self, numbers: np.ndarray, positions: np.ndarray, seed: int, read: Callable[[np.ndarray], np.ndarray]) -> dict[str, Tensor]:
+        """For the images of these numbers at these positions of a stream: "caption" (n, length) int64 and "wrong" (n, C, H, W).
+
+        Which caption of several, and which image does not go with it, depends on the position and the seed alone.
+        """
+        begin = np.where(numbers > 0, self.ends[numbers - 1], 0)
+        count = self.ends[numbers] - begin
+        chosen = self.flat[begin + (draws.uniform(seed, WHICH, positions) * count).astype(np.int64)]
+        caption = torch.from_numpy(self.codes[chosen].astype(np.int64))
+        return {"caption": caption, "wrong": torch.from_numpy(read(self.wrong(chosen, numbers, positions, seed)))}
+
+    def wrong(self, chosen: np.ndarray, numbers: np.ndarray, positions: np.ndarray, seed: int) -> np.ndarray:
+        """For each caption another image (n,) that does not have it; any other one where all have it."""
+        size, found = len(self.ends), np.empty_like(numbers)
+        for i, (text, number, position) in enumerate(zip(chosen.tolist(), numbers.tolist(), positions.tolist())):
+            first = int(draws.choice(size, seed, WRONG, position)[0])
+            others = ((first + step) % size for step in range(size))
+            found[i] = next((j for j in others if text not in self.of(j)), (number + 1) % size)
+        return found
+
+
+def captioned(dataset: Dataset, skip_bad: bool, bad: type[ValueError]) -> Dataset:
+    """Images with captions as data of the kind "captions".
+
+    Raises:
+        ValueError: no image has a caption, all have the same one, or some have none (`bad`) and `skip_bad` is not given.
+    """
+    texts = dataset.captions or []
+    there = np.array([bool(lines(text)) for text in texts], bool)
+    if not there.any():
+        raise ValueError(f"there are no captions. {HOW}")
+    names = dataset.names or [f"image {i}" for i in range(len(dataset))]
+    empty = [(shown(names[i]), "has no caption") for i in np.flatnonzero(~there).tolist()]
+    if empty and not skip_bad:
+        raise bad(empty, len(dataset))
+    captions = Captions([text for text, one in zip(texts, there) if one])
+    if len(captions.distinct) < 2:
+        raise ValueError(f"all images have the caption {captions.distinct[0]!r}: there is nothing to tell them apart by. {HOW}")
+    notes = flaws(captions.distinct)
+    key = cache.key("captions", dataset.fingerprint, *captions.distinct, captions.flat.tolist())
+    made = replace(dataset, kind="captions", texts=captions, fingerprint=key, warnings=dataset.warnings + notes)
+    return part(made, np.flatnonzero(there), dataset.skipped + empty) if empty else made
+
+
+def part(dataset: Dataset, kept: np.ndarray, skipped: list[tuple[str, str]]) -> Dataset:
+    """The images of these numbers alone."""
+    return replace(
+        dataset,
+        size=len(kept),
+        read=lambda numbers: dataset.read(kept[numbers]),
+        labels=None if dataset.labels is None else dataset.labels[kept],
+        attributes=None if dataset.attributes is None else dataset.attributes[kept],
+        captions=[dataset.captions[i] for i in kept],
+        names=[dataset.names[i] for i in kept] if dataset.names else [],
+        skipped=skipped,
+    )
+
+
+def beside(source: Source, wanted: list[File]) -> tuple[dict[str, File], dict[str, str], list[tuple[str, str]]]:
+    """The .txt files beside images: by the image's name the file and its text, and those that cannot be used, with the reason."""
+    there = {file.name: file for file in source.files if file.name.lower().endswith(".txt")}
+    found, texts, bad = {}, {}, []
+    for image in wanted:
+        stem = os.path.splitext(image.name)[0]
+        file = there.get(f"{stem}.txt") or there.get(f"{stem}.TXT") or there.get(f"{image.name}.txt")
+        if file is None:
+            continue
+        found[image.name] = file
+        try:
+            texts[image.name] = text_of(source.read(file) if file.size <= MOST_BYTES else None)
+        except ValueError as error:
+            bad.append((shown(file.name), str(error)))
+    return found, texts, bad
+
+
+def text_of(data: bytes | None) -> str:
+    """The text in a file's bytes, None for too many.
+
+    Raises:
+        ValueError: they are no text.
+    """
+    if data is None:
+        raise ValueError(f"holds more than {MOST_BYTES >> 20} MB, which is no caption")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is no text in UTF-8 (byte {error.start})") from None
+    if "\0" in text:
+        raise ValueError("is no text in UTF-8: it holds a byte 0")
+    return text
