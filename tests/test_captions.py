@@ -166,7 +166,7 @@ def test_long_captions_and_other_alphabets_are_told(folder):
 
 
 def test_where_all_images_share_a_caption_any_other_image_is_wrong():
-    texts = captions.Captions(["same", "same", "same\nmore"])
+    texts = captions.Captions([["same"], ["same"], ["same", "more"]])
     wrong = texts.wrong(np.array([0, 0, 0, 1]), np.array([0, 1, 2, 2]), np.arange(4), 0)
     assert wrong[:3].tolist() == [1, 2, 0] and wrong[3] in (0, 1)
 

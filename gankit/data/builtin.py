@@ -180,6 +180,8 @@ BUILTIN: dict[str, Callable[[Size], Dataset | Domains]] = {
     "shapes": toy.shapes,
     **{f"shapes:{known}": partial(toy.shapes_known, known, "train") for known in KNOWN},
     **{f"shapes:{known}:test": partial(toy.shapes_known, known, "test") for known in KNOWN},
+    "shapes:captions": partial(toy.shapes_told, "train"),
+    "shapes:captions:test": partial(toy.shapes_told, "test"),
     "ring": toy.ring,
     "grid": toy.grid,
     "swissroll": toy.swissroll,

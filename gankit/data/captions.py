@@ -76,14 +76,13 @@ class Captions:
     """The captions of N images.
 
     Args:
-        texts: for each image its captions, one a line; none may be without.
+        each: the captions of each image, as `lines` gives them; none may be without.
 
     Attributes:
         length: letters of the longest caption, rounded up to a multiple of 8, 201 at most; codes are as long.
     """
 
-    def __init__(self, texts: Sequence[str]):
-        each = [lines(text) for text in texts]
+    def __init__(self, each: Sequence[list[str]]):
         numbers: dict[str, int] = {}
         flat = [numbers.setdefault(caption, len(numbers)) for one in each for caption in one]
         self.ends = np.cumsum([len(one) for one in each])
@@ -130,18 +129,19 @@ def captioned(dataset: Dataset, skip_bad: bool, bad: type[ValueError]) -> Datase
         ValueError: no image has a caption, all have the same one, or some have none (`bad`) and `skip_bad` is not given.
     """
     texts = dataset.captions or []
-    there = np.array([bool(lines(text)) for text in texts], bool)
+    read = {text: lines(text) for text in set(texts)}
+    there = np.array([bool(read[text]) for text in texts], bool)
     if not there.any():
         raise ValueError(f"there are no captions. {HOW}")
     names = dataset.names or [f"image {i}" for i in range(len(dataset))]
     empty = [(shown(names[i]), "has no caption") for i in np.flatnonzero(~there).tolist()]
     if empty and not skip_bad:
         raise bad(empty, len(dataset))
-    captions = Captions([text for text, one in zip(texts, there) if one])
+    captions = Captions([read[text] for text in texts if read[text]])
     if len(captions.distinct) < 2:
         raise ValueError(f"all images have the caption {captions.distinct[0]!r}: there is nothing to tell them apart by. {HOW}")
     notes = flaws(captions.distinct)
-    key = cache.key("captions", dataset.fingerprint, *captions.distinct, captions.flat.tolist())
+    key = cache.key("captions", dataset.fingerprint, *captions.distinct, captions.flat.tobytes(), captions.ends.tobytes())
     made = replace(dataset, kind="captions", texts=captions, fingerprint=key, warnings=dataset.warnings + notes)
     return part(made, np.flatnonzero(there), dataset.skipped + empty) if empty else made
 

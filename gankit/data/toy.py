@@ -29,6 +29,11 @@ COLOURS = {
     "magenta": (220, 60, 210),
     "white": (250, 250, 250),
 }
+EDGES = (-0.15, 0.15)  # between the places that captions name, as shares of half the shorter side
+PLACES = {
+    (row, column): ("in the centre" if row == column == 1 else f"at the {high} {side}".replace("middle ", "").replace(" centre", ""))
+    for row, high in enumerate(("top", "middle", "bottom")) for column, side in enumerate(("left", "centre", "right"))
+}
 
 
 def ring(_: object = None) -> Dataset:
@@ -110,6 +115,41 @@ def shapes_known(known: str, part: str, size: tuple[int, int] | None) -> Dataset
         attributes=np.concatenate(held, 1),
         attribute_names=[*COLOURS] * (known != "sizes") + ["large"] * (known != "colours"),
         exclusive=known == "colours",
+    )
+
+
+def shapes_told(part: str, size: tuple[int, int] | None) -> Dataset:
+    """Drawings as `shapes`, 64x64 or another size, small or large and apart in place, told in three captions each.
+
+    Every colour, shape, size and place is in both parts, but no kind of shape in a colour is: of eighteen such pairs three
+    are held out, a blue circle, a yellow triangle and a magenta square.
+
+    Args:
+        part: "train", or "test", the held-out pairs alone.
+        size: height and width.
+    """
+    height, width = size or (64, 64)
+    drawn = _draw(np.arange(SIZE), height, width, lambda share: 0.28 + 0.2 * share + 0.24 * (share >= 0.5))
+    held = drawn.colour == drawn.kind + 2
+    chosen = np.flatnonzero(held if part == "test" else ~held)
+    kinds, colours = list(KINDS), list(COLOURS)
+    seen = [drawn.radius > 0.5, drawn.colour, drawn.kind, np.digitize(drawn.y, EDGES), np.digitize(drawn.x, EDGES)]
+    texts = []
+    for large, colour, kind, row, column in np.stack(seen, 1)[chosen].tolist():
+        what = f"{'large' if large else 'small'} {colours[colour]} {kinds[kind]}"
+        place = PLACES[row, column]
+        texts.append(f"a {what} {place}\n{place} there is a {what}\n{what}, {place}")
+    one_hot = [np.eye(len(names), dtype=np.float32)[i] for names, i in ((KINDS, drawn.kind), (COLOURS, drawn.colour))]
+    return Dataset(
+        name="shapes-captions",
+        kind="images",
+        shape=(3, height, width),
+        size=len(chosen),
+        read=lambda numbers: drawn.read(chosen[numbers]),
+        fingerprint=cache.key("shapes", "captions", part, height, width, VERSION),
+        attributes=np.concatenate([*one_hot, drawn.factors[:, :3]], 1)[chosen],
+        attribute_names=[*KINDS, *COLOURS, "size", "x", "y"],
+        captions=texts,
     )
 
 
