@@ -1,6 +1,7 @@
-"""How good are a model's samples? Trains it once per seed and measures it beside its companions.
+"""How good is what a model makes? Trains it once per seed and measures it beside its companions.
 
     python benchmarks/quality.py cgan
+    python benchmarks/quality.py pix2pix
     python benchmarks/quality.py gan --data ring --seeds 5
     python benchmarks/quality.py dcgan --data digits --images 100_000 --set penalty=r1 penalty_weight=0.5
 
@@ -8,7 +9,7 @@ Each number stands beside the same number for the model before training, for an 
 one, and for something trivial: a Gaussian fitted to the data, per class where samples are asked for by class. A table
 is printed, one number per seed in each cell; JSON lines go to --out, a picture of each seed's samples beside it.
 
-What is measured, of averaged weights:
+What is measured of averaged weights; of models that translate or segment see quality_translation.py:
 - digits: fd_digits, the Frechet distance of 2,000 samples to all of the train split in the features of
   gankit.metrics.digits; precision and recall in these (k = 3); the inception score with that classifier; classes that
   got 20 % of their fair share, total variation of the class histogram from the data's; spread of pixels over that of the data; and, of conditional
@@ -33,10 +34,12 @@ import ast
 import json
 import os
 import platform
+import re
 import time
 from pathlib import Path
 
 import numpy as np
+import quality_translation as translation
 import torch
 from rich import box
 from rich.console import Console
@@ -217,7 +220,7 @@ class Pairs:
         }
 
 
-Judge = Digits | Stacked | Points | Pairs
+Judge = Digits | Stacked | Points | Pairs | translation.Judge
 JUDGES = {"digits": Digits, "stacked-digits": Stacked, "ring": Points, "grid": Points}
 JUDGES |= {"digits-negative": Pairs, "digits-edges": Pairs}
 
@@ -272,6 +275,8 @@ def named(prefix: str, code: Tensor, label: Tensor) -> Numbers:
 def measure(recipe: Recipe, judge: Judge) -> Numbers:
     """All that can be measured of a model in eval mode, by what it can do."""
     with torch.no_grad():
+        if isinstance(judge, translation.Judge):
+            return judge.measure(recipe)
         if isinstance(judge, Pairs):
             return judge.measure(*(latent.sample(recipe, range(judge.count), domain=domain) for domain in ("a", "b")))
         numbers = judge.measure(*samples(recipe, judge.count))
@@ -285,6 +290,9 @@ def measure(recipe: Recipe, judge: Judge) -> Numbers:
 def trivial(recipe: Recipe, judge: Judge) -> dict[str, Numbers]:
     """Companions that no training went into."""
     torch.manual_seed(0)
+    if isinstance(judge, translation.Judge):
+        with torch.no_grad():
+            return judge.trivial(recipe)
     rows = judge.trivial(latent.takes_label(recipe))
     if isinstance(judge, Digits) and hasattr(recipe, "reconstruct"):
         for name, numbers in bound_trivial(judge, recipe.z_dim).items():
@@ -335,8 +343,8 @@ def pairs(texts: list[str]) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a name from `gankit models`, or the path of a file")
-    parser.add_argument("--data", choices=list(JUDGES), help="default: digits, or digits-negative for models of two domains")
-    parser.add_argument("--seeds", type=int, default=3, help="how many: 0, 1, 2 ...")
+    parser.add_argument("--data", help="default: digits, digits-negative for models of two domains, what goes with a translator")
+    parser.add_argument("--seeds", type=int, help="how many: 0, 1, 2 ...; default: 3, and 5 for cyclegan and dualgan")
     parser.add_argument("--preset", help="default: one named like the data, or small; for points ring")
     parser.add_argument("--images", type=lambda n: int(n.replace("_", "")), help="default: the preset's")
     parser.add_argument(
@@ -351,16 +359,25 @@ def main() -> None:
 
     kind = models.find(args.model)
     name = models.name_of(kind)
-    args.data = args.data or ("digits-negative" if kind.data == "domains" else "digits")
-    usual = next((p for p in (args.data, "ring" if JUDGES[args.data] is Points else "small") if p in kind.presets), "")
+    translator = translation.JUDGES.get(name)
+    choices = translation.DATA.get(name, (translator.data,)) if translator else tuple(JUDGES)
+    args.data = args.data or ("digits-negative" if kind.data == "domains" and not translator else choices[0])
+    if args.data not in choices:
+        parser.error(f"{name} is measured on {', '.join(choices)}, not {args.data}")
+    args.seeds = args.seeds or (translator.seeds if translator else 3)
+    judged = translator or JUDGES[args.data]
+    usual = next((p for p in (args.data, "ring" if judged is Points else "small") if p in kind.presets), "")
     preset = usual if args.preset is None else args.preset
-    options = pairs(args.set) | dict(data=args.data, preset=preset) | ({"images": args.images} if args.images else {})
-    ablations = ABLATIONS.get(name, {}) if args.ablate is None else pairs(args.ablate)
+    options = translation.GIVEN.get(args.data, {}) if translator else {}
+    options = options | pairs(args.set) | dict(data=args.data, preset=preset) | ({"images": args.images} if args.images else {})
     settings, _ = loop.plan(kind, preset, {k: v for k, v in options.items() if k != "preset"})
-    judge = JUDGES[args.data](args.data, settings.resolution)
+    judge = judged(args.data, settings.resolution)
+    alone = ABLATIONS.get(name, {}) if args.ablate is None else pairs(args.ablate)
+    ablations = judge.ablations if translator and args.ablate is None else [{k: v} for k, v in alone.items()]
     args.outdir.mkdir(parents=True, exist_ok=True)
     out = args.out or args.outdir / "results.jsonl"
     rows: dict[str, list[Numbers]] = {}
+    plain = re.sub(r"\W+", "-", args.data)  # fit for the names of files
 
     def note(variant: str, run: Run, numbers: Numbers) -> None:
         rows.setdefault(variant, []).append(numbers)
@@ -372,26 +389,38 @@ def main() -> None:
     for seed in range(args.seeds):
         run, numbers = one_seed(args.model, seed, judge, args.outdir, options)
         note("trained", run, numbers)
-        picture = args.outdir / f"{name}-{args.data}-{seed}.png"
+        picture = args.outdir / f"{name}-{plain}-{seed}.png"
         with run.averaged() as recipe:
-            domain = "pairs" if latent.has_domains(recipe) else ""
-            pictures.save(picture, latent.sample(recipe, range(pictures.cells(recipe.spec.shape)), domain=domain))
+            if translator:
+                pictures.save(picture, *translation.picture(judge, recipe))
+                for variant, found in judge.more(recipe).items():
+                    note(variant, run, found)
+            else:
+                domain = "pairs" if latent.has_domains(recipe) else ""
+                pictures.save(picture, latent.sample(recipe, range(pictures.cells(recipe.spec.shape)), domain=domain))
         print(f"seed {seed}: {numbers['s']:.0f} s, {picture}", flush=True)
         note("untrained", run, untrained(run, judge))
         for trunc in TRUNCATIONS if hasattr(run.recipe, "truncate") else ():
             with run.averaged() as recipe:
                 note(f"trunc={trunc}", run, judge.measure(*samples(recipe, judge.count, trunc)))
-        for argument, value in ablations.items():
+        for changed in ablations:
+            variant = ", ".join(f"{argument}={value}" for argument, value in changed.items())
             try:
-                note(
-                    f"{argument}={value}", *one_seed(args.model, seed, judge, args.outdir, options | {argument: value})
-                )
+                ablated, numbers = one_seed(args.model, seed, judge, args.outdir, options | changed)
             except loop.Diverged as error:  # which is an answer, too
-                print(f"seed {seed}, {argument}={value}: {error}")
+                print(f"seed {seed}, {variant}: {error}")
+                continue
+            note(variant, ablated, numbers)
+            if translator:
+                with ablated.averaged() as recipe:
+                    named = "-".join(f"{argument}-{value}" for argument, value in changed.items())
+                    pictures.save(args.outdir / f"{name}-{plain}-{seed}-{named}.png", *translation.picture(judge, recipe))
     for variant, numbers in trivial(run.recipe, judge).items():
         note(variant, run, numbers)
     length = f"{run.settings.images:,} images, batch {run.settings.batch}"
     Console(width=240).print(table(f"{name} {preset} on {args.data}: {length}, seeds 0 to {args.seeds - 1}", rows))
+    for line in judge.summary(rows) if translator else ():
+        print(line)
 
 
 if __name__ == "__main__":

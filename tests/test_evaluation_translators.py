@@ -301,6 +301,26 @@ def test_a_network_learns_degrees_and_what_is_not_known_teaches_nothing():
         metrics.fit_attributes(images, torch.full((400, 1), torch.nan))
 
 
+class Tints(Fixed):
+    """Gives an image half of the style's mean colour, which is all that its statistics know."""
+
+    data = "domains"
+
+    def translate(self, images, styles):
+        assert len(images) == len(styles) == 1
+        return images + (styles.mean((2, 3), keepdim=True) - images.mean((2, 3), keepdim=True)) / 2
+
+    def statistics(self, images):
+        return [(images.mean((2, 3), keepdim=True), images[:, :, :1, :1] * 0)]
+
+
+def test_styles_are_held_against_what_they_were_to_be(here):
+    trial = trials_of(Tints, "digits-negative")[0]
+    assert by_name(fidelity.style(subject(trial, 30)))["style"].value == pytest.approx(0.25, abs=1e-4)
+    styles = trial.fake.styles.read(np.arange(trial.fake.count))[0]
+    assert len(styles) == trial.fake.inputs.count and not torch.equal(styles[0], styles[1])
+
+
 def scenes(n, seed):
     """(N, 3, 16, 16) label maps of three colours, void in a corner of the index maps, and photographs: the colours with noise."""
     generator = torch.Generator().manual_seed(seed)

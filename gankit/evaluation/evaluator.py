@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gankit.loop import Run
 
 USUAL = "fd,kd,is,precision,density"
-OF_TRANSLATIONS = "l1,psnr,ssim,cycle,label_kept,attributes,segmentation,fcn_score,fd,kd,precision,density"  # those that apply
+OF_TRANSLATIONS = "l1,psnr,ssim,cycle,style,label_kept,attributes,segmentation,fcn_score,fd,kd,precision,density"  # those that apply
 
 
 def evaluate(

@@ -74,6 +74,20 @@ def cycle(s: Subject) -> Iterator[Score]:
     yield mean_of((levels(found) - levels(s.inputs)).abs().mean((1, 2, 3)), "cycle", "lower", "there and back")
 
 
+def style(s: Subject) -> Iterator[Score]:
+    """How far the statistics of the encoder's maps are from the style's: 0 is the style's own, 1 the content as it is."""
+    recipe, like = s.fake.recipe, next(s.fake.recipe.parameters())
+    styles = s.beside(s.fake.styles)
+    far: list[list[Tensor]] = [[], []]
+    for some in torch.arange(len(styles)).split(s.batch):
+        wanted = recipe.statistics(styles[some].to(like))
+        for images, found in zip((s.pixels[0], s.inputs), far):
+            apart = [(a - b).square().flatten(1).sum(1) for one, two in zip(recipe.statistics(images[some].to(like)), wanted) for a, b in zip(one, two)]
+            found.append(torch.stack(apart).sum(0).double().cpu())
+    drawn, before = (torch.cat(found) for found in far)
+    yield Score("style", float(drawn.mean() / before.mean()), better="lower", n_fake=len(drawn), note="squared distance of means and deviations, over the content's")
+
+
 # Classes and attributes of images ------------------------------------------------------------------------------------
 
 

@@ -309,6 +309,7 @@ NEEDS: dict[str, tuple[Callable[[Subject], bool], str]] = {
     "digits in and out": (
         lambda s: bool(s.fake.view) and bool(s.fake.inputs.view), "the classifier of digits does not know these inputs and outputs"
     ),
+    "styles": (lambda s: s.fake.styles is not None and hasattr(s.fake.recipe, "statistics"), "the model does not transfer styles"),
     "asked attributes": (lambda s: s.fake.attributes is not None and s.real is not None, "no attributes are asked of the model"),
     "label maps": (lambda s: s.fake.kind == "maps", "the model does not segment"),
     "labelled inputs": (lambda s: s.fake.colours is not None, "the inputs are not coloured label maps that go with photographs"),
@@ -348,6 +349,7 @@ METRICS: dict[str, Metric] = {
     "ssim": Metric(fidelity.ssim, ("images", "targets")),
     "lpips": Metric(fidelity.lpips, ("images", "targets", "VGG16")),
     "cycle": Metric(fidelity.cycle, ("images", "a way back")),
+    "style": Metric(fidelity.style, ("images", "styles")),
     "label_kept": Metric(fidelity.label_kept, ("images", "digits in and out")),
     "attributes": Metric(fidelity.attributes, ("images", "asked attributes")),
     "segmentation": Metric(fidelity.segmentation, ("label maps",)),

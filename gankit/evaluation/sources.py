@@ -78,6 +78,7 @@ class Source:
         data: the data set's name, where it is one.
         inputs: of translations, what they were made of: sample i of input i.
         targets: of translations, what sample i should be, where that is known.
+        styles: of translations, the pictures whose style sample i was to get.
         attributes: what is known of the images, or was asked of translations.
         colours: (K, 3), in [-1, 1], of inputs that are label maps.
         way: of models that translate both ways, "ab" or "ba".
@@ -98,6 +99,7 @@ class Source:
     data: str = ""
     inputs: Source | None = None
     targets: Source | None = None
+    styles: Source | None = None
     attributes: Attributes | None = None
     colours: Tensor | None = None
     way: str = ""
@@ -146,7 +148,7 @@ def of_recipe(
 
     def read(numbers: np.ndarray) -> Rows:
         seeds = [seed + int(i) for i in numbers]
-        label = latent.labels(recipe, seeds)
+        label = latent.labels(recipe, seeds) if latent.takes_label(recipe) else None
         return latent.sample(recipe, seeds, trunc=trunc, batch=len(seeds)), None if label is None else label.cpu()
 
     kind = "images" if len(recipe.spec.shape) == 3 else recipe.data.split()[-1]

@@ -96,10 +96,11 @@ def trials(
         ways = (("a", "b"), ("b", "a")) if both else (getattr(recipe, "sides", ("a", "b")),)
         for origin, to in ways:
             inputs = shuffled(sides[origin], seed)
-            make = maker(recipe, seed, to if both else "", inputs, sides["b"] if "styles" in parameters else None)
+            styles = repeated(shuffled(sides[to], seed + 1), inputs.count) if "styles" in parameters else None
+            make = maker(recipe, seed, to if both else "", styles)
             way = f"{origin}{to}" if both else ""
             fake = made(recipe, name, fingerprint, inputs, seed, make, "images", sides[to].shape, told, note, way)
-            fake = replace(fake, targets=shuffled(sides[to], seed) if held.kind == "pairs" else None, view=sides[to].view, colours=label_colours(held, inputs))
+            fake = replace(fake, targets=shuffled(sides[to], seed) if held.kind == "pairs" else None, styles=styles, view=sides[to].view, colours=label_colours(held, inputs))
             real = None if learned is None else replace(learned[to], inputs=learned[origin] if held.kind == "pairs" else None)
             found.append(Trial(fake, real, sides[to] if unseen is not None else None))
         return found
@@ -109,7 +110,7 @@ def trials(
         inner = chosen(inputs.attributes, getattr(recipe, "columns", None))
         inputs = replace(inputs, attributes=inner)
         attributes = replace(inner, known=lambda numbers: ask(inner, inputs, numbers, seed))
-    make = maker(recipe, seed, "", inputs, None, attributes)
+    make = maker(recipe, seed, attributes=attributes)
     fake = made(recipe, name, fingerprint, inputs, seed, make, "images", inputs.shape, told, note)
     real = None if train is None else of_images(train, typed)
     if real is not None and real.attributes is not None:
@@ -149,7 +150,7 @@ def made(
 
 
 def maker(
-    recipe: Recipe, seed: int, to: str, inputs: Source, styles: Source | None, attributes: Attributes | None = None
+    recipe: Recipe, seed: int, to: str = "", styles: Source | None = None, attributes: Attributes | None = None
 ) -> Callable[[Tensor, np.ndarray], Tensor]:
     """A model's `translate` with all that it takes beside images, as a function of images and their numbers."""
     parameters = inspect.signature(recipe.translate).parameters
@@ -159,8 +160,8 @@ def maker(
         if attributes is not None and "attribute" in parameters:
             return answers(recipe, images, attributes.known(numbers), "source" in parameters)
         if styles is not None:  # each image in a style of its own
-            chosen = styles.read(shuffle(styles.count, seed + 1)[numbers % styles.count])[0].to(images)
-            return torch.cat([recipe.translate(image[None], styles=style[None]) for image, style in zip(images, chosen)])
+            own = styles.read(numbers)[0].to(images)
+            return torch.cat([recipe.translate(image[None], styles=style[None]) for image, style in zip(images, own)])
         if "z" in parameters and hasattr(recipe, "noise"):
             given["z"] = noise(recipe, numbers, seed, images)
         return recipe.translate(images, **given)
@@ -193,7 +194,7 @@ def back(source: Source, samples: Tensor, numbers: np.ndarray) -> Tensor:
     """Translations of two domains brought back to where their inputs were."""
     way = source.way
     like = next(source.recipe.parameters())
-    make = maker(source.recipe, source.about["seed"], way[0], source.inputs, None)
+    make = maker(source.recipe, source.about["seed"], way[0])
     with torch.no_grad():
         return make(samples.to(like.device, like.dtype), numbers).float().cpu()
 
@@ -215,6 +216,11 @@ def shuffled(source: Source, seed: int) -> Source:
     return replace(
         source, read=lambda numbers: source.read(order[numbers]), attributes=attributes, fingerprint=cache.key(source.fingerprint, seed)
     )
+
+
+def repeated(source: Source, count: int) -> Source:
+    """The same samples again and again, until there are `count`."""
+    return replace(source, read=lambda numbers: source.read(numbers % source.count), count=count)
 
 
 def of_side(domains: data.Domains, side: str, typed: str) -> Source:
