@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import gankit
-from gankit import latent, models, processes
+from gankit import latent, models, processes, texts
 from gankit.recipe import Recipe, Spec
 
 if TYPE_CHECKING:
@@ -472,7 +472,13 @@ class Trained:
         self.recipe, self.config, self.folder, self.images = recipe, config, folder, images
 
     def sample(
-        self, n: int = 16, seed: int = 0, label: int | None = None, trunc: float = 1.0, condition: Tensor | None = None
+        self,
+        n: int = 16,
+        seed: int = 0,
+        label: int | None = None,
+        trunc: float = 1.0,
+        condition: Tensor | None = None,
+        text: str | list[str] = "",
     ) -> Tensor:
         """Samples of seeds `seed` to `seed + n - 1`: (n, C, H, W) in [-1, 1], or (n, D).
 
@@ -482,12 +488,14 @@ class Trained:
             label: the class, for models that learn from labels; classes in turn without it.
             trunc: below 1, latents nearer to the prior's mean: cleaner, and less diverse.
             condition: (M, condition_dim) features, for models that draw from such; taken in turn, by seed.
+            text: what to draw, or several texts, taken in turn, by seed, for models that draw from such.
 
         Raises:
             ValueError: the model cannot sample, or there is no such class.
         """
+        caption = texts.codes(self.recipe, [text] if isinstance(text, str) else text) if text else None
         with torch.no_grad():
-            return latent.sample(self.recipe, range(seed, seed + n), label=label, trunc=trunc, condition=condition)
+            return latent.sample(self.recipe, range(seed, seed + n), label=label, trunc=trunc, condition=condition, caption=caption)
 
 
 def load(path: str | Path, *, model: str | type[Recipe] | None = None, device: str = "auto", weights: str = "weights.safetensors") -> Trained:

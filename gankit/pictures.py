@@ -101,6 +101,12 @@ def save(path: Path, samples: Tensor, columns: int = 0) -> None:
         grid(samples, columns).save(temporary, "PNG")
 
 
+def save_sheet(path: Path, samples: Tensor, columns: int, heads: Sequence[str] = (), sides: Sequence[str] = ()) -> None:
+    """Write a sheet, a grid with captions, as a PNG, whole or not at all."""
+    with replacing(path) as temporary:
+        sheet(samples, columns, heads, sides).save(temporary, "PNG")
+
+
 def save_one(path: Path, sample: Tensor) -> None:
     """Write one sample (C, H, W) at its own size as a PNG."""
     pixels = data.quantise(sample if len(sample) in (1, 3, 4) else sample[:1]).permute(1, 2, 0).numpy()

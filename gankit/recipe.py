@@ -128,7 +128,8 @@ class Recipe(nn.Module):
     """A paper: networks as attributes, `opt`, and `step`, its algorithm from top to bottom.
 
     A model adds what it can do as methods, found by their presence: `noise(n)` with `sample(z)` or
-    `sample(z, label)`, `translate(images, ...)`, `encode(images)`, `score(images)`, `segment(images)`. The names of
+    `sample(z, label)`, or `sample(z, caption)` with (N, L) codes of letters, a buffer `examples` of such, `embed(caption)` and
+    `draw(z, text)`; `translate(images, ...)`, `encode(images)`, `score(images)`, `segment(images)`. The names of
     `translate`'s further arguments say what it takes: `to` a domain, "a" or "b"; `attribute` (N, A) numbers, with `source`
     where data sets were joined; `styles` images; `z` random numbers of `noise(n, height, width)`. `strip(batch)` gives the
     columns of a preview for models that do not sample: a list of (N, C, H, W), such as input, output and target, and of

@@ -25,15 +25,17 @@ from gankit.latent.space import (
     sample,
     shorten,
     space_of,
+    takes_caption,
     takes_label,
     to_w,
     truncate,
     truncate_w,
 )  # fmt: skip
+from gankit.latent.texts import between
 from gankit.latent.walks import lerp, path, slerp
 
 __all__ = [
-    "Directions", "above", "alike", "beside", "check", "draws_alone", "ganspace", "generate", "has_domains", "has_style", "hidden", "labels", "latents", "layers_of",
+    "Directions", "above", "alike", "beside", "between", "check", "draws_alone", "ganspace", "generate", "has_domains", "has_style", "hidden", "labels", "latents", "layers_of",
     "lerp", "met", "mix_styles", "move", "path", "pca", "points", "project_out", "render", "render_domain", "sample", "sefa", "shorten",
-    "slerp", "space_of", "takes_label", "to_w", "truncate", "truncate_w",
+    "slerp", "space_of", "takes_caption", "takes_label", "to_w", "truncate", "truncate_w",
 ]  # fmt: skip

@@ -19,6 +19,7 @@ def sample(
     batch: int = 64,
     condition: Tensor | None = None,
     domain: str = "",
+    caption: Tensor | None = None,
 ) -> Tensor:
     """Samples of the seeds, (N, C, H, W) in [-1, 1] or (N, D), on the CPU in float32.
 
@@ -30,11 +31,13 @@ def sample(
         batch: samples drawn at once.
         condition: (M, condition_dim) features, for models that draw from such; taken in turn, by seed.
         domain: of models of two domains "a" or "b", or "pairs" for each a above its b.
+        caption: (M, L) codes of texts, for models that draw from such; taken in turn, by seed, and without them those
+            of its data that the model has kept.
 
     Raises:
-        ValueError: the model does not sample, needs no label or features, or has no such class or domain.
+        ValueError: the model does not sample, needs no label, features or texts, or has no such class or domain.
     """
-    check(recipe, label, condition)
+    check(recipe, label, condition, caption)
     if domain and not has_domains(recipe):
         raise ValueError(f"{type(recipe).__name__} draws in one domain; leave --domain out")
     out = []
@@ -42,13 +45,16 @@ def sample(
         some = seeds[i : i + batch]
         rows = None if condition is None else condition[[seed % len(condition) for seed in some]]
         z = latents(recipe, some)
-        given = labels(recipe, some, label) if rows is None else rows.to(z)
+        if caption is not None:
+            given = caption[[seed % len(caption) for seed in some]].to(z.device)
+        else:
+            given = labels(recipe, some, label) if rows is None else rows.to(z)
         ends = shorten(recipe, z, trunc, given)
         out.append(render_domain(recipe, ends, domain) if domain else render(recipe, ends, given, batch))
     return torch.cat(out)
 
 
-def check(recipe: Recipe, label: int | None = None, condition: Tensor | None = None) -> None:
+def check(recipe: Recipe, label: int | None = None, condition: Tensor | None = None, caption: Tensor | None = None) -> None:
     """Refuse what cannot be sampled, saying why."""
     name, wide = type(recipe).__name__, recipe.spec.condition_dim
     if not hasattr(recipe, "sample") and (hasattr(recipe, "translate") or hasattr(recipe, "segment")):
@@ -57,6 +63,8 @@ def check(recipe: Recipe, label: int | None = None, condition: Tensor | None = N
         raise ValueError(f"{name} does not draw from noise; from Python its own methods are on model.recipe")
     if wide and condition is None:
         raise ValueError(f"{name} draws from features: give it {wide} numbers a sample, --condition FILE.npz")
+    if caption is not None and not takes_caption(recipe):
+        raise ValueError(f"{name} was trained without captions; leave --text out")
     if condition is not None and not wide:
         raise ValueError(f"{name} was trained without features; leave --condition out")
     if condition is not None and (condition.ndim != 2 or condition.shape[1] != wide or not len(condition)):
@@ -70,12 +78,17 @@ def check(recipe: Recipe, label: int | None = None, condition: Tensor | None = N
 
 def draws_alone(recipe: Recipe) -> bool:
     """Whether the model draws from noise, with a label at most, so that seeds are enough."""
-    return hasattr(recipe, "sample") and hasattr(recipe, "noise") and not recipe.spec.condition_dim
+    return hasattr(recipe, "sample") and hasattr(recipe, "noise") and not recipe.spec.condition_dim and not takes_caption(recipe)
 
 
 def takes_label(recipe: Recipe) -> bool:
     """Whether `sample` takes a label, and the data has some."""
     return "label" in inspect.signature(recipe.sample).parameters and recipe.spec.num_classes > 0
+
+
+def takes_caption(recipe: Recipe) -> bool:
+    """Whether `sample` takes captions, as codes of letters."""
+    return hasattr(recipe, "sample") and "caption" in inspect.signature(recipe.sample).parameters
 
 
 def has_domains(recipe: Recipe) -> bool:
@@ -124,7 +137,9 @@ def latents(recipe: Recipe, seeds: Sequence[int]) -> Tensor:
 
 
 def labels(recipe: Recipe, seeds: Sequence[int], label: int | None = None) -> Tensor | None:
-    """(N,) the class for each seed, or None for a model without."""
+    """(N,) the class for each seed, or None for a model without; of one that draws from texts the captions it keeps, (N, L)."""
+    if takes_caption(recipe):
+        return recipe.examples[[seed % len(recipe.examples) for seed in seeds]]
     if not takes_label(recipe):
         return None
     chosen = [label if label is not None else seed % recipe.spec.num_classes for seed in seeds]

@@ -232,8 +232,7 @@ class StackGAN(Recipe):
         conditioning_augmentation: without it the Gaussian is its mean, and there is no KL term.
         kl_weight: lambda of the KL term, which is summed over dimensions.
         text_images: images on which the encoders learn first.
-        stage1_images: images for Stage I after that.
-        stage2_images: images for Stage II, to the end of the run.
+        stage1_images: images for Stage I after that; the rest of the run is Stage II's.
         half_images: images of a stage after which its learning rate is halved, again and again; 0 for never.
         norm_d: batch norm in D.
         penalty_weight: gamma / 2 of R1 on reals beside their texts, which is not in the paper; 0 for none.
@@ -243,7 +242,7 @@ class StackGAN(Recipe):
     """
 
     data, ema = "captions", ("g1", "g2")
-    defaults = dict(batch=64, data="shapes:captions")
+    defaults = dict(batch=64, images=11_626_000, data="shapes:captions")
     presets = {
         "paper": Preset(
             "the paper's for birds at 256 px: 600 epochs of 8,855 images for each stage, without averaged weights",
@@ -262,9 +261,9 @@ class StackGAN(Recipe):
             "the authors' PyTorch release with the sizes for COCO: 120 and 100 epochs of 82,783 images",
             model=dict(
                 form="pytorch", kl_weight=2 / 128, width_g=192, width_d=96, blocks=2, stage1_images=9_934_000,
-                stage2_images=8_278_000, half_images=1_655_660,
+                half_images=1_655_660,
             ),
-            settings=dict(resolution="256", mirror=True, batch=128, ema=0),
+            settings=dict(resolution="256", mirror=True, batch=128, images=19_212_000, ema=0),
             spec=Spec((3, 256, 256), caption=(201, 71)),
             parameters=dict(g1=20_020_832, d1=12_407_425, g2=37_130_480, d2=159_889_538),
         ),
@@ -272,10 +271,10 @@ class StackGAN(Recipe):
             "64 px on two CPU cores, Stage I at 16: narrower, with R1 in place of D's batch norm, and a weaker KL term",
             model=dict(
                 width_g=48, width_d=32, blocks=1, narrow=2, z_dim=32, c_dim=32, embed_dim=128, text_width=64, kl_weight=0.02,
-                text_images=16_000, stage1_images=40_000, stage2_images=20_000, half_images=0, norm_d=False, penalty_weight=0.5,
+                text_images=16_000, stage1_images=40_000, half_images=0, norm_d=False, penalty_weight=0.5,
                 lr=1e-3, lr_text=2e-3,
             ),
-            settings=dict(resolution="64", batch=32, ema=2_000),
+            settings=dict(resolution="64", batch=32, images=76_000, ema=2_000),
         ),
     }  # fmt: skip
 
@@ -297,7 +296,6 @@ class StackGAN(Recipe):
         kl_weight: float = 1.0,
         text_images: int = 1_000_000,
         stage1_images: int = 5_313_000,
-        stage2_images: int = 5_313_000,
         half_images: int = 885_500,
         norm_d: bool = True,
         penalty_weight: float = 0.0,
@@ -310,17 +308,16 @@ class StackGAN(Recipe):
             raise ValueError(f"form is {form!r}; choose tensorflow or pytorch")
         if not spec.caption:
             raise ValueError("stackgan draws from captions; the data has none")
-        if min(text_images, stage1_images, stage2_images) < 1 or width_g % (4 * narrow) or width_g < 8 * narrow or blocks < 0:
+        if min(text_images, stage1_images) < 1 or width_g % (4 * narrow) or width_g < 8 * narrow or blocks < 0:
             raise ValueError(
                 f"each phase takes one image at least, width_g / narrow is a multiple of 4 from 8 on and blocks at least 0; found "
-                f"{text_images}, {stage1_images}, {stage2_images}, {width_g} / {narrow} and {blocks}"
+                f"{text_images}, {stage1_images}, {width_g} / {narrow} and {blocks}"
             )
         pytorch, (channels, height, width) = form == "pytorch", spec.shape
         small = channels, height // TIMES, width // TIMES
         self.pytorch, self.z_dim, self.c_dim, self.margin = pytorch, z_dim, c_dim, margin
         self.augmented, self.kl_weight, self.penalty_weight, self.lr = conditioning_augmentation, kl_weight, penalty_weight, lr
         self.ends, self.half_images = (text_images, text_images + stage1_images), half_images
-        self.length = text_images + stage1_images + stage2_images
         self.t = TextEncoder(spec.caption[1], text_width, embed_dim)
         self.v = ImageEncoder((channels, height // 2, width // 2), max(1, text_width // 8), embed_dim)
         count = stages(*small[1:])
@@ -351,10 +348,15 @@ class StackGAN(Recipe):
 
     def sample(self, z: Tensor, caption: Tensor) -> Tensor:
         """(N, z_dim + 2 c_dim) latents and (N, L) captions as codes to (N, C, H, W) images in [-1, 1]; Stage I's while II has not begun."""
-        return self.draw(z, self.t(caption), int(self.stage))
+        return self.draw(z, self.embed(caption))
 
-    def draw(self, z: Tensor, text: Tensor, stage: Literal[1, 2] = 2) -> Tensor:
-        """(N, z_dim + 2 c_dim) latents and (N, embed_dim) embeddings of texts to what a stage draws, (N, C, H, W), Stage I's enlarged."""
+    def embed(self, caption: Tensor) -> Tensor:
+        """(N, L) captions as codes to (N, embed_dim) embeddings."""
+        return self.t(caption)
+
+    def draw(self, z: Tensor, text: Tensor, stage: Literal[0, 1, 2] = 0) -> Tensor:
+        """(N, z_dim + 2 c_dim) latents and (N, embed_dim) embeddings to what a stage draws, (N, C, H, W), Stage I's enlarged; 0 for the last."""
+        stage = stage or int(self.stage)
         z, first, second = z.split([self.z_dim, self.c_dim, self.c_dim], 1)
         small = self.g1(z, self.condition(self.g1.ca, text, first)[0])
         if stage == 1:

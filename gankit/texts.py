@@ -1,0 +1,66 @@
+"""From what a user types to what a model draws of it: texts as codes of letters, and pictures of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gankit import latent
+from gankit.data import captions
+from gankit.recipe import Recipe
+
+MOST = 10_000  # texts in a file
+
+
+def read(path: Path) -> list[str]:
+    """The texts in a file, one a line.
+
+    Raises:
+        ValueError: there are none, or too many, or it is no text.
+        OSError: it cannot be read.
+    """
+    if path.stat().st_size > captions.MOST_BYTES:
+        raise ValueError(f"{path} holds more than {captions.MOST_BYTES >> 20} MB: texts are one a line, {MOST:,} at most")
+    try:
+        found = [line.strip() for line in captions.text_of(path.read_bytes()).splitlines() if line.strip()]
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from None
+    if not 0 < len(found) <= MOST:
+        raise ValueError(f"{path} holds {len(found):,} texts; write one a line, {MOST:,} at most")
+    return found
+
+
+def codes(recipe: Recipe, texts: Sequence[str]) -> Tensor:
+    """Texts to (N, L) codes of letters, as long as the model reads.
+
+    Raises:
+        ValueError: the model does not draw from texts, or one is empty.
+    """
+    if not latent.takes_caption(recipe):
+        raise ValueError(f"{type(recipe).__name__} was trained without captions, so it draws no texts: leave --text out")
+    if empty := [i for i, text in enumerate(texts, 1) if not captions.plain(text)]:
+        raise ValueError(f"text {empty[0]} of {len(texts)} is empty; write what is to be drawn: --text 'a small red square'")
+    return captions.encode(texts, recipe.spec.caption[0])
+
+
+def draw(recipe: Recipe, texts: Sequence[str], seeds: Sequence[int], trunc: float = 1.0, batch: int = 64) -> Tensor:
+    """Samples of every text with every seed, (texts * seeds, C, H, W) in [-1, 1], all of a text side by side."""
+    rows = codes(recipe, texts)
+    with torch.no_grad():
+        return torch.cat([latent.sample(recipe, seeds, trunc=trunc, batch=batch, caption=row[None]) for row in rows])
+
+
+def between(
+    recipe: Recipe, text: str, other: str, seeds: Sequence[int], steps: int, trunc: float = 1.0, batch: int = 64
+) -> Tensor:
+    """Samples on the way from one text to another, (seeds * steps, C, H, W), those of a seed side by side.
+
+    Raises:
+        ValueError: as `codes`, or there are fewer than two steps.
+    """
+    if steps < 2:
+        raise ValueError(f"--steps is {steps}; from one text to another it takes 2 at least")
+    return latent.between(recipe, seeds, codes(recipe, [text, other]), steps, trunc, batch)

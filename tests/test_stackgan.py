@@ -1,0 +1,247 @@
+"""StackGAN: its losses against literal ones, what is fixed in which phase, exact resume across phases, and its samples of texts."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import gankit
+from gankit import checkpoint, cli, data, latent, loop, texts
+from gankit.data import captions, toy
+from gankit.models.stackgan import StackGAN, matching
+from gankit.recipe import Batch, Phase, Spec
+
+SMALL = dict(width_g=16, width_d=8, blocks=1, narrow=2, z_dim=4, c_dim=4, embed_dim=8, text_width=8, half_images=8)
+RUN = dict(data="shapes:captions", resolution="32", batch=8, images=48, log=16, preview=24, save=48, ema=20, quiet=True)
+PHASES = SMALL | dict(text_images=16, stage1_images=16)
+SPEC = Spec((3, 32, 32), caption=(56, captions.CODES))
+
+
+@functools.cache
+def recipe(form: str = "tensorflow", **more: object) -> StackGAN:
+    torch.manual_seed(0)
+    return StackGAN(SPEC, form=form, **(PHASES | more)).double()
+
+
+def batch(side: int) -> Batch:
+    rows = next(data.open("shapes:captions", 32, want="captions").stream(0, 6, resolution=side))
+    made = {k: data.normalise(v).double() if v.dtype == torch.uint8 else v for k, v in rows.items()}
+    return Batch({k: v.double() if v.is_floating_point() else v for k, v in made.items()})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return loop.train("stackgan", outdir=tmp_path_factory.mktemp("runs"), **RUN, **PHASES).folder
+
+
+@pytest.mark.parametrize("after", [8, 16, 24, 32, 40])
+def test_a_run_interrupted_in_any_phase_or_between_two_ends_with_the_same_bits(after, folder, tmp_path, interrupt):
+    broken = interrupt(after, "stackgan", outdir=tmp_path, **RUN, **PHASES)
+    torch.manual_seed(1)
+    loop.resume(broken, quiet=True)
+    for file in ("state.safetensors", "weights.safetensors"):
+        whole, resumed = (checkpoint.read_tensors(run / file)[0] for run in (folder, broken))
+        assert whole.keys() == resumed.keys() and all(torch.equal(whole[k], resumed[k]) for k in whole), file
+    assert (folder / "fakes000000048.png").read_bytes() == (broken / "fakes000000048.png").read_bytes()
+
+
+def test_phases_are_pure_and_fetch_what_they_need():
+    made = recipe()
+    assert [made.phase(i) for i in (0, 15, 16, 31, 32, 10**9)] == [Phase(0, 16)] * 2 + [Phase(1, 8)] * 2 + [Phase(2, 32)] * 2
+    tall = StackGAN(Spec((3, 64, 32), caption=SPEC.caption), **PHASES)
+    assert tall.phase(16) == Phase(1, 8) and tall.sample(tall.noise(2), torch.ones(2, 56, dtype=torch.int64)).shape == (2, 3, 64, 32)
+    assert StackGAN.nearest(64, 96) == (64, 96) and StackGAN.nearest(250, 200) == (256, 192) and StackGAN.nearest(8, 8) == (32, 32)
+
+
+def test_each_phase_changes_its_own_networks_alone(monkeypatch, tmp_path):
+    seen: dict[int, dict[str, torch.Tensor]] = {}
+    step = StackGAN.step
+
+    def watched(self, batch, run):
+        before = {k: v.clone() for k, v in self.state_dict().items()}
+        step(self, batch, run)
+        changed = {k.split(".")[0] for k, v in self.state_dict().items() if not torch.equal(v, before[k])}
+        seen.setdefault(run.phase.index, set()).update(changed)
+        seen[f"lr {run.images}"] = self.opt["g1"].param_groups[0]["lr"], self.opt["g2"].param_groups[0]["lr"]
+
+    monkeypatch.setattr(StackGAN, "step", watched)
+    loop.train("stackgan", outdir=tmp_path, **RUN | dict(preview=0), **PHASES)
+    assert seen[0] == {"t", "v"} and seen[1] == {"g1", "d1"} and seen[2] == {"g2", "d2"}  # buffers of batch norm count, too
+    lr = 2e-4
+    assert [seen[f"lr {i}"] for i in range(16, 48, 8)] == [(lr, lr), (lr / 2, lr), (lr / 2, lr), (lr / 2, lr / 2)]
+
+
+def test_the_encoders_loss_is_the_paper_s_sum_over_pairs_with_other_captions():
+    torch.manual_seed(0)
+    image, text = torch.randn(5, 16, dtype=torch.double), torch.randn(5, 16, dtype=torch.double)
+    caption = torch.tensor([[1, 2], [1, 3], [1, 2], [4, 0], [5, 0]])  # rows 0 and 2 say the same
+    loss, best = matching(image, text, caption, 0.7)
+    total, count = 0.0, 0
+    for i in range(5):
+        for j in range(5):
+            if caption[i].tolist() != caption[j].tolist():
+                s_ii, s_ij, s_ji = ((image[a] * text[b]).sum().item() / 4 for a, b in ((i, i), (i, j), (j, i)))
+                total, count = total + max(0, 0.7 + s_ij - s_ii) + max(0, 0.7 + s_ji - s_ii), count + 1
+    assert count == 18 and abs(loss.item() - total / count) < 1e-6
+    right = [all((image[i] @ text[j]) <= (image[i] @ text[i]) for j in range(5) if not torch.equal(caption[i], caption[j])) for i in range(5)]
+    assert best.item() == pytest.approx(np.mean(right))
+    alone, _ = matching(image[:1], text[:1], caption[:1], 0.7)
+    assert alone == 0
+
+
+@pytest.mark.parametrize("form", ["tensorflow", "pytorch"])
+def test_conditioning_augmentation_draws_from_the_gaussian_whose_divergence_it_adds(form):
+    made, text = recipe(form), torch.randn(6, 8, dtype=torch.double)
+    mean, log_std = made.g1.ca(text)
+    eps = torch.randn(6, 4, dtype=torch.double)
+    c, kl = made.condition(made.g1.ca, text, eps)
+    assert torch.equal(c, mean + log_std.exp() * eps)
+    own = torch.distributions.Normal(mean, log_std.exp())
+    literal = torch.distributions.kl_divergence(own, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+    assert abs(kl - literal) < 1e-6
+    raw = made.g1.ca.fc(text)
+    if form == "pytorch":
+        assert (mean >= 0).all() and (log_std >= 0).all()
+        assert torch.equal(log_std, raw[:, 4:].relu() / 2)
+    else:
+        assert torch.equal(log_std, F.leaky_relu(raw[:, 4:], 0.2))
+    plain = recipe(form, conditioning_augmentation=False)
+    c, kl = plain.condition(made.g1.ca, text, eps)
+    assert torch.equal(c, mean) and kl == 0
+
+
+@pytest.mark.parametrize("form, side", [("tensorflow", 8), ("tensorflow", 32), ("pytorch", 8), ("pytorch", 32)])
+def test_the_discriminator_s_loss_has_three_kinds_of_pairs(form, side):
+    made, rows = recipe(form).eval(), batch(side)
+    loss, outputs = made.d_loss(rows)
+    rows.draws = 0
+    image, text, kl = made.fakes(rows)
+    assert image.shape[2:] == (side, side)
+    d, ca = (made.d1, made.g1.ca) if side == 8 else (made.d2, made.g2.ca)
+    assert torch.equal(text, ca(made.t(rows.caption))[0] if form == "pytorch" else made.t(rows.caption))
+    p_real, p_wrong, p_fake = (d(x, text).sigmoid() for x in (rows.real, rows.wrong, image))
+    literal = -p_real.log().mean() - ((1 - p_wrong).log().mean() + (1 - p_fake).log().mean()) / 2
+    good, bad = (d.unconditional(d.image(x)).sigmoid() if d.alone else None for x in (rows.real, image))
+    if (form, side) == ("pytorch", 32):
+        literal = -(p_real.log().mean() + good.log().mean()) / 2 - ((1 - p_fake).log().mean() + (1 - p_wrong).log().mean() + (1 - bad).log().mean()) / 3
+    assert (form, side) == ("pytorch", 32) or d.alone is None
+    assert abs(loss - literal) < 1e-6
+    rows.draws = 0
+    g, told = made.g_loss(rows)
+    extra = 0 if d.alone is None else -bad.log().mean()
+    assert abs(g - (-p_fake.log().mean() + extra + made.kl_weight * kl)) < 1e-6
+    made.train()
+
+
+def test_a_discriminator_without_norm_judges_each_pair_alone_and_takes_r1(tmp_path):
+    run = loop.train("stackgan", outdir=tmp_path, **RUN | dict(preview=0), **PHASES, norm_d=False, penalty_weight=1.0)
+    d, rows = run.recipe.d2.double(), batch(32)
+    text = torch.randn(6, 8, dtype=torch.double)
+    assert (d(rows.real, text)[2:3] - d(rows.real[2:3], text[2:3])).abs().max() < 1e-12
+    lines = [json.loads(line) for line in (run.folder / "stats.jsonl").read_text().splitlines()]
+    assert lines[-1]["d2/penalty"] > 0 and "d1/penalty" in lines[-2] and "t/own_best" in lines[0]
+
+
+def test_samples_are_of_kept_captions_or_of_texts(folder):
+    trained = gankit.load(folder)
+    made = trained.recipe
+    kept = set(captions.decode(made.examples))
+    dataset = data.open("shapes:captions", 32, want="captions")
+    assert len(kept) > 2 and kept <= set(dataset.texts.distinct)
+    z = latent.latents(made, range(3))
+    assert torch.equal(trained.sample(3), made.sample(z, made.examples[:3]))
+    said = trained.sample(3, text="a small red square")
+    assert torch.equal(said, made.sample(z, captions.encode(["A  small red square"] * 3, 56)))
+    assert not torch.equal(said, trained.sample(3, text="a large blue circle"))
+    two = trained.sample(4, text=["a small red square", "a large blue circle"])
+    assert (two[0] - said[0]).abs().max() < 1e-6 and (two[2] - said[2]).abs().max() < 1e-6
+    first, second = made.draw(z, made.embed(made.examples[:3]), 1), made.draw(z, made.embed(made.examples[:3]), 2)
+    assert first.shape == second.shape == (3, 3, 32, 32) and not torch.equal(first, second)
+    assert torch.equal(first, first[:, :, ::4, ::4].repeat_interleave(4, 2).repeat_interleave(4, 3))
+
+
+def test_before_stage_two_learns_samples_are_stage_one_s(tmp_path):
+    run = loop.train("stackgan", outdir=tmp_path, **RUN | dict(images=24, preview=0), **PHASES)
+    drawn = gankit.load(run.folder).sample(2)
+    assert torch.equal(drawn, drawn[:, :, ::4, ::4].repeat_interleave(4, 2).repeat_interleave(4, 3))
+
+
+def test_on_the_way_between_texts_ends_are_the_texts(folder):
+    made = gankit.load(folder).recipe
+    way = texts.between(made, "a small red square", "a large blue circle", [3, 4], 5)
+    assert way.shape == (10, 3, 32, 32)
+    for i, said in ((0, "a small red square"), (4, "a large blue circle")):
+        assert (way[[i, 5 + i]] - texts.draw(made, [said], [3, 4])).abs().max() < 1e-5
+    with pytest.raises(ValueError, match="2 at least"):
+        texts.between(made, "a", "b", [0], 1)
+
+
+def test_the_command_draws_texts(folder, tmp_path, capsys):
+    run, said = str(folder), tmp_path / "said.txt"
+    said.write_text("a small red square\n\na large blue circle \u0436\n", "utf-8")
+    cli.main(["sample", run, "--text-file", str(said), "--n", "3", "-o", str(tmp_path / "a.npz")])
+    with np.load(tmp_path / "a.npz") as file:
+        assert file["samples"].shape == (6, 32, 32, 3) and file["seeds"].tolist() == [0, 1, 2] * 2
+    assert "1 of 2 captions have letters that are none of a-z" in capsys.readouterr().err
+    cli.main(["sample", run, "--text", "a small red square", "a large circle", "-o", str(tmp_path / "b.png")])
+    cli.main(["sample", run, "--text", "a small red square", "--to-text", "blue", "--steps", "3", "--seeds", "1,2", "-o", str(tmp_path / "c.png")])
+    cli.main(["sample", run, "--text", "red", "--to-text", "blue", "--n", "2", "-o", str(tmp_path / "d.webp")])
+    cli.main(["sample", run, "--text", "red", "--n", "2", "--outdir", str(tmp_path / "each")])
+    assert {p.name for p in (tmp_path / "each").iterdir()} == {"text000-seed0000.png", "text000-seed0001.png"}
+    assert all((tmp_path / name).stat().st_size > 500 for name in ("b.png", "c.png", "d.webp"))
+    cli.main(["sample", run, "--n", "4", "-o", str(tmp_path / "kept.png")])
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--text", " "], "text 1 of 1 is empty"),
+        (["--text", "red", "blue", "--to-text", "green"], "found 2"),
+        (["--to-text", "green"], "found 0"),
+        (["--text", "red", "--to-text", "blue", "--steps", "1"], "2 at least"),
+        (["--text", "red", "--class", "1"], "--class does not go with texts"),
+        (["--text-file", "nowhere.txt"], "nowhere.txt"),
+        (["--text-file", __file__ + "x"], "No such file"),
+        (["--text", "red", "-o", "x.tiff"], "x.tiff"),
+    ],
+)
+def test_texts_that_cannot_be_drawn_are_refused_in_a_line(folder, flags, message, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main(["sample", str(folder), *flags])
+    assert left.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_models_without_captions_and_data_without_them_are_refused(tmp_path, capsys, folder):
+    run = loop.train("gan", preset="small", data="digits", images=32, batch=32, outdir=tmp_path, quiet=True, preview=0)
+    for words in (["sample", str(run.folder), "--text", "a seven"], ["interpolate", str(folder)], ["train", "stackgan", "--data", "digits"]):
+        with pytest.raises(SystemExit):
+            cli.main(words)
+    told = capsys.readouterr().err
+    assert "trained without captions" in told and "--to-text" in told and "digits: there are no captions. Captions are" in told
+    (tmp_path / "empty.txt").write_text("\n \n")
+    with pytest.raises(ValueError, match="holds 0 texts"):
+        texts.read(tmp_path / "empty.txt")
+    with pytest.raises(ValueError, match="width_g / narrow"):
+        StackGAN(SPEC, width_g=10)
+    with pytest.raises(ValueError, match="choose tensorflow or pytorch"):
+        StackGAN(SPEC, form="lua")
+
+
+def test_shapes_are_told_as_they_are_drawn_and_three_pairs_are_held_out():
+    train, test = (data.open(name, 32, want="captions") for name in ("shapes:captions", "shapes:captions:test"))
+    told = [set(" ".join(d.texts.distinct).replace(",", "").split()) for d in (train, test)]
+    assert told[0] >= {*toy.KINDS, *toy.COLOURS, "small", "large", "left", "centre"} and len(train) + len(test) == toy.SIZE
+    pairs = [{(colour, kind) for text in d.texts.distinct for colour in toy.COLOURS for kind in toy.KINDS if f"{colour} {kind}" in text} for d in (train, test)]
+    assert pairs[1] == {("blue", "circle"), ("yellow", "triangle"), ("magenta", "square")} and not pairs[0] & pairs[1] and len(pairs[0]) == 15
+    rows = train.rows(np.arange(50))
+    for text, row in zip(train.captions[:50], rows["attribute"]):
+        known = dict(zip(train.attribute_names, row.tolist()))
+        first = text.split("\n")[0]
+        assert all((known[name] == 1) == (f" {name} " in first) for name in (*toy.KINDS, *toy.COLOURS))
+        assert ("large" in first) == (known["size"] > 0.5) and ("left" in first) == (known["x"] < -0.15) and ("top" in first) == (known["y"] < -0.15)
