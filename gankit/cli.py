@@ -165,17 +165,21 @@ def resume(words: list[str]) -> None:
 
 
 def sample(words: list[str]) -> None:
-    """Draw samples of a trained model: gankit sample RUN [--seeds 0-63] [-o grid.png|samples.npz]"""
+    """Draw samples of a trained model: gankit sample RUN [--seeds 0-63 | --text "a red square"] [-o grid.png|samples.npz]"""
 
     @dataclasses.dataclass
     class Sample:
         """What to draw, and where to.
 
         Args:
-            n: how many, with seeds from 0.
+            n: how many, with seeds from 0; 64, or 8 of each text, without it.
             seeds: which seeds, like 0-15,42; in place of n.
             label: the class; without it the classes in turn.
             condition: a .npz with features `condition` (N, C), taken in turn, for models that draw from such.
+            text: what to draw, for models that draw from texts: a sentence, or several, each in quotes.
+            text_file: a file of such sentences, one a line.
+            to_text: a sentence to go to from the one of text, step by step.
+            steps: pictures from one sentence to the other.
             domain: a or b of models of two domains, or pairs, a above b; a without it.
             trunc: below 1, latents nearer to the prior's mean: cleaner and less diverse.
             standing: take batch norm's statistics anew from this many batches of 64 samples so truncated; 100 in BigGAN.
@@ -188,10 +192,14 @@ def sample(words: list[str]) -> None:
             device: auto, cpu, cuda or mps.
         """
 
-        n: int = 64
+        n: int | None = None
         seeds: str = ""
         label: Annotated[int | None, alias(name="class")] = None
         condition: str = ""
+        text: tuple[str, ...] = ()
+        text_file: str = ""
+        to_text: str = ""
+        steps: int = 8
         domain: str = ""
         trunc: float = 1.0
         standing: int = 0
@@ -210,10 +218,13 @@ def sample(words: list[str]) -> None:
     from gankit import latent, pictures
     from gankit.nn import standing
 
-    if options.n < 1 or options.batch < 1 or options.standing < 0:
+    if (options.n is not None and options.n < 1) or options.batch < 1 or options.standing < 0:
         raise ValueError("--n and --batch must be at least 1, --standing at least 0")
-    seeds = numbers(options.seeds) if options.seeds else list(range(options.n))
+    told = bool(options.text or options.text_file or options.to_text)
+    seeds = numbers(options.seeds) if options.seeds else list(range(options.n or (8 if told else 64)))
     trained = gankit.load(run, model=options.model or None, device=options.device, weights=options.weights)
+    if told:
+        return sample_texts(trained.recipe, options, seeds)
     condition = library.read_conditions(Path(options.condition)) if options.condition else None
     if options.standing:
         latent.check(trained.recipe, options.label, condition)
@@ -232,6 +243,46 @@ def sample(words: list[str]) -> None:
     for seed, picture in zip(seeds, samples):
         pictures.save_one(outdir / f"seed{seed:04d}.png", picture)
     print(f"{len(seeds)} pictures in {outdir}")
+
+
+def sample_texts(recipe: object, options: object, seeds: list[int]) -> None:
+    """What `sample` draws of texts: a row for each, or for each seed from one text to another."""
+    from gankit import pictures, texts
+    from gankit.data import captions
+
+    said = [*options.text, *(texts.read(Path(options.text_file)) if options.text_file else [])]
+    for flag in ("label", "condition", "domain", "standing"):
+        if getattr(options, flag):
+            raise ValueError(f"--{'class' if flag == 'label' else flag} does not go with texts; leave it out")
+    if options.to_text and len(said) != 1:
+        raise ValueError(f"--to-text goes there from one sentence, --text 'A' --to-text 'B'; found {len(said)}")
+    if options.to_text:
+        drawn = texts.between(recipe, said[0], options.to_text, seeds, options.steps, options.trunc, options.batch)
+        columns, sides, names = options.steps, [f"seed {seed}" for seed in seeds], [f"step{i:02d}-seed{seed:04d}" for seed in seeds for i in range(options.steps)]
+    else:
+        drawn = texts.draw(recipe, said, seeds, options.trunc, options.batch)
+        columns, sides, names = len(seeds), said, [f"text{i:03d}-seed{seed:04d}" for i in range(len(said)) for seed in seeds]
+    for note in captions.flaws(filter(None, [*said, options.to_text]), recipe.spec.caption[0]):
+        print(f"- {note}", file=sys.stderr)
+    output = Path(options.output or options.outdir)
+    if not options.output:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, picture in zip(names, drawn):
+            pictures.save_one(output / f"{name}.png", picture)
+        print(f"{len(names)} pictures in {output}")
+    elif options.to_text and output.suffix in (".webp", ".gif", ".mp4"):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        frames = drawn.unflatten(0, (len(seeds), options.steps)).transpose(0, 1)
+        pictures.animate(output, [pictures.grid(frame) for frame in frames], 8)
+        print(output)
+    elif output.suffix == ".png":
+        output.parent.mkdir(parents=True, exist_ok=True)
+        shown = [side if len(side) <= 60 else side[:57] + "..." for side in sides]
+        heads = [options.text[0] if options.text else said[0], *[""] * (options.steps - 2), options.to_text] if options.to_text else []
+        pictures.save_sheet(output, drawn, columns, heads, shown)
+        print(output)
+    else:
+        write_samples(output, drawn, [seed for _ in range(len(drawn) // len(seeds)) for seed in seeds] if not options.to_text else [seed for seed in seeds for _ in range(columns)], 0)
 
 
 def translate(words: list[str]) -> None:
@@ -323,6 +374,8 @@ def interpolate(words: list[str]) -> None:
         raise ValueError(f"a walk needs two seeds, one step and one picture a second at least; got --seeds {options.seeds}")
     recipe = gankit.load(run, model=options.model or None, device=options.device).recipe
     latent.check(recipe, options.label)
+    if latent.takes_caption(recipe):
+        raise ValueError(f"{type(recipe).__name__} draws texts: walk from one to another by gankit sample {run} --text 'A' --to-text 'B' -o walk.png")
     space = latent.space_of(recipe, options.space)
     of_first = options.label if options.label is not None else latent.labels(recipe, seeds[:1])
     points, _ = latent.points(recipe, seeds, None if of_first is None else int(of_first), options.trunc, space)
@@ -491,7 +544,7 @@ def data(words: list[str]) -> None:
             fit: how images of another shape are fitted.
             alpha: what stands behind transparent pixels.
             skip_bad: go on without unreadable files.
-            want: read files as pairs, as two domains or as images with label maps; without it as the model does, if one is given.
+            want: read files as pairs, as two domains, as images with label maps or with captions; without it as the model does, if one is given.
             model: measure what a step of this model needs in memory and time.
             preset: sizes of that model.
             batch: images in its step.
@@ -502,7 +555,7 @@ def data(words: list[str]) -> None:
         fit: Literal["crop", "pad", "squash"] = "crop"
         alpha: Literal["white", "black", "keep"] = "white"
         skip_bad: bool = False
-        want: Annotated[Literal["", "pairs", "domains", "masks"], alias(name="as")] = ""
+        want: Annotated[Literal["", "pairs", "domains", "masks", "captions"], alias(name="as")] = ""
         model: str = ""
         preset: str = ""
         batch: int = 0
