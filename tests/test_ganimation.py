@@ -13,7 +13,7 @@ FACES = Spec((3, 16, 16), attributes=("AU01", "AU12", "AU45"), exclusive=(False,
 
 def tiny(spec: Spec = FACES, **more) -> GANimation:
     torch.manual_seed(0)
-    return GANimation(spec, **dict(width=4, blocks=1) | more).double()
+    return GANimation(spec, **dict(width=4, width_d=4, blocks=1) | more).double()
 
 
 def batch_of(n: int = 5) -> Batch:
@@ -24,7 +24,7 @@ def batch_of(n: int = 5) -> Batch:
 
 def test_shapes_are_the_authors():
     preset = GANimation.presets["paper"]
-    recipe = GANimation(preset.spec, **preset.model | dict(width=2))
+    recipe = GANimation(preset.spec, **preset.model | dict(width=2, width_d=2))
     images, units = torch.zeros(2, 3, 128, 128), torch.zeros(2, 17)
     colour, mask = recipe.attention(images, units)
     patches, read = recipe.d.judge(images)
@@ -145,7 +145,7 @@ def test_what_cannot_be_is_said():
 
 
 def test_what_was_learnt_translates_other_sizes(tmp_path):
-    run = loop.train("ganimation", preset="small", images=16, batch=8, width=4, quiet=True, preview=16, outdir=tmp_path)
+    run = loop.train("ganimation", preset="small", images=16, batch=8, width=4, width_d=4, quiet=True, preview=16, outdir=tmp_path)
     recipe = gankit.load(run.folder).recipe
     images, units = torch.rand(2, 3, 20, 28) * 2 - 1, torch.zeros(2, len(recipe.names))
     out = recipe.translate(images, units)

@@ -16,7 +16,7 @@ from gankit.recipe import Batch, Spec, shuffled
 
 ONE = Spec((3, 16, 16), attributes=("a", "b", "c"), exclusive=(False,))
 TWO = Spec((3, 16, 16), attributes=("a", "b", "c", "p", "q"), groups=(3, 2), exclusive=(False, True))
-TINY = dict(width=4, blocks=1)
+TINY = dict(width=4, width_d=4, blocks=1)
 
 
 def tiny(spec: Spec = ONE, **more) -> StarGAN:
@@ -57,7 +57,7 @@ def test_the_paper_s_totals():
 @pytest.mark.parametrize("height, width", [(8, 8), (16, 20), (36, 64), (128, 128)])
 def test_other_sizes_have_a_critic_of_their_depth(height, width):
     assert nearest_fours(height, width) == (height, width) and nearest_fours(height + 1, width - 1) == (height, width)
-    recipe = StarGAN(Spec((1, height, width), num_classes=3), width=2)
+    recipe = StarGAN(Spec((1, height, width), num_classes=3), width=2, width_d=2)
     patches, numbers = recipe.d.judge(torch.zeros(2, 1, height, width))
     assert min(patches.shape[2:]) in (2, 3) and numbers.shape == (2, 3)
     assert recipe.translate(torch.zeros(2, 1, height, width), torch.zeros(2, 3)).shape == (2, 1, height, width)
@@ -107,7 +107,7 @@ def test_the_condition_is_the_paper_s_with_a_mask_of_the_set():
 
 @pytest.mark.parametrize("source", [0, 1])
 def test_losses_are_the_paper_s_and_only_the_source_s_attributes_enter(source):
-    recipe, batch = tiny(TWO), batch_of(TWO, source)
+    recipe, batch = tiny(TWO, identity_weight=3.0 * source), batch_of(TWO, source)
     attribute, target = batch.attribute, batch.attribute.flip(0)
     own = slice(0, 3) if source == 0 else slice(3, 5)
 
@@ -129,6 +129,8 @@ def test_losses_are_the_paper_s_and_only_the_source_s_attributes_enter(source):
     fake, logits = recipe.d.judge(fakes)
     back = recipe.translate(fakes, attribute, source)
     expected = -fake.mean() + classes(logits, target) + 10 * (batch.real - back).abs().sum() / batch.real.numel()
+    same = recipe.translate(batch.real, attribute, source)  # not in the paper, and without weight there
+    expected = expected + 3 * source * (batch.real - same).abs().mean()
     torch.testing.assert_close(recipe.g_loss(batch, target)[0], expected, rtol=1e-12, atol=1e-12)
 
 

@@ -8,6 +8,8 @@ judges patches and reads the action units; from the result, given the old units,
 What G is asked for are the units of another image, plus noise of U(-0.1, 0.1). A's mean is held down, or A would be 1 all
 over and nothing would move; its total variation keeps it smooth.
 
+The file is long because every weight of the paper's loss is an argument, with what it weighs.
+
 Deviations:
 - The other image is one of the same batch, in a random order; the authors' code takes one of the whole data set.
 - The code divides the squared error of the units, a mean over units and batch, by the batch of 25 once more: the paper's
@@ -56,7 +58,8 @@ class GANimation(Recipe):
 
     Args:
         attributes: names of the action units to learn, a,b,c; empty for all.
-        width: channels of the first map of both networks.
+        width: channels of G's first map.
+        width_d: channels of D's first map.
         blocks: residual blocks of G.
         unit_weight: lambda_y, weight of the mean squared error of the action units.
         attention_weight: lambda_A, weight of the mask's mean, and of its total variation.
@@ -82,7 +85,7 @@ class GANimation(Recipe):
         ),
         "small": Preset(
             "drawn faces at 32 px on two CPU cores: narrower, a higher learning rate, fewer updates of the critic",
-            model=dict(width=16, blocks=2, n_critic=2, lr=1e-3),
+            model=dict(width=16, width_d=32, blocks=2, n_critic=2, lr=1e-3),
             settings=dict(resolution="32", batch=16, images=40_000, ema=5_000),
         ),
     }
@@ -93,6 +96,7 @@ class GANimation(Recipe):
         *,
         attributes: str = "",
         width: int = 64,
+        width_d: int = 64,
         blocks: int = 6,
         unit_weight: float = 160.0,
         attention_weight: float = 0.1,
@@ -115,7 +119,7 @@ class GANimation(Recipe):
         self.columns = spec.columns(attributes)
         self.names = [spec.attributes[i] for i in self.columns]
         self.g = Generator(spec.channels, len(self.columns), width, blocks)
-        self.d = PatchCritic(spec.shape, len(self.columns), width)
+        self.d = PatchCritic(spec.shape, len(self.columns), width_d)
         init_normal(self)
         self.opt = {name: adam(net.parameters(), lr, (beta1, beta2)) for name, net in (("d", self.d), ("g", self.g))}
 

@@ -55,10 +55,13 @@ class StarGAN(Recipe):
 
     Args:
         attributes: names of those to learn, a,b,c; empty for all. A joined set of which none is named keeps all.
-        width: channels of the first map of both networks.
+        width: channels of G's first map.
+        width_d: channels of D's first map.
         blocks: residual blocks of G.
         class_weight: lambda_cls, weight of the classification losses.
         cycle_weight: lambda_rec, weight of the distance between the input and what comes back.
+        identity_weight: weight of the distance between the input and what comes of it when its own attributes are asked for,
+            which is not in the paper but in CycleGAN's.
         penalty_weight: lambda_gp.
         n_critic: batches of each set for one update of G.
         lr: Adam's learning rate in the first half of the run.
@@ -92,7 +95,7 @@ class StarGAN(Recipe):
         ),
         "small": Preset(
             "shapes at 32 px on two CPU cores: narrower, a higher learning rate, fewer updates of the critic",
-            model=dict(width=16, blocks=2, n_critic=2, lr=1e-3),
+            model=dict(width=16, width_d=32, blocks=2, n_critic=2, lr=1e-3),
             settings=dict(resolution="32", batch=16, images=60_000, ema=5_000),
         ),
     }
@@ -103,9 +106,11 @@ class StarGAN(Recipe):
         *,
         attributes: str = "",
         width: int = 64,
+        width_d: int = 64,
         blocks: int = 6,
         class_weight: float = 1.0,
         cycle_weight: float = 10.0,
+        identity_weight: float = 0.0,
         penalty_weight: float = 10.0,
         n_critic: int = 5,
         lr: float = 1e-4,
@@ -114,7 +119,7 @@ class StarGAN(Recipe):
     ):
         super().__init__(spec)
         self.class_weight, self.cycle_weight, self.penalty_weight = class_weight, cycle_weight, penalty_weight
-        self.n_critic, self.lr = n_critic, lr
+        self.identity_weight, self.n_critic, self.lr = identity_weight, n_critic, lr
         if not spec.attributes and not spec.num_classes:
             raise ValueError("stargan needs attributes or classes, and the data have none: a table beside the images, or a folder for each class")
         if attributes and not spec.attributes:
@@ -128,7 +133,7 @@ class StarGAN(Recipe):
         self.exclusive = [one and own == n for one, own, n in zip(just_one, self.counts, counts)]  # of a part none may hold
         total, sets = len(self.columns), len(self.counts)
         self.g = Generator(spec.channels, total + sets * (sets > 1), width, blocks)
-        self.d = PatchCritic(spec.shape, total, width)
+        self.d = PatchCritic(spec.shape, total, width_d)
         self.opt = {name: adam(net.parameters(), lr, (beta1, beta2)) for name, net in (("d", self.d), ("g", self.g))}
 
     def span(self, source: int) -> slice:
@@ -204,8 +209,11 @@ class StarGAN(Recipe):
         fake, logits = self.d.judge(batch.augment(fakes))
         class_loss = self.class_loss(logits, target, source)
         cycle = (batch.real - self.translate(fakes, attribute, source)).abs().mean()
-        loss = wasserstein.g(fake) + self.class_weight * class_loss + self.cycle_weight * cycle
-        return loss, {"class": class_loss, "cycle": cycle}
+        loss, outputs = wasserstein.g(fake) + self.class_weight * class_loss + self.cycle_weight * cycle, {"class": class_loss, "cycle": cycle}
+        if self.identity_weight:
+            outputs["identity"] = (batch.real - self.translate(batch.real, attribute, source)).abs().mean()
+            loss = loss + self.identity_weight * outputs["identity"]
+        return loss, outputs
 
     def strip(self, batch: Batch) -> list[Tensor]:
         """The input, then one column for each of the first attributes: (N, C, H, W) each.
