@@ -13,7 +13,7 @@ FACES = Spec((3, 16, 16), attributes=("AU01", "AU12", "AU45"), exclusive=(False,
 
 def tiny(spec: Spec = FACES, **more) -> GANimation:
     torch.manual_seed(0)
-    return GANimation(spec, **dict(width=4, width_d=4, blocks=1) | more).double()
+    return GANimation(spec, **dict(width=4, blocks=1) | more).double()
 
 
 def batch_of(n: int = 5) -> Batch:
@@ -24,7 +24,7 @@ def batch_of(n: int = 5) -> Batch:
 
 def test_shapes_are_the_authors():
     preset = GANimation.presets["paper"]
-    recipe = GANimation(preset.spec, **preset.model | dict(width=2, width_d=2))
+    recipe = GANimation(preset.spec, **preset.model | dict(width=2))
     images, units = torch.zeros(2, 3, 128, 128), torch.zeros(2, 17)
     colour, mask = recipe.attention(images, units)
     patches, read = recipe.d.judge(images)

@@ -16,7 +16,7 @@ from gankit.recipe import Batch, Spec, shuffled
 
 ONE = Spec((3, 16, 16), attributes=("a", "b", "c"), exclusive=(False,))
 TWO = Spec((3, 16, 16), attributes=("a", "b", "c", "p", "q"), groups=(3, 2), exclusive=(False, True))
-TINY = dict(width=4, width_d=4, blocks=1)
+TINY = dict(width=4, blocks=1)
 
 
 def tiny(spec: Spec = ONE, **more) -> StarGAN:
@@ -57,7 +57,7 @@ def test_the_paper_s_totals():
 @pytest.mark.parametrize("height, width", [(8, 8), (16, 20), (36, 64), (128, 128)])
 def test_other_sizes_have_a_critic_of_their_depth(height, width):
     assert nearest_fours(height, width) == (height, width) and nearest_fours(height + 1, width - 1) == (height, width)
-    recipe = StarGAN(Spec((1, height, width), num_classes=3), width=2, width_d=2)
+    recipe = StarGAN(Spec((1, height, width), num_classes=3), width=2)
     patches, numbers = recipe.d.judge(torch.zeros(2, 1, height, width))
     assert min(patches.shape[2:]) in (2, 3) and numbers.shape == (2, 3)
     assert recipe.translate(torch.zeros(2, 1, height, width), torch.zeros(2, 3)).shape == (2, 1, height, width)
@@ -248,7 +248,7 @@ def test_strips_ask_for_one_attribute_a_column():
 
 
 def trained(tmp_path: Path, name: str, **more):
-    options = dict(preset="small", images=32, batch=4, n_critic=2, quiet=True, precision="fp64", preview=0, log=4) | TINY
+    options = dict(preset="small", images=32, batch=4, n_critic=2, quiet=True, precision="fp64", preview=0, log=4) | TINY | dict(width_d=4)
     return loop.train("stargan", outdir=tmp_path / name, **options | more)
 
 

@@ -59,7 +59,7 @@ class GANimation(Recipe):
     Args:
         attributes: names of the action units to learn, a,b,c; empty for all.
         width: channels of G's first map.
-        width_d: channels of D's first map.
+        width_d: channels of D's first map; 0 for as many as G's.
         blocks: residual blocks of G.
         unit_weight: lambda_y, weight of the mean squared error of the action units.
         attention_weight: lambda_A, weight of the mask's mean, and of its total variation.
@@ -96,7 +96,7 @@ class GANimation(Recipe):
         *,
         attributes: str = "",
         width: int = 64,
-        width_d: int = 64,
+        width_d: int = 0,
         blocks: int = 6,
         unit_weight: float = 160.0,
         attention_weight: float = 0.1,
@@ -119,7 +119,7 @@ class GANimation(Recipe):
         self.columns = spec.columns(attributes)
         self.names = [spec.attributes[i] for i in self.columns]
         self.g = Generator(spec.channels, len(self.columns), width, blocks)
-        self.d = PatchCritic(spec.shape, len(self.columns), width_d)
+        self.d = PatchCritic(spec.shape, len(self.columns), width_d or width)
         init_normal(self)
         self.opt = {name: adam(net.parameters(), lr, (beta1, beta2)) for name, net in (("d", self.d), ("g", self.g))}
 

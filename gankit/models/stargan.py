@@ -56,7 +56,7 @@ class StarGAN(Recipe):
     Args:
         attributes: names of those to learn, a,b,c; empty for all. A joined set of which none is named keeps all.
         width: channels of G's first map.
-        width_d: channels of D's first map.
+        width_d: channels of D's first map; 0 for as many as G's.
         blocks: residual blocks of G.
         class_weight: lambda_cls, weight of the classification losses.
         cycle_weight: lambda_rec, weight of the distance between the input and what comes back.
@@ -106,7 +106,7 @@ class StarGAN(Recipe):
         *,
         attributes: str = "",
         width: int = 64,
-        width_d: int = 64,
+        width_d: int = 0,
         blocks: int = 6,
         class_weight: float = 1.0,
         cycle_weight: float = 10.0,
@@ -133,7 +133,7 @@ class StarGAN(Recipe):
         self.exclusive = [one and own == n for one, own, n in zip(just_one, self.counts, counts)]  # of a part none may hold
         total, sets = len(self.columns), len(self.counts)
         self.g = Generator(spec.channels, total + sets * (sets > 1), width, blocks)
-        self.d = PatchCritic(spec.shape, total, width_d)
+        self.d = PatchCritic(spec.shape, total, width_d or width)
         self.opt = {name: adam(net.parameters(), lr, (beta1, beta2)) for name, net in (("d", self.d), ("g", self.g))}
 
     def span(self, source: int) -> slice:
