@@ -66,7 +66,7 @@ ABLATIONS: dict[str, dict[str, object]] = {
 
 
 # Thresholds for models that truncate by drawing again; their samples stand in rows of their own.
-TRUNCATIONS = (0.3, 0.5, 0.7)
+TRUNCATIONS = {"biggan": (0.3, 0.5, 0.7)}
 
 
 def samples(recipe: Recipe, n: int, trunc: float = 1.0) -> tuple[Tensor, Tensor | None]:
@@ -344,6 +344,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a name from `gankit models`, or the path of a file")
     parser.add_argument("--data", help="default: digits, digits-negative for models of two domains, what goes with a translator")
+    parser.add_argument("--first", type=int, default=0, help="the first seed: to go on where a run of this stopped")
     parser.add_argument("--seeds", type=int, help="how many: 0, 1, 2 ...; default: 3, and 5 for cyclegan and dualgan")
     parser.add_argument("--preset", help="default: one named like the data, or small; for points ring")
     parser.add_argument("--images", type=lambda n: int(n.replace("_", "")), help="default: the preset's")
@@ -353,6 +354,7 @@ def main() -> None:
     parser.add_argument(
         "--ablate", nargs="*", metavar="NAME=VALUE", help="arguments to try one by one; default: see ABLATIONS"
     )
+    parser.add_argument("--ablate-seeds", type=int, help="for how many of the seeds; default: all")
     parser.add_argument("--outdir", type=Path, default=Path("out/quality"), help="for runs and pictures")
     parser.add_argument("--out", type=Path, help="default: results.jsonl in OUTDIR; lines are added")
     args = parser.parse_args()
@@ -386,7 +388,7 @@ def main() -> None:
         with out.open("a") as file:
             file.write(json.dumps({"variant": variant, "numbers": numbers} | about) + "\n")
 
-    for seed in range(args.seeds):
+    for seed in range(args.first, args.seeds):
         run, numbers = one_seed(args.model, seed, judge, args.outdir, options)
         note("trained", run, numbers)
         picture = args.outdir / f"{name}-{plain}-{seed}.png"
@@ -400,10 +402,10 @@ def main() -> None:
                 pictures.save(picture, latent.sample(recipe, range(pictures.cells(recipe.spec.shape)), domain=domain))
         print(f"seed {seed}: {numbers['s']:.0f} s, {picture}", flush=True)
         note("untrained", run, untrained(run, judge))
-        for trunc in TRUNCATIONS if hasattr(run.recipe, "truncate") else ():
+        for trunc in TRUNCATIONS.get(name, ()):
             with run.averaged() as recipe:
                 note(f"trunc={trunc}", run, judge.measure(*samples(recipe, judge.count, trunc)))
-        for changed in ablations:
+        for changed in ablations if args.ablate_seeds is None or seed < args.ablate_seeds else ():
             variant = ", ".join(f"{argument}={value}" for argument, value in changed.items())
             try:
                 ablated, numbers = one_seed(args.model, seed, judge, args.outdir, options | changed)
@@ -418,7 +420,7 @@ def main() -> None:
     for variant, numbers in trivial(run.recipe, judge).items():
         note(variant, run, numbers)
     length = f"{run.settings.images:,} images, batch {run.settings.batch}"
-    Console(width=240).print(table(f"{name} {preset} on {args.data}: {length}, seeds 0 to {args.seeds - 1}", rows))
+    Console(width=240).print(table(f"{name} {preset} on {args.data}: {length}, seeds {args.first} to {args.seeds - 1}", rows))
     for line in judge.summary(rows) if translator else ():
         print(line)
 
