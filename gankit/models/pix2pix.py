@@ -11,6 +11,8 @@ The innermost map, of one pixel at 256 px, has no norm, as in the authors' code:
 Smaller images have fewer levels. D learns before G, at half its loss, from the same fake; both sides of a pair are enlarged,
 cut and (`--mirror`) flipped alike.
 
+The file is long because every part that the paper takes away, to see what it is for, is an argument.
+
 Deviations:
 - Convolutions before norms have no bias. In the authors' first code they have some, which never learn.
 - Learning rates do not fall, as in that code; the authors' PyTorch code lets them.
@@ -48,6 +50,7 @@ class Pix2Pix(Recipe):
         width: channels of the first maps of G and D; inner ones have 2, 4 and 8 times as many.
         norm: statistics that norms go by in training: the batch's, or each image's own, as at test time.
         dropout: share that is dropped in G's three innermost maps.
+        dropout_inner: the innermost is one of them, as in the paper; in the authors' PyTorch code it is not, and the next ones are.
         jitter: enlarge by 286 / 256 and cut at a random place.
         lr: Adam's learning rate for G.
         lr_d: Adam's learning rate for D.
@@ -86,6 +89,7 @@ class Pix2Pix(Recipe):
         width: int = 64,
         norm: Literal["batch", "image"] = "batch",
         dropout: float = 0.5,
+        dropout_inner: bool = True,
         jitter: bool = True,
         lr: float = 2e-4,
         lr_d: float = 2e-4,
@@ -104,7 +108,7 @@ class Pix2Pix(Recipe):
         channels, out_channels = (dict(a=spec.shape, b=spec.other)[side][0] for side in self.sides)
         levels = unet_levels(*spec.shape[1:], levels)
         layers, normed = patch_layers(patch, *spec.shape[1:]), partial(OwnBatchNorm2d, whole=norm == "batch")
-        self.g = UNet(channels, out_channels, levels, width, normed, dropout=dropout, skips=skips)
+        self.g = UNet(channels, out_channels, levels, width, normed, dropout=dropout, skips=skips, dropout_inner=dropout_inner)
         self.d = PatchDiscriminator(channels * conditional + out_channels, width, layers, normed)
         init_normal(self)
         self.multiple = 2**levels

@@ -59,6 +59,8 @@ class UNet(nn.Module):
         down: makes a convolution to half the side.
         up: makes one to twice the side.
         norm_inner: a norm on the innermost map after all.
+        dropout_inner: drop from the innermost map on the way up, too; without, as in the authors' PyTorch code, dropout
+            begins at the next one, and ends where maps have fewer channels than 8 * width.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class UNet(nn.Module):
         down: Resize = _halve,
         up: Resize = _double,
         norm_inner: bool = False,
+        dropout_inner: bool = True,
     ):
         super().__init__()
         if levels < 2:
@@ -82,7 +85,9 @@ class UNet(nn.Module):
             raise ValueError(f"dropout is {dropout}; it is the share that is dropped, 0 or more and below 1")
         self.levels, self.dropout, self.skips = levels, dropout, skips
         widths = [width * min(2**i, 8) for i in range(levels)]
-        self.masked = widths[-2 : -2 - min(DROPPED, levels - 1) : -1] if dropout else []  # channels of the dropped maps
+        dropped = range(min(DROPPED, levels - 1)) if dropout_inner else range(1, max(1, levels - 4))
+        self.dropped = dropped if dropout else range(0)  # numbers of the maps on the way up that dropout acts on
+        self.masked = [widths[-2 - i] for i in self.dropped]  # and their channels
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for i, (c, wide) in enumerate(zip([channels, *widths], widths)):
             normed = [norm(wide)] if 0 < i < levels - 1 or (norm_inner and i == levels - 1) else []
@@ -95,7 +100,7 @@ class UNet(nn.Module):
 
     def noise(self, n: int, height: int, width: int) -> Tensor:
         """(n, K) zeros and ones for images of a height and width: what dropout leaves, map after map, the innermost first."""
-        count = sum(c * height * width >> 2 * (self.levels - 1 - i) for i, c in enumerate(self.masked))
+        count = sum(c * height * width >> 2 * (self.levels - 1 - i) for i, c in zip(self.dropped, self.masked))
         return (torch.rand(n, count) >= self.dropout).float()
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
@@ -108,7 +113,7 @@ class UNet(nn.Module):
         used = 0
         for i, block in enumerate(self.up):
             x = block(x)
-            if i < len(self.masked):
+            if i in self.dropped:
                 mask = z[:, used : used + x[0].numel()].view(x.shape)
                 used += x[0].numel()
                 x = x * (mask / (1 - self.dropout)).to(x.dtype)
