@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from gankit import loop
 from gankit.losses import VOID, map_cross_entropy
 from gankit.models.unet import Network, UNet, border_weight, components, deform, init_he, tiles
 from gankit.recipe import Batch, Spec
