@@ -493,7 +493,8 @@ class Trained:
         Raises:
             ValueError: the model cannot sample, or there is no such class.
         """
-        caption = texts.codes(self.recipe, [text] if isinstance(text, str) else text) if text else None
+        encoder = self.config["settings"].get("text_encoder", "")
+        caption = texts.codes(self.recipe, [text] if isinstance(text, str) else text, encoder) if text else None
         with torch.no_grad():
             return latent.sample(self.recipe, range(seed, seed + n), label=label, trunc=trunc, condition=condition, caption=caption)
 

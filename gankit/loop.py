@@ -72,6 +72,8 @@ class Settings:
         evaluate_every: how often to take them.
         evaluate_n: samples for them; 0 for what `gankit evaluate` takes.
         evaluate_features: network to look through; as `gankit evaluate --features`.
+        text_encoder: for models that draw from texts, what makes vectors of them: the folder of a sentence-transformers model, or
+            a .npz with `text` and `vector`; empty for an encoder that is learnt from the captions.
         workers: threads that fetch batches ahead; 0 fetches each when it is needed.
         compile: compile the generators with torch.compile: slow to start, and seldom worth it on a CPU.
     """
@@ -104,6 +106,7 @@ class Settings:
     evaluate_every: Images = Images(200_000)
     evaluate_n: Images = Images(0)
     evaluate_features: str = ""
+    text_encoder: str = ""
     workers: int = 1
     compile: bool = False
 
@@ -451,7 +454,10 @@ def open_data(settings: Settings, kind: type[Recipe]) -> data.Dataset | data.Dom
     """The data of the settings, read as the kind that the model learns from where it can be read in several ways."""
     s = settings
     known = dict(resolution=s.resolution or None, fit=s.fit, mirror=s.mirror, alpha=s.alpha, skip_bad=s.skip_bad)
-    return data.open(s.data, **known, want=kind.data.split()[0])
+    want = kind.data.split()[0]
+    if s.text_encoder and want != "captions":
+        raise ValueError(f"{models.name_of(kind)} learns from {kind.data} and draws from no texts: leave --text-encoder out")
+    return data.open(s.data, **known, want=want, text_encoder=s.text_encoder)
 
 
 def spec_of(dataset: data.Dataset | data.Domains | data.Union) -> Spec:

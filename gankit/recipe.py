@@ -28,7 +28,7 @@ class Spec:
         attributes: names of the numbers known of each sample, in their order; () when there are none.
         groups: of several data sets that were joined, how many of the attributes each knows, in their order; () for one.
         exclusive: for each of these, whether just one of its attributes holds, as with classes.
-        caption: letters of a caption, and codes that a letter can have; () when there are no captions.
+        caption: letters of a caption, and codes that a letter can have; (D, 0) for captions that are vectors; () for none.
     """
 
     shape: tuple[int, ...]

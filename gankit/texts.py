@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gankit import latent
-from gankit.data import captions
+from gankit.data import captions, embedding
 from gankit.recipe import Recipe
 
 MOST = 10_000  # texts in a file
@@ -33,28 +33,41 @@ def read(path: Path) -> list[str]:
     return found
 
 
-def codes(recipe: Recipe, texts: Sequence[str]) -> Tensor:
-    """Texts to (N, L) codes of letters, as long as the model reads.
+def codes(recipe: Recipe, texts: Sequence[str], encoder: str = "") -> Tensor:
+    """Texts to (N, L) codes of letters, as long as the model reads; of a model that learnt from vectors to (N, D) such.
+
+    Args:
+        recipe: a model that draws from texts.
+        texts: what to draw.
+        encoder: path of what makes vectors of texts, for a model that learnt from such.
 
     Raises:
-        ValueError: the model does not draw from texts, or one is empty.
+        ValueError: the model does not draw from texts, one is empty, or the encoder cannot be used or is another one.
     """
     if not latent.takes_caption(recipe):
         raise ValueError(f"{type(recipe).__name__} was trained without captions, so it draws no texts: leave --text out")
     if empty := [i for i, text in enumerate(texts, 1) if not captions.plain(text)]:
         raise ValueError(f"text {empty[0]} of {len(texts)} is empty; write what is to be drawn: --text 'a small red square'")
-    return captions.encode(texts, recipe.spec.caption[0])
+    length, letters = recipe.spec.caption
+    if letters:
+        return captions.encode(texts, length)
+    found = embedding.checked(embedding.open_encoder(encoder, captions.plain), [captions.plain(text) for text in texts])
+    if found.shape[1] != length:
+        raise ValueError(f"{encoder} makes vectors of {found.shape[1]} numbers, and this model learnt from {length}: give the encoder it learnt with")
+    return torch.from_numpy(found)
 
 
-def draw(recipe: Recipe, texts: Sequence[str], seeds: Sequence[int], trunc: float = 1.0, batch: int = 64) -> Tensor:
+def draw(
+    recipe: Recipe, texts: Sequence[str], seeds: Sequence[int], trunc: float = 1.0, batch: int = 64, encoder: str = ""
+) -> Tensor:
     """Samples of every text with every seed, (texts * seeds, C, H, W) in [-1, 1], all of a text side by side."""
-    rows = codes(recipe, texts)
+    rows = codes(recipe, texts, encoder)
     with torch.no_grad():
         return torch.cat([latent.sample(recipe, seeds, trunc=trunc, batch=batch, caption=row[None]) for row in rows])
 
 
 def between(
-    recipe: Recipe, text: str, other: str, seeds: Sequence[int], steps: int, trunc: float = 1.0, batch: int = 64
+    recipe: Recipe, text: str, other: str, seeds: Sequence[int], steps: int, trunc: float = 1.0, batch: int = 64, encoder: str = ""
 ) -> Tensor:
     """Samples on the way from one text to another, (seeds * steps, C, H, W), those of a seed side by side.
 
@@ -63,4 +76,4 @@ def between(
     """
     if steps < 2:
         raise ValueError(f"--steps is {steps}; from one text to another it takes 2 at least")
-    return latent.between(recipe, seeds, codes(recipe, [text, other]), steps, trunc, batch)
+    return latent.between(recipe, seeds, codes(recipe, [text, other], encoder), steps, trunc, batch)

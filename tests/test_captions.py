@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import sys
+import types
 import zipfile
 from pathlib import Path
 
@@ -175,3 +177,67 @@ def test_a_large_set_costs_little():
     dataset = data.open("shapes", want="captions")
     assert isinstance(dataset, Dataset) and dataset.texts.codes.dtype == np.uint8
     assert next(dataset.stream(0, 8, resolution=16))["wrong"].shape == (8, 3, 16, 16)
+
+
+# ---- encoders that the user has
+
+
+def table_of(path: Path, texts: list[str], **arrays: np.ndarray) -> str:
+    vector = np.random.default_rng(0).normal(size=(len(texts), 5))
+    np.savez(path, **({"text": np.array(texts), "vector": vector.astype(np.float32)} | arrays))
+    return str(path)
+
+
+def test_vectors_of_a_table_take_the_place_of_letters(folder, tmp_path_factory):
+    texts = ["A red  square", "a square that is red", "a blue circle", 'cafe "noir"', "never said"]
+    path = table_of(tmp_path_factory.mktemp("table") / "t.npz", texts)
+    plain = data.open(folder, want="captions")
+    dataset = data.open(folder, want="captions", text_encoder=path)
+    assert dataset.caption == (5, 0) and dataset.fingerprint != plain.fingerprint
+    with np.load(path) as file:
+        known = {captions.plain(text): row for text, row in zip(file["text"].tolist(), file["vector"])}
+    rows, letters = (next(one.stream(0, 30, seed=3)) for one in (dataset, plain))
+    assert rows["caption"].dtype == torch.float32 and torch.equal(rows["wrong"], letters["wrong"])
+    for text, vector in zip(captions.decode(letters["caption"]), rows["caption"]):
+        assert np.array_equal(vector.numpy(), known[text])
+
+
+@pytest.mark.parametrize(
+    "texts, arrays, message",
+    [
+        (["a red square"], {}, "has no vector of 'a square that is red' and 2 other texts"),
+        (["a"], {"vector": np.zeros((2, 5), np.float32)}, r"text \(1,\) <U1 and vector \(2, 5\)"),
+        (["a"], {"text": np.array([object()])}, "cannot be used"),
+        (["a red square", "a square that is red", "a blue circle", 'cafe "noir"'], {"vector": np.full((4, 5), np.nan)}, "finite"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(folder, tmp_path_factory, texts, arrays, message):
+    path = table_of(tmp_path_factory.mktemp("table") / "t.npz", texts, **arrays)
+    with pytest.raises(ValueError, match=message):
+        data.open(folder, want="captions", text_encoder=path)
+
+
+def test_a_folder_is_a_sentence_transformers_model_and_asked_once(folder, tmp_path_factory, monkeypatch):
+    model, asked = tmp_path_factory.mktemp("model"), []
+    with pytest.raises(ValueError, match="holds no modules.json"):
+        data.open(folder, want="captions", text_encoder=str(model))
+    with pytest.raises(ValueError, match="there is no text encoder 'nowhere'"):
+        data.open(folder, want="captions", text_encoder="nowhere")
+    (model / "modules.json").write_text("[]")
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(ValueError, match="pip install sentence-transformers"):
+        data.open(folder, want="captions", text_encoder=str(model))
+
+    class Fake:
+        def __init__(self, path: str, **given: object):
+            assert path == str(model) and given["local_files_only"] and given["model_kwargs"] == {"use_safetensors": True}
+
+        def encode(self, texts: list[str], **_: object) -> np.ndarray:
+            asked.extend(texts)
+            return np.array([[len(text), text.count("r")] for text in texts], np.float64)
+
+    monkeypatch.setitem(sys.modules, "sentence_transformers", types.SimpleNamespace(SentenceTransformer=Fake))
+    for _ in range(2):
+        dataset = data.open(folder, want="captions", text_encoder=str(model))
+    assert sorted(asked) == sorted(dataset.texts.distinct)  # the second time they come from the cache
+    assert dataset.texts.vectors.tolist() == [[len(text), text.count("r")] for text in dataset.texts.distinct]

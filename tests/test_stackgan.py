@@ -245,3 +245,24 @@ def test_shapes_are_told_as_they_are_drawn_and_three_pairs_are_held_out():
         first = text.split("\n")[0]
         assert all((known[name] == 1) == (f" {name} " in first) for name in (*toy.KINDS, *toy.COLOURS))
         assert ("large" in first) == (known["size"] > 0.5) and ("left" in first) == (known["x"] < -0.15) and ("top" in first) == (known["y"] < -0.15)
+
+
+def test_vectors_of_texts_need_no_encoder_and_no_phase_for_one(tmp_path, interrupt):
+    distinct = data.open("shapes:captions", 32, want="captions").texts.distinct
+    table = tmp_path / "vectors.npz"
+    np.savez(table, text=np.array(distinct), vector=np.random.default_rng(0).normal(size=(len(distinct), 6)).astype(np.float32))
+    options = RUN | PHASES | dict(text_encoder=str(table), images=32)
+    run = loop.train("stackgan", outdir=tmp_path / "whole", **options)
+    assert run.recipe.t is None and "t" not in run.recipe.opt and run.phase == Phase(2, 32)
+    broken = interrupt(16, "stackgan", outdir=tmp_path / "broken", **options)
+    loop.resume(broken, quiet=True)
+    whole, resumed = (checkpoint.read_tensors(folder / "state.safetensors")[0] for folder in (run.folder, broken))
+    assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+    trained = gankit.load(run.folder)
+    assert torch.equal(trained.sample(2), run.sample(2)) and trained.recipe.examples.dtype == torch.float32
+    assert not torch.equal(trained.sample(2, text=distinct[0]), trained.sample(2, text=distinct[1]))
+    cli.main(["sample", str(run.folder), "--text", distinct[0], "--to-text", distinct[1], "--n", "2", "-o", str(tmp_path / "way.png")])
+    with pytest.raises(ValueError, match="has no vector of 'a seven'"):
+        trained.sample(2, text="a seven")
+    with pytest.raises(ValueError, match="leave --text-encoder out"):
+        loop.train("dcgan", data="digits", text_encoder=str(table), outdir=tmp_path)

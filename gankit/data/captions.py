@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gankit.data import cache, draws
+from gankit.data import cache, draws, embedding
 from gankit.data.files import File, Source, shown
 from gankit.data.stream import Dataset
 
@@ -77,12 +77,13 @@ class Captions:
 
     Args:
         each: the captions of each image, as `lines` gives them; none may be without.
+        encoder: makes vectors of texts, which then take the place of codes of letters.
 
     Attributes:
         length: letters of the longest caption, rounded up to a multiple of 8, 201 at most; codes are as long.
     """
 
-    def __init__(self, each: Sequence[list[str]]):
+    def __init__(self, each: Sequence[list[str]], encoder: embedding.Encoder | None = None):
         numbers: dict[str, int] = {}
         flat = [numbers.setdefault(caption, len(numbers)) for one in each for caption in one]
         self.ends = np.cumsum([len(one) for one in each])
@@ -90,26 +91,27 @@ class Captions:
         self.distinct = list(numbers)
         self.length = min(LONGEST, -(-max(map(len, numbers)) // 8) * 8)
         codes = np.concatenate([encode(self.distinct[i : i + 1000], self.length).numpy() for i in range(0, len(numbers), 1000)])
-        self.codes = codes.astype(np.uint8)  # 72 codes fit, and sets of a million captions are small so
+        self.codes = codes.astype(np.uint8)  # 71 codes fit, and sets of a million captions are small so
+        self.vectors = None if encoder is None else embedding.vectors(encoder, self.distinct)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Letters of a caption, and codes that a letter can have."""
-        return self.length, CODES
+        """Letters of a caption, and codes that a letter can have; of vectors their length, and 0."""
+        return (self.length, CODES) if self.vectors is None else (self.vectors.shape[1], 0)
 
     def of(self, number: int) -> np.ndarray:
         """The numbers of an image's captions."""
         return self.flat[self.ends[number - 1] if number else 0 : self.ends[number]]
 
     def rows(self, numbers: np.ndarray, positions: np.ndarray, seed: int, read: Callable[[np.ndarray], np.ndarray]) -> dict[str, Tensor]:
-        """For the images of these numbers at these positions of a stream: "caption" (n, length) int64 and "wrong" (n, C, H, W).
+        """For the images of these numbers at these positions of a stream: "caption" (n, length) int64, or (n, D) float32, and "wrong" (n, C, H, W).
 
         Which caption of several, and which image does not go with it, depends on the position and the seed alone.
         """
         begin = np.where(numbers > 0, self.ends[numbers - 1], 0)
         count = self.ends[numbers] - begin
         chosen = self.flat[begin + (draws.uniform(seed, WHICH, positions) * count).astype(np.int64)]
-        caption = torch.from_numpy(self.codes[chosen].astype(np.int64))
+        caption = torch.from_numpy(self.codes[chosen].astype(np.int64) if self.vectors is None else self.vectors[chosen])
         return {"caption": caption, "wrong": torch.from_numpy(read(self.wrong(chosen, numbers, positions, seed)))}
 
     def wrong(self, chosen: np.ndarray, numbers: np.ndarray, positions: np.ndarray, seed: int) -> np.ndarray:
@@ -122,8 +124,8 @@ class Captions:
         return found
 
 
-def captioned(dataset: Dataset, skip_bad: bool, bad: type[ValueError]) -> Dataset:
-    """Images with captions as data of the kind "captions".
+def captioned(dataset: Dataset, skip_bad: bool, bad: type[ValueError], encoder: embedding.Encoder | None = None) -> Dataset:
+    """Images with captions as data of the kind "captions"; their texts as codes of letters, or as an encoder's vectors.
 
     Raises:
         ValueError: no image has a caption, all have the same one, or some have none (`bad`) and `skip_bad` is not given.
@@ -137,11 +139,11 @@ def captioned(dataset: Dataset, skip_bad: bool, bad: type[ValueError]) -> Datase
     empty = [(shown(names[i]), "has no caption") for i in np.flatnonzero(~there).tolist()]
     if empty and not skip_bad:
         raise bad(empty, len(dataset))
-    captions = Captions([read[text] for text in texts if read[text]])
+    captions = Captions([read[text] for text in texts if read[text]], encoder)
     if len(captions.distinct) < 2:
         raise ValueError(f"all images have the caption {captions.distinct[0]!r}: there is nothing to tell them apart by. {HOW}")
-    notes = flaws(captions.distinct)
-    key = cache.key("captions", dataset.fingerprint, *captions.distinct, captions.flat.tobytes(), captions.ends.tobytes())
+    notes = flaws(captions.distinct) if encoder is None else []
+    key = cache.key("captions", dataset.fingerprint, encoder and encoder.fingerprint, *captions.distinct, captions.flat.tobytes(), captions.ends.tobytes())
     made = replace(dataset, kind="captions", texts=captions, fingerprint=key, warnings=dataset.warnings + notes)
     return part(made, np.flatnonzero(there), dataset.skipped + empty) if empty else made
 

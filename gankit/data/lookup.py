@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gankit.data import captions, layout, partners
+from gankit.data import captions, embedding, layout, partners
 from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join, split
@@ -45,6 +45,7 @@ def open(
     alpha: str = "white",
     skip_bad: bool = False,
     want: str = "",
+    text_encoder: str = "",
 ) -> Dataset | Domains | Union:
     """A built-in data set by its name, or a folder, zip, tar, image or .npz by its path; two domains; or several sets joined.
 
@@ -61,6 +62,7 @@ def open(
             two folders with equal names, which are two domains otherwise; "masks" are two folders with equal names, too.
             A folder with images/ and masks/ in it holds label maps whatever is wanted, in pairs as coloured pictures.
             "captions" are images with texts, which are images otherwise.
+        text_encoder: what makes vectors of captions, as `gankit.data.embedding` says; "" for codes of their letters.
 
     Raises:
         BadFiles: a ValueError with the list of files that cannot be used.
@@ -91,7 +93,8 @@ def open(
         else:
             dataset = open_folder(path, size, fit, alpha, skip_bad)
         if want == "captions" and dataset.kind == "images":
-            dataset = captions.captioned(dataset, skip_bad, BadFiles)
+            encoder = embedding.open_encoder(text_encoder, captions.plain) if text_encoder else None
+            dataset = captions.captioned(dataset, skip_bad, BadFiles, encoder)
     if dataset.kind not in KINDS and (mirror or size):
         raise ValueError(
             f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"

@@ -89,7 +89,7 @@ class Dataset:
 
     @property
     def caption(self) -> tuple[int, ...]:
-        """(letters of a caption, codes of letters), for kind "captions"; () for all others."""
+        """(letters of a caption, codes of letters) or (length of its vector, 0), for kind "captions"; () for all others."""
         return () if self.texts is None else self.texts.shape
 
     def rows(self, numbers: np.ndarray) -> dict[str, Tensor]:

@@ -46,7 +46,8 @@ def sample(
         rows = None if condition is None else condition[[seed % len(condition) for seed in some]]
         z = latents(recipe, some)
         if caption is not None:
-            given = caption[[seed % len(caption) for seed in some]].to(z.device)
+            given = caption[[seed % len(caption) for seed in some]]
+            given = given.to(z) if given.is_floating_point() else given.to(z.device)
         else:
             given = labels(recipe, some, label) if rows is None else rows.to(z)
         ends = shorten(recipe, z, trunc, given)

@@ -17,7 +17,7 @@ def between(recipe: Recipe, seeds: Sequence[int], ends: Tensor, steps: int, trun
     Args:
         recipe: a model with `embed(caption)` and `draw(z, text)`, in eval mode.
         seeds: one for each row of pictures; its latent is the same in all of them.
-        ends: (2, L) codes of the two texts.
+        ends: (2, L) codes of the two texts, or (2, D) vectors.
         steps: pictures from the first text to the second, both counted, at least 2.
         trunc: factor for the latents.
         batch: pictures drawn at once.
@@ -25,7 +25,7 @@ def between(recipe: Recipe, seeds: Sequence[int], ends: Tensor, steps: int, trun
     z = space.truncate(recipe, space.latents(recipe, seeds), trunc).repeat_interleave(steps, 0)
     drawn = []
     with torch.no_grad():
-        first, second = recipe.embed(ends.to(z.device))
+        first, second = recipe.embed(ends.to(z) if ends.is_floating_point() else ends.to(z.device))
         share = torch.linspace(0, 1, steps, dtype=z.dtype, device=z.device)[:, None]
         way = torch.lerp(first, second, share).repeat(len(seeds), 1)
         for part, text in zip(z.split(batch), way.split(batch)):

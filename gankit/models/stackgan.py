@@ -8,7 +8,7 @@ discriminators see a third kind of pair, a real image beside a text that does no
 
 The file is long because it holds two stages in two published forms, and the encoder of texts that the paper takes ready-made.
 
-Phase 0 fits that encoder on the data's own captions, as the embedding that the paper uses was (Reed, Akata, Lee, Schiele,
+Phase 0 fits that encoder on the data's own captions (with `--text-encoder` there is none), as the embedding that the paper uses was (Reed, Akata, Lee, Schiele,
 "Learning Deep Representations of Fine-Grained Visual Descriptions", CVPR 2016): letters through convolutions and a recurrent
 net, beside an encoder of images; matching pairs must score higher, by a margin, than the others of the batch, both ways. Phase 1 is
 Stage I, phase 2 Stage II, with all that was learnt before held fixed. Form "tensorflow" is the code that the paper's results are
@@ -231,7 +231,7 @@ class StackGAN(Recipe):
         margin: of the encoders' loss.
         conditioning_augmentation: without it the Gaussian is its mean, and there is no KL term.
         kl_weight: lambda of the KL term, which is summed over dimensions.
-        text_images: images on which the encoders learn first.
+        text_images: images on which the encoders learn first; none where captions come as vectors.
         stage1_images: images for Stage I after that; the rest of the run is Stage II's.
         half_images: images of a stage after which its learning rate is halved, again and again; 0 for never.
         norm_d: batch norm in D.
@@ -317,9 +317,12 @@ class StackGAN(Recipe):
         small = channels, height // TIMES, width // TIMES
         self.pytorch, self.z_dim, self.c_dim, self.margin = pytorch, z_dim, c_dim, margin
         self.augmented, self.kl_weight, self.penalty_weight, self.lr = conditioning_augmentation, kl_weight, penalty_weight, lr
-        self.ends, self.half_images = (text_images, text_images + stage1_images), half_images
-        self.t = TextEncoder(spec.caption[1], text_width, embed_dim)
-        self.v = ImageEncoder((channels, height // 2, width // 2), max(1, text_width // 8), embed_dim)
+        self.half_images = half_images
+        letters = spec.caption[1] > 0
+        embed_dim = embed_dim if letters else spec.caption[0]
+        self.t = TextEncoder(spec.caption[1], text_width, embed_dim) if letters else None  # else captions are vectors already
+        self.v = ImageEncoder((channels, height // 2, width // 2), max(1, text_width // 8), embed_dim) if letters else None
+        self.ends = (text_images, text_images + stage1_images) if letters else (0, stage1_images)
         count = stages(*small[1:])
         self.g1 = StageOne(small, z_dim, embed_dim, c_dim, width_g, pytorch)
         self.d1 = Discriminator(small, embed_dim, c_dim, width_d, count, pytorch, norm_d, alone=False)
@@ -329,10 +332,11 @@ class StackGAN(Recipe):
             init_normal(net)
             if isinstance(net, Discriminator) and not norm_d:
                 init_he(net)
-        self.register_buffer("examples", torch.zeros(EXAMPLES, spec.caption[0], dtype=torch.int64))  # captions of the data
+        self.register_buffer("examples", torch.zeros(EXAMPLES, spec.caption[0], dtype=torch.int64 if letters else None))  # captions of the data
         self.register_buffer("stage", torch.ones((), dtype=torch.int64))  # the one that samples are from
         self.opt = {name: adam(getattr(self, name).parameters(), lr, (beta1, 0.999)) for name in ("d1", "g1", "d2", "g2")}
-        self.opt["t"] = adam([*self.t.parameters(), *self.v.parameters()], lr_text)
+        if letters:
+            self.opt["t"] = adam([*self.t.parameters(), *self.v.parameters()], lr_text)
 
     @staticmethod
     def nearest(height: int, width: int) -> tuple[int, int]:
@@ -347,12 +351,12 @@ class StackGAN(Recipe):
         return torch.randn(n, self.z_dim + 2 * self.c_dim)
 
     def sample(self, z: Tensor, caption: Tensor) -> Tensor:
-        """(N, z_dim + 2 c_dim) latents and (N, L) captions as codes to (N, C, H, W) images in [-1, 1]; Stage I's while II has not begun."""
+        """(N, z_dim + 2 c_dim) latents and (N, L) captions as codes, or vectors, to (N, C, H, W) images in [-1, 1]; Stage I's while II has not begun."""
         return self.draw(z, self.embed(caption))
 
     def embed(self, caption: Tensor) -> Tensor:
-        """(N, L) captions as codes to (N, embed_dim) embeddings."""
-        return self.t(caption)
+        """(N, L) captions as codes, or (N, embed_dim) vectors of them, to (N, embed_dim) embeddings of mean square 1."""
+        return unit(caption) if self.t is None else self.t(caption)
 
     def draw(self, z: Tensor, text: Tensor, stage: Literal[0, 1, 2] = 0) -> Tensor:
         """(N, z_dim + 2 c_dim) latents and (N, embed_dim) embeddings to what a stage draws, (N, C, H, W), Stage I's enlarged; 0 for the last."""
@@ -373,7 +377,7 @@ class StackGAN(Recipe):
 
     def strip(self, batch: Batch) -> list[Tensor]:
         """Columns of a preview, (N, C, H, W) each: a real image, and what each stage draws of its caption."""
-        z, text = batch.draw(self.noise), self.t(batch.caption)
+        z, text = batch.draw(self.noise), self.embed(batch.caption)
         real = F.interpolate(batch.real, self.spec.shape[1:], mode="nearest")
         return [real, self.draw(z, text, 1), *([self.draw(z, text, 2)] if int(self.stage) == 2 else [])]
 
@@ -385,7 +389,7 @@ class StackGAN(Recipe):
 
     def enter(self, index: int, batch: Batch) -> None:
         """The first captions are kept, and samples are Stage II's once it learns."""
-        if index == 0:
+        if index == (0 if self.t else 1):
             self.examples.copy_(batch.caption[torch.arange(EXAMPLES, device=batch.caption.device) % len(batch)])
         self.stage.fill_(max(1, index))
 
@@ -394,8 +398,8 @@ class StackGAN(Recipe):
         if i == 0:
             run.update("t", self.t_loss, batch)
             return
-        for name in ("t", "v", *(("g1", "d1") if i == 2 else ())):
-            getattr(self, name).eval()
+        if i == 2:  # batch norm must not go on with statistics; the encoder of texts has none
+            self.g1.eval()
         halvings = (run.images - self.ends[i - 1]) // self.half_images if self.half_images else 0
         for name in (f"d{i}", f"g{i}"):
             self.opt[name].param_groups[0]["lr"] = self.lr * 0.5**halvings
@@ -408,7 +412,7 @@ class StackGAN(Recipe):
 
     def fakes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """What the learning stage draws, what D is told of the text, and the KL term. Stage II is the one with full images."""
-        text, z = self.t(batch.caption), batch.draw(self.noise)
+        text, z = self.embed(batch.caption), batch.draw(self.noise)
         z, first, second = z.split([self.z_dim, self.c_dim, self.c_dim], 1)
         c, kl = self.condition(self.g1.ca, text, first)
         image = self.g1(z, c)
