@@ -180,6 +180,7 @@ def sample(words: list[str]) -> None:
             text_file: a file of such sentences, one a line.
             to_text: a sentence to go to from the one of text, step by step.
             steps: pictures from one sentence to the other.
+            text_encoder: where the encoder is now that the run learnt with, if it has moved.
             domain: a or b of models of two domains, or pairs, a above b; a without it.
             trunc: below 1, latents nearer to the prior's mean: cleaner and less diverse.
             standing: take batch norm's statistics anew from this many batches of 64 samples so truncated; 100 in BigGAN.
@@ -200,6 +201,7 @@ def sample(words: list[str]) -> None:
         text_file: str = ""
         to_text: str = ""
         steps: int = 8
+        text_encoder: str = ""
         domain: str = ""
         trunc: float = 1.0
         standing: int = 0
@@ -224,7 +226,7 @@ def sample(words: list[str]) -> None:
     seeds = numbers(options.seeds) if options.seeds else list(range(options.n or (8 if told else 64)))
     trained = gankit.load(run, model=options.model or None, device=options.device, weights=options.weights)
     if told:
-        return sample_texts(trained.recipe, options, seeds)
+        return sample_texts(trained, options, seeds)
     condition = library.read_conditions(Path(options.condition)) if options.condition else None
     if options.standing:
         latent.check(trained.recipe, options.label, condition)
@@ -245,11 +247,12 @@ def sample(words: list[str]) -> None:
     print(f"{len(seeds)} pictures in {outdir}")
 
 
-def sample_texts(recipe: object, options: object, seeds: list[int]) -> None:
+def sample_texts(trained: object, options: object, seeds: list[int]) -> None:
     """What `sample` draws of texts: a row for each, or for each seed from one text to another."""
     from gankit import pictures, texts
     from gankit.data import captions
 
+    recipe, encoder = trained.recipe, options.text_encoder or trained.config["settings"].get("text_encoder", "")
     said = [*options.text, *(texts.read(Path(options.text_file)) if options.text_file else [])]
     for flag in ("label", "condition", "domain", "standing"):
         if getattr(options, flag):
@@ -257,12 +260,12 @@ def sample_texts(recipe: object, options: object, seeds: list[int]) -> None:
     if options.to_text and len(said) != 1:
         raise ValueError(f"--to-text goes there from one sentence, --text 'A' --to-text 'B'; found {len(said)}")
     if options.to_text:
-        drawn = texts.between(recipe, said[0], options.to_text, seeds, options.steps, options.trunc, options.batch)
+        drawn = texts.between(recipe, said[0], options.to_text, seeds, options.steps, options.trunc, options.batch, encoder)
         columns, sides, names = options.steps, [f"seed {seed}" for seed in seeds], [f"step{i:02d}-seed{seed:04d}" for seed in seeds for i in range(options.steps)]
     else:
-        drawn = texts.draw(recipe, said, seeds, options.trunc, options.batch)
+        drawn = texts.draw(recipe, said, seeds, options.trunc, options.batch, encoder)
         columns, sides, names = len(seeds), said, [f"text{i:03d}-seed{seed:04d}" for i in range(len(said)) for seed in seeds]
-    for note in captions.flaws(filter(None, [*said, options.to_text]), recipe.spec.caption[0]):
+    for note in captions.flaws(filter(None, [*said, options.to_text]), recipe.spec.caption[0]) if recipe.spec.caption[1] else ():
         print(f"- {note}", file=sys.stderr)
     output = Path(options.output or options.outdir)
     if not options.output:
