@@ -765,7 +765,7 @@ def compare(words: list[str]) -> None:
 
 
 def import_(words: list[str]) -> None:
-    """Use published weights, read without running anything in them: gankit import FILE --as stylegan2|pggan|biggan [-o FOLDER]"""
+    """Use published weights, read without running anything in them: gankit import FILE --as KIND [-o FOLDER]"""
     file, given = first(words, "import", "FILE --as KIND")
     flags, kind = take(given, "--as")
     if not kind or kind.startswith("-"):
@@ -778,9 +778,13 @@ def import_(words: list[str]) -> None:
         Args:
             output: the folder to write; a new one in outdir without it.
             outdir: folder in which that is made.
-            discriminator: the file of the discriminator where it has its own: BigGAN-PyTorch's D.pth.
+            discriminator: the file of the discriminator where it has its own: BigGAN-PyTorch's D.pth, those of translators;
+                of cyclegan two with a comma between, D_A and D_B.
             trunc: for BigGAN-deep alone, which of its 51 batch statistics to take: those for this truncation of its own.
             license: the licence to note, in place of the one known for such files.
+            back: for cyclegan, the file of the generator from b to a.
+            attributes: for stargan and ganimation, the names of what G is asked for: a,b,c, or a,b+c,d of joined data sets.
+            encoder: for adain, the encoder that the decoder was trained with: vgg19, small, or a file.
         """
 
         output: Annotated[str, alias("-o")] = ""
@@ -788,10 +792,15 @@ def import_(words: list[str]) -> None:
         discriminator: str = ""
         trunc: float = 1.0
         license: str = ""
+        back: str = ""
+        attributes: str = ""
+        encoder: str = ""
 
     options = parse({"source": described(Import)}, "gankit import FILE --as KIND", flags)["source"]
 
-    from gankit.exchange import card, imports
+    from gankit import models
+    from gankit.exchange import card, imports, translators
+    from gankit.translation.options import example
 
     if kind is None:
         sources = [*imports.SOURCES.items(), ("biggan", imports.DEEP)]
@@ -808,7 +817,10 @@ def import_(words: list[str]) -> None:
     unused = done.found.unused
     print(f"- not used: {', '.join(unused[:6])}{f' and {len(unused) - 6} more' if len(unused) > 6 else ''}" if unused else "- everything in the file was used")
     print(f"licence of the source: {done.license}")
-    print(f"{done.folder}   (next: gankit sample {done.folder} -o grid.png)")
+    then = f"gankit sample {done.folder} -o grid.png"
+    if kind in translators.CONVERT:
+        then = example(models.find(kind)).replace("RUN", str(done.folder))
+    print(f"{done.folder}   (next: {then})")
 
 
 def export(words: list[str]) -> None:

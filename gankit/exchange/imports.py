@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from gankit import checkpoint, loop, models
-from gankit.exchange import biggan, pggan, stylegan2, unpickle
-from gankit.exchange.tensors import Found
+from gankit.exchange import biggan, pggan, stylegan2, translators, unpickle
+from gankit.exchange.tensors import Found, Tensors, is_dict_of_tensors
 from gankit.exchange.unpickle import Refused, show
 from gankit.weights import sha256
 
@@ -35,7 +35,8 @@ class Source:
 
 
 FAULTS = (LookupError, TypeError, ArithmeticError, RuntimeError, ValueError)  # what sizes that do not fit together end in
-MORE, LEAST = 4, 1 << 26  # a model may have this many times the bytes of the weights that were found, or so many bytes
+MORE, LEAST = 8, 1 << 26  # a model may have this many times the bytes of the weights that were found, or so many bytes
+BSD = "BSD 2-clause (LICENSE of pytorch-CycleGAN-and-pix2pix); the data that they were trained on have terms of their own"
 SOURCES = {
     "stylegan2": Source(
         "NVIDIA's stylegan2-ada-pytorch: network pickles (.pkl)",
@@ -53,6 +54,23 @@ SOURCES = {
         "mit",
         "MIT (LICENSE of BigGAN-PyTorch); the data they were trained on, ImageNet, has terms of its own",
     ),
+    "pix2pix": Source("pytorch-CycleGAN-and-pix2pix: latest_net_G.pth of pix2pix, and latest_net_D.pth", "bsd-2-clause", BSD),
+    "cyclegan": Source("pytorch-CycleGAN-and-pix2pix: latest_net_G_A.pth and G_B, or latest_net_G.pth, and D_A, D_B", "bsd-2-clause", BSD),
+    "stargan": Source(
+        "StarGAN by its authors: 200000-G.ckpt, and 200000-D.ckpt",
+        "mit",
+        "MIT (LICENSE of stargan); the data they were trained on, CelebA and RaFD, are for research and not commercial",
+    ),
+    "ganimation": Source(
+        "GANimation by its authors' code: net_epoch_30_id_G.pth, and ..._D.pth",
+        "other",
+        "no licence of the code is known here; its authors published no weights: ask whoever trained these",
+    ),
+    "adain": Source(
+        "pytorch-AdaIN by Naoto Inoue: decoder.pth",
+        "mit",
+        "MIT (LICENSE of pytorch-AdaIN); the paintings and photographs that it was trained on have terms of their own",
+    ),
 }
 DEEP = Source(  # which is imported as biggan too
     "Hugging Face's BigGAN-deep (pytorch_model.bin), DeepMind's weights",
@@ -60,6 +78,12 @@ DEEP = Source(  # which is imported as biggan too
     "the code of pytorch-pretrained-BigGAN is MIT; the weights are DeepMind's, see their pages on TensorFlow Hub for the terms; "
     "the data they were trained on, ImageNet, has terms of its own",
 )
+
+
+TAKES = {  # what else is asked of whom
+    "discriminator": ("biggan", "pix2pix", "cyclegan", "stargan", "ganimation"), "back": ("cyclegan",),
+    "attributes": ("stargan", "ganimation"), "encoder": ("adain",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,6 +111,9 @@ def import_weights(
     discriminator: str | Path = "",
     trunc: float = 1.0,
     license: str = "",
+    back: str | Path = "",
+    attributes: str = "",
+    encoder: str | Path = "",
 ) -> Imported:
     """Read a published checkpoint, without executing anything in it, and write it as a run folder of ours.
 
@@ -95,25 +122,46 @@ def import_weights(
         kind: whose it is: a key of `SOURCES`.
         output: the folder to write; a new one in `outdir` without it.
         outdir: where that is made.
-        discriminator: the file of the discriminator, where it has one of its own (BigGAN-PyTorch's D.pth).
+        discriminator: the file of the discriminator, where it has one of its own (BigGAN-PyTorch's D.pth, those of
+            translators); two with a comma between for cyclegan, D_A and D_B.
         trunc: for BigGAN-deep, which of the 51 batch statistics to take, 0 to 1.
         license: the licence to note, in place of the one that is known for such files.
+        back: for cyclegan, the file of the generator from b to a.
+        attributes: for stargan and ganimation, what the numbers mean that G is given: a,b,c, or a,b+c,d of joined sets.
+        encoder: for adain, the encoder that it was trained with, as the model takes it: a name or a file.
 
     Raises:
         ValueError: the file has what is not read (`Refused`), is of another kind, or does not fit the model.
         OSError: a file cannot be read or written.
     """
-    path, beside = Path(file).expanduser(), Path(discriminator).expanduser() if discriminator else None
+    path = Path(file).expanduser()
     if kind not in SOURCES:
         raise ValueError(checkpoint.unknown("kind of weights", kind, list(SOURCES)))
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name the file of weights in it")
-    if beside and kind != "biggan":
-        raise ValueError(f"files for {kind} have their discriminator in them; leave --discriminator out")
-    tree, size = unpickle.read(path), path.stat().st_size
-    critic, critic_size = (unpickle.read(beside), beside.stat().st_size) if beside else (None, 0)
+    given = dict(discriminator=discriminator, back=back, attributes=attributes, encoder=encoder)
+    if wrong := [name for name, value in given.items() if value and kind not in TAKES[name]]:
+        raise ValueError(f"files for {kind} take no --{wrong[0]}; leave it out. Those for {', '.join(TAKES[wrong[0]])} do")
+    critics = [Path(name.strip()).expanduser() for name in str(discriminator).split(",")] if kind == "cyclegan" else [Path(discriminator).expanduser()]
+    critics = critics if discriminator else []
+    if len(critics) > 2:
+        raise ValueError(f"--discriminator names {len(critics)} files; cyclegan has two, D_A and D_B")
+    more = [*([Path(back).expanduser()] if back else []), *critics]
+    trees = {at: (unpickle.read(at), at.stat().st_size) for at in (path, *more)}
     try:
-        found = biggan.convert(tree, size, critic, critic_size, trunc) if kind == "biggan" else CONVERT[kind](tree, size)
+        if kind in translators.CONVERT:
+            sources = {at: state(at, tree, size) for at, (tree, size) in trees.items()}
+            if len(sources) < 1 + len(more):
+                raise Refused("one file is given twice")
+            local = Path(encoder).expanduser()
+            parts = translators.Parts(
+                sources[path], sources[more[0]] if back else None, tuple(sources[at] for at in critics), attributes, str(local.resolve() if local.is_file() else encoder)
+            )
+            found = translators.CONVERT[kind](parts)
+        elif kind == "biggan":
+            found = biggan.convert(*trees[path], *(trees[critics[0]] if critics else (None, 0)), trunc)
+        else:
+            found = CONVERT[kind](*trees[path])
         deep = bool(found.arguments.get("deep"))
         if trunc != 1 and not deep:
             raise Refused("it has one set of batch statistics at most, which --trunc cannot choose from: leave it out, and give it to `gankit sample`")
@@ -144,6 +192,7 @@ def import_weights(
             "about": source.about,
             "file": path.name,
             "sha256": sha256(path),
+            "beside": {at.name: sha256(at) for at in more},
             "license": license or source.license,
             "terms": terms,
             "not_in_it": [name.rstrip(".") for name in found.fresh],
@@ -153,7 +202,18 @@ def import_weights(
     }
     folder = write(Path(output).expanduser() if output else None, Path(outdir).expanduser(), kind, recipe, config)
     counts = {name: sum(p.numel() for p in net.parameters()) for name, net in recipe.named_children() if f"{name}." not in found.fresh}
-    return Imported(folder, found, terms, counts)
+    return Imported(folder, found, terms, {name: count for name, count in counts.items() if count})
+
+
+def state(path: Path, tree: object, size: int) -> Tensors:
+    """A file that is one network's state dict.
+
+    Raises:
+        Refused: it is something else.
+    """
+    if not is_dict_of_tensors(tree):
+        raise Refused(f"{path.name} is {show(tree)}; a network's state dict, names to tensors, was expected")
+    return Tensors(tree, path.name, size)
 
 
 CONVERT: dict[str, Callable[[object, int], Found]] = {"stylegan2": stylegan2.convert, "pggan": pggan.convert}

@@ -216,6 +216,7 @@ def ask(trained: Trained, options: Options) -> Ask | None:
     names, fixed, rows = takes(trained.recipe), {}, {}
     if "to" in names:
         fixed["to"] = domain(trained, options.to)
+        refuse_absent(trained, "ab" if options.round_trip else fixed["to"])
     if "attribute" in names:
         known = attributes_of(trained)
         words = options.au if known.units else options.set
@@ -234,6 +235,18 @@ def ask(trained: Trained, options: Options) -> Ask | None:
             raise ValueError("whose style? --style PICTURE ...")
         fixed |= styles(options)
     return Ask(fixed, rows, tuple(regions(options)))
+
+
+def refuse_absent(trained: Trained, to: str) -> None:
+    """Refuse the ways to domains, "a", "b" or "ab", for which an imported file had no generator: it would draw noise.
+
+    Raises:
+        ValueError: says how to import it.
+    """
+    absent = trained.config.get("source", {}).get("not_in_it", [])
+    for side, net in ("a", "g_ba"), ("b", "g_ab"):
+        if side in to and net in absent:
+            raise ValueError(f"this model's file had no generator to {side}; import it again with --back and the file of that one")
 
 
 def domain(trained: Trained, typed: str) -> str:

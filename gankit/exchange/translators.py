@@ -1,0 +1,300 @@
+"""Translators of their authors' PyTorch code: state dicts of G, and of D where they are given too.
+
+pix2pix and CycleGAN (pytorch-CycleGAN-and-pix2pix): `latest_net_G.pth`, of CycleGAN `latest_net_G_A.pth` and `..._G_B.pth`, with
+`..._D.pth` or `..._D_A.pth` and `..._D_B.pth`. Their D_A judges what G_A draws, and so is our `d_b`. StarGAN: `200000-G.ckpt`,
+`200000-D.ckpt`. GANimation: `net_epoch_30_id_G.pth`, `..._D.pth`. AdaIN (pytorch-AdaIN): `decoder.pth`.
+
+None of these networks is ever put in eval mode by its authors: norms go by each image's own statistics, and the running ones
+that some files have, by an accident of torch's, are dropped. Batch norms do so because their batch is one image.
+
+The file is long because it holds five families of files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from gankit.exchange.tensors import Found, Tensors
+from gankit.exchange.unpickle import Refused, show
+from gankit.models import adain, ganimation, stargan
+from gankit.recipe import Spec
+
+DEEPEST = 13  # levels of a U-Net for pictures of 8,192 px
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The files of a model, and what a user says that they do not.
+
+    Args:
+        g: G, or the decoder.
+        back: of CycleGAN, the G from b to a.
+        d: D, or of CycleGAN that of b and that of a.
+        attributes: names of what the condition's numbers mean: a,b,c, or a,b+c,d of joined data sets.
+        encoder: of AdaIN: a name or a file, as `--encoder` of the model takes it.
+    """
+
+    g: Tensors
+    back: Tensors | None = None
+    d: tuple[Tensors, ...] = ()
+    attributes: str = ""
+    encoder: str = ""
+
+    def done(self, found: Found) -> Found:
+        """What was found, with the names that are left in the files; running statistics are not among them."""
+        for source in filter(None, (self.g, self.back, *self.d)):
+            names = [name for name in source.left if name.endswith((".running_mean", ".running_var", ".num_batches_tracked"))]
+            source.drop(*names)
+            if names and not any("statistics" in note for note in found.notes):
+                found.notes.append("running statistics of norms are not used, as by its authors: each picture's own are")
+            found.unused += source.unused()
+        return found
+
+
+def take(source: Tensors, theirs: str, found: Found, ours: str) -> None:
+    """A layer or norm: its weight, and its bias where the file has one."""
+    found.tensors[f"{ours}.weight"] = source.take(f"{theirs}.weight")
+    if f"{theirs}.bias" in source:
+        found.tensors[f"{ours}.bias"] = source.take(f"{theirs}.bias")
+
+
+# pix2pix and CycleGAN ------------------------------------------------------------------------------------------------
+
+
+def pix2pix(parts: Parts) -> Found:
+    """A U-Net with batch norm: each level lies inside the one before it."""
+    g, outer = parts.g, "model.model."
+    if "model.1.weight" in g:
+        raise Refused("a generator of residual blocks; pix2pix's is a U-Net. Try --as cyclegan")
+    paths = [outer, f"{outer}1.model."]
+    while len(paths) < DEEPEST and f"{paths[-1]}3.model.1.weight" in g:
+        paths.append(f"{paths[-1]}3.model.")
+    levels = len(paths)
+    width, channels = g.shape(f"{outer}0.weight", 4)[:2]
+    out_channels = g.shape(f"{outer}3.weight", 4)[1]
+    if f"{paths[1]}2.weight" not in g:
+        raise Refused(f"{g.where} has no {paths[1]}2.weight: it was trained without batch norm, which pix2pix always has")
+    found = Found(
+        Spec((channels, 2**levels, 2**levels), other=(out_channels, 2**levels, 2**levels)),
+        dict(levels=levels, width=width, dropout_inner=False),
+        {},
+        notes=["dropout, G's noise, is on as in training; the file does not say whether it was (--no_dropout)", "a is what it is given, b what it draws, whichever they were called"],
+    )
+    for i, path in enumerate(paths):
+        inner, up = i == levels - 1, f"g.up.{levels - 1 - i}"
+        take(g, f"{path}{1 if i else 0}", found, f"g.down.{i}.{1 if i else 0}")
+        take(g, f"{path}{3 if inner or not i else 5}", found, f"{up}.1")
+        if i:
+            take(g, f"{path}{4 if inner else 6}", found, f"{up}.2")
+        if i and not inner:
+            take(g, f"{path}2", found, f"g.down.{i}.2")
+    found.fresh = () if parts.d else ("d.",)
+    for d in parts.d:
+        seen, found.arguments["patch"] = judge(d, found, "d")
+        if seen not in (out_channels, channels + out_channels):
+            raise Refused(f"{d.where} sees {seen} channels; {channels + out_channels} of both sides, or {out_channels}, were expected")
+        found.arguments["conditional"] = seen != out_channels
+    return parts.done(found)
+
+
+def judge(d: Tensors, found: Found, ours: str) -> tuple[int, int]:
+    """A PatchGAN, whose layers have the same numbers here: the channels that it sees, and the side of its patches."""
+    theirs = "model" if "model.0.weight" in d else "net"  # the second is that of single pixels
+    channels, kernel = d.shape(f"{theirs}.0.weight", 4)[1:3]
+    convolutions = [0]
+    while f"{theirs}.{3 * len(convolutions) - 1}.weight" in d:
+        convolutions.append(3 * len(convolutions) - 1)
+    for i in convolutions:
+        take(d, f"{theirs}.{i}", found, f"{ours}.net.{i}")
+        if f"{theirs}.{i + 1}.weight" in d:
+            take(d, f"{theirs}.{i + 1}", found, f"{ours}.net.{i + 1}")
+    if kernel == 1:
+        return channels, 1
+    patch = 7  # of the last two layers alone
+    for _ in convolutions[2:]:
+        patch = 2 * patch + 2
+    return channels, patch
+
+
+def cyclegan(parts: Parts) -> Found:
+    """Residual generators: one from a to b, and one back where its file is given."""
+    channels, out_channels, width, blocks, found = 0, 0, 0, 0, Found(Spec(()), {}, {})
+    for source, ours in ((parts.back, "g_ba"), (parts.g, "g_ab")):
+        if source is not None:
+            channels, out_channels, width, blocks = residual(source, found, ours)
+    side = 256 if blocks >= 9 else 128
+    found.spec = Spec((channels, side, side), other=(out_channels, side, side))
+    found.arguments = dict(blocks=blocks, width=width)
+    found.notes.append(f"the file does not say for which size it was trained: {side} px, as the paper has {blocks} blocks for" if blocks in (6, 9) else f"{side} px were assumed")
+    for d, ours in zip(parts.d, ("d_b", "d_a")):
+        found.arguments["patch"] = judge(d, found, ours)[1]
+    given = {"g_ba": parts.back, "d_b": parts.d[:1], "d_a": parts.d[1:]}
+    found.fresh = tuple(f"{name}." for name, there in given.items() if not there)
+    if parts.back is None:
+        found.notes.append("it goes from a to b alone; --back FILE gives it the generator of the other direction")
+    return parts.done(found)
+
+
+def residual(g: Tensors, found: Found, ours: str) -> tuple[int, int, int, int]:
+    """A residual generator: channels in and out, width, and blocks."""
+    if "model.model.0.weight" in g:
+        raise Refused("a U-Net; cyclegan's generators have residual blocks. Try --as pix2pix")
+    if "model.2.weight" in g:
+        raise Refused(f"{g.where} has model.2.weight: norms with weights of their own, which cyclegan's do not have (--norm instance)")
+    width, channels = g.shape("model.1.weight", 4)[:2]
+    blocks = 0
+    while f"model.{10 + blocks}.conv_block.1.weight" in g:
+        blocks += 1
+    for i in (1, 4, 7, 10 + blocks, 13 + blocks, 17 + blocks):
+        take(g, f"model.{i}", found, f"{ours}.net.{i}")
+    for i in range(10, 10 + blocks):
+        second = 6 if f"model.{i}.conv_block.6.weight" in g else 5
+        take(g, f"model.{i}.conv_block.1", found, f"{ours}.net.{i}.net.1")
+        take(g, f"model.{i}.conv_block.{second}", found, f"{ours}.net.{i}.net.5")
+        if second == 6 and not any("dropout" in note for note in found.notes):
+            found.notes.append("it was trained with dropout in its residual blocks, which cyclegan does not have: nothing is dropped")
+    return channels, found.tensors[f"{ours}.net.{17 + blocks}.weight"].shape[0], width, blocks
+
+
+# StarGAN and GANimation ----------------------------------------------------------------------------------------------
+
+
+def trunk(g: Tensors, found: Found) -> tuple[int, int, int]:
+    """What both have in G: numbers that go in beside each pixel's place, width, and blocks."""
+    blocks = 0
+    while f"main.{9 + blocks}.main.0.weight" in g:
+        blocks += 1
+    for i in (0, 3, 6, 9 + blocks, 12 + blocks):
+        take(g, f"main.{i}", found, f"g.trunk.net.{i}")
+        take(g, f"main.{i + 1}", found, f"g.trunk.net.{i + 1}")
+    for i in range(9, 9 + blocks):
+        for k in (0, 1, 3, 4):
+            take(g, f"main.{i}.main.{k}", found, f"g.trunk.net.{i}.body.{k}")
+    width, planes = found.tensors["g.trunk.net.0.weight"].shape[:2]
+    return planes, width, blocks
+
+
+def critic(d: Tensors, found: Found) -> tuple[int, tuple[int, int]]:
+    """The critic of both: numbers that it reads, and the size of pictures that it is for."""
+    depth = 0
+    while f"main.{2 * depth}.weight" in d:
+        take(d, f"main.{2 * depth}", found, f"d.trunk.{2 * depth}")
+        depth += 1
+    outputs, _, height, width = d.shape("conv2.weight", 4)
+    found.arguments["width_d"] = d.shape("main.0.weight", 4)[0]
+    take(d, "conv1", found, "d.patches")
+    take(d, "conv2", found, "d.condition")
+    if depth > DEEPEST or max(height, width) << depth > 1 << DEEPEST:
+        raise Refused(f"{d.where} halves pictures {depth} times to {height}x{width}; 8192 px at most were expected")
+    return outputs, (height << depth, width << depth)
+
+
+def names(typed: str) -> list[list[str]]:
+    """The names of each joined set, of a,b+c,d.
+
+    Raises:
+        Refused: one is empty, or twice in a set.
+    """
+    sets = [[name.strip() for name in part.split(",")] for part in typed.split("+")] if typed else []
+    if any("" in part or len(set(part)) < len(part) for part in sets):
+        raise Refused(f"--attributes is {show(typed)}; write each name once, with commas between, and + between joined data sets")
+    return sets
+
+
+def taken(dim: int, known: list[str]) -> str:
+    return f"its {dim} numbers are taken for {', '.join(known)}; the file does not name them, --attributes does"
+
+
+def guessed(word: str, dim: int, found: Found) -> list[str]:
+    """Names for numbers of which nothing is known, and a note of that."""
+    found.notes.append(f"the file does not name its {dim} numbers: they are {word}1, {word}2 ... here; --attributes a,b,c names them")
+    return [f"{word}{i + 1}" for i in range(dim)]
+
+
+def starred(parts: Parts) -> Found:
+    """StarGAN: the number of planes says how many attributes there are, and nothing what they mean."""
+    g, found = parts.g, Found(Spec(()), {}, {})
+    planes, width, blocks = trunk(g, found)
+    take(g, f"main.{15 + blocks}", found, "g.out")
+    channels = found.tensors["g.out.weight"].shape[0]
+    dim, outputs, size = planes - channels, None, None
+    for d in parts.d:
+        outputs, size = critic(d, found)
+    sets = names(parts.attributes)
+    if not sets:
+        known = {5: [stargan.CELEBA], 8: [stargan.RAFD], 15: [stargan.CELEBA, stargan.RAFD]}
+        one = dim == 15 and outputs == dim  # a D that reads all 15 knows of no second set
+        sets = [guessed("attribute", dim, found)] if one or dim not in known else known[dim]
+        if not one and dim in known:
+            found.notes.append(taken(dim, [name for part in sets for name in part]))
+    total = sum(map(len, sets))
+    needs = total + len(sets) * (len(sets) > 1)
+    if needs != dim or outputs not in (None, total):
+        read = "" if outputs is None else f" and D reads {outputs}"
+        given = f"{total} names in {len(sets)} set{'s' * (len(sets) > 1)} need {needs}" + ("" if outputs is None else f" and {total}")
+        raise Refused(f"G is given {dim} numbers{read}; {given}. Name them with --attributes a,b,c, those of joined data sets a,b+c,d")
+    rafd = [set(part) == set(stargan.RAFD) for part in sets]  # a face has one expression
+    groups = tuple(map(len, sets)) if len(sets) > 1 else ()
+    size = size or ((256, 256) if groups else (128, 128))
+    found.spec = Spec((channels, *size), attributes=tuple(name for part in sets for name in part), groups=groups, exclusive=tuple(rafd))
+    found.arguments |= dict(width=width, blocks=blocks)
+    found.fresh = () if parts.d else ("d.",)
+    return parts.done(found)
+
+
+def animated(parts: Parts) -> Found:
+    """GANimation: StarGAN's networks, with a head for colours and one for the mask of what stays."""
+    g, found = parts.g, Found(Spec(()), {}, {})
+    planes, width, blocks = trunk(g, found)
+    take(g, "img_reg.0", found, "g.colour")
+    take(g, "attetion_reg.0", found, "g.mask")  # its authors' spelling
+    channels, size = found.tensors["g.colour.weight"].shape[0], (128, 128)
+    for d in parts.d:
+        _, size = critic(d, found)
+    dim, sets = planes - channels, names(parts.attributes)
+    if not sets:
+        known = dim == len(ganimation.UNITS)
+        sets = [list(ganimation.UNITS) if known else guessed("unit", dim, found)]
+        if known:
+            found.notes.append(taken(dim, sets[0]))
+    if len(sets) > 1 or len(sets[0]) != dim:
+        raise Refused(f"G is given {dim} numbers and --attributes names {' + '.join(str(len(part)) for part in sets)}: name each action unit, AU01,AU02 ...")
+    found.spec = Spec((channels, *size), attributes=tuple(sets[0]), exclusive=(False,))
+    found.arguments |= dict(width=width, blocks=blocks)
+    found.fresh = () if parts.d else ("d.",)
+    return parts.done(found)
+
+
+# AdaIN ---------------------------------------------------------------------------------------------------------------
+
+
+def decoder(parts: Parts) -> Found:
+    """AdaIN's decoder, which mirrors an encoder that its file does not have."""
+    g = parts.g
+    if "0.weight" in g:
+        raise Refused("its first layer is 0, as an encoder's: --as adain takes decoder.pth, and --encoder this file")
+    convolutions = sorted(int(name.removesuffix(".weight")) for name in g.items if name.removesuffix(".weight").isdecimal() and len(name) < 12)
+    if not convolutions:
+        raise Refused(f"{g.where} has {', '.join(show(name) for name in list(g.items)[:4]) or 'no tensors'}; 1.weight, 5.weight ... of AdaIN's decoder.pth were expected")
+    encoder = parts.encoder or "vgg19"
+    try:
+        frozen, digest = adain.open_encoder(encoder)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    found = Found(
+        Spec((3, 512, 512), other=(3, 512, 512)),
+        dict(encoder=encoder),
+        {"encoder_sha256": torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8)},
+        notes=["its authors' port divides variances by H W - 1, gankit as the paper by H W: styles differ by as little"],
+    )
+    if (shapes := [g.shape(f"{i}.weight", 4)[1::-1] for i in convolutions]) != [wide[::-1] for wide in reversed(frozen.shapes)]:
+        raise Refused(f"its maps have {', '.join(str(into) for into, _ in shapes)} channels, not those of the encoder {encoder} backwards; name its own with --encoder")
+    for i in convolutions:
+        take(g, f"{i}", found, f"g.{i}")
+    return parts.done(found)
+
+
+CONVERT: dict[str, Callable[[Parts], Found]] = {"pix2pix": pix2pix, "cyclegan": cyclegan, "stargan": starred, "ganimation": animated, "adain": decoder}
