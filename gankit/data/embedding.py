@@ -106,8 +106,8 @@ def _table(path: Path, plain: Callable[[str], str]) -> Encoder:
 def _sentences(path: Path) -> Callable[[Sequence[str]], np.ndarray]:
     try:
         library = importlib.import_module("sentence_transformers")
-    except ImportError:
-        raise ValueError("this text encoder needs sentence-transformers: pip install sentence-transformers") from None
+    except ImportError as error:
+        raise ValueError(f"this text encoder needs sentence-transformers ({error}): pip install sentence-transformers") from error
     safe = {"use_safetensors": True}  # weights in any other form would be unpickled
     try:
         model = library.SentenceTransformer(str(path), device="cpu", local_files_only=True, trust_remote_code=False, model_kwargs=safe)
