@@ -64,6 +64,7 @@ def way(line: dict) -> dict[str, object]:
         "inputs": f"{inputs.get('data', '')} {str(inputs.get('fingerprint', ''))[:8]}",
         "unseen": str((line.get("held_out") or {}).get("fingerprint", ""))[:8],
         "features": f"{features.get('name', '')} {str(features.get('fingerprint', ''))[:8]}",
+        "segmenter": line.get("segmenter") or "",
         "trunc": (line.get("fake") or {}).get("trunc", 1.0),
         "precision": line.get("precision"),
     }

@@ -113,13 +113,13 @@ def evaluate(
             said.add(text)
             say(text)
 
-    subjects = []
+    subjects, by = [], segmenting(segmenter, device)
     for trial in tried:
         check(*trial)
         net = lens(trial, features, names, torch.float64 if fp64 else torch.float32, place, usual, say_once)
         count = min(n or usual_count(net), trial.fake.count)
         trial = trial._replace(fake=replace(trial.fake, count=count)) if is_run else trial
-        subjects.append(Subject(*trial, net, n or usual_count(net), batch, seed, willing=not tolerant, segmenter=segmenting(segmenter, device)))
+        subjects.append(Subject(*trial, net, n or usual_count(net), batch, seed, willing=not tolerant, **by))
     chosen = applicable(subjects, names, tolerant, (lambda text: None) if usual else say_once)
     with ExitStack() as stack:
         if not quiet and processes.rank() == 0:
@@ -175,19 +175,21 @@ def of_model(
     return translations.trials(recipe, name, digest, train, unseen, seed, told, against)
 
 
-def segmenting(run: str, device: str) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """What segments photographs, of a run that was named.
+def segmenting(run: str, device: str) -> dict[str, object]:
+    """What segments photographs, and what it is called, of a run that was named; nothing of none.
 
     Raises:
         ValueError: there is no such run, or it does not segment.
     """
     if not run:
-        return None
-    recipe = checkpoint.load(run, device=device).recipe
+        return {}
+    trained = checkpoint.load(run, device=device)
+    recipe = trained.recipe
     if not hasattr(recipe, "segment"):
         raise ValueError(f"--segmenter {run} is a run of {type(recipe).__name__}, which does not segment; name one of unet")
-    like = next(recipe.parameters())
-    return lambda images: recipe.segment(images.to(like.device, like.dtype))
+    like, told = next(recipe.parameters()), sources.told(trained)
+    name = f"{told['run']} {str(told['weights'])[:8]}"
+    return dict(segmenter=lambda images: recipe.segment(images.to(like.device, like.dtype)), segmented_by=name)
 
 
 def lens(

@@ -195,13 +195,10 @@ def fcn_score(s: Subject) -> Iterator[Score]:
     """How well a segmenter of photographs finds in the outputs the label maps that they were made from."""
     k, colours = len(s.fake.colours), s.fake.colours
     labels = classes_of(s.inputs, colours)
-    net, who = s.segmenter, "the segmenter that was named"
-    if net is None:
-        net, who = taught(s.real, colours, s), "a small segmenter fitted to the training data"
-    net = matched(net, s.targets, labels, k)
+    net = matched(s.segmenter or taught(s.real, colours, s), s.targets, labels, k)
     score, truth = (metrics.fcn_score(images, labels, net, k) for images in (s.pixels[0], s.targets))
     for name, value, best in zip(("fcn_pixel_accuracy", "fcn_class_accuracy", "fcn_mean_iou"), score, truth):
-        yield Score(name, value, better="higher", n_fake=len(labels), note=f"{best:.3f} for the photographs themselves; by {who}")
+        yield Score(name, value, better="higher", n_fake=len(labels), note=f"{best:.3f} for the photographs themselves; by {s.segmented_by}")
 
 
 def taught(real: Source | None, colours: Tensor, s: Subject) -> Callable[[Tensor], Tensor]:

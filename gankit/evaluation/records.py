@@ -40,6 +40,7 @@ def record(
         "real": None if subject.real is None else subject.real.about,
         "held_out": subject.held_out.about if subject.held_out is not None and HELD_OUT & set(METRICS[metric].needs) else None,
         "features": seen,
+        "segmenter": subject.segmented_by if "labelled inputs" in METRICS[metric].needs else None,
         "seed": subject.seed,
         "precision": precision,
         "training": training,

@@ -58,7 +58,8 @@ class Subject:
         tell: called with the rows that are done.
         keep: keep features of the samples in the cache, too, so that a stopped evaluation goes on.
         willing: whether weights may be downloaded for a metric.
-        segmenter: takes (n, C, H, W) photographs to (n, H, W) classes, for `fcn_score`.
+        segmenter: takes (n, C, H, W) photographs to (n, H, W) classes, for `fcn_score`; None fits a small one.
+        segmented_by: its name and fingerprint.
     """
 
     fake: Source
@@ -72,6 +73,7 @@ class Subject:
     keep: bool = True
     willing: bool = True
     segmenter: Callable[[Tensor], Tensor] | None = None
+    segmented_by: str = "a small segmenter fitted to the training data"
 
     def look(self, source: Source, n: int) -> Features:
         if self.extractor is not None:
