@@ -1,6 +1,6 @@
 """Does stackgan draw what a text says? Trains it on drawn shapes and reads its pictures, with and without its parts.
 
-    python benchmarks/captions.py [--seeds 3] [--images 76_000] [--set width_g=64]
+    python benchmarks/captions.py [--seeds 3] [--images 128_000] [--set width_g=64]
     python benchmarks/captions.py --run RUN          # a run that is there already, and no training
 
 It learns on shapes:captions. It is asked for captions of shapes:captions:test, whose pairs of a kind of shape and a colour it

@@ -271,10 +271,10 @@ class StackGAN(Recipe):
             "64 px on two CPU cores, Stage I at 16: narrower, with R1 in place of D's batch norm, and a weaker KL term",
             model=dict(
                 width_g=48, width_d=32, blocks=1, narrow=2, z_dim=32, c_dim=32, embed_dim=128, text_width=64, kl_weight=0.02,
-                text_images=16_000, stage1_images=40_000, half_images=0, norm_d=False, penalty_weight=0.5,
-                lr=1e-3, lr_text=2e-3,
+                text_images=56_000, stage1_images=48_000, half_images=0, norm_d=False, penalty_weight=0.5,
+                lr=1e-3, lr_text=3e-3,
             ),
-            settings=dict(resolution="64", batch=32, images=76_000, ema=2_000),
+            settings=dict(resolution="64", batch=32, images=128_000, ema=2_000),
         ),
     }  # fmt: skip
 
