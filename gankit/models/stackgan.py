@@ -8,10 +8,10 @@ discriminators see a third kind of pair, a real image beside a text that does no
 
 The file is long because it holds two stages in two published forms, and the encoder of texts that the paper takes ready-made.
 
-Phase 0 fits that encoder on the data's own captions (with `--text-encoder` there is none), as the embedding that the paper uses was (Reed, Akata, Lee, Schiele,
+Phase 0 fits that encoder on the data's own captions, as the embedding that the paper uses was (Reed, Akata, Lee, Schiele,
 "Learning Deep Representations of Fine-Grained Visual Descriptions", CVPR 2016): letters through convolutions and a recurrent
-net, beside an encoder of images; matching pairs must score higher, by a margin, than the others of the batch, both ways. Phase 1 is
-Stage I, phase 2 Stage II, with all that was learnt before held fixed. Form "tensorflow" is the code that the paper's results are
+net, beside an encoder of images; matching pairs must score higher, by a margin, than the others of the batch, both ways. With
+`--text-encoder` there is none. Phase 1 is Stage I, phase 2 Stage II, with all that was learnt before held fixed. Form "tensorflow" is the code that the paper's results are
 from; "pytorch" is the authors' later one, in whose second stage D also judges the image alone.
 
 Deviations:
@@ -169,8 +169,8 @@ class Discriminator(nn.Module):
     def __init__(self, shape: tuple[int, ...], embed_dim: int, c_dim: int, width: int, wide: int, pytorch: bool, norm: bool, alone: bool):
         super().__init__()
         count, last, layers = stages(*shape[1:]), shape[0], []
-        for i in range(count):  # the TensorFlow code has no rectifier between a stage's last two halvings at 64 px
-            c, bare = width << i, not pytorch and wide == count and i == count - 1
+        for i in range(count):  # in Stage I the TensorFlow code has no rectifier after the last two halvings but the residual's
+            c, bare = width << i, not pytorch and wide == count and i >= count - 2
             plain = [nn.Conv2d(last, c, 4, 2, 1, bias=not norm), nn.LeakyReLU(0.2)]
             layers += plain if i == 0 else conv(last, c, 4, 2, norm, None if bare else 0.2)
             last = c
@@ -351,7 +351,10 @@ class StackGAN(Recipe):
         return torch.randn(n, self.z_dim + 2 * self.c_dim)
 
     def sample(self, z: Tensor, caption: Tensor) -> Tensor:
-        """(N, z_dim + 2 c_dim) latents and (N, L) captions as codes, or vectors, to (N, C, H, W) images in [-1, 1]; Stage I's while II has not begun."""
+        """(N, z_dim + 2 c_dim) latents and (N, L) captions as codes, or vectors, to (N, C, H, W) images in [-1, 1].
+
+        They are Stage I's, enlarged, while Stage II has not begun to learn.
+        """
         return self.draw(z, self.embed(caption))
 
     def embed(self, caption: Tensor) -> Tensor:
