@@ -207,10 +207,12 @@ def test_he_s_first_weights_keep_the_size_of_the_maps():
 
 
 def test_built_in_contents_and_styles_are_labelled_patches_in_three_channels():
-    for name, count in ("contents", 4), ("styles", 8):
+    for name, count, colours in ("contents", 4, 1), ("styles", 8, 6):
         found = data.open(name, 32)
-        assert found.shape == (3, 32, 32) and np.bincount(found.labels).tolist() == [49 * 49] * count
+        assert found.shape == (3, 32, 32) and np.bincount(found.labels).tolist() == [colours * 49 * 49] * count
         assert len(found.class_names) == count
+    same = found.read(np.arange(6) * 49 * 49)  # a patch in six colours: the same three channels in each order
+    assert len({patch.tobytes() for patch in same}) == 6 and len({tuple(sorted(c.tobytes() for c in patch)) for patch in same}) == 1
     with pytest.raises(ValueError, match="must be 32|one size|need one size"):
         loop.train("adain", data="contents,digits", preset="small", quiet=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import permutations
 from types import ModuleType
 
 import numpy as np
@@ -67,15 +68,21 @@ def reduced(name: str, size: Size) -> Dataset:
     """Every patch of 64x64 or another size of several pictures, labelled, in three channels.
 
     Each picture is cut to a square and reduced so that a patch spans two fifths of it: what a small network sees is then
-    more than a blur.
+    more than a blur. A style is there in six colours: with its channels in each order, or, where it is grey, tinted.
 
     Args:
         name: "contents", photographs of things, or "styles", pictures of strong colours or textures.
     """
     side = max(size or (64, 64)) * 5 // 2
     fitted = [images.fitted(_image(_photo(one)), side, side, "crop", "white") for one in REDUCED[name]]
-    colour = [np.asarray(picture.convert("RGB")).transpose(2, 0, 1) for picture in fitted]
-    return _patches(name, "", colour, size, list(REDUCED[name]))
+    pictures = [np.asarray(picture.convert("RGB")).transpose(2, 0, 1) for picture in fitted]
+    if name == "styles":
+        tints = [np.array([1, 0.6, 0.25]) if picture.mode == "L" else np.ones(3) for picture in fitted]
+        orders = [list(order) for order in permutations(range(3))]
+        pictures = [(p[o] * t[o, None, None]).round().astype(np.uint8) for p, t in zip(pictures, tints) for o in orders]
+    found = _patches(name, "six colours", pictures, size, list(REDUCED[name]))
+    found.labels //= len(pictures) // len(fitted)
+    return found
 
 
 def digits_negative(part: str, size: Size) -> Domains:

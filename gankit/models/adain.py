@@ -18,6 +18,8 @@ Deviations:
 - Images are cropped to squares before they are made 512 px; the paper keeps their shape. Random crops of 256 px are its.
 - g draws in [0, 1], as published weights do; what it draws is stretched to [-1, 1], and cut off there when it is used.
 - Grey images are shown to the encoder as three equal channels; what is drawn has three always.
+- The preset `small` also makes the decoder draw contents and styles again from their own maps (`identity_weight`), and begins with
+  He's weights: else a few hundred batches, where the paper has 160,000, give blurs of one colour.
 - Not here: total variation, whose weight is 0 in the paper.
 """
 
@@ -122,7 +124,8 @@ class AdaIN(Recipe):
     """Style transfer: an encoder that is never trained, adaptive instance normalisation, and a decoder.
 
     Args:
-        encoder: vgg19 (the paper's), vgg19-imagenet (torchvision's), small (gankit's own), or a file of an encoder.
+        encoder: vgg19 (the paper's), vgg19-imagenet (torchvision's), small (no VGG: gankit trained it itself, on its built-in pictures),
+            or a file of an encoder.
         crop: side of random crops to learn from; 0 for the images as they are.
         init: the decoder's first weights: torch's own, or He's, which keep the maps' size and so learn sooner.
         content_weight: weight of the distance of f(g(t)) from t.
@@ -146,8 +149,8 @@ class AdaIN(Recipe):
         ),
         "small": Preset(
             "patches of 64 px on two CPU cores: gankit's own small encoder and its mirror, larger steps",
-            model=dict(encoder="small", init="he", style_weight=0.02, identity_weight=20.0, lr=7e-4, lr_decay=1e-3),
-            settings=dict(batch=8, images=8_000, ema=1_000, preview=2_000),
+            model=dict(encoder="small", init="he", style_weight=0.02, identity_weight=20.0, lr=7e-4, lr_decay=5e-4),
+            settings=dict(batch=8, images=12_000, ema=1_000, log=1_000, preview=3_000),
         ),
     }
 
