@@ -50,7 +50,7 @@ class Settings:
         mirror: flip half of the images left to right.
         alpha: what stands behind transparent pixels; keep makes it a fourth channel.
         skip_bad: leave unreadable files out, and record them, instead of stopping.
-        images: how many images to train on, counting each time that one is seen.
+        images: how many images to train on, counting each time that one is seen; 0 for what singan's scales need.
         batch: images in a step, over all processes.
         pieces: parts that a batch is worked through in, to save memory (gradient accumulation).
         precision: fp32, or bf16 for faster networks with float32 weights; fp64 to check exactness.
@@ -117,7 +117,7 @@ class Settings:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        for name, least in dict(images=1, batch=1, pieces=1, threads=0, ema=0, clip=0, log=1, preview=0, save=1, keep=0, evaluate_every=1, evaluate_n=0, workers=0, augment_p=0, augment_target=0, augment_speed=1).items():
+        for name, least in dict(images=0, batch=1, pieces=1, threads=0, ema=0, clip=0, log=1, preview=0, save=1, keep=0, evaluate_every=1, evaluate_n=0, workers=0, augment_p=0, augment_target=0, augment_speed=1).items():
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.pieces > self.batch:
@@ -329,12 +329,14 @@ def train(
     """
     kind = models.find(model) if isinstance(model, str) else model
     settings, arguments = plan(kind, preset, options)
+    if not settings.images and not hasattr(kind, "length"):
+        raise ValueError("images is 0; it must be at least 1")
     device = prepare(settings)
     dataset = open_data(settings, kind)
     fit(kind, dataset, settings)
     spec = spec_of(dataset)
     recipe = build(kind, spec, arguments, settings.seed)
-    if hasattr(recipe, "length") and not {"images"} & {*options, *(kind.presets[preset].settings if preset else ())}:
+    if not settings.images:
         settings = dataclasses.replace(settings, images=recipe.length)
     folder, text = Path(), None
     if processes.rank() == 0:

@@ -140,7 +140,7 @@ class Recipe(nn.Module):
         data: kinds of data it learns from, separated by spaces: "images", "points", "vectors", "domains", "pairs", "masks",
             "captions".
         multiple: heights and widths that `translate` takes are multiples of it.
-        length: where a model has it, images that a run takes when nobody says how many.
+        length: where a model has it, images that a run takes when the setting is 0.
         labels: "none", "optional" or "required".
         ema: names of the networks that are averaged over training.
         defaults: settings of the run that the paper asks for.

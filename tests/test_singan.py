@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import gankit
-from gankit import checkpoint, latent, loop
+from gankit import checkpoint, cli, latent, loop
 from gankit.models.singan import REACH, SinGAN, pyramid, resize
 from gankit.penalties import wgan_gp_pixels
 from gankit.recipe import Batch, Spec
@@ -107,3 +107,12 @@ def test_noise_beyond_the_borders_is_an_option(tmp_path):
     h, w = recipe.sizes[0]
     assert recipe.z_star.shape == (1, 1, h + 2 * REACH, w + 2 * REACH)
     assert recipe.sample(recipe.noise(1)).shape == (1, 3, 32, 44)
+
+
+def test_a_run_is_as_long_as_its_scales_and_says_so(tmp_path, capsys):
+    words = [f"--{k.replace('_', '-')}={v}" for k, v in TINY.items() if k not in ("quiet",)]
+    cli.main(["train", "singan", *words, "--quiet", "--preview", "0", "--outdir", str(tmp_path)])
+    folder = next(tmp_path.iterdir())
+    assert checkpoint.read_config(folder)["settings"]["images"] == 12
+    with pytest.raises(ValueError, match="images is 0"):
+        loop.train("dcgan", data="digits", preset="small", images=0, outdir=tmp_path)

@@ -86,7 +86,7 @@ class SinGAN(Recipe):
         lr: Adam's learning rate; a tenth of it in the last fifth of a scale.
     """
 
-    defaults = dict(batch=1, ema=0, data="photo:cat:whole", log=100, preview=500, save=1000)
+    defaults = dict(batch=1, ema=0, data="photo:cat:whole", images=0, log=100, preview=500, save=1000)
     presets = {
         "paper": Preset(
             "the paper's sizes and iterations, for an image of 250 px",
