@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 VOID = 255
 """In a mask: no class is known of this pixel."""
 

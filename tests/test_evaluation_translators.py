@@ -142,7 +142,7 @@ def test_neither_batch_nor_count_changes_a_translation(here):
 
 def test_training_images_are_said_to_be_such_and_other_inputs_are_other_numbers(here):
     run = train(Negative, "digits-negative")
-    for i, held in enumerate(("digits-negative", "digits-negative:test")):
+    for _, held in enumerate(("digits-negative", "digits-negative:test")):
         with_ = gankit.evaluate(run.folder, model=Negative, metrics="cycle", n=50, held_out=held)
         assert translations.NO_INPUTS not in with_[0].note
     assert len([line for line in evaluation.compare([str(run.folder)]) if line.name == "cycle_ab"]) == 2

@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from gankit import loop
 from gankit.augment import Augment
 from gankit.models.pix2pix import Pix2Pix
-from gankit.nn import OwnBatchNorm2d, PatchDiscriminator, UNet, instance_norm, jitter, patch_layers, unet_levels, unet_size
+from gankit.nn import (
+    OwnBatchNorm2d,
+    PatchDiscriminator,
+    UNet,
+    instance_norm,
+    jitter,
+    patch_layers,
+    unet_levels,
+    unet_size,
+)
 from gankit.recipe import Batch, Spec
 
 SPEC = Spec((1, 16, 16), other=(3, 16, 16))

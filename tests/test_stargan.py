@@ -191,7 +191,7 @@ def test_g_learns_from_every_set_once_in_n_critic_rounds(spec, sets):
         recipe.step(batch, run)
     of = [[source for name, source, _ in run.calls if name == which] for which in "dg"]
     assert of == [list(range(sets)) * 10, list(range(sets)) * 2]
-    for name, source, target in run.calls:
+    for _, source, target in run.calls:
         own = batch_of(spec, source).attribute
         assert sorted(target.tolist()) == sorted(own.tolist())
     last = [target for _, _, target in run.calls[-2:]]

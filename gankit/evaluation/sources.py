@@ -15,8 +15,8 @@ from torch import Tensor
 
 from gankit import checkpoint, data, latent
 from gankit.data import cache
-from gankit.weights import sha256
 from gankit.recipe import Recipe
+from gankit.weights import sha256
 
 Rows = tuple[Tensor, Tensor | None]
 DIGITS, NEGATIVE = "digits", "digits, negative"  # views: how the classifier of digits is to see images

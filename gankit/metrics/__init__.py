@@ -16,7 +16,15 @@ from gankit.metrics.modes import Coverage, coverage, mixture_coverage, nearest, 
 from gankit.metrics.neighbours import birthday, closest_pairs, memorisation, nearest_neighbours
 from gankit.metrics.path import path_distances, path_length, trimmed_mean
 from gankit.metrics.pyramid import laplacian_pyramid, sliced_wasserstein
-from gankit.metrics.segmentation import class_accuracy, class_iou, confusion, fcn_score, fit_segmenter, mean_iou, pixel_accuracy
+from gankit.metrics.segmentation import (
+    class_accuracy,
+    class_iou,
+    confusion,
+    fcn_score,
+    fit_segmenter,
+    mean_iou,
+    pixel_accuracy,
+)
 from gankit.metrics.separability import linear_separability
 from gankit.metrics.spatial import per_class_frechet, sifid
 from gankit.metrics.structure import ms_ssim, ms_ssim_diversity, psnr, ssim

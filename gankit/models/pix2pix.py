@@ -28,7 +28,16 @@ import torch
 from torch import Tensor
 
 from gankit.losses import ADVERSARIAL, scores
-from gankit.nn import OwnBatchNorm2d, PatchDiscriminator, UNet, init_normal, jitter, patch_layers, unet_levels, unet_size
+from gankit.nn import (
+    OwnBatchNorm2d,
+    PatchDiscriminator,
+    UNet,
+    init_normal,
+    jitter,
+    patch_layers,
+    unet_levels,
+    unet_size,
+)
 from gankit.recipe import Batch, Preset, Recipe, Spec, adam
 
 if TYPE_CHECKING:

@@ -10,7 +10,15 @@ from gankit.nn.jitter import jitter
 from gankit.nn.maxout import Maxout
 from gankit.nn.minibatch import MinibatchDiscrimination, MinibatchStddev
 from gankit.nn.modulated import ModulatedConv2d
-from gankit.nn.norm import BatchNorm1d, BatchNorm2d, ConditionalBatchNorm2d, OwnBatchNorm2d, VirtualBatchNorm, instance_norm, standing
+from gankit.nn.norm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    ConditionalBatchNorm2d,
+    OwnBatchNorm2d,
+    VirtualBatchNorm,
+    instance_norm,
+    standing,
+)
 from gankit.nn.patch import PATCHES, PatchDiscriminator, patch_layers
 from gankit.nn.pool import Pool
 from gankit.nn.resample import Fir, mirrored
