@@ -303,9 +303,10 @@ QUICK = {
     "filters": ["--n", "60", "--count", "2", "--images", "2"], "neighbours": ["--seeds", "0-1", "--n", "50"],
 }  # fmt: skip
 STYLED = ("mix", "layers", "noise")
+SINGLE = ("sizes", "enlarge", "paint", "harmonise", "edit", "animate")  # of one image: tests/test_singan.py
 
 
-@pytest.mark.parametrize("tool", sorted(set(explore.TOOLS) - {*STYLED, "drop"}))
+@pytest.mark.parametrize("tool", sorted(set(explore.TOOLS) - {*STYLED, *SINGLE, "drop"}))
 def test_every_tool_runs_and_runs_the_same_again(home, tool, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(home)
     for folder in ("a", "b"):

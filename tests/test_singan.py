@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import gankit
-from gankit import checkpoint, cli, latent, loop
+from gankit import checkpoint, cli, explore, latent, loop
 from gankit.models.singan import REACH, SinGAN, pyramid, resize
 from gankit.penalties import wgan_gp_pixels
 from gankit.recipe import Batch, Spec
@@ -116,3 +118,63 @@ def test_a_run_is_as_long_as_its_scales_and_says_so(tmp_path, capsys):
     assert checkpoint.read_config(folder)["settings"]["images"] == 12
     with pytest.raises(ValueError, match="images is 0"):
         loop.train("dcgan", data="digits", preset="small", images=0, outdir=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return loop.train("singan", outdir=tmp_path_factory.mktemp("runs"), preview=0, **TINY).folder
+
+
+@pytest.fixture
+def daub(tmp_path):
+    """A picture, and a mask of its size."""
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "daub.png")
+    mask = np.zeros((40, 50), np.uint8)
+    mask[10:20, 10:25] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    return tmp_path
+
+
+FLAGS = {"sizes": ["--seeds", "0-1"], "enlarge": ["--factor", "2"], "animate": ["--frames", "4", "--animation", "gif"], "paint": ["--starts", "1"]}
+FLAGS |= {name: ["--starts", "1,2"] for name in ("harmonise", "edit")}
+
+
+@pytest.mark.parametrize("tool", sorted(FLAGS))
+def test_every_tool_of_one_image_runs_and_runs_the_same_again(tool, tiny, daub):
+    files = ["--image", str(daub / "daub.png")] if tool in ("paint", "harmonise", "edit") else []
+    files += ["--mask", str(daub / "mask.png")] if tool in ("harmonise", "edit") else []
+    pictures = []
+    for out in ("first", "second"):
+        cli.main(["explore", str(tiny), tool, *FLAGS[tool], *files, "--outdir", str(daub / out)])
+        pictures.append((daub / out / f"{tool}.png").read_bytes())
+    assert pictures[0] == pictures[1]
+
+
+def test_what_a_mask_leaves_out_stays_as_it_was(tiny, daub):
+    result = explore.harmonise(gankit.load(tiny), image=str(daub / "daub.png"), mask=str(daub / "mask.png"), starts="1")
+    given, where, drawn = result.images
+    weight = (where[:1] + 1) / 2
+    assert weight[0, 12, 14] > 0.95 and weight[0, -1, -1] < 0.01
+    assert (given - drawn).abs()[:, -1, -1].max() < 0.02 < (given - drawn).abs()[:, 12, 14].max()
+
+
+@pytest.mark.parametrize(
+    "tool, flags, said",
+    [
+        ("sizes", ["--start", "9"], "there is no scale 9"),
+        ("sizes", ["--shapes", "2"], "is no shape"),
+        ("enlarge", ["--factor", "99"], "16 at most"),
+        ("paint", ["--image", "nowhere.png"], "there is no file"),
+        ("edit", [], "--image FILE"),
+        ("paint", ["--image", "daub.png", "--starts", "0"], "are no scales"),
+        ("edit", ["--image", "daub.png", "--mask", "small.png"], "must be of one size"),
+        ("animate", ["--alpha", "2"], "within 0 and 1"),
+    ],
+)  # fmt: skip
+def test_tools_of_one_image_say_what_is_wrong(tool, flags, said, tiny, daub, capsys, monkeypatch):
+    monkeypatch.chdir(daub)
+    Image.new("L", (12, 12)).save("small.png")
+    with pytest.raises(SystemExit):
+        cli.main(["explore", str(tiny), tool, *flags])
+    assert said in capsys.readouterr().err

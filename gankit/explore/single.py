@@ -82,7 +82,7 @@ def enlarge(trained: Trained, *, factor: float = 4.0, step: float = 0.5 ** (1 / 
     )  # fmt: skip
 
 
-def paint(trained: Trained, *, image: str, starts: str = "1,2", seed: int = 0) -> Result:
+def paint(trained: Trained, *, image: str = "", starts: str = "1,2", seed: int = 0) -> Result:
     """Paint to image: a daub of coloured areas becomes a picture with the image's textures.
 
     Args:
@@ -96,7 +96,7 @@ def paint(trained: Trained, *, image: str, starts: str = "1,2", seed: int = 0) -
     return Result(torch.cat([daub, *drawn]).float().cpu(), 1 + len(drawn), ["painted", *titles(recipe, starts)], (), {"image": image})
 
 
-def harmonise(trained: Trained, *, image: str, mask: str, starts: str = "2,3", seed: int = 0) -> Result:
+def harmonise(trained: Trained, *, image: str = "", mask: str = "", starts: str = "2,3", seed: int = 0) -> Result:
     """Harmonisation: what was pasted into the image takes on its colours and textures; the rest stays as it is.
 
     Args:
@@ -108,7 +108,7 @@ def harmonise(trained: Trained, *, image: str, mask: str, starts: str = "2,3", s
     return _blended(trained, image, mask, starts, seed, HARMONISE, "pasted")
 
 
-def edit(trained: Trained, *, image: str, mask: str, starts: str = "2,3", seed: int = 0) -> Result:
+def edit(trained: Trained, *, image: str = "", mask: str = "", starts: str = "2,3", seed: int = 0) -> Result:
     """Editing: parts that were copied about in the image are joined with what is around them.
 
     Args:
@@ -217,8 +217,8 @@ def inject(recipe: Pyramid, image: Tensor, first: int, seed: int) -> Tensor:
 def read(path: str, recipe: Pyramid) -> Tensor:
     """A picture file as (1, C, H, W) of the model's finest scale."""
     file = Path(path).expanduser()
-    if not file.is_file():
-        raise ValueError(f"there is no file {path}")
+    if not path or not file.is_file():
+        raise ValueError(f"there is no file {path}" if path else "this tool takes a picture, --image FILE, and harmonise and edit a --mask FILE, too")
     try:
         pixels = files.decode(file.read_bytes(), (recipe.spec.channels, *recipe.sizes[-1]), "squash", "white")
     except files.Unusable as error:
