@@ -84,11 +84,9 @@ class GANimation(Recipe):
             parameters=dict(g=8_471_296, d=44_860_352),
         ),
         "small": Preset(
-            "drawn faces at 32 px on two CPU cores: narrower, a higher learning rate, lower weights beside the critic's",
-            model=dict(
-                width=16, width_d=32, blocks=2, unit_weight=15.0, attention_weight=0.05, cycle_weight=5.0, lr=1e-3
-            ),
-            settings=dict(resolution="32", batch=8, images=40_000, ema=5_000),
+            "drawn faces at 32 px on two CPU cores: narrower, a higher learning rate, units that weigh less",
+            model=dict(width=16, width_d=32, blocks=2, unit_weight=30.0, n_critic=2, lr=1e-3),
+            settings=dict(resolution="32", batch=8, images=16_000, ema=5_000),
         ),
     }
 
