@@ -329,15 +329,12 @@ def train(
     """
     kind = models.find(model) if isinstance(model, str) else model
     settings, arguments = plan(kind, preset, options)
-    if not settings.images and not hasattr(kind, "length"):
-        raise ValueError("images is 0; it must be at least 1")
     device = prepare(settings)
     dataset = open_data(settings, kind)
     fit(kind, dataset, settings)
     spec = spec_of(dataset)
     recipe = build(kind, spec, arguments, settings.seed)
-    if not settings.images:
-        settings = dataclasses.replace(settings, images=recipe.length)
+    settings = with_length(settings, recipe)
     folder, text = Path(), None
     if processes.rank() == 0:
         config = checkpoint.new_config(kind, preset, arguments, settings, spec, dataset)
@@ -399,6 +396,7 @@ def resume(
             f"then {config['data']['fingerprint'][:12]}). Put the old files back, or start a new run."
         )
     recipe = build(kind, checkpoint.spec_of(config), checkpoint.arguments_of(config), settings.seed)
+    settings = with_length(settings, recipe)
     changed = {k: [getattr(before, k), getattr(settings, k)] for k in Settings.FREE if getattr(before, k) != getattr(settings, k)}
     run = Run(recipe, settings, folder, config, device, Log(folder, settings, quiet))
     if checkpoint.exists(folder):
@@ -434,6 +432,15 @@ def model_arguments(kind: type[Recipe]) -> dict[str, object]:
     """The recipe's own arguments and their defaults."""
     parameters = list(inspect.signature(kind.__init__).parameters.values())[2:]
     return {p.name: p.default for p in parameters}
+
+
+def with_length(settings: Settings, recipe: Recipe) -> Settings:
+    """The settings with the model's own length where `images` is 0. Raises ValueError: it has none."""
+    if settings.images:
+        return settings
+    if not hasattr(recipe, "length"):
+        raise ValueError("images is 0; it must be at least 1")
+    return dataclasses.replace(settings, images=recipe.length)
 
 
 def settings_of(config: dict) -> Settings:

@@ -118,6 +118,9 @@ def test_a_run_is_as_long_as_its_scales_and_says_so(tmp_path, capsys):
     assert checkpoint.read_config(folder)["settings"]["images"] == 12
     with pytest.raises(ValueError, match="images is 0"):
         loop.train("dcgan", data="digits", preset="small", images=0, outdir=tmp_path)
+    other = loop.train("dcgan", data="digits", preset="small", images=16, batch=8, preview=0, outdir=tmp_path / "other", quiet=True)
+    with pytest.raises(ValueError, match="images is 0"):
+        loop.resume(other.folder, images=0, quiet=True)
 
 
 @pytest.fixture(scope="module")

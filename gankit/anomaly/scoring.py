@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +53,6 @@ def score_run(
     normal_classes: tuple[str, ...] = (),
     batch: int = 64,
     limit: int = 0,
-    tell: Callable[[int], None] = lambda rows: None,
 ) -> Scores:
     """Scores of a data set by a trained model.
 
@@ -64,7 +62,6 @@ def score_run(
         normal_classes: names of the classes that are normal, where images have classes; good, normal or ok without it.
         batch: images at once; it changes no score.
         limit: how many of them at most; 0 for all.
-        tell: called with the count of images that are done.
 
     Raises:
         ValueError: the model does not score, the data does not fit it, or a class that is named is not there.
@@ -89,7 +86,6 @@ def score_run(
             defects.append(defect.flatten(1).any(1))
             masks += [defect] * keep_maps
         extremes = kept(extremes, images, part)
-        tell(len(images))
     score = torch.cat([part.score for part in found]).double()
     where = torch.cat(masks) if masks else None
     anomalous = torch.cat(defects) if defects else anomalous
