@@ -14,6 +14,7 @@ What is measured of averaged weights; of models that translate or segment see qu
   gankit.metrics.digits; precision and recall in these (k = 3); the inception score with that classifier; classes that
   got 20 % of their fair share, total variation of the class histogram from the data's; spread of pixels over that of the data; and, of conditional
   samples, the share that the classifier takes for the class that was asked for.
+- digits:few: the same, of models that learn from ten images of each digit, and are held against all.
 - ring, grid: 2,500 points: modes, strict modes, share of high quality, KL to uniform (gankit.metrics.modes).
 - digits-negative, digits-edges: of 2,000 pairs from models of two domains, the share in which both images show one digit
   (label_agreement): a by the classifier, b by the classifier once its grey is turned back, or, for edges, by the nearest
@@ -110,7 +111,8 @@ class Digits:
     count = 2000
 
     def __init__(self, name: str, resolution: str):
-        self.real, self.label = everything(name, resolution)
+        self.few = everything(name, resolution)[0] if name == "digits:few" else None
+        self.real, self.label = everything("digits", resolution)
         self.held_out, self.held_out_label = everything("digits:test", resolution)
         self.features, self.std = metrics.features(self.real), metrics.pixel_std(self.real)
 
@@ -130,6 +132,8 @@ class Digits:
 
     def trivial(self, conditional: bool) -> dict[str, Numbers]:
         rows = {"pixel Gaussian": self.measure(gaussian(self.real, self.count))}
+        if self.few is not None:
+            rows["the few themselves (100)"] = self.measure(self.few)
         if conditional:
             rows["pixel Gaussian per class"] = self.measure(*gaussian_by_class(self.real, self.label, self.count))
         return rows | {
@@ -222,7 +226,7 @@ class Pairs:
 
 Judge = Digits | Stacked | Points | Pairs | translation.Judge
 JUDGES = {"digits": Digits, "stacked-digits": Stacked, "ring": Points, "grid": Points}
-JUDGES |= {"digits-negative": Pairs, "digits-edges": Pairs}
+JUDGES |= {"digits:few": Digits, "digits-negative": Pairs, "digits-edges": Pairs}
 
 
 def bound(recipe: Recipe, judge: Digits) -> Numbers:

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from gankit import data
-from gankit.metrics import anomaly, bins, divergence, neighbours, path, segmentation, separability, spatial
+from gankit import data, metrics
+from gankit.metrics import anomaly, bins, divergence, inception, neighbours, path, segmentation, separability, spatial
 from gankit.metrics import classifier_scores as classifiers
 from gankit.metrics.frechet import by_gram, frechet_distance
+from gankit.metrics.pyramid import draw_directions
+from gankit.weights import sha256
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -196,6 +198,47 @@ def test_classification_accuracy_repeats_and_takes_any_shape_and_any_classifier(
 
 
 # Frechet distances of places and of classes ---------------------------------------------------------------------------
+
+
+def test_patches_are_compared_wherever_they_are():
+    torch.manual_seed(0)
+    image = torch.rand(3, 24, 30) * 2 - 1
+    assert metrics.patch_distance(image, image) == 0
+    aims = draw_directions(147, 128, torch.Generator().manual_seed(0)).float()
+    other = torch.rand(3, 20, 30) * 2 - 1
+    slow = []
+    for aim in aims.T:  # the definition: one scale, as a half has fewer than 16 pixels; the larger set is thinned out evenly
+        lines = [sorted(float((x[:, i : i + 7, j : j + 7].flatten() * aim).sum()) for i in range(h - 6) for j in range(w - 6)) for x, h, w in ((image, 24, 30), (other, 20, 30))]
+        n = len(lines[1])
+        slow.append(sum(abs(lines[0][int((k + 0.5) / n * len(lines[0]))] - lines[1][k]) for k in range(n)) / n)
+    assert metrics.patch_distance(image, other) == pytest.approx(sum(slow) / 128, rel=1e-4)
+    half = torch.cat([image[:, :, 15:], image[:, :, :15]], 2)  # the same but for the patches on the seam
+    assert metrics.patch_distance(image, half) < 0.5 * metrics.patch_distance(image, other)
+    for wrong, said in ((image[:2], "with one C"), (image[:, :6], "7 at least"), (image / 0, "not finite")):
+        with pytest.raises(ValueError, match=said):
+            metrics.patch_distance(image, wrong)
+
+
+def test_sifid_looks_through_torch_s_inception(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    net = inception.Stem().eval()
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(layer.running_mean, std=0.1)
+    held = {name: value for name, value in net.state_dict().items() if "num_batches" not in name}
+    torch.save(held | {"fc.weight": torch.zeros(1000, 2048)}, tmp_path / "inception_v3_google-0cc3c7bd.pth")
+    monkeypatch.setenv("GANKIT_WEIGHTS", str(tmp_path))
+    with pytest.raises(ValueError, match="0cc3c7bd75056d25e46cba549dc184522069b81e9787eff6df84f397bd52a5ef|108949747"):
+        metrics.spatial_features()
+    path = tmp_path / "inception_v3_google-0cc3c7bd.pth"
+    monkeypatch.setattr(inception, "TORCHVISION", inception.TORCHVISION._replace(sha256=sha256(path), size=path.stat().st_size))
+    look, image = metrics.spatial_features(), torch.rand(2, 3, 250, 64) * 2 - 1
+    assert look(image).shape == (2, 192, 58, 12)  # 250 pixels become 58
+    torch.testing.assert_close(look(image), net(image))
+    monkeypatch.setenv("GANKIT_WEIGHTS", str(tmp_path / ".."))
+    with pytest.raises(OSError, match="switched off"):
+        metrics.spatial_features(download=False)
+    assert metrics.spatial_features("small")(image).shape[2:] == (63, 16)
 
 
 def test_sifid_is_the_frechet_distance_of_places():

@@ -181,3 +181,27 @@ def test_tools_of_one_image_say_what_is_wrong(tool, flags, said, tiny, daub, cap
     with pytest.raises(SystemExit):
         cli.main(["explore", str(tiny), tool, *flags])
     assert said in capsys.readouterr().err
+
+
+def test_evaluation_judges_samples_of_one_image(tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("GANKIT_OFFLINE", "1")
+    for name in ("GANKIT_WEIGHTS", "TORCH_HOME", "GANKIT_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    cli.main(["evaluate", str(tiny), "--n", "6"])
+    assert "sifid does not apply: its weights are not here" in " ".join(capsys.readouterr().err.split())
+    found = {score.name: score for score in gankit.evaluate(tiny, n=6)}
+    assert set(found) == {"sifid_small", "patch_swd", "diversity", "nearest_rmse", "rec_rmse"}
+    recipe, real = gankit.load(tiny).recipe, gankit.data.normalise(gankit.data.open(TINY["data"], TINY["resolution"]).rows(np.arange(1))["real"])
+    samples = latent.sample(recipe, range(6)).double()
+    assert found["diversity"].value == pytest.approx(float(samples.std(0).mean() / real.double().std()), rel=1e-6)
+    assert found["nearest_rmse"].value == pytest.approx(min(float((x - real).square().mean().sqrt()) for x in samples), rel=1e-6)
+    assert found["patch_swd"].value == pytest.approx(np.mean([gankit.metrics.patch_distance(real[0], x.float()) for x in samples]), rel=1e-6)
+    with torch.no_grad():
+        back = recipe.rebuilt(2).clamp(-1, 1)
+    assert found["rec_rmse"].value == pytest.approx(float((back - real).square().mean().sqrt()), rel=1e-5)
+    with pytest.raises(ValueError, match="there|two samples"):
+        gankit.evaluate(tiny, metrics="fd", features="digits", n=6)
+    cli.main(["sample", str(tiny), "--n", "3", "-o", str(tmp_path / "drawn.npz")])
+    Image.fromarray(gankit.data.quantise(real)[0].permute(1, 2, 0).numpy()).save(tmp_path / "photo.png")
+    beside = {score.name for score in gankit.evaluate(tmp_path / "drawn.npz", against=str(tmp_path / "photo.png"))}
+    assert beside == set(found) - {"rec_rmse"}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gankit import checkpoint, processes
-from gankit.evaluation import pictures, records, sources, translations
+from gankit.evaluation import pictures, records, single, sources, translations
 from gankit.evaluation.comparison import way
 from gankit.evaluation.features import forget
 from gankit.evaluation.judges import METRICS, looks, missing
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 USUAL = "fd,kd,is,precision,density"
 OF_TRANSLATIONS = "l1,psnr,ssim,cycle,style,label_kept,attributes,segmentation,fcn_score,fd,kd,precision,density"  # those that apply
+OF_ONE_IMAGE = "sifid,sifid_small,patches,diversity,copies,reconstruction"
 
 
 def evaluate(
@@ -102,9 +103,9 @@ def evaluate(
         tried = of_model(recipe, sources.told(trained), against, held_out, settings, resolution, seed, trunc)
     else:
         tried = [of_samples(sources.of_data(str(what), None, resolution), against, held_out, settings, resolution)]
-    of_inputs = tried[0].fake.inputs is not None
-    usual = of_inputs and metrics == USUAL
-    names = wanted(OF_TRANSLATIONS if usual else metrics)
+    instead = usual_of(tried[0]) if metrics == USUAL else USUAL
+    usual = instead != USUAL
+    names = wanted(instead if usual else metrics)
     out, found, tolerant = records.records_of(what), [], metrics == "all" or usual
     said: set[str] = set()
 
@@ -117,10 +118,10 @@ def evaluate(
     for trial in tried:
         check(*trial)
         net = lens(trial, features, names, torch.float64 if fp64 else torch.float32, place, usual, say_once)
-        count = min(n or usual_count(net), trial.fake.count)
-        trial = trial._replace(fake=replace(trial.fake, count=count)) if is_run else trial
-        subjects.append(Subject(*trial, net, n or usual_count(net), batch, seed, willing=not tolerant, **by))
-    chosen = applicable(subjects, names, tolerant, (lambda text: None) if usual else say_once)
+        count = n or usual_count(net, trial)
+        trial = trial._replace(fake=replace(trial.fake, count=min(count, trial.fake.count))) if is_run else trial
+        subjects.append(Subject(*trial, net, count, batch, seed, willing=not tolerant, **by))
+    chosen = applicable(subjects, names, tolerant, (lambda text: None) if instead == OF_TRANSLATIONS else say_once)
     with ExitStack() as stack:
         if not quiet and processes.rank() == 0:
             tell = stack.enter_context(progress(subjects))
@@ -138,6 +139,13 @@ def evaluate(
             pictures.draw(subjects, folder / "evaluation")
     processes.leave()
     return found
+
+
+def usual_of(trial: Trial) -> str:
+    """The metrics that are taken when nobody names any."""
+    if trial.fake.inputs is not None:
+        return OF_TRANSLATIONS
+    return OF_ONE_IMAGE if single.alone(Subject(*trial, None, 1)) else USUAL
 
 
 def of_samples(
@@ -204,7 +212,8 @@ def lens(
     """The network that images are looked at through; of translations only if a metric needs one, and of the usual metrics can do without."""
     fake, real = trial.fake, trial.real
     blind = Subject(*trial, None, 1)
-    if fake.kind != "images" or (fake.inputs is not None and not any(looks(name) and not missing(METRICS[name], blind, True) for name in names)):
+    apart = fake.inputs is not None or single.alone(blind)
+    if fake.kind != "images" or (apart and not any(looks(name) and not missing(METRICS[name], blind, True) for name in names)):
         return None
     if not features and fake.inputs is not None:
         features = "digits" if fake.view else ""
@@ -246,8 +255,10 @@ def choose(name: str | Extractor, real: sources.Source | None, dtype: torch.dtyp
     return extractor(name, dtype=dtype).to(device, dtype)
 
 
-def usual_count(net: Extractor | None) -> int:
+def usual_count(net: Extractor | None, trial: Trial) -> int:
     """How many samples are taken when nobody says: as papers do with Inception, fewer with what is not compared with them."""
+    if single.alone(Subject(*trial, net, 1)):
+        return single.COUNT
     return 50_000 if net is not None and net.name.startswith("inception") else 10_000
 
 
@@ -353,7 +364,7 @@ class During:
         tried = self.tried(run, run.recipe, "")
         for trial in tried:
             self.nets.append(lens(trial, s.evaluate_features, self.names, torch.float32, run.device, False, run.log.say))
-        self.n = s.evaluate_n or usual_count(self.nets[0])
+        self.n = s.evaluate_n or usual_count(self.nets[0], tried[0])
         for name in self.names:
             reasons = [missing(METRICS[name], subject) for subject in self.subjects(tried)]
             if all(reasons):

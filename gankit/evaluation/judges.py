@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gankit import data, latent, metrics
-from gankit.evaluation import fidelity
+from gankit.evaluation import fidelity, single
 from gankit.evaluation.subject import Score, Subject
-from gankit.metrics import vgg
+from gankit.metrics import inception, vgg
 
 # Metrics -------------------------------------------------------------------------------------------------------------
 
@@ -300,6 +300,9 @@ NEEDS: dict[str, tuple[Callable[[Subject], bool], str]] = {
     "labels": (lambda s: s.fake.classes > 0 and s.real is not None and s.real.classes > 0, "samples and reals need labels of the same classes"),
     "a generator": (lambda s: s.fake.recipe is not None and s.fake.inputs is None, "it looks at the latents of a generator: name a run of one"),
     "a critic": (lambda s: hasattr(s.fake.recipe, "critic"), "the model has no Wasserstein critic"),
+    "one image": (single.alone, "it is for samples of one image: a run of singan, or a folder of samples and --against photo.jpg"),
+    "a pyramid": (lambda s: hasattr(s.fake.recipe, "rebuilt"), "the model is none of one image, which gives that image back"),
+    "ImageNet's Inception": (lambda s: s.willing or inception.stem_here(), "its weights are not here; asked for by name it downloads 104 MB"),
     "VGG16": (lambda s: s.willing or vgg.here(), "VGG16's weights are not here; asked for by name it downloads 553 MB"),
     "targets": (
         lambda s: s.fake.targets is not None or (hasattr(s.fake.recipe, "reconstruct") and s.real is not None),
@@ -354,6 +357,12 @@ METRICS: dict[str, Metric] = {
     "attributes": Metric(fidelity.attributes, ("images", "asked attributes")),
     "segmentation": Metric(fidelity.segmentation, ("label maps",)),
     "fcn_score": Metric(fidelity.fcn_score, ("images", "labelled inputs")),
+    "sifid": Metric(single.sifid, ("one image", "ImageNet's Inception")),
+    "sifid_small": Metric(single.sifid_small, ("one image",)),
+    "patches": Metric(single.patches, ("one image",)),
+    "diversity": Metric(single.diversity, ("one image",)),
+    "copies": Metric(single.copies, ("one image",)),
+    "reconstruction": Metric(single.reconstruction, ("one image", "a pyramid")),
     "classes": Metric(classes, ("reals", "classifier")),
     "modes": Metric(modes, ("modes",)),
     "emd": Metric(emd, ("points", "reals")),

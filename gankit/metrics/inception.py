@@ -23,6 +23,14 @@ WEIGHTS = WeightsFile(
     95_628_359,
     "Apache-2.0",
 )
+# ImageNet's Inception of PyTorch, whose first layers SIFID looks through; it has the same names there.
+TORCHVISION = WeightsFile(
+    "inception_v3_google-0cc3c7bd.pth",
+    "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth",
+    "0cc3c7bd75056d25e46cba549dc184522069b81e9787eff6df84f397bd52a5ef",
+    108_949_747,
+    "BSD-3-Clause",
+)
 SIDE = 299
 DIMS = {"64": 64, "192": 192, "768": 768, "2048": 2048, "logits_unbiased": 1008}  # layer -> features
 
@@ -155,8 +163,8 @@ BLOCKS: dict[str, tuple[str, Branches]] = {
 }
 
 
-class Inception(nn.Module):
-    """(N, 3, 299, 299) images as (level - 128) / 128 to the features of the layers that are asked for."""
+class Stem(nn.Module):
+    """The layers before the second max pool: (N, 3, H, W) to (N, 192, h, w), where 299 pixels become 71."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,6 +173,24 @@ class Inception(nn.Module):
         self.Conv2d_2b_3x3 = unit(32, 64, "3x3")
         self.Conv2d_3b_1x1 = unit(64, 80, "1x1")
         self.Conv2d_4a_3x3 = unit(80, 192, "3x3", same=False)
+
+    def early(self, x: Tensor) -> Tensor:
+        """The maps (N, 64, h, w) after the first max pool."""
+        return max_pool2d(self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x))), 3, 2)
+
+    def late(self, x: Tensor) -> Tensor:
+        """The maps (N, 192, h, w) before the second, of those after the first."""
+        return self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.late(self.early(x))
+
+
+class Inception(Stem):
+    """(N, 3, 299, 299) images as (level - 128) / 128 to the features of the layers that are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
         width = 192
         for name, (pool, branches) in BLOCKS.items():
             self.add_module(name, block := Mixed(width, pool, branches))
@@ -174,12 +200,11 @@ class Inception(nn.Module):
     def forward(self, x: Tensor, layers: tuple[str, ...] = tuple(DIMS)) -> dict[str, Tensor]:
         """Features (N, DIMS[layer]): the mean over each map of `64`, `192`, `768`, `2048`; and `logits_unbiased`."""
         found = {}
-        x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
-        x = max_pool2d(x, 3, 2)
+        x = self.early(x)
         found["64"] = x.mean((2, 3))
         if {*layers} <= {*found}:
             return found
-        x = max_pool2d(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)), 3, 2)
+        x = max_pool2d(self.late(x), 3, 2)
         found["192"] = x.mean((2, 3))
         if {*layers} <= {*found}:
             return found
@@ -205,3 +230,27 @@ def load(file: WeightsFile | None = None) -> Inception:
         net = Inception()
     net.load_state_dict(tensors(fetch(file or WEIGHTS)), strict=True, assign=True)
     return net.requires_grad_(False).eval()
+
+
+def load_stem(file: WeightsFile | None = None, download: bool = True) -> Stem:
+    """The first layers with PyTorch's weights of ImageNet, frozen, in eval mode: for (N, 3, H, W) images in [-1, 1] of any size.
+
+    Raises:
+        ValueError: the file found is not the published one.
+        OSError: it is nowhere, and cannot be downloaded.
+    """
+    with torch.device("meta"):
+        net = Stem()
+    found = tensors(fetch(file or TORCHVISION, download))
+    counts = {name: torch.tensor(0) for name in net.state_dict() if name.endswith("num_batches_tracked")}
+    net.load_state_dict({name: found.get(name, counts.get(name)) for name in net.state_dict()}, strict=True, assign=True)
+    return net.requires_grad_(False).eval()
+
+
+def stem_here() -> bool:
+    """Whether the weights of `load_stem` are on this machine, so that nothing would be downloaded."""
+    try:
+        fetch(TORCHVISION, download=False)
+    except (OSError, ValueError):
+        return False
+    return True

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from gankit.metrics import inception
 from gankit.metrics.frechet import frechet_distance
 from gankit.metrics.neighbours import check_points
+from gankit.nn import style
+from gankit.weights import tensors
 
 
 class ClassDistance(NamedTuple):
@@ -25,6 +28,24 @@ class PerClass(NamedTuple):
 
     mean: float
     classes: dict[int, ClassDistance]
+
+
+def spatial_features(network: str = "inception", download: bool = True) -> Callable[[Tensor], Tensor]:
+    """What SIFID looks through: (N, 3, H, W) images in [-1, 1] of any size to (N, C, h, w) maps on the CPU.
+
+    Args:
+        network: "inception", PyTorch's of ImageNet up to its second max pool, C = 192, 104 MB of weights once: the published one;
+            "small", the third tap (relu3_1) of the small encoder that comes with gankit, at a quarter of the size.
+        download: whether weights may be downloaded.
+
+    Raises:
+        OSError: weights that are nowhere and cannot be downloaded.
+    """
+    if network == "inception":
+        net = inception.load_stem(download=download)
+        return lambda images: torch.cat([net(one[None].float().cpu()) for one in images])
+    encoder = style.FrozenEncoder(style.layers_of(tensors(style.SMALL), 3), torch.ones(3), torch.zeros(3))
+    return lambda images: torch.cat([encoder(one[None].float().cpu())[2] for one in images])
 
 
 def sifid(real_map: Tensor, fake_map: Tensor) -> float:

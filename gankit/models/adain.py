@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from gankit.loop import Run
 
 VGG19 = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 256), *[(256, 256)] * 3, (256, 512)]  # to relu4_1
-SMALL = Path(style.__file__).with_name("style_encoder.safetensors")
 PUBLISHED = {
     "vgg19": WeightsFile(
         "vgg_normalised.pth",
@@ -69,7 +68,7 @@ def open_encoder(name: str) -> tuple[FrozenEncoder, str]:
         ValueError: there is no such encoder, or the file is none.
         OSError: published weights are nowhere, and cannot be downloaded.
     """
-    path = SMALL if name == "small" else Path(name).expanduser()
+    path = style.SMALL if name == "small" else Path(name).expanduser()
     if name not in PUBLISHED and path.is_file():  # published weights, wherever they are
         name = next((known for known, file in PUBLISHED.items() if sha256(path) == file.sha256), name)
     if name in PUBLISHED and torch.empty(0).device.type == "meta":  # parameters are counted
@@ -87,11 +86,7 @@ def open_encoder(name: str) -> tuple[FrozenEncoder, str]:
             f"encoder {name!r} is {found}. Choose from {', '.join(PUBLISHED)} and small, or name one of these files or a "
             ".safetensors that scripts/make_style_encoder.py wrote"
         )
-    held, layers = tensors(path), []
-    for key in sorted((k for k in held if k.endswith(".weight") and held[k].ndim == 4), key=lambda k: int(k.split(".")[-2])):
-        layers.append((held[key].float(), held[key.replace("weight", "bias")].float()))
-        if sum(w.shape[0] > w.shape[1] for w, _ in layers) == 4:  # relu4_1; what follows is not looked through
-            break
+    layers = style.layers_of(tensors(path), 4)  # to relu4_1; what follows is not looked through
     if [w.shape[1] for w, _ in layers] != [3, *(len(w) for w, _ in layers[:-1])] or sum(w.shape[0] > w.shape[1] for w, _ in layers) != 4:
         raise ValueError(f"{path} is no encoder: it needs convolutions one after the other from 3 channels on, which widen four times")
     half, one = torch.full((3,), 0.5, device="cpu"), torch.ones(3, device="cpu")

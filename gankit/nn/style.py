@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Layer = tuple[Tensor, Tensor]  # weight (out, in, k, k) and bias (out,) of a convolution
 
+SMALL = Path(__file__).with_name("style_encoder.safetensors")  # which scripts/make_style_encoder.py made
 EPS = 1e-5  # added to a variance before its root
 
 
@@ -61,6 +64,16 @@ class FrozenEncoder:
             tensors = [self.gain, self.shift, *(t for layer in self.layers for t in layer)]
             self.placed[key] = [t.to(*key) for t in tensors]
         return self.placed[key]
+
+
+def layers_of(held: dict[str, Tensor], taps: int) -> list[Layer]:
+    """The convolutions of a stack's weights, named by numbers that rise, up to the one that grows wider the `taps`-th time."""
+    layers: list[Layer] = []
+    for key in sorted((k for k in held if k.endswith(".weight") and held[k].ndim == 4), key=lambda k: int(k.split(".")[-2])):
+        layers.append((held[key].float(), held[key.replace("weight", "bias")].float()))
+        if sum(w.shape[0] > w.shape[1] for w, _ in layers) == taps:
+            break
+    return layers
 
 
 def moments(maps: Tensor, share: Tensor | None = None) -> tuple[Tensor, Tensor]:
