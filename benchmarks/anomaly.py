@@ -127,7 +127,7 @@ def main() -> None:
     for way, found in rows.items():
         cells = [f"{np.mean(v):.3f} ({min(v):.3f} to {max(v):.3f})" if (v := found.get(name)) else "" for name in names]
         sheet.add_row(way, *cells)
-    Console(width=200).print(sheet)
+    Console(width=200, emoji=False).print(sheet)
 
 
 if __name__ == "__main__":

@@ -203,7 +203,7 @@ def main() -> None:
         sheet.add_column(column, no_wrap=True)
     for variant, numbers in rows.items():
         sheet.add_row(variant, *(" ".join(f"{one[name]:.2f}" if name in one else "-" for one in numbers) for name in names))
-    Console(width=200).print(sheet)
+    Console(width=200, emoji=False).print(sheet)
 
 
 def value(text: str) -> object:

@@ -21,6 +21,8 @@ What is measured of averaged weights; of models that translate or segment see qu
   of the train split's edge maps; the share of pixels that agree (pixel_agreement: of b and of a's own negative or edges,
   both cut at the middle of their greys); their mean distance over that of pairs that are shuffled (pair_l1), and the
   agreement of the shuffled; fd_digits and classes of a, and fd_digits of negatives turned back. A generator that always draws one digit agrees with itself: look at the classes.
+- a photograph whole, for singan: 50 samples, by `gankit evaluate`'s metrics for one image (sifid only where its weights are), and
+  seconds for each scale; beside them its pixels in random order, and its tiles of 16 pixels.
 - stacked-digits: 26,000 images: the same for its 1,000 modes; fd_digits of 2,000 channels.
 - models with a code: purity of it and accuracy of the best naming by classes, for the code that samples were drawn
   with, and for the code that is read off held-out digits.
@@ -51,7 +53,11 @@ from torch import Tensor
 
 import gankit
 from gankit import Batch, Recipe, Run, checkpoint, data, latent, loop, metrics, models, pictures
-from gankit.data.builtin import edges
+from gankit.data.builtin import PHOTOS, SKLEARN, edges
+from gankit.evaluation import METRICS, sources
+from gankit.evaluation.evaluator import OF_ONE_IMAGE
+from gankit.evaluation.judges import missing
+from gankit.evaluation.subject import Subject
 from gankit.losses import bernoulli_nll
 
 Numbers = dict[str, float]
@@ -61,6 +67,7 @@ ABLATIONS: dict[str, dict[str, object]] = {
     "cogan": {"share": "none"},
     "infogan": {"info_weight": 0.0},
     "sagan": {"attention": 0},
+    "singan": {"least": 64},
     "wgan": {"clip_value": 1e9},
     "wgan_gp": {"penalty_weight": 0.0},
 }
@@ -224,8 +231,49 @@ class Pairs:
         }
 
 
-Judge = Digits | Stacked | Points | Pairs | translation.Judge
+class OneImage:
+    """Measures samples of a model of one image beside that image."""
+
+    count, tile = 50, 16
+
+    def __init__(self, name: str, resolution: str):
+        self.real = sources.of_data(name, None, resolution)
+
+    def measure(self, recipe: Recipe) -> Numbers:
+        return self.numbers(sources.of_recipe(recipe, "samples", checkpoint.digest(checkpoint.weights_of(recipe))))
+
+    def numbers(self, fake: sources.Source, real: sources.Source | None = None) -> Numbers:
+        s = Subject(fake, real or self.real, None, None, self.count, willing=False)
+        names = [name for name in OF_ONE_IMAGE.split(",") if not missing(METRICS[name], s)]
+        return {score.name: score.value for name in names for score in METRICS[name].take(s)}
+
+    def trivial(self, recipe: Recipe) -> dict[str, Numbers]:
+        """The image, of the size that the model draws at, taken apart and put together at random."""
+        h, w = (side - side % self.tile for side in recipe.sizes[-1])
+        image = torch.nn.functional.interpolate(self.real.read(np.arange(1))[0], (h, w), mode="bicubic", antialias=True).clamp(-1, 1)
+        found = {}
+        for title, side in (("pixels shuffled", 1), (f"tiles of {self.tile} px shuffled", self.tile)):
+            parts = torch.nn.functional.unfold(image, side, stride=side)
+            mixed = torch.cat([parts[:, :, torch.randperm(parts.shape[2])] for _ in range(self.count)])
+            images = torch.nn.functional.fold(mixed, (h, w), side, stride=side)
+            found[title] = self.numbers(self.source(images), self.source(image))
+        return found
+
+    def source(self, images: Tensor) -> sources.Source:
+        return sources.Source("images", "images", tuple(images.shape[1:]), len(images), lambda numbers: (images[numbers], None), "")
+
+
+def by_scale(run: Run) -> Numbers:
+    """Seconds that each scale of a model of one image took to learn."""
+    rows = [json.loads(line) for line in (run.folder / "stats.jsonl").read_text().splitlines()]
+    ends = np.arange(len(run.recipe.sizes) + 1) * run.recipe.iterations
+    passed = np.interp(ends, [0, *(row["images"] for row in rows)], [0, *(row["seconds"] for row in rows)])
+    return {f"s_scale_{i}": float(b - a) for i, (a, b) in enumerate(zip(passed, passed[1:]))}
+
+
+Judge = Digits | Stacked | Points | Pairs | OneImage | translation.Judge
 JUDGES = {"digits": Digits, "stacked-digits": Stacked, "ring": Points, "grid": Points}
+JUDGES |= {f"photo:{name}:whole": OneImage for name in (*SKLEARN, *PHOTOS)}
 JUDGES |= {"digits:few": Digits, "digits-negative": Pairs, "digits-edges": Pairs}
 
 
@@ -279,7 +327,7 @@ def named(prefix: str, code: Tensor, label: Tensor) -> Numbers:
 def measure(recipe: Recipe, judge: Judge) -> Numbers:
     """All that can be measured of a model in eval mode, by what it can do."""
     with torch.no_grad():
-        if isinstance(judge, translation.Judge):
+        if isinstance(judge, translation.Judge | OneImage):
             return judge.measure(recipe)
         if isinstance(judge, Pairs):
             return judge.measure(*(latent.sample(recipe, range(judge.count), domain=domain) for domain in ("a", "b")))
@@ -294,7 +342,7 @@ def measure(recipe: Recipe, judge: Judge) -> Numbers:
 def trivial(recipe: Recipe, judge: Judge) -> dict[str, Numbers]:
     """Companions that no training went into."""
     torch.manual_seed(0)
-    if isinstance(judge, translation.Judge):
+    if isinstance(judge, translation.Judge | OneImage):
         with torch.no_grad():
             return judge.trivial(recipe)
     rows = judge.trivial(latent.takes_label(recipe))
@@ -312,7 +360,7 @@ def one_seed(model: str, seed: int, judge: Judge, outdir: Path, options: dict[st
     run = gankit.train(model, outdir=outdir / "runs", quiet=True, preview=0, seed=seed, **options)
     took = {"s": time.perf_counter() - passed, "cpu_s": time.process_time() - used}
     with run.averaged() as recipe:
-        return run, measure(recipe, judge) | took
+        return run, measure(recipe, judge) | took | (by_scale(run) if isinstance(judge, OneImage) else {})
 
 
 def untrained(run: Run, judge: Judge) -> Numbers:
@@ -367,7 +415,8 @@ def main() -> None:
     name = models.name_of(kind)
     translator = translation.JUDGES.get(name)
     choices = translation.DATA.get(name, (translator.data,)) if translator else tuple(JUDGES)
-    args.data = args.data or ("digits-negative" if kind.data == "domains" and not translator else choices[0])
+    usual = {"domains": "digits-negative"}.get(kind.data, "photo:china:whole" if name == "singan" else choices[0])
+    args.data = args.data or (choices[0] if translator else usual)
     if args.data not in choices:
         parser.error(f"{name} is measured on {', '.join(choices)}, not {args.data}")
     args.seeds = args.seeds or (translator.seeds if translator else 3)
@@ -424,7 +473,7 @@ def main() -> None:
     for variant, numbers in trivial(run.recipe, judge).items():
         note(variant, run, numbers)
     length = f"{run.settings.images:,} images, batch {run.settings.batch}"
-    Console(width=240).print(table(f"{name} {preset} on {args.data}: {length}, seeds {args.first} to {args.seeds - 1}", rows))
+    Console(width=240, emoji=False).print(table(f"{name} {preset} on {args.data}: {length}, seeds {args.first} to {args.seeds - 1}", rows))
     for line in judge.summary(rows) if translator else ():
         print(line)
 

@@ -503,7 +503,7 @@ def models(words: list[str]) -> None:
         sheet.add_column(column, no_wrap=column in ("model", "year"))
     for row in sorted(rows, key=lambda row: row["year"]):
         sheet.add_row(row["name"], row["year"], row["title"], " ".join(row["data"]), row["labels"], " ".join(row["abilities"]))
-    Console().print(sheet)
+    Console(emoji=False).print(sheet)
 
 
 def show(words: list[str]) -> None:
@@ -670,7 +670,7 @@ def evaluate(words: list[str]) -> None:
         error = "" if s.error is None else f"{s.error:.3g}"
         said = "; ".join(filter(None, (s.error_of and f"+-: {s.error_of}", s.note)))
         sheet.add_row(s.name, f"{s.value:.4g}", error, f"{s.n_fake:,}" if s.n_fake else "", f"{s.n_real:,}" if s.n_real else "", s.better, said)
-    Console(width=None if sys.stdout.isatty() else 160).print(sheet)
+    Console(width=None if sys.stdout.isatty() else 160, emoji=False).print(sheet)
     print(f"recorded in {path}")
 
 
@@ -759,7 +759,7 @@ def compare(words: list[str]) -> None:
         cells = ["" if v is None else f"{v['value']:.4g}" + ("" if v["error"] is None else f" +- {v['error']:.2g}") for v in line.values]
         better = next(v["better"] for v in line.values if v is not None)
         sheet.add_row(line.name, *cells, better, line.unlike)
-    Console(width=None if sys.stdout.isatty() else 160).print(sheet)
+    Console(width=None if sys.stdout.isatty() else 160, emoji=False).print(sheet)
     if any(line.unlike for line in lines):
         print("Numbers in different lines of one metric were taken differently, and cannot be compared.")
 
@@ -872,7 +872,7 @@ def metrics(words: list[str]) -> None:
         sheet.add_column(column, no_wrap=column == "metric")
     for name, metric in evaluation.METRICS.items():
         sheet.add_row(name, evaluation.about(name), ", ".join(metric.needs))
-    Console(width=None if sys.stdout.isatty() else 160).print(sheet)
+    Console(width=None if sys.stdout.isatty() else 160, emoji=False).print(sheet)
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
@@ -1074,7 +1074,7 @@ def dry_run(kind: type, options: dict[str, object]) -> None:
     from gankit import loop
 
     settings, arguments = loop.plan(kind, "", options)
-    dataset = loop.open_data(settings, kind)
+    dataset, settings, arguments = loop.opened(settings, arguments, kind)
     loop.fit(kind, dataset, settings)
     recipe = loop.build(kind, loop.spec_of(dataset), arguments, settings.seed)
     print(json.dumps({"settings": dataclasses.asdict(settings), "arguments": arguments, "shape": dataset.shape, "classes": dataset.num_classes}, indent=2))

@@ -330,7 +330,7 @@ def train(
     kind = models.find(model) if isinstance(model, str) else model
     settings, arguments = plan(kind, preset, options)
     device = prepare(settings)
-    dataset = open_data(settings, kind)
+    dataset, settings, arguments = opened(settings, arguments, kind)
     fit(kind, dataset, settings)
     spec = spec_of(dataset)
     recipe = build(kind, spec, arguments, settings.seed)
@@ -469,6 +469,20 @@ def open_data(settings: Settings, kind: type[Recipe]) -> data.Dataset | data.Dom
     return data.open(s.data, **known, want=want, text_encoder=s.text_encoder)
 
 
+def opened(
+    settings: Settings, arguments: dict[str, object], kind: type[Recipe]
+) -> tuple[data.Dataset | data.Domains | data.Union, Settings, dict[str, object]]:
+    """The data, and the settings and arguments that hold with it: a model may make images smaller than they are (`reduced`)."""
+    dataset = open_data(settings, kind)
+    if hasattr(kind, "reduced") and not settings.resolution and dataset.kind in kind.data.split():
+        fit(kind, dataset, settings)
+        (height, width), changed = kind.reduced(*dataset.shape[1:], arguments)
+        if (height, width) != tuple(dataset.shape[1:]):
+            settings, arguments = dataclasses.replace(settings, resolution=f"{height}x{width}"), arguments | changed
+            dataset = open_data(settings, kind)
+    return dataset, settings, arguments
+
+
 def spec_of(dataset: data.Dataset | data.Domains | data.Union) -> Spec:
     """What a model must know of a data set."""
     attributes = tuple(getattr(dataset, "attribute_names", ()))
@@ -498,6 +512,8 @@ def fit(kind: type[Recipe], dataset: data.Dataset, settings: Settings) -> None:
         raise ValueError("an augmentation policy does nothing without an augmentation: add --augment diffaugment or --augment ada")
     if settings.augment != "ada" and settings.augment_p:
         raise ValueError("augment_p is how often ada changes an image: add --augment ada, or leave --augment-p out")
+    if hasattr(kind, "reduced") and len(dataset) > 1:
+        raise ValueError(f"{name} learns from one image, and {settings.data} holds {len(dataset):,}: name the file of one of them")
     if kind.labels == "required" and not dataset.num_classes and not dataset.condition_dim:
         raise ValueError(f"{name} needs labels and {settings.data} has none: put each class into a sub-folder of its own")
     if dataset.kind in data.KINDS:

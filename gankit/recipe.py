@@ -133,7 +133,8 @@ class Recipe(nn.Module):
     `translate`'s further arguments say what it takes: `to` a domain, "a" or "b"; `attribute` (N, A) numbers, with `source`
     where data sets were joined; `styles` images; `z` random numbers of `noise(n, height, width)`. `strip(batch)` gives the
     columns of a preview for models that do not sample: a list of (N, C, H, W), such as input, output and target, and of
-    (N, H, W) label maps. What must survive an interruption and is neither parameter nor buffer goes through
+    (N, H, W) label maps. `reduced(height, width, arguments)` is for models of one image alone: the size that it is made first, and
+    the arguments then. What must survive an interruption and is neither parameter nor buffer goes through
     `nn.Module.get_extra_state` / `set_extra_state`, as dicts and lists of tensors and plain values.
 
     Attributes:

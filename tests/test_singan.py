@@ -18,7 +18,7 @@ TINY = dict(data="photo:china:whole", resolution="32x44", quiet=True, least=14, 
 
 @pytest.mark.parametrize(
     "height, width, count, last",
-    [(250, 250, 11, (250, 250)), (300, 400, 9, (188, 250)), (164, 248, 9, (164, 248)), (20, 90, 1, (20, 90)), (25, 1000, 1, (7, 250))],
+    [(250, 250, 11, (250, 250)), (300, 400, 9, (188, 250)), (164, 248, 9, (164, 248)), (20, 90, 1, (20, 90)), (60, 1000, 1, (15, 250))],
 )
 def test_the_pyramid_has_the_paper_s_sizes(height, width, count, last):
     sizes = pyramid(height, width, 25, 250, 0.75)
@@ -98,10 +98,28 @@ def test_any_size_is_drawn_and_a_start_keeps_what_is_below(tmp_path):
         assert recipe.d[0](torch.zeros(1, 3, 30, 20)).shape == (1, 1, 30 - 2 * REACH, 20 - 2 * REACH)
 
 
-@pytest.mark.parametrize("shape, words", [((3, 10, 40), "11 pixels a side"), ((1, 1, 1), "11 pixels")])
+@pytest.mark.parametrize("shape, words", [((3, 10, 40), "11 pixels a side"), ((1, 1, 1), "11 pixels"), ((3, 60, 2000), "--most 367")])
 def test_an_image_that_is_too_small_is_refused(shape, words):
     with pytest.raises(ValueError, match=words):
         SinGAN(Spec(shape))
+
+
+def test_a_large_photograph_is_made_smaller_once_and_keeps_its_scales(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save("photo.png")
+    run = loop.train("singan", **TINY | dict(data="photo.png", resolution="", least=25, most=60, factor=0.75), images=2, preview=0)
+    assert run.recipe.spec.shape == (3, 45, 60) and run.settings.resolution == "45x60"
+    assert run.recipe.sizes == pyramid(300, 400, 25, 60, 0.75) == [(25, 34), (31, 41), (37, 50), (45, 60)]
+    resumed = loop.resume(run.folder, images=3, quiet=True)
+    assert resumed.recipe.sizes == run.recipe.sizes and latent.sample(resumed.recipe, [0]).shape == (1, 3, 45, 60)
+    (tmp_path / "two").mkdir()
+    for name in "ab":
+        Image.fromarray(pixels).save(tmp_path / "two" / f"{name}.png")
+    with pytest.raises(ValueError, match="one image, and two holds 2"):
+        loop.train("singan", **TINY | dict(data="two"))
+    with pytest.raises(ValueError, match="least is 90, most 60"):
+        loop.train("singan", **TINY | dict(data="photo.png", resolution="", least=90, most=60))
 
 
 def test_noise_beyond_the_borders_is_an_option(tmp_path):

@@ -12,7 +12,8 @@ taken at each pixel, plus alpha times the squared error of the reconstruction: t
 coarsest scale, and none at the others, is to give back. What noise weighs at a scale is 0.1 times the reconstruction's error there.
 
 Deviations:
-- Resizing is bicubic with antialiasing as in the authors' code, which also rounds to 8 bits in between; this does not.
+- Resizing is bicubic with antialiasing as in the authors' code, which also rounds to 8 bits in between; this does not. An image
+  that is larger than `most` is made smaller by Lanczos' filter, as all data are.
 - Each update of G draws its picture anew: the authors' code goes three times through one graph, which PyTorch refuses now.
 - z* is drawn once, as the paper has it; the authors' code draws it anew in each step of the first scale.
 """
@@ -43,10 +44,26 @@ def resize(x: Tensor, size: Size) -> Tensor:
     return x if x.shape[2:] == size else F.interpolate(x, size, mode="bicubic", antialias=True)
 
 
-def pyramid(height: int, width: int, least: int, most: int, factor: float) -> list[Size]:
-    """Sizes of the scales, coarsest first: its shorter side is `least`, the finest's longer side `most` at most."""
+def pyramid(height: int, width: int, least: int, most: int, factor: float, scales: int = 0) -> list[Size]:
+    """Sizes of the scales, coarsest first: its shorter side is `least`, the finest's longer side `most` at most.
+
+    Their number follows from the image's own size, whatever it is made smaller to; `scales` says it where that is not known.
+
+    Raises:
+        ValueError: the image is too small, or an argument is out of range.
+    """
+    if not 2 * REACH < least <= most or not 0 < factor < 1 or scales < 0:
+        raise ValueError(f"least is {least}, most {most}, factor {factor}; least must be more than {2 * REACH} and not above most, factor within 0 and 1")
     short, long = min(height, width), max(height, width)
+    if short < 2 * REACH + 1:
+        raise ValueError(f"the image is {height}x{width} (height x width); a patch needs {2 * REACH + 1} pixels a side: take a larger one")
+    if (narrow := math.ceil(short * min(most / long, 1))) < 2 * REACH + 1:
+        raise ValueError(
+            f"the image is {height}x{width} (height x width): with a longer side of {most} its shorter one has {narrow} pixels, and a patch "
+            f"needs {2 * REACH + 1}: crop it, or set --most {math.ceil((2 * REACH + 1) * long / short)}"
+        )
     count = math.ceil(math.log(least / short, factor)) + 1 - math.ceil(math.log(min(most, long) / long, factor))
+    count = scales - 1 if scales else count
     shrink = min(most / long, 1)
     h, w = math.ceil(height * shrink), math.ceil(width * shrink)
     if count < 1 or min(h, w) <= least:
@@ -76,6 +93,7 @@ class SinGAN(Recipe):
         least: shorter side of the coarsest scale.
         most: longer side of the finest scale; larger images are made smaller first.
         factor: from one scale to the next coarser one, about.
+        scales: how many; 0 for as many as least, most and factor make of the image's own size.
         width: channels of the first four scales; they double every fourth, up to four times as many.
         iterations: steps for each scale.
         updates: of D, and then of G, in each step.
@@ -86,7 +104,7 @@ class SinGAN(Recipe):
         lr: Adam's learning rate; a tenth of it in the last fifth of a scale.
     """
 
-    defaults = dict(batch=1, ema=0, data="photo:cat:whole", images=0, log=100, preview=500, save=1000)
+    defaults = dict(batch=1, ema=0, data="photo:china:whole", images=0, log=100, preview=500, save=1000)
     presets = {
         "paper": Preset(
             "the paper's sizes and iterations, for an image of 250 px",
@@ -108,6 +126,7 @@ class SinGAN(Recipe):
         least: int = 25,
         most: int = 250,
         factor: float = 0.75,
+        scales: int = 0,
         width: int = 32,
         iterations: int = 2000,
         updates: int = 3,
@@ -118,12 +137,9 @@ class SinGAN(Recipe):
         lr: float = 5e-4,
     ):
         super().__init__(spec)
-        if min(spec.shape[1:]) < 2 * REACH + 1 or not 2 * REACH < least <= most or not 0 < factor < 1 or iterations < 1:
-            raise ValueError(
-                f"images need {2 * REACH + 1} pixels a side, least more than {2 * REACH} and not above most, factor within 0 and 1, and "
-                f"iterations at least 1; found {spec.height}x{spec.width}, {least}, {most}, {factor} and {iterations}"
-            )
-        self.sizes = pyramid(spec.height, spec.width, least, most, factor)
+        if iterations < 1 or updates < 1:
+            raise ValueError(f"iterations and updates are {iterations} and {updates}; give 1 at least of each")
+        self.sizes = pyramid(spec.height, spec.width, least, most, factor, scales)
         self.iterations, self.updates, self.rec_weight = iterations, updates, rec_weight
         self.noise_weight, self.penalty_weight, self.lr = noise_weight, penalty_weight, lr
         self.rim = REACH if pad_noise else 0
@@ -139,6 +155,12 @@ class SinGAN(Recipe):
             f"{name}{i}": adam(net.parameters(), lr, (0.5, 0.999))
             for name, nets in (("d", self.d), ("g", self.g)) for i, net in enumerate(nets)
         }  # fmt: skip
+
+    @staticmethod
+    def reduced(height: int, width: int, arguments: dict[str, object]) -> tuple[Size, dict[str, object]]:
+        """The size that an image of this height and width is made first, and the arguments that keep its scales."""
+        sizes = pyramid(height, width, *(arguments[name] for name in ("least", "most", "factor", "scales")))
+        return sizes[-1], {"scales": len(sizes)}
 
     @property
     def length(self) -> int:
