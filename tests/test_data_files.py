@@ -626,6 +626,8 @@ def test_depth_and_length_do_not_break_tables():
     ):
         with pytest.raises(ValueError, match="cannot be used"):
             metadata.read(name, content)
+    with pytest.raises(ValueError, match="line 3: Expecting property name"):
+        metadata.read("metadata.jsonl", b'{"file_name": "a.png", "text": "a"}\n\n{broken\n')
 
 
 # ---- the cache

@@ -130,9 +130,15 @@ def _csv(text: str) -> list[Row]:
 
 
 def _jsonl(text: str) -> list[Row]:
-    rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError('each line must be an object such as {"file_name": "a.png", "text": "a cat"}')
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            row = json.loads(line) if line.strip() else {}
+        except ValueError as error:
+            raise ValueError(f"line {number}: {getattr(error, 'msg', error)}") from error
+        if not isinstance(row, dict):
+            raise ValueError(f'line {number}: it must be an object such as {{"file_name": "a.png", "text": "a cat"}}')
+        rows += [row] * bool(line.strip())
     return rows
 
 
