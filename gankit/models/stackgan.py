@@ -267,13 +267,13 @@ class StackGAN(Recipe):
             parameters=dict(g1=20_020_832, d1=12_407_425, g2=37_130_480, d2=159_889_538),
         ),
         "small": Preset(
-            "64 px on two CPU cores, Stage I at 16: narrower, with R1 in place of D's batch norm, and a weaker KL term",
+            "32 px on two CPU cores, Stage I at 8: narrower, with R1 in place of D's batch norm, and a weaker KL term",
             model=dict(
-                width_g=48, width_d=32, blocks=1, narrow=2, z_dim=32, c_dim=32, embed_dim=128, text_width=64, kl_weight=0.02,
-                text_images=56_000, stage1_images=48_000, half_images=0, norm_d=False, penalty_weight=0.5,
+                width_g=48, width_d=64, blocks=1, narrow=2, z_dim=32, c_dim=32, embed_dim=128, text_width=128, kl_weight=0.005,
+                text_images=120_000, stage1_images=90_000, half_images=0, norm_d=False, penalty_weight=0.5,
                 lr=1e-3, lr_text=3e-3,
             ),
-            settings=dict(resolution="64", batch=32, images=128_000, ema=2_000),
+            settings=dict(resolution="32", batch=32, images=370_000, ema=2_000),
         ),
     }  # fmt: skip
 
