@@ -249,6 +249,7 @@ class Run:
 
     # What the loop calls ---------------------------------------------------------------------------------------------
 
+    @torch.no_grad()  # else each average would hold the graph of all that it ever was
     def advance(self, images: int) -> None:
         """Count a batch, and move the averaged weights towards the new ones."""
         self.images += images
@@ -282,6 +283,9 @@ class Run:
         modes = {module: module.training for module in self.recipe.modules()}
         for name, average in self.averages.items():
             setattr(self.recipe, name, average)
+        learning = [p for p in self.recipe.parameters() if p.requires_grad]
+        for p in learning:  # as in a model that was loaded: GRUs take another path on the CPU, and other last bits, with weights that learn
+            p.requires_grad_(False)
         self.recipe.eval()
         try:
             with torch.no_grad(), torch.random.fork_rng():
@@ -289,6 +293,8 @@ class Run:
         finally:
             for name, net in kept.items():
                 setattr(self.recipe, name, net)
+            for p in learning:
+                p.requires_grad_(True)
             for module, mode in modes.items():
                 module.training = mode
 

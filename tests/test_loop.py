@@ -112,6 +112,18 @@ def test_the_average_has_its_half_life_in_images(tmp_path):
     assert torch.allclose(run.averages["a"].weight - start, torch.tensor(0.5), atol=1e-6)
 
 
+def test_an_average_holds_no_graph_of_what_it_was(tmp_path):
+    run = new_run(tmp_path, ema=8)
+    for _ in range(3):
+        run.update("a", lambda piece: (run.recipe.a(piece.real).square().mean(), {}), batch())
+        run.advance(4)
+    assert all(p.is_leaf and not p.requires_grad for p in run.averages["a"].parameters())
+    learning = [p.requires_grad for p in run.recipe.parameters()]
+    with run.averaged() as recipe:
+        assert not any(p.requires_grad for p in recipe.parameters())
+    assert any(learning) and learning == [p.requires_grad for p in run.recipe.parameters()]
+
+
 def test_draws_depend_on_position_alone():
     whole = Batch({"real": torch.zeros(8, 2)}, start=16, seed=3)
     first = whole.draw(lambda n: torch.randn(n, 3))
