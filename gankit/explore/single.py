@@ -73,11 +73,11 @@ def enlarge(trained: Trained, *, factor: float = 4.0, step: float = 0.5 ** (1 / 
         drawn = image
         for i in range(1, times + 1):
             size = tuple(round(side * factor ** (i / times)) for side in (h, w))
-            drawn = recipe.at(last, torch.randn(1, *recipe.maps(last, size)).to(image), drawn, size)
+            drawn = recipe.at(last, torch.randn(1, *recipe.maps(last, size)).to(image), drawn, size).clamp(-1, 1)
     plain = F.interpolate(image, drawn.shape[2:], mode="bicubic").clamp(-1, 1)
-    rough = [float(x.diff(dim=3).abs().mean()) for x in (plain, drawn.clamp(-1, 1))]
+    rough = [float(x.diff(dim=3).abs().mean()) for x in (plain, drawn)]
     return Result(
-        torch.cat([plain, drawn.clamp(-1, 1)]).float().cpu(), 2, ["bicubic", "singan"], (),
+        torch.cat([plain, drawn]).float().cpu(), 2, ["bicubic", "singan"], (),
         {"from": [h, w], "to": list(drawn.shape[2:]), "mean difference of neighbours": dict(zip(("bicubic", "singan"), rough))},
     )  # fmt: skip
 
