@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=list(SIDES))
     parser.add_argument("--first", type=int, default=0, help="the first seed: to go on where a run of this stopped")
-    parser.add_argument("--seeds", type=int, default=3, help="how many: 0, 1, 2 ...")
+    parser.add_argument("--seeds", type=int, default=3, help="how many from there on")
     parser.add_argument("--classes", default="", help="digits that are the anomaly in turn; all ten without it")
     parser.add_argument("--textures", default="brick,grass,gravel")
     parser.add_argument("--images", type=int, help="default: the preset's")
@@ -105,7 +105,7 @@ def main() -> None:
     side = SIDES[args.data]
     for title, task in tasks(args).items():
         learned, scored = (pixels(name, side) for name in task[:2])
-        for seed in range(args.first, args.seeds):
+        for seed in range(args.first, args.first + args.seeds):
             truth = None
             for model in MODELS:
                 length = {"images": args.images} if args.images else {}
@@ -123,7 +123,7 @@ def main() -> None:
                 note(title, way, seed, {"auroc": metrics.auroc(score, truth), "cpu_ms_per_image": ms})
             print(f"{title}, seed {seed}: " + ", ".join(f"{way} {found['auroc'][-1]:.3f}" for way, found in rows.items()), flush=True)
     names = list(dict.fromkeys(name for found in rows.values() for name in found))
-    sheet = Table("", *(f"mean {name} (least to most)" for name in names), title=f"{args.data}, seeds {args.first} to {args.seeds - 1}", box=box.MARKDOWN)
+    sheet = Table("", *(f"mean {name} (least to most)" for name in names), title=f"{args.data}, seeds {args.first} to {args.first + args.seeds - 1}", box=box.MARKDOWN)
     for way, found in rows.items():
         cells = [f"{np.mean(v):.3f} ({min(v):.3f} to {max(v):.3f})" if (v := found.get(name)) else "" for name in names]
         sheet.add_row(way, *cells)

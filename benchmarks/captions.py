@@ -161,7 +161,7 @@ def picture(recipe: Recipe, asked: Asked, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--first", type=int, default=0, help="the first seed: to go on where a run of this stopped")
-    parser.add_argument("--seeds", type=int, default=3, help="how many: 0, 1, 2 ...")
+    parser.add_argument("--seeds", type=int, default=3, help="how many from there on")
     parser.add_argument("--images", type=lambda n: int(n.replace("_", "")), help="default: the preset's")
     parser.add_argument("--run", help="a run to judge, in place of training")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings and arguments of the model")
@@ -187,7 +187,7 @@ def main() -> None:
         picture(recipe, parts["unseen"], args.outdir / "stackgan.png")
     else:
         given = {k: value(v) for k, v in (text.split("=", 1) for text in args.set)} | ({"images": args.images} if args.images else {})
-        for seed in range(args.first, args.seeds):
+        for seed in range(args.first, args.first + args.seeds):
             for variant, changed in {"": {}, "without augmentation: ": {"conditioning_augmentation": False}}.items():
                 began = time.process_time()
                 run = loop.train("stackgan", preset="small", seed=seed, outdir=args.outdir / "runs", quiet=True, **(given | changed))

@@ -67,7 +67,7 @@ ABLATIONS: dict[str, dict[str, object]] = {
     "cogan": {"share": "none"},
     "infogan": {"info_weight": 0.0},
     "sagan": {"attention": 0},
-    "singan": {"least": 64},
+    "singan": {"least": 64, "iterations": 200},
     "wgan": {"clip_value": 1e9},
     "wgan_gp": {"penalty_weight": 0.0},
 }
@@ -237,20 +237,25 @@ class OneImage:
     count, tile = 50, 16
 
     def __init__(self, name: str, resolution: str):
-        self.real = sources.of_data(name, None, resolution)
+        self.name = name
+
+    def image(self, recipe: Recipe) -> sources.Source:
+        """The photograph as the model learned it."""
+        return sources.of_data(self.name, None, "x".join(map(str, recipe.spec.shape[1:])))
 
     def measure(self, recipe: Recipe) -> Numbers:
-        return self.numbers(sources.of_recipe(recipe, "samples", checkpoint.digest(checkpoint.weights_of(recipe))))
+        samples = sources.of_recipe(recipe, "samples", checkpoint.digest(checkpoint.weights_of(recipe)))
+        return self.numbers(samples, self.image(recipe))
 
-    def numbers(self, fake: sources.Source, real: sources.Source | None = None) -> Numbers:
-        s = Subject(fake, real or self.real, None, None, self.count, willing=False)
+    def numbers(self, fake: sources.Source, real: sources.Source) -> Numbers:
+        s = Subject(fake, real, None, None, self.count, willing=False)
         names = [name for name in OF_ONE_IMAGE.split(",") if not missing(METRICS[name], s)]
         return {score.name: score.value for name in names for score in METRICS[name].take(s)}
 
     def trivial(self, recipe: Recipe) -> dict[str, Numbers]:
-        """The image, of the size that the model draws at, taken apart and put together at random."""
-        h, w = (side - side % self.tile for side in recipe.sizes[-1])
-        image = torch.nn.functional.interpolate(self.real.read(np.arange(1))[0], (h, w), mode="bicubic", antialias=True).clamp(-1, 1)
+        """The image, less a rim that fills no tile, taken apart and put together at random."""
+        h, w = (side - side % self.tile for side in recipe.spec.shape[1:])
+        image = self.image(recipe).read(np.arange(1))[0][:, :, :h, :w]
         found = {}
         for title, side in (("pixels shuffled", 1), (f"tiles of {self.tile} px shuffled", self.tile)):
             parts = torch.nn.functional.unfold(image, side, stride=side)
@@ -395,9 +400,9 @@ def pairs(texts: list[str]) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a name from `gankit models`, or the path of a file")
-    parser.add_argument("--data", help="default: digits, digits-negative for models of two domains, what goes with a translator")
+    parser.add_argument("--data", help="default: digits, digits-negative for models of two domains, photo:china:whole for singan, what goes with a translator")
     parser.add_argument("--first", type=int, default=0, help="the first seed: to go on where a run of this stopped")
-    parser.add_argument("--seeds", type=int, help="how many: 0, 1, 2 ...; default: 3, and 5 for cyclegan and dualgan")
+    parser.add_argument("--seeds", type=int, help="how many from there on; default: 3, and 5 for cyclegan and dualgan")
     parser.add_argument("--preset", help="default: one named like the data, or small; for points ring")
     parser.add_argument("--images", type=lambda n: int(n.replace("_", "")), help="default: the preset's")
     parser.add_argument(
@@ -441,7 +446,7 @@ def main() -> None:
         with out.open("a") as file:
             file.write(json.dumps({"variant": variant, "numbers": numbers} | about) + "\n")
 
-    for seed in range(args.first, args.seeds):
+    for seed in range(args.first, args.first + args.seeds):
         run, numbers = one_seed(args.model, seed, judge, args.outdir, options)
         note("trained", run, numbers)
         picture = args.outdir / f"{name}-{plain}-{seed}.png"
@@ -473,7 +478,7 @@ def main() -> None:
     for variant, numbers in trivial(run.recipe, judge).items():
         note(variant, run, numbers)
     length = f"{run.settings.images:,} images, batch {run.settings.batch}"
-    Console(width=240, emoji=False).print(table(f"{name} {preset} on {args.data}: {length}, seeds {args.first} to {args.seeds - 1}", rows))
+    Console(width=240, emoji=False).print(table(f"{name} {preset} on {args.data}: {length}, seeds {args.first} to {args.first + args.seeds - 1}", rows))
     for line in judge.summary(rows) if translator else ():
         print(line)
 

@@ -480,7 +480,7 @@ def opened(
 ) -> tuple[data.Dataset | data.Domains | data.Union, Settings, dict[str, object]]:
     """The data, and the settings and arguments that hold with it: a model may make images smaller than they are (`reduced`)."""
     dataset = open_data(settings, kind)
-    if hasattr(kind, "reduced") and not settings.resolution and dataset.kind in kind.data.split():
+    if hasattr(kind, "reduced") and dataset.kind in kind.data.split():
         fit(kind, dataset, settings)
         (height, width), changed = kind.reduced(*dataset.shape[1:], arguments)
         if (height, width) != tuple(dataset.shape[1:]):

@@ -86,6 +86,15 @@ def fetch(file: WeightsFile, download: bool = True) -> Path:
     return target
 
 
+def here(file: WeightsFile) -> bool:
+    """Whether a right copy is on this machine, so that nothing would be downloaded."""
+    try:
+        fetch(file, download=False)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def tensors(path: Path) -> dict[str, Tensor]:
     """The state dict in a safetensors file, or one that torch.save wrote, on the CPU, by torch's loader that can build tensors only."""
     import torch  # here: finding and fetching files needs none of it

@@ -328,7 +328,7 @@ def test_adain_draws_what_it_drew(tmp_path):
     net = saved(random_(published_decoder(shapes)), tmp_path / "decoder.pth")
     recipe, done = loaded(tmp_path / "decoder.pth", "adain", tmp_path / "run", encoder="small")
     assert not done.found.unused and not done.found.fresh and done.found.arguments == dict(encoder="small")
-    held = {k: v.double() for k, v in gankit.weights.tensors(adain_model.style.SMALL).items()}
+    held = {k: v.double() for k, v in gankit.weights.tensors(gankit.nn.style.SMALL).items()}
 
     def encode(x: Tensor) -> Tensor:
         for i, (before, width) in enumerate(shapes):

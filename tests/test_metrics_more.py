@@ -233,9 +233,14 @@ def test_sifid_looks_through_torch_s_inception(tmp_path, monkeypatch):
     path = tmp_path / "inception_v3_google-0cc3c7bd.pth"
     monkeypatch.setattr(inception, "TORCHVISION", inception.TORCHVISION._replace(sha256=sha256(path), size=path.stat().st_size))
     look, image = metrics.spatial_features(), torch.rand(2, 3, 250, 64) * 2 - 1
+    with pytest.raises(ValueError, match="18x40 .*need 19 pixels"):
+        look(image[:, :, :18, :40])
+    assert look(image[:, :, :19, :19]).shape == (2, 192, 1, 1)
     assert look(image).shape == (2, 192, 58, 12)  # 250 pixels become 58
     torch.testing.assert_close(look(image), net(image))
-    monkeypatch.setenv("GANKIT_WEIGHTS", str(tmp_path / ".."))
+    for name in ("GANKIT_WEIGHTS", "GANKIT_CACHE", "TORCH_HOME"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        monkeypatch.setenv(name, str(tmp_path / "empty"))
     with pytest.raises(OSError, match="switched off"):
         metrics.spatial_features(download=False)
     assert metrics.spatial_features("small")(image).shape[2:] == (63, 16)

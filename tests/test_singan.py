@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -18,12 +20,13 @@ TINY = dict(data="photo:china:whole", resolution="32x44", quiet=True, least=14, 
 
 @pytest.mark.parametrize(
     "height, width, count, last",
-    [(250, 250, 11, (250, 250)), (300, 400, 9, (188, 250)), (164, 248, 9, (164, 248)), (20, 90, 1, (20, 90)), (60, 1000, 1, (15, 250))],
+    [(250, 250, 11, (250, 250)), (300, 400, 9, (188, 250)), (164, 248, 9, (164, 248)), (20, 90, 1, (20, 90)), (60, 1000, 1, (15, 250)), (1080, 1920, 8, (141, 250))],
 )
 def test_the_pyramid_has_the_paper_s_sizes(height, width, count, last):
     sizes = pyramid(height, width, 25, 250, 0.75)
     assert len(sizes) == count and sizes[-1] == last
     assert count == 1 or min(sizes[0]) == 25
+    assert pyramid(*sizes[-1], 25, 250, 0.75, len(sizes)) == sizes  # of the image made smaller
     if (height, width) == (250, 250):
         assert [h for h, _ in sizes] == [25, 32, 40, 50, 63, 80, 100, 126, 158, 199, 250]
 
@@ -110,6 +113,8 @@ def test_a_large_photograph_is_made_smaller_once_and_keeps_its_scales(tmp_path, 
     Image.fromarray(pixels).save("photo.png")
     run = loop.train("singan", **TINY | dict(data="photo.png", resolution="", least=25, most=60, factor=0.75), images=2, preview=0)
     assert run.recipe.spec.shape == (3, 45, 60) and run.settings.resolution == "45x60"
+    again = loop.train("singan", **TINY | dict(data="photo.png", resolution="300x400", least=25, most=60, factor=0.75), images=2, preview=0)
+    assert again.recipe.sizes == run.recipe.sizes and again.recipe.spec == run.recipe.spec
     assert run.recipe.sizes == pyramid(300, 400, 25, 60, 0.75) == [(25, 34), (31, 41), (37, 50), (45, 60)]
     resumed = loop.resume(run.folder, images=3, quiet=True)
     assert resumed.recipe.sizes == run.recipe.sizes and latent.sample(resumed.recipe, [0]).shape == (1, 3, 45, 60)
@@ -210,16 +215,38 @@ def test_evaluation_judges_samples_of_one_image(tiny, tmp_path, capsys, monkeypa
     found = {score.name: score for score in gankit.evaluate(tiny, n=6)}
     assert set(found) == {"sifid_small", "patch_swd", "diversity", "nearest_rmse", "rec_rmse"}
     recipe, real = gankit.load(tiny).recipe, gankit.data.normalise(gankit.data.open(TINY["data"], TINY["resolution"]).rows(np.arange(1))["real"])
-    samples = latent.sample(recipe, range(6)).double()
+    samples = gankit.data.normalise(gankit.data.quantise(latent.sample(recipe, range(6)))).double()
     assert found["diversity"].value == pytest.approx(float(samples.std(0).mean() / real.double().std()), rel=1e-6)
     assert found["nearest_rmse"].value == pytest.approx(min(float((x - real).square().mean().sqrt()) for x in samples), rel=1e-6)
     assert found["patch_swd"].value == pytest.approx(np.mean([gankit.metrics.patch_distance(real[0], x.float()) for x in samples]), rel=1e-6)
     with torch.no_grad():
-        back = recipe.rebuilt(2).clamp(-1, 1)
+        back = gankit.data.normalise(gankit.data.quantise(recipe.rebuilt(2).clamp(-1, 1)))
     assert found["rec_rmse"].value == pytest.approx(float((back - real).square().mean().sqrt()), rel=1e-5)
-    with pytest.raises(ValueError, match="there|two samples"):
+    with pytest.raises(ValueError, match="needs two samples at least; there are 1 reals"):
         gankit.evaluate(tiny, metrics="fd", features="digits", n=6)
     cli.main(["sample", str(tiny), "--n", "3", "-o", str(tmp_path / "drawn.npz")])
     Image.fromarray(gankit.data.quantise(real)[0].permute(1, 2, 0).numpy()).save(tmp_path / "photo.png")
-    beside = {score.name for score in gankit.evaluate(tmp_path / "drawn.npz", against=str(tmp_path / "photo.png"))}
-    assert beside == set(found) - {"rec_rmse"}
+    beside = {score.name: score.value for score in gankit.evaluate(tmp_path / "drawn.npz", against=str(tmp_path / "photo.png"))}
+    same = {score.name: score.value for score in gankit.evaluate(tiny, n=3)}
+    assert beside == {name: value for name, value in same.items() if name != "rec_rmse"}
+    Image.open(tmp_path / "photo.png").resize((88, 64)).save(tmp_path / "large.png")
+    with pytest.raises(ValueError, match="add --resolution 32x44"):
+        gankit.evaluate(tmp_path / "drawn.npz", against=str(tmp_path / "large.png"))
+    lines = [json.loads(line) for line in (tiny / "evaluations.jsonl").read_text().splitlines()]
+    assert {line["name"]: bool(line["features"]) for line in lines} == {name: name == "sifid_small" for name in found}
+
+
+def test_metrics_of_one_image_while_it_trains(tmp_path, monkeypatch):
+    for name in ("GANKIT_WEIGHTS", "TORCH_HOME", "GANKIT_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("GANKIT_OFFLINE", "1")
+    options = TINY | dict(preview=0, evaluate_n=2, evaluate_every=6)
+    with pytest.raises(OSError, match="inception_v3_google"):  # before anything trains
+        loop.train("singan", outdir=tmp_path / "none", **options, evaluate="sifid")
+    assert not list((tmp_path / "none").glob("*/stats.jsonl"))
+    run = loop.train("singan", outdir=tmp_path, **options, evaluate="reconstruction,diversity", images=6)
+    line = json.loads((run.folder / "evaluations.jsonl").read_text().splitlines()[0])
+    recipe, real = run.recipe, gankit.data.normalise(gankit.data.open(TINY["data"], TINY["resolution"]).rows(np.arange(1))["real"])
+    with run.averaged(), torch.no_grad():  # two of three scales have begun
+        drawn = resize(recipe.rebuilt(1), recipe.sizes[-1]).clamp(-1, 1)
+    assert line["name"] == "rec_rmse" and line["value"] == pytest.approx(float((drawn - real).square().mean().sqrt()), abs=2e-3)

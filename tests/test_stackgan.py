@@ -18,7 +18,8 @@ from gankit.models.stackgan import StackGAN, matching
 from gankit.recipe import Batch, Phase, Spec
 
 SMALL = dict(width_g=16, width_d=8, blocks=1, narrow=2, z_dim=4, c_dim=4, embed_dim=8, text_width=8, half_images=8)
-RUN = dict(data="shapes:captions", resolution="32", batch=8, images=48, log=16, preview=24, save=48, ema=20, quiet=True, seed=2)
+RUN = dict(data="shapes:captions", resolution="32", batch=8, images=48, log=16, preview=24, save=48, ema=20, quiet=True)
+RUN |= dict(seed=2)  # of seed 0 the last layers of this tiny Stage II are dead: one grey for all texts
 PHASES = SMALL | dict(text_images=16, stage1_images=16)
 SPEC = Spec((3, 32, 32), caption=(56, captions.CODES))
 

@@ -132,13 +132,14 @@ def _csv(text: str) -> list[Row]:
 def _jsonl(text: str) -> list[Row]:
     rows = []
     for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
         try:
-            row = json.loads(line) if line.strip() else {}
+            rows.append(json.loads(line))
         except ValueError as error:
             raise ValueError(f"line {number}: {getattr(error, 'msg', error)}") from error
-        if not isinstance(row, dict):
+        if not isinstance(rows[-1], dict):
             raise ValueError(f'line {number}: it must be an object such as {{"file_name": "a.png", "text": "a cat"}}')
-        rows += [row] * bool(line.strip())
     return rows
 
 

@@ -18,11 +18,12 @@ from gankit import checkpoint, processes
 from gankit.evaluation import pictures, records, single, sources, translations
 from gankit.evaluation.comparison import way
 from gankit.evaluation.features import forget
-from gankit.evaluation.judges import METRICS, looks, missing
+from gankit.evaluation.judges import METRICS, NETWORKS, looks, missing
 from gankit.evaluation.subject import Score, Subject
 from gankit.evaluation.translations import Trial
 from gankit.metrics.extractors import Extractor, extractor
 from gankit.recipe import Recipe
+from gankit.weights import WeightsFile, fetch
 
 if TYPE_CHECKING:
     from gankit.loop import Run
@@ -61,10 +62,10 @@ def evaluate(
         what: a run by its folder, the unique beginning of its name, or "latest"; a folder, zip or tar; a .npz.
         against: the reals: a folder, zip, tar, .npz or built-in set; a run's own data without it.
         metrics: names with commas between, or "all"; see gankit.evaluation.METRICS. Of translations those of OF_TRANSLATIONS
-            that apply without it.
+            that apply without it, of models of one image those of OF_ONE_IMAGE.
         features: the network to look through: digits, inception, inception-clean, vgg16 ...; digits for data of that
             name and inception for all other without it.
-        n: samples; 50,000 with inception and 10,000 with others without it.
+        n: samples; without it 50,000 with inception and 10,000 with others, and 50 of models of one image.
         seed: the first seed of the samples, and the seed of every choice.
         trunc: truncation of the latents.
         held_out: reals that no model was trained on, and what translators are given; digits:test for digits without it.
@@ -103,9 +104,9 @@ def evaluate(
         tried = of_model(recipe, sources.told(trained), against, held_out, settings, resolution, seed, trunc)
     else:
         tried = [of_samples(sources.of_data(str(what), None, resolution), against, held_out, settings, resolution)]
-    instead = usual_of(tried[0]) if metrics == USUAL else USUAL
-    usual = instead != USUAL
-    names = wanted(instead if usual else metrics)
+    own = usual_of(tried[0])  # metrics of this kind of model, which are taken where nobody names any, so far as they apply
+    usual = metrics == USUAL and own != USUAL
+    names = wanted(own if usual else metrics)
     out, found, tolerant = records.records_of(what), [], metrics == "all" or usual
     said: set[str] = set()
 
@@ -121,7 +122,7 @@ def evaluate(
         count = n or usual_count(net, trial)
         trial = trial._replace(fake=replace(trial.fake, count=min(count, trial.fake.count))) if is_run else trial
         subjects.append(Subject(*trial, net, count, batch, seed, willing=not tolerant, **by))
-    chosen = applicable(subjects, names, tolerant, (lambda text: None) if instead == OF_TRANSLATIONS else say_once)
+    chosen = applicable(subjects, names, tolerant, (lambda text: None) if usual and own == OF_TRANSLATIONS else say_once)
     with ExitStack() as stack:
         if not quiet and processes.rank() == 0:
             tell = stack.enter_context(progress(subjects))
@@ -209,7 +210,7 @@ def lens(
     usual: bool,
     say: Callable[[str], None],
 ) -> Extractor | None:
-    """The network that images are looked at through; of translations only if a metric needs one, and of the usual metrics can do without."""
+    """The network that images are looked at through; of translations, and of one image, only if a metric needs one, and of the usual metrics can do without."""
     fake, real = trial.fake, trial.real
     blind = Subject(*trial, None, 1)
     apart = fake.inputs is not None or single.alone(blind)
@@ -256,7 +257,7 @@ def choose(name: str | Extractor, real: sources.Source | None, dtype: torch.dtyp
 
 
 def usual_count(net: Extractor | None, trial: Trial) -> int:
-    """How many samples are taken when nobody says: as papers do with Inception, fewer with what is not compared with them."""
+    """How many samples are taken when nobody says: as papers do with Inception, fewer with what is not compared with them, or takes a model of one image."""
     if single.alone(Subject(*trial, net, 1)):
         return single.COUNT
     return 50_000 if net is not None and net.name.startswith("inception") else 10_000
@@ -266,9 +267,11 @@ def check(fake: sources.Source, *others: sources.Source | None) -> None:
     """Refuse what cannot be held against each other."""
     for other in others:
         if other is not None and (other.kind, other.shape) != (fake.kind, fake.shape):
+            alike = fake.kind == other.kind == "images" and fake.shape[0] == other.shape[0]
+            hint = f": add --resolution {fake.shape[1]}x{fake.shape[2]}" if alike else ""
             raise ValueError(
                 f"{fake.name} holds {fake.kind} of {'x'.join(map(str, fake.shape))}, {other.name} {other.kind} of "
-                f"{'x'.join(map(str, other.shape))}; they must be alike: --resolution fits folders"
+                f"{'x'.join(map(str, other.shape))}; they must be alike{hint}"
             )
 
 
@@ -369,6 +372,9 @@ class During:
             reasons = [missing(METRICS[name], subject) for subject in self.subjects(tried)]
             if all(reasons):
                 raise ValueError(f"--evaluate {name} does not apply: {reasons[0]}")
+            for need in METRICS[name].needs:  # downloads, and what is missing, come before anything trains
+                if isinstance(file := NETWORKS.get(need, ("", None))[1], WeightsFile):
+                    fetch(file)
 
     def tried(self, run: Run, recipe: Recipe, weights: str) -> list[Trial]:
         about = {"run": run.folder.name, "model": run.config["model"], "images": run.images, "weights": weights}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,8 @@ from torch.nn import functional as F
 from gankit import data, latent, metrics
 from gankit.evaluation import fidelity, single
 from gankit.evaluation.subject import Score, Subject
-from gankit.metrics import inception, vgg
+from gankit.metrics import inception, spatial, vgg
+from gankit.weights import here, sha256
 
 # Metrics -------------------------------------------------------------------------------------------------------------
 
@@ -301,8 +303,9 @@ NEEDS: dict[str, tuple[Callable[[Subject], bool], str]] = {
     "a generator": (lambda s: s.fake.recipe is not None and s.fake.inputs is None, "it looks at the latents of a generator: name a run of one"),
     "a critic": (lambda s: hasattr(s.fake.recipe, "critic"), "the model has no Wasserstein critic"),
     "one image": (single.alone, "it is for samples of one image: a run of singan, or a folder of samples and --against photo.jpg"),
-    "a pyramid": (lambda s: hasattr(s.fake.recipe, "rebuilt"), "the model is none of one image, which gives that image back"),
-    "ImageNet's Inception": (lambda s: s.willing or inception.stem_here(), "its weights are not here; asked for by name it downloads 104 MB"),
+    "a pyramid": (lambda s: single.pyramid(s) is not None, "the model is none of one image, which gives that image back"),
+    "ImageNet's Inception": (lambda s: s.willing or here(inception.TORCHVISION), "its weights are not here; asked for by name it downloads 109 MB"),
+    "gankit's encoder": (lambda s: True, ""),
     "VGG16": (lambda s: s.willing or vgg.here(), "VGG16's weights are not here; asked for by name it downloads 553 MB"),
     "targets": (
         lambda s: s.fake.targets is not None or (hasattr(s.fake.recipe, "reconstruct") and s.real is not None),
@@ -358,7 +361,7 @@ METRICS: dict[str, Metric] = {
     "segmentation": Metric(fidelity.segmentation, ("label maps",)),
     "fcn_score": Metric(fidelity.fcn_score, ("images", "labelled inputs")),
     "sifid": Metric(single.sifid, ("one image", "ImageNet's Inception")),
-    "sifid_small": Metric(single.sifid_small, ("one image",)),
+    "sifid_small": Metric(single.sifid_small, ("one image", "gankit's encoder")),
     "patches": Metric(single.patches, ("one image",)),
     "diversity": Metric(single.diversity, ("one image",)),
     "copies": Metric(single.copies, ("one image",)),
@@ -374,7 +377,20 @@ METRICS: dict[str, Metric] = {
 }
 
 
+# What these are met by in place of the extractor: a network's name, and its published file or the one in the package.
+NETWORKS = {
+    "VGG16": ("lpips", vgg.WEIGHTS),
+    "ImageNet's Inception": ("inception_v3, Conv2d_4a_3x3", inception.TORCHVISION),
+    "gankit's encoder": ("style_encoder, relu3_1", spatial.ENCODER),
+}
 LOOKS = {"features", "network", "classifier", "clip", "the data's classifier"}  # needs that are met by the extractor
+
+
+def network(name: str) -> dict[str, str] | None:
+    """What a metric looks through that is not the extractor, for its record."""
+    for title, file in (NETWORKS[need] for need in METRICS[name].needs if need in NETWORKS):
+        return {"name": title, "fingerprint": sha256(file) if isinstance(file, Path) else file.sha256}
+    return None
 
 
 def looks(name: str) -> bool:

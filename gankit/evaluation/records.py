@@ -8,9 +8,8 @@ import time
 from pathlib import Path
 
 from gankit import checkpoint
-from gankit.evaluation.judges import METRICS, looks
+from gankit.evaluation.judges import METRICS, looks, network
 from gankit.evaluation.subject import Score, Subject
-from gankit.metrics import vgg
 
 HELD_OUT = {"unseen", "targets"}  # needs of metrics that look at unseen reals
 
@@ -31,9 +30,7 @@ def record(
     metric: str, score: Score, seconds: float, subject: Subject, precision: str, training: bool = False
 ) -> dict[str, object]:
     """A score as a line of evaluations.jsonl."""
-    seen = subject.extractor.about() if subject.extractor is not None and looks(metric) else None
-    if "VGG16" in METRICS[metric].needs:
-        seen = {"name": "lpips", "fingerprint": vgg.WEIGHTS.sha256}
+    seen = subject.extractor.about() if subject.extractor is not None and looks(metric) else network(metric)
     return score._asdict() | {
         "metric": metric,
         "fake": subject.fake.about,

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from gankit import metrics
+from gankit import data, metrics
 from gankit.evaluation.subject import Score, Subject
+from gankit.recipe import Recipe
 
-COUNT = 50  # samples that are judged when nobody says: the paper's for SIFID
+COUNT = 50  # samples that are judged when nobody says
 
 
 def alone(s: Subject) -> bool:
@@ -19,13 +20,22 @@ def alone(s: Subject) -> bool:
     return s.fake.kind == "images" and s.real is not None and s.real.count == 1
 
 
+def pyramid(s: Subject) -> Recipe | None:
+    """The model, where it is one of one image."""
+    return s.fake.recipe if hasattr(s.fake.recipe, "rebuilt") else None
+
+
+def at_size(s: Subject, images: Tensor) -> Tensor:
+    """Images of the size that the model draws at, and rounded to 8 bits, as files are."""
+    finest = tuple(pyramid(s).sizes[-1] if pyramid(s) else s.fake.shape[1:])
+    if images.shape[2:] != finest:
+        images = interpolate(images, finest, mode="bicubic", antialias=True)
+    return data.normalise(data.quantise(images.clamp(-1, 1)))
+
+
 def both(s: Subject) -> tuple[Tensor, Tensor]:
-    """The image (1, C, H, W) and samples, of the size that the model draws at."""
-    finest = getattr(s.fake.recipe, "sizes", [s.fake.shape[1:]])[-1]
-    return tuple(
-        x if x.shape[2:] == tuple(finest) else interpolate(x, finest, mode="bicubic", antialias=True).clamp(-1, 1)
-        for x in (s.real_pixels[0], s.pixels[0])
-    )
+    """The image (1, C, H, W) and samples."""
+    return at_size(s, s.real_pixels[0]), at_size(s, s.pixels[0])
 
 
 def coloured(x: Tensor) -> Tensor:
@@ -35,8 +45,9 @@ def coloured(x: Tensor) -> Tensor:
 def sifid(s: Subject, network: str = "inception", name: str = "sifid") -> Iterator[Score]:
     """Frechet distance between the places of the image and of a sample, in Inception's early features; mean over samples (SinGAN)."""
     look = metrics.spatial_features(network, s.willing or network != "inception")
-    (real, *_), fake = (look(coloured(x)) for x in both(s))
-    yield over(torch.tensor([metrics.sifid(real, one) for one in fake]), name, "lower")
+    image, samples = (coloured(x) for x in both(s))
+    real = look(image)[0]
+    yield over(torch.tensor([metrics.sifid(real, look(one[None])[0]) for one in samples]), name, "lower")
 
 
 def sifid_small(s: Subject) -> Iterator[Score]:
@@ -66,15 +77,15 @@ def copies(s: Subject) -> Iterator[Score]:
 
 
 def reconstruction(s: Subject) -> Iterator[Score]:
-    """Root mean square difference of the image from the picture that the model's fixed noise gives back."""
-    recipe = s.fake.recipe
+    """Root mean square difference of the image from the picture that the model's fixed noise gives back, by the scales that have begun."""
+    recipe = pyramid(s)
     with torch.no_grad():
-        drawn = recipe.rebuilt(len(recipe.sizes) - 1).float().cpu().clamp(-1, 1)
-    yield Score("rec_rmse", float((drawn - both(s)[0]).double().square().mean().sqrt()), better="lower", n_real=1, note="images in [-1, 1]")
+        drawn = at_size(s, recipe.rebuilt(int(recipe.scale)).float().cpu())
+    apart = (drawn - at_size(s, s.real_pixels[0])).double().square().mean().sqrt()
+    yield Score("rec_rmse", float(apart), better="lower", n_real=1, note="images in [-1, 1]")
 
 
 def over(values: Tensor, name: str, better: str) -> Score:
-    """A mean over samples and its standard error."""
+    """A mean over samples of distances from one image, and its standard error where there are two."""
     error = float(values.double().std()) / len(values) ** 0.5 if len(values) > 1 else None
     return Score(name, float(values.double().mean()), error, "standard error" * (error is not None), better, 1, len(values))
-

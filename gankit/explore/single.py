@@ -69,7 +69,7 @@ def enlarge(trained: Trained, *, factor: float = 4.0, step: float = 0.5 ** (1 / 
     last, (h, w) = len(recipe.sizes) - 1, recipe.sizes[-1]
     times = max(1, round(math.log(1 / factor) / math.log(step)))
     with torch.no_grad(), seeded(0):
-        image = recipe.rebuilt(last)
+        image = recipe.rebuilt(last).clamp(-1, 1)
         drawn = image
         for i in range(1, times + 1):
             size = tuple(round(side * factor ** (i / times)) for side in (h, w))

@@ -32,6 +32,7 @@ TORCHVISION = WeightsFile(
     "BSD-3-Clause",
 )
 SIDE = 299
+STEM = 19  # pixels a side that the layers before the second max pool need
 DIMS = {"64": 64, "192": 192, "768": 768, "2048": 2048, "logits_unbiased": 1008}  # layer -> features
 
 
@@ -245,12 +246,3 @@ def load_stem(file: WeightsFile | None = None, download: bool = True) -> Stem:
     counts = {name: torch.tensor(0) for name in net.state_dict() if name.endswith("num_batches_tracked")}
     net.load_state_dict({name: found.get(name, counts.get(name)) for name in net.state_dict()}, strict=True, assign=True)
     return net.requires_grad_(False).eval()
-
-
-def stem_here() -> bool:
-    """Whether the weights of `load_stem` are on this machine, so that nothing would be downloaded."""
-    try:
-        fetch(TORCHVISION, download=False)
-    except (OSError, ValueError):
-        return False
-    return True

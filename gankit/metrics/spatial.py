@@ -14,6 +14,8 @@ from gankit.metrics.neighbours import check_points
 from gankit.nn import style
 from gankit.weights import tensors
 
+ENCODER = style.SMALL  # the file of gankit's own small encoder
+
 
 class ClassDistance(NamedTuple):
     """The Frechet distance within a class, and how many samples each side had; lower is better for equal numbers."""
@@ -34,18 +36,25 @@ def spatial_features(network: str = "inception", download: bool = True) -> Calla
     """What SIFID looks through: (N, 3, H, W) images in [-1, 1] of any size to (N, C, h, w) maps on the CPU.
 
     Args:
-        network: "inception", PyTorch's of ImageNet up to its second max pool, C = 192, 104 MB of weights once: the published one;
+        network: "inception", PyTorch's of ImageNet up to its second max pool, C = 192, 109 MB of weights once: the published one;
             "small", the third tap (relu3_1) of the small encoder that comes with gankit, at a quarter of the size.
         download: whether weights may be downloaded.
 
     Raises:
         OSError: weights that are nowhere and cannot be downloaded.
+        ValueError: from what is given back: images with fewer than 19 pixels a side have no places in Inception.
     """
     if network == "inception":
         net = inception.load_stem(download=download)
-        return lambda images: torch.cat([net(one[None].float().cpu()) for one in images])
-    encoder = style.FrozenEncoder(style.layers_of(tensors(style.SMALL), 3), torch.ones(3), torch.zeros(3))
-    return lambda images: torch.cat([encoder(one[None].float().cpu())[2] for one in images])
+    else:
+        encoder = style.FrozenEncoder(style.layers_of(tensors(ENCODER), 3), torch.ones(3), torch.zeros(3))
+
+    def look(images: Tensor) -> Tensor:
+        if network == "inception" and min(images.shape[2:]) < inception.STEM:
+            raise ValueError(f"images are {images.shape[2]}x{images.shape[3]} (height x width); Inception's layers need {inception.STEM} pixels a side")
+        return net(images.float().cpu()) if network == "inception" else encoder(images.float().cpu())[2]
+
+    return look
 
 
 def sifid(real_map: Tensor, fake_map: Tensor) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gankit import weights
 from gankit.weights import WeightsFile, fetch, tensors
 
 WEIGHTS = WeightsFile(
@@ -58,12 +59,8 @@ def maps(trunk: nn.Sequential, x: Tensor) -> list[Tensor]:
 
 
 def here() -> bool:
-    """Whether the published weights are on this machine, so that nothing would be downloaded."""
-    try:
-        fetch(WEIGHTS, download=False)
-    except (OSError, ValueError):
-        return False
-    return True
+    """Whether the published weights are on this machine."""
+    return weights.here(WEIGHTS)
 
 
 def load(file: WeightsFile | None = None) -> VGG16:

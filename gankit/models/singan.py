@@ -53,11 +53,14 @@ def pyramid(height: int, width: int, least: int, most: int, factor: float, scale
         ValueError: the image is too small, or an argument is out of range.
     """
     if not 2 * REACH < least <= most or not 0 < factor < 1 or scales < 0:
-        raise ValueError(f"least is {least}, most {most}, factor {factor}; least must be more than {2 * REACH} and not above most, factor within 0 and 1")
+        raise ValueError(
+            f"least is {least}, most {most}, factor {factor} and scales {scales}; least must be more than {2 * REACH} and not above most, "
+            "factor within 0 and 1, and scales not below 0"
+        )
     short, long = min(height, width), max(height, width)
     if short < 2 * REACH + 1:
         raise ValueError(f"the image is {height}x{width} (height x width); a patch needs {2 * REACH + 1} pixels a side: take a larger one")
-    if (narrow := math.ceil(short * min(most / long, 1))) < 2 * REACH + 1:
+    if (narrow := math.ceil(short * min(most / long, 1) - 1e-9)) < 2 * REACH + 1:
         raise ValueError(
             f"the image is {height}x{width} (height x width): with a longer side of {most} its shorter one has {narrow} pixels, and a patch "
             f"needs {2 * REACH + 1}: crop it, or set --most {math.ceil((2 * REACH + 1) * long / short)}"
@@ -65,11 +68,11 @@ def pyramid(height: int, width: int, least: int, most: int, factor: float, scale
     count = math.ceil(math.log(least / short, factor)) + 1 - math.ceil(math.log(min(most, long) / long, factor))
     count = scales - 1 if scales else count
     shrink = min(most / long, 1)
-    h, w = math.ceil(height * shrink), math.ceil(width * shrink)
+    h, w = (math.ceil(side * shrink - 1e-9) for side in (height, width))  # 250.00000000000003 pixels are 250
     if count < 1 or min(h, w) <= least:
         return [(h, w)]
     steps = [(least / min(h, w)) ** (1 - i / count) for i in range(count + 1)]
-    return [(math.ceil(h * f - 1e-9), math.ceil(w * f - 1e-9)) for f in steps]  # 14.000000000000002 pixels are 14
+    return [(math.ceil(h * f - 1e-9), math.ceil(w * f - 1e-9)) for f in steps]
 
 
 class Net(nn.Module):

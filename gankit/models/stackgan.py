@@ -318,10 +318,10 @@ class StackGAN(Recipe):
         self.augmented, self.kl_weight, self.penalty_weight, self.lr = conditioning_augmentation, kl_weight, penalty_weight, lr
         self.half_images = half_images
         letters = spec.caption[1] > 0
-        self.text_scale = 1 if min(height, width) <= 32 else 2  # the encoder of images looks at halves, but for small ones
+        self.image_shrink = 1 if min(height, width) <= 32 else 2  # the encoder of images looks at halves, but for small ones
         embed_dim = embed_dim if letters else spec.caption[0]
         self.t = TextEncoder(spec.caption[1], text_width, embed_dim) if letters else None  # else captions are vectors already
-        self.v = ImageEncoder((channels, height // self.text_scale, width // self.text_scale), max(1, text_width // 8), embed_dim) if letters else None
+        self.v = ImageEncoder((channels, height // self.image_shrink, width // self.image_shrink), max(1, text_width // 8), embed_dim) if letters else None
         self.ends = (text_images, text_images + stage1_images) if letters else (0, stage1_images)
         count = stages(*small[1:])
         self.g1 = StageOne(small, z_dim, embed_dim, c_dim, width_g, pytorch)
@@ -388,7 +388,7 @@ class StackGAN(Recipe):
 
     def phase(self, images: int) -> Phase:
         index = sum(images >= end for end in self.ends)
-        return Phase(index, min(self.spec.shape[1:]) // (self.text_scale, TIMES, 1)[index])
+        return Phase(index, min(self.spec.shape[1:]) // (self.image_shrink, TIMES, 1)[index])
 
     def enter(self, index: int, batch: Batch) -> None:
         """The first captions are kept, and samples are Stage II's once it learns."""
