@@ -353,7 +353,8 @@ def test_pieces_are_augmented_as_the_whole(name, shape, dtype):
     for pieces in (1, 2, 3):
         parts = [EVERY[name](part.real, part.draw) for _, part in batch(images).split(pieces, turn=2)]
         whole = torch.cat(parts) if whole is None else whole
-        assert torch.equal(torch.cat(parts), whole)
+        far = (torch.cat(parts) - whole).abs().max()  # processors differ in how they split a convolution's float64 sums over a batch
+        assert far <= (1e-12 if dtype == torch.float64 else 0)
     other = next(batch(images, seed=1).split(1, turn=2))[1]
     assert not torch.equal(EVERY[name](other.real, other.draw), whole)
 
