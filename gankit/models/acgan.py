@@ -4,7 +4,7 @@ GANs", ICML 2017. https://arxiv.org/abs/1610.09585
 G draws an image of a class from noise and the class; D says whether it is real and, beside that, of which class. Both
 want the class right, on real and on generated images: D maximises L_S + L_C, G maximises L_C - L_S, with L_S the log
 likelihood of the right source and L_C that of the right class. Nets are the paper's for CIFAR-10 (32 px) and ImageNet
-(128 px), from its appendix A.
+(128 px), from its appendix A. The file is long because it holds both.
 
 Deviations:
 - G minimises -log D(G(z)) where the formula has it minimise log(1 - D(G(z))): early on the latter has no slope.
