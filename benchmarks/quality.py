@@ -420,8 +420,9 @@ def main() -> None:
     name = models.name_of(kind)
     translator = translation.JUDGES.get(name)
     choices = translation.DATA.get(name, (translator.data,)) if translator else tuple(JUDGES)
-    usual = {"domains": "digits-negative"}.get(kind.data, "photo:china:whole" if name == "singan" else choices[0])
-    args.data = args.data or (choices[0] if translator else usual)
+    if not args.data:
+        other = "digits-negative" if kind.data == "domains" else "photo:china:whole" if hasattr(kind, "reduced") else ""
+        args.data = choices[0] if translator or not other else other
     if args.data not in choices:
         parser.error(f"{name} is measured on {', '.join(choices)}, not {args.data}")
     args.seeds = args.seeds or (translator.seeds if translator else 3)

@@ -13,9 +13,12 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Literal, get_type_hints
 
 import gankit
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -660,7 +663,6 @@ def evaluate(words: list[str]) -> None:
         print(json.dumps(evaluation.read(path)[-len(scores) :], indent=2))
         return
 
-    from rich.console import Console
     from rich.table import Table
 
     sheet = Table(box=None, pad_edge=False)
@@ -670,7 +672,7 @@ def evaluate(words: list[str]) -> None:
         error = "" if s.error is None else f"{s.error:.3g}"
         said = "; ".join(filter(None, (s.error_of and f"+-: {s.error_of}", s.note)))
         sheet.add_row(s.name, f"{s.value:.4g}", error, f"{s.n_fake:,}" if s.n_fake else "", f"{s.n_real:,}" if s.n_real else "", s.better, said)
-    Console(width=None if sys.stdout.isatty() else 160, emoji=False).print(sheet)
+    show_sheet(sheet)
     print(f"recorded in {path}")
 
 
@@ -746,7 +748,6 @@ def compare(words: list[str]) -> None:
     if len(subjects) < 2:
         fail("compare what? gankit compare A B ... [--metrics fd,precision]: runs, folders or files that were evaluated", 2)
 
-    from rich.console import Console
     from rich.table import Table
 
     from gankit import evaluation
@@ -759,7 +760,7 @@ def compare(words: list[str]) -> None:
         cells = ["" if v is None else f"{v['value']:.4g}" + ("" if v["error"] is None else f" +- {v['error']:.2g}") for v in line.values]
         better = next(v["better"] for v in line.values if v is not None)
         sheet.add_row(line.name, *cells, better, line.unlike)
-    Console(width=None if sys.stdout.isatty() else 160, emoji=False).print(sheet)
+    show_sheet(sheet)
     if any(line.unlike for line in lines):
         print("Numbers in different lines of one metric were taken differently, and cannot be compared.")
 
@@ -862,7 +863,6 @@ def metrics(words: list[str]) -> None:
     """List the metrics, and what each needs: gankit metrics"""
     parse({}, "gankit metrics", words)
 
-    from rich.console import Console
     from rich.table import Table
 
     from gankit import evaluation
@@ -872,7 +872,7 @@ def metrics(words: list[str]) -> None:
         sheet.add_column(column, no_wrap=column == "metric")
     for name, metric in evaluation.METRICS.items():
         sheet.add_row(name, evaluation.about(name), ", ".join(metric.needs))
-    Console(width=None if sys.stdout.isatty() else 160, emoji=False).print(sheet)
+    show_sheet(sheet)
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
@@ -886,6 +886,13 @@ ALSO = {"log": "--tick", "save": "--snap", "n": "--samples"}
 
 
 # What the commands share ---------------------------------------------------------------------------------------------
+
+
+def show_sheet(sheet: Table) -> None:
+    """Print a table: as wide as the terminal, and 160 letters where there is none; a name with colons is no emoji."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 160, emoji=False).print(sheet)
 
 
 def first(words: list[str], command: str, what: str) -> tuple[str | None, list[str]]:
@@ -1075,7 +1082,6 @@ def dry_run(kind: type, options: dict[str, object]) -> None:
 
     settings, arguments = loop.plan(kind, "", options)
     dataset, settings, arguments = loop.opened(settings, arguments, kind)
-    loop.fit(kind, dataset, settings)
     recipe = loop.build(kind, loop.spec_of(dataset), arguments, settings.seed)
     print(json.dumps({"settings": dataclasses.asdict(settings), "arguments": arguments, "shape": dataset.shape, "classes": dataset.num_classes}, indent=2))
     print({name: sum(p.numel() for p in net.parameters()) for name, net in recipe.named_children()})

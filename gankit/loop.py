@@ -337,7 +337,6 @@ def train(
     settings, arguments = plan(kind, preset, options)
     device = prepare(settings)
     dataset, settings, arguments = opened(settings, arguments, kind)
-    fit(kind, dataset, settings)
     spec = spec_of(dataset)
     recipe = build(kind, spec, arguments, settings.seed)
     settings = with_length(settings, recipe)
@@ -478,10 +477,14 @@ def open_data(settings: Settings, kind: type[Recipe]) -> data.Dataset | data.Dom
 def opened(
     settings: Settings, arguments: dict[str, object], kind: type[Recipe]
 ) -> tuple[data.Dataset | data.Domains | data.Union, Settings, dict[str, object]]:
-    """The data, and the settings and arguments that hold with it: a model may make images smaller than they are (`reduced`)."""
+    """Data that the model can learn from, and the settings and arguments that hold with it: it may make images smaller (`reduced`).
+
+    Raises:
+        ValueError: the model cannot learn from the data.
+    """
     dataset = open_data(settings, kind)
-    if hasattr(kind, "reduced") and dataset.kind in kind.data.split():
-        fit(kind, dataset, settings)
+    fit(kind, dataset, settings)
+    if hasattr(kind, "reduced"):
         (height, width), changed = kind.reduced(*dataset.shape[1:], arguments)
         if (height, width) != tuple(dataset.shape[1:]):
             settings, arguments = dataclasses.replace(settings, resolution=f"{height}x{width}"), arguments | changed

@@ -18,7 +18,7 @@ from gankit import checkpoint, processes
 from gankit.evaluation import pictures, records, single, sources, translations
 from gankit.evaluation.comparison import way
 from gankit.evaluation.features import forget
-from gankit.evaluation.judges import METRICS, NETWORKS, looks, missing
+from gankit.evaluation.judges import METRICS, looks, missing, network
 from gankit.evaluation.subject import Score, Subject
 from gankit.evaluation.translations import Trial
 from gankit.metrics.extractors import Extractor, extractor
@@ -146,7 +146,7 @@ def usual_of(trial: Trial) -> str:
     """The metrics that are taken when nobody names any."""
     if trial.fake.inputs is not None:
         return OF_TRANSLATIONS
-    return OF_ONE_IMAGE if single.alone(Subject(*trial, None, 1)) else USUAL
+    return OF_ONE_IMAGE if single.alone(trial.fake, trial.real) else USUAL
 
 
 def of_samples(
@@ -213,7 +213,7 @@ def lens(
     """The network that images are looked at through; of translations, and of one image, only if a metric needs one, and of the usual metrics can do without."""
     fake, real = trial.fake, trial.real
     blind = Subject(*trial, None, 1)
-    apart = fake.inputs is not None or single.alone(blind)
+    apart = fake.inputs is not None or single.alone(fake, real)
     if fake.kind != "images" or (apart and not any(looks(name) and not missing(METRICS[name], blind, True) for name in names)):
         return None
     if not features and fake.inputs is not None:
@@ -258,7 +258,7 @@ def choose(name: str | Extractor, real: sources.Source | None, dtype: torch.dtyp
 
 def usual_count(net: Extractor | None, trial: Trial) -> int:
     """How many samples are taken when nobody says: as papers do with Inception, fewer with what is not compared with them, or takes a model of one image."""
-    if single.alone(Subject(*trial, net, 1)):
+    if single.alone(trial.fake, trial.real):
         return single.COUNT
     return 50_000 if net is not None and net.name.startswith("inception") else 10_000
 
@@ -372,9 +372,9 @@ class During:
             reasons = [missing(METRICS[name], subject) for subject in self.subjects(tried)]
             if all(reasons):
                 raise ValueError(f"--evaluate {name} does not apply: {reasons[0]}")
-            for need in METRICS[name].needs:  # downloads, and what is missing, come before anything trains
-                if isinstance(file := NETWORKS.get(need, ("", None))[1], WeightsFile):
-                    fetch(file)
+            _, file = network(name)
+            if isinstance(file, WeightsFile):  # downloads, and what is missing, come before anything trains
+                fetch(file)
 
     def tried(self, run: Run, recipe: Recipe, weights: str) -> list[Trial]:
         about = {"run": run.folder.name, "model": run.config["model"], "images": run.images, "weights": weights}

@@ -16,7 +16,7 @@ from gankit import data, latent, metrics
 from gankit.evaluation import fidelity, single
 from gankit.evaluation.subject import Score, Subject
 from gankit.metrics import inception, spatial, vgg
-from gankit.weights import here, sha256
+from gankit.weights import WeightsFile, here, sha256
 
 # Metrics -------------------------------------------------------------------------------------------------------------
 
@@ -302,7 +302,7 @@ NEEDS: dict[str, tuple[Callable[[Subject], bool], str]] = {
     "labels": (lambda s: s.fake.classes > 0 and s.real is not None and s.real.classes > 0, "samples and reals need labels of the same classes"),
     "a generator": (lambda s: s.fake.recipe is not None and s.fake.inputs is None, "it looks at the latents of a generator: name a run of one"),
     "a critic": (lambda s: hasattr(s.fake.recipe, "critic"), "the model has no Wasserstein critic"),
-    "one image": (single.alone, "it is for samples of one image: a run of singan, or a folder of samples and --against photo.jpg"),
+    "one image": (lambda s: single.alone(s.fake, s.real), "it is for samples of one image: a run of singan, or a folder of samples and --against photo.jpg"),
     "a pyramid": (lambda s: single.pyramid(s) is not None, "the model is none of one image, which gives that image back"),
     "ImageNet's Inception": (lambda s: s.willing or here(inception.TORCHVISION), "its weights are not here; asked for by name it downloads 109 MB"),
     "gankit's encoder": (lambda s: True, ""),
@@ -386,11 +386,15 @@ NETWORKS = {
 LOOKS = {"features", "network", "classifier", "clip", "the data's classifier"}  # needs that are met by the extractor
 
 
-def network(name: str) -> dict[str, str] | None:
-    """What a metric looks through that is not the extractor, for its record."""
-    for title, file in (NETWORKS[need] for need in METRICS[name].needs if need in NETWORKS):
-        return {"name": title, "fingerprint": sha256(file) if isinstance(file, Path) else file.sha256}
-    return None
+def network(name: str) -> tuple[str, WeightsFile | Path | None]:
+    """What a metric looks through that is not the extractor: its name and its file; "" and None of most."""
+    return next((NETWORKS[need] for need in METRICS[name].needs if need in NETWORKS), ("", None))
+
+
+def through(name: str) -> dict[str, str] | None:
+    """The same for its record."""
+    title, file = network(name)
+    return None if file is None else {"name": title, "fingerprint": sha256(file) if isinstance(file, Path) else file.sha256}
 
 
 def looks(name: str) -> bool:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from gankit import checkpoint
-from gankit.evaluation.judges import METRICS, looks, network
+from gankit.evaluation.judges import METRICS, looks, through
 from gankit.evaluation.subject import Score, Subject
 
 HELD_OUT = {"unseen", "targets"}  # needs of metrics that look at unseen reals
@@ -30,7 +30,7 @@ def record(
     metric: str, score: Score, seconds: float, subject: Subject, precision: str, training: bool = False
 ) -> dict[str, object]:
     """A score as a line of evaluations.jsonl."""
-    seen = subject.extractor.about() if subject.extractor is not None and looks(metric) else network(metric)
+    seen = subject.extractor.about() if subject.extractor is not None and looks(metric) else through(metric)
     return score._asdict() | {
         "metric": metric,
         "fake": subject.fake.about,

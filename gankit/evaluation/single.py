@@ -9,15 +9,16 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gankit import data, metrics
+from gankit.evaluation.sources import Source
 from gankit.evaluation.subject import Score, Subject
 from gankit.recipe import Recipe
 
 COUNT = 50  # samples that are judged when nobody says
 
 
-def alone(s: Subject) -> bool:
+def alone(fake: Source, real: Source | None) -> bool:
     """Whether images are held against one image."""
-    return s.fake.kind == "images" and s.real is not None and s.real.count == 1
+    return fake.kind == "images" and real is not None and real.count == 1
 
 
 def pyramid(s: Subject) -> Recipe | None:
@@ -58,7 +59,7 @@ def sifid_small(s: Subject) -> Iterator[Score]:
 def patches(s: Subject) -> Iterator[Score]:
     """Sliced Wasserstein distance of all 7x7 patches of a sample from the image's, at full size, half and so on; mean over samples."""
     (real, *_), fake = both(s)
-    yield over(torch.tensor([metrics.patch_distance(real, one, s.seed) for one in fake]), "patch_swd", "lower")
+    yield over(metrics.patch_distances(real, fake, s.seed), "patch_swd", "lower")
 
 
 def diversity(s: Subject) -> Iterator[Score]:

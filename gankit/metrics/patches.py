@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, unfold
@@ -9,6 +11,19 @@ from torch.nn.functional import interpolate, unfold
 from gankit.metrics.pyramid import SIDE, SMALLEST, draw_directions
 
 DIRECTIONS = 128
+
+
+def patch_distances(real: Tensor, fakes: Iterable[Tensor], seed: int = 0) -> Tensor:
+    """(N,) float64, `patch_distance` of one (C, H, W) image to each of N others, whose own patches are looked at once."""
+    aims, lines, found = None, [], []
+    for fake in fakes:
+        check(real, fake)
+        if aims is None:
+            aims = draw_directions(len(real) * SIDE**2, DIRECTIONS, torch.Generator().manual_seed(seed)).float().to(real.device)
+        scales = max(1, (min(*real.shape[1:], *fake.shape[1:]) // SMALLEST).bit_length())
+        lines += [_projected(real, aims, k) for k in range(len(lines), scales)]
+        found.append(sum(_apart(lines[k], _projected(fake, aims, k)) for k in range(scales)) / scales)
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def patch_distance(real: Tensor, fake: Tensor, seed: int = 0) -> float:
@@ -22,20 +37,22 @@ def patch_distance(real: Tensor, fake: Tensor, seed: int = 0) -> float:
     Raises:
         ValueError: images are not (C, H, W) with one C, or have fewer than 7 pixels a side, or hold NaN.
     """
+    return float(patch_distances(real, [fake], seed)[0])
+
+
+def check(real: Tensor, fake: Tensor) -> None:
     if real.ndim != 3 or fake.ndim != 3 or len(real) != len(fake) or min(*real.shape[1:], *fake.shape[1:]) < SIDE:
         raise ValueError(f"images are {tuple(real.shape)} and {tuple(fake.shape)}; give (C, H, W) with one C and sides of {SIDE} at least")
     if not (real.isfinite().all() and fake.isfinite().all()):
         raise ValueError("images hold values that are not finite")
-    aims = draw_directions(len(real) * SIDE**2, DIRECTIONS, torch.Generator().manual_seed(seed)).float().to(real.device)
-    found, levels = [], 0
-    while levels == 0 or min(*real.shape[1:], *fake.shape[1:]) >> levels >= SMALLEST:
-        lines = [_projected(x, aims, levels) for x in (real, fake)]
-        n = min(line.shape[1] for line in lines)
-        at = (torch.arange(n, device=real.device) + 0.5) / n
-        a, b = (line[:, (at * line.shape[1]).long()] for line in lines)
-        found.append(float((a - b).abs().double().mean()))
-        levels += 1
-    return sum(found) / len(found)
+
+
+def _apart(a: Tensor, b: Tensor) -> float:
+    """W1 between sorted (directions, N) and (directions, M) projections, mean over directions; the larger is thinned out evenly."""
+    n = min(a.shape[1], b.shape[1])
+    at = (torch.arange(n, device=a.device) + 0.5) / n
+    a, b = (line[:, (at * line.shape[1]).long()] for line in (a, b))
+    return float((a - b).abs().double().mean())
 
 
 def _projected(image: Tensor, aims: Tensor, halvings: int) -> Tensor:

@@ -58,17 +58,17 @@ def pyramid(height: int, width: int, least: int, most: int, factor: float, scale
             "factor within 0 and 1, and scales not below 0"
         )
     short, long = min(height, width), max(height, width)
-    if short < 2 * REACH + 1:
-        raise ValueError(f"the image is {height}x{width} (height x width); a patch needs {2 * REACH + 1} pixels a side: take a larger one")
-    if (narrow := math.ceil(short * min(most / long, 1) - 1e-9)) < 2 * REACH + 1:
-        raise ValueError(
-            f"the image is {height}x{width} (height x width): with a longer side of {most} its shorter one has {narrow} pixels, and a patch "
-            f"needs {2 * REACH + 1}: crop it, or set --most {math.ceil((2 * REACH + 1) * long / short)}"
-        )
-    count = math.ceil(math.log(least / short, factor)) + 1 - math.ceil(math.log(min(most, long) / long, factor))
-    count = scales - 1 if scales else count
     shrink = min(most / long, 1)
     h, w = (math.ceil(side * shrink - 1e-9) for side in (height, width))  # 250.00000000000003 pixels are 250
+    if short < 2 * REACH + 1:
+        raise ValueError(f"the image is {height}x{width} (height x width); a patch needs {2 * REACH + 1} pixels a side: take a larger one")
+    if min(h, w) < 2 * REACH + 1:
+        raise ValueError(
+            f"the image is {height}x{width} (height x width): with a longer side of {most} its shorter one has {min(h, w)} pixels, and a patch "
+            f"needs {2 * REACH + 1}: crop it, or set --most {math.ceil((2 * REACH + 1) * long / short)}"
+        )
+    by_size = math.ceil(math.log(least / short, factor)) + 1 - math.ceil(math.log(shrink, factor))
+    count = scales - 1 if scales else by_size
     if count < 1 or min(h, w) <= least:
         return [(h, w)]
     steps = [(least / min(h, w)) ** (1 - i / count) for i in range(count + 1)]
