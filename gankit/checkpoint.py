@@ -471,6 +471,12 @@ class Trained:
     def __init__(self, recipe: Recipe, config: dict, folder: Path, images: int):
         self.recipe, self.config, self.folder, self.images = recipe, config, folder, images
 
+    @property
+    def domains(self) -> str:
+        """The domains that a translator's weights draw: "ab"; "b" alone or "a" where an imported file had one generator of two."""
+        absent = self.config.get("source", {}).get("not_in_it", [])
+        return "".join(side for side, net in (("a", "g_ba"), ("b", "g_ab")) if net not in absent)
+
     def sample(
         self,
         n: int = 16,

@@ -209,6 +209,13 @@ def test_a_cyclegan_of_one_direction_with_old_statistics_and_nine_blocks(tmp_pat
         with pytest.raises(SystemExit):
             cli.main([*words, *more, "--overwrite"])
         assert "no generator to a; import it again with --back" in " ".join(capsys.readouterr().err.split())
+    for i, side in enumerate("aabb"):  # nor is it judged by a way that it does not know
+        (tmp_path / side).mkdir(exist_ok=True)
+        pictures.save(tmp_path / side / f"{i}.png", picture(1, 3, 16).float())
+    judged = dict(against=f"{tmp_path / 'a'},{tmp_path / 'b'}", resolution="16", quiet=True)
+    assert [score.name for score in gankit.evaluate(tmp_path / "run", metrics="swd", **judged)] == ["swd", "swd_16"]
+    with pytest.raises(ValueError, match="does not translate both ways"):
+        gankit.evaluate(tmp_path / "run", metrics="cycle", **judged)
 
 
 def test_a_cyclegan_with_dropout_draws_as_without(tmp_path):

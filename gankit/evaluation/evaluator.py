@@ -100,8 +100,9 @@ def evaluate(
     fp64 = precision == "fp64"
     if is_run:
         trained = checkpoint.load(folder, model=model or None, device=device, weights=weights)
-        recipe = trained.recipe.double() if fp64 else trained.recipe
-        tried = of_model(recipe, sources.told(trained), against, held_out, settings, resolution, seed, trunc)
+        if fp64:
+            trained.recipe.double()
+        tried = of_model(trained, against, held_out, settings, resolution, seed, trunc)
     else:
         tried = [of_samples(sources.of_data(str(what), None, resolution), against, held_out, settings, resolution)]
     own = usual_of(tried[0])  # metrics of this kind of model, which are taken where nobody names any, so far as they apply
@@ -163,16 +164,10 @@ def of_samples(
 
 
 def of_model(
-    recipe: Recipe,
-    told: dict[str, object],
-    against: str,
-    held_out: str,
-    settings: dict[str, object],
-    resolution: str,
-    seed: int,
-    trunc: float,
+    trained: checkpoint.Trained, against: str, held_out: str, settings: dict[str, object], resolution: str, seed: int, trunc: float
 ) -> list[Trial]:
     """What there is to judge of a model: its samples, or what it makes of images, in each direction."""
+    recipe, told = trained.recipe, sources.told(trained)
     name, digest = str(told["run"]), str(told["weights"])
     if not translations.translates(recipe):
         fake = sources.of_recipe(recipe, name, digest, seed, trunc, told)
@@ -181,7 +176,7 @@ def of_model(
     train = sources.opened(against, settings, resolution, kind) if against else None
     held_out = held_out or translations.of_unseen(against)
     unseen = sources.opened(held_out, settings, resolution, kind) if held_out else None
-    return translations.trials(recipe, name, digest, train, unseen, seed, told, against)
+    return translations.trials(recipe, name, digest, train, unseen, seed, told, against, trained.domains)
 
 
 def segmenting(run: str, device: str) -> dict[str, object]:

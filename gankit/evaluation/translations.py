@@ -55,6 +55,7 @@ def trials(
     seed: int = 0,
     about: dict[str, object] | None = None,
     typed: str = "",
+    domains: str = "ab",
 ) -> list[Trial]:
     """What there is to judge of a translator: its translations in each direction that it knows.
 
@@ -67,6 +68,7 @@ def trials(
         seed: of the choice of the inputs, and of all random numbers.
         about: what a record says of the model.
         typed: the data's name as it was typed.
+        domains: those of two that the model has a generator to; with one there is no way back.
 
     Raises:
         ValueError: there are no data, or they are of another kind.
@@ -93,12 +95,12 @@ def trials(
         learned = None if train is None else {"a": of_side(train, "a", typed), "b": of_side(train, "b", typed)}
         found = []
         both = "to" in parameters
-        ways = (("a", "b"), ("b", "a")) if both else (getattr(recipe, "sides", ("a", "b")),)
+        ways = [way for way in ("ab", "ba") if way[1] in domains] if both else [getattr(recipe, "sides", ("a", "b"))]
         for origin, to in ways:
             inputs = shuffled(sides[origin], seed)
             styles = repeated(shuffled(sides[to], seed + 1), inputs.count) if "styles" in parameters else None
             make = maker(recipe, seed, to if both else "", styles)
-            way = f"{origin}{to}" if both else ""
+            way = f"{origin}{to}" if len(ways) > 1 else ""
             fake = made(recipe, name, fingerprint, inputs, seed, make, "images", sides[to].shape, told, note, way)
             fake = replace(fake, targets=shuffled(sides[to], seed) if held.kind == "pairs" else None, styles=styles, view=sides[to].view, colours=label_colours(held, inputs))
             real = None if learned is None else replace(learned[to], inputs=learned[origin] if held.kind == "pairs" else None)
