@@ -303,6 +303,8 @@ def history_entry(images: int, changed: dict[str, list]) -> dict:
 
 def new_config(kind: type[Recipe], preset: str, arguments: dict, settings: Settings, spec: Spec, dataset: Dataset) -> dict:
     """What config.json says: enough to use the weights, to go on, and to do it again."""
+    colours = getattr(dataset, "colours", None)  # of the classes of label maps
+    painted = {} if colours is None else {"colours": colours.tolist()}
     return {
         "format": FORMAT,
         "id": uuid.uuid4().hex,
@@ -312,7 +314,7 @@ def new_config(kind: type[Recipe], preset: str, arguments: dict, settings: Setti
         "arguments": arguments,
         "settings": dataclasses.asdict(settings),
         "spec": dataclasses.asdict(spec),
-        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "count": len(dataset), "classes": list(dataset.class_names)},
+        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "count": len(dataset), "classes": list(dataset.class_names)} | painted,
         "preview": "strips" if hasattr(kind, "strip") else "samples",
         "processes": processes.world(),
         "images": 0,

@@ -512,6 +512,22 @@ def test_segmentation_writes_numbers_with_a_palette(tree, tmp_path):
         gankit.translate(model, tree / "a.jpg", tmp_path / "b", to="b")
 
 
+def test_label_maps_are_painted_in_the_palette_of_those_that_were_learned(tmp_path):
+    colours = [[0, 0, 0], [128, 0, 0], [0, 128, 0]]
+    for part in ("images", "masks"):
+        (tmp_path / "set" / part).mkdir(parents=True)
+    for i in range(4):
+        classes = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16) % 3)
+        classes.putpalette(np.array(colours, np.uint8).tobytes())
+        classes.save(tmp_path / "set" / "masks" / f"{i}.png")
+        Image.fromarray(picture(16, 16, seed=i)).save(tmp_path / "set" / "images" / f"{i}.png")
+    run = gankit.train(
+        "unet", data=str(tmp_path / "set"), preset="small", levels=1, width=4, batch=2, images=4, preview=0, quiet=True, outdir=tmp_path / "runs"
+    )  # fmt: skip
+    gankit.translate(str(run.folder), tmp_path / "set" / "images" / "0.png", tmp_path / "map.png")
+    assert Image.open(tmp_path / "map.png").getpalette()[:9] == np.ravel(colours).tolist()
+
+
 def test_a_round_trip_says_how_far_it_is_off(colour, tree, tmp_path, capsys):
     done = gankit.translate(colour, tree / "a.png", tmp_path / "out", to="b", round_trip=True)
     image = files.as_tensor(np.asarray(Image.open(tree / "a.png")))
