@@ -8,6 +8,7 @@ import difflib
 import inspect
 import itertools
 import json
+import math
 import os
 import re
 import sys
@@ -687,7 +688,7 @@ def score(words: list[str]) -> None:
             output: table with a line for each image; numbers (.json), a picture (.png) and a page (.html) go beside it.
             maps: folder for a heat map of each image.
             normal: further normal images, which the model was not trained on: they set the threshold.
-            fpr: rate of false alarms that the threshold is to have on new normal images.
+            fpr: rate of false alarms that the threshold of --normal is to have on new normal images; 0.05 without it.
             threshold: the threshold itself, in place of normal.
             normal_class: classes of the images that are normal, with commas between; good, normal or ok without it.
             n: how many images at most; 0 for all.
@@ -700,7 +701,7 @@ def score(words: list[str]) -> None:
         output: Annotated[str, alias("-o")] = "out/scores.csv"
         maps: str = ""
         normal: str = ""
-        fpr: float = 0.05
+        fpr: float | None = None
         threshold: float | None = None
         normal_class: str = ""
         n: int = 0
@@ -721,10 +722,14 @@ def score(words: list[str]) -> None:
         raise ValueError(f"--output is a .csv, --batch at least 1 and --n at least 0; found {options.output}, {options.batch} and {options.n}")
     if options.normal and options.threshold is not None:
         raise ValueError("--normal fits a threshold and --threshold gives one: take one of them")
+    if options.fpr is not None and not options.normal:
+        raise ValueError("--fpr is of a threshold that further normal images set: name those with --normal")
+    if options.threshold is not None and not math.isfinite(options.threshold):
+        raise ValueError(f"--threshold is {options.threshold}; give a score")
     trained = gankit.load(run, model=options.model or None, device=options.device, weights=options.weights)
     limit = options.threshold
     if options.normal:
-        limit = anomaly.threshold(anomaly.score_run(trained, options.normal, batch=options.batch).score, options.fpr)
+        limit = anomaly.threshold(anomaly.score_run(trained, options.normal, batch=options.batch).score, 0.05 if options.fpr is None else options.fpr)
     classes = tuple(part.strip() for part in options.normal_class.split(",") if part.strip())
     found = anomaly.score_run(trained, name, classes, options.batch, options.n)
     numbers = anomaly.numbers(found, limit)
