@@ -13,7 +13,7 @@ squares of that area there is nearest to it. In the table:
 - residue: the mean distance of the picture, as shares of its colour, from that nearest drawing, over the drawing's area.
 - spread: the mean distance of 8 pictures of one caption from each other over that of real drawings of it; 0 is one picture.
 
-Variants: as the preset is, and without conditioning augmentation. JSON lines go to --out, a picture for each run beside it.
+Variants: as the preset is, and without conditioning augmentation. JSON lines go to --out, two pictures for each run beside it.
 """
 
 from __future__ import annotations
@@ -146,16 +146,17 @@ def trivial(parts: dict[str, Asked]) -> dict[str, Numbers]:
     return rows
 
 
-def picture(recipe: Recipe, asked: Asked, path: Path) -> None:
-    """A sheet: captions, a real drawing of each, what Stage I and then Stage II draw, four of each."""
-    z, rows = latent.latents(recipe, range(4)), []
-    for i in range(8):
-        codes = asked.codes[i : i + 1].expand(4, -1)
-        rows.append(asked.real[i : i + 1])
-        rows += [in_parts(lambda a, b, s=stage: recipe.draw(a, recipe.embed(b), s), z, codes) for stage in range(1, int(recipe.stage) + 1)]
-    columns = 1 + 4 * int(recipe.stage)
-    heads = ["real", *(f"Stage {'I' * stage}" for stage in range(1, int(recipe.stage) + 1) for _ in range(4))]
-    pictures.save_sheet(path, torch.cat(rows), columns, heads, asked.texts[:8])
+def draw(recipe: Recipe, parts: dict[str, Asked], folder: Path, name: str) -> None:
+    """A sheet for each part: captions, a real drawing of each, what Stage I and then Stage II draw, four of each."""
+    z, stages = latent.latents(recipe, range(4)), range(1, int(recipe.stage) + 1)
+    heads = ["real", *(f"Stage {'I' * stage}" for stage in stages for _ in range(4))]
+    for part, asked in parts.items():
+        rows = []
+        for i in range(8):
+            codes = asked.codes[i : i + 1].expand(4, -1)
+            rows.append(asked.real[i : i + 1])
+            rows += [in_parts(lambda a, b, s=stage: recipe.draw(a, recipe.embed(b), s), z, codes) for stage in stages]
+        pictures.save_sheet(folder / f"{name}-{part}.png", torch.cat(rows), len(heads), heads, asked.texts[:8])
 
 
 def main() -> None:
@@ -184,7 +185,7 @@ def main() -> None:
         recipe = gankit.load(args.run).recipe
         parts = parts_at(recipe)
         note("", None, judged(recipe, parts))
-        picture(recipe, parts["unseen"], args.outdir / "stackgan.png")
+        draw(recipe, parts, args.outdir, "stackgan")
     else:
         given = {k: value(v) for k, v in (text.split("=", 1) for text in args.set)} | ({"images": args.images} if args.images else {})
         for seed in range(args.first, args.first + args.seeds):
@@ -194,7 +195,7 @@ def main() -> None:
                 with run.averaged() as recipe:
                     parts = parts_at(recipe)
                     note(variant, seed, judged(recipe, parts), time.process_time() - began)
-                    picture(recipe, parts["unseen"], args.outdir / f"stackgan-{seed}{'-without' * bool(changed)}.png")
+                    draw(recipe, parts, args.outdir, f"stackgan-{seed}{'-without' * bool(changed)}")
                 print(f"seed {seed}{', without augmentation' * bool(changed)}: {time.process_time() - began:.0f} s of the processor", flush=True)
     note("", None, trivial(parts))
     sheet = Table(box=box.SIMPLE, title="stackgan small on shapes:captions")

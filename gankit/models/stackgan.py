@@ -270,10 +270,10 @@ class StackGAN(Recipe):
             "32 px on two CPU cores, Stage I at 8: narrower, with R1 in place of D's batch norm, and a weaker KL term",
             model=dict(
                 width_g=48, width_d=64, blocks=1, narrow=2, z_dim=32, c_dim=32, embed_dim=128, text_width=128, kl_weight=0.005,
-                text_images=120_000, stage1_images=90_000, half_images=0, norm_d=False, penalty_weight=0.5,
+                text_images=120_000, stage1_images=90_000, half_images=0, norm_d=False, penalty_weight=0.05,
                 lr=1e-3, lr_text=3e-3,
             ),
-            settings=dict(resolution="32", batch=32, images=370_000, ema=2_000),
+            settings=dict(resolution="32", batch=32, images=640_000, ema=2_000),
         ),
     }  # fmt: skip
 
