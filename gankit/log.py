@@ -156,8 +156,7 @@ class Log:
         """A column of a preview as (N, C, H, W) images in [-1, 1]: label maps (N, H, W) in their classes' colours."""
         if column.ndim == 4:
             return column
-        colours = data.palette(spec.num_classes) if self.colours is None else self.colours
-        return data.normalise(data.paint(column, colours))
+        return data.normalise(data.paint(column, data.palette(spec.num_classes, self.colours)))
 
     def finish(self, run: Run) -> None:
         """Close, write the report, say where things are."""

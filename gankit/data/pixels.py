@@ -19,8 +19,10 @@ def quantise(images: Tensor) -> Tensor:
     return ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).to("cpu", torch.uint8)
 
 
-def palette(count: int) -> np.ndarray:
-    """(count, 3) uint8: colours for classes, the first black, the others of spread hues and two brightnesses; never white."""
+def palette(count: int, own: np.ndarray | list[list[int]] | None = None) -> np.ndarray:
+    """(count, 3) uint8: colours for classes: their own, else the first black, the others of spread hues and two brightnesses; never white."""
+    if own is not None:
+        return np.asarray(own, np.uint8)
     bright = [colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.75, 0.95 if i % 2 else 0.65) for i in range(count - 1)]
     return (np.array([(0, 0, 0), *bright][:count]).reshape(-1, 3) * 255).round().astype(np.uint8)
 

@@ -200,7 +200,7 @@ def _rows(dataset: Dataset | Domains | Union, count: int) -> torch.Tensor:
         found = [batches.at(i)["real"] for i in range(sides)]
     else:
         rows = next(dataset.stream(0, each_side))
-        found = [rows["a"], rows["b"]] if isinstance(dataset, Domains) else [rows["real"], paint(rows["mask"], dataset.colours if dataset.colours is not None else palette(dataset.num_classes))]
+        found = [rows["a"], rows["b"]] if isinstance(dataset, Domains) else [rows["real"], paint(rows["mask"], palette(dataset.num_classes, dataset.colours))]
     channels = max(side.shape[1] for side in found)
     return torch.stack([_channels(side, channels).unflatten(0, (-1, 10)) for side in found], 1).flatten(0, 2)
 

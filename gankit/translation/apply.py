@@ -109,8 +109,7 @@ class Work:
         self.trained, self.options, self.quiet, self.done = trained, options, quiet, Outcome()
         self.asked = ask(trained, options)
         self.translator = Translator(trained.recipe, self.asked or Ask({}, {}), options.seed, options.tile, self.note)
-        own = trained.config["data"].get("colours")  # those of the label maps that it learned from
-        self.colours = np.array(own, np.uint8) if own else data.palette(trained.recipe.spec.num_classes)
+        self.colours = data.palette(trained.recipe.spec.num_classes, trained.config["data"].get("colours"))  # of the maps that it learned from
         self.counts: dict[str, int] = {}
         self.large = 0
 
