@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gankit import data, latent, pictures, processes
+from gankit.text import Lasting, aside, clean
 
 if TYPE_CHECKING:
     from gankit.loop import Run, Settings
@@ -100,7 +101,7 @@ class Log:
                 BarColumn(None),
                 TextColumn("{task.fields[text]}"),
                 TimeRemainingColumn(),
-                console=Console(stderr=True),
+                console=Console(file=Lasting(sys.stderr)),
             )
             self.bar.start()
             self.task = self.bar.add_task("", total=run.settings.images, completed=run.images, text="")
@@ -129,7 +130,7 @@ class Log:
         if self.bar:
             self.bar.update(self.task, completed=run.images, text=f"{text}  {record['images_per_s']:.0f} images/s")
         else:
-            left = (run.settings.images - run.images) / max(record["images_per_s"], 1e-9)
+            left = max(0, run.settings.images - run.images) / max(record["images_per_s"], 1e-9)
             self.say(f"{run.images}/{run.settings.images}  {text}  {record['images_per_s']:.0f} images/s  {clock(left)} left")
         for kind, sentence in diagnose(self.recent).items():
             if kind not in self.warned:
@@ -175,13 +176,13 @@ class Log:
             self.board = None
 
     def say(self, text: str) -> None:
-        """One plain line on stderr."""
+        """One plain line on stderr. Training goes on when nobody can read it any more."""
         if self.quiet:
             return
         if self.bar:
-            self.bar.console.print(text, markup=False, highlight=False)
+            self.bar.console.print(clean(text), markup=False, highlight=False)
         else:
-            print(text, file=sys.stderr, flush=True)
+            aside(text)
 
 
 def reaches(line: str, images: int) -> bool:

@@ -146,6 +146,7 @@ class Recipe(nn.Module):
         ema: names of the networks that are averaged over training.
         defaults: settings of the run that the paper asks for.
         presets: named sizes; "paper" is always among them.
+        signed: names of the arguments that may be negative.
     """
 
     data: ClassVar[str] = "images"
@@ -154,6 +155,7 @@ class Recipe(nn.Module):
     ema: ClassVar[tuple[str, ...]] = ()
     defaults: ClassVar[dict[str, object]] = {}
     presets: ClassVar[dict[str, Preset]] = {}
+    signed: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, spec: Spec):
         super().__init__()
