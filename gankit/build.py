@@ -19,6 +19,7 @@ from gankit.text import shown
 
 SIZES = re.compile(r"\w+_dim|width|width_g|channel_\w+|g_hidden|d_hidden|hidden|units_\w+|maxout_pieces|layers|levels|mapping_layers|n_critic|n_dis|g_batch|group")
 MOST = 2**40  # of an argument that counts something
+LOOPED = re.compile(r"(\w+_)?(layers|levels|blocks|scales)|own_[gd]|n_critic|n_dis|g_batch|updates|restarts|chunk")  # each costs a layer, or a pass
 TRAINED = 5  # copies of the weights that training holds: weights, gradients, two moments, averages
 
 
@@ -46,8 +47,9 @@ def check(kind: type[Recipe], arguments: dict[str, object]) -> None:
             if not isinstance(number, (int, float)) or isinstance(number, bool):
                 continue
             least = 1 if SIZES.fullmatch(name) and isinstance(number, int) else -MOST if name in kind.signed else 0
-            if not least <= number <= MOST:
-                raise ValueError(f"{name} is {number}; expected a number from {least} to {MOST:.0e}")
+            most = 1000 if LOOPED.fullmatch(name) else MOST
+            if not least <= number <= most:
+                raise ValueError(f"{name} is {number}; expected a number from {least:,} to {most:,}")
 
 
 def check_value(name: str, value: object, hint: object) -> None:
