@@ -68,12 +68,17 @@ def replacing(path: Path) -> Iterator[Path]:
             finally:
                 os.close(folder)
     except (OSError, SafetensorError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        if (now := writer.place(path.parent)) != path.parent:
-            why = f"the folder was moved to {now} while the run was writing it; go on with: gankit resume {now}"
-        raise OSError(f"cannot write {path}: {why}. {last_save(now)}") from error
+        raise cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: Exception) -> OSError:
+    """The error that says why a file of a run cannot be written, and where the last save is: the folder may have been moved."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if (now := writer.place(path.parent)) != path.parent:
+        why = f"the folder was moved to {now} while the run was writing it; go on with: gankit resume {now}"
+    return OSError(f"cannot write {path}: {why}. {last_save(now)}")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -121,7 +121,7 @@ class Log:
         except OSError as error:
             from gankit import checkpoint
 
-            raise OSError(f"cannot write {path}: {error.strerror}. {checkpoint.last_save(self.folder)}") from error
+            raise checkpoint.cannot_write(path, error) from error
         if self.board:
             for key, value in record.items():
                 self.board.add_scalar(key, value, run.images)
