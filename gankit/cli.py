@@ -1012,7 +1012,7 @@ def parse(groups: dict[str, type], prog: str, flags: list[str]) -> dict[str, obj
     flags = [word for flag in flags for word in modern(flag, bools)]
     if "images" in names:
         flags = kimg(flags)
-    parsed = tyro.cli(whole, prog=prog, args=flags, config=(tyro.conf.OmitSubcommandPrefixes,))
+    parsed = tyro.cli(whole, prog=prog, args=flags, config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.HelptextFromCommentsOff))
     values = {name: getattr(parsed, name) for name in groups}
     for group in values.values():
         for name, value in vars(group).items():

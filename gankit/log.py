@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gankit import data, latent, pictures, processes
+from gankit import data, latent, pictures, processes, schema
 from gankit.text import Lasting, aside, clean
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Log:
         if path.exists():
             from gankit import checkpoint
 
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             kept = [line for line in lines if reaches(line, images)]
             if kept != lines:
                 checkpoint.write_text(path, "".join(line + "\n" for line in kept))
@@ -188,8 +188,8 @@ class Log:
 def reaches(line: str, images: int) -> bool:
     """Whether a line of stats.jsonl is whole and not later than `images`."""
     try:
-        return json.loads(line)["images"] <= images
-    except (ValueError, KeyError, TypeError):
+        return schema.parse(line, schema.STATS)["images"] <= images
+    except schema.Wrong:
         return False
 
 

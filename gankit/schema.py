@@ -98,8 +98,8 @@ def read(path: Path, form: object) -> object:
         raise Wrong(f"{path} is damaged, or not gankit's: {error}") from None
 
 
-def text_of(path: Path) -> str:
-    """The text of a file of JSON.
+def text_of(path: Path, errors: str = "strict") -> str:
+    """The text of a file of JSON; `errors` says what becomes of bytes that are not UTF-8, as for `bytes.decode`.
 
     Raises:
         Wrong: it is no regular file, is too large, or is not UTF-8.
@@ -110,7 +110,7 @@ def text_of(path: Path) -> str:
     if (size := path.stat().st_size) > MOST_BYTES:
         raise Wrong(f"it has {size >> 20} MB; {MOST_BYTES >> 20} MB are the most that is read")
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8", errors)
     except UnicodeDecodeError:
         raise Wrong("it is not UTF-8 text") from None
 
@@ -131,12 +131,16 @@ def lines(path: Path, form: object) -> list[dict]:
     """The lines of a .jsonl file that have the form; a line that a kill cut short, or that is no such record, is left out.
 
     Raises:
-        Wrong: it is no regular file, is too large, or is not UTF-8.
+        Wrong: it is no regular file, or too large; names it.
     """
     if not path.exists():
         return []
+    try:
+        text = text_of(path, "replace")
+    except Wrong as error:
+        raise Wrong(f"{path}: {error}") from None
     found = []
-    for line in text_of(path).splitlines():
+    for line in text.splitlines():
         try:
             found.append(parse(line, form))
         except Wrong:
