@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gankit import data, latent, pictures, processes, schema
-from gankit.text import Lasting, aside, clean
+from gankit.text import aside, bar, clean
 
 if TYPE_CHECKING:
     from gankit.loop import Run, Settings
@@ -93,16 +93,9 @@ class Log:
             f"{data.KINDS.get(dataset.kind, dataset.kind)} of {dataset.name}, {'x'.join(map(str, dataset.shape))}, {run.device}; {self.folder}"
         )
         if not self.quiet and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-            self.bar = Progress(
-                TextColumn("{task.completed:,.0f}/{task.total:,.0f} images"),
-                BarColumn(None),
-                TextColumn("{task.fields[text]}"),
-                TimeRemainingColumn(),
-                console=Console(file=Lasting(sys.stderr)),
-            )
+            self.bar = bar(TextColumn("{task.completed:,.0f}/{task.total:,.0f} images"), BarColumn(None), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
             self.bar.start()
             self.task = self.bar.add_task("", total=run.settings.images, completed=run.images, text="")
 

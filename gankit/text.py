@@ -6,7 +6,10 @@ import contextlib
 import html
 import os
 import sys
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 def shown(text: object) -> str:
@@ -51,6 +54,15 @@ def let_go() -> None:
         except (OSError, ValueError):
             with contextlib.suppress(OSError, ValueError):  # no file of the system's
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def bar(*columns: object, live: bool = True, **options: object) -> Progress:
+    """A progress bar on stderr, of rich's columns; it shows on terminals alone, and a terminal that is closed stops nothing."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(file=Lasting(sys.stderr))
+    return Progress(*columns, console=console, disable=not (live and console.is_terminal), **options)
 
 
 class Lasting:

@@ -17,7 +17,7 @@ TORCH = {"torch"}
 # Part of the house: which parts of gankit, and which packages outside the standard library, it may import.
 ANYWHERE = {"text"}  # the lowest room: text for terminals and pages
 MAY = {
-    "text": (set(), set()),
+    "text": (set(), {"rich"}),
     "schema": (set(), set()),
     "writer": (set(), set()),
     "build": ({"recipe"}, TORCH),
