@@ -18,6 +18,7 @@ import io
 import json
 import math
 import random
+import re
 import shutil
 import struct
 import sys
@@ -175,6 +176,62 @@ DOORS = {
 }
 
 
+# Words on the command line ---------------------------------------------------------------------------------------------
+
+VALUES = (
+    "-1", "0", "1", "2", "0.5", "-0.5", "nan", "inf", "-inf", "1e400", "1e-400", "1000000000", "99999999999999999999", "9" * 400, "1e9", "100k", "5M", "x", "", " ",
+    "maybe", "0-3", "3-0", "0-999999999", "0-3,7", ",", "a,b", "../x", "/dev/zero", "/nowhere/x", "--", "x" * 300, "é猫",
+)  # fmt: skip
+LINES = {
+    "train": ["train", "dcgan", "--data", "digits", "--preset", "small", "--width", "8", "--images", "16", "--batch", "8", "--preview", "0", "--outdir", "OUT/runs", "--quiet"],
+    "resume": ["resume", "RUN", "--quiet"],
+    "sample": ["sample", "RUN", "--n", "2", "-o", "OUT/x.npz"],
+    "interpolate": ["interpolate", "RUN", "--seeds", "0-1", "--steps", "2", "-o", "OUT/x.png"],
+    "evaluate": ["evaluate", "RUN", "--metrics", "swd", "--n", "8"],
+    "export": ["export", "RUN", "-o", "OUT/exported"],
+    "report": ["report", "RUN"],
+    "compare": ["compare", "RUN", "RUN"],
+    "data": ["data", "digits", "--sheet", "OUT/sheet.png"],
+    "models": ["models"],
+    "show": ["show", "dcgan"],
+    "truncation": ["explore", "RUN", "truncation", "--outdir", "OUT/explored"],
+    "neighbours": ["explore", "RUN", "neighbours", "--outdir", "OUT/explored"],
+    "drop": ["explore", "RUN", "drop", "--outdir", "OUT/explored"],
+    "filters": ["explore", "RUN", "filters", "--outdir", "OUT/explored"],
+}
+
+
+LISTS = ("models", "show", "metrics")  # whose answer is long
+
+
+def flags_of(line: list[str], run: Path) -> list[str]:
+    """The flags that a command's help names."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        cli.main([*placed(line, run), "--help"])
+    return sorted(set(re.findall(r"--[a-z][a-z0-9-]*", out.getvalue())) - {"--help"})
+
+
+def placed(words: list[str], run: Path) -> list[str]:
+    return [word.replace("RUN", str(run)).replace("OUT", str(run.parent / "out")) for word in words]
+
+
+def attempt_words(run: Path, rng: random.Random, flags: dict[str, list[str]]) -> tuple[list[str], str]:
+    """A command with one or two odd flags: its words, and what was wrong."""
+    name = rng.choice(list(LINES))
+    words = placed(LINES[name], run)
+    for _ in range(rng.choice((1, 1, 2))):
+        if flags[name] and rng.random() < 0.95:
+            flag, value = rng.choice(flags[name]), rng.choice(VALUES)
+            words += [f"{flag}={value}"] if rng.random() < 0.5 else [flag, value]
+        else:
+            words.insert(rng.randrange(1, len(words) + 1), rng.choice(VALUES))
+    try:
+        return words, said_by(words, trains=name != "train")
+    finally:
+        shutil.rmtree(run.parent / "out", ignore_errors=True)
+
+
 def untrained() -> contextlib.AbstractContextManager:
     """Within it a run is opened and not trained."""
     return mock.patch.object(loop, "loop", lambda run, dataset: run)
@@ -202,22 +259,8 @@ def attempt(run: Path, door: Door, changed: bytes) -> str:
     try:
         path.write_bytes(changed)
         for command in door.commands:
-            words = [word.replace("RUN", str(run)).replace("OUT", str(run.parent)) for word in command]
-            out = io.TextIOWrapper(io.BytesIO(), "utf-8", "surrogateescape")
-            try:
-                with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), untrained() if door.trains else contextlib.nullcontext():
-                    cli.main(words)
-            except SystemExit as left:
-                if left.code not in (0, 1, 2, None):
-                    return f"{command[0]}: exit code {left.code}"
-            except BaseException as error:
-                return f"{command[0]}: {type(error).__name__}: {traceback.format_exc()}"
-            out.flush()
-            said = out.buffer.getvalue().decode("utf-8", "replace")
-            if "\x1b" in said or "\x07" in said:
-                return f"{command[0]}: control characters: {said!r}"
-            if len(said.splitlines()) > 60 or len(said) > 20_000:
-                return f"{command[0]}: {len(said.splitlines())} lines of {len(said)} letters"
+            if wrong := said_by(placed(command, run), door.trains):
+                return wrong
         page = run / "report.html"
         if page.exists() and any(tag in page.read_text(encoding="utf-8") for tag in ("<script", "<img src=x")):
             return "report: a foreign tag in the page"
@@ -231,16 +274,45 @@ def attempt(run: Path, door: Door, changed: bytes) -> str:
                 file.write_bytes(data)
 
 
+def said_by(words: list[str], trains: bool) -> str:
+    """What was wrong with a command, empty if nothing was."""
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8", "surrogateescape")
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), untrained() if trains else contextlib.nullcontext():
+            cli.main(words)
+    except SystemExit as left:
+        if left.code not in (0, 1, 2, None):
+            return f"{words[0]}: exit code {left.code}"
+    except BaseException as error:
+        return f"{words[0]}: {type(error).__name__}: {traceback.format_exc()}"
+    out.flush()
+    said = out.buffer.getvalue().decode("utf-8", "replace")
+    if "\x1b" in said or "\x07" in said:
+        return f"{words[0]}: control characters: {said!r}"
+    if "--help" not in words and "-h" not in words and len(said.splitlines()) > 60 and words[0] not in LISTS and "--json" not in " ".join(words):
+        return f"{words[0]}: {len(said.splitlines())} lines"
+    return ""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--doors", default=",".join(DOORS))
+    parser.add_argument("--doors", default=",".join([*DOORS, "words"]))
     options = parser.parse_args()
     found: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         run = start(Path(folder))
         for name in options.doors.split(","):
+            if name == "words":
+                known = {line: flags_of(words, run) for line, words in LINES.items()}
+                for i in range(options.inputs):
+                    words, wrong = attempt_words(run, random.Random(f"{options.seed} words {i}"), known)
+                    found[name] += bool(wrong)
+                    if wrong:
+                        print(f"gankit {' '.join(words)[:300]!r}: {wrong}", flush=True)
+                print(f"words: {options.inputs:,} inputs, {found[name]} faults", flush=True)
+                continue
             door = DOORS[name]
             data = (run / door.file).read_bytes()
             for i in range(options.inputs):

@@ -1026,11 +1026,11 @@ def refuse_odd(name: str, value: object) -> None:
     for number in value if isinstance(value, tuple) else (value,):
         if not isinstance(number, (int, float)) or isinstance(number, bool):
             continue
-        if not math.isfinite(number):
+        if isinstance(number, float) and not math.isfinite(number):
             raise ValueError(f"{flag} is {number}; give a finite number")
         most = FEWER.get(name, 2**63 - 1 if name == "seed" else MOST)
         if abs(number) > most:
-            raise ValueError(f"{flag} is {number:.3g}; {most:,} is the most")
+            raise ValueError(f"{flag} is {str(number)[:40]}; {most:,} is the most")
 
 
 def modern(flag: str, bools: set[str]) -> list[str]:

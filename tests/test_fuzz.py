@@ -35,6 +35,14 @@ def test_a_changed_file_ends_with_a_result_or_one_line(run, name):
     attempt()
 
 
+def test_odd_words_on_the_command_line_end_with_a_result_or_one_line(run):
+    flags = {name: fuzz.flags_of(words, run) for name, words in fuzz.LINES.items()}
+    assert all(flags[name] for name in ("train", "sample", "evaluate", "drop"))
+    for seed in range(150):
+        words, wrong = fuzz.attempt_words(run, random.Random(seed), flags)
+        assert not wrong, f"gankit {' '.join(words)}: {wrong}"
+
+
 def test_the_mutations_reach_what_they_attack(run):
     """Most changed configs are still JSON, some are still taken: else the fuzz would stop at the first check."""
     from gankit import checkpoint, schema
