@@ -24,7 +24,8 @@ Deviations:
   `gankit sample --standing 100` does.
 - `truncate` finds what is drawn again from the component itself, by the normal distribution's inverse: as random, and a
   seed stays one sample.
-- Other sizes than 128, 256 and 512 px have more or fewer blocks, with widths after theirs.
+- Other sizes than 128, 256 and 512 px have more or fewer blocks, with widths after theirs; at 64 px those of the author's
+  PyTorch code.
 """
 
 from __future__ import annotations
@@ -48,9 +49,11 @@ if TYPE_CHECKING:
     from gankit.loop import Run
 
 EPS = 1e-4  # of batch norm and of spectral norm, as in the authors' released models
-# Channels of G's maps from the first on, by the number of doublings, as multiples of `width`; D's are the same reversed.
+# Channels of G's maps from the first on, by the number of doublings, as multiples of `width`; D's are the same reversed but
+# for 64 px, whose sizes are the author's.
 WIDTHS = {1: (2, 2), 2: (4, 4, 2), 3: (8, 8, 4, 2), 4: (16, 16, 8, 4, 2), 5: (16, 16, 8, 4, 2, 1)}
 WIDTHS |= {6: (16, 16, 8, 8, 4, 2, 1), 7: (16, 16, 8, 8, 4, 2, 1, 1)}  # those of 5, 6 and 7 are the paper's
+WIDTHS_D = {4: (1, 2, 4, 8, 16)}
 
 
 class LinearBatchNorm(nn.Module):
@@ -265,12 +268,13 @@ class BigGAN(Recipe):
         if consistency not in CONSISTENCY:
             raise ValueError(f"there is no consistency {consistency!r}; choose from {', '.join(CONSISTENCY)}")
         count, side = stages(spec.height, spec.width), min(spec.height, spec.width)
-        widths = [width * times for times in WIDTHS.get(count, (16,) * (count - 7) + WIDTHS[7])]
+        times = WIDTHS.get(count, (16,) * (count - 7) + WIDTHS[7])
+        widths, widths_d = ([width * k for k in channels] for channels in (times, WIDTHS_D.get(count, times[::-1])))
         self.z_dim = z_dim if deep else chunk * (count + 1)
         self.orthogonal_weight, self.consistency, self.n_dis = orthogonal_weight, consistency, n_dis
         halvings = next((k for k in range(1, count) if side >> k <= attention), count)
         self.g = Generator(spec.shape, widths, self.z_dim, spec.num_classes, embed_dim, count - halvings, deep)
-        self.d = Discriminator(spec.shape, widths[::-1], spec.num_classes, halvings, deep)
+        self.d = Discriminator(spec.shape, widths_d, spec.num_classes, halvings, deep)
         for layer in list(self.modules()):
             if isinstance(layer, (nn.Linear, nn.Conv2d, nn.Embedding)):
                 nn.init.orthogonal_(layer.weight)
