@@ -141,6 +141,8 @@ class Recipe(nn.Module):
         data: kinds of data it learns from, separated by spaces: "images", "points", "vectors", "domains", "pairs", "masks",
             "captions".
         multiple: heights and widths that `translate` takes are multiples of it.
+        load_size: (height, width) at which images to train on are read, where the model cuts crops of `spec`'s size from them
+            itself; previews and scores see whole images at `spec`'s size. None: that size too.
         length: where a model has it, images that a run takes when the setting is 0.
         labels: "none", "optional" or "required".
         ema: names of the networks that are averaged over training.
@@ -150,6 +152,7 @@ class Recipe(nn.Module):
 
     data: ClassVar[str] = "images"
     multiple: int = 1
+    load_size: tuple[int, int] | None = None
     labels: ClassVar[str] = "none"
     ema: ClassVar[tuple[str, ...]] = ()
     defaults: ClassVar[dict[str, object]] = {}
