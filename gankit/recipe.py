@@ -313,6 +313,18 @@ def shuffled(rows: Tensor, batch: Batch, run: Run) -> Tensor:
     return whole[batch.draw(torch.randperm)]
 
 
+def see_labels(shares: Tensor, batch: Batch, run: Run) -> None:
+    """Take this batch's labels into the classes' shares of the images seen so far, a buffer (K,). Every process must call it."""
+    counted = (batch.label[:, None] == torch.arange(len(shares), device=shares.device)).to(shares.dtype)
+    shares.lerp_(run.mean(counted.mean(0)), batch.size / (run.images + batch.size))
+
+
+def data_labels(shares: Tensor, places: Tensor) -> Tensor:
+    """(N,) numbers in [0, 1) to labels, each class as often as its share (K,): for fakes whose labels are not the batch's reals'."""
+    ends = shares.cumsum(0)
+    return torch.searchsorted(ends, places.to(ends) * ends[-1], right=True).clamp(max=len(shares) - 1)
+
+
 def adam(
     parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
 ) -> torch.optim.Adam:

@@ -170,6 +170,8 @@ def convert(tree: object, size: int) -> Found:
             for i in range(d.count("mapping.fc{}.weight")):
                 take(d, f"mapping.fc{i}", f"d.mapping.layers.{i}")
     ours["path_mean"] = torch.zeros(())
+    if classes:
+        ours["label_shares"] = torch.zeros(classes)
     found.notes.append("samples use each layer's own noise map (noise_mode='const' of NVIDIA's generator)")
     found.unused = [name for source in filter(None, (g, d)) for name in source.unused()]
     if averaged and "G" in tree:

@@ -191,46 +191,46 @@ class BigGAN(Recipe):
     nearest = staticmethod(nearest_size)
     presets = {
         "paper": Preset(
-            "the paper's network for ImageNet at 128 px",
+            "the paper's network for ImageNet at 128 px; the length is ours",
             settings=dict(resolution="128", batch=2048, images=500_000_000, ema=28_400_000),
             spec=Spec((3, 128, 128), num_classes=1000),
             parameters=dict(g=70_433_988, d=87_982_370),
         ),
         "paper-256": Preset(
-            "the paper's network for ImageNet at 256 px",
+            "the paper's network for ImageNet at 256 px; the length is ours",
             settings=dict(resolution="256", batch=2048, images=500_000_000, ema=28_400_000),
             spec=Spec((3, 256, 256), num_classes=1000),
             parameters=dict(g=82_235_844, d=99_225_890),
         ),
         "paper-512": Preset(
-            "the paper's network for ImageNet at 512 px",
+            "the paper's network for ImageNet at 512 px; the length is ours",
             settings=dict(resolution="512", batch=2048, images=500_000_000, ema=28_400_000),
             spec=Spec((3, 512, 512), num_classes=1000),
             parameters=dict(g=82_468_068),
         ),
         "narrow": Preset(
-            "128 px with two thirds of the channels, a row of the paper's table 1",
+            "128 px with two thirds of the channels, a row of the paper's table 1; the length is ours",
             model=dict(width=64),
             settings=dict(resolution="128", batch=2048, images=500_000_000, ema=28_400_000),
             spec=Spec((3, 128, 128), num_classes=1000),
             parameters=dict(g=31_978_628, d=39_448_258),
         ),
         "deep": Preset(
-            "the paper's BigGAN-deep for ImageNet at 128 px",
+            "the paper's BigGAN-deep for ImageNet at 128 px; the length is ours",
             model=dict(deep=True, width=128),
             settings=dict(resolution="128", batch=2048, images=500_000_000, ema=28_400_000),
             spec=Spec((3, 128, 128), num_classes=1000),
             parameters=dict(g=50_244_484, d=34_590_210),
         ),
         "deep-256": Preset(
-            "the paper's BigGAN-deep for ImageNet at 256 px",
+            "the paper's BigGAN-deep for ImageNet at 256 px; the length is ours",
             model=dict(deep=True, width=128, lr_g=2.5e-5, lr_d=2.5e-5),
             settings=dict(resolution="256", batch=2048, images=500_000_000, ema=28_400_000),
             spec=Spec((3, 256, 256), num_classes=1000),
             parameters=dict(g=55_736_708, d=38_247_426),
         ),
         "deep-512": Preset(
-            "the paper's BigGAN-deep for ImageNet at 512 px",
+            "the paper's BigGAN-deep for ImageNet at 512 px; the length is ours",
             model=dict(deep=True, width=128, lr_g=2.5e-5, lr_d=2.5e-5),
             settings=dict(resolution="512", batch=2048, images=500_000_000, ema=28_400_000),
             spec=Spec((3, 512, 512), num_classes=1000),

@@ -19,7 +19,6 @@ Deviations:
 - Samples are drawn with running means and variances, so that a seed is one picture; the authors' code (which keeps none)
   and dcgan.torch draw with the batch's own.
 - For G's loss D judges anew; dcgan.torch goes on from what D put out before its update.
-- dcgan.torch cuts its 64 px at random out of images of 96 px; here the data's own crop is taken, and flipped as there.
 - Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
 - Left out: several updates of D for each of G, k > 1 in the paper of GANs.
 """
@@ -34,7 +33,7 @@ from torch import Tensor
 
 from gankit.augment import CONSISTENCY, Shown, consistency_d, consistency_g
 from gankit.losses import ADVERSARIAL, scores
-from gankit.nn import ConvDiscriminator, ConvGenerator, init_normal, nearest_size
+from gankit.nn import ConvDiscriminator, ConvGenerator, init_normal, larger_size, nearest_size, random_crop
 from gankit.penalties import PENALTIES, clip_weights, lecam, orthogonal
 from gankit.recipe import Batch, Preset, Recipe, Spec, adam
 
@@ -67,6 +66,7 @@ class DCGAN(Recipe):
         lr_d: D's learning rate.
         beta1: decay of Adam's mean of gradients.
         beta2: decay of Adam's mean of squared gradients.
+        load_scale: how many times larger images are read, to be cut at a random place; 1.5 in dcgan.torch.
     """
 
     ema, defaults = ("g",), dict(batch=128)
@@ -80,7 +80,7 @@ class DCGAN(Recipe):
         ),
         "torch": Preset(
             "dcgan.torch, the net that most people call DCGAN: 4x4 kernels, half the width, normal z; the length is the faces'",
-            model=dict(width=64, kernel=4, unit_norm=False, norm_eps=1e-5, prior="normal", same_z=True),
+            model=dict(width=64, kernel=4, unit_norm=False, norm_eps=1e-5, prior="normal", same_z=True, load_scale=1.5),
             settings=dict(resolution="64", mirror=True, batch=64, images=8_750_000, ema=0),
             spec=Spec((3, 64, 64)),
             parameters=dict(g=3_576_704, d=2_765_568),
@@ -117,6 +117,7 @@ class DCGAN(Recipe):
         lr_d: float = 2e-4,
         beta1: float = 0.5,
         beta2: float = 0.999,
+        load_scale: float = 1.0,
     ):
         super().__init__(spec)
         penalties = ["none", *PENALTIES, "orthogonal", "lecam", "clip"]
@@ -126,7 +127,7 @@ class DCGAN(Recipe):
                 raise ValueError(f"there is no {kind} {name!r}; choose from {', '.join(known)}")
         self.z_dim, self.prior, self.same_z = z_dim, prior, same_z
         self.loss, self.penalty, self.penalty_weight = ADVERSARIAL[loss], penalty, penalty_weight
-        self.consistency = consistency
+        self.consistency, self.load_size = consistency, larger_size(spec.shape, load_scale)
         self.register_buffer("means", torch.zeros(2))  # running means of D's outputs on reals and on fakes, for LeCam
         self.g = ConvGenerator(z_dim, spec.shape, width, kernel, unit_norm, eps=norm_eps)
         self.d = ConvDiscriminator(spec.shape, width, kernel, norm_d, pooling, bias_d, eps=norm_eps)
@@ -145,6 +146,7 @@ class DCGAN(Recipe):
     def step(self, batch: Batch, run: Run) -> None:
         if self.consistency != "none" and run.augment is not None:
             raise ValueError("--consistency compares what D says of an image twice, and --augment would change it in between: take one")
+        (batch.fields["real"],) = random_crop([batch.real], batch.draw, *self.spec.shape[1:])
         given = (batch.draw(self.noise),) if self.same_z else ()
         outputs = run.update("d", self.d_loss, batch, *given)
         if self.penalty == "lecam":

@@ -41,7 +41,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.losses import non_saturating, scores
-from gankit.nn import BatchNorm2d, init_normal
+from gankit.nn import BatchNorm2d, init_normal, larger_size, random_crop
 from gankit.penalties import r1
 from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam
 
@@ -160,21 +160,23 @@ class LAPGAN(Recipe):
         momentum_most: how far it rises.
         epoch: images in an epoch; the authors' CIFAR-10 has 45,000.
         g_batch: fakes in an update of G for each image of the batch.
+        load_scale: how many times larger images are read, to be cut at a random place: 32 / 28 for the paper's CIFAR-10, 1.5 for
+            the authors' scenes.
         penalty_weight: gamma / 2 of R1 on reals, which is not in the paper; 0 for none.
     """
 
     labels, defaults = "optional", dict(batch=64)
     presets = {
         "paper": Preset(
-            "the paper's networks for CIFAR-10 at 28 px, without averaged weights; the length is ours",
-            model=dict(sides=(8, 14, 28)),
+            "the paper's networks for CIFAR-10 at 28 px, cut out of 32 px, without averaged weights; the length is ours",
+            model=dict(sides=(8, 14, 28), load_scale=32 / 28),
             settings=dict(resolution="28", images=30_000_000, ema=0),
             spec=Spec((3, 28, 28)),
             parameters=dict(g8=1_792_992, d8=477_001, g14=218_179, d14=107_905, g28=218_179, d28=113_729),
         ),
         "paper-conditional": Preset(
             "the same with labels, the paper's CC-LAPGAN, without averaged weights; the length is ours",
-            model=dict(sides=(8, 14, 28), conditional=True),
+            model=dict(sides=(8, 14, 28), conditional=True, load_scale=32 / 28),
             settings=dict(resolution="28", images=30_000_000, ema=0),
             spec=Spec((3, 28, 28), num_classes=10),
             parameters=dict(g8=1_804_992, d8=483_001, g14=223_471, d14=111_661, g28=229_939, d28=123_953),
@@ -190,6 +192,7 @@ class LAPGAN(Recipe):
             "the authors' networks for scenes of LSUN at 64 px, 24 epochs for each of 8 -> 16 -> 32 -> 64, without averaged weights",
             model=dict(
                 sides=(8, 16, 32, 64), form="large", lr=0.01, lr_decay=1.000004, momentum=0.0, momentum_most=0.7, epoch=320_000,
+                load_scale=1.5,
             ),
             settings=dict(resolution="64", mirror=True, images=30_720_000, ema=0),
             spec=Spec((3, 64, 64)),
@@ -229,6 +232,7 @@ class LAPGAN(Recipe):
         momentum_most: float = 0.8,
         epoch: int = 45_000,
         g_batch: int = 2,
+        load_scale: float = 1.0,
         penalty_weight: float = 0.0,
     ):
         super().__init__(spec if conditional else replace(spec, num_classes=0))
@@ -258,7 +262,7 @@ class LAPGAN(Recipe):
             self.add_module(f"d{side}", Level(d, size, classes))
         make = partial(adam, betas=(0, 0.99)) if optimizer == "adam" else partial(torch.optim.SGD, momentum=momentum)
         self.opt = {name: make(net.parameters(), lr=lr) for name, net in self.named_children()}
-        self.ema = tuple(f"g{side}" for side in sides)
+        self.ema, self.load_size = tuple(f"g{side}" for side in sides), larger_size(spec.shape, load_scale)
         self.register_buffer("seen", torch.zeros(len(sides), dtype=torch.int64))  # images that each level has learnt from
 
     def net(self, kind: str, level: int) -> nn.Module:
@@ -309,6 +313,7 @@ class LAPGAN(Recipe):
         return Phase(self.place(images)[0])
 
     def step(self, batch: Batch, run: Run) -> None:
+        (batch.fields["real"],) = random_crop([batch.real], batch.draw, *self.spec.shape[1:])
         level, had = self.place(run.images)
         names = [f"{kind}{self.sides[level]}" for kind in "dg"]
         for group in (group for name in names for group in self.opt[name].param_groups):

@@ -7,9 +7,9 @@ each of G. With labels this is Miyato & Koyama, "cGANs with Projection Discrimin
 D's features is added to D's output, and G has conditional batch norm.
 
 Below 48 px the nets are the authors' for CIFAR-10, all blocks of one width; from there on those for STL-10 (48 px),
-ImageNet (64 and 128 px) and cats and dogs (256 px), whose widths double with each halving. As in the authors' code, reals are dequantised, learning rates
-fall linearly to 0, and D's power iteration moves on in G's turn too. One step takes one batch for D; G learns before
-the first of each n_dis, from `g_batch` latents for each image.
+ImageNet (64 and 128 px) and cats and dogs (256 px), whose widths double with each halving. As in the authors' code, reals
+are dequantised, learning rates fall linearly to 0, and D's power iteration moves on in G's turn too. One step takes one
+batch for D; G learns before the first of each n_dis, from `g_batch` latents for each image.
 
 The file is long because it holds two papers and the authors' two shapes of networks.
 
