@@ -131,6 +131,8 @@ def plain(g: Tensors, d: Tensors | None) -> Found:
     layers.spectral("output_layer.2", "g.out")
     found.notes.append("batch norm's 1e-5, which the author's scripts give, is worked into the running variances; ours is 1e-4")
     found.unused = g.unused("G")
+    if d is not None and count > 1 and f"blocks.{count - 1}.0.conv_sc.weight" not in d:
+        raise Refused(f"a D that halves pictures of {full} px less than {count} times, as BigGAN-PyTorch's of 32 px; biggan's halves {count} times. Leave --discriminator out")
     if d is None:
         found.fresh += ("d.",)
         found.notes.append("no discriminator: give it with --discriminator D.pth")
