@@ -531,6 +531,14 @@ def open_data(settings: Settings, kind: type[Recipe]) -> data.Dataset | data.Dom
     return data.open(s.data, **known, want=want, text_encoder=s.text_encoder)
 
 
+def training_data(run: Run, dataset: data.Dataset | data.Domains | data.Union) -> data.Dataset | data.Domains | data.Union:
+    """What batches are fetched from: the run's data, or the same read at the size that the model cuts its crops from (`load_size`)."""
+    size = run.recipe.load_size
+    if size is None or size == tuple(dataset.shape[1:]):
+        return dataset
+    return open_data(dataclasses.replace(run.settings, resolution="x".join(map(str, size))), type(run.recipe))
+
+
 def opened(
     settings: Settings, arguments: dict[str, object], kind: type[Recipe]
 ) -> tuple[data.Dataset | data.Domains | data.Union, Settings, dict[str, object]]:
@@ -615,7 +623,7 @@ def loop(run: Run, dataset: data.Dataset) -> Run:
     if settings.compile:
         for name in recipe.ema:
             getattr(recipe, name).compile()
-    first, judge = processes.rank() == 0, evaluation.during(run)
+    first, judge, source = processes.rank() == 0, evaluation.during(run), training_data(run, dataset)
     if first:  # a kill may have left the folder behind or ahead of the last save
         checkpoint.sweep(run.folder)
         run.log.cut(run.images)
@@ -632,7 +640,7 @@ def loop(run: Run, dataset: data.Dataset) -> Run:
                 size = phase.batch or settings.batch
                 if size % processes.world():
                     raise ValueError(f"the batch of {size} from {run.images} images on does not divide by the {processes.world()} processes")
-                rows = dataset.stream(run.images, size, phase.resolution, settings.seed, processes.rank(), processes.world())
+                rows = source.stream(run.images, size, phase.resolution, settings.seed, processes.rank(), processes.world())
                 stream = data.ahead(rows, settings.workers)
             batch = make_batch(next(stream), run, size)
             if run.phase is None or phase.index != run.phase.index:
