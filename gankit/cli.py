@@ -158,6 +158,7 @@ def resume(words: list[str]) -> None:
     else:
         folder = checkpoint.locate(run, take(flags, "--outdir")[1] or "runs")
         settings = loop.settings_of(checkpoint.read_config(folder))
+        settings = dataclasses.replace(settings, **{k: shown(v) for k, v in vars(settings).items() if isinstance(v, str)})  # help prints them
 
     @dataclasses.dataclass
     class Command:
