@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import ClassVar, Literal, NewType, get_args, get_origin, get_type_hints
+from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -30,10 +30,9 @@ from gankit import checkpoint, data, evaluation, latent, models, processes, weig
 from gankit.augment import Augment
 from gankit.checkpoint import Diverged
 from gankit.log import Log
-from gankit.recipe import Batch, Phase, Recipe, Spec
+from gankit.recipe import Batch, Images, Phase, Recipe, Spec
 from gankit.text import shown
 
-Images = NewType("Images", int)  # a length or an interval: flags take 200k and 5M
 STRIPS = 8  # rows in a preview of models that show inputs beside outputs
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
 
