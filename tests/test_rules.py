@@ -17,8 +17,8 @@ TORCH = {"torch"}
 # Part of the house: which parts of gankit, and which packages outside the standard library, it may import.
 MAY = {
     "recipe": (set(), TORCH),
-    "losses": (set(), TORCH),
-    "penalties": (set(), TORCH),
+    "losses": ({"nn"}, TORCH),
+    "penalties": ({"nn"}, TORCH),
     "nn": ({"nn"}, TORCH),
     "latent": ({"latent", "nn", "recipe"}, TORCH),
     "augment": ({"nn", "recipe"}, TORCH),
