@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, NewType
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from gankit.loop import Run
 
+Images = NewType("Images", int)  # a count of images: a length, an interval; flags of this type also take 200k and 5M
 Draw = Callable[[Callable[[int], Tensor]], Tensor]  # as `Batch.draw`: a sampler of n rows to the random rows of this piece
 
 
@@ -148,6 +150,7 @@ class Recipe(nn.Module):
         ema: names of the networks that are averaged over training.
         defaults: settings of the run that the paper asks for.
         presets: named sizes; "paper" is always among them.
+        signed: names of the arguments that may be negative.
     """
 
     data: ClassVar[str] = "images"
@@ -157,6 +160,7 @@ class Recipe(nn.Module):
     ema: ClassVar[tuple[str, ...]] = ()
     defaults: ClassVar[dict[str, object]] = {}
     presets: ClassVar[dict[str, Preset]] = {}
+    signed: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, spec: Spec):
         super().__init__()
@@ -330,3 +334,30 @@ def adam(
 ) -> torch.optim.Adam:
     """Adam whose betas may be whole numbers, which torch 2.13 itself refuses."""
     return torch.optim.Adam(parameters, lr=lr, betas=(float(betas[0]), float(betas[1])), eps=eps)
+
+
+def flags(options: dict[str, object], hints: dict[str, object]) -> str:
+    """Options as one types them after `gankit train MODEL`: --width 96 --no-deep --sides 8 16 --hold 200k --lrs ''.
+
+    Args:
+        options: names of settings or model arguments, and their values.
+        hints: their types, as `typing.get_type_hints` gives them.
+    """
+    words = []
+    for name, value in options.items():
+        flag = name.replace("_", "-")
+        if hints.get(name) is bool:
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, (tuple, list)):
+            words += [f"--{flag}", *map(str, value)]
+        else:
+            words += [f"--{flag}", short(value) if hints.get(name) is Images else str(value)]
+    return shlex.join(words)
+
+
+def short(count: int) -> str:
+    """A count of images as one types it: 200k for 200,000, 5M for 5,000,000."""
+    for unit, letter in ((1_000_000, "M"), (1000, "k")):
+        if count and count % unit == 0:
+            return f"{count // unit}{letter}"
+    return str(count)

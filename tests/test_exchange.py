@@ -1209,7 +1209,7 @@ def test_an_export_keeps_the_paths_of_this_machine_to_itself(runs, tmp_path):
 
 def test_a_hub_folder_has_a_card_and_draws_its_samples(runs, tmp_path):
     model = gankit.load(runs["dcgan"])
-    (runs["dcgan"] / "evaluations.jsonl").write_text(json.dumps({"name": "fd", "value": 12.25, "error": 0.5, "n_fake": 1000, "real": {"name": "digits"}, "features": {"name": "digits"}}) + "\n")
+    (runs["dcgan"] / "evaluations.jsonl").write_text(json.dumps({"name": "fd", "metric": "fd", "value": 12.25, "error": 0.5, "error_of": "", "better": "lower", "note": "", "n_fake": 1000, "n_real": 1000, "fake": {}, "real": {"name": "digits"}, "features": {"name": "digits"}}) + "\n")
     done = export.export(model, "hub-folder", tmp_path / "hub", license='Mine: "v1"\nmit')
     assert {p.name for p in done.path.iterdir()} == {"config.json", "model.safetensors", "README.md", "samples.png", "inference.py"}
     card = (done.path / "README.md").read_text()

@@ -143,6 +143,9 @@ class CGAN(Recipe):
         penalty_weight: float = 0.0,
     ):
         super().__init__(spec)
+        for what, name, known in ("loss", loss, [*ADVERSARIAL]), ("penalty", penalty, ["none", *PENALTIES]):
+            if name not in known:
+                raise ValueError(f"{what} is {name!r}; choose from {', '.join(known)}")
         self.adversarial, self.penalty, self.penalty_weight = ADVERSARIAL[loss], PENALTIES.get(penalty), penalty_weight
         for name, numbers, counts in ("g_hidden", g_hidden, (2, 3)), ("d_hidden", d_hidden, (3,)), ("maxout_pieces", maxout_pieces, (3,)):
             if len(numbers) not in counts:

@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from gankit.losses import non_saturating, scores
 from gankit.nn import BatchNorm2d, init_normal, larger_size, random_crop
 from gankit.penalties import r1
-from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam
+from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Spec, adam
 
 if TYPE_CHECKING:
     from gankit.loop import Run
@@ -215,7 +215,7 @@ class LAPGAN(Recipe):
         spec: Spec,
         *,
         sides: tuple[int, ...] = (),
-        turn: int = 10_000,
+        turn: Images = Images(10_000),
         shares: tuple[int, ...] = (),
         form: Literal["plain", "large"] = "plain",
         conditional: bool = False,
@@ -230,7 +230,7 @@ class LAPGAN(Recipe):
         momentum: float = 0.5,
         momentum_rise: float = 0.0008,
         momentum_most: float = 0.8,
-        epoch: int = 45_000,
+        epoch: Images = Images(45_000),
         g_batch: int = 2,
         load_scale: float = 1.0,
         penalty_weight: float = 0.0,

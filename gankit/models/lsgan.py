@@ -89,6 +89,7 @@ class LSGAN(Recipe):
 
     ema, defaults = ("g",), dict(batch=64)
     nearest = staticmethod(nearest_size)
+    signed = ("a", "b", "c")
     presets = {
         "paper": Preset(
             "the paper's network for scenes at 112 px, without averaged weights",

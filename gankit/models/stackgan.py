@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from gankit.losses import non_saturating, scores
 from gankit.nn import BatchNorm1d, BatchNorm2d, init_normal, nearest_size, random_crop, stages
 from gankit.penalties import r1
-from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam
+from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Spec, adam
 
 if TYPE_CHECKING:
     from gankit.loop import Run
@@ -304,10 +304,10 @@ class StackGAN(Recipe):
         margin: float = 1.0,
         conditioning_augmentation: bool = True,
         kl_weight: float = 1.0,
-        text_images: int = 1_000_000,
-        stage1_images: int = 5_313_000,
-        stage1_half_images: int = 885_500,
-        half_images: int = 885_500,
+        text_images: Images = Images(1_000_000),
+        stage1_images: Images = Images(5_313_000),
+        stage1_half_images: Images = Images(885_500),
+        half_images: Images = Images(885_500),
         stage1_eval: bool = False,
         crop: bool = True,
         norm_d: bool = True,
