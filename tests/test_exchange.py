@@ -453,9 +453,18 @@ def spectral(net: dict, name: str, weight: torch.Tensor, bias: bool = True) -> N
         net[f"{name}.bias"] = rand(len(weight))
 
 
-def brock_nets(ch: int, chunk: int, embed: int, classes: int) -> tuple[dict, dict]:
-    """A G and a D for 16 px with the names of BigGAN-PyTorch, attention at 8 px."""
-    widths, g, d = [4 * ch, 4 * ch, 2 * ch], {"shared.weight": rand(classes, embed)}, {}
+# Channels of the author's G from the first map on, and of his D from the image on; for 16 px, which he has not, ours.
+BROCK = {
+    16: ((4, 4, 2), (2, 4, 4)),
+    64: ((16, 16, 8, 4, 2), (1, 2, 4, 8, 16)),
+    128: ((16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16)),
+    256: ((16, 16, 8, 8, 4, 2, 1), (1, 2, 4, 8, 8, 16, 16)),
+}
+
+
+def brock_nets(ch: int, chunk: int, embed: int, classes: int, side: int = 16, attention_at: int = 8) -> tuple[dict, dict]:
+    """A G and a D with the names of BigGAN-PyTorch."""
+    (widths, widths_d), g, d = ([ch * k for k in of] for of in BROCK[side]), {"shared.weight": rand(classes, embed)}, {}
     spectral(g, "linear", rand(16 * widths[0], chunk))
 
     def attention(net, name, c):
@@ -470,15 +479,19 @@ def brock_nets(ch: int, chunk: int, embed: int, classes: int) -> tuple[dict, dic
             for part in ("gain", "bias"):
                 spectral(g, f"blocks.{i}.0.bn{k}.{part}", rand(c, embed + chunk), bias=False)
             g[f"blocks.{i}.0.bn{k}.stored_mean"], g[f"blocks.{i}.0.bn{k}.stored_var"] = rand(c), rand(c).abs() * 1e-3
-    attention(g, "blocks.0.1", widths[1])
+    place = [4 << i + 1 for i in range(len(widths) - 1)].index(attention_at)
+    attention(g, f"blocks.{place}.1", widths[place + 1])
     g |= {f"output_layer.0.{part}": rand(widths[-1]) for part in ("gain", "bias", "stored_mean")} | {"output_layer.0.stored_var": rand(widths[-1]).abs()}
     spectral(g, "output_layer.2", rand(3, widths[-1], 3, 3))
-    for i, (a, b) in enumerate(zip([3, *widths[::-1]], [*widths[::-1]])):
-        for name, shape in (("conv1", (b, a, 3, 3)), ("conv2", (b, b, 3, 3)), ("conv_sc", (b, a, 1, 1)))[: 3 if i < 2 else 2]:
+    for i, (a, b) in enumerate(zip([3, *widths_d], widths_d)):
+        shortcut = 3 if i < len(widths) - 1 or a != b else 2
+        for name, shape in (("conv1", (b, a, 3, 3)), ("conv2", (b, b, 3, 3)), ("conv_sc", (b, a, 1, 1)))[:shortcut]:
             spectral(d, f"blocks.{i}.0.{name}", rand(*shape))
-    attention(d, "blocks.0.1", widths[-1])
-    spectral(d, "linear", rand(1, widths[0]))
-    spectral(d, "embed", rand(classes, widths[0]), bias=False)
+    if attention_at < side:
+        place = [side >> i + 1 for i in range(len(widths) - 1)].index(attention_at)
+        attention(d, f"blocks.{place}.1", widths_d[place])
+    spectral(d, "linear", rand(1, widths_d[-1]))
+    spectral(d, "embed", rand(classes, widths_d[-1]), bias=False)
     return g, d
 
 
@@ -517,7 +530,7 @@ def brock_g(g: dict, z: torch.Tensor, label: torch.Tensor, chunk: int, eps: floa
     up = lambda x: x.repeat_interleave(2, 2).repeat_interleave(2, 3)  # noqa: E731
     y, parts = g["shared.weight"].double()[label], z.split(chunk, 1)
     h = F.linear(parts[0], normed(g, "linear"), g["linear.bias"].double()).view(len(z), -1, 4, 4)
-    for i in range(2):
+    for i in range(len(parts) - 1):
         name, yi = f"blocks.{i}.0", torch.cat([y, parts[i + 1]], 1)
         x = brock_conv(g, f"{name}.conv1", up(brock_bn(g, f"{name}.bn1", h, yi, eps).relu()))
         x = brock_conv(g, f"{name}.conv2", brock_bn(g, f"{name}.bn2", x, yi, eps).relu())
@@ -529,12 +542,14 @@ def brock_g(g: dict, z: torch.Tensor, label: torch.Tensor, chunk: int, eps: floa
 
 
 def brock_d(d: dict, x: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    for i in range(3):
-        name, down = f"blocks.{i}.0", i < 2
+    for i in range(count := sum(name.endswith("0.conv1.weight") for name in d)):
+        name, down, learned = f"blocks.{i}.0", i < count - 1, f"blocks.{i}.0.conv_sc.weight" in d
         h = brock_conv(d, f"{name}.conv2", brock_conv(d, f"{name}.conv1", x.relu() if i else x).relu())
         if down:
             x = brock_conv(d, f"{name}.conv_sc", x) if i else brock_conv(d, f"{name}.conv_sc", F.avg_pool2d(x, 2))
             h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2) if i else x
+        elif learned:
+            x = brock_conv(d, f"{name}.conv_sc", x)
         x = h + x
         if f"blocks.{i}.1.gamma" in d:
             x = brock_attention(d, f"blocks.{i}.1", x)
@@ -556,6 +571,30 @@ def test_biggan_of_the_author_draws_and_judges_what_it_did(tmp_path):
     close(recipe.d(image, label), brock_d(d, image, label))
     alone = imports.import_weights(tmp_path / "G_ema.pth", "biggan", tmp_path / "alone")
     assert alone.found.fresh == ("d.",) and torch.equal(gankit.load(alone.folder).sample(2), gankit.load(done.folder).sample(2))
+
+
+@pytest.mark.parametrize("ch, side, attention_at", [(8, 64, 32), (8, 128, 64), (4, 256, 64)])
+def test_biggan_of_the_author_at_his_own_sizes(ch, side, attention_at, tmp_path):
+    g, d = brock_nets(ch, 2, 3, 3, side, attention_at)
+    torch.save(g, tmp_path / "G_ema.pth")
+    torch.save(d, tmp_path / "D.pth")
+    done = imports.import_weights(tmp_path / "G_ema.pth", "biggan", tmp_path / "run", discriminator=tmp_path / "D.pth")
+    recipe = gankit.load(done.folder).recipe.double()
+    assert recipe.spec.shape == (3, side, side) and not done.found.unused and not done.found.fresh
+    z, label, image = rand(1, recipe.z_dim).double(), torch.tensor([2]), rand(1, 3, side, side).double()
+    close(recipe.sample(z, label), brock_g(g, z, label, 2))
+    close(recipe.d(image, label), brock_d(d, image, label))
+
+
+def test_a_biggan_whose_nets_have_two_widths_is_refused(tmp_path):
+    g, d = brock_nets(4, 2, 3, 3, 64, 16)[0], brock_nets(8, 2, 3, 3, 64, 16)[1]
+    torch.save(g, tmp_path / "G.pth")
+    torch.save(d, tmp_path / "D.pth")
+    with pytest.raises(Refused, match="D's first block has 8 channels where a G with 8 at its end has a D with 4: biggan has one width"):
+        imports.import_weights(tmp_path / "G.pth", "biggan", tmp_path / "bad", discriminator=tmp_path / "D.pth")
+    torch.save(brock_nets(4, 2, 3, 3, 64, 64)[0], tmp_path / "G.pth")
+    with pytest.raises(Refused, match="attention in G at its full side of 64 px"):
+        imports.import_weights(tmp_path / "G.pth", "biggan", tmp_path / "bad")
 
 
 def test_biggans_that_ours_is_not_are_refused(tmp_path):
@@ -1170,7 +1209,7 @@ def test_an_export_keeps_the_paths_of_this_machine_to_itself(runs, tmp_path):
 
 def test_a_hub_folder_has_a_card_and_draws_its_samples(runs, tmp_path):
     model = gankit.load(runs["dcgan"])
-    (runs["dcgan"] / "evaluations.jsonl").write_text(json.dumps({"name": "fd", "value": 12.25, "error": 0.5, "n_fake": 1000, "real": {"name": "digits"}, "features": {"name": "digits"}}) + "\n")
+    (runs["dcgan"] / "evaluations.jsonl").write_text(json.dumps({"name": "fd", "metric": "fd", "value": 12.25, "error": 0.5, "error_of": "", "better": "lower", "note": "", "n_fake": 1000, "n_real": 1000, "fake": {}, "real": {"name": "digits"}, "features": {"name": "digits"}}) + "\n")
     done = export.export(model, "hub-folder", tmp_path / "hub", license='Mine: "v1"\nmit')
     assert {p.name for p in done.path.iterdir()} == {"config.json", "model.safetensors", "README.md", "samples.png", "inference.py"}
     card = (done.path / "README.md").read_text()

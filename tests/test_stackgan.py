@@ -282,14 +282,14 @@ def test_vectors_of_texts_need_no_encoder_and_no_phase_for_one(tmp_path, interru
     run = loop.train("stackgan", outdir=tmp_path / "whole", **options)
     assert run.recipe.t is None and "t" not in run.recipe.opt and run.phase == Phase(2, 40)
     broken = interrupt(16, "stackgan", outdir=tmp_path / "broken", **options)
-    loop.resume(broken, quiet=True)
+    loop.resume(broken, text_encoder=str(table), quiet=True)
     whole, resumed = (checkpoint.read_tensors(folder / "state.safetensors")[0] for folder in (run.folder, broken))
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
-    trained = gankit.load(run.folder)
+    trained, encoder = gankit.load(run.folder), {"text_encoder": str(table)}
     assert torch.equal(trained.sample(2), run.sample(2)) and trained.recipe.examples.dtype == torch.float32
-    assert not torch.equal(trained.sample(2, text=distinct[0]), trained.sample(2, text=distinct[1]))
-    cli.main(["sample", str(run.folder), "--text", distinct[0], "--to-text", distinct[1], "--n", "2", "-o", str(tmp_path / "way.png")])
+    assert not torch.equal(trained.sample(2, text=distinct[0], **encoder), trained.sample(2, text=distinct[1], **encoder))
+    cli.main(["sample", str(run.folder), "--text", distinct[0], "--to-text", distinct[1], "--n", "2", "--text-encoder", str(table), "-o", str(tmp_path / "way.png")])
     with pytest.raises(ValueError, match="has no vector of 'a seven'"):
-        trained.sample(2, text="a seven")
+        trained.sample(2, text="a seven", **encoder)
     with pytest.raises(ValueError, match="leave --text-encoder out"):
         loop.train("dcgan", data="digits", text_encoder=str(table), outdir=tmp_path)

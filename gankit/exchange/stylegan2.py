@@ -172,6 +172,8 @@ def convert(tree: object, size: int) -> Found:
             for i in range(d.count("mapping.fc{}.weight")):
                 take(d, f"mapping.fc{i}", f"d.mapping.layers.{i}")
     ours["path_mean"] = torch.zeros(())
+    if classes:
+        ours["label_shares"] = torch.zeros(classes)
     if skipped:
         found.notes.append("D has the architecture skip, and stylegan2's has resnet or orig: D is left out")
     found.notes.append("samples use each layer's own noise map (noise_mode='const' of NVIDIA's generator)")

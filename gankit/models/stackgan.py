@@ -29,6 +29,7 @@ Deviations:
 - One caption of an image is taken at a time; the TensorFlow code takes the mean of four embeddings. Its noise is cut at two deviations.
 - The KL term is the paper's, summed over the Gaussian's dimensions. Both releases take twice the mean over them, which is
   `--kl-weight 0.015625` with 128 dimensions, and what the presets of the PyTorch form have.
+- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the authors have no averaging.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from gankit.nn.attention import SelfAttention
 from gankit.nn.conditioned import ConditionedTrunk, PatchCritic, nearest_fours
 from gankit.nn.convnet import ConvDiscriminator, ConvGenerator, nearest_size, stages
-from gankit.nn.crop import random_crop
+from gankit.nn.crop import larger_size, random_crop
 from gankit.nn.equalised import EqualisedConv2d, EqualisedLinear, PixelNorm
 from gankit.nn.growing import at_side, by_side, double, faded, grown
 from gankit.nn.init import init_glorot, init_normal
@@ -62,6 +62,7 @@ __all__ = [
     "init_normal",
     "instance_norm",
     "mirrored",
+    "larger_size",
     "nearest_fours",
     "nearest_size",
     "patch_layers",

@@ -10,6 +10,18 @@ from torch import Tensor
 Draw = Callable[[Callable[[int], Tensor]], Tensor]
 
 
+def larger_size(shape: Sequence[int], scale: float) -> tuple[int, int] | None:
+    """The (height, width) of images (C, H, W) `scale` times as large, a recipe's `load_size`; None where that is their own.
+
+    Raises:
+        ValueError: scale is below 1, or above 4.
+    """
+    if not 1 <= scale <= 4:
+        raise ValueError(f"load_scale is {scale}; it is how many times larger images are read to be cut from, 1 to 4")
+    height, width = (round(side * scale) for side in shape[1:])
+    return None if (height, width) == tuple(shape[1:]) else (height, width)
+
+
 def random_crop(images: Sequence[Tensor], draw: Draw, height: int, width: int) -> list[Tensor]:
     """Tensors of (N, C, H, W) images cut to (N, C, height, width) at a random place of each row; as they are where they have that size.
 
