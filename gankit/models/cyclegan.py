@@ -15,7 +15,8 @@ The file is long because it holds the residual generator and a paper's four pres
 
 Deviations:
 - The rate falls with every batch; in the authors' code with every epoch.
-- Images are made smaller with Lanczos' filter; the authors' Torch code interpolates bilinearly.
+- Images are made smaller with Lanczos' filter; the authors' Torch code interpolates bilinearly. Those that are no squares are
+  squashed with the presets of the paper, as in that code, and else cut to one.
 - Biases before instance norm, which takes them out again, are there as in the authors' PyTorch code.
 """
 

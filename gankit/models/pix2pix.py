@@ -16,7 +16,8 @@ The file is long because every part that the paper takes away, to see what it is
 Deviations:
 - Convolutions before norms have no bias. In the authors' first code they have some, which never learn.
 - Learning rates do not fall, as in that code; the authors' PyTorch code lets them.
-- Images are made smaller with Lanczos' filter; the authors' code interpolates bilinearly.
+- Images are made smaller with Lanczos' filter; the authors' code interpolates bilinearly. Those that are no squares are squashed
+  with the preset `paper`, as in that code, and else cut to one.
 - Augmentation (`--augment`), which is not in the paper, changes both sides by the same random numbers.
 """
 
