@@ -68,6 +68,13 @@ def test_a_file_is_resampled_once_to_the_size_that_crops_are_cut_from(tmp_path, 
     assert len({tuple(image.flatten().tolist()) for x, _ in seen for image in x}) > 6, "places change"
 
 
+def test_data_that_cannot_be_had_so_large_is_refused_with_the_sizes(tmp_path):
+    options = dict(data="photo:coins,photo:camera", resolution="300", images=2, width=2, blocks=1, outdir=tmp_path, quiet=True)
+    with pytest.raises(ValueError, match="335x335 are larger than .* crops of 300x300 cut from them: try a lower --resolution"):
+        loop.train("cyclegan", **options)
+    assert not list(tmp_path.iterdir()), "nothing is left of a run that did not begin"
+
+
 @pytest.mark.parametrize("model", list(SMALL))
 def test_an_interrupted_run_and_one_in_pieces_are_the_same_run(model, tmp_path):
     states = []
