@@ -17,7 +17,7 @@ from gankit import checkpoint, cli, data, evaluation, loop, metrics, report
 from gankit.data import cache
 from gankit.evaluation import evaluator, features, judges, sources
 from gankit.evaluation.subject import share_error
-from tests.test_processes import torchrun
+from tests.waiting import finished, torchrun
 
 TINY = dict(data="digits", images=64, batch=16, z_dim=4, width=4, preview=0, quiet=True)
 
@@ -111,8 +111,7 @@ def test_neither_batch_nor_processes_change_a_value(here):
         values.append({s.name: s.value for s in found})
     shutil.rmtree(here / "cache")
     job = torchrun(here, "evaluate", "00000", "--metrics", "fd,kd,precision", "--samples", "1100", "--precision", "fp64", "--device", "cpu")
-    out, _ = job.communicate(timeout=200)
-    assert job.returncode == 0, out
+    finished(job, here)
     lines = evaluation.read(here / "runs/00000-dcgan-digits/evaluations.jsonl")
     assert len(lines) == 3 * len(values[0])
     values.append({line["name"]: line["value"] for line in lines[-len(values[0]) :]})

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gankit import cli, explore, loop, models, translation
+from gankit import build, cli, explore, loop, models, translation
 from gankit.exchange import card
 from gankit.log import diagnose
 from gankit.losses import ADVERSARIAL
@@ -52,7 +52,7 @@ def test_train_takes_every_flag_that_show_prints_and_means_the_same(model, capsy
     expected = [plain(kind.defaults)] if kind.defaults else []
     for name, preset in kind.presets.items():
         expected += [{"preset": name}] + [plain(preset.model | preset.settings)] * bool(preset.model or preset.settings)
-    expected += [{name: default} for name, default in loop.model_arguments(kind).items()]
+    expected += [{name: default} for name, default in build.defaults(kind).items()]
     assert len(shown) == len(expected)
     for words, options in zip(shown, expected):
         taken = typed(model, words)
@@ -173,7 +173,7 @@ def known(monkeypatch):
 
 FLAG = re.compile(r"(?<![\w-])--[a-z](?:[\w-]*\w)?(?![\w-])")
 # Of other programs, which are named beside them.
-ELSEWHERE = {"--no-deps", "--index-url", "--max-restarts", "--nproc-per-node", "--standalone", "--no-dropout", "--norm"}
+ELSEWHERE = {"--no-deps", "--index-url", "--max-restarts", "--nproc-per-node", "--standalone", "--no-dropout", "--norm", "--signal", "--cfg"}
 
 
 def test_every_flag_in_a_message_or_a_page_exists(known):
