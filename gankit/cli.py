@@ -511,14 +511,29 @@ def models(words: list[str]) -> None:
 
 
 def show(words: list[str]) -> None:
-    """Show one model: its paper, losses, sizes and options: gankit show MODEL"""
-    name, flags = first(words, "show", "MODEL")
-    parse({}, "gankit show MODEL", flags)
+    """Show one model: its paper, losses, sizes and options: gankit show MODEL [--ledger]"""
 
-    from gankit import loop, translation
+    @dataclasses.dataclass
+    class Look:
+        """What to show.
+
+        Args:
+            ledger: the paper's training procedure beside gankit's, quantity by quantity, with sources and reasons.
+            json: the ledger for programs.
+        """
+
+        ledger: bool = False
+        json: bool = False
+
+    name, flags = first(words, "show", "MODEL")
+    look = parse({"look": described(Look)}, "gankit show MODEL", flags)["look"]
+
+    from gankit import ledger, loop, translation
     from gankit import models as library
 
     kind = library.find(name)
+    if look.ledger or look.json:
+        return print(json.dumps(ledger.records(name), indent=2)) if look.json else show_sheet(ledger.table(name))
     print(inspect.cleandoc(inspect.getmodule(kind).__doc__ or "").strip(), "\n")
     print(f"learns from: {kind.data.replace(' ', ' or ')}; labels: {kind.labels}; can: {', '.join(kind.abilities())}")
     if {"translate", "segment"} & set(kind.abilities()):
