@@ -95,13 +95,13 @@ def test_changed_code_is_noticed(monkeypatch):
 
 
 def test_a_reason_is_given_where_it_is_needed_and_nowhere_else(monkeypatch):
-    stored = ledger.data("lsgan")
+    stored = ledger.data("adain")
     rows = {row["quantity"]: row for row in stored["rows"]}
 
     def said(**change: object) -> list[str]:
         wrong = stored | {"rows": [row | change if row is rows["optimizer"] else row for row in stored["rows"]]}
         monkeypatch.setattr(ledger, "data", lambda model: wrong)
-        return ledger.faults("lsgan", ledger.rows("lsgan"))
+        return ledger.faults("adain", ledger.rows("adain"))
 
     assert said() == []
     assert "there is no reason" in said(paper="SGD")[0]
@@ -111,7 +111,7 @@ def test_a_reason_is_given_where_it_is_needed_and_nowhere_else(monkeypatch):
     assert "there is no reason" in said(paper="not checked", source="")[0]
     assert "is unknown" in said(rate=1)[0]
     monkeypatch.setattr(ledger, "data", lambda model: stored | {"rows": stored["rows"][1:]})
-    assert ledger.faults("lsgan", ledger.rows("lsgan")) == ["no row for 'optimizer'"]
+    assert ledger.faults("adain", ledger.rows("adain")) == ["no row for 'optimizer'"]
     with pytest.raises(ValueError, match="there is no reader 'optimiser'"):
         said(read="optimiser")
 

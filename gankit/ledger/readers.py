@@ -140,26 +140,21 @@ def order(r: Reading, *phases: str) -> str:
 
 def order_of(updates: list[Update]) -> str:
     """The same of one phase's updates."""
-    steps = sorted({update.step for update in updates})
-    labels = dict.fromkeys(re.sub(r"\d+$", "", update.label) for update in updates)
-    parts = []
-    for label in sorted(labels, key=lambda name: next(i for i, u in enumerate(within(updates, name)) if u)):
-        counts = Counter(u.step for u in updates if re.sub(r"\d+$", "", u.label) == label)
-        at, times = sorted(counts), max(counts.values())
-        text = label if times == 1 else f"{label} {times} times"
-        if len(at) < len(steps):
-            first, second = (at[i] - steps[0] + 1 for i in (0, 1))
-            text += f" in batches {first}, {second} ..."
+    by_step = {step: [kind_of(u) for u in group] for step, group in groupby(updates, lambda update: update.step)}
+    labels = dict.fromkeys([*max(by_step.values(), key=len), *(kind_of(update) for update in updates)])
+    first, parts = min(by_step), []
+    for label in labels:
+        counts = {step: found.count(label) for step, found in by_step.items() if label in found}
+        text = label if max(counts.values()) == 1 else f"{label} {max(counts.values())} times"
+        if len(counts) < len(by_step):
+            text += " in batches {}, {} ...".format(*(step - first + 1 for step in list(counts)[:2]))
         parts.append(text)
     return ", ".join(parts)
 
 
-def within(updates: list[Update], label: str) -> Iterator[bool]:
-    """Of each place in a step's order, whether the label stands there in any step."""
-    by_step = [[re.sub(r"\d+$", "", u.label) for u in group] for _, group in groupby(updates, lambda u: u.step)]
-    longest = max(by_step, key=len)
-    full = longest if label in longest else next(names for names in by_step if label in names)
-    return (name == label for name in full)
+def kind_of(update: Update) -> str:
+    """An update's label without the number of a level or stage."""
+    return re.sub(r"\d+$", "", update.label)
 
 
 def loss(r: Reading, *words: str) -> str:
@@ -168,8 +163,7 @@ def loss(r: Reading, *words: str) -> str:
     for updates in r.updates.values():
         for update in updates:
             for name, terms in update.terms.items():
-                labelled = name if " and " in update.label else update.label
-                if wanted in (labelled, re.sub(r"\d+$", "", labelled)):
+                if wanted == (name if " and " in update.label else update.label):
                     return summed(terms)
     raise ValueError(f"there is no update {wanted!r}; there are {', '.join({u.label for us in r.updates.values() for u in us})}")
 
@@ -270,6 +264,17 @@ def kept(r: Reading, name: str) -> str:
     r.small.train()
     r.run(r.settings.batch, 1, enter=False)
     return "drawn once" if torch.equal(before, r.small.get_buffer(name)) else "drawn anew in each step"
+
+
+def keeps(r: Reading, name: str) -> str:
+    """What a running mean, a buffer, keeps of itself in a step: measured from a large number."""
+    buffer = r.small.get_buffer(name)
+    before = buffer.clone()
+    buffer.fill_(1e6)
+    r.run(idle=True)
+    kept_share = buffer.double().mean().item() / 1e6
+    buffer.copy_(before)
+    return number(round(kept_share, 4))
 
 
 def mode(r: Reading, net: str, phase: str) -> str:
@@ -613,7 +618,7 @@ READERS: dict[str, Callable[..., str]] = {
     for reader in (
         optimizer, rates, constants,
         batch, order, loss, largest,
-        noise, draws, dropout, fake_labels, asked, kept, codes,
+        noise, draws, dropout, fake_labels, asked, kept, keeps, codes,
         init, start_bias,
         norms, running, power_iterations, eps, module, mode,
         schedule, at, scheduled, resets, phase_begins,
