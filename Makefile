@@ -9,7 +9,7 @@ demo: .venv/installed
 	@echo "pictures and report: open the report.html named above; more samples: $(BIN)/gankit sample latest -o grid.png"
 
 test: .venv/tested
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "gankit needs Python 3.10 or newer: make PYTHON=python3.12"; exit 1; }

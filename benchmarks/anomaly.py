@@ -1,6 +1,6 @@
 """How well do anogan and f_anogan find what does not belong? Trains both, and holds them beside three plain ways.
 
-    python benchmarks/anomaly.py digits [--seeds 3] [--classes 0,4,8]
+    python benchmarks/anomaly.py digits [--seeds 3] [--classes 0,4,8] [--models f_anogan]
     python benchmarks/anomaly.py lfw
     python benchmarks/anomaly.py textures [--textures brick]
 
@@ -86,11 +86,15 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first seed: to go on where a run of this stopped")
     parser.add_argument("--seeds", type=int, default=3, help="how many from there on")
     parser.add_argument("--classes", default="", help="digits that are the anomaly in turn; all ten without it")
+    parser.add_argument("--models", default=",".join(MODELS), help="which to train, of anogan and f_anogan; the plain ways always run")
     parser.add_argument("--textures", default="brick,grass,gravel")
     parser.add_argument("--images", type=int, help="default: the preset's")
     parser.add_argument("--limit", type=int, default=0, help="images to score at most")
     parser.add_argument("--outdir", type=Path, default=Path("out/anomaly"))
     args = parser.parse_args()
+    chosen = args.models.split(",")
+    if unknown := set(chosen) - set(MODELS):
+        parser.error(f"--models has {', '.join(sorted(unknown))}; choose from {', '.join(MODELS)}")
     args.outdir.mkdir(parents=True, exist_ok=True)
     rows: dict[str, dict[str, list[float]]] = {}
 
@@ -107,7 +111,7 @@ def main() -> None:
         learned, scored = (pixels(name, side) for name in task[:2])
         for seed in range(args.first, args.first + args.seeds):
             truth = None
-            for model in MODELS:
+            for model in chosen:
                 length = {"images": args.images} if args.images else {}
                 options = dict(data=task[0], resolution=side, preset="small", seed=seed, preview=0, outdir=args.outdir / "runs", quiet=True)
                 run = gankit.train(model, **options, **length)

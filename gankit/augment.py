@@ -361,15 +361,16 @@ def _warp(images: Tensor, matrix: Tensor) -> Tensor:
 
     The image, mirrored at its edges without end, is filtered up by 2, sampled bilinearly at twice the side, and
     filtered down by 2 with the same filter; being orthonormal it gives every image back where the matrix is the identity.
+    Pixel 2i of the doubled image lies on pixel i, as in the authors' code.
     """
     height, width = images.shape[2:]
     up_x, down_x = _filters(width, images.dtype, images.device)
     up_y, down_y = _filters(height, images.dtype, images.device)
     doubled = torch.cat([matrix[:, :2, :2], 2 * matrix[:, :2, 2:]], 2)
-    x, y = _source(doubled, *_axes(images, 2, 5))
+    x, y = _source(doubled, *(axis + 0.5 for axis in _axes(images, 2, 5)))
     places = []
     for at, side, up in ((x, width, up_x), (y, height, up_y)):
-        turns = (at + (side - 0.5)) / (len(up) - 1)
+        turns = (at + (side - 1)) / (len(up) - 1)
         places.append(2 * (turns - turns.floor()) - 1)
     return down_y @ _Bilinear.apply(up_y @ (images @ up_x.T), torch.stack(places, 3), None) @ down_x.T
 

@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import os
 import platform
 import random
@@ -24,8 +25,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import gankit
-from gankit import latent, models, processes, texts
+from gankit import build, latent, models, processes, schema, texts, writer
 from gankit.recipe import Recipe, Spec
+from gankit.text import shown
 
 if TYPE_CHECKING:
     from gankit.data import Dataset
@@ -37,6 +39,10 @@ Tree = None | bool | int | float | str | list | dict
 
 class BadCheckpoint(ValueError):
     """A run folder or a file in it that gankit cannot use."""
+
+
+class Diverged(ValueError):
+    """A loss, a gradient or a weight is no longer a finite number."""
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
@@ -62,10 +68,17 @@ def replacing(path: Path) -> Iterator[Path]:
             finally:
                 os.close(folder)
     except (OSError, SafetensorError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise OSError(f"cannot write {path}: {why}. {last_save(path.parent)}") from error
+        raise cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: Exception) -> OSError:
+    """The error that says why a file of a run cannot be written, and where the last save is: the folder may have been moved."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if (now := writer.place(path.parent)) != path.parent:
+        why = f"the folder was moved to {now} while the run was writing it; go on with: gankit resume {now}"
+    return OSError(f"cannot write {path}: {why}. {last_save(now)}")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -90,15 +103,17 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     Raises:
         BadCheckpoint: the file is not gankit's, is from a newer gankit, or is damaged.
     """
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise BadCheckpoint(f"{path} is no regular file")
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("gankit", "null"))
+            about = schema.parse((file.metadata() or {}).get("gankit", "null"), (schema.ABOUT, None))
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except FileNotFoundError:
         raise BadCheckpoint(f"{path} is missing") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise BadCheckpoint(f"{path} is damaged or no safetensors file ({error}); nothing in it was executed") from None
-    if not isinstance(about, dict) or "format" not in about:
+    if about is None:
         raise BadCheckpoint(f"{path} was not written by gankit")
     refuse_newer(about["format"], path)
     if digest(tensors) != about.get("sha256"):
@@ -106,8 +121,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     return tensors, about
 
 
-def refuse_newer(found: object, path: Path) -> None:
-    if not isinstance(found, int) or found > FORMAT:
+def refuse_newer(found: int, path: Path) -> None:
+    if found > FORMAT:
         raise BadCheckpoint(f"{path} has format {found!r}; gankit {gankit.__version__} reads up to {FORMAT}: upgrade gankit")
 
 
@@ -214,7 +229,11 @@ def save(run: Run, keep: bool = False) -> None:
 
     Each further process writes its own generators to a small file first; process 0's state names the save that they
     belong to, so that a kill between the files leaves the last whole save.
+
+    Raises:
+        Diverged: a weight, a buffer, an average or an optimizer's moment is not finite; the last save stays as it is.
     """
+    refuse_nonfinite(run)
     rank, tag = processes.rank(), f"{run.images:012d}"
     if rank:
         tensors: dict[str, Tensor] = {}
@@ -237,6 +256,28 @@ def save(run: Run, keep: bool = False) -> None:
     write_config(run)
 
 
+def not_finite(tensors: dict[str, Tensor]) -> str:
+    """The name of the first tensor with NaN or infinity in it, and how many of its numbers are such; empty if there is none."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not (fine := tensor.isfinite()).all():
+            return f"{name} ({int((~fine).sum()):,} of {tensor.numel():,} numbers)"
+    return ""
+
+
+def refuse_nonfinite(run: Run) -> None:
+    """Raise Diverged if what would be saved of the networks, their averages or the optimizers is not finite."""
+    tensors: dict[str, Tensor] = {}
+    state = {"recipe": run.recipe.state_dict(), "averages": {name: net.state_dict() for name, net in run.averages.items()}}
+    state["optimizers"] = {name: opt.state_dict()["state"] for name, opt in run.recipe.opt.items()}
+    for part, tree in state.items():
+        pack(tree, part, tensors)
+    if bad := not_finite(tensors):
+        raise Diverged(
+            f"{type(run.recipe).__name__}: {bad} is not finite after {run.images} images. "
+            f"{last_save(run.folder)} Try a lower learning rate, --clip 1 or --precision fp32."
+        )
+
+
 def save_weights(run: Run, path: Path) -> None:
     with run.averaged() as recipe:
         tensors = weights_of(recipe)
@@ -252,6 +293,25 @@ def exists(folder: Path) -> bool:
     return (folder / "state.safetensors").exists()
 
 
+def whole(folder: Path, config: dict) -> bool:
+    """Whether the run can go on from a save; a run that has not saved yet begins at its beginning.
+
+    Raises:
+        BadCheckpoint: it has weights, or counts images, and no training state: to begin again would replace what it learnt.
+    """
+    if exists(folder):
+        return True
+    whence = f"imported from {config['source']['file']}" if "source" in config else "tuned by gankit explore" if "tuned" in config else ""
+    if whence or config["images"]:
+        why = f"was {whence}: it" if whence else f"counts {config['images']:,} images, but"
+        raise BadCheckpoint(
+            f"{folder} {why} has weights and no training state (state.safetensors: optimizers, counters, random numbers), so "
+            "there is nothing to go on with. Copy that file from where the run was trained, if it was. As it is, it can be "
+            "sampled, explored, evaluated and exported"
+        )
+    return False
+
+
 def restore(run: Run) -> None:
     """Bring a run to its last save.
 
@@ -263,16 +323,25 @@ def restore(run: Run) -> None:
     if about["run"] != run.config["id"]:
         raise BadCheckpoint(f"{path} belongs to another run than config.json beside it: put the run's own file back")
     try:
+        schema.check(about, schema.STATE)
         state = unpack(about["state"], tensors)
+        schema.check(state["progress"], {"images": schema.Whole(), "step": schema.Whole()}, "progress")
         set_state(run, state)
-    except (KeyError, TypeError, RuntimeError, ValueError) as error:
-        raise BadCheckpoint(f"{path} does not fit the model: {str(error).splitlines()[0]}") from error
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, ValueError, OverflowError) as error:
+        raise BadCheckpoint(f"{path} does not fit the model: {reason(error)}") from error
     rank = processes.rank()
     if rank and rank < about["world"]:
         mine, its = read_tensors(run.folder / f"state-{about['images']:012d}-process{rank}.safetensors")
         set_random_state(unpack(its["state"], mine), run.device)
     if processes.world() != about["world"]:
         run.log.say(f"saved by {about['world']} processes, going on with {processes.world()}: exact but for dropout")
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error that says something; PyTorch heads a list with a line that says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    line = lines[1] if len(lines) > 1 and lines[0].endswith(":") else lines[0]
+    return f"{type(error).__name__} {line}" if isinstance(error, (KeyError, IndexError, AttributeError)) else line
 
 
 def sweep(folder: Path) -> None:
@@ -283,7 +352,7 @@ def sweep(folder: Path) -> None:
 
 def last_save(folder: Path) -> str:
     """A sentence on the last whole save in a run folder."""
-    with contextlib.suppress(BadCheckpoint, OSError):
+    with contextlib.suppress(BadCheckpoint, SafetensorError, OSError, ValueError, KeyError, TypeError):
         with safe_open(folder / "state.safetensors", framework="pt") as file:
             images = json.loads(file.metadata()["gankit"])["images"]
         return f"The last save, at {images} images, is whole."
@@ -363,21 +432,28 @@ def read_config(folder: Path) -> dict:
     """
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = schema.parse(schema.text_of(path), {"format": schema.Whole(), ...: schema.ANY})
+        refuse_newer(config["format"], path)
+        schema.check(config, schema.CONFIG)
     except FileNotFoundError:
         raise BadCheckpoint(f"{folder} is no run folder: it has no config.json") from None
-    except (ValueError, OSError) as error:
-        raise BadCheckpoint(f"{path} is damaged: {error}") from None
-    if not isinstance(config, dict) or "format" not in config:
-        raise BadCheckpoint(f"{path} is not a gankit run's: it has no format number")
-    refuse_newer(config["format"], path)
-    if missing := {"id", "model", "arguments", "settings", "spec", "data", "history"} - set(config):
-        raise BadCheckpoint(f"{path} is damaged: it lacks {', '.join(sorted(missing))}")
+    except (schema.Wrong, OSError) as error:
+        raise BadCheckpoint(f"{path} is damaged, or not a gankit run's: {error}") from None
+    if not config["history"]:
+        raise BadCheckpoint(f"{path} is damaged: its history is empty")
     return config
 
 
 def spec_of(config: dict) -> Spec:
-    return Spec(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["spec"].items()})
+    """What the run's model knows of its data.
+
+    Raises:
+        BadCheckpoint: no data has such a shape.
+    """
+    spec = Spec(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["spec"].items()})
+    if any(len(shape) not in lengths or math.prod(shape) > 2**31 for shape, lengths in ((spec.shape, (1, 3)), (spec.other, (0, 1, 3)))):
+        raise BadCheckpoint(f"config.json has data of shape {spec.shape} and {spec.other}; expected (C, H, W) or (D,)")
+    return spec
 
 
 def arguments_of(config: dict) -> dict[str, object]:
@@ -386,14 +462,21 @@ def arguments_of(config: dict) -> dict[str, object]:
 
 
 def find_model(config: dict, model: str | type[Recipe] | None) -> type[Recipe]:
-    """The class of a run's model; one that is not gankit's own is never executed unless the caller names its file."""
+    """The class of a run's model: one of gankit's own, or the one that the caller gives or whose file the caller names.
+
+    What config.json says is a name and never a path: whoever wrote the folder cannot have a file executed.
+
+    Raises:
+        ValueError: the model is not gankit's own, and the caller does not name its file.
+    """
     if isinstance(model, type):
         return model
     if model:
         return models.find(model)
-    if config.get("own"):
+    if config.get("own") or config["model"] not in models.names():
+        file = shown(config.get("own") or "its file")
         raise BadCheckpoint(
-            f"this run's model {config['model']} is not gankit's own. To run the code of its file, name it: --model {config['own']}"
+            f"this run's model {shown(config['model'])} is not gankit's own. To run the code of its file, name it: --model {file}"
         )
     return models.find(config["model"])
 
@@ -410,7 +493,7 @@ def locate(name: str | Path, outdir: str | Path = "runs") -> Path:
     if path.is_file():
         if path.name in ("config.json", "weights.safetensors", "state.safetensors"):
             return path.parent
-        raise BadCheckpoint(f"{path} is no run folder. gankit reads its own run folders and never unpickles a file")
+        raise BadCheckpoint(f"{shown(path)} is no run folder. gankit reads its own run folders and never unpickles a file")
     runs = sorted(p for p in Path(outdir).glob("*") if (p / "config.json").exists())
     if str(name) == "latest":
         if not runs:
@@ -487,6 +570,7 @@ class Trained:
         trunc: float = 1.0,
         condition: Tensor | None = None,
         text: str | list[str] = "",
+        text_encoder: str = "",
     ) -> Tensor:
         """Samples of seeds `seed` to `seed + n - 1`: (n, C, H, W) in [-1, 1], or (n, D).
 
@@ -497,12 +581,12 @@ class Trained:
             trunc: below 1, latents nearer to the prior's mean: cleaner, and less diverse.
             condition: (M, condition_dim) features, for models that draw from such; taken in turn, by seed.
             text: what to draw, or several texts, taken in turn, by seed, for models that draw from such.
+            text_encoder: path of the encoder that the run learnt with, where it learnt from vectors of texts.
 
         Raises:
             ValueError: the model cannot sample, or there is no such class.
         """
-        encoder = self.config["settings"].get("text_encoder", "")
-        caption = texts.codes(self.recipe, [text] if isinstance(text, str) else text, encoder) if text else None
+        caption = texts.codes(self.recipe, [text] if isinstance(text, str) else text, text_encoder) if text else None
         with torch.no_grad():
             return latent.sample(self.recipe, range(seed, seed + n), label=label, trunc=trunc, condition=condition, caption=caption)
 
@@ -526,13 +610,19 @@ def load(path: str | Path, *, model: str | type[Recipe] | None = None, device: s
     if not file.exists() and weights == "weights.safetensors":
         file = next(iter(folder.glob("model.safetensors")), file)  # as model hubs name it
     tensors, about = read_tensors(file)
-    if about.get("run") != config["id"]:
-        raise BadCheckpoint(f"{file} belongs to another run than config.json beside it: put the run's own weights back")
     try:
-        recipe = kind(spec_of(config), **arguments_of(config))
+        schema.check(about, schema.WEIGHTS)
+    except schema.Wrong as error:
+        raise BadCheckpoint(f"{file} is damaged, or holds no weights: {error}") from None
+    if about["run"] != config["id"]:
+        raise BadCheckpoint(f"{file} belongs to another run than config.json beside it: put the run's own weights back")
+    if bad := not_finite(tensors):
+        raise BadCheckpoint(f"{file}: {bad} is not finite, so the model draws nothing. Take an earlier file, with --weights, or train again")
+    try:
+        recipe = build.construct(kind, spec_of(config), arguments_of(config))
         found = recipe.load_state_dict(tensors, strict=False)
     except (TypeError, RuntimeError, ValueError) as error:
-        raise BadCheckpoint(f"{folder} does not fit the model {config['model']}: {str(error).splitlines()[0]}") from error
+        raise BadCheckpoint(f"{folder} does not fit the model {config['model']}: {reason(error)}") from error
     left_out = about.get("left_out", [])  # networks that an export for sampling goes without
     missing = [k for k in found.missing_keys if not k.endswith("_extra_state") and k.split(".")[0] not in left_out]
     if missing or found.unexpected_keys:

@@ -12,52 +12,61 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_type_hints
+from typing import Annotated, Literal, get_type_hints
 
 import gankit
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from gankit.text import aside, let_go, put, shown
 
 
 def main(argv: list[str] | None = None) -> None:
     """The console script: the first word is the command."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait starve a shared machine
     words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        run(words)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `gankit models | head`: as a program that SIGPIPE ended
+        sys.exit(128 + 13)
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        explain(error)
+    finally:
+        let_go()
+
+
+def run(words: list[str]) -> None:
+    """Run the command that the first word names."""
     if not words or words[0] in ("-h", "--help", "help"):
-        print(overview())
-        return
+        return put(overview())
     if words[0] in ("--version", "version"):
-        print(f"gankit {gankit.__version__}")
-        return
+        return put(f"gankit {gankit.__version__}")
     command = COMMANDS.get(words[0])
     if command is None:
         near = difflib.get_close_matches(words[0], COMMANDS, 1)
         hint = f"Did you mean `gankit {near[0]}`?" if near else f"There are {', '.join(COMMANDS)}."
         fail(f"no command {words[0]!r}. {hint}", 2)
-    try:
-        command(words[1:])
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # `gankit models | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError, RuntimeError) as error:
-        explain(error)
+    command(words[1:])
+
+
+NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "unable to allocate")  # a GPU, PyTorch, the system, numpy
 
 
 def explain(error: Exception) -> None:
-    """One line for what the user can mend, exit code 2; 1 for a run that broke; a fault of gankit's own is shown whole."""
+    """One line for errors that the user can fix, exit code 2; 1 for a run that broke; a fault of gankit's own is shown whole."""
     loop, processes = sys.modules.get("gankit.loop"), sys.modules.get("gankit.processes")
+    text = str(error)
     if loop and isinstance(error, loop.Diverged):
-        fail(str(error), 1)
+        fail(text, 1)
     if processes and isinstance(error, processes.Lost):
-        fail(f"{error}. Start it again with the same command: under torchrun --max-restarts it goes on from the last save.", 1)
-    if "out of memory" in str(error).lower():
-        fail(f"out of memory: {str(error).splitlines()[0]} Try a smaller --batch, more --pieces, or --precision bf16.", 1)
+        fail(f"{text}. Start it again with the same command: under torchrun --max-restarts it goes on from the last save.", 1)
+    if isinstance(error, MemoryError) or any(words in text.lower() for words in NO_MEMORY):
+        about = f" ({text.splitlines()[0]})" if text else ""
+        fail(f"out of memory{about}. Try a smaller --batch, more --pieces, a smaller --resolution or --width, or fewer samples.", 1)
     if isinstance(error, (ValueError, OSError)):
-        fail(str(error), 2)
+        fail(text, 2)
     raise error
 
 
@@ -66,7 +75,7 @@ def fail(text: str, code: int) -> None:
     processes = sys.modules.get("gankit.processes")
     several = processes is not None and processes.world() > 1
     if not several or processes.rank() == 0 or code == 1:
-        print(f"gankit: {text}", file=sys.stderr, flush=True)
+        aside(f"gankit: {text}")
     if several:
         os._exit(code)  # taking the process group apart now could hang on the processes that are gone
     sys.exit(code)
@@ -149,6 +158,7 @@ def resume(words: list[str]) -> None:
     else:
         folder = checkpoint.locate(run, take(flags, "--outdir")[1] or "runs")
         settings = loop.settings_of(checkpoint.read_config(folder))
+        settings = dataclasses.replace(settings, **{k: shown(v) for k, v in vars(settings).items() if isinstance(v, str)})  # help prints them
 
     @dataclasses.dataclass
     class Command:
@@ -165,7 +175,9 @@ def resume(words: list[str]) -> None:
         quiet: bool = False
 
     parsed = parse({"command": described(Command), "run": described(loop.Settings, settings)}, f"gankit resume {folder}", flags)
-    loop.resume(folder, model=parsed["command"].model or None, quiet=parsed["command"].quiet, **dataclasses.asdict(parsed["run"]))
+    options = dataclasses.asdict(parsed["run"])
+    options = {name: value for name, value in options.items() if value != getattr(settings, name) or is_typed(flags, name)}
+    loop.resume(folder, model=parsed["command"].model or None, quiet=parsed["command"].quiet, **options)
 
 
 def sample(words: list[str]) -> None:
@@ -184,7 +196,7 @@ def sample(words: list[str]) -> None:
             text_file: a file of such sentences, one a line.
             to_text: a sentence to go to from the one of text, step by step.
             steps: pictures from one sentence to the other.
-            text_encoder: where the encoder is now that the run learnt with, if it has moved.
+            text_encoder: the encoder that the run learnt with, where it learnt from vectors of texts; it is opened only if named here.
             domain: a or b of models of two domains, or pairs, a above b; a without it.
             trunc: below 1, latents nearer to the prior's mean: cleaner and less diverse.
             standing: take batch norm's statistics anew from this many batches of 64 samples so truncated; 100 in BigGAN.
@@ -220,8 +232,8 @@ def sample(words: list[str]) -> None:
     run, flags = first(words, "sample", "RUN")
     options = parse({"sample": described(Sample)}, "gankit sample RUN", flags)["sample"]
 
+    from gankit import build, latent, pictures
     from gankit import data as library
-    from gankit import latent, pictures
     from gankit.nn import standing
 
     if (options.n is not None and options.n < 1) or options.batch < 1 or options.standing < 0:
@@ -229,6 +241,8 @@ def sample(words: list[str]) -> None:
     told = bool(options.text or options.text_file or options.to_text)
     seeds = numbers(options.seeds) if options.seeds else list(range(options.n or (8 if told else 64)))
     trained = gankit.load(run, model=options.model or None, device=options.device, weights=options.weights)
+    drawn = len(seeds) * (max(1, len(options.text)) * (options.steps if options.to_text else 1) if told else 1)
+    build.refuse_large(COPIES * drawn * trained.recipe.spec.size, f"{drawn:,} samples", "Draw fewer at once: --n, --seeds or --steps")
     if told:
         return sample_texts(trained, options, seeds)
     condition = library.read_conditions(Path(options.condition)) if options.condition else None
@@ -248,7 +262,7 @@ def sample(words: list[str]) -> None:
         return write_samples(outdir / "samples.npz", samples, seeds, 0)
     for seed, picture in zip(seeds, samples):
         pictures.save_one(outdir / f"seed{seed:04d}.png", picture)
-    print(f"{len(seeds)} pictures in {outdir}")
+    put(f"{len(seeds)} pictures in {outdir}")
 
 
 def sample_texts(trained: object, options: object, seeds: list[int]) -> None:
@@ -256,7 +270,7 @@ def sample_texts(trained: object, options: object, seeds: list[int]) -> None:
     from gankit import pictures, texts
     from gankit.data import captions
 
-    recipe, encoder = trained.recipe, options.text_encoder or trained.config["settings"].get("text_encoder", "")
+    recipe, encoder = trained.recipe, options.text_encoder
     said = [*options.text, *(texts.read(Path(options.text_file)) if options.text_file else [])]
     for flag in ("label", "condition", "domain", "standing"):
         if getattr(options, flag):
@@ -270,24 +284,24 @@ def sample_texts(trained: object, options: object, seeds: list[int]) -> None:
         drawn = texts.draw(recipe, said, seeds, options.trunc, options.batch, encoder)
         columns, sides, names = len(seeds), said, [f"text{i:03d}-seed{seed:04d}" for i in range(len(said)) for seed in seeds]
     for note in captions.flaws(filter(None, [*said, options.to_text]), recipe.spec.caption[0]) if recipe.spec.caption[1] else ():
-        print(f"- {note}", file=sys.stderr)
+        aside(f"- {note}")
     output = Path(options.output or options.outdir)
     if not options.output:
         output.mkdir(parents=True, exist_ok=True)
         for name, picture in zip(names, drawn):
             pictures.save_one(output / f"{name}.png", picture)
-        print(f"{len(names)} pictures in {output}")
+        put(f"{len(names)} pictures in {output}")
     elif options.to_text and output.suffix in (".webp", ".gif", ".mp4"):
         output.parent.mkdir(parents=True, exist_ok=True)
         frames = drawn.unflatten(0, (len(seeds), options.steps)).transpose(0, 1)
         pictures.animate(output, [pictures.grid(frame) for frame in frames], 8)
-        print(output)
+        put(output)
     elif output.suffix == ".png":
         output.parent.mkdir(parents=True, exist_ok=True)
         shown = [side if len(side) <= 60 else side[:57] + "..." for side in sides]
         heads = [options.text[0] if options.text else said[0], *[""] * (options.steps - 2), options.to_text] if options.to_text else []
         pictures.save_sheet(output, drawn, columns, heads, shown)
-        print(output)
+        put(output)
     else:
         write_samples(output, drawn, [seed for _ in range(len(drawn) // len(seeds)) for seed in seeds] if not options.to_text else [seed for seed in seeds for _ in range(columns)], 0)
 
@@ -324,11 +338,11 @@ def translate(words: list[str]) -> None:
     given = dict(model=command.model or None, device=command.device, weights=command.weights, quiet=False)
     done = translation.translate(run, inputs, command.output, **given, **options)
     for name, text in done.measured:
-        print(f"{name}: {text}")
+        put(f"{name}: {text}")
     for note in done.notes:
-        print(f"- {note}", file=sys.stderr)
+        aside(f"- {note}")
     if done.written:
-        print(done.written[0] if len(done.written) == 1 else f"{len(done.written)} files in {command.output}")
+        put(done.written[0] if len(done.written) == 1 else f"{len(done.written)} files in {command.output}")
     if done.skipped:
         lines = "".join(f"\n  {name}: {reason}" for name, reason in done.skipped)
         fail(f"{len(done.skipped)} of {done.inputs} inputs could not be used:{lines}", 1)
@@ -374,7 +388,7 @@ def interpolate(words: list[str]) -> None:
 
     import shutil
 
-    from gankit import latent, pictures
+    from gankit import build, latent, pictures
 
     seeds = numbers(options.seeds)
     if len(seeds) < 2 or options.steps < 1 or options.fps < 1:
@@ -383,6 +397,8 @@ def interpolate(words: list[str]) -> None:
     latent.check(recipe, options.label)
     if latent.takes_caption(recipe):
         raise ValueError(f"{type(recipe).__name__} draws texts: walk from one to another by gankit sample {run} --text 'A' --to-text 'B' -o walk.png")
+    frames = len(seeds) * options.steps
+    build.refuse_large(COPIES * frames * recipe.spec.size, f"{frames:,} pictures", "Draw fewer at once: --seeds or --steps")
     space = latent.space_of(recipe, options.space)
     of_first = options.label if options.label is not None else latent.labels(recipe, seeds[:1])
     points, _ = latent.points(recipe, seeds, None if of_first is None else int(of_first), options.trunc, space)
@@ -400,7 +416,7 @@ def interpolate(words: list[str]) -> None:
             pictures.save(output, frames, options.steps)
         else:
             pictures.animate(output, single, options.fps)
-        print(output)
+        put(output)
 
 
 def explore(words: list[str]) -> None:
@@ -412,7 +428,7 @@ def explore(words: list[str]) -> None:
         tools = "\n".join(f"  {name:<12} {(tool.__doc__ or '').splitlines()[0]}" for name, tool in library.TOOLS.items())
         if words and words[-1] not in ("-h", "--help"):
             fail(f"explore {words[0]} with which tool? gankit explore RUN TOOL [flags]; there are {', '.join(library.TOOLS)}", 2)
-        print(f"{explore.__doc__}\n\n{tools}\n\ngankit explore RUN TOOL --help shows a tool's flags.")
+        put(f"{explore.__doc__}\n\n{tools}\n\ngankit explore RUN TOOL --help shows a tool's flags.")
         return
     run, name, flags = *named, words[2:]
 
@@ -464,9 +480,9 @@ def explore(words: list[str]) -> None:
     flags_used = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
     result.numbers = {"tool": name, "run": trained.folder.name, "model": trained.config["model"], "images": trained.images, "flags": flags_used} | result.numbers
     for line in result.say:
-        print(line)
+        put(line)
     for path in result.write(Path(options.outdir) / name, kinds):
-        print(path)
+        put(path)
 
 
 def models(words: list[str]) -> None:
@@ -496,18 +512,12 @@ def models(words: list[str]) -> None:
         }
         rows.append(paper._asdict() | {"name": name, "data": kind.data.split(), "labels": kind.labels, "abilities": kind.abilities(), "presets": presets})
     if options.json:
-        print(json.dumps(rows, indent=2))
+        put(json.dumps(rows, indent=2))
         return
 
-    from rich.console import Console
-    from rich.table import Table as Sheet
-
-    sheet = Sheet(box=None, pad_edge=False)
-    for column in ("model", "year", "paper", "data", "labels", "can"):
-        sheet.add_column(column, no_wrap=column in ("model", "year"))
-    for row in sorted(rows, key=lambda row: row["year"]):
-        sheet.add_row(row["name"], row["year"], row["title"], " ".join(row["data"]), row["labels"], " ".join(row["abilities"]))
-    Console(emoji=False).print(sheet)
+    rows.sort(key=lambda row: row["year"])
+    columns = {name: {"no_wrap": name in ("model", "year")} for name in ("model", "year", "paper", "data", "labels", "can")}
+    show_sheet(columns, ((row["name"], row["year"], row["title"], " ".join(row["data"]), row["labels"], " ".join(row["abilities"])) for row in rows))
 
 
 def show(words: list[str]) -> None:
@@ -528,30 +538,31 @@ def show(words: list[str]) -> None:
     name, flags = first(words, "show", "MODEL")
     look = parse({"look": described(Look)}, "gankit show MODEL", flags)["look"]
 
-    from gankit import ledger, loop, translation
+    from gankit import build, ledger, translation
     from gankit import models as library
 
     kind = library.find(name)
     if look.ledger or look.json:
-        return print(json.dumps(ledger.records(name), indent=2)) if look.json else show_sheet(ledger.table(name))
-    print(inspect.cleandoc(inspect.getmodule(kind).__doc__ or "").strip(), "\n")
-    print(f"learns from: {kind.data.replace(' ', ' or ')}; labels: {kind.labels}; can: {', '.join(kind.abilities())}")
+        rows = ledger.rows(name)
+        return put(json.dumps(ledger.records(rows), indent=2)) if look.json else show_sheet(ledger.COLUMNS, map(ledger.cells, rows))
+    put(inspect.cleandoc(inspect.getmodule(kind).__doc__ or "").strip() + "\n")
+    put(f"learns from: {kind.data.replace(' ', ' or ')}; labels: {kind.labels}; can: {', '.join(kind.abilities())}")
     if {"translate", "segment"} & set(kind.abilities()):
-        print(f"on pictures of your own: {translation.example(kind)}")
-    print(f"settings of its own: {', '.join(f'--{k} {v}' for k, v in kind.defaults.items()) or 'none'}\n")
-    print("presets")
+        put(f"on pictures of your own: {translation.example(kind)}")
+    put(f"settings of its own: {', '.join(f'--{k} {v}' for k, v in kind.defaults.items()) or 'none'}\n")
+    put("presets")
     for key, preset in kind.presets.items():
-        print(f"  --preset {key}: {preset.about}")
+        put(f"  --preset {key}: {preset.about}")
         if preset.parameters:
             shape = "x".join(map(str, preset.spec.shape)) + (f", {preset.spec.num_classes} classes" if preset.spec.num_classes else "")
-            print(f"      parameters at {shape}: {', '.join(f'{n} {c:,}' for n, c in preset.parameters.items())}")
+            put(f"      parameters at {shape}: {', '.join(f'{n} {c:,}' for n, c in preset.parameters.items())}")
         if preset.model or preset.settings:
-            print("      " + " ".join(f"--{k.replace('_', '-')} {plain(v)}" for k, v in (preset.model | preset.settings).items()))
-    print("\noptions")
+            put("      " + " ".join(f"--{k.replace('_', '-')} {plain(v)}" for k, v in (preset.model | preset.settings).items()))
+    put("\noptions")
     docs = args_of(kind)
-    for key, default in loop.model_arguments(kind).items():
-        print(f"  --{key.replace('_', '-')} {plain(default)}: {docs.get(key, '')}")
-    print("\nand those of every run: gankit train", name, "--help")
+    for key, default in build.defaults(kind).items():
+        put(f"  --{key.replace('_', '-')} {plain(default)}: {docs.get(key, '')}")
+    put(f"\nand those of every run: gankit train {name} --help")
 
 
 def data(words: list[str]) -> None:
@@ -593,18 +604,18 @@ def data(words: list[str]) -> None:
         from gankit import models
 
         want = models.find(options.model).data.split()[0]
-    print(library.describe(path, size, options.alpha, want))
+    put(library.describe(path, size, options.alpha, want))
     dataset = library.open(path, size, options.fit, alpha=options.alpha, skip_bad=options.skip_bad, want=want)
     if options.want and dataset.kind != want:
         raise ValueError(f"{path} holds {dataset.kind}. {library.HOW[want]}")
     kind = library.KINDS.get(dataset.kind, dataset.kind)
-    print(f"\nread as: {len(dataset):,} {kind} of {'x'.join(map(str, dataset.shape))}")
+    put(f"\nread as: {len(dataset):,} {kind} of {'x'.join(map(str, dataset.shape))}")
     if dataset.kind in library.KINDS and options.sheet:
         Path(options.sheet).parent.mkdir(parents=True, exist_ok=True)
         library.contact_sheet(dataset, Path(options.sheet))
-        print(f"contact sheet: {options.sheet}")
+        put(f"contact sheet: {options.sheet}")
     if options.model:
-        print(cost(options, path))
+        put(cost(options, path))
 
 
 def report(words: list[str]) -> None:
@@ -615,7 +626,7 @@ def report(words: list[str]) -> None:
     from gankit import checkpoint
     from gankit import report as library
 
-    print(library.write(checkpoint.locate(run)))
+    put(library.write(checkpoint.locate(run)))
 
 
 def evaluate(words: list[str]) -> None:
@@ -669,27 +680,25 @@ def evaluate(words: list[str]) -> None:
 
     def say(text: str) -> None:
         if not processes.rank():
-            print(f"- {text}", file=sys.stderr)
+            aside(f"- {text}")
 
     scores = evaluation.evaluate(what, **given, quiet=False, say=say)
     if not scores:  # they are told by the first process
         return
     path = evaluation.records_of(what)
     if as_json:
-        print(json.dumps(evaluation.read(path)[-len(scores) :], indent=2))
+        put(json.dumps(evaluation.read(path)[-len(scores) :], indent=2))
         return
 
-    from rich.table import Table
-
-    sheet = Table(box=None, pad_edge=False)
-    for column in ("metric", "value", "+-", "samples", "reals", "better", "note"):
-        sheet.add_column(column, no_wrap=column != "note", justify="right" if column in ("value", "+-", "samples", "reals") else "left")
+    right = {"justify": "right", "no_wrap": True}
+    columns = {"metric": {"no_wrap": True}, "value": right, "+-": right, "samples": right, "reals": right, "better": {"no_wrap": True}, "note": {}}
+    rows = []
     for s in scores:
         error = "" if s.error is None else f"{s.error:.3g}"
         said = "; ".join(filter(None, (s.error_of and f"+-: {s.error_of}", s.note)))
-        sheet.add_row(s.name, f"{s.value:.4g}", error, f"{s.n_fake:,}" if s.n_fake else "", f"{s.n_real:,}" if s.n_real else "", s.better, said)
-    show_sheet(sheet)
-    print(f"recorded in {path}")
+        rows.append((s.name, f"{s.value:.4g}", error, f"{s.n_fake:,}" if s.n_fake else "", f"{s.n_real:,}" if s.n_real else "", s.better, said))
+    show_sheet(columns, rows)
+    put(f"recorded in {path}")
 
 
 def score(words: list[str]) -> None:
@@ -753,10 +762,10 @@ def score(words: list[str]) -> None:
     if options.maps:
         written.append(pages.save_maps(trained, name, found, Path(options.maps)))
     for note in found.notes:
-        print(f"- {note}", file=sys.stderr)
+        aside(f"- {note}")
     for key, value in numbers.items():
-        print(f"{key:<18} {value:.4g}")
-    print(*written, sep="\n")
+        put(f"{key:<18} {value:.4g}")
+    put("\n".join(map(str, written)))
 
 
 def compare(words: list[str]) -> None:
@@ -768,21 +777,16 @@ def compare(words: list[str]) -> None:
     if len(subjects) < 2:
         fail("compare what? gankit compare A B ... [--metrics fd,precision]: runs, folders or files that were evaluated", 2)
 
-    from rich.table import Table
-
     from gankit import evaluation
 
-    sheet = Table(box=None, pad_edge=False)
-    for column in ("metric", *subjects, "better", "taken with"):
-        sheet.add_column(column, justify="right" if column in subjects else "left")
-    lines = evaluation.compare(subjects, outdir or "runs", metrics or "")
+    lines, rows = evaluation.compare(subjects, outdir or "runs", metrics or ""), []
     for line in lines:
         cells = ["" if v is None else f"{v['value']:.4g}" + ("" if v["error"] is None else f" +- {v['error']:.2g}") for v in line.values]
         better = next(v["better"] for v in line.values if v is not None)
-        sheet.add_row(line.name, *cells, better, line.unlike)
-    show_sheet(sheet)
+        rows.append((line.name, *cells, better, line.unlike))
+    show_sheet({"metric": {}, **{subject: {"justify": "right"} for subject in subjects}, "better": {}, "taken with": {}}, rows)
     if any(line.unlike for line in lines):
-        print("Numbers in different lines of one metric were taken differently, and cannot be compared.")
+        put("Numbers in different lines of one metric were taken differently, and cannot be compared.")
 
 
 def import_(words: list[str]) -> None:
@@ -829,19 +833,19 @@ def import_(words: list[str]) -> None:
         raise ValueError(f"import {file} as what? Whose weights are they?{known}")
     done = imports.import_weights(file, kind, **dataclasses.asdict(options))
     shape = "x".join(map(str, done.found.spec.shape)) + (f", {done.found.spec.num_classes} classes" if done.found.spec.num_classes else "")
-    print(f"{kind} for {shape}; parameters: {', '.join(f'{name} {count:,}' for name, count in done.parameters.items())}")
-    print(f"sizes, from the file: {card.flags(done.found.arguments)}")
+    put(f"{kind} for {shape}; parameters: {', '.join(f'{name} {count:,}' for name, count in done.parameters.items())}")
+    put(f"sizes, from the file: {card.flags(done.found.arguments)}")
     for note in done.found.notes:
-        print(f"- {note}")
+        put(f"- {note}")
     if done.found.fresh:
-        print(f"- not in the file, so as first initialised: {', '.join(name.rstrip('.') for name in done.found.fresh)}")
+        put(f"- not in the file, so as first initialised: {', '.join(name.rstrip('.') for name in done.found.fresh)}")
     unused = done.found.unused
-    print(f"- not used: {', '.join(unused[:6])}{f' and {len(unused) - 6} more' if len(unused) > 6 else ''}" if unused else "- everything in the file was used")
-    print(f"licence of the source: {done.license}")
+    put(f"- not used: {', '.join(unused[:6])}{f' and {len(unused) - 6} more' if len(unused) > 6 else ''}" if unused else "- everything in the file was used")
+    put(f"licence of the source: {done.license}")
     then = f"gankit sample {done.folder} -o grid.png"
     if kind in translators.CONVERT:
         then = example(models.find(kind)).replace("RUN", str(done.folder))
-    print(f"{done.folder}   (next: {then})")
+    put(f"{done.folder}   (next: {then})")
 
 
 def export(words: list[str]) -> None:
@@ -875,24 +879,18 @@ def export(words: list[str]) -> None:
 
     trained = gankit.load(run, model=options.model or None, device="cpu", weights=options.weights)
     done = exports.export(trained, options.to, options.output, options.n, options.license)
-    print(f"{done.path}   takes {done.inputs}")
-    print(f"largest difference from the model's samples on {done.latents} random latents: {done.difference:.2g} of a range of 2")
+    put(f"{done.path}   takes {done.inputs}")
+    put(f"largest difference from the model's samples on {done.latents} random latents: {done.difference:.2g} of a range of 2")
 
 
 def metrics(words: list[str]) -> None:
     """List the metrics, and what each needs: gankit metrics"""
     parse({}, "gankit metrics", words)
 
-    from rich.table import Table
-
     from gankit import evaluation
 
-    sheet = Table(box=None, pad_edge=False)
-    for column in ("metric", "what it is", "needs"):
-        sheet.add_column(column, no_wrap=column == "metric")
-    for name, metric in evaluation.METRICS.items():
-        sheet.add_row(name, evaluation.about(name), ", ".join(metric.needs))
-    show_sheet(sheet)
+    rows = ((name, evaluation.about(name), ", ".join(metric.needs)) for name, metric in evaluation.METRICS.items())
+    show_sheet({"metric": {"no_wrap": True}, "what it is": {}, "needs": {}}, rows)
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
@@ -901,6 +899,11 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 }
 
 
+MOST = 10**15  # of anything that is counted
+FEWER = {"n": 10**7, "steps": 10**6, "fps": 1000, "batch": 10**7, "standing": 10**6, "restarts": 10**6}  # of these
+
+COPIES = 3  # of its samples that a command holds at once: drawn, joined, as bytes
+
 # StyleGAN's names for two intervals. Torchrun takes --log and --n for its own, even behind `-m gankit`.
 ALSO = {"log": "--tick", "save": "--snap", "n": "--samples"}
 
@@ -908,11 +911,23 @@ ALSO = {"log": "--tick", "save": "--snap", "n": "--samples"}
 # What the commands share ---------------------------------------------------------------------------------------------
 
 
-def show_sheet(sheet: Table) -> None:
-    """Print a table: as wide as the terminal, and 160 letters where there is none; a name with colons is no emoji."""
-    from rich.console import Console
+def show_sheet(columns: dict[str, dict[str, object]], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table: as wide as the terminal, and 160 letters where there is none; nothing in a cell is markup.
 
-    Console(width=None if sys.stdout.isatty() else 160, emoji=False).print(sheet)
+    Args:
+        columns: heading to rich's options for that column.
+        rows: cells as they are printed.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    sheet = Table(box=None, pad_edge=False)
+    for heading, options in columns.items():
+        sheet.add_column(Text(shown(heading)), **options)
+    for row in rows:
+        sheet.add_row(*(Text(shown(cell)) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 160).print(sheet)
 
 
 def first(words: list[str], command: str, what: str) -> tuple[str | None, list[str]]:
@@ -932,6 +947,11 @@ def take(flags: list[str], name: str) -> tuple[list[str], str | None]:
         if flag.startswith(name + "="):
             return flags[:i] + flags[i + 1 :], flag.split("=", 1)[1]
     return flags, None
+
+
+def is_typed(flags: list[str], name: str) -> bool:
+    """Whether a flag is among the words, with - or _ in its name."""
+    return any(flag.partition("=")[0].replace("_", "-") == f"--{name.replace('_', '-')}" for flag in flags)
 
 
 def alias(*short: str, name: str | None = None) -> object:
@@ -1009,8 +1029,25 @@ def parse(groups: dict[str, type], prog: str, flags: list[str]) -> dict[str, obj
     flags = [word for flag in flags for word in modern(flag, bools)]
     if "images" in names:
         flags = kimg(flags)
-    parsed = tyro.cli(whole, prog=prog, args=flags, config=(tyro.conf.OmitSubcommandPrefixes,))
-    return {name: getattr(parsed, name) for name in groups}
+    parsed = tyro.cli(whole, prog=prog, args=flags, config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.HelptextFromCommentsOff))
+    values = {name: getattr(parsed, name) for name in groups}
+    for group in values.values():
+        for name, value in vars(group).items():
+            refuse_odd(name, value)
+    return values
+
+
+def refuse_odd(name: str, value: object) -> None:
+    """Refuse numbers of a flag that are not finite or out of all bounds, before anything is made of that size."""
+    flag = f"--{name.replace('_', '-')}"
+    for number in value if isinstance(value, tuple) else (value,):
+        if not isinstance(number, (int, float)) or isinstance(number, bool):
+            continue
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ValueError(f"{flag} is {number}; give a finite number")
+        most = FEWER.get(name, 2**63 - 1 if name == "seed" else MOST)
+        if abs(number) > most:
+            raise ValueError(f"{flag} is {str(number)[:40]}; {most:,} is the most")
 
 
 def modern(flag: str, bools: set[str]) -> list[str]:
@@ -1019,6 +1056,8 @@ def modern(flag: str, bools: set[str]) -> list[str]:
     plain_name = name.removeprefix("--").replace("-", "_")
     if plain_name in bools and value:
         yes = value.lower() in ("1", "true", "yes", "on")
+        if not yes and value.lower() not in ("0", "false", "no", "off"):
+            raise ValueError(f"{name} is {value!r}; write {name} or --no-{plain_name.replace('_', '-')}, or {name}=1 or {name}=0")
         return [name if yes else f"--no-{plain_name.replace('_', '-')}"]
     return [flag]
 
@@ -1034,7 +1073,10 @@ def count(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmM]?)", text.replace("_", ""))
     if not match:
         raise ValueError(f"{text!r} is no count; write 50000, 200k or 5M")
-    return round(float(match.group(1)) * {"": 1, "k": 1_000, "m": 1_000_000}[match.group(2).lower()])
+    number = float(match.group(1)) * {"": 1, "k": 1_000, "m": 1_000_000}[match.group(2).lower()]
+    if number > MOST:
+        raise ValueError(f"{text[:40]!r} is more than {MOST:.0e}")
+    return int(match.group(1)) if match.group(1).isdigit() and not match.group(2) else round(number)
 
 
 def numbers(text: str) -> list[int]:
@@ -1080,12 +1122,12 @@ def write_samples(path: Path, samples: object, seeds: list[int], columns: int) -
         raise ValueError(f"cannot write samples as {path.name}; use .png for a grid or .npz for arrays")
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".png":
-        pictures.save(path, samples, columns)
+        pictures.save(path, samples, min(columns, len(samples)))
     else:
         arrays = library.quantise(samples).permute(0, 2, 3, 1).numpy() if samples.ndim == 4 else samples.numpy()
         with checkpoint.replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, samples=arrays, seeds=np.array(seeds))
-    print(path)
+    put(path)
 
 
 def spawn(gpus: str, words: list[str]) -> None:
@@ -1103,8 +1145,8 @@ def dry_run(kind: type, options: dict[str, object]) -> None:
     settings, arguments = loop.plan(kind, "", options)
     dataset, settings, arguments = loop.opened(settings, arguments, kind)
     recipe = loop.build(kind, loop.spec_of(dataset), arguments, settings.seed)
-    print(json.dumps({"settings": dataclasses.asdict(settings), "arguments": arguments, "shape": dataset.shape, "classes": dataset.num_classes}, indent=2))
-    print({name: sum(p.numel() for p in net.parameters()) for name, net in recipe.named_children()})
+    put(json.dumps({"settings": dataclasses.asdict(settings), "arguments": arguments, "shape": dataset.shape, "classes": dataset.num_classes}, indent=2))
+    put({name: sum(p.numel() for p in net.parameters()) for name, net in recipe.named_children()})
 
 
 def cost(options: object, path: str) -> str:

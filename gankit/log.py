@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gankit import data, latent, pictures, processes
+from gankit import data, latent, pictures, processes, schema
+from gankit.text import aside, bar, clean
 
 if TYPE_CHECKING:
     from gankit.loop import Run, Settings
@@ -65,7 +66,7 @@ class Log:
         if path.exists():
             from gankit import checkpoint
 
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             kept = [line for line in lines if reaches(line, images)]
             if kept != lines:
                 checkpoint.write_text(path, "".join(line + "\n" for line in kept))
@@ -92,16 +93,9 @@ class Log:
             f"{data.KINDS.get(dataset.kind, dataset.kind)} of {dataset.name}, {'x'.join(map(str, dataset.shape))}, {run.device}; {self.folder}"
         )
         if not self.quiet and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-            self.bar = Progress(
-                TextColumn("{task.completed:,.0f}/{task.total:,.0f} images"),
-                BarColumn(None),
-                TextColumn("{task.fields[text]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
+            self.bar = bar(TextColumn("{task.completed:,.0f}/{task.total:,.0f} images"), BarColumn(None), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
             self.bar.start()
             self.task = self.bar.add_task("", total=run.settings.images, completed=run.images, text="")
 
@@ -120,7 +114,7 @@ class Log:
         except OSError as error:
             from gankit import checkpoint
 
-            raise OSError(f"cannot write {path}: {error.strerror}. {checkpoint.last_save(self.folder)}") from error
+            raise checkpoint.cannot_write(path, error) from error
         if self.board:
             for key, value in record.items():
                 self.board.add_scalar(key, value, run.images)
@@ -129,7 +123,7 @@ class Log:
         if self.bar:
             self.bar.update(self.task, completed=run.images, text=f"{text}  {record['images_per_s']:.0f} images/s")
         else:
-            left = (run.settings.images - run.images) / max(record["images_per_s"], 1e-9)
+            left = max(0, run.settings.images - run.images) / max(record["images_per_s"], 1e-9)
             self.say(f"{run.images}/{run.settings.images}  {text}  {record['images_per_s']:.0f} images/s  {clock(left)} left")
         for kind, sentence in diagnose(self.recent).items():
             if kind not in self.warned:
@@ -175,20 +169,20 @@ class Log:
             self.board = None
 
     def say(self, text: str) -> None:
-        """One plain line on stderr."""
+        """One plain line on stderr. Training goes on when nobody can read it any more."""
         if self.quiet:
             return
         if self.bar:
-            self.bar.console.print(text, markup=False, highlight=False)
+            self.bar.console.print(clean(text), markup=False, highlight=False)
         else:
-            print(text, file=sys.stderr, flush=True)
+            aside(text)
 
 
 def reaches(line: str, images: int) -> bool:
     """Whether a line of stats.jsonl is whole and not later than `images`."""
     try:
-        return json.loads(line)["images"] <= images
-    except (ValueError, KeyError, TypeError):
+        return schema.parse(line, schema.STATS)["images"] <= images
+    except schema.Wrong:
         return False
 
 

@@ -19,24 +19,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import ClassVar, Literal, NewType
+from typing import ClassVar, Literal, NewType, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gankit import checkpoint, data, evaluation, latent, models, processes
+from gankit import build as building
+from gankit import checkpoint, data, evaluation, latent, models, processes, weights, writer
 from gankit.augment import Augment
+from gankit.checkpoint import Diverged
 from gankit.log import Log
 from gankit.recipe import Batch, Phase, Recipe, Spec
+from gankit.text import shown
 
 Images = NewType("Images", int)  # a length or an interval: flags take 200k and 5M
 STRIPS = 8  # rows in a preview of models that show inputs beside outputs
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
-
-
-class Diverged(ValueError):
-    """A loss or a gradient is no longer a finite number."""
 
 
 @dataclass(frozen=True)
@@ -116,15 +115,27 @@ class Settings:
         "evaluate", "evaluate_every", "evaluate_n", "evaluate_features",
     )  # fmt: skip
 
+    # Where else than at any number from 0 on: the least and the most.
+    LIMITS: ClassVar[dict[str, tuple[float, float]]] = {
+        "batch": (1, 2**24), "pieces": (1, 2**24), "threads": (0, max(64, 4 * (os.cpu_count() or 1))), "workers": (0, 256), "seed": (0, 2**63 - 1),
+        "log": (1, 2**62), "save": (1, 2**62), "evaluate_every": (1, 2**62), "augment_speed": (1, 2**62), "augment_p": (0, 1), "augment_target": (0, 1),
+    }  # fmt: skip
+
     def __post_init__(self) -> None:
-        for name, least in dict(images=0, batch=1, pieces=1, threads=0, ema=0, clip=0, log=1, preview=0, save=1, keep=0, evaluate_every=1, evaluate_n=0, workers=0, augment_p=0, augment_target=0, augment_speed=1).items():
-            if not getattr(self, name) >= least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        hints = get_type_hints(Settings)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if get_origin(hints[field.name]) is Literal and value not in get_args(hints[field.name]):
+                raise ValueError(f"{field.name} is {value!r}; choose from {', '.join(get_args(hints[field.name]))}")
+            building.check_value(field.name, value, hints[field.name])
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                least, most = self.LIMITS.get(field.name, (0, 2**62))
+                if not value >= least:
+                    raise ValueError(f"{field.name} is {value}; it must be at least {least}")
+                if not value <= most:
+                    raise ValueError(f"{field.name} is {value}; it must be at most {most}")
         if self.pieces > self.batch:
             raise ValueError(f"pieces is {self.pieces}, more than the {self.batch} images of a batch; lower --pieces")
-        for name, choices in dict(precision=tuple(DTYPES), fit=("crop", "pad", "squash"), alpha=("white", "black", "keep"), augment=("none", "diffaugment", "ada")).items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; choose from {', '.join(choices)}")
 
 
 class Run:
@@ -347,17 +358,38 @@ def train(
         folder = found or checkpoint.new_folder(Path(outdir), kind, dataset.name, desc, config)
         text = str(folder)
     folder = Path(processes.tell(text))
-    config = checkpoint.read_config(folder)
-    run = Run(recipe, settings, folder, config, device, Log(folder, settings, quiet))
-    if checkpoint.exists(folder):
-        checkpoint.restore(run)
-    try:
-        return loop(run, dataset)
-    except ValueError as error:
-        refused = not isinstance(error, Diverged) and run.step <= Augment.EVERY and not checkpoint.exists(folder)
-        if refused and processes.rank() == 0:
-            shutil.rmtree(folder)  # nothing was learnt, and `latest` would name it
-        raise
+    with written_alone(folder, device):
+        config = checkpoint.read_config(folder)
+        whole = checkpoint.whole(folder, config)
+        run = Run(recipe, settings, folder, config, device, Log(folder, settings, quiet))
+        if whole:
+            checkpoint.restore(run)
+        try:
+            return loop(run, dataset)
+        except ValueError as error:
+            refused = not isinstance(error, Diverged) and run.step <= Augment.EVERY and not checkpoint.exists(folder)
+            if refused and processes.rank() == 0:
+                shutil.rmtree(folder)  # nothing was learnt, and `latest` would name it
+            raise
+
+
+@contextmanager
+def written_alone(folder: Path, device: torch.device) -> Iterator[None]:
+    """Hold the run folder, as the first of this run's processes; all of them leave if another run holds it.
+
+    Raises:
+        Held: it does.
+    """
+    held, error = contextlib.ExitStack(), None
+    if processes.rank() == 0:
+        try:  # a process that torchrun replaces may still be on its way out
+            held.enter_context(writer.holding(folder, patience=20.0 if processes.restarts() else 0.0))
+        except (writer.Held, OSError) as reason:
+            error = reason
+    if processes.agree(int(error is not None), device):
+        raise error or writer.Held(f"{folder} is being written by another process")
+    with held:
+        yield
 
 
 def resume(
@@ -369,48 +401,70 @@ def resume(
         path: the run's folder.
         model: the file or class of a model that is not gankit's own.
         quiet: print nothing.
-        options: settings that may change: see Settings.FREE.
+        options: settings that may change: see Settings.FREE. `data` and `text_encoder` say where these are now; what they
+            hold must be the same.
 
     Raises:
-        ValueError: the folder holds no run, the data has changed, or an option may not change on resume.
+        ValueError: the folder holds no run or no training state, another process writes it, the data has changed, or an
+            option may not change on resume.
     """
     folder = checkpoint.locate(path)
     config = checkpoint.read_config(folder)
-    whence = f"imported from {config['source']['file']}" if "source" in config else "tuned by gankit explore" if "tuned" in config else ""
-    if whence and not checkpoint.exists(folder):
-        raise ValueError(
-            f"{folder} was {whence}: it has weights and no training state (optimizers, counters, data), so there is nothing "
-            "to go on with. It can be sampled, explored, evaluated and exported"
-        )
     kind = checkpoint.find_model(config, model)
     before = settings_of(config)
     for name, value in options.items():
-        if name not in Settings.FREE:
+        if name not in (*Settings.FREE, *MOVED):
             was = config["arguments"].get(name, config["settings"].get(name))
             if value != was:
                 raise ValueError(
                     f"{name} was {was!r} when this run began and cannot become {value!r} on resume. "
                     f"These can change: {', '.join(Settings.FREE)}. For another value start a new run."
                 )
-    settings = dataclasses.replace(before, **{k: v for k, v in options.items() if k in Settings.FREE})
+    settings = dataclasses.replace(before, **{k: v for k, v in options.items() if k in (*Settings.FREE, *MOVED)})
+    if before.text_encoder and "text_encoder" not in options:
+        raise ValueError(
+            f"this run learnt with the text encoder {shown(before.text_encoder)}, which is opened only if you name it: "
+            f"add --text-encoder {shown(before.text_encoder)}"
+        )
     device = prepare(settings)
-    dataset = open_data(settings, kind)
+    with written_alone(folder, device):
+        return _resumed(folder, kind, before, settings, device, quiet, asked={"evaluate", "evaluate_features"} & set(options))
+
+
+MOVED = ("data", "text_encoder")  # where these are may differ on resume, what they hold may not
+
+
+def _resumed(
+    folder: Path, kind: type[Recipe], before: Settings, settings: Settings, device: torch.device, quiet: bool, asked: set[str]
+) -> Run:
+    """`resume`, once the folder is held; `asked` are the settings of evaluation that the caller named."""
+    config = checkpoint.read_config(folder)
+    whole = checkpoint.whole(folder, config)
+    try:
+        dataset = open_data(settings, kind)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{error}. If the data is elsewhere now, add --data PATH") from error
     if dataset.fingerprint != config["data"]["fingerprint"]:
         raise ValueError(
-            f"the data {settings.data} is not what this run was trained on (fingerprint {dataset.fingerprint[:12]}, "
-            f"then {config['data']['fingerprint'][:12]}). Put the old files back, or start a new run."
+            f"the data {shown(settings.data)} is not what this run was trained on (fingerprint {dataset.fingerprint[:12]}, "
+            f"then {config['data']['fingerprint'][:12]}). Put the old files back, name where they are with --data, or start a new run."
         )
     recipe = build(kind, checkpoint.spec_of(config), checkpoint.arguments_of(config), settings.seed)
     settings = with_length(settings, recipe)
-    changed = {k: [getattr(before, k), getattr(settings, k)] for k in Settings.FREE if getattr(before, k) != getattr(settings, k)}
+    free = (*Settings.FREE, *MOVED)
+    changed = {k: [getattr(before, k), getattr(settings, k)] for k in free if getattr(before, k) != getattr(settings, k)}
     run = Run(recipe, settings, folder, config, device, Log(folder, settings, quiet))
-    if checkpoint.exists(folder):
+    if whole:
         checkpoint.restore(run)
     if "images" in changed:
         run.log.say(f"images: {changed['images'][0]} before, {changed['images'][1]} now; schedules follow the new length")
     run.config["history"].append(checkpoint.history_entry(run.images, changed))
     run.config["settings"] = dataclasses.asdict(settings)
-    return loop(run, dataset)
+    if asked or not settings.evaluate:
+        return loop(run, dataset)
+    flags = f"--evaluate {settings.evaluate}" + (f" --evaluate-features {settings.evaluate_features}" if settings.evaluate_features else "")
+    with weights.not_asked(f"this run's config.json asks for it; to allow it add {shown(flags)}, or --evaluate '' to go without"):
+        return loop(run, dataset)
 
 
 def plan(kind: type[Recipe], preset: str, options: dict[str, object]) -> tuple[Settings, dict[str, object]]:
@@ -420,9 +474,10 @@ def plan(kind: type[Recipe], preset: str, options: dict[str, object]) -> tuple[S
     chosen = kind.presets[preset] if preset else None
     fields = {f.name for f in dataclasses.fields(Settings)}
     settings = dict(kind.defaults) | (chosen.settings if chosen else {})
-    if clash := fields & set(model_arguments(kind)):
+    own = building.defaults(kind)
+    if clash := fields & set(own):
         raise ValueError(f"{models.name_of(kind)} has an argument {min(clash)!r}, which is a setting of every run: rename it")
-    arguments = model_arguments(kind) | (chosen.model if chosen else {})
+    arguments = own | (chosen.model if chosen else {})
     for name, value in options.items():
         if name in fields:
             settings[name] = value
@@ -430,13 +485,8 @@ def plan(kind: type[Recipe], preset: str, options: dict[str, object]) -> tuple[S
             arguments[name] = value
         else:
             raise ValueError(checkpoint.unknown("option", name, [*fields, *arguments]))
+    building.check(kind, arguments)
     return Settings(**settings), arguments
-
-
-def model_arguments(kind: type[Recipe]) -> dict[str, object]:
-    """The recipe's own arguments and their defaults."""
-    parameters = list(inspect.signature(kind.__init__).parameters.values())[2:]
-    return {p.name: p.default for p in parameters}
 
 
 def with_length(settings: Settings, recipe: Recipe) -> Settings:
@@ -449,9 +499,16 @@ def with_length(settings: Settings, recipe: Recipe) -> Settings:
 
 
 def settings_of(config: dict) -> Settings:
-    """The settings in a run's config."""
+    """The settings in a run's config.
+
+    Raises:
+        BadCheckpoint: one of them is none that a run could have.
+    """
     known = {f.name for f in dataclasses.fields(Settings)}
-    return Settings(**{k: v for k, v in config["settings"].items() if k in known})
+    try:
+        return Settings(**{k: v for k, v in config["settings"].items() if k in known})
+    except ValueError as error:
+        raise checkpoint.BadCheckpoint(f"config.json is damaged: {error}") from error
 
 
 def prepare(settings: Settings) -> torch.device:
@@ -472,6 +529,14 @@ def open_data(settings: Settings, kind: type[Recipe]) -> data.Dataset | data.Dom
     if s.text_encoder and want != "captions":
         raise ValueError(f"{models.name_of(kind)} learns from {kind.data} and draws from no texts: leave --text-encoder out")
     return data.open(s.data, **known, want=want, text_encoder=s.text_encoder)
+
+
+def training_data(run: Run, dataset: data.Dataset | data.Domains | data.Union) -> data.Dataset | data.Domains | data.Union:
+    """What batches are fetched from: the run's data, or the same read at the size that the model cuts its crops from (`load_size`)."""
+    size = run.recipe.load_size
+    if size is None or size == tuple(dataset.shape[1:]):
+        return dataset
+    return open_data(dataclasses.replace(run.settings, resolution="x".join(map(str, size))), type(run.recipe))
 
 
 def opened(
@@ -546,7 +611,7 @@ def augmentation(settings: Settings) -> Augment:
 def build(kind: type[Recipe], spec: Spec, arguments: dict[str, object], seed: int) -> Recipe:
     """The recipe with its first weights drawn from the seed; training's own random numbers follow it."""
     torch.manual_seed(seed)
-    recipe = kind(spec, **arguments)
+    recipe = building.construct(kind, spec, arguments, building.TRAINED)
     own = seed + 7919 * (1 + processes.rank())  # dropout must differ between processes
     torch.manual_seed(own), random.seed(own), np.random.seed(own % 2**32)
     return recipe
@@ -558,7 +623,7 @@ def loop(run: Run, dataset: data.Dataset) -> Run:
     if settings.compile:
         for name in recipe.ema:
             getattr(recipe, name).compile()
-    first, judge = processes.rank() == 0, evaluation.during(run)
+    first, judge, source = processes.rank() == 0, evaluation.during(run), training_data(run, dataset)
     if first:  # a kill may have left the folder behind or ahead of the last save
         checkpoint.sweep(run.folder)
         run.log.cut(run.images)
@@ -575,7 +640,7 @@ def loop(run: Run, dataset: data.Dataset) -> Run:
                 size = phase.batch or settings.batch
                 if size % processes.world():
                     raise ValueError(f"the batch of {size} from {run.images} images on does not divide by the {processes.world()} processes")
-                rows = dataset.stream(run.images, size, phase.resolution, settings.seed, processes.rank(), processes.world())
+                rows = source.stream(run.images, size, phase.resolution, settings.seed, processes.rank(), processes.world())
                 stream = data.ahead(rows, settings.workers)
             batch = make_batch(next(stream), run, size)
             if run.phase is None or phase.index != run.phase.index:
@@ -642,21 +707,31 @@ class Due:
 
 
 class Signals(contextlib.AbstractContextManager):
-    """SIGTERM and Ctrl-C ask the loop to save and leave after the step; a second one leaves at once."""
+    """Signals that ask the loop to save and leave after the step: SIGTERM, Ctrl-C, a terminal that was closed (SIGHUP),
+    a time limit (SIGXCPU) and Slurm's warning before one (SIGUSR1). A second Ctrl-C or SIGTERM leaves at once."""
+
+    ASK = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGXCPU")  # where the system has them
 
     def __init__(self, run: Run):
         self.run, self.signal, self.kept = run, 0, {}
+        self.seen: set[int] = set()
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
-            self.kept = {s: signal.signal(s, self.handle) for s in (signal.SIGTERM, signal.SIGINT)}
+            for name in self.ASK:
+                number = getattr(signal, name, None)
+                if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):  # as under nohup
+                    continue
+                self.kept[number] = signal.signal(number, self.handle)
         return self
 
     def handle(self, number: int, frame: object) -> None:
-        if self.signal:
+        if number in self.seen and number in (signal.SIGINT, signal.SIGTERM):
             os._exit(128 + number)
-        self.signal = number
-        self.run.log.say("stopping after this step, with a save; once more to leave at once")
+        self.seen.add(number)
+        if not self.signal:
+            self.signal = number
+            self.run.log.say("stopping after this step, with a save; once more to leave at once")
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self.kept.items():

@@ -141,19 +141,24 @@ class Recipe(nn.Module):
         data: kinds of data it learns from, separated by spaces: "images", "points", "vectors", "domains", "pairs", "masks",
             "captions".
         multiple: heights and widths that `translate` takes are multiples of it.
+        load_size: (height, width) at which images to train on are read, where the model cuts crops of `spec`'s size from them
+            itself; previews and scores see whole images at `spec`'s size. None: that size too.
         length: where a model has it, images that a run takes when the setting is 0.
         labels: "none", "optional" or "required".
         ema: names of the networks that are averaged over training.
         defaults: settings of the run that the paper asks for.
         presets: named sizes; "paper" is always among them.
+        signed: names of the arguments that may be negative.
     """
 
     data: ClassVar[str] = "images"
     multiple: int = 1
+    load_size: tuple[int, int] | None = None
     labels: ClassVar[str] = "none"
     ema: ClassVar[tuple[str, ...]] = ()
     defaults: ClassVar[dict[str, object]] = {}
     presets: ClassVar[dict[str, Preset]] = {}
+    signed: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, spec: Spec):
         super().__init__()
@@ -308,6 +313,18 @@ def shuffled(rows: Tensor, batch: Batch, run: Run) -> Tensor:
     whole[batch.first : batch.first + len(rows)] = rows
     whole = run.mean(whole) * (batch.size // len(rows))  # the others' places hold zeros, so the mean is each row's share
     return whole[batch.draw(torch.randperm)]
+
+
+def see_labels(shares: Tensor, batch: Batch, run: Run) -> None:
+    """Take this batch's labels into the classes' shares of the images seen so far, a buffer (K,). Every process must call it."""
+    counted = (batch.label[:, None] == torch.arange(len(shares), device=shares.device)).to(shares.dtype)
+    shares.lerp_(run.mean(counted.mean(0)), batch.size / (run.images + batch.size))
+
+
+def data_labels(shares: Tensor, places: Tensor) -> Tensor:
+    """(N,) numbers in [0, 1) to labels, each class as often as its share (K,): for fakes whose labels are not the batch's reals'."""
+    ends = shares.cumsum(0)
+    return torch.searchsorted(ends, places.to(ends) * ends[-1], right=True).clamp(max=len(shares) - 1)
 
 
 def adam(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
 import math
 from pathlib import Path
 
-from gankit import checkpoint
+from gankit import checkpoint, schema
+from gankit.text import escaped
 
 COLOURS = ("#2563a8", "#c2410c", "#15803d", "#7e22ce", "#b91c1c", "#0e7490")
 STYLE = """
@@ -31,7 +31,7 @@ def write(folder: Path) -> Path:
     records = read_stats(folder / "stats.jsonl")
     fakes = sorted(folder.glob("fakes*.png"))
     title = f"{config['model']} on {config['data']['name']}"
-    parts = [f"<h1>{html.escape(title)}</h1><small>{html.escape(folder.name)}</small>"]
+    parts = [f"<h1>{escaped(title)}</h1><small>{escaped(folder.name)}</small>"]
     parts.append(summary(config, records))
     strips = config.get("preview") == "strips"
     parts.append(f"<h2>{'Inputs and outputs' if strips else 'Samples'} and {'data' if strips else 'reals'}</h2><div class=row>")
@@ -56,23 +56,15 @@ def write(folder: Path) -> Path:
     parts.append("</div>")
     if len(config["history"]) > 1:
         parts.append("<h2>Resumed</h2>")
-        parts += [f"<p>at {h['images']:,} images, {h['time']}: {html.escape(json.dumps(h['changed']))}</p>" for h in config["history"][1:]]
-    page = f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>{''.join(parts)}</html>"
+        parts += [f"<p>at {h['images']:,} images, {escaped(h['time'])}: {escaped(json.dumps(h['changed']))}</p>" for h in config["history"][1:]]
+    page = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escaped(title)}</title><style>{STYLE}</style>{''.join(parts)}</html>"
     checkpoint.write_text(folder / "report.html", page)
     return folder / "report.html"
 
 
 def read_stats(path: Path) -> list[dict[str, float]]:
     """The whole lines of stats.jsonl; a last line cut by a kill is left out."""
-    if not path.exists():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            continue
-    return records
+    return schema.lines(path, schema.STATS)
 
 
 def summary(config: dict, records: list[dict[str, float]]) -> str:
@@ -97,17 +89,21 @@ def evaluations(folder: Path) -> list[str]:
         return []
     rows = []
     for line in latest.values():
-        error = f" &plusmn; {line['error']:.3g} <small>{html.escape(line['error_of'])}</small>" if line["error"] is not None else ""
+        error = f" &plusmn; {line['error']:.3g} <small>{escaped(line['error_of'])}</small>" if line["error"] is not None else ""
         counts = " beside ".join(f"{line[key]:,} {what}" for key, what in (("n_fake", "samples"), ("n_real", "reals")) if line[key])
-        better = f", {line['better']} is better" if line["better"] else ""
-        said = f"{evaluation.about(line['metric'])} <small>{counts} after {line['fake'].get('images', 0):,} images{better}. {html.escape(line['note'])}</small>"
-        rows.append(f"<tr><td><b>{html.escape(line['name'])}</b><td>{line['value']:.4g}{error}<td>{said}")
+        better = f", {escaped(line['better'])} is better" if line["better"] else ""
+        said = f"{escaped(evaluation.about(line['metric']))} <small>{counts} after {line['fake'].get('images', 0):,} images{better}. {escaped(line['note'])}</small>"
+        rows.append(f"<tr><td><b>{escaped(line['name'])}</b><td>{line['value']:.4g}{error}<td>{said}")
     parts = [f"<h2>Metrics</h2><table>{''.join(rows)}</table><div class=row>"]
     for name, caption in CAPTIONS.items():
         path = folder / "evaluation" / name
-        if path.exists() and path.suffix == ".svg":
-            parts.append(f"<figure>{path.read_text(encoding='utf-8')}<figcaption>{caption}</figcaption></figure>")
-        elif path.exists():
+        if path.is_file() and path.suffix == ".json":
+            points = schema.read(path, schema.SPECTRUM)
+            lines = {key: [(p[0], p[1]) for p in some if len(p) == 2 and all(map(math.isfinite, p))] for key, some in points.items()}
+            if lines := {key: some for key, some in lines.items() if some}:
+                drawn = chart("log10 power", lines, unit="of the highest frequency, in 1/100")
+                parts.append(f"<figure>{drawn}<figcaption>{escaped(caption)}</figcaption></figure>")
+        elif path.is_file():
             parts.append(figure(path, caption))
     return [*parts, "</div>"]
 
@@ -115,12 +111,12 @@ def evaluations(folder: Path) -> list[str]:
 def figure(path: Path, caption: str) -> str:
     """A picture inside the page."""
     data = base64.b64encode(path.read_bytes()).decode()
-    return f"<figure><img alt='{html.escape(caption)}' src='data:image/png;base64,{data}'><figcaption>{html.escape(caption)}</figcaption></figure>"
+    return f"<figure><img alt='{escaped(caption)}' src='data:image/png;base64,{data}'><figcaption>{escaped(caption)}</figcaption></figure>"
 
 
 def table(title: str, rows: dict[str, object]) -> str:
-    body = "".join(f"<tr><td>{html.escape(str(k))}<td>{html.escape(', '.join(map(str, v)) if isinstance(v, list) else str(v))}" for k, v in rows.items())
-    return f"<table>{f'<caption>{title}</caption>' if title else ''}{body}</table>"
+    body = "".join(f"<tr><td>{escaped(str(k))}<td>{escaped(', '.join(map(str, v)) if isinstance(v, list) else str(v))}" for k, v in rows.items())
+    return f"<table>{f'<caption>{escaped(title)}</caption>' if title else ''}{body}</table>"
 
 
 def images_of(path: Path) -> int:
@@ -169,9 +165,9 @@ def chart(
         colour = COLOURS[i % len(COLOURS)]
         lines.append(f"<polyline fill=none stroke='{colour}' stroke-width=1.4 points='{' '.join(place(x, y) for x, y in points)}'/>")
         lines += [f"<circle r=2.5 fill='{colour}' cx={x} cy={y} />" for x, y in [place(*points[0]).split(",")] if len(points) == 1]
-        keys.append(f"<tspan fill='{colour}'>{html.escape(key)} </tspan>")
+        keys.append(f"<tspan fill='{colour}'>{escaped(key)} </tspan>")
     axes = (
         f"<text x=4 y={top + 8}>{y1:.3g}</text><text x=4 y={height - bottom}>{y0:.3g}</text>"
-        f"<text x={left} y={height - 5}>{x0:,.0f}</text><text x={width - right} y={height - 5} text-anchor=end>{x1:,.0f} {unit}</text>"
+        f"<text x={left} y={height - 5}>{x0:,.0f}</text><text x={width - right} y={height - 5} text-anchor=end>{x1:,.0f} {escaped(unit)}</text>"
     )
-    return f"<svg role=img aria-label='{html.escape(name)}' width={width} height={height}><text x={left} y=13>{''.join(keys)}</text>{axes}{''.join(lines)}</svg>"
+    return f"<svg role=img aria-label='{escaped(name)}' width={width} height={height}><text x={left} y=13>{''.join(keys)}</text>{axes}{''.join(lines)}</svg>"

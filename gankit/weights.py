@@ -46,6 +46,19 @@ def location() -> Path:
     return Path(os.environ.get("GANKIT_CACHE") or "~/.cache/gankit").expanduser() / "weights"
 
 
+_refused: list[str] = []  # why nothing may be fetched now; the last counts
+
+
+@contextmanager
+def not_asked(hint: str) -> Iterator[None]:
+    """Within it nothing is downloaded: what would be is named in a run's files and not by the user; `hint` says what to type."""
+    _refused.append(hint)
+    try:
+        yield
+    finally:
+        _refused.pop()
+
+
 def fetch(file: WeightsFile, download: bool = True) -> Path:
     """The path of a whole and right copy of `file`.
 

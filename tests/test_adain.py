@@ -1,6 +1,7 @@
 """AdaIN: its definition, the encoder that no checkpoint holds, the losses, and every way to steer a style."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -231,15 +232,15 @@ def test_the_learning_rate_is_a_function_of_progress():
     assert kind.opt["g"].param_groups[0]["lr"] == 1e-4 / 2  # 1 + 5e-5 * 20,000
 
 
-def test_crops_are_of_each_row_s_own_place_and_of_its_position_alone():
+def test_contents_and_styles_are_cut_each_at_its_own_place():
     kind = AdaIN(Spec((1, 40, 48), other=(1, 40, 48)), encoder="small", crop=24)
-    ramp = torch.arange(40.0)[:, None] * 100 + torch.arange(48.0)
-    whole = Batch({"a": ramp.expand(6, 1, 40, 48)}, size=6)
-    cut = kind.cropped(whole.a, whole)
-    assert cut.shape == (6, 1, 24, 24) and len({c[0, 0, 0].item() for c in cut}) > 3
-    assert torch.equal(cut[0, 0] - cut[0, 0, 0, 0], ramp[:24, :24])
-    part = Batch({"a": whole.a[4:]}, size=6, first=4)
-    assert torch.equal(kind.cropped(part.a, part), cut[4:])
+    ramp = (torch.arange(40.0)[:, None] * 100 + torch.arange(48.0)).expand(6, 1, 40, 48)
+    cut = []
+    run = SimpleNamespace(images=0, update=lambda name, loss, batch, *more: cut.extend(more))
+    kind.step(Batch({"a": ramp, "b": ramp}), run)
+    assert [x.shape for x in cut] == [(6, 3, 24, 24)] * 2 and not torch.equal(*cut)
+    assert all(len({image[0, 0, 0].item() for image in x}) > 3 for x in cut)
+    assert torch.equal(cut[0][0, 0] - cut[0][0, 0, 0, 0], ramp[0, 0, :24, :24])
 
 
 def test_strength_goes_from_the_plain_reconstruction_to_the_full_style(recipe):

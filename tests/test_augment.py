@@ -81,7 +81,7 @@ def slow_blit(image: Tensor, m: Tensor) -> Tensor:
 def slow_warp(image: Tensor, m: Tensor) -> Tensor:
     """Up by 2 with sym6 on the mirrored plane, bilinear samples at twice the side, down by 2: each from its definition.
 
-    Pixel i is the interval [i, i + 1); its two halves are pixels 2i and 2i + 1 of the larger map. Taps are centred.
+    Pixel 2i of the larger map lies on pixel i, pixel 2i + 1 half a pixel further; both are placed from the image's centre.
     """
     channels, height, width = image.shape
     taps = torch.tensor(augment.SYM6, dtype=torch.float64) / sum(augment.SYM6)
@@ -99,9 +99,9 @@ def slow_warp(image: Tensor, m: Tensor) -> Tensor:
         return image @ line(kx, width) @ line(ky, height)
 
     def sampled(ky: int, kx: int) -> Tensor:
-        q = torch.tensor([(kx + 0.5) / 2 - width / 2, (ky + 0.5) / 2 - height / 2, 1], dtype=torch.float64)
+        q = torch.tensor([(kx - width + 1) / 2, (ky - height + 1) / 2, 1], dtype=torch.float64)
         x, y, _ = (m @ q).tolist()
-        x, y = 2 * (x + width / 2) - 0.5, 2 * (y + height / 2) - 0.5
+        x, y = 2 * x + width - 1, 2 * y + height - 1
         x0, y0 = math.floor(x), math.floor(y)
         a, b = x - x0, y - y0
         top = (1 - a) * large(y0, x0) + a * large(y0, x0 + 1)
@@ -309,6 +309,42 @@ def test_the_filters_give_an_image_back_and_keep_what_is_constant():
     torch.testing.assert_close(augment._warp(images, same), images, rtol=0, atol=1e-10)
     flat = torch.full((40, 1, 5, 8), 0.3, dtype=torch.float64)
     torch.testing.assert_close(adaptive(flat, 1.0, keep(flat), "blit,geometric"), flat, rtol=0, atol=1e-10)
+
+
+TURNED = {
+    "rotation": [("turn", 0.7)],
+    "half a turn": [("turn", math.pi)],
+    "scale": [("scale", (1.3, 1.3))],
+    "smaller": [("scale", (0.8, 0.8))],
+    "anisotropic": [("scale", (1.25, 0.8))],
+    "fractional translation": [("shift", (2.3, -1.7))],
+    "all of them": [("scale", (1.1, 1.1)), ("turn", -0.4), ("scale", (0.9, 1 / 0.9)), ("turn", 1.1), ("shift", (-0.6, 1.4))],
+}
+
+
+@pytest.mark.parametrize("steps", TURNED.values(), ids=list(TURNED))
+@pytest.mark.parametrize("size", [(64, 64), (48, 65)], ids=str)
+def test_geometric_operations_of_an_image_known_by_a_formula(steps, size):
+    """A plane a x + b y + c: filters and bilinear samples keep it, so that each pixel of the result is known.
+
+    Sym6 is not symmetric: its mean tap is 5.098, and pixel 2i of the doubled image shows what is (5 - 5.098) / 2 pixels off
+    pixel i. So operations fix the point that far off the centre, as with the authors' code.
+    """
+    height, width = size
+    x, y = torch.arange(width) - (width - 1) / 2, torch.arange(height) - (height - 1) / 2
+    grid = torch.stack(torch.broadcast_tensors(x, y[:, None], torch.ones(())), 2).double()
+    plane = torch.tensor([[0.013, -0.02, 0.1], [-0.005, 0.017, 0.0]], dtype=torch.float64)
+    taps = torch.tensor(augment.SYM6, dtype=torch.float64)
+    fixed = torch.tensor([1, 1, 0]).double() * (5 - (taps / taps.sum()) @ torch.arange(12).double()) / 2
+    m = placed(steps)
+    seen = augment._warp((grid @ plane.T).permute(2, 0, 1)[None], m[None])[0]
+    source = (grid - fixed) @ m.T + fixed
+    inside = ((source[..., 0].abs() < width / 2 - 6) & (source[..., 1].abs() < height / 2 - 6)).float()
+    inside = -torch.nn.functional.max_pool2d(-inside[None, None], 13, 1, 6)[0, 0] == 1  # all that the filters see
+    inside[:6], inside[-6:], inside[:, :6], inside[:, -6:] = False, False, False, False
+    assert inside.sum() > 200
+    torch.testing.assert_close(seen[:, inside], (source @ plane.T).permute(2, 0, 1)[:, inside], rtol=0, atol=1e-8)
+    assert abs(float(fixed[0])) < 0.05
 
 
 # Derivatives ---------------------------------------------------------------------------------------------------------

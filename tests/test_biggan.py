@@ -95,7 +95,17 @@ def test_attention_is_at_the_side_asked_for_in_both_nets(deep):
         layer.register_forward_hook(lambda layer, given, out: seen.append(tuple(out.shape[1:])))
     label = torch.tensor([2])
     recipe.d(recipe.sample(recipe.noise(1), label), label)
-    assert len(attention) == 2 and seen == [(64, 16, 16), (64 if deep else 32, 16, 16)]
+    assert len(attention) == 2 and seen == [(64, 16, 16), (32 if deep else 16, 16, 16)]
+
+
+@pytest.mark.parametrize(
+    "side, attention, g, d",
+    [(64, 32, 31_866_116, 20_571_842), (128, 64, 31_978_628, 39_448_258)],  # the author's code, attention and all, at 64 px
+)
+def test_parameters_of_the_author_s_own_sizes(side, attention, g, d):
+    with torch.device("meta"):
+        recipe = BigGAN(Spec((3, side, side), num_classes=1000), width=64, attention=attention)
+    assert [sum(p.numel() for p in net.parameters()) for net in (recipe.g, recipe.d)] == [g, d]
 
 
 @pytest.mark.parametrize("out_channels, up", [(8, False), (4, True)])

@@ -112,13 +112,46 @@ def test_the_penalty_is_the_mean_over_both_domains():
     torch.testing.assert_close(loss - 0.7 * outputs["penalty"], recipe.d_loss(batch)[0], rtol=1e-12, atol=1e-12)
 
 
-def test_weights_decay_as_in_the_release():
+def test_all_decays_in_the_release_and_weights_alone_in_the_caffe_file():
     for name, decay in ("paper", 5e-4), ("faces", 1e-4):
         with torch.device("meta"):
             recipe = CoGAN(CoGAN.presets[name].spec, **CoGAN.presets[name].model)
-        for opt in recipe.opt.values():
-            group = opt.param_groups[0]
-            assert (group["lr"], group["betas"], group["weight_decay"]) == (2e-4, (0.5, 0.999), decay)
+        names = {id(p): n for n, p in recipe.named_parameters()}
+        modules = dict(recipe.named_modules())
+        for net, opt in recipe.opt.items():
+            for group in opt.param_groups:
+                assert group["betas"] == (0.5, 0.999)
+                for parameter in group["params"]:
+                    path, _, kind = names.pop(id(parameter)).rpartition(".")
+                    dense = isinstance(modules[path], torch.nn.Linear)
+                    weight = parameter.ndim > 1
+                    assert group["weight_decay"] == (decay if name == "paper" or weight else 0)
+                    twice = name == "faces" and net == "d" and dense and kind == "bias"
+                    assert group["lr"] == (4e-4 if twice else 2e-4)
+        assert not names
+
+
+def test_faces_are_cut_out_of_larger_ones_for_each_domain_at_a_place_of_its_own(tmp_path):
+    recipe = CoGAN(CoGAN.presets["faces"].spec, **CoGAN.presets["faces"].model | dict(width=32))
+    assert recipe.load_size == (132, 132) and tiny().load_size is None
+    seen, d_loss = [], CoGAN.d_loss
+
+    class Watched(CoGAN):
+        def d_loss(self, batch):
+            seen.append((batch.a, batch.b))
+            return d_loss(self, batch)
+
+    pixels = np.random.default_rng(0).integers(256, size=(24, 24, 3), dtype=np.uint8)
+    for domain in "AB":
+        (tmp_path / "pics" / domain).mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / "pics" / domain / "0.png")
+    options = dict(preset="small", data=str(tmp_path / "pics"), resolution="16", images=16, batch=8, quiet=True, preview=0)
+    loop.train(Watched, load_scale=1.5, outdir=tmp_path / "runs", **options)
+    windows = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float().div(127.5).sub(1).unfold(1, 16, 1).unfold(2, 16, 1)
+    places = [[(windows - x[:, None, None]).abs().amax((0, 3, 4)) for x in torch.cat(pair)] for pair in seen]
+    assert len(seen) == 2 and all(distance.min() < 1e-6 for pair in places for distance in pair)
+    assert any(pair[i].argmin() != pair[8 + i].argmin() for pair in places for i in range(8))
+    assert len({int(distance.argmin()) for pair in places for distance in pair}) > 10
 
 
 def test_domains_of_unlike_channels_train_and_are_drawn(tmp_path):

@@ -99,7 +99,7 @@ def test_all_takes_what_applies_and_says_why_the_rest_does_not(run, expected, re
     page = report.write(folder).read_text()
     assert all(f"<b>{name}</b>" in page for name in scores)
     if run != "00004":
-        assert {"neighbours.png", "pairs.png", "manifold.png", "spectrum.svg"} <= {p.name for p in (folder / "evaluation").iterdir()}
+        assert {"neighbours.png", "pairs.png", "manifold.png", "spectrum.json"} <= {p.name for p in (folder / "evaluation").iterdir()}
         assert "three images of the data" in page
 
 

@@ -5,14 +5,18 @@ The references here are written out from the sources' published forms, in float6
 
 from __future__ import annotations
 
+import argparse
+import gzip
 import io
 import json
 import os
 import pickle
+import re
 import resource
 import struct
 import subprocess
 import sys
+import time
 import types
 import warnings
 import zipfile
@@ -23,6 +27,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
 import gankit
 from gankit import cli, pictures
@@ -229,6 +234,66 @@ def test_what_is_no_checkpoint_is_named(data, says, tmp_path):
         unpickle.read(tmp_path / "x.pth")
 
 
+def test_what_holds_no_checkpoint_is_said_in_plain_words(tmp_path):
+    net = torch.nn.Linear(2, 2)
+    torch.jit.save(torch.jit.script(net), tmp_path / "script.pt")
+    torch.export.save(torch.export.export(net, (torch.zeros(1, 2),)), tmp_path / "program.pt2")
+    np.savez(tmp_path / "arrays.npz", a=np.zeros(2))
+    np.save(tmp_path / "array.npy", np.zeros(2))
+    (tmp_path / "keras.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    (tmp_path / "packed.pth.gz").write_bytes(gzip.compress(pickle.dumps(1)))
+    torch.save(net, tmp_path / "whole.pt")
+    expected = {
+        "script.pt": "a TorchScript program", "program.pt2": "a program of torch.export", "arrays.npz": "npz", "array.npy": r"\(.npy\)",
+        "keras.h5": "HDF5", "packed.pth.gz": "unpack it first", "whole.pt": r"whole network .* save its state_dict\(\)",
+    }  # fmt: skip
+    for name, says in expected.items():
+        with pytest.raises(Refused, match=says) as error:
+            unpickle.read(tmp_path / name)
+        assert "nothing was executed" in str(error.value) and len(str(error.value)) < 400, name
+
+
+def test_a_stylegan3_is_called_one(tmp_path, theirs):
+    """Its pickles have arrays of numpy's, which end the reading before its layers are seen."""
+    network = nvidia(theirs, {"": {}, "synthesis": {}, "synthesis.SynthesisInput": {"weight": rand(2)}}, {"synthesis": dict(up_filter=np.zeros(3))})
+    (tmp_path / "net.pkl").write_bytes(pickle.dumps({"G_ema": network}))
+    with pytest.raises(Refused, match="a StyleGAN3 of NVIDIA's .* --cfg=stylegan2"):
+        unpickle.read(tmp_path / "net.pkl")
+
+
+def test_devices_and_pipes_are_refused_before_they_are_read(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.pth")
+    (tmp_path / "G.pth").write_bytes(pickle.dumps(1))
+    for path in (Path("/dev/zero"), tmp_path / "pipe.pth"):
+        with pytest.raises(Refused, match="a device, pipe or folder"):
+            unpickle.read(path)
+        for words in ([str(path), "--as", "stylegan2"], [str(tmp_path / "G.pth"), "--as", "cyclegan", "--back", str(path)]):
+            with pytest.raises(SystemExit) as left:
+                cli.main(["import", *words])
+            assert left.value.code == 2 and "a device, pipe or folder" in capsys.readouterr().err
+    with open(tmp_path / "large.pth", "wb") as file:
+        file.truncate(unpickle.MOST_BYTES + 1)  # takes no room
+    with pytest.raises(Refused, match="at most were expected"):
+        unpickle.read(tmp_path / "large.pth")
+
+
+@pytest.mark.parametrize("where", ["keys", "memo"])
+def test_numbers_of_one_hash_take_no_square_of_their_number(where, tmp_path):
+    """Whole numbers that differ by multiples of 2^61 - 1 have one hash: a dictionary of 100,000 of them would take ten minutes."""
+    numbers = [i * (2**61 - 1) for i in range(1, 100_000)]
+    if where == "keys":
+        payload = b"\x80\x02}(" + b"".join(b"\x8a\x0a" + n.to_bytes(10, "little") + b"N" for n in numbers) + b"u."
+    else:
+        payload = b"N" + b"".join(f"p{n}\n".encode() for n in numbers) + b"."
+    (tmp_path / "x.pkl").write_bytes(payload)
+    began = time.process_time()
+    with pytest.raises(Refused, match="key of a dictionary|count was expected"):
+        unpickle.read(tmp_path / "x.pkl")
+    assert time.process_time() - began < 5
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({2**47 + i: i for i in range(1000)}))  # addresses, as old optimizers have
+    assert len(unpickle.read(tmp_path / "x.pkl")) == 1000
+
+
 # Importing -------------------------------------------------------------------------------------------------------------
 
 generator = torch.Generator().manual_seed(0)
@@ -326,12 +391,18 @@ def zoo_d(d: dict, x: torch.Tensor, deviation: bool) -> torch.Tensor:
     return zoo_layer(d, "decisionLayer", F.leaky_relu(zoo_layer(d, "groupScaleZero.1", x), 0.2)).squeeze(1)
 
 
+@pytest.mark.parametrize("late_names", [False, True])
 @pytest.mark.parametrize("zipped, alpha, deviation", [(True, 0.0, True), (False, 0.3, False)])
-def test_pggan_of_the_zoo_draws_what_it_drew(zipped, alpha, deviation, tmp_path, theirs):
+def test_pggan_of_the_zoo_draws_what_it_drew(zipped, alpha, deviation, late_names, tmp_path, theirs):
+    """Its older files have toRGBLayers.0.weight, what its later code saves toRGBLayers.0.module.weight."""
     config = theirs.BaseConfig()
     config.alpha, config.depthOtherScales, config.attribKeysOrder = alpha, [8, 4], None
     (g, d), (late, _) = zoo_nets([8, 8, 4], 6, deviation), zoo_nets([8, 8, 4], 6)
-    torch.save({"config": config, "netG": late, "netD": d, "avgG": g}, tmp_path / "celeba.pth", _use_new_zipfile_serialization=zipped)
+    nets = {"netG": late, "netD": d, "avgG": g}
+    if late_names:
+        nets = {name: {re.sub(r"(weight|bias)$", r"module.\1", key): value for key, value in net.items()} for name, net in nets.items()}
+        assert "toRGBLayers.0.module.weight" in nets["avgG"]
+    torch.save({"config": config} | nets, tmp_path / "celeba.pth", _use_new_zipfile_serialization=zipped)
     done = imports.import_weights(tmp_path / "celeba.pth", "pggan", tmp_path / "run")
     model = gankit.load(done.folder)
     assert model.recipe.spec.shape == (3, 16, 16) and model.recipe.z_dim == 6
@@ -382,9 +453,18 @@ def spectral(net: dict, name: str, weight: torch.Tensor, bias: bool = True) -> N
         net[f"{name}.bias"] = rand(len(weight))
 
 
-def brock_nets(ch: int, chunk: int, embed: int, classes: int) -> tuple[dict, dict]:
-    """A G and a D for 16 px with the names of BigGAN-PyTorch, attention at 8 px."""
-    widths, g, d = [4 * ch, 4 * ch, 2 * ch], {"shared.weight": rand(classes, embed)}, {}
+# Channels of the author's G from the first map on, and of his D from the image on; for 16 px, which he has not, ours.
+BROCK = {
+    16: ((4, 4, 2), (2, 4, 4)),
+    64: ((16, 16, 8, 4, 2), (1, 2, 4, 8, 16)),
+    128: ((16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16)),
+    256: ((16, 16, 8, 8, 4, 2, 1), (1, 2, 4, 8, 8, 16, 16)),
+}
+
+
+def brock_nets(ch: int, chunk: int, embed: int, classes: int, side: int = 16, attention_at: int = 8) -> tuple[dict, dict]:
+    """A G and a D with the names of BigGAN-PyTorch."""
+    (widths, widths_d), g, d = ([ch * k for k in of] for of in BROCK[side]), {"shared.weight": rand(classes, embed)}, {}
     spectral(g, "linear", rand(16 * widths[0], chunk))
 
     def attention(net, name, c):
@@ -399,15 +479,19 @@ def brock_nets(ch: int, chunk: int, embed: int, classes: int) -> tuple[dict, dic
             for part in ("gain", "bias"):
                 spectral(g, f"blocks.{i}.0.bn{k}.{part}", rand(c, embed + chunk), bias=False)
             g[f"blocks.{i}.0.bn{k}.stored_mean"], g[f"blocks.{i}.0.bn{k}.stored_var"] = rand(c), rand(c).abs() * 1e-3
-    attention(g, "blocks.0.1", widths[1])
+    place = [4 << i + 1 for i in range(len(widths) - 1)].index(attention_at)
+    attention(g, f"blocks.{place}.1", widths[place + 1])
     g |= {f"output_layer.0.{part}": rand(widths[-1]) for part in ("gain", "bias", "stored_mean")} | {"output_layer.0.stored_var": rand(widths[-1]).abs()}
     spectral(g, "output_layer.2", rand(3, widths[-1], 3, 3))
-    for i, (a, b) in enumerate(zip([3, *widths[::-1]], [*widths[::-1]])):
-        for name, shape in (("conv1", (b, a, 3, 3)), ("conv2", (b, b, 3, 3)), ("conv_sc", (b, a, 1, 1)))[: 3 if i < 2 else 2]:
+    for i, (a, b) in enumerate(zip([3, *widths_d], widths_d)):
+        shortcut = 3 if i < len(widths) - 1 or a != b else 2
+        for name, shape in (("conv1", (b, a, 3, 3)), ("conv2", (b, b, 3, 3)), ("conv_sc", (b, a, 1, 1)))[:shortcut]:
             spectral(d, f"blocks.{i}.0.{name}", rand(*shape))
-    attention(d, "blocks.0.1", widths[-1])
-    spectral(d, "linear", rand(1, widths[0]))
-    spectral(d, "embed", rand(classes, widths[0]), bias=False)
+    if attention_at < side:
+        place = [side >> i + 1 for i in range(len(widths) - 1)].index(attention_at)
+        attention(d, f"blocks.{place}.1", widths_d[place])
+    spectral(d, "linear", rand(1, widths_d[-1]))
+    spectral(d, "embed", rand(classes, widths_d[-1]), bias=False)
     return g, d
 
 
@@ -446,7 +530,7 @@ def brock_g(g: dict, z: torch.Tensor, label: torch.Tensor, chunk: int, eps: floa
     up = lambda x: x.repeat_interleave(2, 2).repeat_interleave(2, 3)  # noqa: E731
     y, parts = g["shared.weight"].double()[label], z.split(chunk, 1)
     h = F.linear(parts[0], normed(g, "linear"), g["linear.bias"].double()).view(len(z), -1, 4, 4)
-    for i in range(2):
+    for i in range(len(parts) - 1):
         name, yi = f"blocks.{i}.0", torch.cat([y, parts[i + 1]], 1)
         x = brock_conv(g, f"{name}.conv1", up(brock_bn(g, f"{name}.bn1", h, yi, eps).relu()))
         x = brock_conv(g, f"{name}.conv2", brock_bn(g, f"{name}.bn2", x, yi, eps).relu())
@@ -458,12 +542,14 @@ def brock_g(g: dict, z: torch.Tensor, label: torch.Tensor, chunk: int, eps: floa
 
 
 def brock_d(d: dict, x: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    for i in range(3):
-        name, down = f"blocks.{i}.0", i < 2
+    for i in range(count := sum(name.endswith("0.conv1.weight") for name in d)):
+        name, down, learned = f"blocks.{i}.0", i < count - 1, f"blocks.{i}.0.conv_sc.weight" in d
         h = brock_conv(d, f"{name}.conv2", brock_conv(d, f"{name}.conv1", x.relu() if i else x).relu())
         if down:
             x = brock_conv(d, f"{name}.conv_sc", x) if i else brock_conv(d, f"{name}.conv_sc", F.avg_pool2d(x, 2))
             h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2) if i else x
+        elif learned:
+            x = brock_conv(d, f"{name}.conv_sc", x)
         x = h + x
         if f"blocks.{i}.1.gamma" in d:
             x = brock_attention(d, f"blocks.{i}.1", x)
@@ -485,6 +571,30 @@ def test_biggan_of_the_author_draws_and_judges_what_it_did(tmp_path):
     close(recipe.d(image, label), brock_d(d, image, label))
     alone = imports.import_weights(tmp_path / "G_ema.pth", "biggan", tmp_path / "alone")
     assert alone.found.fresh == ("d.",) and torch.equal(gankit.load(alone.folder).sample(2), gankit.load(done.folder).sample(2))
+
+
+@pytest.mark.parametrize("ch, side, attention_at", [(8, 64, 32), (8, 128, 64), (4, 256, 64)])
+def test_biggan_of_the_author_at_his_own_sizes(ch, side, attention_at, tmp_path):
+    g, d = brock_nets(ch, 2, 3, 3, side, attention_at)
+    torch.save(g, tmp_path / "G_ema.pth")
+    torch.save(d, tmp_path / "D.pth")
+    done = imports.import_weights(tmp_path / "G_ema.pth", "biggan", tmp_path / "run", discriminator=tmp_path / "D.pth")
+    recipe = gankit.load(done.folder).recipe.double()
+    assert recipe.spec.shape == (3, side, side) and not done.found.unused and not done.found.fresh
+    z, label, image = rand(1, recipe.z_dim).double(), torch.tensor([2]), rand(1, 3, side, side).double()
+    close(recipe.sample(z, label), brock_g(g, z, label, 2))
+    close(recipe.d(image, label), brock_d(d, image, label))
+
+
+def test_a_biggan_whose_nets_have_two_widths_is_refused(tmp_path):
+    g, d = brock_nets(4, 2, 3, 3, 64, 16)[0], brock_nets(8, 2, 3, 3, 64, 16)[1]
+    torch.save(g, tmp_path / "G.pth")
+    torch.save(d, tmp_path / "D.pth")
+    with pytest.raises(Refused, match="D's first block has 8 channels where a G with 8 at its end has a D with 4: biggan has one width"):
+        imports.import_weights(tmp_path / "G.pth", "biggan", tmp_path / "bad", discriminator=tmp_path / "D.pth")
+    torch.save(brock_nets(4, 2, 3, 3, 64, 64)[0], tmp_path / "G.pth")
+    with pytest.raises(Refused, match="attention in G at its full side of 64 px"):
+        imports.import_weights(tmp_path / "G.pth", "biggan", tmp_path / "bad")
 
 
 def test_biggans_that_ours_is_not_are_refused(tmp_path):
@@ -790,6 +900,67 @@ def test_stylegan2_of_nvidia_draws_and_judges_what_it_did(classes, clamp, residu
     close(recipe.d(real, label), judge(d, real, label, clamp, 2))
 
 
+def test_a_discriminator_of_another_architecture_is_left_out_and_a_generator_refused(tmp_path, theirs):
+    (g, values), (d, judged), path = nvidia_g([8, 8, 4], 5, 6, 0, None), nvidia_d([8, 8, 4], 0, None, residual=False), tmp_path / "net.pkl"
+    for side, width in ((8, 8), (4, 8)):  # it looks at the picture at each side
+        d[f"b{side}.fromrgb"] = {"weight": rand(width, 3, 1, 1), "bias": rand(width), "resample_filter": FILTER}
+    path.write_bytes(pickle.dumps({"G_ema": nvidia(theirs, g, values), "D": nvidia(theirs, d, judged)}))
+    done = imports.import_weights(path, "stylegan2", tmp_path / "run")
+    assert done.found.fresh == ("d.",) and "D" in done.found.unused and any("architecture skip" in note for note in done.found.notes)
+    recipe, z = gankit.load(done.folder).recipe.double(), rand(2, 5).double()
+    close(recipe.sample(z), synthesis(g, mapping(g, z, None, 2), None).clamp(-1, 1), 1e-5)
+    resnet = {k: v for k, v in g.items() if not re.fullmatch(r"synthesis\.b(4|8)\.torgb.*", k)} | {f"synthesis.b{s}.skip": {"weight": rand(c, 8, 1, 1)} for s, c in ((8, 8), (16, 4))}
+    orig = {k: v for k, v in resnet.items() if not k.endswith(".skip")}
+    for network in (resnet, orig, g | {"synthesis.b8.skip": {"weight": rand(8, 8, 1, 1)}}):
+        path.write_bytes(pickle.dumps({"G_ema": nvidia(theirs, network, values)}))
+        with pytest.raises(Refused, match="a G of the architecture orig or resnet"):
+            imports.import_weights(path, "stylegan2", tmp_path / "bad")
+
+
+def test_a_file_of_another_kind_is_named_with_what_reads_it(tmp_path, theirs):
+    rosinality = {"style.1.weight": rand(2, 2), "convs.0.conv.weight": rand(1, 2, 2, 3, 3), "to_rgb1.bias": rand(1, 3, 1, 1), "input.input": rand(1, 2, 4, 4)}
+    (zoo, _), (brock, critic), (g, values) = zoo_nets([8, 4], 6), brock_nets(4, 5, 6, 3), nvidia_g([8, 4], 5, 6, 0, None)
+    unet = {"model.model.0.weight": rand(2, 3, 4, 4), "model.model.1.model.1.weight": rand(4, 2, 4, 4)}
+    files = [
+        ("stylegan2", {"g": rosinality, "d": {}, "g_ema": rosinality, "args": argparse.Namespace(lr=0.002, path="x")}, "without G_ema.*rosinality's stylegan2-pytorch.*--as stylegan2 reads NVIDIA"),
+        ("stylegan2", OrderedDict(rosinality), "a dictionary of 'style.1.weight', .*rosinality"),
+        ("stylegan2", {"state_dict": OrderedDict(zoo)}, "Try --as pggan"),
+        ("stylegan2", {"a": rand(2)}, "a dictionary of 'a' without G_ema"),
+        ("stylegan2", [1], "a list without G_ema.*--as stylegan2 reads NVIDIA"),
+        ("stylegan2", brock, "Try --as biggan"),
+        ("pggan", brock, "Try --as biggan"),
+        ("pggan", {"avgG": None}, "a dictionary of 'avgG' without avgG.*--as pggan reads Facebook's pytorch_GAN_zoo"),
+        ("biggan", unet, "Try --as pix2pix"),
+        ("biggan", critic, "It is the discriminator of a BigGAN.*--discriminator"),
+        ("biggan", {"G": [1]}, "a dictionary of 'G' where the state dict"),
+        ("pix2pix", {"netG": zoo}, "a network's state dict.*Try --as pggan"),
+        ("cyclegan", {"main.0.weight": rand(2, 8, 7, 7), "main.9.main.0.weight": rand(8, 8, 3, 3)}, "Try --as stargan"),
+    ]  # fmt: skip
+    for kind, tree, says in files:
+        torch.save(tree, tmp_path / "x.pt")
+        with pytest.raises(Refused, match=says) as error:
+            imports.import_weights(tmp_path / "x.pt", kind, tmp_path / "bad")
+        assert not re.search(r"\bbag\b|\bnode\b|\bstored\b", str(error.value).lower()) and len(str(error.value)) < 700
+    save_file({"a": rand(2)}, tmp_path / "x.safetensors")
+    with pytest.raises(Refused, match="a dictionary of 'a' without G_ema"):
+        imports.import_weights(tmp_path / "x.safetensors", "stylegan2", tmp_path / "bad")
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"G_ema": nvidia(theirs, g, values)}))
+    with pytest.raises(Refused, match="Try --as stylegan2"):
+        imports.import_weights(tmp_path / "x.pkl", "pggan", tmp_path / "bad")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.json").write_text("{}")
+    with pytest.raises(ValueError, match="needs no import"):
+        imports.import_weights(tmp_path / "run/weights.safetensors", "stylegan2", tmp_path / "bad")
+
+
+def test_a_biggan_s_discriminator_for_32_px_is_refused_in_words(tmp_path):
+    g, d = brock_nets(4, 5, 6, 3)
+    torch.save(g, tmp_path / "G.pth")
+    torch.save({k: v for k, v in d.items() if not k.startswith("blocks.1.0.conv_sc")}, tmp_path / "D.pth")  # its second half keeps its side
+    with pytest.raises(Refused, match="BigGAN-PyTorch's of 32 px.*Leave --discriminator out"):
+        imports.import_weights(tmp_path / "G.pth", "biggan", tmp_path / "bad", discriminator=tmp_path / "D.pth")
+
+
 def test_networks_of_nvidia_that_ours_is_not_are_refused(tmp_path, theirs):
     (g, values), path = nvidia_g([8, 4], 5, 6, 0, None), tmp_path / "net.pkl"
     for says, network in {
@@ -1038,7 +1209,7 @@ def test_an_export_keeps_the_paths_of_this_machine_to_itself(runs, tmp_path):
 
 def test_a_hub_folder_has_a_card_and_draws_its_samples(runs, tmp_path):
     model = gankit.load(runs["dcgan"])
-    (runs["dcgan"] / "evaluations.jsonl").write_text(json.dumps({"name": "fd", "value": 12.25, "error": 0.5, "n_fake": 1000, "real": {"name": "digits"}, "features": {"name": "digits"}}) + "\n")
+    (runs["dcgan"] / "evaluations.jsonl").write_text(json.dumps({"name": "fd", "metric": "fd", "value": 12.25, "error": 0.5, "error_of": "", "better": "lower", "note": "", "n_fake": 1000, "n_real": 1000, "fake": {}, "real": {"name": "digits"}, "features": {"name": "digits"}}) + "\n")
     done = export.export(model, "hub-folder", tmp_path / "hub", license='Mine: "v1"\nmit')
     assert {p.name for p in done.path.iterdir()} == {"config.json", "model.safetensors", "README.md", "samples.png", "inference.py"}
     card = (done.path / "README.md").read_text()

@@ -139,6 +139,21 @@ def test_pix2pix_draws_what_it_drew(tmp_path):
     assert source["license"] == "bsd-2-clause" and list(source["beside"]) == ["latest_net_D.pth"]
 
 
+@pytest.mark.parametrize("kind", ["pix2pix", "cyclegan"])
+def test_discriminators_may_be_wider_or_narrower_than_generators(kind, tmp_path):
+    """--ndf unlike --ngf of its authors' code."""
+    pix2pix = kind == "pix2pix"
+    saved(random_(PublishedUNet(1, 3, 6, 2) if pix2pix else PublishedResidual(1, 3, 2, 2)), tmp_path / "g.pth")
+    norm, given = nn.BatchNorm2d if pix2pix else nn.InstanceNorm2d, (4,) if pix2pix else (3, 1)
+    critics = [saved(random_(PublishedPatch(channels, 3, 1, norm)), tmp_path / f"d{channels}.pth") for channels in given]
+    files = ",".join(str(tmp_path / f"d{channels}.pth") for channels in given)
+    recipe, done = loaded(tmp_path / "g.pth", kind, tmp_path / "run", discriminator=files)
+    assert done.found.arguments["width"] == 2 and done.found.arguments["width_d"] == 3
+    for critic, channels, ours in zip(critics, given, ("d",) if pix2pix else ("d_b", "d_a")):
+        close(getattr(recipe, ours)(picture(1, channels, 64)), critic.train()(picture(1, channels, 64)))
+    assert sum(p.numel() for p in getattr(recipe, "d" if pix2pix else "d_a").parameters()) == sum(p.numel() for p in critics[-1].parameters())
+
+
 @pytest.mark.parametrize("layers, patch, channels", [(0, 1, 4), (1, 16, 3), (2, 34, 4)])
 def test_pix2pix_takes_other_patches(layers, patch, channels, tmp_path):
     saved(random_(PublishedUNet(1, 3, 6, 1)), tmp_path / "g.pth")

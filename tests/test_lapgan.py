@@ -97,9 +97,14 @@ def test_d_sees_the_sum_and_judges_half_of_a_minibatch_each(level):
     logits = torch.cat([recipe.net("d", level)(x) for x in (real, fake)]).squeeze(1)
     target = torch.tensor([1.0] * 4 + [0.0] * 4).double()
     torch.testing.assert_close(loss, F.binary_cross_entropy_with_logits(logits, target), rtol=1e-12, atol=1e-12)
-    batch.draws = 0
-    expected = F.binary_cross_entropy_with_logits(logits[4:], target[:4])
-    torch.testing.assert_close(recipe.g_loss(batch, level)[0], expected, rtol=1e-12, atol=1e-12)
+    batch.draws, seen[:], drawn, draw = 0, [], [], recipe.draw
+    recipe.draw = lambda *given: drawn.append(given) or draw(*given)
+    loss = recipe.g_loss(batch, level)[0]
+    torch.testing.assert_close(loss, F.softplus(-recipe.net("d", level)(seen[0])).mean(), rtol=1e-12, atol=1e-12)
+    (_, z, blur, _), = drawn
+    assert len(seen[0]) == len(z) == 8 and len(z.unique(dim=0)) == 8, "two fakes for each image, of two latents"
+    if level:
+        assert torch.equal(blur, low.repeat_interleave(2, 0))
 
 
 def test_one_vector_holds_the_noise_of_all_levels_and_each_moves_its_own_and_finer_ones():
@@ -207,6 +212,7 @@ def test_sgd_s_schedule_counts_the_level_s_own_epochs():
 
         def update(self, name: str, loss_fn: object, batch: Batch) -> None:
             group = recipe.opt[name].param_groups[0]
+            assert group["dampening"] == group["momentum"], "as Torch 7's SGD has it"
             seen.append((name, round(group["lr"], 12), round(group["momentum"], 12)))
 
     for Run.images in (0, 50, 100, 200, 350):

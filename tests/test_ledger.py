@@ -85,7 +85,7 @@ def test_changed_code_is_noticed(monkeypatch):
         return loss + 0.5 * self.d(batch.real).square().mean(), outputs
 
     monkeypatch.setattr(kind, "step", twice), monkeypatch.setattr(kind, "d_loss", d_loss)
-    built = ledger.Reading("lsgan", "paper", ledger.data("lsgan")["small"])
+    built = ledger.Reading("lsgan", "paper", ledger.data("lsgan")["small"]["paper"])
     for layer in built.built.modules():
         if hasattr(layer, "eps"):
             layer.eps = 1e-3

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import gankit
-from gankit import checkpoint, cli, latent, loop, models
+from gankit import build, checkpoint, cli, latent, loop, models
 from gankit.log import TIMES
 from gankit.losses import ADVERSARIAL
 from gankit.penalties import PENALTIES
@@ -147,7 +147,7 @@ def test_a_model_s_file_says_what_the_commands_show(model):
     assert "Deviations" in (__import__(kind.__module__, fromlist=["_"]).__doc__ or "")
     for preset in kind.presets.values():
         loop.Settings(**(kind.defaults | preset.settings))
-        assert set(preset.model) <= set(loop.model_arguments(kind))
+        assert set(preset.model) <= set(build.defaults(kind))
     assert isinstance(kind.nearest(16, 16), tuple) and kind.nearest(16, 16) == kind.nearest(*kind.nearest(16, 16))
 
 

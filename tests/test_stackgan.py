@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,11 +18,12 @@ from gankit.data import captions, toy
 from gankit.models.stackgan import StackGAN, matching
 from gankit.recipe import Batch, Phase, Spec
 
-SMALL = dict(width_g=16, width_d=8, blocks=1, narrow=2, z_dim=4, c_dim=4, embed_dim=8, text_width=8, half_images=8)
+SMALL = dict(width_g=16, width_d=8, blocks=1, narrow=2, z_dim=4, c_dim=4, embed_dim=8, text_width=8, stage1_half_images=8, half_images=8)
 RUN = dict(data="shapes:captions", resolution="32", batch=8, images=48, log=16, preview=24, save=48, ema=20, quiet=True)
-RUN |= dict(seed=2)  # of seed 0 the last layers of this tiny Stage II are dead: one grey for all texts
+RUN |= dict(seed=3)  # of some seeds the last layers of this tiny Stage II are dead: one grey for all texts
 PHASES = SMALL | dict(text_images=16, stage1_images=16)
 SPEC = Spec((3, 32, 32), caption=(56, captions.CODES))
+RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @functools.cache
@@ -53,30 +55,53 @@ def test_a_run_interrupted_in_any_phase_or_between_two_ends_with_the_same_bits(a
 
 
 def test_phases_are_pure_and_fetch_what_they_need():
-    made = recipe()
-    assert [made.phase(i) for i in (0, 15, 16, 31, 32, 10**9)] == [Phase(0, 32)] * 2 + [Phase(1, 8)] * 2 + [Phase(2, 32)] * 2
+    for crop, side in ((False, 32), (True, 40)):  # 76 / 64 of Stage I's 8 px, rounded, four times
+        made = recipe(crop=crop)
+        assert [made.phase(i) for i in (0, 15, 16, 31, 32, 10**9)] == [Phase(0, side)] * 2 + [Phase(1, side // 4)] * 2 + [Phase(2, side)] * 2
     tall = StackGAN(Spec((3, 64, 32), caption=SPEC.caption), **PHASES)
-    assert tall.phase(16) == Phase(1, 8) and tall.sample(tall.noise(2), torch.ones(2, 56, dtype=torch.int64)).shape == (2, 3, 64, 32)
-    assert StackGAN(Spec((3, 64, 64), caption=SPEC.caption), **PHASES).phase(0) == Phase(0, 32)
+    assert tall.phase(16) == Phase(1, 10) and tall.load_size == (76, 40) and tall.sample(tall.noise(2), torch.ones(2, 56, dtype=torch.int64)).shape == (2, 3, 64, 32)
+    assert StackGAN(Spec((3, 64, 64), caption=SPEC.caption), **PHASES).phase(0) == Phase(0, 38)
     assert StackGAN.nearest(64, 96) == (64, 96) and StackGAN.nearest(250, 200) == (256, 192) and StackGAN.nearest(8, 8) == (32, 32)
 
 
-def test_each_phase_changes_its_own_networks_alone(monkeypatch, tmp_path):
+@pytest.mark.parametrize("stage1_eval", [False, True])
+def test_each_phase_changes_its_own_networks_alone(stage1_eval, monkeypatch, tmp_path):
+    """But for the running statistics of Stage I, which stays in training mode while Stage II learns, as in both releases."""
     seen: dict[int, dict[str, torch.Tensor]] = {}
     step = StackGAN.step
 
     def watched(self, batch, run):
         before = {k: v.clone() for k, v in self.state_dict().items()}
         step(self, batch, run)
-        changed = {k.split(".")[0] for k, v in self.state_dict().items() if not torch.equal(v, before[k])}
+        changed = {k.split(".")[0] + ".running" * (k.startswith("g1") and run.phase.index == 2 and k.split(".")[-1] in RUNNING) for k, v in self.state_dict().items() if not torch.equal(v, before[k])}
         seen.setdefault(run.phase.index, set()).update(changed)
         seen[f"lr {run.images}"] = self.opt["g1"].param_groups[0]["lr"], self.opt["g2"].param_groups[0]["lr"]
 
     monkeypatch.setattr(StackGAN, "step", watched)
-    loop.train("stackgan", outdir=tmp_path, **RUN | dict(preview=0), **PHASES)
-    assert seen[0] == {"t", "v"} and seen[1] == {"g1", "d1"} and seen[2] == {"g2", "d2"}  # buffers of batch norm count, too
+    loop.train("stackgan", outdir=tmp_path, **RUN | dict(preview=0), **PHASES, stage1_eval=stage1_eval)
+    assert seen[0] == {"t", "v"} and seen[1] == {"g1", "d1"} and seen[2] == {"g2", "d2"} | ({"g1.running"} if not stage1_eval else set())  # buffers of batch norm count, too
     lr = 2e-4
     assert [seen[f"lr {i}"] for i in range(16, 48, 8)] == [(lr, lr), (lr / 2, lr), (lr / 2, lr), (lr / 2, lr / 2)]
+
+
+@pytest.mark.parametrize("phase, side", [(0, 32), (1, 8), (2, 32)])
+def test_each_phase_learns_from_crops_of_its_size_at_a_place_of_each_image_s_own(phase, side):
+    made, large = recipe(), side * 40 // 32
+    place = torch.stack(torch.meshgrid(*[torch.arange(large)] * 2, torch.zeros(1, dtype=torch.int64), indexing="ij"))[..., 0].float().expand(64, -1, -1, -1)
+    rows, seen = Batch(dict(real=place, wrong=place.clone(), caption=torch.ones(64, 56, dtype=torch.int64))), []
+    made.step(rows, SimpleNamespace(phase=Phase(phase), images=32, update=lambda name, loss, given: seen.append(given)))
+    for x in (seen[0].real, seen[0].wrong):
+        assert x.shape == (64, 3, side, side) and torch.equal(x - x[:, :, :1, :1], place[:, :, :side, :side])
+        assert set(x[:, 0, 0, 0].tolist()) == set(range(large - side + 1))
+    assert not torch.equal(seen[0].real, seen[0].wrong), "a place for each"
+
+
+def test_convolutions_of_the_tensorflow_form_begin_within_two_deviations():
+    for form, wanted in (("tensorflow", True), ("pytorch", False)):
+        made = recipe(form, width_g=64)
+        weights = torch.cat([layer.weight.detach().flatten() for net in (made.g1, made.g2, made.d1, made.d2) for layer in net.modules() if isinstance(layer, torch.nn.Conv2d)])
+        assert (weights.abs().max() <= 0.04) == wanted and weights.std() == pytest.approx(0.0176 if wanted else 0.02, rel=0.01)
+        assert made.g1.net[0].weight.abs().max() > 0.04, "linear layers are not cut"
 
 
 def test_the_encoders_loss_is_the_paper_s_sum_over_pairs_with_other_captions():
@@ -255,16 +280,16 @@ def test_vectors_of_texts_need_no_encoder_and_no_phase_for_one(tmp_path, interru
     np.savez(table, text=np.array(distinct), vector=np.random.default_rng(0).normal(size=(len(distinct), 6)).astype(np.float32))
     options = RUN | PHASES | dict(text_encoder=str(table), images=32)
     run = loop.train("stackgan", outdir=tmp_path / "whole", **options)
-    assert run.recipe.t is None and "t" not in run.recipe.opt and run.phase == Phase(2, 32)
+    assert run.recipe.t is None and "t" not in run.recipe.opt and run.phase == Phase(2, 40)
     broken = interrupt(16, "stackgan", outdir=tmp_path / "broken", **options)
-    loop.resume(broken, quiet=True)
+    loop.resume(broken, text_encoder=str(table), quiet=True)
     whole, resumed = (checkpoint.read_tensors(folder / "state.safetensors")[0] for folder in (run.folder, broken))
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
-    trained = gankit.load(run.folder)
+    trained, encoder = gankit.load(run.folder), {"text_encoder": str(table)}
     assert torch.equal(trained.sample(2), run.sample(2)) and trained.recipe.examples.dtype == torch.float32
-    assert not torch.equal(trained.sample(2, text=distinct[0]), trained.sample(2, text=distinct[1]))
-    cli.main(["sample", str(run.folder), "--text", distinct[0], "--to-text", distinct[1], "--n", "2", "-o", str(tmp_path / "way.png")])
+    assert not torch.equal(trained.sample(2, text=distinct[0], **encoder), trained.sample(2, text=distinct[1], **encoder))
+    cli.main(["sample", str(run.folder), "--text", distinct[0], "--to-text", distinct[1], "--n", "2", "--text-encoder", str(table), "-o", str(tmp_path / "way.png")])
     with pytest.raises(ValueError, match="has no vector of 'a seven'"):
-        trained.sample(2, text="a seven")
+        trained.sample(2, text="a seven", **encoder)
     with pytest.raises(ValueError, match="leave --text-encoder out"):
         loop.train("dcgan", data="digits", text_encoder=str(table), outdir=tmp_path)

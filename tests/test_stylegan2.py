@@ -257,7 +257,7 @@ def test_bad_arguments_say_what_to_type():
 def test_styles_are_mixed_from_one_layer_on_alike_in_all_pieces():
     recipe, whole = tiny(mixing=1.0), batch(6)
     (_, uncut), *_ = whole.split(1, 3)
-    w, ws = recipe.styles(uncut)
+    w, ws, _ = recipe.styles(uncut)
     pieces = [recipe.styles(piece) for _, piece in whole.split(3, 3)]
     assert (torch.cat([p[1] for p in pieces]) - ws).abs().max() < 1e-12
     assert (torch.cat([p[0] for p in pieces]) - w).abs().max() < 1e-12

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import json
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from gankit import checkpoint, data, latent, pictures, report
 from gankit.anomaly.scoring import Scores, opened
 from gankit.checkpoint import Trained
+from gankit.text import escaped
 
 HEAT = np.array([[0, 0, 0, 0], [90, 0, 60, 110], [220, 40, 20, 170], [255, 170, 0, 210], [255, 255, 200, 240]], np.float64)  # RGBA
 
@@ -84,12 +84,12 @@ def save_maps(trained: Trained, name: str, found: Scores, folder: Path) -> Path:
 def page(found: Scores, numbers: dict[str, float], path: Path, title: str) -> str:
     """One HTML page: numbers, the picture of extremes, histogram and curves."""
     rows = {name: f"{value:.4g}" for name, value in numbers.items()}
-    parts = [f"<h1>{html.escape(title)}</h1>", report.table("", rows), "<h2>Least and most anomalous</h2>"]
+    parts = [f"<h1>{escaped(title)}</h1>", report.table("", rows), "<h2>Least and most anomalous</h2>"]
     caption = "image, normal counterpart, what is left between them: lowest scores first, highest last"
     parts += [report.figure(path.with_suffix(".png"), caption), "<h2>Curves</h2><div class=row>"]
     parts += [report.chart(name, series, unit=unit) for name, series, unit in curves(found)]
-    parts += ["</div>", *(f"<p>{html.escape(note)}</p>" for note in found.notes)]
-    return f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title><style>{report.STYLE}</style>{''.join(parts)}</html>"
+    parts += ["</div>", *(f"<p>{escaped(note)}</p>" for note in found.notes)]
+    return f"<!doctype html><html lang=en><meta charset=utf-8><title>{escaped(title)}</title><style>{report.STYLE}</style>{''.join(parts)}</html>"
 
 
 def curves(found: Scores) -> list[tuple[str, dict[str, list[tuple[float, float]]], str]]:

@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from gankit.text import shown
+
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 CELEBA = ("list_attr_celeba.txt", "list_attr_celeba.csv")  # as its authors give it, and as Kaggle does
 ABOVE = ("..", "../Anno", "../../Anno")  # where it lies, from the folder of its images
@@ -40,11 +42,6 @@ class Source(NamedTuple):
 
     files: list[File]
     read: Callable[[File], bytes]
-
-
-def shown(name: str) -> str:
-    """A file's name as it can be printed anywhere: no control characters, no bytes that are not text."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 def listing(path: Path) -> list[File]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from gankit import checkpoint, data, latent, metrics, pictures, report
+from gankit import checkpoint, data, latent, metrics, pictures
 from gankit.evaluation.subject import Subject
 
 GROUPS = 16  # translations that are shown
@@ -21,7 +22,7 @@ CAPTIONS = {
     "pairs.png": "the ten pairs of samples that are nearest to each other, by pixels: one picture twice?",
     "classes.png": "a row for each class: five reals, five samples",
     "manifold.png": "features on the reals' first two principal axes: reals grey, samples blue",
-    "spectrum.svg": "mean power at each spatial frequency: where the lines part, samples are too smooth or too rough",
+    "spectrum.json": "mean power at each spatial frequency: where the lines part, samples are too smooth or too rough",
 }
 
 
@@ -55,7 +56,7 @@ def draw(subjects: list[Subject], folder: Path) -> None:
     if s.extractor is not None and "fakes" in s.__dict__ and "reals" in s.__dict__:
         manifold(s.reals.values[:2000], s.fakes.values[:2000]).save(folder / "manifold.png")
     lines = {"reals": spectrum(real), "samples": spectrum(fake)}
-    checkpoint.write_text(folder / "spectrum.svg", report.chart("log10 power", lines, unit="of the highest frequency, in 1/100"))
+    checkpoint.write_text(folder / "spectrum.json", json.dumps(lines))
 
 
 def painted(maps: Tensor, classes: int) -> Tensor:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from pathlib import Path
 
-from gankit import checkpoint
+from gankit import checkpoint, schema
 from gankit.evaluation.judges import METRICS, looks, through
 from gankit.evaluation.subject import Score, Subject
 
@@ -64,12 +63,7 @@ def append(path: Path, lines: list[dict[str, object]]) -> None:
 
 def read(path: Path) -> list[dict]:
     """The whole lines of a file of records; a last line cut by a kill is left out, and so is a file that is not there."""
-    found = []
-    with contextlib.suppress(FileNotFoundError):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
-    return [line for line in found if isinstance(line, dict) and "name" in line and "value" in line]
+    return schema.lines(path, schema.EVALUATION)
 
 
 def cut(path: Path, images: int) -> None:

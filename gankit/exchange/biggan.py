@@ -15,10 +15,15 @@ from torch import Tensor
 
 from gankit.exchange.tensors import Found, Tensors, is_dict_of_tensors, side
 from gankit.exchange.unpickle import Refused, show
+from gankit.models.biggan import EPS, WIDTHS, WIDTHS_D
 from gankit.recipe import Spec
 
-EPS = 1e-4  # of our batch norm
-TIMES = {1: 2, 2: 4, 3: 8}  # the first map's channels over `width`, by the number of doublings; 16 from 4 on
+
+
+def widths_of(width: int, doublings: int) -> tuple[list[int], list[int]]:
+    """Channels of our G's maps from the first on, and of our D's, for sides of 4 px doubled so often."""
+    g = WIDTHS.get(doublings, (16,) * (doublings - 7) + WIDTHS[7])
+    return [width * k for k in g], [width * k for k in WIDTHS_D.get(doublings, g[::-1])]
 
 
 class Layers:
@@ -94,10 +99,13 @@ def plain(g: Tensors, d: Tensors | None) -> Found:
     places = [i for i in range(count) if f"blocks.{i}.1.gamma" in g]
     if len(places) > 1:
         raise Refused(f"attention at {len(places)} sides; biggan has it at one")
+    if places and places[0] == count - 1:
+        raise Refused(f"attention in G at its full side of {full} px; biggan has it at half of that at most")
     at = 8 << (places[0] if places else count - 2 if count > 1 else 0)
+    width = max(1, widths[0] // widths_of(1, count)[0][0])
     found = Found(
         Spec((g.shape("output_layer.2.weight", 4)[0], full, full), num_classes=classes),
-        dict(width=max(1, widths[0] // TIMES.get(count, 16)), chunk=chunk, embed_dim=embed_dim, attention=at),
+        dict(width=width, chunk=chunk, embed_dim=embed_dim, attention=at),
         {},
     )
     layers = Layers(g, found.tensors)
@@ -123,11 +131,16 @@ def plain(g: Tensors, d: Tensors | None) -> Found:
     layers.spectral("output_layer.2", "g.out")
     found.notes.append("batch norm's 1e-5, which the author's scripts give, is worked into the running variances; ours is 1e-4")
     found.unused = g.unused("G")
+    if d is not None and count > 1 and f"blocks.{count - 1}.0.conv_sc.weight" not in d:
+        raise Refused(f"a D that halves pictures of {full} px less than {count} times, as BigGAN-PyTorch's of 32 px; biggan's halves {count} times. Leave --discriminator out")
     if d is None:
         found.fresh += ("d.",)
         found.notes.append("no discriminator: give it with --discriminator D.pth")
         return found
 
+    own, same = d.shape("blocks.0.0.conv1.weight", 4)[0], widths_of(width, count)[1][0]
+    if own != same:
+        raise Refused(f"D's first block has {own} channels where a G with {widths[-1]} at its end has a D with {same}: biggan has one width for both")
     layers = Layers(d, found.tensors)
     halvings = next((i + 1 for i in range(count) if f"blocks.{i}.1.gamma" in d), None)
     ours_at = next(k for k in range(1, count + 1) if full >> k <= at or k == count)
@@ -136,7 +149,7 @@ def plain(g: Tensors, d: Tensors | None) -> Found:
     for i in range(count + 1):
         theirs, ours = f"blocks.{i}.0", f"d.trunk.{i if i < ours_at else i + 1}"
         for a, b in (("conv1", "conv1"), ("conv2", "conv2"), ("conv_sc", "shortcut")):
-            if a != "conv_sc" or i < count:
+            if a != "conv_sc" or i < count or f"{theirs}.conv_sc.weight" in d:
                 layers.spectral(f"{theirs}.{a}", f"{ours}.{b}")
     if halvings:
         layers.attention(f"blocks.{halvings - 1}.1", f"d.trunk.{ours_at}")
@@ -166,7 +179,7 @@ def deep(g: Tensors, trunc: float) -> Found:
     rows, columns = g.shape("generator.gen_z.weight_orig", 2)
     if rows % 16 or columns <= embed_dim:
         raise Refused(f"{g.where}: generator.gen_z.weight_orig is {(rows, columns)}; 4x4 places and more than the embedding's {embed_dim} were expected")
-    width = max(1, rows // 16 // TIMES.get(count, 16))
+    width = max(1, rows // 16 // widths_of(1, count)[0][0])
     sets = g.shape("generator.bn.running_means", 2)[0]
     if not 0 <= trunc <= 1 or sets < 2:
         raise Refused(f"a truncation of {trunc} of {sets} sets of statistics; give one from 0 to 1")

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from gankit import checkpoint, loop, models
-from gankit.exchange import biggan, pggan, stylegan2, translators, unpickle
+from gankit.exchange import biggan, layouts, pggan, stylegan2, translators, unpickle
 from gankit.exchange.tensors import Found, Tensors, is_dict_of_tensors
 from gankit.exchange.unpickle import Refused, show
 from gankit.weights import sha256
@@ -139,6 +139,8 @@ def import_weights(
         raise ValueError(checkpoint.unknown("kind of weights", kind, list(SOURCES)))
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name the file of weights in it")
+    if (path.parent / "config.json").exists() and path.name in ("weights.safetensors", "state.safetensors"):
+        raise ValueError(f"{path} is of a run of gankit's own, which needs no import: name its folder, {path.parent}, to gankit sample and the others")
     given = dict(discriminator=discriminator, back=back, attributes=attributes, encoder=encoder)
     if wrong := [name for name, value in given.items() if value and kind not in TAKES[name]]:
         raise ValueError(f"files for {kind} take no --{wrong[0]}; leave it out. Those for {', '.join(TAKES[wrong[0]])} do")
@@ -167,7 +169,8 @@ def import_weights(
             raise Refused("it has one set of batch statistics at most, which --trunc cannot choose from: leave it out, and give it to `gankit sample`")
         settings, arguments = fit(kind, found)
     except Refused as error:
-        raise Refused(f"{path} as {kind}: {error}") from None
+        more = layouts.hint(trees[path][0], kind, SOURCES[kind].about)
+        raise Refused(f"{path} as {kind}: {error}" + (f". {more}" if more else "")) from None
     except FAULTS as error:
         first = (str(error).splitlines() or [""])[0]
         raise Refused(f"{path} as {kind}: its parts do not fit together ({type(error).__name__}: {show(first)})") from error

@@ -18,6 +18,11 @@ from gankit.recipe import Spec
 ROOT = 2**0.5
 
 
+def inner(net: dict[object, object]) -> dict[object, object]:
+    """A network's tensors without the ".module" that the zoo's later code has in front of weight and bias, as its older files."""
+    return {key.replace(".module.", ".") if type(key) is str else key: value for key, value in net.items()}
+
+
 def convert(tree: object, size: int) -> Found:
     """The model that a file's tree describes.
 
@@ -31,8 +36,8 @@ def convert(tree: object, size: int) -> Found:
     if not isinstance(tree, dict) or not any(is_dict_of_tensors(tree.get(key)) for key in ("avgG", "netG")):
         raise Refused(f"{show(tree)} without avgG or netG: pytorch_GAN_zoo's files of progressive GANs have both")
     averaged = is_dict_of_tensors(tree.get("avgG"))
-    g = Tensors(tree["avgG" if averaged else "netG"], "avgG" if averaged else "netG", size)
-    d = Tensors(tree["netD"], "netD", size) if is_dict_of_tensors(tree.get("netD")) else None
+    g = Tensors(inner(tree["avgG" if averaged else "netG"]), "avgG" if averaged else "netG", size)
+    d = Tensors(inner(tree["netD"]), "netD", size) if is_dict_of_tensors(tree.get("netD")) else None
     config = tree.get("config") if isinstance(tree.get("config"), dict) else {}
 
     levels = g.count("toRGBLayers.{}.weight")

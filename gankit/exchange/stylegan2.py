@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 
 from gankit.exchange.tensors import Found, Tensors, number, others, side
-from gankit.exchange.unpickle import Node, Refused, Stored, show
+from gankit.exchange.unpickle import STYLEGAN3, Node, Refused, Stored, show
 from gankit.recipe import Spec
 
 # Of networks inside networks: a file may name one part in many places, or as its own child.
@@ -71,13 +71,15 @@ def convert(tree: object, size: int) -> Found:
     averaged = type(tree.get("G_ema")) is Node
     network = tree["G_ema" if averaged else "G"]
     tensors, values = flatten(network)
-    if any(name.startswith("synthesis.L") for name in tensors):
-        raise Refused("a StyleGAN3: its layers are others; stylegan2 is read")
+    if any(name.startswith(("synthesis.L", "synthesis.input.")) for name in tensors):
+        raise Refused(STYLEGAN3)
     g = Tensors(tensors, "G_ema" if averaged else "G", size)
-    d, judged = None, {}
+    d, judged, skipped = None, {}, False
     if type(tree.get("D")) is Node:
         judge, judged = flatten(tree["D"])
-        d = Tensors(judge, "D", size)
+        d, skipped = Tensors(judge, "D", size), "b4.fromrgb.weight" in judge
+    if skipped:  # it looks at the picture at every side
+        d, judged = None, {}
 
     sides: list[int] = []
     while f"synthesis.b{4 << len(sides)}.conv1.weight" in g:
@@ -170,11 +172,15 @@ def convert(tree: object, size: int) -> Found:
             for i in range(d.count("mapping.fc{}.weight")):
                 take(d, f"mapping.fc{i}", f"d.mapping.layers.{i}")
     ours["path_mean"] = torch.zeros(())
+    if classes:
+        ours["label_shares"] = torch.zeros(classes)
+    if skipped:
+        found.notes.append("D has the architecture skip, and stylegan2's has resnet or orig: D is left out")
     found.notes.append("samples use each layer's own noise map (noise_mode='const' of NVIDIA's generator)")
     found.unused = [name for source in filter(None, (g, d)) for name in source.unused()]
     if averaged and "G" in tree:
         found.unused.append("G (the weights beside their average)")
-    found.unused += others(tree, "G", "D", "G_ema")
+    found.unused += others(tree, "G", "G_ema", *(() if skipped else ("D",)))
     return found
 
 

@@ -93,17 +93,17 @@ def pix2pix(parts: Parts) -> Found:
             take(g, f"{path}2", found, f"g.down.{i}.2")
     found.fresh = () if parts.d else ("d.",)
     for d in parts.d:
-        seen, found.arguments["patch"] = judge(d, found, "d")
+        seen = judge(d, found, "d")
         if seen not in (out_channels, channels + out_channels):
             raise Refused(f"{d.where} sees {seen} channels; {channels + out_channels} of both sides, or {out_channels}, were expected")
         found.arguments["conditional"] = seen != out_channels
     return parts.done(found)
 
 
-def judge(d: Tensors, found: Found, ours: str) -> tuple[int, int]:
-    """A PatchGAN, whose layers have the same numbers here: the channels that it sees, and the side of its patches."""
+def judge(d: Tensors, found: Found, ours: str) -> int:
+    """A PatchGAN, whose layers have the same numbers here; its width and the side of its patches are arguments. The channels that it sees."""
     theirs = "model" if "model.0.weight" in d else "net"  # the second is that of single pixels
-    channels, kernel = d.shape(f"{theirs}.0.weight", 4)[1:3]
+    width, channels, kernel = d.shape(f"{theirs}.0.weight", 4)[:3]
     convolutions = [0]
     while f"{theirs}.{3 * len(convolutions) - 1}.weight" in d:
         convolutions.append(3 * len(convolutions) - 1)
@@ -111,12 +111,13 @@ def judge(d: Tensors, found: Found, ours: str) -> tuple[int, int]:
         take(d, f"{theirs}.{i}", found, f"{ours}.net.{i}")
         if f"{theirs}.{i + 1}.weight" in d:
             take(d, f"{theirs}.{i + 1}", found, f"{ours}.net.{i + 1}")
-    if kernel == 1:
-        return channels, 1
     patch = 7  # of the last two layers alone
     for _ in convolutions[2:]:
         patch = 2 * patch + 2
-    return channels, patch
+    found.arguments["patch"] = 1 if kernel == 1 else patch
+    if width != found.arguments["width"]:
+        found.arguments["width_d"] = width
+    return channels
 
 
 def cyclegan(parts: Parts) -> Found:
@@ -130,7 +131,7 @@ def cyclegan(parts: Parts) -> Found:
     found.arguments = dict(blocks=blocks, width=width)
     found.notes.append(f"the file does not say for which size it was trained: {side} px, as the paper has {blocks} blocks for" if blocks in (6, 9) else f"{side} px were assumed")
     for d, ours in zip(parts.d, ("d_b", "d_a")):
-        found.arguments["patch"] = judge(d, found, ours)[1]
+        judge(d, found, ours)
     given = {"g_ba": parts.back, "d_b": parts.d[:1], "d_a": parts.d[1:]}
     found.fresh = tuple(f"{name}." for name, there in given.items() if not there)
     if parts.back is None:

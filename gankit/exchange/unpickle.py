@@ -20,6 +20,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -30,6 +31,21 @@ from torch import Tensor
 MAGIC = 0x1950A86A20F9469CFC6C  # the first number in a torch file from before 1.6
 SCALARS = dict(f2="e", f4="f", f8="d", i1="b", i2="h", i4="i", i8="q", u1="B", u2="H", u4="I", u8="Q", b1="?")  # numpy's types as struct's
 LAYERS = 4  # pickles inside of pickles
+LARGEST = 2**60  # of the whole numbers that are keys: from 2^61 - 1 on many have one hash, and a dictionary of them takes a square of their number
+MOST_BYTES = 2**34  # of a file; no published GAN comes near
+OTHERS = {  # beginnings of files that hold no checkpoint which is read, and what they are
+    b"\x89HDF\r\n": "an HDF5 file, as Keras writes them",
+    b"\x1f\x8b": "compressed with gzip: unpack it first",
+    b"\xfd7zXZ": "compressed with xz: unpack it first",
+    b"7z\xbc\xaf": "a 7z archive: unpack it first",
+    b"\x93NUMPY": "an array of numpy's (.npy)",
+    b"\x89PNG": "a picture (PNG)",
+    b"\xff\xd8\xff": "a picture (JPEG)",
+}
+STYLEGAN3 = (
+    "a StyleGAN3 of NVIDIA's (configurations stylegan3-t and -r): its layers are others. StyleGAN2s are read: those of "
+    "stylegan2-ada-pytorch, and of stylegan3 with --cfg=stylegan2"
+)
 DTYPES = {
     "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
     "LongStorage": torch.int64, "IntStorage": torch.int32, "ShortStorage": torch.int16, "CharStorage": torch.int8,
@@ -219,6 +235,7 @@ NAMES: dict[str, Callable[..., object]] = {
     "dnnlib.EasyDict": make_bag,
     "dnnlib.util.EasyDict": make_bag,
     "models.utils.config.BaseConfig": make_bag,
+    "argparse.Namespace": make_bag,
     "builtins.set": make_list,
     "__builtin__.set": make_list,
     "_codecs.encode": make_bytes,
@@ -229,16 +246,19 @@ KINDS = {f"{home}.{name}": dtype for name, dtype in DTYPES.items() for home in (
 HINTS = {
     "dnnlib.tflib": "a TensorFlow network: turn it into the PyTorch form with legacy.py of NVIDIA's stylegan2-ada-pytorch first",
     "torch.nn.modules": "a whole network that was saved with its code: save its state_dict() instead",
-    "numpy.": "an array of numpy's, which StyleGAN3's files have and those that are read do not",
+    "numpy.": "an array of numpy's, which no file that is read has: save its numbers as a torch tensor",
     "__main__": "an object of a script's own: save its tensors alone",
 }
+
+
+WORDS = {Node: "a network with its code", Stored: "a tensor", Tensor: "a tensor", Storage: "a tensor's numbers", Type: "a type of numpy's"}
 
 
 def put(target: object, key: object, value: object) -> None:
     """Set an item, if both are what they should be; a key of another kind is never hashed."""
     if type(target) not in (dict, Bag):
         raise Refused(f"an item set in {show(target)}")
-    if key is not None and type(key) not in (str, int, float, bool, bytes):
+    if key is not None and type(key) not in (str, int, float, bool, bytes) or (type(key) is int and abs(key) > LARGEST):
         raise Refused(f"{show(key)} as the key of a dictionary")
     target[key] = value
 
@@ -263,14 +283,19 @@ def give(reader: Reader, target: object, state: object) -> None:
 
 
 def show(value: object) -> str:
-    """A few words on a value, fit for a terminal and never long: text as ASCII, other things by their kind."""
+    """A few words on a value, fit for a terminal and never long: text as ASCII, dictionaries with their first keys, other things by their kind."""
     if type(value) is str:
         return ascii(value[:80])
     if type(value) is int and value.bit_length() > 128:  # Python refuses to write out the longest
         return "a huge number"
     if value is None or type(value) in (int, float, bool):
         return ascii(value)
-    return f"the name {show(value.text)}" if type(value) is Name else f"a {type(value).__name__.lower()}"
+    if type(value) is Name:
+        return f"the name {show(value.text)}"
+    if isinstance(value, dict):
+        first = ", ".join(ascii(key[:30]) if type(key) is str else show(key) for key in islice(value, 4))
+        return f"a dictionary of {first}{', ...' * (len(value) > 4)}" if value else "an empty dictionary"
+    return WORDS.get(type(value), f"a {type(value).__name__.lower()}")
 
 
 # The stack machine -----------------------------------------------------------------------------------------------------
@@ -372,7 +397,7 @@ class Reader:
             elif op in FIXED:
                 stack.append(FIXED[op])
             elif op in ("BINPUT", "LONG_BINPUT", "PUT"):
-                memo[argument] = top()
+                memo[whole(argument) if op == "PUT" else argument] = top()
             elif op == "MEMOIZE":
                 memo[len(memo)] = top()
             elif op in ("BINGET", "LONG_BINGET", "GET"):
@@ -489,6 +514,10 @@ def read(path: Path) -> object:
         OSError: it cannot be read.
     """
     try:
+        if path.exists() and not path.is_file():  # before it is opened: a pipe waits, a device has no end
+            raise Refused("a device, pipe or folder, not a file")
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise Refused(f"a file of {size:,} bytes; {MOST_BYTES:,} at most were expected")
         with open(path, "rb") as file:
             head = file.read(512)
         if head[:4] == b"PK\x03\x04":
@@ -499,10 +528,17 @@ def read(path: Path) -> object:
             return Bag(load_file(path))
         if not head:
             raise Refused("the file is empty")
+        if other := next((what for start, what in OTHERS.items() if head.startswith(start)), ""):
+            raise Refused(f"{other}. Checkpoints of PyTorch are read")
         if head.lstrip()[:1] in (b"<", b"{") or head.startswith(b"version https://git-lfs"):
             raise Refused(f"text, {show(head[:40].decode('latin1'))}: the download gave a page or a pointer, not the weights")
         reader = Reader(path.read_bytes())
-        first = reader.run(stream := io.BytesIO(reader.data))
+        try:
+            first = reader.run(stream := io.BytesIO(reader.data))
+        except Refused as error:
+            if "'numpy." in str(error) and b"SynthesisInput" in reader.data:
+                raise Refused(STYLEGAN3) from None
+            raise
         if first == MAGIC:
             return reader.legacy()
         if stream.tell() < len(reader.data):
@@ -518,15 +554,25 @@ def read(path: Path) -> object:
         raise Refused(f"{path}: {error}. Only tensors, numbers, text and plain containers are read; nothing was executed") from None
 
 
+PROGRAMS = {
+    "a TorchScript program": ("/code/", "/constants.pkl", "/bytecode.pkl"),
+    "a program of torch.export": ("models/model.json", "serialized_exported_program.json"),
+    "a package of torch.package": ("/.data/extern_modules",),
+}
+
+
 def read_archive(path: Path) -> object:
     """The object of a torch file since 1.6: a zip of `data.pkl` and a member for each storage."""
     archive = zipfile.ZipFile(path)
     members = {info.filename: info for info in archive.infolist()}
     pickles = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
+    for what, parts in PROGRAMS.items():
+        if any(part in name for name in members for part in parts):
+            raise Refused(f"{what}: save the state_dict() of its network with torch.save instead")
+    if any(name.endswith(".npy") for name in members):
+        raise Refused("arrays of numpy's (.npz): save them as torch tensors with torch.save instead")
     if len(pickles) != 1:
-        if any("constants.pkl" in name or "/code/" in name for name in members):
-            raise Refused("a TorchScript program: save the state_dict() of its network instead")
-        raise Refused("a zip that is no torch file: it has no data.pkl")
+        raise Refused("a zip that is no torch file: it has no data.pkl. If it holds one, unpack it first")
     root, size = pickles[0].removesuffix("data.pkl"), path.stat().st_size
 
     def bytes_of(name: str) -> bytes:

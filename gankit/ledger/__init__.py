@@ -10,14 +10,9 @@ import dataclasses
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
-
 from gankit import models
 from gankit.ledger import readers
 from gankit.ledger.reading import Reading
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 QUANTITIES = (
     "optimizer", "learning rates", "optimizer's constants", "batch", "update order", "losses and weights", "noise", "first weights",
@@ -27,6 +22,8 @@ QUANTITIES = (
 UNKNOWN = ("not stated", "not checked")
 """What stands for the paper's value where paper and code leave it out, or where neither was read."""
 KEYS = frozenset(("quantity", "of", "preset", "paper", "source", "read", "yours", "reason"))
+COLUMNS: dict[str, dict[str, object]] = {name: {} for name in ("quantity", "paper", "gankit", "source", "reason")}
+"""Of a table, with rich's options for each."""
 BEGIN, END = "<!-- ledger: written by scripts/write_ledgers.py -->", "<!-- end of the ledger -->"
 
 
@@ -75,7 +72,8 @@ def data(model: str) -> dict:
 @lru_cache(maxsize=4)
 def opened(model: str, preset: str) -> Reading:
     """The built model, as the rows of a preset are read off it."""
-    return Reading(model, preset, data(model)["small"])
+    small = data(model)["small"]
+    return Reading(model, preset, small.get(preset, small["paper"]))
 
 
 def rows(model: str) -> list[Row]:
@@ -112,17 +110,6 @@ def faults(model: str, found_rows: list[Row]) -> list[str]:
     return found + ["rows are not in the order of the quantities"] * (order != sorted(order))
 
 
-def table(model: str) -> Table:
-    """The ledger for a terminal."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    sheet = Table("quantity", "paper", "gankit", "source", "reason", title=f"{model}: the paper's training and gankit's")
-    for row in rows(model):
-        sheet.add_row(*map(escape, cells(row)))
-    return sheet
-
-
 def cells(row: Row) -> tuple[str, ...]:
     """A row as it is shown."""
     return row.name, row.paper, "the same" if row.paper == row.gankit else row.gankit, row.source, row.reason
@@ -135,7 +122,7 @@ def markdown(model: str, found_rows: list[Row]) -> str:
     lines = [
         BEGIN, "", "## Fidelity ledger", "",
         f"The paper's training procedure beside gankit's (`gankit show {model} --ledger`). gankit's values are read off the built model of "
-        f"preset `paper`, or of the one named.{files}", "", "| quantity | paper | gankit | source | reason |", "|---|---|---|---|---|",
+        f"preset `paper`, or of the one named.{files}", "", f"| {' | '.join(COLUMNS)} |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for row in found_rows:
         shown = (cell.replace("|", r"\|").replace("*", r"\*").replace("<", "&lt;") for cell in cells(row))
@@ -143,6 +130,6 @@ def markdown(model: str, found_rows: list[Row]) -> str:
     return "\n".join([*lines, "", END])
 
 
-def records(model: str) -> list[dict[str, str]]:
+def records(found_rows: list[Row]) -> list[dict[str, str]]:
     """The ledger as plain dicts, for JSON."""
-    return [dataclasses.asdict(row) for row in rows(model)]
+    return [dataclasses.asdict(row) for row in found_rows]

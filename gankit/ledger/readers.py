@@ -9,13 +9,13 @@ import copy
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 
-from gankit.ledger.reading import Reading, Term, Trace, Update
+from gankit.ledger.reading import ROWS, Reading, Term, Trace, Update
 from gankit.recipe import Recipe
 
 NAMES = {
@@ -132,6 +132,15 @@ def batch(r: Reading) -> str:
     return f"{number(size)}, latents of " + ", ".join(f"{label} {count}" for label, count in latents.items() if count != size)
 
 
+def judged(r: Reading, net: str) -> str:
+    """How many images a discriminator judges in each update of the first step: reals and fakes in its own, fakes in G's."""
+    with r.calls(r.small.get_submodule(net)) as calls:
+        updates = r.run()
+    share = r.settings.batch / min(ROWS, r.settings.batch)
+    rows = [sum(len(call.inputs[0]) for call in calls if call.updates == i) for i in range(len(updates))]
+    return ", ".join(f"{kind_of(update)} {number(round(count * share))}" for update, count in zip(updates, rows))
+
+
 def order(r: Reading, *phases: str) -> str:
     """The optimizers in the order of their updates, phase after phase, or in some phases, and in which batches."""
     said = [order_of(updates) for index, updates in r.updates.items() if not phases or str(index) in phases]
@@ -244,15 +253,21 @@ def draws(r: Reading) -> str:
 
 def fake_labels(r: Reading) -> str:
     """The classes that fakes are drawn for in D's turn: the reals' beside them, or others."""
-    labels, real = r.labels_in("d")
+    with r.calls(r.small.d) as calls:
+        r.run()
+    real = r.batch(0, None, r.settings.batch).label
+    labels = [call.inputs[-1] for call in calls if call.inputs[-1].dtype == torch.int64 and call.inputs[-1].ndim == 1]
     if not labels:
         raise ValueError("its D is given no labels")
-    return "those of the reals" if all(torch.equal(label, real) for label in labels) else "drawn evenly"
+    alike = all(torch.equal(part, real) for label in labels for part in label.split(len(real)))
+    return "those of the reals" if alike else "drawn anew"
 
 
 def asked(r: Reading) -> str:
     """What attributes a translator is asked for in training: whether each row's are, but for noise, another one's of the batch."""
-    wanted, real = r.asked_of("g")
+    with r.calls(r.small.g) as calls:
+        r.run(whole=ROWS)
+    wanted, real = calls[0].inputs[-1].detach(), r.batch(0, None, ROWS).attribute
     near = (wanted[:, None] - real).abs().amax(2).amin(1)
     return "another image's of the same batch" if near.max() <= r.arguments.get("noise_width", 0) + 1e-6 else "no image's of the batch"
 
@@ -393,13 +408,9 @@ def running(r: Reading, where: str) -> str:
 def power_iterations(r: Reading) -> str:
     """How often a step of all optimizers moves the power iteration of D's last weight on."""
     layer = [m for m in r.small.d.modules() if "parametrizations" in m._modules][-1].parametrizations.weight[0]
-    moved: list[bool] = []
-    hook = layer.register_forward_hook(lambda *_: moved.append(layer.training))
-    try:
+    with r.calls(layer) as calls:
         r.run()
-    finally:
-        hook.remove()
-    return str(sum(moved))
+    return str(len(calls))
 
 
 def eps(r: Reading, kind: str) -> str:
@@ -579,6 +590,19 @@ def resets(r: Reading) -> str:
     return "whenever a fade begins or ends" if not any(opt.state for opt in r.small.opt.values()) else "never"
 
 
+def crops(r: Reading) -> str:
+    """The size at which images are read, and the size of random crops of them."""
+    load, own = r.built.load_size, r.spec.shape[1:]
+    if load is None:
+        return "whole images"
+    return f"{side_of(load)} px, cut to {side_of(own)} at random"
+
+
+def side_of(size: Sequence[int]) -> str:
+    """A height and a width, one number where they agree."""
+    return "x".join(map(str, dict.fromkeys(size)))
+
+
 def mirror(r: Reading) -> str:
     """Whether images are flipped at random."""
     return "mirrored at random" if r.settings.mirror else "not mirrored"
@@ -592,14 +616,11 @@ def seen(r: Reading, net: str) -> str:
 
 def covers(r: Reading, net: str) -> str:
     """What part of an image a network's output is of in training."""
-    sizes: list[torch.Size] = []
-    hook = r.small.get_submodule(net).register_forward_hook(lambda module, inputs, output: sizes.append(output.shape[2:]))
-    try:
+    with r.calls(r.small.get_submodule(net)) as calls:
         r.run()
-    finally:
-        hook.remove()
-    covered = all(a >= b for a, b in zip(sizes[0], r.small_spec.shape[1:]))
-    return "the whole image" if covered else "x".join(map(str, sizes[0]))
+    size = calls[0].output.shape[2:]
+    covered = all(a >= b for a, b in zip(size, r.small_spec.shape[1:]))
+    return "the whole image" if covered else side_of(size)
 
 
 def statistics(r: Reading, *nets: str) -> str:
@@ -617,13 +638,13 @@ READERS: dict[str, Callable[..., str]] = {
     reader.__name__: reader
     for reader in (
         optimizer, rates, constants,
-        batch, order, loss, largest,
+        batch, judged, order, loss, largest,
         noise, draws, dropout, fake_labels, asked, kept, keeps, codes,
         init, start_bias,
         norms, running, power_iterations, eps, module, mode,
         schedule, at, scheduled, resets, phase_begins,
         averaging, averaging_after,
-        mirror, seen, covers,
+        mirror, crops, seen, covers,
         length, epochs, argument_epochs, steps,
         statistics, setting, argument, argument_values, ability,
     )

@@ -62,6 +62,14 @@ class Update(NamedTuple):
     groups: dict[str, dict[str, object]]
 
 
+class Call(NamedTuple):
+    """One call of a module: after how many updates, with what, and what came of it."""
+
+    updates: int
+    inputs: tuple[Tensor, ...]
+    output: object
+
+
 class Silent:
     """A log that keeps nothing."""
 
@@ -276,43 +284,27 @@ class Reading:
                 curves.setdefault(name, []).append(opt.param_groups[0][key])
         return curves
 
-    def labels_in(self, net: str) -> tuple[list[Tensor], Tensor]:
-        """The labels that a network is given in its own update of a step, and those of the reals."""
-        given: list[Tensor] = []
-        hook = self.small.get_submodule(net).register_forward_pre_hook(lambda module, inputs: given.append(inputs[-1]))
+    @contextmanager
+    def calls(self, *modules: torch.nn.Module) -> Iterator[list[Call]]:
+        """What some modules of the small recipe are given, and give back, in the steps that are run inside the block."""
+        seen: list[Call] = []
+
+        def note(module: torch.nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
+            seen.append(Call(len(self.trace.updates), inputs, output))
+
+        hooks = [module.register_forward_hook(note) for module in modules]
         try:
-            self.run()
-        finally:
-            hook.remove()
-        real = self.batch(0, None, self.settings.batch).label
-        labels = [label for label in given if label.dtype == torch.int64 and label.ndim == 1]
-        return [part for label in labels for part in label.split(len(real))], real
-
-    def asked_of(self, net: str) -> tuple[Tensor, Tensor]:
-        """The attributes that a generator is first asked for in a step, and those of the batch."""
-        given: list[Tensor] = []
-        hook = self.small.get_submodule(net).register_forward_pre_hook(lambda module, inputs: given.append(inputs[-1].detach()))
-        try:
-            self.run(whole=ROWS)
-        finally:
-            hook.remove()
-        return given[0], self.batch(0, None, ROWS).attribute
-
-    def input_of(self, net: str) -> tuple[float, float, bool]:
-        """Of the reals that a network's first layer sees: the smallest and the largest number, and whether any is no grey level."""
-        shown: list[Tensor] = []
-        leaves = [m for m in self.small.get_submodule(net).modules() if not [n for n, _ in m.named_children() if n != "parametrizations"]]
-
-        def note(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if inputs[0].is_floating_point():
-                shown.append(inputs[0].detach().flatten(1))
-
-        hooks = [leaf.register_forward_pre_hook(note) for leaf in leaves]
-        try:
-            self.run()
+            yield seen
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def input_of(self, net: str) -> tuple[float, float, bool]:
+        """Of the reals that a network's first layer sees: the smallest and the largest number, and whether any is no grey level."""
+        leaves = [m for m in self.small.get_submodule(net).modules() if not [n for n, _ in m.named_children() if n != "parametrizations"]]
+        with self.calls(*leaves) as seen:
+            self.run()
+        shown = [call.inputs[0].detach().flatten(1) for call in seen if call.inputs[0].is_floating_point()]
         fields = self.batch(0, self.small.phase(0).resolution, self.settings.batch).fields
         real = fields.get("real", fields.get("a")).flatten(1)
         alike = [x for x in shown if x.shape == real.shape]
@@ -332,6 +324,7 @@ class Reading:
         """
         recipe, whole = self.small, whole or self.settings.batch
         trace, noise = Trace(recipe, self.plain, idle), getattr(recipe, "noise", None)
+        self.trace = trace
         trace.images, trace.step = images, images // whole
 
         def counted(n: int, *sides: int) -> Tensor:
@@ -355,13 +348,13 @@ class Reading:
 
     def batch(self, images: int, resolution: int | None, whole: int) -> Batch:
         """Random data of the kind that the model learns from: a few rows, as the first ones of the preset's batch."""
-        spec, n = self.small_spec, min(ROWS, whole)
+        spec, n, load = self.small_spec, min(ROWS, whole), self.small.load_size
         random = torch.Generator().manual_seed(images)
 
         def picture(shape: tuple[int, ...]) -> Tensor:
-            if resolution and len(shape) == 3:
-                side = min(shape[1:])
-                shape = (shape[0], *(s * resolution // side for s in shape[1:]))
+            if len(shape) == 3:
+                sides = load or shape[1:]
+                shape = (shape[0], *(side * resolution // min(sides) if resolution else side for side in sides))
             images = torch.randint(256, (n, *shape), generator=random) / 127.5 - 1
             if len(shape) == 3:  # a black and a white half, which a smaller image keeps
                 images[0, :, : shape[1] // 2], images[0, :, shape[1] // 2 :] = -1, 1

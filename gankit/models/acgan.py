@@ -11,6 +11,7 @@ Deviations:
 - The paper's search over noise on D's activations is left at its first value, none.
 - The paper trains 100 ImageNet models of 10 classes each; here one model takes all classes of the data.
 - Other sizes than 32 and 128 px have as many transposed convolutions as it takes, with widths next to the paper's.
+- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit.nn import style
+from gankit.nn import random_crop, style
 from gankit.nn.style import FrozenEncoder, adain, match_colours, moments
 from gankit.recipe import Batch, Preset, Recipe, Spec, adam
 from gankit.weights import WeightsFile, fetch, sha256, tensors
@@ -252,16 +252,9 @@ class AdaIN(Recipe):
     def step(self, batch: Batch, run: Run) -> None:
         for group in self.opt["g"].param_groups:
             group["lr"] = self.lr / (1 + self.lr_decay * (run.images / batch.size))
-        contents, styles = (self.cropped(colour(images), batch) for images in (batch.a, batch.b))
+        size = (self.crop, self.crop) if self.crop else self.spec.shape[1:]
+        (contents,), (styles,) = (random_crop([colour(images)], batch.draw, *size) for images in (batch.a, batch.b))
         run.update("g", self.g_loss, batch, contents, styles)
-
-    def cropped(self, images: Tensor, batch: Batch) -> Tensor:
-        """(N, C, H, W) images to random crops, of each row's own place; as they are where `crop` is 0."""
-        if not self.crop:
-            return images
-        limits = torch.tensor([side - self.crop + 1 for side in images.shape[2:]])
-        places = (batch.draw(lambda n: torch.rand(n, 2)).cpu() * limits).long().tolist()
-        return torch.stack([x[:, i : i + self.crop, j : j + self.crop] for x, (i, j) in zip(images, places)])
 
     def g_loss(self, batch: Batch, contents: Tensor, styles: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         wanted, maps = self.statistics(styles), self.encoder(contents)[-1]

@@ -14,6 +14,7 @@ Deviations:
 - The paper does not say how z is stepped or where it starts: here by Adam, from latents of the prior which are the same for
   every image, so that a score hangs on the image alone. `restarts` tries several and keeps the best, `patience` stops early.
 - Sums over pixels and features are as in the paper, so scores of other sizes and widths are in other units.
+- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ Deviations:
   `gankit sample --standing 100` does.
 - `truncate` finds what is drawn again from the component itself, by the normal distribution's inverse: as random, and a
   seed stays one sample.
-- Other sizes than 128, 256 and 512 px have more or fewer blocks, with widths after theirs.
+- Other sizes than 128, 256 and 512 px have more or fewer blocks, with widths after theirs; at 64 px those of the author's
+  PyTorch code.
 """
 
 from __future__ import annotations
@@ -48,9 +49,11 @@ if TYPE_CHECKING:
     from gankit.loop import Run
 
 EPS = 1e-4  # of batch norm and of spectral norm, as in the authors' released models
-# Channels of G's maps from the first on, by the number of doublings, as multiples of `width`; D's are the same reversed.
+# Channels of G's maps from the first on, by the number of doublings, as multiples of `width`; D's are the same reversed but
+# for 64 px, whose sizes are the author's.
 WIDTHS = {1: (2, 2), 2: (4, 4, 2), 3: (8, 8, 4, 2), 4: (16, 16, 8, 4, 2), 5: (16, 16, 8, 4, 2, 1)}
 WIDTHS |= {6: (16, 16, 8, 8, 4, 2, 1), 7: (16, 16, 8, 8, 4, 2, 1, 1)}  # those of 5, 6 and 7 are the paper's
+WIDTHS_D = {4: (1, 2, 4, 8, 16)}
 
 
 class LinearBatchNorm(nn.Module):
@@ -188,46 +191,46 @@ class BigGAN(Recipe):
     nearest = staticmethod(nearest_size)
     presets = {
         "paper": Preset(
-            "the paper's network for ImageNet at 128 px",
+            "the paper's network for ImageNet at 128 px; the length is ours",
             settings=dict(resolution="128", batch=2048, images=500_000_000, ema=28_400_000),
             spec=Spec((3, 128, 128), num_classes=1000),
             parameters=dict(g=70_433_988, d=87_982_370),
         ),
         "paper-256": Preset(
-            "the paper's network for ImageNet at 256 px",
+            "the paper's network for ImageNet at 256 px; the length is ours",
             settings=dict(resolution="256", batch=2048, images=500_000_000, ema=28_400_000),
             spec=Spec((3, 256, 256), num_classes=1000),
             parameters=dict(g=82_235_844, d=99_225_890),
         ),
         "paper-512": Preset(
-            "the paper's network for ImageNet at 512 px",
+            "the paper's network for ImageNet at 512 px; the length is ours",
             settings=dict(resolution="512", batch=2048, images=500_000_000, ema=28_400_000),
             spec=Spec((3, 512, 512), num_classes=1000),
             parameters=dict(g=82_468_068),
         ),
         "narrow": Preset(
-            "128 px with two thirds of the channels, a row of the paper's table 1",
+            "128 px with two thirds of the channels, a row of the paper's table 1; the length is ours",
             model=dict(width=64),
             settings=dict(resolution="128", batch=2048, images=500_000_000, ema=28_400_000),
             spec=Spec((3, 128, 128), num_classes=1000),
             parameters=dict(g=31_978_628, d=39_448_258),
         ),
         "deep": Preset(
-            "the paper's BigGAN-deep for ImageNet at 128 px",
+            "the paper's BigGAN-deep for ImageNet at 128 px; the length is ours",
             model=dict(deep=True, width=128),
             settings=dict(resolution="128", batch=2048, images=500_000_000, ema=28_400_000),
             spec=Spec((3, 128, 128), num_classes=1000),
             parameters=dict(g=50_244_484, d=34_590_210),
         ),
         "deep-256": Preset(
-            "the paper's BigGAN-deep for ImageNet at 256 px",
+            "the paper's BigGAN-deep for ImageNet at 256 px; the length is ours",
             model=dict(deep=True, width=128, lr_g=2.5e-5, lr_d=2.5e-5),
             settings=dict(resolution="256", batch=2048, images=500_000_000, ema=28_400_000),
             spec=Spec((3, 256, 256), num_classes=1000),
             parameters=dict(g=55_736_708, d=38_247_426),
         ),
         "deep-512": Preset(
-            "the paper's BigGAN-deep for ImageNet at 512 px",
+            "the paper's BigGAN-deep for ImageNet at 512 px; the length is ours",
             model=dict(deep=True, width=128, lr_g=2.5e-5, lr_d=2.5e-5),
             settings=dict(resolution="512", batch=2048, images=500_000_000, ema=28_400_000),
             spec=Spec((3, 512, 512), num_classes=1000),
@@ -265,12 +268,13 @@ class BigGAN(Recipe):
         if consistency not in CONSISTENCY:
             raise ValueError(f"there is no consistency {consistency!r}; choose from {', '.join(CONSISTENCY)}")
         count, side = stages(spec.height, spec.width), min(spec.height, spec.width)
-        widths = [width * times for times in WIDTHS.get(count, (16,) * (count - 7) + WIDTHS[7])]
+        times = WIDTHS.get(count, (16,) * (count - 7) + WIDTHS[7])
+        widths, widths_d = ([width * k for k in channels] for channels in (times, WIDTHS_D.get(count, times[::-1])))
         self.z_dim = z_dim if deep else chunk * (count + 1)
         self.orthogonal_weight, self.consistency, self.n_dis = orthogonal_weight, consistency, n_dis
         halvings = next((k for k in range(1, count) if side >> k <= attention), count)
         self.g = Generator(spec.shape, widths, self.z_dim, spec.num_classes, embed_dim, count - halvings, deep)
-        self.d = Discriminator(spec.shape, widths[::-1], spec.num_classes, halvings, deep)
+        self.d = Discriminator(spec.shape, widths_d, spec.num_classes, halvings, deep)
         for layer in list(self.modules()):
             if isinstance(layer, (nn.Linear, nn.Conv2d, nn.Embedding)):
                 nn.init.orthogonal_(layer.weight)

@@ -13,7 +13,9 @@ Deviations:
   that it builds on: both networks at once, from the same samples. Fakes have the conditions of the reals beside them.
 - Dropout of 0.5 "on both networks" is taken to be on all their hidden units.
 - Momentum grows with every image, over as many as that code has, not with every epoch.
-- The paper stops at the best Parzen likelihood of held-out images; this trains for as long as it is told to.
+- The paper stops at the best Parzen likelihood of held-out images; this stops after `--images`, whose values are ours.
+- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
+- Left out: several updates of D for each of G, k > 1 in the paper of GANs.
 """
 
 from __future__ import annotations
@@ -98,15 +100,15 @@ class CGAN(Recipe):
     data, labels, ema, defaults = "images vectors", "required", ("g",), dict(batch=100)
     presets = {
         "paper": Preset(
-            "the paper's network for MNIST, without averaged weights",
-            settings=dict(resolution="28", ema=0),
+            "the paper's network for MNIST, without averaged weights; the length is ours",
+            settings=dict(resolution="28", images=12_500_000, ema=0),
             spec=Spec((1, 28, 28), num_classes=10),
             parameters=dict(g=2_413_984, d=1_224_351),
         ),
         "paper-tags": Preset(
-            "the paper's network for tags of MIR-Flickr: 200-d word vectors given 4096-d features of photographs",
+            "the paper's for tags of MIR-Flickr: 200-d word vectors given 4096-d features of photographs; the length is ours",
             model=dict(prior="normal", g_hidden=(500, 2000), d_hidden=(500, 1200, 1000), maxout_pieces=(1, 1, 3)),
-            settings=dict(ema=0),
+            settings=dict(images=12_500_000, ema=0),
             spec=Spec((200,), condition_dim=4096),
             parameters=dict(g=8_744_700, d=10_120_901),
         ),
@@ -141,6 +143,9 @@ class CGAN(Recipe):
         penalty_weight: float = 0.0,
     ):
         super().__init__(spec)
+        for what, name, known in ("loss", loss, [*ADVERSARIAL]), ("penalty", penalty, ["none", *PENALTIES]):
+            if name not in known:
+                raise ValueError(f"{what} is {name!r}; choose from {', '.join(known)}")
         self.adversarial, self.penalty, self.penalty_weight = ADVERSARIAL[loss], PENALTIES.get(penalty), penalty_weight
         for name, numbers, counts in ("g_hidden", g_hidden, (2, 3)), ("d_hidden", d_hidden, (3,)), ("maxout_pieces", maxout_pieces, (3,)):
             if len(numbers) not in counts:

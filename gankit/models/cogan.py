@@ -14,7 +14,11 @@ Deviations:
   ordinary batch norm, which Caffe builds of two layers.
 - The logit is the difference of D's two softmax outputs, which gives the release's cross-entropy to the last digit.
 - The sigmoid that ends "digits" is stretched to [-1, 1], the range that D gets reals in there, too.
-- Which layers of "faces" each domain has for itself the Caffe file does not say: two in G and two in D here.
+- Which layers of "faces" each domain has for itself the Caffe file does not say, which is of one domain: two in G and two in D
+  here. Its solver updates either network at every second batch, so that its 100,000 iterations are the 50,000 updates of
+  each here, both with every batch; its D normalises reals and fakes as one batch, and its running statistics move by .001
+  a batch, ours by .1.
+- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
 - Not here: the classifier on D's features, with which the paper adapts to a domain without labels.
 """
 
@@ -28,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.losses import non_saturating, scores
-from gankit.nn import BatchNorm1d, BatchNorm2d, init_normal, nearest_size, stages
+from gankit.nn import BatchNorm1d, BatchNorm2d, init_normal, larger_size, nearest_size, random_crop, stages
 from gankit.penalties import r1
 from gankit.recipe import Batch, Preset, Recipe, Spec
 
@@ -136,7 +140,10 @@ class CoGAN(Recipe):
         lr: Adam's learning rate.
         beta1: decay of Adam's mean of gradients.
         beta2: decay of Adam's mean of squared gradients.
-        weight_decay: Adam's L2 penalty on all weights.
+        weight_decay: Adam's L2 penalty: in the form digits on all parameters, in faces on weights alone, not on biases, norms and
+            slopes.
+        bias_lr: factor of the learning rate for the biases of D's two dense layers, in the form faces; 2 in the Caffe file.
+        load_scale: how many times larger images are read, to be cut at a random place.
     """
 
     data, ema, defaults = "domains", ("g",), dict(batch=64, data="digits-negative")
@@ -150,9 +157,9 @@ class CoGAN(Recipe):
             parameters=dict(g=7_842_694, d=427_593),
         ),
         "faces": Preset(
-            "the authors' Caffe network for faces at 128 px, without averaged weights",
-            model=dict(form="faces", own_g=2, own_d=2, prior="uniform", weight_decay=1e-4),
-            settings=dict(resolution="128", mirror=True, batch=128, images=12_800_000, ema=0),
+            "the authors' Caffe network for faces at 128 px, cut out of 132 px, without averaged weights",
+            model=dict(form="faces", own_g=2, own_d=2, prior="uniform", weight_decay=1e-4, bias_lr=2.0, load_scale=132 / 128),
+            settings=dict(resolution="128", mirror=True, batch=128, images=6_400_000, ema=0),
             spec=Spec((3, 128, 128), other=(3, 128, 128)),
             parameters=dict(g=12_868_301, d=14_910_347),
         ),
@@ -184,6 +191,8 @@ class CoGAN(Recipe):
         beta1: float = 0.5,
         beta2: float = 0.999,
         weight_decay: float = 5e-4,
+        bias_lr: float = 1.0,
+        load_scale: float = 1.0,
     ):
         super().__init__(spec)
         self.z_dim, self.prior, self.penalty_weight = z_dim, prior, penalty_weight
@@ -208,10 +217,10 @@ class CoGAN(Recipe):
         (init_release if digits else init_normal)(self)
         if not digits and not norm_d:  # without batch norm the images would fade on their way through D
             init_he(self.d)
-        self.opt = {
-            name: torch.optim.Adam(net.parameters(), lr, (float(beta1), float(beta2)), weight_decay=weight_decay)
-            for name, net in (("d", self.d), ("g", self.g))
-        }
+        for name, net, factor in ("d", self.d, bias_lr), ("g", self.g, 1.0):
+            groups = net.parameters() if digits else caffe_groups(net, lr, weight_decay, factor)
+            self.opt[name] = torch.optim.Adam(groups, lr, (float(beta1), float(beta2)), weight_decay=weight_decay)
+        self.load_size = larger_size(spec.shape, load_scale)
 
     def noise(self, n: int) -> Tensor:
         """(n, z_dim) latents."""
@@ -226,6 +235,8 @@ class CoGAN(Recipe):
         return self.pair(z)[("a", "b").index(domain)]
 
     def step(self, batch: Batch, run: Run) -> None:
+        for domain in "ab":
+            (batch.fields[domain],) = random_crop([batch.fields[domain]], batch.draw, *self.spec.shape[1:])
         run.update("d", self.d_loss, batch)
         run.update("g", self.g_loss, batch)
 
@@ -244,6 +255,20 @@ class CoGAN(Recipe):
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         return non_saturating.g(self.d(*map(batch.augment, self.g(batch.draw(self.noise))))), {}
+
+
+def caffe_groups(net: nn.Module, lr: float, weight_decay: float, bias_lr: float) -> list[dict[str, object]]:
+    """Parameters at the Caffe file's rates: weights decay and all else does not; dense layers' biases learn at `bias_lr` times lr."""
+    weights, dense_biases, others = [], [], []
+    for layer in net.modules():
+        dense = isinstance(layer, nn.Linear)
+        for name, parameter in layer.named_parameters(recurse=False):
+            if name == "weight" and (dense or isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))):
+                weights.append(parameter)
+            else:
+                (dense_biases if dense else others).append(parameter)
+    still = [dict(params=dense_biases, lr=lr * bias_lr, weight_decay=0.0), dict(params=others, weight_decay=0.0)]
+    return [dict(params=weights, weight_decay=weight_decay), *still]
 
 
 def init_he(module: nn.Module) -> None:

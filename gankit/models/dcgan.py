@@ -16,6 +16,11 @@ Deviations:
 - Both networks learn from every minibatch, as the algorithm in the paper of GANs has it; the authors' code gives
   one minibatch to D and the next to G.
 - The authors' code adds an L2 penalty of 1e-5 on faces; the paper does not and neither does this.
+- Samples are drawn with running means and variances, so that a seed is one picture; the authors' code (which keeps none)
+  and dcgan.torch draw with the batch's own.
+- For G's loss D judges anew; dcgan.torch goes on from what D put out before its update.
+- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
+- Left out: several updates of D for each of G, k > 1 in the paper of GANs.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ from torch import Tensor
 
 from gankit.augment import CONSISTENCY, Shown, consistency_d, consistency_g
 from gankit.losses import ADVERSARIAL, scores
-from gankit.nn import ConvDiscriminator, ConvGenerator, init_normal, nearest_size
+from gankit.nn import ConvDiscriminator, ConvGenerator, init_normal, larger_size, nearest_size, random_crop
 from gankit.penalties import PENALTIES, clip_weights, lecam, orthogonal
 from gankit.recipe import Batch, Preset, Recipe, Spec, adam
 
@@ -46,8 +51,10 @@ class DCGAN(Recipe):
         unit_norm: batch norm of G's first layer over each unit, else over each channel.
         norm_d: batch norm in D; penalties on D's gradient want it off, as it ties the samples of a batch.
         bias_d: bias in D's first convolution, without which batch norm hides an image's contrast from D.
+        norm_eps: what batch norm adds to variances: 1e-8 in the authors' code, 1e-5 in dcgan.torch.
         pooling: global average pooling before D's output, which then has no weight for each place.
         prior: distribution of z: uniform on [-1, 1], or normal.
+        same_z: G learns from the z that D's fakes were drawn from, as in dcgan.torch, not from new ones.
         loss: non_saturating, minimax, label_smoothing, maximum_likelihood, least_squares, hinge, wasserstein,
             relativistic or relativistic_average.
         penalty: none, or one on D: wgan_gp, dragan, r1, r2, r1_r2, zero_centred, orthogonal, lecam or clip.
@@ -59,29 +66,30 @@ class DCGAN(Recipe):
         lr_d: D's learning rate.
         beta1: decay of Adam's mean of gradients.
         beta2: decay of Adam's mean of squared gradients.
+        load_scale: how many times larger images are read, to be cut at a random place; 1.5 in dcgan.torch.
     """
 
     ema, defaults = ("g",), dict(batch=128)
     nearest = staticmethod(nearest_size)
     presets = {
         "paper": Preset(
-            "the paper's network for 64 px, without averaged weights",
-            settings=dict(resolution="64", ema=0),
+            "the paper's network for 64 px, without averaged weights, for 25 epochs of 350,000 faces",
+            settings=dict(resolution="64", images=8_750_000, ema=0),
             spec=Spec((3, 64, 64)),
             parameters=dict(g=18_885_760, d=17_232_768),
         ),
         "torch": Preset(
-            "dcgan.torch, the net that most people call DCGAN: 4x4 kernels, half the width, normal z, batch 64",
-            model=dict(width=64, kernel=4, unit_norm=False, prior="normal"),
-            settings=dict(resolution="64", batch=64, ema=0),
+            "dcgan.torch, the net that most people call DCGAN: 4x4 kernels, half the width, normal z; the length is the faces'",
+            model=dict(width=64, kernel=4, unit_norm=False, norm_eps=1e-5, prior="normal", same_z=True, load_scale=1.5),
+            settings=dict(resolution="64", mirror=True, batch=64, images=8_750_000, ema=0),
             spec=Spec((3, 64, 64)),
             parameters=dict(g=3_576_704, d=2_765_568),
         ),
         "small": Preset(
             "digits at 16 px on two CPU cores: narrower, with R1 in place of D's batch norm, which leaves blots",
             model=dict(
-                z_dim=32, width=24, unit_norm=False, norm_d=False, bias_d=True, prior="normal", penalty="r1",
-                penalty_weight=0.5, lr_g=1e-3, lr_d=1e-3, beta1=0.0, beta2=0.99,
+                z_dim=32, width=24, unit_norm=False, norm_d=False, bias_d=True, norm_eps=1e-5, prior="normal",
+                penalty="r1", penalty_weight=0.5, lr_g=1e-3, lr_d=1e-3, beta1=0.0, beta2=0.99,
             ),
             settings=dict(batch=64, images=150_000, ema=10_000),
         ),
@@ -97,8 +105,10 @@ class DCGAN(Recipe):
         unit_norm: bool = True,
         norm_d: bool = True,
         bias_d: bool = False,
+        norm_eps: float = 1e-8,
         pooling: bool = False,
         prior: Literal["uniform", "normal"] = "uniform",
+        same_z: bool = False,
         loss: str = "non_saturating",
         penalty: str = "none",
         penalty_weight: float = 10.0,
@@ -107,6 +117,7 @@ class DCGAN(Recipe):
         lr_d: float = 2e-4,
         beta1: float = 0.5,
         beta2: float = 0.999,
+        load_scale: float = 1.0,
     ):
         super().__init__(spec)
         penalties = ["none", *PENALTIES, "orthogonal", "lecam", "clip"]
@@ -114,12 +125,12 @@ class DCGAN(Recipe):
         for kind, name, known in chosen:
             if name not in known:
                 raise ValueError(f"there is no {kind} {name!r}; choose from {', '.join(known)}")
-        self.z_dim, self.prior = z_dim, prior
+        self.z_dim, self.prior, self.same_z = z_dim, prior, same_z
         self.loss, self.penalty, self.penalty_weight = ADVERSARIAL[loss], penalty, penalty_weight
-        self.consistency = consistency
+        self.consistency, self.load_size = consistency, larger_size(spec.shape, load_scale)
         self.register_buffer("means", torch.zeros(2))  # running means of D's outputs on reals and on fakes, for LeCam
-        self.g = ConvGenerator(z_dim, spec.shape, width, kernel, unit_norm)
-        self.d = ConvDiscriminator(spec.shape, width, kernel, norm_d, pooling, bias_d)
+        self.g = ConvGenerator(z_dim, spec.shape, width, kernel, unit_norm, eps=norm_eps)
+        self.d = ConvDiscriminator(spec.shape, width, kernel, norm_d, pooling, bias_d, eps=norm_eps)
         init_normal(self)
         betas = (beta1, beta2)
         self.opt = {"g": adam(self.g.parameters(), lr_g, betas), "d": adam(self.d.parameters(), lr_d, betas)}
@@ -135,15 +146,17 @@ class DCGAN(Recipe):
     def step(self, batch: Batch, run: Run) -> None:
         if self.consistency != "none" and run.augment is not None:
             raise ValueError("--consistency compares what D says of an image twice, and --augment would change it in between: take one")
-        outputs = run.update("d", self.d_loss, batch)
+        (batch.fields["real"],) = random_crop([batch.real], batch.draw, *self.spec.shape[1:])
+        given = (batch.draw(self.noise),) if self.same_z else ()
+        outputs = run.update("d", self.d_loss, batch, *given)
         if self.penalty == "lecam":
             self.means.lerp_(torch.stack([outputs["real"], outputs["fake"]]), 0.01)
         elif self.penalty == "clip":
             clip_weights(self.d, self.penalty_weight)
-        run.update("g", self.g_loss, batch)
+        run.update("g", self.g_loss, batch, *given)
 
-    def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        z = batch.draw(self.noise)
+    def d_loss(self, batch: Batch, z: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        z = batch.draw(self.noise) if z is None else z
         images = self.g(z)
         critic = partial(self.judge, batch)
         real, fake = critic(batch.real), critic(images)
@@ -160,8 +173,8 @@ class DCGAN(Recipe):
         added, terms = consistency_d(self.consistency, on_real, on_fake, self.g, z, batch.draw)
         return loss + added, outputs | terms
 
-    def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        z = batch.draw(self.noise)
+    def g_loss(self, batch: Batch, z: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        z = batch.draw(self.noise) if z is None else z
         images = self.g(z)
         fake = self.judge(batch, images)
         loss = self.loss.g(fake, self.judge(batch, batch.real) if self.loss.paired else None)

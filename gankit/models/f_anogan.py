@@ -10,11 +10,14 @@ The file is long because three networks learn in two phases, by two papers' loss
 A(x) = |x - G(E(x))|^2 / n + kappa |f(x) - f(G(E(x)))|^2 / n_f, kappa = 1.
 
 That is also the encoder's loss, the paper's izi_f; `--encoder-loss` has izi, the first term alone, and ziz, which goes from a
-latent through an image back to the latent.
+latent through an image back to the latent. The encoder ends in a tanh, which keeps E(x) where latents are likely and G has
+learned to draw; `--encoder-output linear` is the unconstrained encoder of the paper's appendix A.2.
 
 Deviations:
 - The paper trains each network for its own number of steps; here `gan_images` of the run's images are for the first.
 - With averaged weights the encoder learns on G as it was trained, which the average has come to when the run ends.
+- G's running statistics move in the critic's updates too; in the authors' code they move in G's alone.
+- RMSprop's eps of 1e-8 is added to the root and its mean of squares begins at 0; TensorFlow adds 1e-10 under it, from 1 on.
 """
 
 from __future__ import annotations
@@ -34,12 +37,15 @@ if TYPE_CHECKING:
     from gankit.loop import Run
 
 
+batch_norm = partial(BatchNorm2d, eps=1e-3, momentum=0.01)  # tf.layers.batch_normalization's
+
+
 class Trunk(nn.Module):
     """Residual down-blocks to features, and a linear layer on them: the critic with layer norm, the encoder with batch norm."""
 
     def __init__(self, shape: tuple[int, ...], width: int, outputs: int, layer_norm: bool):
         super().__init__()
-        norm = partial(nn.GroupNorm, 1) if layer_norm else BatchNorm2d  # over a sample, with a gain for each channel
+        norm = partial(nn.GroupNorm, 1) if layer_norm else batch_norm  # over a sample, with a gain for each channel
         self.features, size = residual_trunk(shape, width, stages(*shape[1:]), norm)
         self.head = nn.Linear(size, outputs)
 
@@ -58,6 +64,7 @@ class FAnoGAN(Recipe):
         penalty_weight: lambda of the gradient penalty.
         n_critic: updates of the critic for each of G.
         encoder_loss: izi_f, izi or ziz.
+        encoder_output: tanh, or linear (appendix A.2).
         feature_weight: kappa, the weight of the critic's features in the loss and the score.
         lr: Adam's learning rate for G and the critic.
         lr_e: RMSprop's for the encoder.
@@ -68,7 +75,7 @@ class FAnoGAN(Recipe):
     presets = {
         "paper": Preset(
             "the authors' network for grey patches of 64 px, without averaged weights",
-            settings=dict(resolution="64", images=10_200_000, ema=0),
+            settings=dict(resolution="64", mirror=True, images=10_200_000, ema=0),
             spec=Spec((1, 64, 64)),
             parameters=dict(g=8_539_329, d=7_490_689, e=8_531_200),
         ),
@@ -89,6 +96,7 @@ class FAnoGAN(Recipe):
         penalty_weight: float = 10.0,
         n_critic: int = 5,
         encoder_loss: Literal["izi_f", "izi", "ziz"] = "izi_f",
+        encoder_output: Literal["tanh", "linear"] = "tanh",
         feature_weight: float = 1.0,
         lr: float = 1e-4,
         lr_e: float = 5e-5,
@@ -96,10 +104,14 @@ class FAnoGAN(Recipe):
         super().__init__(spec)
         if encoder_loss not in ("izi_f", "izi", "ziz"):
             raise ValueError(f"encoder_loss is {encoder_loss!r}; choose from izi_f, izi and ziz")
+        if encoder_output not in ("tanh", "linear"):
+            raise ValueError(f"encoder_output is {encoder_output!r}; choose from tanh and linear")
         self.z_dim, self.gan_images, self.n_critic = z_dim, gan_images, n_critic
-        self.penalty_weight, self.encoder_loss, self.feature_weight = penalty_weight, encoder_loss, feature_weight
+        self.penalty_weight, self.feature_weight = penalty_weight, feature_weight
+        self.encoder_loss, self.encoder_output = encoder_loss, encoder_output
         widths = [width // 2 * min(2**i, 8) for i in reversed(range(stages(*spec.shape[1:]) + 1))]
-        self.g = ResNetGenerator(z_dim, spec.shape, widths, bias=False)
+        self.g = ResNetGenerator(z_dim, spec.shape, widths, batch_norm, bias=False)
+        self.g.norm = batch_norm(widths[-1])
         self.d = Trunk(spec.shape, width, 1, layer_norm=True)
         self.e = Trunk(spec.shape, width, z_dim, layer_norm=False)
         init_glorot(self)
@@ -115,12 +127,12 @@ class FAnoGAN(Recipe):
         return self.g(z)
 
     def encode(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) images in [-1, 1] to (N, z_dim) latents."""
-        return self.e(images)
+        """(N, C, H, W) images in [-1, 1] to (N, z_dim) latents, between -1 and 1 where the output is tanh."""
+        return self.e(images).tanh() if self.encoder_output == "tanh" else self.e(images)
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """(N, C, H, W) images in [-1, 1] to their normal counterparts."""
-        return self.g(self.e(images))
+        return self.g(self.encode(images))
 
     def score(self, images: Tensor) -> Anomaly:
         """(N, C, H, W) images in [-1, 1] to their scores, maps and normal counterparts, in one pass; in eval mode."""
@@ -158,7 +170,7 @@ class FAnoGAN(Recipe):
     def e_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         if self.encoder_loss == "ziz":
             z = batch.draw(self.noise)
-            return (z - self.e(self.g(z))).square().mean(), {}
+            return (z - self.encode(self.g(z))).square().mean(), {}
         rebuilt = self.reconstruct(batch.real)
         pixels = (batch.real - rebuilt).square().mean()
         return (pixels if self.encoder_loss == "izi" else self.left(batch.real, rebuilt).mean()), {"pixels": pixels}

@@ -12,9 +12,12 @@ Deviations:
 - The generator's bias begins at the logit of the mean of the first batch, with half a white and half a black image
   added to it, not of all training images: a model sees batches alone. The halves keep pixels that are black in the
   whole batch from being black for good.
-- Momentum grows with every image, not with every epoch of the paper's 50,000.
+- Momentum grows with every image, not with every epoch. The authors' code never stops by itself: the paper's presets stop
+  when momentum has risen, after 250 epochs of 50,000 digits or 40,000 photographs.
 - CIFAR-10 goes in as it is, in [-1, 1], not contrast-normalised: that cannot be undone to look at a sample.
-- Weights are averaged for samples unless the preset is the paper's; the paper had no averaging.
+- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
+- Left out: several updates of D for each of G (k > 1 in algorithm 1; the paper trains with 1), the networks for TFD, and
+  the convolutional one for CIFAR-10.
 """
 
 from __future__ import annotations
@@ -70,7 +73,7 @@ class Discriminator(nn.Module):
 
 # What later papers found: Adam, leaky ReLU, Huang et al.'s loss and penalty (R3GAN, 2024), a falling learning rate.
 MODERN: dict[str, object] = dict(
-    optimizer="adam", lr=1e-3, lr_decay=1.0004, maxout_pieces=1, input_dropout=0.0, dropout=0.0,
+    prior="normal", optimizer="adam", lr=1e-3, lr_decay=1.0004, maxout_pieces=1, input_dropout=0.0, dropout=0.0,
     g_init=0.1, d_init=0.1, loss="relativistic", penalty="r1_r2",
 )  # fmt: skip
 POINTS = MODERN | dict(z_dim=2, g_hidden=(128,) * 3, d_hidden=(128,) * 3, penalty_weight=0.05, g_init=0.0, d_init=0.0)
@@ -80,7 +83,9 @@ class GAN(Recipe):
     """The first GAN: fully connected, with maxout and dropout in the discriminator.
 
     Args:
-        z_dim: length of the noise, N(0, I).
+        z_dim: length of the noise.
+        prior: distribution of the noise: uniform on [-sqrt(3), sqrt(3)], as the authors' code has it for MNIST, or normal, as
+            for CIFAR-10.
         g_hidden: ReLU units in each hidden layer of the generator.
         d_hidden: units in each hidden layer of the discriminator.
         maxout_pieces: linear pieces of each maxout unit in the discriminator; 1 makes it a leaky ReLU of slope 0.2.
@@ -90,7 +95,8 @@ class GAN(Recipe):
             before. Points are always linear.
         g_init: largest first weight in the generator, whose biases are 0; or 0 for PyTorch's own weights and biases.
         d_init: largest first weight in the discriminator; 0 likewise.
-        optimizer: the paper's SGD, whose momentum grows from 0.5 to 0.7 over 12.5 million images, or Adam (0.5, 0.99).
+        optimizer: the paper's SGD, whose momentum grows from 0.5 to 0.7, or Adam (0.5, 0.99).
+        momentum_images: images over which it grows: 250 epochs.
         lr: learning rate.
         lr_decay: what the learning rate is divided by after each batch, down to 1e-6.
         loss: adversarial loss; see gankit.losses.ADVERSARIAL.
@@ -98,21 +104,24 @@ class GAN(Recipe):
         penalty_weight: what the penalty is multiplied by (for R1 it is gamma / 2).
 
     Raises:
-        ValueError: there is no such loss or penalty.
+        ValueError: there is no such loss, penalty or prior, or momentum_images is below 1.
     """
 
     data, ema, defaults = "images points", ("g",), dict(batch=100)
     presets = {
         "paper": Preset(
-            "the paper's network for MNIST, without averaged weights",
-            settings=dict(resolution="28", ema=0),
+            "the paper's network for MNIST, without averaged weights, for 250 epochs",
+            settings=dict(resolution="28", images=12_500_000, ema=0),
             spec=Spec((1, 28, 28)),
             parameters=dict(g=2_503_984, d=1_231_441),
         ),
         "paper-cifar10": Preset(
-            "the paper's fully connected network for CIFAR-10, without averaged weights",
-            model=dict(g_hidden=(8000, 8000), d_hidden=(1600, 1600), output="linear", lr=0.025),
-            settings=dict(resolution="32", ema=0),
+            "the paper's fully connected network for CIFAR-10, without averaged weights, for 250 epochs",
+            model=dict(
+                prior="normal", g_hidden=(8000, 8000), d_hidden=(1600, 1600), output="linear", lr=0.025,
+                momentum_images=10_000_000,
+            ),
+            settings=dict(resolution="32", images=10_000_000, ema=0),
             spec=Spec((3, 32, 32)),
             parameters=dict(g=89_395_072, d=37_393_601),
         ),
@@ -138,6 +147,7 @@ class GAN(Recipe):
         spec: Spec,
         *,
         z_dim: int = 100,
+        prior: Literal["uniform", "normal"] = "uniform",
         g_hidden: tuple[int, ...] = (1200, 1200),
         d_hidden: tuple[int, ...] = (240, 240),
         maxout_pieces: int = 5,
@@ -147,6 +157,7 @@ class GAN(Recipe):
         g_init: float = 0.05,
         d_init: float = 0.005,
         optimizer: Literal["sgd", "adam"] = "sgd",
+        momentum_images: int = 12_500_000,
         lr: float = 0.1,
         lr_decay: float = 1.000004,
         loss: str = "non_saturating",
@@ -154,10 +165,14 @@ class GAN(Recipe):
         penalty_weight: float = 0.0,
     ):
         super().__init__(spec)
-        self.z_dim, self.lr, self.lr_decay, self.penalty_weight = z_dim, lr, lr_decay, penalty_weight
-        for kind, name, known in ("loss", loss, [*ADVERSARIAL]), ("penalty", penalty, ["none", *PENALTIES]):
+        self.z_dim, self.prior, self.lr, self.lr_decay, self.penalty_weight = z_dim, prior, lr, lr_decay, penalty_weight
+        choices = ("loss", loss, [*ADVERSARIAL]), ("penalty", penalty, ["none", *PENALTIES]), ("prior", prior, ["uniform", "normal"])
+        for kind, name, known in choices:
             if name not in known:
                 raise ValueError(f"there is no {kind} {name!r}; choose from {', '.join(known)}")
+        if momentum_images < 1:
+            raise ValueError(f"momentum_images is {momentum_images}; it must be at least 1")
+        self.momentum_images = momentum_images
         self.adversarial, self.penalty = ADVERSARIAL[loss], PENALTIES.get(penalty)
         sigmoid = output == "sigmoid" and len(spec.shape) == 3
         self.g = Generator(spec.shape, z_dim, g_hidden, sigmoid)
@@ -185,7 +200,7 @@ class GAN(Recipe):
         for group in [group for opt in self.opt.values() for group in opt.param_groups]:
             group["lr"] = max(self.lr * self.lr_decay**-run.step, 1e-6)
             if "momentum" in group:
-                group["momentum"] = 0.5 + 0.2 * min(run.images / 12.5e6, 1.0)
+                group["momentum"] = 0.5 + 0.2 * min(run.images / self.momentum_images, 1.0)
         run.update(("d", "g"), self.losses, batch)
 
     def losses(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
@@ -203,8 +218,8 @@ class GAN(Recipe):
         return self.d(batch.augment(x))
 
     def noise(self, n: int) -> Tensor:
-        """(n, z_dim) latents from N(0, I)."""
-        return torch.randn(n, self.z_dim)
+        """(n, z_dim) latents, of mean 0 and variance 1."""
+        return 3**0.5 * (torch.rand(n, self.z_dim) * 2 - 1) if self.prior == "uniform" else torch.randn(n, self.z_dim)
 
     def sample(self, z: Tensor) -> Tensor:
         """(N, z_dim) latents to (N, C, H, W) images in [-1, 1] or (N, D) points."""

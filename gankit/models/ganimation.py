@@ -18,6 +18,7 @@ Deviations:
   squared differences and 1e-4 within the 0.1; the code's is of absolute ones, and grows with the batch.
 - The critic learns from its loss and the penalty in one step; the code takes two.
 - Sides other than 128 px have a critic that is halved until 2 or 3 px are left, at most six times.
+- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the authors have no averaging.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ Deviations:
 - The slope of the leaky ReLU is 0.01, as in the authors' code.
 - A weight of MNIST's convolutions is N(0, 0.02^2), where the code cuts the tails at two deviations.
 - Images of other sizes than 28 px change the first map, whose sides are a quarter of the image's.
+- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
+- Left out: several categorical codes, which the paper has for SVHN, CelebA and chairs, or none, as for 3D faces.
 """
 
 from __future__ import annotations

@@ -15,10 +15,18 @@ Deviations:
 - Images are in [-1, 1], the paper's have mean 0 and deviation 1 over the data; samples are clamped at the end.
 - Turns in place of one run a level: no level depends on another, so that this is the order of the same updates.
 - Images are halved by an antialiased triangle filter and enlarged bilinearly; the authors' code calls Torch 7's scaling.
-- The learning rate falls at the convolutions' pace at the base, too; the authors' script there has a tenth of it.
+- Fakes are made from the blurs and labels of the batch's reals, for D and for G; the authors' code takes those of other
+  images for each, which changes no expectation.
+- Rates and momentum are the paper's at all levels, and move with every image; the authors' scripts let momentum rise to .7,
+  from 0 at the base and with labels, and their rates fall by 1.000004 an epoch there and without labels. As in their code
+  (Torch's SGD) the gradient is damped by 1 - momentum.
+- The base learns with the levels' batch, 64 reals and 64 fakes for D; in the authors' script 50 and 50.
+- "paper-32" has the paper's base under the authors' level of 32 px. A random crop is a new one each time that an image is seen;
+  the paper takes four of each.
 - "large" is without the batch norm at G's very end, which would give all residuals deviation 1, and without the authors'
   rule that picks D or G for each batch by their errors; its base is 8 px, as its D does not fit the paper's smaller levels.
 - R1 and Adam, used in the preset for digits, are not in the paper.
+- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
 """
 
 from __future__ import annotations
@@ -33,7 +41,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.losses import non_saturating, scores
-from gankit.nn import BatchNorm2d, init_normal
+from gankit.nn import BatchNorm2d, init_normal, larger_size, random_crop
 from gankit.penalties import r1
 from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam
 
@@ -151,36 +159,42 @@ class LAPGAN(Recipe):
         momentum_rise: what is added to it after each epoch of a level.
         momentum_most: how far it rises.
         epoch: images in an epoch; the authors' CIFAR-10 has 45,000.
+        g_batch: fakes in an update of G for each image of the batch.
+        load_scale: how many times larger images are read, to be cut at a random place: 32 / 28 for the paper's CIFAR-10, 1.5 for
+            the authors' scenes.
         penalty_weight: gamma / 2 of R1 on reals, which is not in the paper; 0 for none.
     """
 
     labels, defaults = "optional", dict(batch=64)
     presets = {
         "paper": Preset(
-            "the paper's networks for CIFAR-10 at 28 px, without averaged weights; the length is ours",
-            model=dict(sides=(8, 14, 28)),
+            "the paper's networks for CIFAR-10 at 28 px, cut out of 32 px, without averaged weights; the length is ours",
+            model=dict(sides=(8, 14, 28), load_scale=32 / 28),
             settings=dict(resolution="28", images=30_000_000, ema=0),
             spec=Spec((3, 28, 28)),
             parameters=dict(g8=1_792_992, d8=477_001, g14=218_179, d14=107_905, g28=218_179, d28=113_729),
         ),
         "paper-conditional": Preset(
-            "the same with labels, the paper's CC-LAPGAN",
-            model=dict(sides=(8, 14, 28), conditional=True),
+            "the same with labels, the paper's CC-LAPGAN, without averaged weights; the length is ours",
+            model=dict(sides=(8, 14, 28), conditional=True, load_scale=32 / 28),
             settings=dict(resolution="28", images=30_000_000, ema=0),
             spec=Spec((3, 28, 28), num_classes=10),
             parameters=dict(g8=1_804_992, d8=483_001, g14=223_471, d14=111_661, g28=229_939, d28=123_953),
         ),
         "paper-32": Preset(
-            "the authors' code at 32 px with its own widths, 8 -> 16 -> 32, without averaged weights",
-            model=dict(sides=(8, 16, 32)),
+            "the authors' code at 32 px with its own widths, 8 -> 16 -> 32, without averaged weights; the length is ours",
+            model=dict(sides=(8, 16, 32), lr_decay=1.000004, momentum_most=0.7),
             settings=dict(resolution="32", images=30_000_000, ema=0),
             spec=Spec((3, 32, 32)),
             parameters=dict(g32=218_179, d32=116_545),
         ),
         "large": Preset(
-            "the authors' networks for scenes of LSUN at 64 px, 8 -> 16 -> 32 -> 64, without averaged weights",
-            model=dict(sides=(8, 16, 32, 64), form="large", lr=0.01, momentum=0.0, momentum_rise=0.0),
-            settings=dict(resolution="64", images=40_000_000, ema=0),
+            "the authors' networks for scenes of LSUN at 64 px, 24 epochs for each of 8 -> 16 -> 32 -> 64, without averaged weights",
+            model=dict(
+                sides=(8, 16, 32, 64), form="large", lr=0.01, lr_decay=1.000004, momentum=0.0, momentum_most=0.7, epoch=320_000,
+                load_scale=1.5,
+            ),
+            settings=dict(resolution="64", mirror=True, images=30_720_000, ema=0),
             spec=Spec((3, 64, 64)),
             parameters=dict(
                 g16=1_090_995, d16=714_017, g32=1_090_995, d32=873_761, g64=1_090_995, d64=1_832_225,
@@ -190,7 +204,7 @@ class LAPGAN(Recipe):
             "digits at 16 px on two CPU cores, 8 -> 16: narrower, Adam and R1 in place of SGD and dropout",
             model=dict(
                 turn=1_000, shares=(5, 1), z_dim=16, units_g=256, units_d=256, width=16, dropout=0.0, optimizer="adam",
-                lr=1e-3, penalty_weight=0.25,
+                lr=1e-3, g_batch=1, penalty_weight=0.25,
             ),
             settings=dict(batch=32, images=360_000, ema=20_000),
         ),
@@ -215,8 +229,10 @@ class LAPGAN(Recipe):
         lr_decay: float = 1.00004,
         momentum: float = 0.5,
         momentum_rise: float = 0.0008,
-        momentum_most: float = 0.7,
+        momentum_most: float = 0.8,
         epoch: int = 45_000,
+        g_batch: int = 2,
+        load_scale: float = 1.0,
         penalty_weight: float = 0.0,
     ):
         super().__init__(spec if conditional else replace(spec, num_classes=0))
@@ -225,12 +241,12 @@ class LAPGAN(Recipe):
         shares = shares or (1,) * len(sides)
         if len(shares) != len(sides) or min(shares) < 1 or turn < 1:
             raise ValueError(f"shares are {shares} and a turn is {turn} images; expected {len(sides)} shares, for {sides}, and 1 at least each")
-        if least := [name for name, value in dict(z_dim=z_dim, units_g=units_g, units_d=units_d, width=width, epoch=epoch).items() if value < 1]:
+        if least := [name for name, value in dict(z_dim=z_dim, units_g=units_g, units_d=units_d, width=width, epoch=epoch, g_batch=g_batch).items() if value < 1]:
             raise ValueError(f"{least[0]} must be 1 at least")
         scale = min(spec.shape[1:])
         self.sides, self.turn, self.shares = sides, turn, shares
         self.sizes = [(round(spec.height * s / scale), round(spec.width * s / scale)) for s in sides]
-        self.z_dim, self.epoch, self.penalty_weight = z_dim, epoch, penalty_weight
+        self.z_dim, self.epoch, self.g_batch, self.penalty_weight = z_dim, epoch, g_batch, penalty_weight
         self.rate, self.decay = lr, lr_decay
         self.momentum, self.rise, self.most = momentum, momentum_rise, momentum_most
         classes, c, first = self.spec.num_classes, spec.channels, sides[0]
@@ -246,7 +262,7 @@ class LAPGAN(Recipe):
             self.add_module(f"d{side}", Level(d, size, classes))
         make = partial(adam, betas=(0, 0.99)) if optimizer == "adam" else partial(torch.optim.SGD, momentum=momentum)
         self.opt = {name: make(net.parameters(), lr=lr) for name, net in self.named_children()}
-        self.ema = tuple(f"g{side}" for side in sides)
+        self.ema, self.load_size = tuple(f"g{side}" for side in sides), larger_size(spec.shape, load_scale)
         self.register_buffer("seen", torch.zeros(len(sides), dtype=torch.int64))  # images that each level has learnt from
 
     def net(self, kind: str, level: int) -> nn.Module:
@@ -297,13 +313,15 @@ class LAPGAN(Recipe):
         return Phase(self.place(images)[0])
 
     def step(self, batch: Batch, run: Run) -> None:
+        (batch.fields["real"],) = random_crop([batch.real], batch.draw, *self.spec.shape[1:])
         level, had = self.place(run.images)
         names = [f"{kind}{self.sides[level]}" for kind in "dg"]
         for group in (group for name in names for group in self.opt[name].param_groups):
             if "momentum" in group:
                 epochs = had / self.epoch
                 group["lr"] = self.rate / self.decay**epochs
-                group["momentum"] = min(max(self.most, self.momentum), self.momentum + self.rise * epochs)
+                momentum = min(max(self.most, self.momentum), self.momentum + self.rise * epochs)
+                group["momentum"] = group["dampening"] = momentum
         run.update(names[0], partial(self.d_loss, level=level), batch)
         run.update(names[1], partial(self.g_loss, level=level), batch)
         self.seen[level] += batch.size
@@ -328,9 +346,10 @@ class LAPGAN(Recipe):
         return loss, outputs
 
     def g_loss(self, batch: Batch, level: int) -> tuple[Tensor, dict[str, Tensor]]:
-        label = batch.label if self.spec.num_classes else None
-        low = self.pyramid(batch.real, level)[1]
-        fakes = self.draw(level, batch.draw(partial(self.level_noise, level=level)), low, label)
+        k, low = self.g_batch, self.pyramid(batch.real, level)[1]
+        label = batch.label.repeat_interleave(k) if self.spec.num_classes else None
+        z = batch.draw(lambda n: self.level_noise(n * k, level).unflatten(0, (n, k))).flatten(0, 1)
+        fakes = self.draw(level, z, None if low is None else low.repeat_interleave(k, 0), label)
         return non_saturating.g(self.judge(batch, fakes, label, level)), {}
 
     def judge(self, batch: Batch, images: Tensor, label: Tensor | None, level: int) -> Tensor:

@@ -11,6 +11,7 @@ Deviations:
   doublings. Other sizes have more or fewer of these first ones, and as many halvings in D as doublings in G.
 - The authors' code sums the losses over the batch; the paper has means, and so has this. Adam hardly sees it.
 - Padding is the same on all sides, where the SAME of the authors' code is not.
+- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
 - The other model of the paper, for Chinese characters by label, is left out: gankit's conditional GANs have files of
   their own.
 """
@@ -88,6 +89,7 @@ class LSGAN(Recipe):
 
     ema, defaults = ("g",), dict(batch=64)
     nearest = staticmethod(nearest_size)
+    signed = ("a", "b", "c")
     presets = {
         "paper": Preset(
             "the paper's network for scenes at 112 px, without averaged weights",

@@ -13,7 +13,8 @@ The file is long because it holds networks that grow, and what grows with them: 
 
 Deviations: averaged weights have a half-life in images, which is .999 a step at the paper's batch of 16; the fade moves
 at each step, in the authors' code at each fourth; `lsgan` is the loss alone, without the paper's noise in D. Halving is
-the paper's, after bias and leaky ReLU; the authors' TensorFlow code does it before them.
+the paper's, after bias and leaky ReLU; the authors' TensorFlow code does it before them. Left out: labels, which that code
+takes, and switches for the other rows of the paper's table 1 (pixel norm, equalised rates, the batch's deviation).
 """
 
 from __future__ import annotations

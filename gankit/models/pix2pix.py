@@ -8,14 +8,15 @@ masks are drawn by `noise` and given to G, so that a seed is one picture whateve
 statistics, at test time by the image's own: with a batch of one, the paper's, both are instance norm.
 
 The innermost map, of one pixel at 256 px, has no norm, as in the authors' code: it would be zero after it (their erratum).
-Smaller images have fewer levels. D learns before G, at half its loss, from the same fake; both sides of a pair are enlarged,
-cut and (`--mirror`) flipped alike.
+Smaller images have fewer levels. D learns before G, at half its loss, from the same fake. Both sides of a pair are read from
+their files at 286 / 256 of the run's size, cut to it at one random place and (`--mirror`) flipped alike.
 
 The file is long because every part that the paper takes away, to see what it is for, is an argument.
 
 Deviations:
 - Convolutions before norms have no bias. In the authors' first code they have some, which never learn.
 - Learning rates do not fall, as in that code; the authors' PyTorch code lets them.
+- Images are made smaller with Lanczos' filter; the authors' code interpolates bilinearly.
 - Augmentation (`--augment`), which is not in the paper, changes both sides by the same random numbers.
 """
 
@@ -33,8 +34,8 @@ from gankit.nn import (
     PatchDiscriminator,
     UNet,
     init_normal,
-    jitter,
     patch_layers,
+    random_crop,
     unet_levels,
     unet_size,
 )
@@ -56,11 +57,12 @@ class Pix2Pix(Recipe):
         l1_weight: lambda, weight of the L1 distance to the other side; 0 for the adversarial loss alone.
         levels: how often G halves the image, at most; less often where its sides do not halve evenly.
         skips: the U-Net's skips; without, G is an encoder and a decoder.
-        width: channels of the first maps of G and D; inner ones have 2, 4 and 8 times as many.
+        width: channels of G's first maps; inner ones have 2, 4 and 8 times as many.
+        width_d: channels of D's first maps; 0 for G's.
         norm: statistics that norms go by in training: the batch's, or each image's own, as at test time.
         dropout: share that is dropped in G's three innermost maps.
         dropout_inner: the innermost is one of them, as in the paper; in the authors' PyTorch code it is not, and the next ones are.
-        jitter: enlarge by 286 / 256 and cut at a random place.
+        jitter: images are read at 286 / 256 of their size and cut at a random place.
         lr: Adam's learning rate for G.
         lr_d: Adam's learning rate for D.
         beta1: decay of Adam's mean of gradients.
@@ -71,8 +73,8 @@ class Pix2Pix(Recipe):
     nearest = staticmethod(unet_size)
     presets = {
         "paper": Preset(
-            "the paper's for facades: 256 px, 200 epochs of 400 pairs",
-            settings=dict(resolution="256", mirror=True, batch=1, images=80_000),
+            "the paper's for facades: 256 px, 200 epochs of 400 pairs; the authors' files, photographs at the left, want --direction BtoA",
+            settings=dict(resolution="256", fit="squash", mirror=True, batch=1, images=80_000),
             spec=Spec((3, 256, 256), other=(3, 256, 256)),
             parameters=dict(g=54_413_955, d=2_768_705),
         ),
@@ -96,6 +98,7 @@ class Pix2Pix(Recipe):
         levels: int = 8,
         skips: bool = True,
         width: int = 64,
+        width_d: int = 0,
         norm: Literal["batch", "image"] = "batch",
         dropout: float = 0.5,
         dropout_inner: bool = True,
@@ -113,12 +116,13 @@ class Pix2Pix(Recipe):
         if loss not in ADVERSARIAL:
             raise ValueError(f"loss is {loss!r}; choose from {', '.join(ADVERSARIAL)}")
         self.sides = ("a", "b") if direction == "AtoB" else ("b", "a")
-        self.conditional, self.loss, self.gan_weight, self.l1_weight, self.jitter = conditional, ADVERSARIAL[loss], gan_weight, l1_weight, jitter
+        self.conditional, self.loss, self.gan_weight, self.l1_weight = conditional, ADVERSARIAL[loss], gan_weight, l1_weight
+        self.load_size = tuple(round(side * 286 / 256) for side in spec.shape[1:]) if jitter else None
         channels, out_channels = (dict(a=spec.shape, b=spec.other)[side][0] for side in self.sides)
         levels = unet_levels(*spec.shape[1:], levels)
         layers, normed = patch_layers(patch, *spec.shape[1:]), partial(OwnBatchNorm2d, whole=norm == "batch")
         self.g = UNet(channels, out_channels, levels, width, normed, dropout=dropout, skips=skips, dropout_inner=dropout_inner)
-        self.d = PatchDiscriminator(channels * conditional + out_channels, width, layers, normed)
+        self.d = PatchDiscriminator(channels * conditional + out_channels, width_d or width, layers, normed)
         init_normal(self)
         self.multiple = 2**levels
         self.opt = {"d": adam(self.d.parameters(), lr_d, (beta1, beta2)), "g": adam(self.g.parameters(), lr, (beta1, beta2))}
@@ -138,8 +142,7 @@ class Pix2Pix(Recipe):
 
     def step(self, batch: Batch, run: Run) -> None:
         x, y = (batch.fields[side] for side in self.sides)
-        if self.jitter:
-            x, y = jitter((x, y), batch.draw)
+        x, y = random_crop((x, y), batch.draw, *self.spec.shape[1:])
         z = batch.draw(lambda n: self.noise(n, *x.shape[2:]))
         if self.gan_weight:
             run.update("d", self.d_loss, batch, x, y, z)

@@ -16,7 +16,7 @@ The file is long because its networks are the paper's own, and six sizes of them
 
 Deviations: the averaged weights' half-life is the setting `ema`, or a twentieth of the images seen where that is less,
 and not half a cosine from 0: averaging is the loop's. With `precision` bf16 D's turn stays in float32, being full of
-second derivatives, and the rest is autocast; the authors' highest-resolution stages alone are bf16.
+second derivatives, and the rest is autocast; the authors' highest-resolution stages alone are bf16. `ada` differs from the authors' in four points: see gankit/augment.py.
 """
 
 from __future__ import annotations
@@ -152,41 +152,41 @@ class R3GAN(Recipe):
     presets = {
         "paper": Preset(
             "the authors' CIFAR-10 network with labels",
-            settings=dict(resolution="32", batch=512, ema=10_000_000),
+            settings=dict(resolution="32", mirror=True, batch=512, ema=10_000_000),
             spec=Spec((3, 32, 32), num_classes=10),
             parameters=dict(g=20_781_952, d=21_280_512),
         ),
         "paper-unconditional": Preset(
             "the authors' CIFAR-10 network without labels",
-            settings=dict(resolution="32", batch=512, ema=10_000_000),
+            settings=dict(resolution="32", mirror=True, batch=512, ema=10_000_000),
             model=dict(conditional=False),
             spec=Spec((3, 32, 32)),
             parameters=dict(g=20_732_160, d=20_683_776),
         ),
         "paper-ffhq-64": Preset(
             "the authors' network for FFHQ at 64 px",
-            settings=dict(resolution="64"),
+            settings=dict(resolution="64", mirror=True),
             model=dict(gamma=2.0, gamma_end=0.2, p_end=0.3),
             spec=Spec((3, 64, 64)),
             parameters=dict(g=22_429_824, d=22_381_440),
         ),
         "paper-ffhq-256": Preset(
             "the authors' network for FFHQ at 256 px",
-            settings=dict(resolution="256"),
+            settings=dict(resolution="256", mirror=True),
             model=dict(gamma=150.0, gamma_end=15.0, p_end=0.3),
             spec=Spec((3, 256, 256)),
             parameters=dict(g=23_057_952, d=23_009_568),
         ),
         "paper-imagenet-32": Preset(
             "the authors' network for ImageNet at 32 px",
-            settings=dict(resolution="32", batch=4096, images=400_000_000, ema=100_000_000),
+            settings=dict(resolution="32", mirror=True, batch=4096, images=400_000_000, ema=100_000_000),
             model=dict(width=1536, group=32, gamma=0.5, gamma_end=0.05, p_end=0.5),
             spec=Spec((3, 32, 32), num_classes=1000),
             parameters=dict(g=82_914_304, d=86_548_992),
         ),
         "paper-imagenet-64": Preset(
             "the authors' network for ImageNet at 64 px",
-            settings=dict(resolution="64", batch=4096, images=400_000_000, ema=100_000_000),
+            settings=dict(resolution="64", mirror=True, batch=4096, images=400_000_000, ema=100_000_000),
             model=dict(widths=(1536,) * 5, group=32, gamma=1.0, gamma_end=0.1, p_end=0.4),
             spec=Spec((3, 64, 64), num_classes=1000),
             parameters=dict(g=103_570_432, d=107_205_120),

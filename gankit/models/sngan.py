@@ -6,14 +6,17 @@ forward pass, from where the last one ended, keeps track of it. Hinge loss, Adam
 each of G. With labels this is Miyato & Koyama, "cGANs with Projection Discriminator", ICLR 2018: a class's vector times
 D's features is added to D's output, and G has conditional batch norm.
 
-Below 48 px the nets are the authors' for CIFAR-10, all blocks of one width; from there on those for STL-10 (48 px) and
-ImageNet (128 px), whose widths double with each halving. As in the authors' code, reals are dequantised, learning rates
-fall linearly to 0, and D's power iteration moves on in G's turn too. One step takes one batch for D; G learns before
-the first of each n_dis, from `g_batch` latents for each image.
+Below 48 px the nets are the authors' for CIFAR-10, all blocks of one width; from there on those for STL-10 (48 px),
+ImageNet (64 and 128 px) and cats and dogs (256 px), whose widths double with each halving. As in the authors' code, reals
+are dequantised, learning rates fall linearly to 0, and D's power iteration moves on in G's turn too. One step takes one
+batch for D; G learns before the first of each n_dis, from `g_batch` latents for each image.
 
 The file is long because it holds two papers and the authors' two shapes of networks.
 
-Deviations: none at the authors' sizes; other sizes have more or fewer blocks.
+Deviations:
+- Other sizes than 32, 48, 64, 128 and 256 px have more or fewer blocks.
+- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the papers have no averaging.
+- Left out: the papers' cross-entropy loss, D with the class beside its features, and the plain convolutional nets.
 """
 
 from __future__ import annotations
@@ -44,15 +47,20 @@ if TYPE_CHECKING:
     from gankit.loop import Run
 
 
+def pyramid_widths(width: int, halvings: int) -> list[int]:
+    """Channels of the maps from the image's size on: they double up to 16 times `width`; for 256 px as the authors' do."""
+    return [width * k for k in ((1, 2, 4, 8, 8, 16, 16) if halvings == 6 else [min(2**i, 16) for i in range(halvings + 1)])]
+
+
 class Discriminator(nn.Module):
     """Residual blocks, ReLU, sum over places; linear output, plus a class's vector times the features."""
 
     def __init__(self, shape: tuple[int, ...], width: int, num_classes: int, pyramid: bool):
         super().__init__()
         count = stages(*shape[1:])
-        if pyramid:  # halvings down to 3, 4 or 5, then one block that keeps the size
-            downs = count + (min(shape[1:]) >> count >= 6)
-            widths = [width * min(2**i, 16) for i in range(downs + 1)]
+        if pyramid:  # halvings down to 3, 4 or 5, then one block that keeps the size; at 64 px that one halves, too
+            halvings = count + (min(shape[1:]) >> count >= 6)
+            widths, downs = pyramid_widths(width, halvings), halvings + (halvings == 4 and count == 4)
         else:  # halvings down to 8 or so, then two blocks
             downs = max(1, count - 1)
             widths = [2 * width] * (downs + 2)
@@ -73,7 +81,8 @@ class SNGAN(Recipe):
 
     Args:
         z_dim: length of the latent z.
-        width: channels of the pyramid's blocks next to the image; else G's blocks all have 4 times as many, D's twice.
+        width: channels of the pyramid's blocks next to the image (the authors have 32 at 256 px); else G's blocks all have 4
+            times as many, D's twice.
         pyramid: whether widths double with each halving; None: from 48 px on, as in the papers.
         conditional: use labels, where the data has them.
         n_dis: updates of D for each of G.
@@ -93,24 +102,31 @@ class SNGAN(Recipe):
             parameters=dict(g=4_276_739, d=1_053_825),
         ),
         "paper-labels": Preset(
-            "the authors' CIFAR-10 network with labels",
+            "the authors' CIFAR-10 network with labels, without averaged weights",
             settings=dict(resolution="32", images=16_000_000, ema=0),
             spec=Spec((3, 32, 32), num_classes=10),
             parameters=dict(g=4_304_387, d=1_055_105),
         ),
         "paper-stl": Preset(
-            "the paper's network for STL-10 at 48 px",
+            "the paper's network for STL-10 at 48 px, without averaged weights",
             settings=dict(resolution="48", images=16_000_000, ema=0),
             model=dict(conditional=False),
             spec=Spec((3, 48, 48)),
             parameters=dict(g=4_878_083, d=10_141_441),
         ),
         "paper-imagenet": Preset(
-            "the authors' network for ImageNet with labels at 128 px",
+            "the authors' network for ImageNet with labels at 128 px, without averaged weights",
             settings=dict(resolution="128", images=144_000_000, ema=0),
             model=dict(decay_from=400 / 450),
             spec=Spec((3, 128, 128), num_classes=1000),
             parameters=dict(g=41_996_931, d=30_041_857),
+        ),
+        "imagenet-64": Preset(
+            "the authors' network for ImageNet with labels at 64 px, without averaged weights",
+            settings=dict(resolution="64", images=80_000_000, ema=0),
+            model=dict(g_batch=1, decay_from=200 / 250),
+            spec=Spec((3, 64, 64), num_classes=1000),
+            parameters=dict(g=17_974_915, d=11_165_441),
         ),
         "small": Preset(
             "digits at 16 px on two CPU cores",
@@ -136,7 +152,7 @@ class SNGAN(Recipe):
         self.z_dim, self.n_dis, self.g_batch, self.lr, self.decay_from = z_dim, n_dis, g_batch, lr, decay_from
         classes, count, eps = self.spec.num_classes, stages(*spec.shape[1:]), 2e-5  # eps of Chainer's batch norm
         norm = partial(ConditionalBatchNorm2d, num_classes=classes) if classes else BatchNorm2d
-        flat, tall = [4 * width] * (count + 1), [width * min(2**i, 16) for i in reversed(range(count + 1))]
+        flat, tall = [4 * width] * (count + 1), pyramid_widths(width, count)[::-1]
         pyramid = min(spec.height, spec.width) >= 48 if pyramid is None else pyramid
         self.g = ResNetGenerator(z_dim, spec.shape, tall if pyramid else flat, partial(norm, eps=eps), eps)
         self.d = Discriminator(spec.shape, width, classes, pyramid)

@@ -12,16 +12,24 @@ Phase 0 fits that encoder on the data's own captions, as the embedding that the 
 "Learning Deep Representations of Fine-Grained Visual Descriptions", CVPR 2016): letters through convolutions and a recurrent
 net, beside an encoder of images; matching pairs must score higher, by a margin, than the others of the batch, both ways. With
 `--text-encoder` there is none. Phase 1 is Stage I, phase 2 Stage II, with all that was learnt before held fixed. Form "tensorflow" is the code that the paper's results are
-from; "pytorch" is the authors' later one, in whose second stage D also judges the image alone.
+from; "pytorch" is the authors' later one, in whose second stage D also judges the image alone. Images are read at 76 / 64 of a
+stage's size and cut to it at random places.
 
 Deviations:
 - The text encoder's widths are ours, and so is the image encoder beside it, where Reed et al. take a pretrained GoogLeNet; any other
   caption of the batch is a wrong one, not only those of other classes; embeddings are scaled to a mean square of 1.
 - The wrong image of a pair is one that does not have the caption, in the release one of another class; in the release for PyTorch a
-  batch's own images, each beside its neighbour's text.
+  batch's own images, each beside its neighbour's text. With `--mirror` it is flipped as the real one; there by itself.
+- The learning rate is halved every 100 epochs, as the paper says; the TensorFlow code's Stage I every 50 (`--stage1-half-images 442750`).
+- Birds are cut out along their boxes there, half as wide again, before they are resized: bring such images. What Stage I learns from
+  is the larger image averaged over 4x4 pixels, where the code resizes by a cubic.
+- The preset `coco` has batches of 128; the release's configurations 128 on each of two GPUs in Stage I, and 40 in Stage II.
+- Two options of the preset `small` alone: whole images in place of crops, and Stage I in eval mode while Stage II learns, which is
+  how its numbers were measured; both releases leave its batch norms in training mode.
 - One caption of an image is taken at a time; the TensorFlow code takes the mean of four embeddings. Its noise is cut at two deviations.
 - The KL term is the paper's, summed over the Gaussian's dimensions. Both releases take twice the mean over them, which is
   `--kl-weight 0.015625` with 128 dimensions, and what the presets of the PyTorch form have.
+- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the authors have no averaging.
 """
 
 from __future__ import annotations
@@ -33,7 +41,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.losses import non_saturating, scores
-from gankit.nn import BatchNorm1d, BatchNorm2d, init_normal, nearest_size, stages
+from gankit.nn import BatchNorm1d, BatchNorm2d, init_normal, nearest_size, random_crop, stages
 from gankit.penalties import r1
 from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam
 
@@ -232,7 +240,10 @@ class StackGAN(Recipe):
         kl_weight: lambda of the KL term, which is summed over dimensions.
         text_images: images on which the encoders learn first; none where captions come as vectors.
         stage1_images: images for Stage I after that; the rest of the run is Stage II's.
-        half_images: images of a stage after which its learning rate is halved, again and again; 0 for never.
+        stage1_half_images: images after which Stage I's learning rate is halved, again and again; 0 for never.
+        half_images: as many for Stage II.
+        stage1_eval: Stage I's batch norms go by running statistics while Stage II learns, not by the batch's as in both releases.
+        crop: images are read at 76 / 64 of their size and cut at a random place.
         norm_d: batch norm in D.
         penalty_weight: gamma / 2 of R1 on reals beside their texts, which is not in the paper; 0 for none.
         lr: Adam's learning rate for both stages.
@@ -245,14 +256,14 @@ class StackGAN(Recipe):
     presets = {
         "paper": Preset(
             "the paper's for birds at 256 px: 600 epochs of 8,855 images for each stage, without averaged weights",
-            settings=dict(resolution="256", mirror=True, ema=0),
+            settings=dict(resolution="256", fit="squash", mirror=True, ema=0),
             spec=Spec((3, 256, 256), caption=(201, 71)),
             parameters=dict(g1=14_264_192, d1=4_029_824, g2=26_290_080, d2=48_603_520),
         ),
         "torch": Preset(
             "the authors' PyTorch release with the sizes for birds",
             model=dict(form="pytorch", kl_weight=2 / 128),
-            settings=dict(resolution="256", mirror=True, ema=0),
+            settings=dict(resolution="256", fit="squash", mirror=True, ema=0),
             spec=Spec((3, 256, 256), caption=(201, 71)),
             parameters=dict(g1=10_301_248, d1=5_715_713, g2=26_290_080, d2=71_269_122),
         ),
@@ -260,9 +271,9 @@ class StackGAN(Recipe):
             "the authors' PyTorch release with the sizes for COCO: 120 and 100 epochs of 82,783 images",
             model=dict(
                 form="pytorch", kl_weight=2 / 128, width_g=192, width_d=96, blocks=2, stage1_images=9_934_000,
-                half_images=1_655_660,
+                stage1_half_images=1_655_660, half_images=1_655_660,
             ),
-            settings=dict(resolution="256", mirror=True, batch=128, images=19_212_000, ema=0),
+            settings=dict(resolution="256", fit="squash", mirror=True, batch=128, images=19_212_000, ema=0),
             spec=Spec((3, 256, 256), caption=(201, 71)),
             parameters=dict(g1=20_020_832, d1=12_407_425, g2=37_130_480, d2=159_889_538),
         ),
@@ -270,8 +281,8 @@ class StackGAN(Recipe):
             "32 px on two CPU cores, Stage I at 8: narrower, with R1 in place of D's batch norm, and a weaker KL term",
             model=dict(
                 width_g=48, width_d=64, blocks=1, narrow=2, z_dim=32, c_dim=32, embed_dim=128, text_width=128, kl_weight=0.005,
-                text_images=120_000, stage1_images=90_000, half_images=0, norm_d=False, penalty_weight=0.05,
-                lr=1e-3, lr_text=3e-3,
+                text_images=120_000, stage1_images=90_000, stage1_half_images=0, half_images=0, norm_d=False, penalty_weight=0.05,
+                lr=1e-3, lr_text=3e-3, stage1_eval=True, crop=False,
             ),
             settings=dict(resolution="32", batch=32, images=640_000, ema=2_000),
         ),
@@ -295,7 +306,10 @@ class StackGAN(Recipe):
         kl_weight: float = 1.0,
         text_images: int = 1_000_000,
         stage1_images: int = 5_313_000,
+        stage1_half_images: int = 885_500,
         half_images: int = 885_500,
+        stage1_eval: bool = False,
+        crop: bool = True,
         norm_d: bool = True,
         penalty_weight: float = 0.0,
         lr: float = 2e-4,
@@ -316,7 +330,8 @@ class StackGAN(Recipe):
         small = channels, height // TIMES, width // TIMES
         self.pytorch, self.z_dim, self.c_dim, self.margin = pytorch, z_dim, c_dim, margin
         self.augmented, self.kl_weight, self.penalty_weight, self.lr = conditioning_augmentation, kl_weight, penalty_weight, lr
-        self.half_images = half_images
+        self.half_images, self.stage1_eval = (stage1_half_images, half_images), stage1_eval
+        self.load_size = tuple(TIMES * round(side // TIMES * 76 / 64) for side in (height, width)) if crop else None
         letters = spec.caption[1] > 0
         self.image_shrink = 1 if min(height, width) <= 32 else 2  # the encoder of images looks at halves, but for small ones
         embed_dim = embed_dim if letters else spec.caption[0]
@@ -330,6 +345,8 @@ class StackGAN(Recipe):
         self.d2 = Discriminator(spec.shape, embed_dim, c_dim, max(1, width_d // narrow), count, pytorch, norm_d, alone=pytorch)
         for net in (self.g1, self.d1, self.g2, self.d2):
             init_normal(net)
+            if not pytorch:
+                truncate(net)
             if isinstance(net, Discriminator) and not norm_d:
                 init_he(net)
         self.register_buffer("examples", torch.zeros(EXAMPLES, spec.caption[0], dtype=torch.int64 if letters else None))  # captions of the data
@@ -388,7 +405,11 @@ class StackGAN(Recipe):
 
     def phase(self, images: int) -> Phase:
         index = sum(images >= end for end in self.ends)
-        return Phase(index, min(self.spec.shape[1:]) // (self.image_shrink, TIMES, 1)[index])
+        return Phase(index, min(self.load_size or self.spec.shape[1:]) // self.shrink(index))
+
+    def shrink(self, index: int) -> int:
+        """How many times smaller than the run's the images of a phase are."""
+        return (self.image_shrink, TIMES, 1)[index]
 
     def enter(self, index: int, batch: Batch) -> None:
         """The first captions are kept, and samples are Stage II's once it learns."""
@@ -398,12 +419,16 @@ class StackGAN(Recipe):
 
     def step(self, batch: Batch, run: Run) -> None:
         i = run.phase.index
+        size = [side // self.shrink(i) for side in self.spec.shape[1:]]
+        for name in ("real", "wrong"):
+            (batch.fields[name],) = random_crop([batch.fields[name]], batch.draw, *size)
         if i == 0:
             run.update("t", self.t_loss, batch)
             return
-        if i == 2:  # batch norm must not go on with statistics; the encoder of texts has none
+        if i == 2 and self.stage1_eval:
             self.g1.eval()
-        halvings = (run.images - self.ends[i - 1]) // self.half_images if self.half_images else 0
+        halving = self.half_images[i - 1]
+        halvings = (run.images - self.ends[i - 1]) // halving if halving else 0
         for name in (f"d{i}", f"g{i}"):
             self.opt[name].param_groups[0]["lr"] = self.lr * 0.5**halvings
         run.update(f"d{i}", self.d_loss, batch)
@@ -454,6 +479,13 @@ class StackGAN(Recipe):
         if d.alone is not None:
             loss = loss + non_saturating.g(d.unconditional(features))
         return loss + self.kl_weight * kl, {"kl": kl}
+
+
+def truncate(module: nn.Module, std: float = 0.02) -> None:
+    """Convolutions' weights N(0, std^2) without what lies beyond two deviations, as TensorFlow's truncated normal."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.trunc_normal_(layer.weight, 0.0, std, -2 * std, 2 * std)
 
 
 def init_he(module: nn.Module) -> None:

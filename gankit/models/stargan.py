@@ -15,6 +15,7 @@ Deviations:
 - The learning rate falls to 0 over the second half, as the paper says; in the authors' code it ends at 0.999 of its start.
 - The instance norm keeps no running statistics; the authors' code does and never uses them.
 - 256 px have the paper's critic; below 128 px it is halved until 2 or 3 px are left, above as often as at 128 px.
+- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the authors have no averaging.
 """
 
 from __future__ import annotations

@@ -18,9 +18,10 @@ both are normalised, and D has an output for each class, as in the authors' code
 The file is long because it holds networks that grow, and what grows with them: noise, batch, learning rate and reals.
 
 Deviations: the running mean of w moves once a step, by latents drawn for it; in the authors' code whenever G is trained
-or trains D. The fade moves at each step, in their code at each fourth. Fakes have the labels of the reals beside them.
-For CelebA-HQ the paper has WGAN-GP's loss; here it is R1 for all. Bias and leaky ReLU come after halving, as in the
-authors' code for both papers.
+or trains D. The fade moves at each step, in their code at each fourth. In G's turn fakes' labels are drawn by the classes'
+shares of the images seen so far, in their code they are those of random images. For CelebA-HQ the paper has WGAN-GP's loss;
+here it is R1 for all. Bias and leaky ReLU come after halving, as in the authors' code for both papers. Left out: the rows of
+table 1 with the traditional generator, a random input in place of the constant, and no noise.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ from gankit.nn import (
     stages,
 )  # fmt: skip
 from gankit.penalties import r1
-from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam, seeded
+from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam, data_labels, see_labels, seeded
 
 if TYPE_CHECKING:
     from gankit.loop import Run
@@ -293,6 +294,8 @@ class StyleGAN(Recipe):
         self.d = Discriminator(spec.shape, widths, self.h, self.w, group, self.spec.num_classes)
         self.register_buffer("level", torch.tensor(self.first))  # of the last step, for samples
         self.register_buffer("alpha", torch.tensor(1.0))
+        if self.spec.num_classes:
+            self.register_buffer("label_shares", torch.zeros(self.spec.num_classes))
         self.opt = {name: adam(net.parameters(), lr, (0, 0.99)) for name, net in (("g", self.g), ("d", self.d))}
 
     @property
@@ -339,6 +342,8 @@ class StyleGAN(Recipe):
     def step(self, batch: Batch, run: Run) -> None:
         level, alpha = self.grown(run.images)
         self.level.fill_(level), self.alpha.fill_(alpha)
+        if self.spec.num_classes:
+            see_labels(self.label_shares, batch, run)
         for opt in self.opt.values():
             opt.param_groups[0]["lr"] = at_side(self.lrs, min(self.h, self.w) << level) or self.lr
         run.update("d", partial(self.d_loss, level=level, alpha=alpha), batch)
@@ -349,8 +354,9 @@ class StyleGAN(Recipe):
     def move_w_mean(self, batch: Batch) -> None:
         """As many latents as the whole batch has rows, the same in each process, move the running mean of w."""
         with seeded(batch.seed, batch.start, 0):
-            z, label = self.noise(batch.size), torch.randint(max(1, self.spec.num_classes), (batch.size,))
-        mean = self.g.mapping(z.to(self.w_mean), label.to(self.w_mean.device)).mean(0)
+            z, places = self.noise(batch.size), torch.rand(batch.size)
+        label = data_labels(self.label_shares, places) if self.spec.num_classes else None
+        mean = self.g.mapping(z.to(self.w_mean), label).mean(0)
         self.w_mean.lerp_(mean, 1 - self.w_beta)
 
     def crossover(self, n: int, layers: int) -> Tensor:
@@ -358,13 +364,13 @@ class StyleGAN(Recipe):
         mixed, cut = torch.rand(()) < self.mixing, torch.randint(1, layers, ())
         return torch.where(mixed, cut, layers).expand(n)
 
-    def fakes(self, batch: Batch, level: int, alpha: float) -> Tensor:
-        """As many images as the batch has reals, of the same classes: two latents, a crossover, a map for each layer."""
+    def fakes(self, batch: Batch, level: int, alpha: float, label: Tensor | None = None) -> Tensor:
+        """As many images as the batch has reals, of these classes: two latents, a crossover, a map for each layer."""
         z, other = batch.draw(self.noise), batch.draw(self.noise)
         cut = batch.draw(partial(self.crossover, layers=2 * level + 2))
         sides = self.g.synthesis.sides[: 2 * level + 2]
         noise = [batch.draw(lambda n, side=side: torch.randn(n, 1, *side)) for side in sides]
-        return self.g(z, other, cut, noise, level, alpha, self.given(batch))
+        return self.g(z, other, cut, noise, level, alpha, label)
 
     def given(self, batch: Batch) -> Tensor | None:
         """The batch's labels, for a model that uses them."""
@@ -378,11 +384,12 @@ class StyleGAN(Recipe):
             return logits[-1]
 
         penalty = r1(critic, images)
-        fake = critic(self.fakes(batch, level, alpha))
+        fake = critic(self.fakes(batch, level, alpha, self.given(batch)))
         reached = torch.tensor(level - 1 + alpha)  # for the log: 1.25 is level 2, faded in by a quarter
         loss = non_saturating.d(logits[0], fake) + self.gamma / 2 * penalty
         return loss, {"level": reached, "penalty": penalty, **scores(logits[0], fake)}
 
     def g_loss(self, batch: Batch, level: int, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:
-        images = batch.augment(self.fakes(batch, level, alpha))
-        return non_saturating.g(self.d(images, level, alpha, self.given(batch))), {}
+        label = data_labels(self.label_shares, batch.draw(torch.rand)) if self.spec.num_classes else None
+        images = batch.augment(self.fakes(batch, level, alpha, label))
+        return non_saturating.g(self.d(images, level, alpha, label)), {}

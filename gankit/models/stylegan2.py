@@ -19,6 +19,9 @@ Deviations:
 - The averaged weights' half-life is a twentieth of the images seen where that is less than `ema`.
 - With `pieces` a piece's penalty takes the mean path length over that piece, and D a piece's own deviation.
 - Half precision is bfloat16, which needs no clamp; `clamp` is there for weights that were trained with it.
+- Fakes' labels are drawn by the classes' shares of the images seen so far; the ADA code takes those of random images. (The
+  paper's own code, which has no labels in any of its configurations, would give D's fakes the reals'.)
+- `ada` differs from the authors' in four points: see gankit/augment.py.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from torch import Tensor, nn
 from gankit.losses import non_saturating, scores
 from gankit.nn import EqualisedLinear, Fir, MinibatchStddev, ModulatedConv2d, PixelNorm, nearest_size, stages
 from gankit.penalties import path_length, r1
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam, seeded
+from gankit.recipe import Batch, Preset, Recipe, Spec, adam, data_labels, see_labels, seeded
 
 if TYPE_CHECKING:
     from gankit.loop import Run
@@ -310,6 +313,8 @@ class StyleGAN2(Recipe):
         self.g = Generator(Mapping(z_dim, classes, w_dim, layers), Synthesis(spec.shape, widths, w_dim, clamp), w_dim)
         self.d = Discriminator(spec.shape, widths, group, architecture == "resnet", classes, clamp)
         self.register_buffer("path_mean", torch.zeros(()))
+        if classes:
+            self.register_buffer("label_shares", torch.zeros(classes))
         for name, every in (("g", path_every), ("d", r1_every)):
             share = every / (every + 1)  # of the updates that are not for a penalty; k + 1 are to act as k did
             self.opt[name] = adam(getattr(self, name).parameters(), lr * share, (0, 0.99**share))
@@ -348,6 +353,8 @@ class StyleGAN2(Recipe):
         return self.g.w_mean
 
     def step(self, batch: Batch, run: Run) -> None:
+        if self.spec.num_classes:
+            see_labels(self.label_shares, batch, run)
         w = run.mean(run.update("g", self.g_loss, batch)["w"].mean(0))
         self.g.w_mean.lerp_(w.to(self.g.w_mean.dtype), 1 - 0.995)
         if self.path_weight and run.step % self.path_every == 0:
@@ -357,8 +364,8 @@ class StyleGAN2(Recipe):
             run.update("d", self.r1_loss, batch)
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        w, ws = self.styles(batch)
-        logits = self.d(batch.augment(self.g.synthesis(ws, self.maps(batch.draw(self.numbers)))), self.label(batch))
+        w, ws, label = self.styles(batch)
+        logits = self.d(batch.augment(self.g.synthesis(ws, self.maps(batch.draw(self.numbers)))), label)
         return non_saturating.g(logits), {"w": w}
 
     def path_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -368,24 +375,25 @@ class StyleGAN2(Recipe):
         return self.path_every * self.path_weight * penalty, {"path": lengths.mean(), "path_penalty": penalty}
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        label, ws = self.label(batch), self.styles(batch)[1]
+        _, ws, label = self.styles(batch)
         fake = self.d(batch.augment(self.g.synthesis(ws, self.maps(batch.draw(self.numbers)))), label)
-        real = self.d(batch.augment(batch.real), label)
+        real = self.d(batch.augment(batch.real), self.label(batch))
         return non_saturating.d(real, fake), scores(real, fake)
 
     def r1_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         penalty = r1(lambda x: self.d(batch.augment(x), self.label(batch)), batch.real)
         return self.r1_every * self.gamma / 2 * penalty, {"r1": penalty}
 
-    def styles(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(N, w_dim) styles, and (N, num_ws, w_dim): those, with others' from one layer on in `mixing` of the batches."""
-        label = self.label(batch)
-        w = self.g.mapping(batch.draw(self.noise), label)
+    def styles(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(N, w_dim) styles of fakes; (N, num_ws, w_dim): those, with others' from one layer on in `mixing` of the batches; labels."""
+        z = batch.draw(self.noise)
+        label = data_labels(self.label_shares, batch.draw(torch.rand)) if self.spec.num_classes else None
+        w = self.g.mapping(z, label)
         if not self.mixing:
-            return w, w[:, None].expand(-1, self.num_ws, -1)
+            return w, w[:, None].expand(-1, self.num_ws, -1), label
         other, first = self.g.mapping(batch.draw(self.noise), label), batch.draw(self.first_mixed)
         own = torch.arange(self.num_ws, device=w.device) < first[:, None]
-        return w, torch.where(own[:, :, None], w[:, None], other[:, None])
+        return w, torch.where(own[:, :, None], w[:, None], other[:, None]), label
 
     def first_mixed(self, n: int) -> Tensor:
         """(n,) the first layer with another latent's style, the same one n times; num_ws is none."""
@@ -403,5 +411,5 @@ class StyleGAN2(Recipe):
         return [part.unflatten(1, (1, *size)) for part, size in zip(parts, sizes)]
 
     def label(self, batch: Batch) -> Tensor | None:
-        """The reals' labels, which fakes share; None without classes."""
+        """The reals' labels; None without classes."""
         return batch.label if self.spec.num_classes else None

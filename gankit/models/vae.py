@@ -73,15 +73,15 @@ class VAE(Recipe):
     data, defaults = "images", dict(batch=100)
     presets = {
         "paper": Preset(
-            "the paper's network for MNIST, with 20 latent dimensions",
-            settings=dict(resolution="28"),
+            "the paper's network for MNIST, with 20 latent dimensions; the length is ours",
+            settings=dict(resolution="28", images=10_000_000),
             spec=Spec((1, 28, 28)),
             parameters=dict(e=412_540, g=403_284),
         ),
         "paper-faces": Preset(
-            "the paper's network for the 1,965 Frey faces, with 20 latent dimensions",
+            "the paper's network for the 1,965 Frey faces, with 20 latent dimensions; the length is ours",
             model=dict(hidden=200, decoder="gaussian", weight_decay=1 / 1965),
-            settings=dict(resolution="28x20"),
+            settings=dict(resolution="28x20", images=10_000_000),
             spec=Spec((1, 28, 20)),
             parameters=dict(e=120_240, g=229_320),
         ),

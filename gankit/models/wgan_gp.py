@@ -8,12 +8,17 @@ samples together. Below 64 px the nets are the authors' residual ones for CIFAR-
 critic has layer norm. With labels G has conditional batch norm and the critic is a classifier too (section 5.2).
 
 One step takes one batch: the critic learns from every batch, G after every n_critic-th, from `g_batch` latents for each
-of its images. Learning rates fall linearly to 0 over the run, and reals are dequantised, as in the authors' code, which
-has no norm in CIFAR-10's critic.
+of its images. For CIFAR-10 learning rates fall linearly to 0 over the run, reals are dequantised and the critic has no
+norm, as in the authors' code; their code for 64 px does none of the three.
 
 The file is long because it holds the authors' two shapes of networks, each with and without labels.
 
-Deviations: none at the authors' sizes; other sizes have more or fewer blocks.
+Deviations:
+- Samples are drawn with running means and variances, so that a seed is one picture; the authors' scripts draw them, those for
+  inception scores too, with the batch's own.
+- Other sizes than 32 and 64 px have more or fewer blocks.
+- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
+- Left out: the paper's other networks, such as the 101-layer one, and its model of text.
 """
 
 from __future__ import annotations
@@ -86,6 +91,7 @@ class WGANGP(Recipe):
         g_batch: latents in an update of G for each image of the batch.
         lr: Adam's learning rate at the start.
         decay: let the learning rate fall linearly to 0 over the run.
+        dequantise: add noise of one grey level to reals; None: below 64 px, as in the authors' two scripts.
     """
 
     labels, ema, defaults = "optional", ("g",), dict(batch=64)
@@ -99,13 +105,13 @@ class WGANGP(Recipe):
             parameters=dict(g=1_204_483, d=1_053_825),
         ),
         "paper-labels": Preset(
-            "the authors' CIFAR-10 network with labels",
+            "the authors' CIFAR-10 network with labels, without averaged weights",
             settings=dict(resolution="32", images=32_000_000, ema=0),
             spec=Spec((3, 32, 32), num_classes=10),
             parameters=dict(g=1_218_307, d=1_055_115),
         ),
         "paper-64": Preset(
-            "the authors' network for 64 px",
+            "the authors' network for 64 px, without averaged weights",
             settings=dict(resolution="64", images=64_000_000, ema=0),
             model=dict(conditional=False, g_batch=1, lr=1e-4, decay=False),
             spec=Spec((3, 64, 64)),
@@ -132,6 +138,7 @@ class WGANGP(Recipe):
         g_batch: int = 2,
         lr: float = 2e-4,
         decay: bool = True,
+        dequantise: bool | None = None,
     ):
         super().__init__(spec if conditional else replace(spec, num_classes=0))
         self.z_dim, self.n_critic, self.g_batch, self.lr, self.decay = z_dim, n_critic, g_batch, lr, decay
@@ -139,6 +146,7 @@ class WGANGP(Recipe):
         classes, count = self.spec.num_classes, stages(*spec.shape[1:])
         norm = partial(ConditionalBatchNorm2d, num_classes=classes) if classes else BatchNorm2d
         pyramid = count >= 4 if pyramid is None else pyramid
+        self.dequantise = count < 4 if dequantise is None else dequantise
         flat, tall = [width] * (count + 1), [width // 2 * min(2**i, 8) for i in reversed(range(count + 1))]
         self.g = ResNetGenerator(z_dim, spec.shape, tall if pyramid else flat, norm, bias=not pyramid)
         self.d = Critic(spec.shape, width, classes, pyramid)
@@ -166,7 +174,9 @@ class WGANGP(Recipe):
             run.update("g", self.g_loss, batch)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        images = (127.5 * (batch.real + 1) + batch.draw(lambda n: torch.rand(n, *self.spec.shape))) / 128 - 1
+        images = batch.real
+        if self.dequantise:
+            images = (127.5 * (images + 1) + batch.draw(lambda n: torch.rand(n, *self.spec.shape))) / 128 - 1
         label = batch.label if self.spec.num_classes else None
         fakes = self.sample(batch.draw(self.noise), label)
         fake, outputs = self.d(batch.augment(fakes)), {}

@@ -3,10 +3,10 @@
 from gankit.nn.attention import SelfAttention
 from gankit.nn.conditioned import ConditionedTrunk, PatchCritic, nearest_fours
 from gankit.nn.convnet import ConvDiscriminator, ConvGenerator, nearest_size, stages
+from gankit.nn.crop import larger_size, random_crop
 from gankit.nn.equalised import EqualisedConv2d, EqualisedLinear, PixelNorm
 from gankit.nn.growing import at_side, by_side, double, faded, grown
 from gankit.nn.init import init_glorot, init_normal
-from gankit.nn.jitter import jitter
 from gankit.nn.maxout import Maxout
 from gankit.nn.minibatch import MinibatchDiscrimination, MinibatchStddev
 from gankit.nn.modulated import ModulatedConv2d
@@ -61,11 +61,12 @@ __all__ = [
     "init_glorot",
     "init_normal",
     "instance_norm",
-    "jitter",
     "mirrored",
+    "larger_size",
     "nearest_fours",
     "nearest_size",
     "patch_layers",
+    "random_crop",
     "residual_trunk",
     "spectral_norm",
     "stages",

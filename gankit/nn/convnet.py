@@ -47,6 +47,7 @@ class ConvGenerator(nn.Module):
         kernel: side of the kernels, 4 or 5.
         unit_norm: batch norm of the first layer over each unit, or over each channel of its map.
         biases: biases in all layers, as in early TensorFlow code, though batch norm takes most of them out again.
+        eps: what batch norm adds to variances.
     """
 
     def __init__(
@@ -57,16 +58,17 @@ class ConvGenerator(nn.Module):
         kernel: int = 5,
         unit_norm: bool = True,
         biases: bool = False,
+        eps: float = 1e-5,
     ):
         super().__init__()
         channels, count = shape[0], stages(*shape[1:])
         h, w = shape[1] >> count, shape[2] >> count
         first, *rest = reversed(_widths(width, count))
         dense, grid = nn.Linear(z_dim, first * h * w, bias=biases), nn.Unflatten(1, (first, h, w))
-        layers = [dense, BatchNorm1d(first * h * w), grid] if unit_norm else [dense, grid, BatchNorm2d(first)]
+        layers = [dense, BatchNorm1d(first * h * w, eps), grid] if unit_norm else [dense, grid, BatchNorm2d(first, eps)]
         layers += [nn.ReLU(inplace=True)]
         for c in rest:
-            layers += [_double(first, c, kernel, biases), BatchNorm2d(c), nn.ReLU(inplace=True)]
+            layers += [_double(first, c, kernel, biases), BatchNorm2d(c, eps), nn.ReLU(inplace=True)]
             first = c
         self.net = nn.Sequential(*layers, _double(first, channels, kernel, biases), nn.Tanh())
 
@@ -86,7 +88,7 @@ class ConvDiscriminator(nn.Module):
         pooling: mean over the last map before the linear layer, in place of a weight for each of its places.
         bias: bias in the first convolution. Without it, as in the authors' code, a batch twice as bright gives the first
             batch norm twice the numbers, which divides the 2 out: D cannot tell pale fakes from reals.
-        biases: biases in all layers, as of `ConvGenerator`.
+        biases, eps: as of `ConvGenerator`.
     """
 
     def __init__(
@@ -98,13 +100,14 @@ class ConvDiscriminator(nn.Module):
         pooling: bool = False,
         bias: bool = False,
         biases: bool = False,
+        eps: float = 1e-5,
     ):
         super().__init__()
         count, last = stages(*shape[1:]), shape[0]
         layers: list[nn.Module] = []
         for i, c in enumerate(_widths(width, count)):
             layers += [_halve(last, c, kernel, bias=biases or not norm or (bias and i == 0))]
-            layers += [BatchNorm2d(c)] if norm and i > 0 else []
+            layers += [BatchNorm2d(c, eps)] if norm and i > 0 else []
             layers += [nn.LeakyReLU(0.2, inplace=True)]
             last = c
         places = 1 if pooling else (shape[1] >> count) * (shape[2] >> count)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from gankit import checkpoint, data
 from gankit.checkpoint import Trained, replacing
-from gankit.data.files import shown
+from gankit.text import bar, shown
 from gankit.translation import faces, files, strips, tiles, video
 from gankit.translation.files import Item, Picture
 from gankit.translation.options import Ask, Options, ask, check
@@ -328,16 +327,12 @@ class Work:
     @contextlib.contextmanager
     def progress(self, total: int) -> Iterator[Callable[[int], None]]:
         """A bar on stderr; gives the function that moves it."""
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-        if self.quiet or not sys.stderr.isatty():
-            yield lambda count: None
-            return
         text = TextColumn("{task.completed:,.0f}/{task.total:,.0f} pictures")
-        with Progress(text, BarColumn(None), TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("", total=total)
-            yield lambda count: bar.update(task, advance=count)
+        with bar(text, BarColumn(None), TimeRemainingColumn(), live=not self.quiet, transient=True) as moving:
+            task = moving.add_task("", total=total)
+            yield lambda count: moving.update(task, advance=count)
 
 
 def rgb(pixels: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from torch import Tensor
 from gankit import data
 from gankit.checkpoint import replacing
 from gankit.data import files, images
-from gankit.data.files import shown
+from gankit.text import shown
 from gankit.data.lookup import named
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")

@@ -1,0 +1,149 @@
+"""A model built from its data and its arguments: checked first, and refused if this machine could not hold it."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import inspect
+import math
+import os
+import re
+import types
+from pathlib import Path
+from typing import Literal, Union, get_args, get_origin, get_type_hints
+
+import torch
+
+from gankit.recipe import Recipe, Spec
+from gankit.text import shown
+
+SIZES = re.compile(r"\w+_dim|width|width_g|channel_\w+|g_hidden|d_hidden|hidden|units_\w+|maxout_pieces|layers|levels|mapping_layers|n_critic|n_dis|g_batch|group")
+MOST = 2**40  # of an argument that counts something
+LOOPED = re.compile(r"(\w+_)?(layers|levels|blocks|scales)|own_[gd]|n_critic|n_dis|g_batch|updates|restarts|chunk")  # each costs a layer, or a pass
+TRAINED = 5  # copies of the weights that training holds: weights, gradients, two moments, averages
+
+
+def defaults(kind: type[Recipe]) -> dict[str, object]:
+    """The recipe's own arguments and their defaults."""
+    parameters = list(inspect.signature(kind.__init__).parameters.values())[2:]
+    return {p.name: p.default for p in parameters}
+
+
+def check(kind: type[Recipe], arguments: dict[str, object]) -> None:
+    """Refuse arguments that the model does not have, or that no model could use.
+
+    Raises:
+        ValueError: an unknown name, a wrong type, or a number that is not finite, negative, zero where a size is meant, or
+            out of all bounds.
+    """
+    known, hints = defaults(kind), get_type_hints(kind.__init__)
+    for name, value in arguments.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(known) or 'none'}"
+            raise ValueError(f"{kind.__name__} has no argument {shown(name)!r}{hint}")
+        check_value(name, value, hints.get(name, object))
+        for number in value if isinstance(value, (tuple, list)) else (value,):
+            if not isinstance(number, (int, float)) or isinstance(number, bool):
+                continue
+            least = 1 if SIZES.fullmatch(name) and isinstance(number, int) else -MOST if name in kind.signed else 0
+            most = 1000 if LOOPED.fullmatch(name) else MOST
+            if not least <= number <= most:
+                raise ValueError(f"{name} is {number}; expected a number from {least:,} to {most:,}")
+
+
+def check_value(name: str, value: object, hint: object) -> None:
+    """Refuse a value that is not of its annotation's type, and numbers that are not finite. Raises ValueError."""
+    if not fits(value, hint):
+        choices = [str(choice) for choice in get_args(hint)] if get_origin(hint) is Literal else []
+        raise ValueError(f"{name} is {shown(repr(value))[:60]}; expected {' or '.join(choices) or called(hint)}")
+    for number in value if isinstance(value, (tuple, list)) else (value,):
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ValueError(f"{name} is {number}; expected a finite number")
+
+
+def fits(value: object, hint: object) -> bool:
+    """Whether a value is of the type that an annotation names; of an annotation that is none of these, always."""
+    hint = getattr(hint, "__supertype__", hint)  # of a NewType
+    origin = get_origin(hint)
+    if origin is Literal:
+        return any(type(value) is type(choice) and value == choice for choice in get_args(hint))
+    if origin in (Union, types.UnionType):
+        return any(fits(value, part) for part in get_args(hint))
+    if origin is tuple:
+        return isinstance(value, (tuple, list)) and all(fits(item, get_args(hint)[0]) for item in value)
+    if hint in (bool, str, type(None)):
+        return isinstance(value, hint)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(hint, type) and issubclass(hint, int):
+        return isinstance(value, int) and not isinstance(value, bool)
+    return True
+
+
+def called(hint: object) -> str:
+    """A type as an error names it."""
+    hint = getattr(hint, "__supertype__", hint)
+    names = {bool: "true or false", str: "text", int: "a whole number", float: "a number", type(None): "nothing"}
+    if get_origin(hint) is tuple:
+        return f"{called(get_args(hint)[0])}, or several"
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(map(called, get_args(hint)))
+    return "a whole number" if isinstance(hint, type) and issubclass(hint, int) and hint is not bool else names.get(hint, str(hint))
+
+
+def construct(kind: type[Recipe], spec: Spec, arguments: dict[str, object], copies: int = 1) -> Recipe:
+    """The recipe, with its first weights; built without memory before, so that one that is too large is refused.
+
+    Args:
+        kind: the model.
+        spec: of its data.
+        arguments: its own.
+        copies: of its weights that will be held at once: 1 to use it, `TRAINED` to train it.
+
+    Raises:
+        ValueError: the arguments are wrong, or the model does not fit into this machine's memory.
+    """
+    check(kind, arguments)
+    changed = {name: value for name, value in arguments.items() if value != defaults(kind)[name]}
+    flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in changed.items()) or "its defaults"
+    own = kind.__module__.startswith("gankit.models.")
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            outline = kind(spec, **arguments)
+        need = copies * sum(t.numel() * t.element_size() for t in outline.state_dict().values() if isinstance(t, torch.Tensor))
+    except (RuntimeError, OverflowError, ZeroDivisionError, IndexError, MemoryError, TypeError) as error:
+        if not own:  # a user's model need not be buildable so
+            return kind(spec, **arguments)
+        raise ValueError(f"{kind.__name__} of {'x'.join(map(str, spec.shape))} cannot be built with {flags}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
+    if need > (most := memory()):
+        raise ValueError(
+            f"{kind.__name__} of {'x'.join(map(str, spec.shape))} with {flags} takes {need / 1e9:,.0f} GB for its weights"
+            f"{' and their optimizers' if copies > 1 else ''}; this machine has {most / 1e9:,.0f} GB. Make it smaller, or take a preset"
+        )
+    return kind(spec, **arguments)
+
+
+def memory() -> float:
+    """Bytes of memory that this process may have; infinite where that is not known."""
+    found = [math.inf]
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with contextlib.suppress(ValueError, OSError):
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(found)
+
+
+def refuse_large(numbers: int, what: str, hint: str) -> None:
+    """Refuse what would not fit into memory before it is made.
+
+    Args:
+        numbers: float32 numbers that would be held at once.
+        what: they are, for the error.
+        hint: what to type instead.
+
+    Raises:
+        ValueError: they do not fit.
+    """
+    if 4 * numbers > memory():
+        raise ValueError(f"{what} take {4 * numbers / 1e9:,.0f} GB of memory, and this machine has {memory() / 1e9:,.0f} GB. {hint}")

@@ -1,0 +1,85 @@
+"""Text that leaves gankit: what a file may put on a terminal and on a page, and lines that a lost reader does not stop."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+def shown(text: object) -> str:
+    """Any text on one line as it can be printed anywhere: no control characters, no bytes that are not text."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
+def clean(text: object) -> str:
+    """As `shown`, with line breaks and tabs kept."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in str(text))
+
+
+def escaped(text: object) -> str:
+    """Any text as HTML shows it, between tags or in a quoted attribute: nothing in it can be a tag or a script."""
+    return html.escape(shown(text), quote=True)
+
+
+def put(text: object) -> None:
+    """Print a command's result on stdout.
+
+    Raises:
+        OSError: stdout is closed or full: the caller has not got the result.
+    """
+    try:
+        print(clean(text), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(f"cannot write to stdout: {error.strerror}") from error
+
+
+def aside(text: object) -> None:
+    """Print a line about the work on stderr; if nobody can read it any more, the work goes on."""
+    print(clean(text), file=Lasting(sys.stderr), flush=True)
+
+
+def let_go() -> None:
+    """Leave a closed or full stdout and stderr behind, so that Python's last flush of them does not change the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):  # no file of the system's
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def bar(*columns: object, live: bool = True, **options: object) -> Progress:
+    """A progress bar on stderr, of rich's columns; it shows on terminals alone, and a terminal that is closed stops nothing."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(file=Lasting(sys.stderr))
+    return Progress(*columns, console=console, disable=not (live and console.is_terminal), **options)
+
+
+class Lasting:
+    """A stream of text whose reader may leave: what cannot be written is dropped."""
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self.stream.write(text)
+        except (OSError, ValueError):  # a closed pipe or terminal, a full disk; a closed file
+            return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.stream, name)

@@ -1,0 +1,218 @@
+"""What models do as their papers or the authors' code do, and what their files say of it; constants that no count of parameters shows."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from gankit import loop, models
+from gankit.nn import BatchNorm1d, BatchNorm2d
+from gankit.recipe import Batch, Recipe, Spec, data_labels, see_labels
+
+MODELS = models.names()
+PAPERS = [(name, key) for name in MODELS for key in models.find(name).presets if key.startswith("paper")]
+AVERAGED = ("biggan", "pggan", "r3gan", "stylegan", "stylegan2")  # papers whose samples are of averaged weights
+
+
+def deviations(name: str) -> str:
+    """What the model's file says under Deviations, on one line."""
+    text = sys.modules[models.find(name).__module__].__doc__
+    return " ".join(text[text.index("Deviations") :].split())
+
+
+def built(name: str, preset: str = "", spec: Spec | None = None, **arguments: object) -> Recipe:
+    kind = models.find(name)
+    chosen = kind.presets[preset] if preset else None
+    return kind(spec or chosen.spec, **(chosen.model if chosen else {}) | arguments)
+
+
+# What files say --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model, preset", PAPERS)
+def test_a_paper_s_preset_is_as_long_as_the_paper_s_run_or_says_that_its_length_is_ours(model, preset):
+    kind = models.find(model)
+    chosen = kind.presets[preset]
+    own = "images" in chosen.settings or "images" in kind.defaults
+    assert own or "the length is ours" in chosen.about, f"{model} {preset} would stop after the {loop.Settings().images:,} images of any run"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_averaged_weights_are_the_paper_s_or_a_deviation(model):
+    kind = models.find(model)
+    averages = bool(loop.Settings(**kind.defaults).ema) and (kind.ema or model == "lapgan")  # whose networks follow its arguments
+    assert model in AVERAGED or not averages or "averaged weights" in deviations(model)
+    if model not in AVERAGED:
+        for name, preset in kind.presets.items():
+            if name.startswith("paper"):
+                assert not loop.Settings(**kind.defaults | preset.settings).ema or not averages, f"{model} {name} averages, the paper does not"
+
+
+# Noise, norms, lengths -------------------------------------------------------------------------------------------------
+
+
+def test_gan_s_noise_is_uniform_for_mnist_and_normal_for_cifar10():
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        recipes = {key: built("gan", key) for key in ("paper", "paper-cifar10")}
+    for key, kurtosis in ("paper", 1.8), ("paper-cifar10", 3.0):
+        z = recipes[key].noise(2000).double()
+        assert z.mean().abs() < 0.02 and abs(z.var().item() - 1) < 0.02
+        assert z.pow(4).mean().item() == pytest.approx(kurtosis, rel=0.03)
+    assert recipes["paper"].noise(2000).abs().max() <= 3**0.5
+    assert {models.find("gan").presets[key].model["prior"] for key in ("small", "ring", "grid")} == {"normal"}
+
+
+@pytest.mark.parametrize("preset, epoch", [("paper", 50_000), ("paper-cifar10", 40_000)])
+def test_gan_s_momentum_has_risen_when_the_paper_s_run_ends(preset, epoch):
+    kind, seen = models.find("gan"), []
+    with torch.device("meta"):
+        recipe = built("gan", preset)
+    end = kind.presets[preset].settings["images"]
+    run = SimpleNamespace(step=0, update=lambda *given: seen.append(recipe.opt["d"].param_groups[0]["momentum"]))
+    for run.images in (0, 125 * epoch, end - 100):
+        recipe.step(None, run)
+    assert end == 250 * epoch and seen == pytest.approx([0.5, 0.6, 0.7], abs=1e-5)
+
+
+def norms(recipe: Recipe) -> list[BatchNorm1d | BatchNorm2d]:
+    return [m for m in recipe.modules() if isinstance(m, (BatchNorm1d, BatchNorm2d))]
+
+
+def test_dcgan_s_batch_norm_adds_what_the_authors_codes_add():
+    with torch.device("meta"):
+        for preset, eps in ("paper", 1e-8), ("torch", 1e-5):
+            found = norms(built("dcgan", preset))
+            assert len(found) == 7 and {norm.eps for norm in found} == {eps}
+
+
+def test_dcgan_torch_shows_d_the_fakes_that_g_learns_from():
+    torch.manual_seed(0)
+    for same_z in (True, False):
+        recipe = built("dcgan", spec=Spec((1, 8, 8)), width=2, same_z=same_z)
+        images, d = [], recipe.d.forward
+        recipe.d.forward = lambda x, d=d, images=images: images.append(x) or d(x)
+        batch, run = Batch({"real": torch.rand(6, 1, 8, 8)}), SimpleNamespace(turn=0, augment=None)
+
+        def update(name, loss, batch, *more, run=run):
+            run.turn += 1
+            for rows, part in batch.split(2, run.turn):
+                loss(part, *(each[rows] for each in more))
+            return {}
+
+        run.update = update
+        recipe.eval()  # a batch's statistics are those of pieces
+        recipe.step(batch, run)
+        of_d, of_g = torch.cat([images[1], images[3]]), torch.cat(images[4:])
+        assert torch.equal(of_d, of_g) == same_z
+    assert models.find("dcgan").presets["torch"].model["same_z"] and not built("dcgan", spec=Spec((1, 8, 8)), width=2).same_z
+
+
+@pytest.mark.parametrize("model, preset, size", [("dcgan", "torch", 96), ("lapgan", "paper", 32), ("lapgan", "large", 96), ("cogan", "faces", 132)])
+def test_images_are_read_at_the_size_that_the_authors_cut_theirs_from(model, preset, size):
+    with torch.device("meta"):
+        assert built(model, preset).load_size == (size, size)
+    with pytest.raises(ValueError, match="load_scale is 0.5; it is how many times larger"):
+        built(model, spec=Spec((1, 16, 16), other=(1, 16, 16)), load_scale=0.5)
+
+
+@pytest.mark.parametrize("preset", [key for key in models.find("r3gan").presets if key.startswith("paper")])
+def test_every_run_of_r3gan_mirrors(preset):
+    assert models.find("r3gan").presets[preset].settings["mirror"] is True
+
+
+# Networks that counts of parameters do not tell apart ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "side, width, sides, channels_d, channels_g",
+    [
+        (32, 64, (16, 8, 8, 8), (128, 128, 128, 128), (256, 256, 256)),
+        (48, 64, (24, 12, 6, 3, 3), (64, 128, 256, 512, 1024), (256, 128, 64)),
+        (64, 64, (32, 16, 8, 4, 2), (64, 128, 256, 512, 1024), (512, 256, 128, 64)),
+        (128, 64, (64, 32, 16, 8, 4, 4), (64, 128, 256, 512, 1024, 1024), (1024, 512, 256, 128, 64)),
+        (256, 32, (128, 64, 32, 16, 8, 4, 4), (32, 64, 128, 256, 256, 512, 512), (512, 256, 256, 128, 64, 32)),
+    ],
+)
+def test_sngan_s_maps_are_the_authors_at_their_sizes(side, width, sides, channels_d, channels_g):
+    recipe = built("sngan", spec=Spec((3, side, side)), width=width // 8)
+    maps, x = [], torch.zeros(1, 3, side, side)
+    for block in recipe.d.trunk:
+        x = block(x)
+        maps.append(tuple(x.shape[1:]))
+    wanted = [(c // 8, s, s) for c, s in zip(channels_d, sides)]
+    assert maps == wanted
+    assert [block.conv2.out_channels for block in recipe.g.blocks] == [c // 8 for c in channels_g]
+    assert recipe.g.start == ((256 if side == 32 else channels_g[0] if side in (128, 256) else 2 * channels_g[0]) // 8, *recipe.g.start[1:])
+
+
+@pytest.mark.parametrize("side, noisy", [(32, True), (64, False)])
+def test_wgan_gp_dequantises_as_either_of_the_authors_scripts(side, noisy):
+    recipe = built("wgan_gp", spec=Spec((1, side, side)), width=4)
+    batch, seen = Batch({"real": torch.randint(256, (2, 1, side, side)) / 127.5 - 1}), []
+    recipe.d.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    recipe.d_loss(batch)
+    assert not any(torch.equal(x, batch.real) for x in seen) if noisy else any(torch.equal(x, batch.real) for x in seen)
+    if noisy:  # grey level k becomes one of [k, k + 1) / 128 - 1
+        level = (127.5 * (batch.real + 1)).round()
+        assert any(((128 * (x + 1) - level) >= -1e-3).all() and ((128 * (x + 1) - level) <= 1 + 1e-3).all() for x in seen)
+
+
+# Labels of fakes -------------------------------------------------------------------------------------------------------
+
+
+def labelled(n: int, label: int, shape: tuple[int, ...]) -> Batch:
+    return Batch({"real": torch.rand(n, *shape), "label": torch.full((n,), label)})
+
+
+def test_shares_of_classes_are_those_of_the_images_seen_and_labels_follow_them():
+    shares, run = torch.zeros(3), SimpleNamespace(images=0, mean=lambda x: x)
+    for labels in ([0, 0, 1, 2], [0, 0], [1, 1, 0, 0]):
+        batch = Batch({"label": torch.tensor(labels)})
+        see_labels(shares, batch, run)
+        run.images += len(labels)
+    torch.testing.assert_close(shares, torch.tensor([6.0, 3.0, 1.0]) / 10)
+    places = torch.tensor([0.0, 0.599, 0.601, 0.899, 0.901, 0.999999])
+    assert data_labels(shares, places).tolist() == [0, 0, 1, 1, 2, 2]
+    assert data_labels(torch.tensor([0.5, 0.0, 0.5, 0.0]), torch.tensor([0.49, 0.5, 1 - 2**-24])).tolist() == [0, 2, 2]
+
+
+SMALL = dict(
+    stylegan=dict(z_dim=4, w_dim=4, mapping_layers=1, channel_base=32, channel_max=4, group=2, gamma=0.0),
+    stylegan2=dict(z_dim=4, w_dim=4, layers=1, channel_base=32, channel_max=4, group=2),
+)
+
+
+@pytest.mark.parametrize("model", list(SMALL))
+def test_style_gans_draw_labels_for_fakes_where_the_authors_do(model):
+    """stylegan's D sees fakes of the reals' classes, its G learns from others; with stylegan2 all fakes have labels of their own."""
+    shape, shares = (1, 8, 8), torch.tensor([0.6, 0.3, 0.1])
+    recipe = built(model, spec=Spec(shape, num_classes=3), conditional=True, **SMALL[model])
+    recipe.label_shares.copy_(shares)
+    batch, seen, forward = labelled(600, 2, shape), [], recipe.d.forward
+
+    def spied(image: Tensor, *given: object) -> Tensor:
+        seen.append(given[-1])
+        return forward(image, *given)
+
+    recipe.d.forward = spied
+    level = dict(level=1, alpha=1.0) if model == "stylegan" else {}
+    recipe.d_loss(batch, **level)
+    of_fakes = seen[1] if model == "stylegan" else seen[0]
+    of_reals = seen[0] if model == "stylegan" else seen[1]
+    batch.draws = 0
+    recipe.g_loss(batch, **level)
+    assert torch.equal(of_reals, batch.label)
+    own = [seen[2]] + [of_fakes] * (model == "stylegan2")
+    for label in own:
+        torch.testing.assert_close(torch.bincount(label, minlength=3) / 600, shares, rtol=0, atol=0.05)
+    assert model == "stylegan2" or torch.equal(of_fakes, batch.label)
+    whole = own[0]
+    seen.clear()
+    for _, part in batch.split(3, 0):
+        recipe.g_loss(part, **level)
+    assert torch.equal(torch.cat(seen), whole)

@@ -1,0 +1,93 @@
+"""Random crops of images that are read larger than the run's: one resampling of the file, and the same run however it goes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gankit import loop, models
+from gankit.checkpoint import read_config
+from gankit.models.pix2pix import Pix2Pix
+from gankit.nn import random_crop
+from gankit.recipe import Batch
+
+SMALL = dict(
+    pix2pix=dict(data="photo-edges", resolution="16", width=2, patch=16, levels=3, norm="image", lr=1e-4),
+    cyclegan=dict(data="digits-negative", resolution="16", width=2, blocks=1, patch=16, lr=1e-4, flat=1.0),
+)
+TINY = dict(batch=6, precision="fp64", preview=0, quiet=True)
+
+
+def place(height, width, n=1):
+    return torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")).expand(n, -1, -1, -1).double()
+
+
+def test_crops_are_windows_drawn_by_position_and_alike_for_all_tensors_of_a_row():
+    x = place(20, 13, 200)
+    a, b = random_crop([x, x[:, :1]], Batch({"a": x}).draw, 16, 8)
+    assert a.shape == (200, 2, 16, 8) and torch.equal(a[:, :1], b)
+    corners = a[:, :, :1, :1]
+    assert torch.equal(a, corners + place(16, 8)), "a window, not resampled"
+    for axis, most in enumerate((4, 5)):
+        assert set(corners[:, axis].flatten().tolist()) == set(range(most + 1)), "both ends of each side are met"
+    parts = [random_crop([piece.a], piece.draw, 16, 8)[0] for _, piece in Batch({"a": x}).split(3, 0)]
+    assert torch.equal(torch.cat(parts), a)
+    assert random_crop([x], None, 20, 13)[0] is x
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop"])
+def test_a_file_is_resampled_once_to_the_size_that_crops_are_cut_from(tmp_path, fit):
+    noise = np.random.default_rng(0).integers(0, 256, (61, 2 * 75, 3), np.uint8)  # all frequencies: blur would show
+    for i in range(2):
+        (tmp_path / "pairs").mkdir(exist_ok=True)
+        Image.fromarray(np.roll(noise, i, 0)).save(tmp_path / f"pairs/{i}.png")
+    seen = []
+
+    class Watched(Pix2Pix):
+        def g_loss(self, batch, x, y, z):
+            seen.append((x, y))
+            return super().g_loss(batch, x, y, z)
+
+    options = dict(resolution="32", fit=fit, images=12, batch=3, levels=3, width=2, patch=16, preview=0, outdir=tmp_path, quiet=True)
+    run = loop.train(Watched, data=str(tmp_path / "pairs"), **options)
+    assert run.recipe.spec.shape == (3, 32, 32) and run.recipe.load_size == (36, 36)
+    assert read_config(run.folder)["settings"]["resolution"] == "32"
+    whole = {}
+    for i in range(2):
+        half = Image.fromarray(np.roll(noise, i, 0)).crop((0, 0, 75, 61))
+        if fit == "crop":
+            half = half.crop((7, 0, 68, 61))
+        pixels = np.asarray(half.resize((36, 36), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
+        whole[i] = torch.from_numpy(pixels.copy()).float().div(127.5).sub(1).unfold(1, 32, 1).unfold(2, 32, 1)
+    for x, y in seen:
+        for image in x:
+            nearest = min((windows - image[:, None, None]).abs().amax((0, 3, 4)).min() for windows in whole.values())
+            assert nearest < 1e-5, "no window of a file that was resampled once"
+    assert len({tuple(image.flatten().tolist()) for x, _ in seen for image in x}) > 6, "places change"
+
+
+@pytest.mark.parametrize("model", list(SMALL))
+def test_an_interrupted_run_and_one_in_pieces_are_the_same_run(model, tmp_path):
+    states = []
+    for way in ("whole", "interrupted", "pieces"):
+        options = SMALL[model] | TINY | dict(outdir=tmp_path / way, mirror=True)
+        if way == "interrupted":
+            run = loop.train(model, images=12, **options)
+            run = loop.resume(run.folder, images=24, quiet=True)
+        else:
+            run = loop.train(model, images=24, pieces=3 if way == "pieces" else 1, **options)
+        assert run.recipe.load_size == (18, 18)
+        states.append(run.recipe.state_dict())
+    whole, interrupted, pieces = ({n: v for n, v in state.items() if isinstance(v, torch.Tensor)} for state in states)
+    assert all(torch.equal(value, interrupted[name]) for name, value in whole.items())
+    assert all((value - pieces[name]).abs().max() < 1e-7 for name, value in whole.items())
+
+
+@pytest.mark.parametrize("model, size", [("pix2pix", 286), ("cyclegan", 286), ("stackgan", 304)])
+def test_papers_read_images_of_this_size(model, size):
+    preset = models.find(model).presets["paper"]
+    with torch.device("meta"):
+        recipe = models.find(model)(preset.spec, **preset.model)
+    assert recipe.load_size == (size, size) and preset.settings["fit"] == "squash" and preset.settings["mirror"]
