@@ -446,9 +446,9 @@ def dropout(r: Reading, where: str) -> str:
 
 
 def schedule(r: Reading, key: str = "lr") -> str:
-    """How an optimizer's number moves over the run, from steps at 13 places of it, in words where the curve has a name."""
+    """How an optimizer's number moves over the run, from steps at 9 places of it, in words where the curve has a name."""
     said = {}
-    shares = [i / 12 for i in range(13)]
+    shares = [i / 8 for i in range(9)]
     curves = r.curve(key, tuple(int(share * r.length) for share in shares))
     early = r.curve(key, tuple(n * r.settings.batch for n in (0, 1000, 10_000)))
     for name, values in curves.items():
@@ -469,7 +469,7 @@ def shape_of(shares: list[float], curve: list[float], early: list[float]) -> str
     if like([end + (1 - end) * 0.5 * (1 + math.cos(math.pi * s)) for s in shares]):
         return f"half a cosine to {number(end)} of it at the end"
     if end < 1e-6 and curve[-2] > 0:
-        flat = 1 - 1 / 12 / curve[-2]
+        flat = 1 - 1 / 8 / curve[-2]
         if like([min(1.0, (1 - s) / (1 - flat)) for s in shares]):
             return "on a line to 0 at the end" if abs(flat) < 1e-3 else f"constant, after {number(round(flat, 3))} of the run on a line to 0"
     if 0 < early[1] < 1:
@@ -479,7 +479,7 @@ def shape_of(shares: list[float], curve: list[float], early: list[float]) -> str
         share = (1 / early[1] - 1) / 1000
         if math.isclose(1 / early[2] - 1, 10_000 * share, rel_tol=1e-3):
             return f"divided by 1 + {number(share)} n after n batches"
-    return "at 0, 1/4, 1/2, 3/4 and all of the run " + ", ".join(number(curve[i]) for i in (0, 3, 6, 9, 12)) + " of it"
+    return "at 0, 1/4, 1/2, 3/4 and all of the run " + ", ".join(number(curve[i]) for i in (0, 2, 4, 6, 8)) + " of it"
 
 
 def at(r: Reading, key: str, *words: str) -> str:

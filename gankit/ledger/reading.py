@@ -267,11 +267,10 @@ class Reading:
     @cached_property
     def updates(self) -> dict[int, list[Update]]:
         """The updates of some steps of each phase: as many as show the pattern, where one comes only now and then."""
-        found = {}
+        found, few = {}, len(self.phases) < 4
         for index, images in self.phases.items():
-            steps = 12 if len(self.phases) < 4 else 2
-            found[index] = self.run(images, steps)
-            if min(Counter(update.label for update in found[index]).values()) < 2:
+            found[index] = self.run(images, 12 if few else 1)  # models of many phases do the same in every batch of one
+            if few and min(Counter(update.label for update in found[index]).values()) < 2:
                 found[index] = self.run(images, 18)
         return found
 
