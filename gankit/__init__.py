@@ -14,18 +14,18 @@ import importlib
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["Batch", "Phase", "Preset", "Recipe", "Run", "Settings", "Spec", "adam", "evaluate", "load", "resume", "train", "translate"]
+__all__ = ["Batch", "Images", "Phase", "Preset", "Recipe", "Run", "Settings", "Spec", "adam", "evaluate", "load", "resume", "train", "translate"]
 
 if TYPE_CHECKING:
     from gankit.checkpoint import load
     from gankit.evaluation import evaluate
     from gankit.loop import Run, Settings, resume, train
-    from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam
+    from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Spec, adam
     from gankit.translation import translate
 
 # Importing gankit must not import torch: each name is fetched when it is first used.
 _HOME = {
-    **dict.fromkeys(("Batch", "Phase", "Preset", "Recipe", "Spec", "adam"), "gankit.recipe"),
+    **dict.fromkeys(("Batch", "Images", "Phase", "Preset", "Recipe", "Spec", "adam"), "gankit.recipe"),
     **dict.fromkeys(("Run", "Settings", "resume", "train"), "gankit.loop"),
     "load": "gankit.checkpoint",
     "evaluate": "gankit.evaluation",

@@ -88,10 +88,6 @@ def overview() -> str:
     return "\n".join([*lines, "", "start:   gankit train dcgan --data digits --preset small", "         gankit sample latest -o grid.png"])
 
 
-class Images(int):
-    """A count as a flag takes it: 50000, 200k or 5M."""
-
-
 # Commands ------------------------------------------------------------------------------------------------------------
 
 
@@ -535,33 +531,35 @@ def show(words: list[str]) -> None:
         ledger: bool = False
         json: bool = False
 
-    name, flags = first(words, "show", "MODEL")
-    look = parse({"look": described(Look)}, "gankit show MODEL", flags)["look"]
+    name, more = first(words, "show", "MODEL")
+    look = parse({"look": described(Look)}, "gankit show MODEL", more)["look"]
 
-    from gankit import build, ledger, translation
+    from gankit import build, ledger, loop, translation
     from gankit import models as library
+    from gankit.recipe import flags
 
     kind = library.find(name)
     if look.ledger or look.json:
         rows = ledger.rows(name)
         return put(json.dumps(ledger.records(rows), indent=2)) if look.json else show_sheet(ledger.COLUMNS, map(ledger.cells, rows))
+    hints = get_type_hints(loop.Settings) | get_type_hints(kind.__init__)
     put(inspect.cleandoc(inspect.getmodule(kind).__doc__ or "").strip() + "\n")
     put(f"learns from: {kind.data.replace(' ', ' or ')}; labels: {kind.labels}; can: {', '.join(kind.abilities())}")
     if {"translate", "segment"} & set(kind.abilities()):
         put(f"on pictures of your own: {translation.example(kind)}")
-    put(f"settings of its own: {', '.join(f'--{k} {v}' for k, v in kind.defaults.items()) or 'none'}\n")
+    put(f"settings of its own: {flags(kind.defaults, hints) or 'none'}\n")
     put("presets")
     for key, preset in kind.presets.items():
-        put(f"  --preset {key}: {preset.about}")
+        put(f"  --preset {key}  # {preset.about}")
         if preset.parameters:
             shape = "x".join(map(str, preset.spec.shape)) + (f", {preset.spec.num_classes} classes" if preset.spec.num_classes else "")
             put(f"      parameters at {shape}: {', '.join(f'{n} {c:,}' for n, c in preset.parameters.items())}")
         if preset.model or preset.settings:
-            put("      " + " ".join(f"--{k.replace('_', '-')} {plain(v)}" for k, v in (preset.model | preset.settings).items()))
+            put(f"      {flags(preset.model | preset.settings, hints)}")
     put("\noptions")
     docs = args_of(kind)
     for key, default in build.defaults(kind).items():
-        put(f"  --{key.replace('_', '-')} {plain(default)}: {docs.get(key, '')}")
+        put(f"  {flags({key: default}, hints)}  # {docs.get(key, '')}")
     put(f"\nand those of every run: gankit train {name} --help")
 
 
@@ -658,7 +656,7 @@ def evaluate(words: list[str]) -> None:
         against: str = ""
         metrics: str = "fd,kd,is,precision,density"
         features: str = ""
-        n: Images = 0
+        n: gankit.Images = 0
         seed: int = 0
         trunc: float = 1.0
         held_out: str = ""
@@ -823,8 +821,8 @@ def import_(words: list[str]) -> None:
 
     options = parse({"source": described(Import)}, "gankit import FILE --as KIND", flags)["source"]
 
-    from gankit import models
-    from gankit.exchange import card, imports, translators
+    from gankit import models, recipe
+    from gankit.exchange import imports, translators
     from gankit.translation.options import example
 
     if kind is None:
@@ -834,7 +832,7 @@ def import_(words: list[str]) -> None:
     done = imports.import_weights(file, kind, **dataclasses.asdict(options))
     shape = "x".join(map(str, done.found.spec.shape)) + (f", {done.found.spec.num_classes} classes" if done.found.spec.num_classes else "")
     put(f"{kind} for {shape}; parameters: {', '.join(f'{name} {count:,}' for name, count in done.parameters.items())}")
-    put(f"sizes, from the file: {card.flags(done.found.arguments)}")
+    put(f"sizes, from the file: {recipe.flags(done.found.arguments, get_type_hints(models.find(kind).__init__))}")
     for note in done.found.notes:
         put(f"- {note}")
     if done.found.fresh:
@@ -963,7 +961,7 @@ def alias(*short: str, name: str | None = None) -> object:
 
 def described(kind: type, defaults: object = None) -> type:
     """A dataclass whose fields carry the help of its docstring's Args, and the defaults of an instance."""
-    docs, hints = args_of(kind), get_type_hints(kind, include_extras=True, localns={"alias": alias, "Images": Images})
+    docs, hints = args_of(kind), get_type_hints(kind, include_extras=True, localns={"alias": alias})
     fields = [
         (f.name, describe(hints[f.name], docs.get(f.name), ALSO.get(f.name)), dataclasses.field(default=getattr(defaults, f.name, f.default)))
         for f in dataclasses.fields(kind)
@@ -988,7 +986,8 @@ def describe(hint: object, text: str | None, also: str | None = None) -> object:
                 str_from_instance=lambda value: [ranges(value)],
             ),
         ]
-    if getattr(hint, "__name__", "") == "Images":
+    recipe = sys.modules.get("gankit.recipe")  # not imported here: some commands answer --help without torch
+    if recipe and hint is recipe.Images:
         hint = Annotated[
             int,
             tyro.constructors.PrimitiveConstructorSpec(
@@ -996,7 +995,7 @@ def describe(hint: object, text: str | None, also: str | None = None) -> object:
                 metavar="IMAGES",
                 instance_from_str=lambda words: count(words[0]),
                 is_instance=lambda value: isinstance(value, int),
-                str_from_instance=lambda value: [plain(value)],
+                str_from_instance=lambda value: [recipe.short(value)],
             ),
         ]
     return Annotated[hint, tyro.conf.arg(help=text or " ", aliases=[also] if also else None)]
@@ -1104,13 +1103,6 @@ def ranges(seeds: tuple[int, ...]) -> str:
     return ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
 
 
-def plain(value: object) -> str:
-    """A value as one would type it."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1000 and value % 1000 == 0:
-        return f"{value // 1_000_000}M" if value % 1_000_000 == 0 else f"{value // 1000}k"
-    return " ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
-
-
 def write_samples(path: Path, samples: object, seeds: list[int], columns: int) -> None:
     """All samples in one file: a grid as .png, or as .npz with `samples` (uint8 NHWC, or float) and `seeds`."""
     import numpy as np
@@ -1157,6 +1149,7 @@ def cost(options: object, path: str) -> str:
 
     from gankit import loop
     from gankit import models as library
+    from gankit.recipe import short
 
     kind = library.find(options.model)
     extra = {"resolution": options.resolution, "fit": options.fit, "alpha": options.alpha, "skip_bad": options.skip_bad}
@@ -1176,5 +1169,5 @@ def cost(options: object, path: str) -> str:
     hours = settings.images / settings.batch * step / 3600
     return (
         f"{options.model} at batch {settings.batch}: about {step:.3f} s a step, {settings.batch / step:.0f} images/s, "
-        f"{memory:.0f} MB more memory; {plain(settings.images)} images take about {hours:.1f} h here"
+        f"{memory:.0f} MB more memory; {short(settings.images)} images take about {hours:.1f} h here"
     )

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import ClassVar, Literal, NewType, get_args, get_origin, get_type_hints
+from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -30,10 +30,10 @@ from gankit import checkpoint, data, evaluation, latent, models, processes, weig
 from gankit.augment import Augment
 from gankit.checkpoint import Diverged
 from gankit.log import Log
-from gankit.recipe import Batch, Phase, Recipe, Spec
+from gankit.nn import at_work, has_batch_norm
+from gankit.recipe import Batch, Images, Phase, Recipe, Spec
 from gankit.text import shown
 
-Images = NewType("Images", int)  # a length or an interval: flags take 200k and 5M
 STRIPS = 8  # rows in a preview of models that show inputs beside outputs
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
 
@@ -51,7 +51,8 @@ class Settings:
         skip_bad: leave unreadable files out, and record them, instead of stopping.
         images: how many images to train on, counting each time that one is seen; 0 for what singan's scales need.
         batch: images in a step, over all processes.
-        pieces: parts that a batch is worked through in, to save memory (gradient accumulation).
+        pieces: parts that a batch is worked through in, to save memory (gradient accumulation). Batch norm and other layers
+            that look across a batch see one part at a time, which changes the result; the start of a run names them.
         precision: fp32, or bf16 for faster networks with float32 weights; fp64 to check exactness.
         device: auto, cpu, cuda, cuda:1 or mps.
         threads: CPU threads; 0 leaves it to PyTorch.
@@ -161,6 +162,7 @@ class Run:
         self.augment = None
         if settings.augment != "none":
             self.augment = augmentation(settings).to(device)
+        self.across: set[str] = set()  # what was announced to see pieces
         self.bad: dict[str, Tensor] = {}  # on a GPU: per optimizer, the first norms that were not finite
 
     @property
@@ -174,8 +176,8 @@ class Run:
     ) -> dict[str, Tensor]:
         """One step of the named optimizer, or of several from one forward pass.
 
-        Scalars in the outputs are averaged over pieces and devices and logged; tensors come back, detached and
-        concatenated.
+        Scalars in the outputs are averaged over pieces and devices and logged; tensors come back, detached, with the
+        pieces' rows in the batch's order.
 
         Args:
             names: which of `recipe.opt`; only their parameters require gradients meanwhile, all others are frozen.
@@ -198,8 +200,10 @@ class Run:
         tensors: dict[str, list[Tensor]] = {}
         for rows, piece in batch.split(self.settings.pieces, self.turn):
             share = len(piece) / len(batch)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+            autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
+            with autocast, at_work(piece.draw, len(piece), len(batch)) as looked:
                 losses, outputs = loss_fn(piece, *(tensor[rows] for tensor in more))
+            self.announce(looked)
             losses = losses if isinstance(losses, tuple) else (losses,)
             for i, (loss, group) in enumerate(zip(losses, groups, strict=True)):
                 torch.autograd.backward(loss * share, inputs=group, retain_graph=i + 1 < len(losses))
@@ -221,7 +225,7 @@ class Run:
         if self.augment is not None and "real_right" in scalars:
             self.augment.see(scalars["real_right"], batch.size)
         self.log.add({f"{names[0]}/{key}": value for key, value in scalars.items()})
-        return scalars | {key: torch.cat(parts) for key, parts in tensors.items()}
+        return scalars | {key: batch.join(parts) for key, parts in tensors.items()}
 
     def mean(self, tensor: Tensor) -> Tensor:
         """The mean of a tensor over processes, in place."""
@@ -257,6 +261,15 @@ class Run:
             f"{self.images if images is None else images} images ({len(bad)} of {len(norms)} numbers). "
             f"{checkpoint.last_save(self.folder)} Try a lower learning rate, --clip 1 or --precision fp32."
         )
+
+    def announce(self, names: set[str]) -> None:
+        """Say once of what looks across a batch that with pieces it sees one of them at a time."""
+        if self.settings.pieces > 1 and (new := names - self.across):
+            self.across |= new
+            self.log.say(
+                f"with --pieces {self.settings.pieces} {' and '.join(sorted(new))} {'sees' if len(new) == 1 else 'see'} one piece "
+                "of the batch at a time: the result is not that of --pieces 1"
+            )
 
     # What the loop calls ---------------------------------------------------------------------------------------------
 
@@ -630,6 +643,7 @@ def loop(run: Run, dataset: data.Dataset) -> Run:
         run.config["images"] = run.images
         checkpoint.write_config(run)
         run.log.start(run, dataset)
+        run.announce({"batch norm"} if has_batch_norm(recipe) else set())
         if hasattr(recipe, "strip"):
             run.log.fixed = make_batch(next(dataset.stream(0, STRIPS, seed=settings.seed)), run, STRIPS)
             run.log.fixed.start = 0  # so that its random numbers are always the same

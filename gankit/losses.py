@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gankit.nn import average, look
+
 VOID = 255
 """In a mask: no class is known of this pixel."""
 
@@ -146,20 +148,28 @@ def _relativistic_g(fake: Tensor, real: Tensor) -> Tensor:
 @_wide
 def _relativistic_average_d(real: Tensor, fake: Tensor) -> Tensor:
     """-E log sigma(C(x) - E C(G(z))) - E log(1 - sigma(C(G(z)) - E C(x)))."""
-    return F.softplus(fake.mean() - real).mean() + F.softplus(fake - real.mean()).mean()
+    mean_real, mean_fake = _means(real, fake)
+    return F.softplus(mean_fake - real).mean() + F.softplus(fake - mean_real).mean()
 
 
 @_wide
 def _relativistic_average_g(fake: Tensor, real: Tensor) -> Tensor:
     """-E log sigma(C(G(z)) - E C(x)) - E log(1 - sigma(C(x) - E C(G(z))))."""
-    return F.softplus(real.mean() - fake).mean() + F.softplus(real - fake.mean()).mean()
+    mean_real, mean_fake = _means(real, fake)
+    return F.softplus(mean_real - fake).mean() + F.softplus(real - mean_fake).mean()
+
+
+def _means(*outputs: Tensor) -> Tensor:
+    """The means of outputs over the rows of all processes."""
+    look("relativistic_average")
+    return average(torch.stack([x.mean() for x in outputs]))
 
 
 relativistic = Adversarial(_relativistic_d, _relativistic_g, paired=True, boundary=None)
 """Jolicoeur-Martineau 2019 (RSGAN): a real is to look more real than the fake beside it."""
 
 relativistic_average = Adversarial(_relativistic_average_d, _relativistic_average_g, paired=True, boundary=None)
-"""Jolicoeur-Martineau 2019 (RaSGAN): more real than fakes on average; the averages are over the rows given."""
+"""Jolicoeur-Martineau 2019 (RaSGAN): more real than fakes on average; averages are over all processes."""
 
 ADVERSARIAL: dict[str, Adversarial] = {
     "minimax": minimax,
@@ -217,4 +227,5 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
 @_wide
 def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
     """Salimans et al. 2016, section 3.1: |E f(x) - E f(G(z))|^2 for (N, ...) features of reals and fakes."""
-    return (real.mean(0) - fake.mean(0)).square().sum()
+    look("feature matching")
+    return average(real.mean(0) - fake.mean(0)).square().sum()

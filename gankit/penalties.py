@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gankit.nn import look, whole
+
 Critic = Callable[[Tensor], Tensor]
 Draw = Callable[[Callable[[int], Tensor]], Tensor]
 
@@ -59,10 +61,11 @@ def zero_centred(critic: Critic, real: Tensor, fake: Tensor, draw: Draw) -> Tens
 def dragan(critic: Critic, real: Tensor, draw: Draw, scale: float = 0.5) -> Tensor:
     """Kodali et al. 2017: E (|grad C(x + delta)| - 1)^2 around the reals; lambda is 10 there.
 
-    delta = scale * std(reals given) * U(0, 1), as in the authors' code; the paper's text says N(0, c).
+    delta = scale * std(reals of the batch) * U(0, 1), as in the authors' code; the paper's text says N(0, c).
     """
+    look("dragan")
     noise = draw(lambda n: torch.rand(n, *real.shape[1:]))
-    return (_length(_slopes(critic, real + scale * real.std() * noise)) - 1).square().mean()
+    return (_length(_slopes(critic, real + scale * whole(real).std() * noise)) - 1).square().mean()
 
 
 def r1(critic: Critic, real: Tensor) -> Tensor:

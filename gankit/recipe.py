@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, NewType
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from gankit.loop import Run
 
+Images = NewType("Images", int)  # a count of images: a length, an interval; flags of this type also take 200k and 5M
 Draw = Callable[[Callable[[int], Tensor]], Tensor]  # as `Batch.draw`: a sampler of n rows to the random rows of this piece
 
 
@@ -197,6 +199,7 @@ class Batch:
         start: images seen before the whole batch.
         size: rows of the whole batch, over all processes.
         first: row of the whole batch at which these rows begin.
+        every: rows of the whole batch from one of these to the next.
         seed: the run's seed.
         augmenter: what `augment` does to images, given (images, draw); None for nothing.
     """
@@ -209,9 +212,10 @@ class Batch:
         first: int = 0,
         seed: int = 0,
         augmenter: Callable[[Tensor, Draw], Tensor] | None = None,
+        every: int = 1,
     ):
         self.fields = fields
-        self.start, self.first, self.seed, self.augmenter = start, first, seed, augmenter
+        self.start, self.first, self.every, self.seed, self.augmenter = start, first, every, seed, augmenter
         self.size = size if size is not None else len(self)
         self.turn = self.draws = 0
 
@@ -236,7 +240,7 @@ class Batch:
         self.draws += 1
         with seeded(self.seed, self.start, self.turn, self.draws):
             whole = sampler(self.size)
-        rows = whole[self.first : self.first + len(self)]
+        rows = whole[self.first :: self.every][: len(self)]
         like = next(iter(self.fields.values()))
         return rows.to(like.device, like.dtype if rows.is_floating_point() and like.is_floating_point() else None)
 
@@ -264,14 +268,26 @@ class Batch:
         return changed
 
     def split(self, pieces: int, turn: int) -> Iterator[tuple[slice, Batch]]:
-        """The rows in `pieces` nearly equal parts, as (rows, part); `turn` numbers the update they are for."""
-        n = len(self)
-        for i in range(min(pieces, n)):
-            rows = slice(i * n // min(pieces, n), (i + 1) * n // min(pieces, n))
-            fields, first = {k: v[rows] for k, v in self.fields.items()}, self.first + rows.start
-            part = Batch(fields, self.start, self.size, first, self.seed, self.augmenter)
+        """The rows in `pieces` nearly equal parts, as (rows, part); `turn` numbers the update they are for.
+
+        A part has every so manieth row: over all processes those that it has in one process, where pieces come out even.
+        """
+        pieces = min(pieces, len(self))
+        for i in range(pieces):
+            rows = slice(i, None, pieces)
+            fields, first = {k: v[rows] for k, v in self.fields.items()}, self.first + i * self.every
+            part = Batch(fields, self.start, self.size, first, self.seed, self.augmenter, self.every * pieces)
             part.turn = turn
             yield rows, part
+
+    def join(self, parts: list[Tensor]) -> Tensor:
+        """Tensors of the parts of `split`, with a row, or k side by side, for each of theirs, as one in the rows' order."""
+        joined, n, pieces = torch.cat(parts), len(self), len(parts)
+        if pieces == 1 or len(joined) % n:  # anything else comes one after the other
+            return joined
+        order = torch.arange(n, device=joined.device)
+        order = torch.cat([order[i::pieces] for i in range(pieces)])
+        return joined.unflatten(0, (n, -1))[order.argsort()].flatten(0, 1)
 
 
 @contextmanager
@@ -332,3 +348,30 @@ def adam(
 ) -> torch.optim.Adam:
     """Adam whose betas may be whole numbers, which torch 2.13 itself refuses."""
     return torch.optim.Adam(parameters, lr=lr, betas=(float(betas[0]), float(betas[1])), eps=eps)
+
+
+def flags(options: dict[str, object], hints: dict[str, object]) -> str:
+    """Options as one types them after `gankit train MODEL`: --width 96 --no-deep --sides 8 16 --hold 200k --lrs ''.
+
+    Args:
+        options: names of settings or model arguments, and their values.
+        hints: their types, as `typing.get_type_hints` gives them.
+    """
+    words = []
+    for name, value in options.items():
+        flag = name.replace("_", "-")
+        if hints.get(name) is bool:
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, (tuple, list)):
+            words += [f"--{flag}", *map(str, value)]
+        else:
+            words += [f"--{flag}", short(value) if hints.get(name) is Images else str(value)]
+    return shlex.join(words)
+
+
+def short(count: int) -> str:
+    """A count of images as one types it: 200k for 200,000, 5M for 5,000,000."""
+    for unit, letter in ((1_000_000, "M"), (1000, "k")):
+        if count and count % unit == 0:
+            return f"{count // unit}{letter}"
+    return str(count)

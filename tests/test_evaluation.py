@@ -15,8 +15,9 @@ import torch
 import gankit
 from gankit import checkpoint, cli, data, evaluation, loop, metrics, report
 from gankit.data import cache
-from gankit.evaluation import evaluator, features, sources
-from tests.test_processes import torchrun
+from gankit.evaluation import evaluator, features, judges, sources
+from gankit.evaluation.subject import share_error
+from tests.waiting import finished, torchrun
 
 TINY = dict(data="digits", images=64, batch=16, z_dim=4, width=4, preview=0, quiet=True)
 
@@ -110,8 +111,7 @@ def test_neither_batch_nor_processes_change_a_value(here):
         values.append({s.name: s.value for s in found})
     shutil.rmtree(here / "cache")
     job = torchrun(here, "evaluate", "00000", "--metrics", "fd,kd,precision", "--samples", "1100", "--precision", "fp64", "--device", "cpu")
-    out, _ = job.communicate(timeout=200)
-    assert job.returncode == 0, out
+    finished(job, here)
     lines = evaluation.read(here / "runs/00000-dcgan-digits/evaluations.jsonl")
     assert len(lines) == 3 * len(values[0])
     values.append({line["name"]: line["value"] for line in lines[-len(values[0]) :]})
@@ -187,8 +187,10 @@ def test_a_resumed_run_drops_what_training_judged_after_its_save(here):
 
 def test_wrong_features_stop_a_run_before_it_trains(here, monkeypatch):
     monkeypatch.setenv("GANKIT_OFFLINE", "1")
-    with pytest.raises(OSError, match="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"):
+    with pytest.raises(ValueError, match="--evaluate fd cannot be taken: .*6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"):
         loop.train("dcgan", outdir=here / "new", evaluate="fd", evaluate_features="inception", **TINY)
+    with pytest.raises(ValueError, match="Did you mean inception"):
+        loop.train("dcgan", outdir=here / "new", evaluate="swd", evaluate_features="inceptoin", **TINY)
     with pytest.raises(ValueError, match="Did you mean precision"):
         loop.train("dcgan", outdir=here / "new", evaluate="precison", **TINY)
 
@@ -299,10 +301,185 @@ def test_classes_are_matched_by_name(here):
         gankit.evaluate("some", against="others", metrics="fd_per_class", features="digits")
 
 
-def test_numbers_that_were_taken_are_kept_when_a_later_metric_fails(here):
-    with pytest.raises(ValueError, match="is: 5 samples make no ten splits"):
-        gankit.evaluate("00000", metrics="fd,is", n=5)
-    assert [line["name"] for line in evaluation.read(here / "runs/00000-dcgan-digits/evaluations.jsonl")] == ["fd_digits"]
+def breaks(error: Exception):
+    """A metric that raises."""
+
+    def take(s):
+        raise error
+        yield
+
+    return judges.Metric(take, ("images",))
+
+
+def gives(value: float, error: float | None = None):
+    """A metric of this value."""
+
+    def take(s):
+        yield evaluation.Score("odd", value, error, "of nothing" * (error is not None), n_fake=len(s.pixels[0]))
+
+    return judges.Metric(take, ("images",))
+
+
+@pytest.mark.parametrize(("metric", "reason"), [
+    (breaks(ValueError("there are too few")), "odd cannot be taken: there are too few"),
+    (breaks(OSError("no such file")), "odd cannot be taken: no such file"),
+    (breaks(RuntimeError("two\nlines")), "odd cannot be taken: RuntimeError: two lines"),
+    (breaks(KeyError("k")), "odd cannot be taken: KeyError: 'k'"),
+    (breaks(ZeroDivisionError("division by zero")), "odd cannot be taken: ZeroDivisionError: division by zero"),
+    (gives(float("nan")), "odd cannot be taken: it is nan for these 40 samples"),
+    (gives(float("inf")), "odd cannot be taken: it is inf for these 40 samples"),
+])  # fmt: skip
+def test_a_metric_that_fails_ends_no_other(metric, reason, here, capsys, monkeypatch):
+    monkeypatch.setitem(judges.METRICS, "odd", metric)
+    path = here / "runs/00000-dcgan-digits/evaluations.jsonl"
+    cli.main(["evaluate", "00000", "--metrics", "swd,odd,fd", "--n", "40"])  # exit code 0
+    said = capsys.readouterr()
+    assert said.err == f"- {reason}\n" and "swd_16" in said.out and "fd_digits" in said.out
+    assert [line["name"] for line in evaluation.read(path)] == ["swd", "swd_16", "fd_digits"]
+    run = loop.train("dcgan", outdir=here / "new", evaluate="odd,swd", evaluate_every=32, evaluate_n=40, **TINY)
+    assert {line["metric"] for line in evaluation.read(run.folder / "evaluations.jsonl")} == {"swd"} and run.images == 64
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["evaluate", "00000", "--metrics", "odd", "--n", "40"])
+    assert stop.value.code == 2 and capsys.readouterr().err == f"gankit: {reason}\n"
+
+
+def test_an_error_that_is_not_finite_is_none(here, monkeypatch):
+    monkeypatch.setitem(judges.METRICS, "odd", gives(1.0, float("nan")))
+    (score,) = gankit.evaluate("00000", metrics="odd", n=40)
+    assert (score.value, score.error, score.error_of) == (1.0, None, "")
+
+
+def test_a_reason_is_said_once_and_those_of_all_stand_in_the_error(here, capsys):
+    with pytest.raises(ValueError, match="^none of the metrics can be taken: fd cannot be taken: a covariance .*; is cannot be taken: 1 samples"):
+        gankit.evaluate("00000", metrics="fd,is", n=1)
+    with pytest.raises(ValueError, match="^none of the metrics can be taken: emd does not apply: .*; critic does not apply"):
+        gankit.evaluate("00000", metrics="emd,critic")
+    assert not list(here.glob("runs/*/evaluations.jsonl"))
+
+
+@pytest.fixture
+def pictures(here, monkeypatch):
+    """A run of images that no network here knows, offline: any attempt to load one is noted."""
+    from PIL import Image
+
+    (here / "pics").mkdir()
+    for i in range(48):
+        pixels = np.random.default_rng(i).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((16, 16), Image.Resampling.BICUBIC).save(here / "pics" / f"{i}.png")
+    monkeypatch.setenv("GANKIT_OFFLINE", "1")
+    loaded, honest = [], evaluator.extractor
+    monkeypatch.setattr(evaluator, "extractor", lambda name, **more: loaded.append(name) or honest(name, **more))
+    loop.train("dcgan", outdir=here / "runs", **TINY | dict(data=str(here / "pics")))
+    return loaded
+
+
+BLIND = [name for name in evaluation.METRICS if not judges.looks(name)]  # those that look through no extractor
+
+
+@pytest.mark.parametrize("name", BLIND)
+def test_metrics_of_pixels_need_no_network(name, pictures, here):
+    """Each is taken, or does not apply to such a run, and nothing is loaded for it."""
+    said = []
+    try:
+        scores = gankit.evaluate("latest", metrics=f"{name},birthday", held_out=str(here / "pics"), n=40, say=said.append)
+    except ValueError as error:
+        assert "does not apply" in str(error) or "cannot be taken" in str(error)
+    else:
+        assert scores and all("does not apply" in text or "cannot be taken" in text for text in said)
+    assert not pictures
+    if name in ("swd", "ms_ssim", "memorisation"):
+        assert {score.name for score in gankit.evaluate("latest", metrics=name, held_out=str(here / "pics"), n=40)} and not pictures
+
+
+def test_a_network_that_cannot_be_had_leaves_out_what_looks_through_it_alone(pictures, here, capsys):
+    for metrics in ("all", "fd,swd,kd,ms_ssim"):
+        said = []
+        names = by_name(gankit.evaluate("latest", metrics=metrics, n=40, say=said.append))
+        assert {"swd", "swd_16", "ms_ssim", "ms_ssim_reals"} <= names.keys() and not any("fd" in name for name in names)
+        told = [text for text in said if "pt_inception" in text]
+        looking = [name for name in (evaluation.METRICS if metrics == "all" else metrics.split(",")) if judges.looks(name)]
+        away = [text.split(" does not")[0] for text in said if "does not apply" in text]
+        assert [text.split(" cannot be taken: pt_inception-")[0].split(", ") for text in told] == [[name for name in looking if name not in away]]
+    assert set(pictures) == {"inception"} and len(pictures) == 2  # asked for once an evaluation
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["evaluate", "latest"])
+    assert stop.value.code == 2 and capsys.readouterr().err.startswith("gankit: fd, kd, is, precision, density cannot be taken: pt_inception-")
+    run = loop.train("dcgan", outdir=here / "new", evaluate="fd,swd", evaluate_every=32, evaluate_n=40, **TINY | dict(data="pics", quiet=False))
+    err = capsys.readouterr().err
+    assert err.count("--evaluate fd cannot be taken: pt_inception-") == 1
+    assert {line["metric"] for line in evaluation.read(run.folder / "evaluations.jsonl")} == {"swd"}
+    assert (run.folder / "weights-best.safetensors").exists()  # by the first of those that can be taken
+
+
+@pytest.mark.parametrize(("words", "files"), [
+    ("--metrics swd", 0),
+    ("--metrics swd --features inception", 0),
+    ("--metrics cmmd,accuracy,swd", 0),  # they are for other networks than the one that goes with these data
+    ("--metrics all", 1),
+    ("--metrics fd,kd,swd", 1),
+    ("--metrics lpips,swd", 0),  # it does not apply
+    ("--metrics ppl_lpips,swd", 1),
+])  # fmt: skip
+def test_what_needs_no_download_starts_none(words, files, pictures, here, capsys, monkeypatch):
+    monkeypatch.delenv("GANKIT_OFFLINE")
+    asked = []
+
+    def download(file, part):
+        asked.append(file.name)
+        raise OSError("no network here")
+
+    monkeypatch.setattr("gankit.weights._download", download)
+    cli.main(["evaluate", "latest", *words.split(), "--n", "40"])
+    assert len(set(asked)) == files and "swd_16" in capsys.readouterr().out
+
+
+def test_n_is_said_where_there_are_fewer_and_refused_where_it_cannot_be_meant(here, capsys):
+    write(here / "few.npz", "digits:test")
+    cli.main(["evaluate", "few.npz", "--against", "digits", "--metrics", "fd", "--n", "50k"])
+    assert capsys.readouterr().err == "- n is 50,000; few has 397 samples, and all of them are taken\n"
+    cli.main(["evaluate", "few.npz", "--against", "digits", "--metrics", "fd", "--n", "0"])
+    assert not capsys.readouterr().err
+    for n in ("1000000000", "-1", "1e3", "many"):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["evaluate", "00000", "--n", n])
+        assert stop.value.code == 2 and "Traceback" not in capsys.readouterr().err
+
+
+WITH_ERRORS = "fd,kd,is,precision,density,ppl,accuracy,parzen,l1,psnr,ssim,modes"  # and cas, cycle and others, which are shares and means alike
+
+
+@pytest.mark.parametrize(("run", "n"), [("00000", 4), ("00000", 12), ("00000", 40), ("00002", 12), ("00002", 120), ("00003", 12), ("00004", 4), ("00004", 40)])
+def test_an_error_is_never_absurdly_small(run, n, here):
+    """Each uncertainty beside how far the number moves from one choice of samples and reals to another: none, or of that order."""
+    found: dict[str, list[evaluation.Score]] = {}
+    for seed in range(6):
+        for score in gankit.evaluate(run, metrics=WITH_ERRORS, n=n, seed=1000 * seed + 7):
+            found.setdefault(score.name, []).append(score)
+    for name, scores in found.items():
+        assert all((score.error is None) == (not score.error_of) for score in scores), name
+        errors = [score.error for score in scores if score.error is not None]
+        if errors and len(scores) > 2:
+            spread = np.std([score.value for score in scores], ddof=1)
+            assert min(errors) > 0 and np.mean(np.square(errors)) ** 0.5 > spread / 8, (name, errors, spread)
+    assert any(score.error for scores in found.values() for score in scores)
+
+
+@pytest.mark.parametrize(("n", "size"), [(2, 0), (3, 0), (4, 2), (300, 150), (1100, 550)])
+def test_a_kernel_distance_has_an_error_of_subsets_that_differ(n, size, here):
+    (score,) = gankit.evaluate("00000", metrics="kd", n=n)
+    assert (score.error is None) == (not size) and score.error_of == (f"std over 50 subsets of {size}" if size else "")
+    assert not size or score.error > 1e-3 * abs(score.value)
+
+
+def test_shares_are_never_certain():
+    assert [share_error(share, n) > 0.2 / n for share in (0.0, 1.0) for n in (1, 10, 1000)] == [True] * 6
+    assert share_error(0.3, 10_000) == pytest.approx((0.3 * 0.7 / 10_000) ** 0.5, rel=1e-3)
+    one, n = torch.rand(40, 3, generator=torch.Generator().manual_seed(0)), 40
+    found = evaluation.Score("x", 1.0, n_real=n, n_fake=n)
+    by = judges.over_subsets(metrics.precision_recall, one, one, 3, 0)
+    assert judges.with_error(found, torch.ones(10, 2), 0).error == share_error(1.0, n)
+    assert judges.with_error(found, by, 1).error == pytest.approx(max(float(by[:, 1].std()), share_error(1.0, n)))
+    assert judges.over_subsets(metrics.precision_recall, one[:7], one[:7], 3, 0) is None
 
 
 def test_a_metric_that_cannot_be_taken_does_not_stop_training(here):

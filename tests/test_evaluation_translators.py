@@ -157,8 +157,11 @@ def test_training_images_are_said_to_be_such_and_other_inputs_are_other_numbers(
     assert not evaluation.read(run.folder / "evaluations.jsonl")[-1]["fake"]["inputs"]["held_out"]
     said = []
     usual = by_name(gankit.evaluate(run.folder, model=Negative, say=said.append))  # there is no Inception here, and nobody asked for it
-    assert {"cycle_ab", "cycle_ba"} == usual.keys() and len(said) == 1 and "metrics on features are left out" in said[0]
-    with pytest.raises(OSError, match="pt_inception"):
+    assert {"cycle_ab", "cycle_ba"} == usual.keys() and len(said) == 1 and said[0].startswith("fd, kd, precision, density cannot be taken: pt_inception")
+    named = by_name(gankit.evaluate(run.folder, model=Negative, metrics="fd,cycle,ms_ssim", say=said.append))
+    assert {"cycle_ab", "cycle_ba", "ms_ssim_ab"} <= named.keys() and not any("fd" in name for name in named)
+    assert len(said) == 2 and said[1].startswith("fd cannot be taken: pt_inception")
+    with pytest.raises(ValueError, match="fd cannot be taken: pt_inception"):
         gankit.evaluate(run.folder, model=Negative, metrics="fd")
     shutil.copytree(here / "two" / "A", here / "two" / "testA")
     shutil.copytree(here / "two" / "B", here / "two" / "testB")

@@ -135,13 +135,29 @@ def test_draws_depend_on_position_alone():
     whole.draw(torch.rand)
     assert torch.equal(state, torch.get_rng_state())
     parts = [part for _, part in whole.split(3, turn=1)]
-    assert [len(p) for p in parts] == [2, 3, 3]
-    drawn = torch.cat([p.draw(torch.rand) for p in parts])
+    assert [len(p) for p in parts] == [3, 3, 2]
+    drawn = whole.join([p.draw(torch.rand) for p in parts])
     (_, one), = whole.split(1, turn=1)
     assert torch.equal(drawn, one.draw(torch.rand))
     (_, other), = whole.split(1, turn=2)
     assert not torch.equal(drawn, other.draw(torch.rand)), "another update must draw anew"
     assert len({mix(a, b) for a in range(30) for b in range(30)}) == 900
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3, 8, 20])
+def test_parts_of_processes_are_those_of_one_and_join_again(pieces):
+    rows = torch.arange(24)
+    whole = Batch({"real": rows.double()[:, None]}, start=16, seed=3)
+    processes = [Batch({"real": whole.real[8 * i : 8 * i + 8]}, start=16, size=24, first=8 * i, seed=3) for i in range(3)]
+    parts = [[part.real for _, part in batch.split(pieces, turn=1)] for batch in (whole, *processes)]
+    assert torch.equal(whole.join(parts[0]), whole.real)
+    assert torch.equal(whole.join([torch.cat([p, -p], 1).flatten() for p in parts[0]]), torch.cat([whole.real, -whole.real], 1).flatten())
+    if 8 % pieces == 0:
+        for piece, *of_each in zip(*parts):
+            assert torch.equal(torch.cat(of_each), piece)
+    numbers = [batch.join([part.draw(torch.rand) for _, part in batch.split(pieces, turn=1)]) for batch in (whole, *processes)]
+    assert torch.equal(torch.cat(numbers[1:]), numbers[0])
+    assert whole.join([torch.ones(3)] * min(pieces, 2)).shape == (3 * min(pieces, 2),)
 
 
 @pytest.mark.parametrize("number, left", [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])

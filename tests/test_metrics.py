@@ -89,6 +89,9 @@ def test_inception_score_of_known_predictions():
     # halves of 2 and of 5 classes: the mean of 2 and 5, and the deviation over N
     halves = torch.cat([torch.eye(10)[:2].repeat(50, 1), torch.eye(10)[:5].repeat(20, 1)])
     assert metrics.inception_score(halves, splits=2) == pytest.approx((3.5, 1.5))
+    assert np.isnan(metrics.inception_score(halves, splits=1)[1])  # one value has no deviation
+    with pytest.raises(ValueError, match="3 rows for 4 parts"):
+        metrics.inception_score(halves[:3], splits=4)
 
 
 def test_total_variation_and_accuracy_by_hand():

@@ -1,8 +1,9 @@
-"""Layers against slow literal definitions, finite differences, and two processes against one."""
+"""Layers against slow literal definitions, finite differences, and several processes against one."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,6 +32,8 @@ from gankit.nn import (
     spectral_norm,
     stages,
 )
+from tests.layers_apart import CASES as LAYERS
+from tests.layers_apart import measure
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -91,8 +94,7 @@ def unequal() -> tuple[torch.Tensor, nn.Module]:
 
 
 def one_of_two(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    one_of(rank, 2, folder)
     steps = steps_with_penalty(critic(), batches(), slice(4 * rank, 4 * rank + 4))
     x, norm = unequal()
     own = x[:3] if rank == 0 else x[3:]
@@ -110,7 +112,42 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """What two processes came to; started once, as starting is most of the time."""
     folder = tmp_path_factory.mktemp("two")
     mp.spawn(one_of_two, args=(str(folder),), nprocs=2)
-    return torch.load(folder / "result.pt", weights_only=True)
+    return torch.load(folder / "result.pt", weights_only=True) | {"layers": layers(folder, 2)}
+
+
+def one_of_three(rank: int, folder: str) -> None:
+    one_of(rank, 3, folder)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    folder = tmp_path_factory.mktemp("three")
+    mp.spawn(one_of_three, args=(str(folder),), nprocs=3)
+    return {"layers": layers(folder, 3)}
+
+
+def one_of(rank: int, world: int, folder: str) -> None:
+    """Join the others, and write what each layer gives for this process's rows."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
+    torch.save({case: measure(case, rank, world) for case in LAYERS}, f"{folder}/layers{rank}.pt")
+
+
+def layers(folder: Path, world: int) -> list[dict[str, dict[str, torch.Tensor]]]:
+    return [torch.load(folder / f"layers{rank}.pt", weights_only=True) for rank in range(world)]
+
+
+@pytest.mark.parametrize("case", LAYERS)
+@pytest.mark.parametrize("world", ["two", "three"])
+def test_what_looks_across_a_batch_sees_the_rows_of_all_processes(case, world, request):
+    one, parts = measure(case, 0, 1), [part[case] for part in request.getfixturevalue(world)["layers"]]
+    for name, value in one.items():
+        rows = name in ("out", "first", "second")
+        of_all = [torch.cat([part[name] for part in parts], 1)] if rows else [part[name] for part in parts]
+        assert all((found - value).abs().max() <= 1e-12 * max(1, value.abs().max()) for found in of_all), name
+    assert one["first"].abs().max() > 1e-3
 
 
 def test_batch_norm_over_two_processes_is_that_over_one_with_second_derivatives(two):

@@ -1,27 +1,114 @@
-"""Several processes give what one gives, and go on after one was lost."""
+"""Several processes give what one gives, with every model, and go on after one was lost; pieces change what they announce."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
-from gankit import checkpoint
+from gankit import checkpoint, loop, models
+from tests import small_runs
+from tests.waiting import finished, start, torchrun, until
 
 HERE = Path(__file__).parent
+CASES = list(small_runs.CASES)
 
 
-def torchrun(tmp_path: Path, *words: str, processes: int = 2, restarts: int = 0) -> subprocess.Popen:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command += ["--max-restarts", str(restarts), "-m", "gankit", *words]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
-    return subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def tensors(outdir: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.read_tensors(next(outdir.iterdir()) / "state.safetensors")[0]
+
+
+def apart(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> tuple[float, str]:
+    """The largest difference of two states, against a tensor's largest number where that is above 1, and where it is.
+
+    Only the generators may differ: several processes have one each.
+    """
+    names = [name for name in one if not name.startswith("run.random")]
+    assert names == [name for name in two if not name.startswith("run.random")] and len(names) > 8
+    assert all(one[name].shape == two[name].shape for name in names)
+    far = {name: ((one[name].double() - two[name].double()).abs().amax() / one[name].double().abs().amax().clamp(min=1)) for name in names if one[name].numel()}
+    name = max(far, key=far.get)
+    return far[name].item(), name
+
+
+# Every model ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_model_is_among_the_cases():
+    assert {model for model, _ in small_runs.CASES.values()} == set(models.names())
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, torch.Tensor]]:
+    """The state that a case ends with in one process and one piece."""
+    outdir = tmp_path_factory.mktemp("alone")
+
+    @cache
+    def state(case: str) -> dict[str, torch.Tensor]:
+        small_runs.train(case, outdir)
+        return tensors(outdir / case)
+
+    return state
+
+
+@pytest.fixture(scope="module")
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], dict[str, torch.Tensor]]]:
+    """The state that a case ends with in two processes, which take all cases that are to be tested in turn, meanwhile."""
+    outdir = tmp_path_factory.mktemp("pair")
+    cases = [item.callspec.params["case"] for item in request.session.items if item.name.startswith("test_two_processes_equal_one[")]
+    script = [str(HERE / "small_runs.py"), str(outdir)]
+    jobs = [start([*script, str(rank), "2", *cases], outdir, PYTHONPATH=str(HERE.parent)) for rank in (0, 1)]
+
+    def state(case: str) -> dict[str, torch.Tensor]:
+        failed = outdir / f"{case}.failed"
+        until(lambda: failed.exists() or (outdir / f"{case}.done").exists(), outdir, *jobs)
+        assert not failed.exists(), failed.read_text()
+        return tensors(outdir / case)
+
+    yield state
+    for job in jobs:
+        job.kill()
+        job.wait()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_equal_one(case, alone, pair):
+    far, name = apart(alone(case), pair(case))
+    assert far < 1e-12, name
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pieces_change_the_result_of_what_they_announce_and_of_nothing_else(case, alone, tmp_path):
+    run = small_runs.train(case, tmp_path, pieces=2)
+    far, name = apart(alone(case), tensors(tmp_path / case))
+    assert far > 1e-7 if run.across else far < 1e-12, (name, run.across)
+
+
+@pytest.mark.parametrize(
+    "model, options, announced",
+    [
+        ("dcgan", dict(norm_d=True), "with --pieces 2 batch norm sees one piece of the batch at a time: the result is not that of --pieces 1"),
+        ("dcgan", dict(norm_d=True, pieces=1), None),
+        ("pggan", dict(group=4), None),  # a piece has whole groups
+        ("pggan", dict(group=8), "with --pieces 2 the minibatch deviation sees one piece"),
+        ("gan", dict(loss="relativistic_average"), "with --pieces 2 relativistic_average sees one piece"),
+        ("gan", {}, None),
+    ],
+)
+def test_a_run_says_at_its_start_what_pieces_change(model, options, announced, tmp_path, capsys):
+    options = dict(preset="small", data="digits", batch=8, images=24, preview=0, pieces=2, log=1) | options
+    loop.train(model, outdir=tmp_path, **options)
+    said = [line for line in capsys.readouterr().err.splitlines() if "--pieces" in line]
+    assert len(said) == (announced is not None)
+    assert announced is None or announced in said[0]
+
+
+# Pieces on processes, and torchrun -----------------------------------------------------------------------------------
 
 
 def train(*more: str) -> list[str]:
@@ -29,61 +116,41 @@ def train(*more: str) -> list[str]:
     return ["train", str(HERE / "sgd_gan.py"), "--data", "digits", *flags, *more]
 
 
-def tensors(outdir: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.read_tensors(next(outdir.iterdir()) / "state.safetensors")[0]
-
-
-@pytest.mark.parametrize("flags", [["--norm"], ["--no-norm"], ["--no-norm", "--augment", "ada", "--augment-p", "0.3"]])
-def test_two_processes_equal_one(flags, tmp_path):
+@pytest.mark.parametrize("flags", [["--norm", "--pieces", "2"], ["--no-norm", "--augment", "ada", "--augment-p", "0.3"]])
+def test_two_processes_of_torchrun_equal_one(flags, tmp_path):
     results = []
     for processes in (1, 2):
         job = torchrun(tmp_path, *train("--precision", "fp64", *flags, "--outdir", f"{processes}"), processes=processes)
-        out, _ = job.communicate(timeout=200)
-        assert job.returncode == 0, out
+        finished(job, tmp_path)
         results.append(tensors(tmp_path / f"{processes}"))
-    one, two = results
-    compared = [name for name in one if name.startswith(("run.recipe", "run.averages", "run.augment", "run.log"))]
-    assert len(compared) > 10
-    for name in compared:
-        assert (one[name] - two[name]).abs().max() < 1e-12, name
+    far, name = apart(*results)
+    assert far < 1e-12, name
 
 
 @pytest.mark.parametrize("augment", ["none", "diffaugment", "ada"])
 def test_pieces_equal_the_whole_batch(augment, tmp_path):
-    from gankit import loop
-
     states = []
-    for pieces in (1, 4):
-        run = loop.train(
+    for pieces in (1, 3, 4):
+        loop.train(
             str(HERE / "sgd_gan.py"), data="digits", images=32, batch=8, precision="fp64", norm=False, pieces=pieces,
             augment=augment, augment_p=0.5 if augment == "ada" else 0.0, outdir=tmp_path / str(pieces), preview=0, quiet=True,
         )  # fmt: skip
-        states.append(run.recipe.state_dict())
-    for name, value in states[0].items():
-        assert (value - states[1][name]).abs().max() < 1e-12, name
+        states.append(tensors(tmp_path / str(pieces)))
+    for other in states[1:]:
+        far, name = apart(states[0], other)
+        assert far < 1e-12, name
 
 
 def test_a_lost_process_is_replaced_and_the_run_goes_on(tmp_path):
-    whole = torchrun(tmp_path, *train("--images", "640", "--save", "80", "--precision", "fp64", "--outdir", "whole"))
-    out, _ = whole.communicate(timeout=200)
-    assert whole.returncode == 0, out
-    job = torchrun(tmp_path, *train("--images", "640", "--save", "80", "--precision", "fp64", "--outdir", "lost"), restarts=2)
-    victim = wait_for_worker(job.pid, tmp_path / "lost")
-    os.kill(victim, signal.SIGKILL)
-    out, _ = job.communicate(timeout=200)
-    assert job.returncode == 0, out
+    flags = train("--images", "640", "--save", "80", "--precision", "fp64", "--outdir")
+    finished(torchrun(tmp_path, *flags, "whole"), tmp_path)
+    job = torchrun(tmp_path, *flags, "lost", restarts=2)
+    until(lambda: [*tmp_path.glob("lost/*/state.safetensors")], tmp_path, job)
+    children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    finished(job, tmp_path)
     assert len(list((tmp_path / "lost").iterdir())) == 1, "the restart began a new run instead of going on"
     a, b = tensors(tmp_path / "whole"), tensors(tmp_path / "lost")
     for name in a:
         if name.startswith(("run.recipe", "run.averages")):
             assert torch.equal(a[name], b[name]), name
-
-
-def wait_for_worker(parent: int, outdir: Path) -> int:
-    """The process id of torchrun's second worker, once something was saved."""
-    for _ in range(1200):
-        if outdir.exists() and any((run / "state.safetensors").exists() for run in outdir.iterdir()):
-            children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-            return int(children[-1])
-        time.sleep(0.05)
-    raise AssertionError("nothing was saved within a minute")

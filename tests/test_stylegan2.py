@@ -259,8 +259,8 @@ def test_styles_are_mixed_from_one_layer_on_alike_in_all_pieces():
     (_, uncut), *_ = whole.split(1, 3)
     w, ws, _ = recipe.styles(uncut)
     pieces = [recipe.styles(piece) for _, piece in whole.split(3, 3)]
-    assert (torch.cat([p[1] for p in pieces]) - ws).abs().max() < 1e-12
-    assert (torch.cat([p[0] for p in pieces]) - w).abs().max() < 1e-12
+    assert (whole.join([p[1] for p in pieces]) - ws).abs().max() < 1e-12
+    assert (whole.join([p[0] for p in pieces]) - w).abs().max() < 1e-12
     own = (ws == w[:, None]).all(2)
     first = int(own[0].sum())
     assert 1 <= first < recipe.num_ws and all(row.tolist() == [i < first for i in range(6)] for row in own)

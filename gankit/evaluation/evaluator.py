@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -19,9 +19,9 @@ from gankit.evaluation import pictures, records, single, sources, translations
 from gankit.evaluation.comparison import way
 from gankit.evaluation.features import forget
 from gankit.evaluation.judges import METRICS, looks, missing, network
-from gankit.evaluation.subject import Score, Subject
+from gankit.evaluation.subject import Lens, Score, Subject
 from gankit.evaluation.translations import Trial
-from gankit.metrics.extractors import Extractor, extractor
+from gankit.metrics.extractors import NAMES, Extractor, check_name, extractor
 from gankit.recipe import Recipe
 from gankit.weights import WeightsFile, fetch
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 USUAL = "fd,kd,is,precision,density"
 OF_TRANSLATIONS = "l1,psnr,ssim,cycle,style,label_kept,attributes,segmentation,fcn_score,fd,kd,precision,density"  # those that apply
 OF_ONE_IMAGE = "sifid,sifid_small,patches,diversity,copies,reconstruction"
+LARGEST = 10_000_000  # samples: features are held in memory
 
 
 def evaluate(
@@ -58,6 +59,10 @@ def evaluate(
     A model that translates or segments is judged on images that it did not learn from: those of `held_out`, else the part
     of its data that is held out, else its data, which every number says then. Of two domains it is judged both ways.
 
+    A metric that cannot be taken is left out, with its reason: it does not apply, its weights cannot be had, there are too few
+    samples, its value is not finite, it fails. It is an error only if none remains. A network is loaded, and if need be
+    downloaded, only if one of the metrics looks through it.
+
     Args:
         what: a run by its folder, the unique beginning of its name, or "latest"; a folder, zip or tar; a .npz.
         against: the reals: a folder, zip, tar, .npz or built-in set; a run's own data without it.
@@ -77,17 +82,18 @@ def evaluate(
         segmenter: a run of a model that segments, for fcn_score; a small one is fitted to the data without it.
         device: auto, cpu, cuda or mps.
         quiet: no progress bar.
-        say: told of metrics that do not apply, each with its reason.
+        say: called with a line for each metric that is left out.
 
     Raises:
-        ValueError: a name is unknown, data are missing or unlike, or a metric that was asked for does not apply.
-        OSError: a file of weights is neither here nor to be had; says which, where to, and its hash.
+        ValueError: a name is unknown, data are missing or unlike, or none of the metrics can be taken; says why.
     """
     names = wanted(metrics)
     if n < 0 or seed < 0 or batch < 1 or precision not in ("fp32", "fp64"):
         raise ValueError(
             f"n and seed must not be below 0, batch at least 1, precision fp32 or fp64; found {n}, {seed}, {batch} and {precision}"
         )
+    if n > LARGEST:
+        raise ValueError(f"n is {n:,}; {LARGEST:,} samples are the most, and papers take 50,000")
     place = processes.start(device, timedelta(days=1))  # the others wait while the first process reckons
     path = Path(what).expanduser()
     settings: dict[str, object] = {}
@@ -108,39 +114,75 @@ def evaluate(
     own = usual_of(tried[0])  # metrics of this kind of model, which are taken where nobody names any, so far as they apply
     usual = metrics == USUAL and own != USUAL
     names = wanted(own if usual else metrics)
-    out, found, tolerant = records.records_of(what), [], metrics == "all" or usual
-    said: set[str] = set()
-
-    def say_once(text: str) -> None:
-        if text not in said:
-            said.add(text)
-            say(text)
-
-    subjects, by = [], segmenting(segmenter, device)
-    for trial in tried:
-        check(*trial)
-        net = lens(trial, features, names, torch.float64 if fp64 else torch.float32, place, usual, say_once)
-        count = n or usual_count(net, trial)
-        trial = trial._replace(fake=replace(trial.fake, count=min(count, trial.fake.count))) if is_run else trial
-        subjects.append(Subject(*trial, net, count, batch, seed, willing=not tolerant, **by))
-    chosen = applicable(subjects, names, tolerant, (lambda text: None) if usual and own == OF_TRANSLATIONS else say_once)
+    out, scores = records.records_of(what), []
+    reasons = Reasons(say)
+    dtype, more = torch.float64 if fp64 else torch.float32, segmenting(segmenter, device)
+    judged = [judge(trial, features, names, n, dtype, place, batch=batch, seed=seed, willing=metrics != "all" and not usual, **more) for trial in tried]
+    for name, reason in left_out(judged, names).items():
+        if not usual or own != OF_TRANSLATIONS or any(name in one.failed for one in judged):
+            reasons.add(reason)
+    if not any(one.names for one in judged):
+        reasons.refuse()
+    reasons.tell()
+    subjects = [one.subject for one in judged]
+    for subject in subjects:
+        if n > subject.fake.count:
+            say(f"n is {n:,}; {subject.fake.name} has {subject.fake.count:,} samples, and all of them are taken")
+        if is_run:
+            subject.fake = replace(subject.fake, count=min(subject.n, subject.fake.count))
     with ExitStack() as stack:
         if not quiet and processes.rank() == 0:
             tell = stack.enter_context(progress(subjects))
             for subject in subjects:
                 subject.tell = tell
-        for subject, some in zip(subjects, chosen):
-            for one in take(subject, some, tolerant, say_once):
+        for subject, chosen, *_ in judged:
+            for one in take(subject, chosen, reasons.add):
                 records.append(out, [records.record(*one, subject, precision)])
-                found.append(one[1])
+                scores.append(one[1])
+                reasons.tell()
+    if processes.rank() == 0 and not scores:
+        reasons.refuse()
+    reasons.tell()
     if processes.rank() == 0:
         for subject in subjects:
             if subject.extractor is not None and (subject.real is None or subject.fake.fingerprint != subject.real.fingerprint):
                 forget(subject.fake, subject.extractor, subject.n, seed)
         if is_run:
-            pictures.draw(subjects, folder / "evaluation")
+            try:
+                pictures.draw(subjects, folder / "evaluation")
+            except ValueError as error:  # of samples that hold NaN, say: the numbers are there
+                say(f"the pictures are left out: {cause(error)}")
     processes.leave()
-    return found
+    return scores
+
+
+class Reasons:
+    """Why metrics were left out: kept until there is something to say beside them, or for the error if there is not.
+
+    Args:
+        say: called with each reason, once.
+    """
+
+    def __init__(self, say: Callable[[str], None]):
+        self.say = say
+        self.kept: list[str] = []
+        self.told: set[str] = set()
+
+    def add(self, reason: str) -> None:
+        if reason not in self.kept:
+            self.kept.append(reason)
+
+    def tell(self) -> None:
+        """Say what was kept."""
+        for reason in self.kept:
+            if reason not in self.told:
+                self.told.add(reason)
+                self.say(reason)
+        self.kept = []
+
+    def refuse(self) -> None:
+        """Raises ValueError: no metric is left, and why."""
+        raise ValueError(self.kept[0] if len(self.kept) == 1 else f"none of the metrics can be taken: {'; '.join(self.kept) or 'none applies'}")
 
 
 def usual_of(trial: Trial) -> str:
@@ -196,30 +238,84 @@ def segmenting(run: str, device: str) -> dict[str, object]:
     return dict(segmenter=lambda images: recipe.segment(images.to(like.device, like.dtype)), segmented_by=name)
 
 
-def lens(
-    trial: Trial,
-    features: str | Extractor,
-    names: list[str],
-    dtype: torch.dtype,
-    place: torch.device,
-    usual: bool,
-    say: Callable[[str], None],
-) -> Extractor | None:
-    """The network that images are looked at through; of translations, and of one image, only if a metric needs one, and of the usual metrics can do without."""
+class Judged(NamedTuple):
+    """What is judged, and what by.
+
+    Args:
+        subject: the samples and what they are held against.
+        names: the metrics that can be taken.
+        reasons: of each other one, why it does not apply.
+        failed: of each that applies, and whose network cannot be had, why.
+    """
+
+    subject: Subject
+    names: list[str]
+    reasons: dict[str, str]
+    failed: dict[str, str]
+
+
+def judge(
+    trial: Trial, features: str | Extractor, names: list[str], n: int, dtype: torch.dtype, place: torch.device, **more: object
+) -> Judged:
+    """Which metrics can be taken of samples. A network is loaded, and if need be downloaded, only if one looks through it.
+
+    Raises:
+        ValueError: the samples and the data are unlike, or no network has such a name.
+    """
+    check(*trial)
+    lens = lens_of(trial, features)
+    subject = Subject(*trial, lens, n, **more)
+    reasons = {name: reason for name in names if (reason := missing(METRICS[name], subject))}
+    names = [name for name in names if name not in reasons]
+    failed: dict[str, str] = {}
+    subject.extractor = None
+    if lens is not None and any(map(looks, names)):
+        try:
+            subject.extractor = lens.to(place, dtype) if isinstance(lens, Extractor) else extractor(lens.name, dtype=dtype).to(place, dtype)
+        except (OSError, ValueError) as error:
+            failed = {name: str(error) for name in names if looks(name)}
+    for name in names:
+        _, file = network(name)
+        if isinstance(file, WeightsFile):  # before anything is measured, or trained
+            try:
+                fetch(file)
+            except (OSError, ValueError) as error:
+                failed[name] = str(error)
+    subject.n = n or usual_count(subject.extractor, trial)
+    return Judged(subject, [name for name in names if name not in failed], reasons, failed)
+
+
+def left_out(judged: list[Judged], names: list[str]) -> dict[str, str]:
+    """The metrics that can be taken of none of the subjects, each with a sentence that says why; one for those with one reason."""
+    found = {}
+    for name in names:
+        if any(name in one.names for one in judged):
+            continue
+        failed = next((one.failed for one in judged if name in one.failed), {})
+        if failed:
+            alike = [other for other in failed if failed[other] == failed[name]]
+            found[name] = f"{', '.join(alike)} cannot be taken: {failed[name]}"
+        else:
+            found[name] = f"{name} does not apply: {judged[0].reasons[name]}"
+    return found
+
+
+def lens_of(trial: Trial, features: str | Extractor) -> Extractor | Lens | None:
+    """The network that samples are looked at through: the one that is named, or the one that goes with the data. Nothing is loaded.
+
+    Raises:
+        ValueError: no network has such a name.
+    """
     fake, real = trial.fake, trial.real
-    blind = Subject(*trial, None, 1)
-    apart = fake.inputs is not None or single.alone(fake, real)
-    if fake.kind != "images" or (apart and not any(looks(name) and not missing(METRICS[name], blind, True) for name in names)):
+    if isinstance(features, str) and features:
+        check_name(features)
+    if fake.kind != "images" or isinstance(features, Extractor):
+        return features if fake.kind == "images" else None
+    data = "" if real is None else real.data.split(":")[0]
+    if not features and data == "stacked-digits":  # neither network has seen such images
         return None
-    if not features and fake.inputs is not None:
-        features = "digits" if fake.view else ""
-    try:
-        return choose(features, real, dtype, place)
-    except OSError as error:
-        if not usual or features:
-            raise
-        say(f"metrics on features are left out: {error}")
-        return None
+    name = features or ("digits" if data == "digits" or fake.view else "inception")
+    return Lens(name, name in NAMES)
 
 
 def wanted(metrics: str) -> list[str]:
@@ -237,18 +333,6 @@ def wanted(metrics: str) -> list[str]:
     if not names:
         raise ValueError(f"no metric was named; there are {', '.join(METRICS)}, and all")
     return list(dict.fromkeys(names))
-
-
-def choose(name: str | Extractor, real: sources.Source | None, dtype: torch.dtype, device: torch.device) -> Extractor | None:
-    """The network to look through: the one that is named, or the one that goes with the data."""
-    if isinstance(name, Extractor):
-        return name.to(device, dtype)
-    if not name:
-        data = "" if real is None else real.data.split(":")[0]
-        if data == "stacked-digits":  # neither network has seen such images
-            return None
-        name = "digits" if data == "digits" else "inception"
-    return extractor(name, dtype=dtype).to(device, dtype)
 
 
 def usual_count(net: Extractor | None, trial: Trial) -> int:
@@ -270,46 +354,45 @@ def check(fake: sources.Source, *others: sources.Source | None) -> None:
             )
 
 
-def applicable(subjects: list[Subject], names: list[str], everything: bool, say: Callable[[str], None]) -> list[list[str]]:
-    """The metrics that apply to each subject; of those asked for by name all must, to one of them."""
-    chosen = [[name for name in names if not missing(METRICS[name], s)] for s in subjects]
-    for name in names:
-        if not any(name in some for some in chosen):
-            reason = missing(METRICS[name], subjects[0])
-            if not everything and len(names) == 1:
-                raise ValueError(f"{name} does not apply: {reason}")
-            say(f"{name} does not apply: {reason}")
-    if not any(chosen):
-        raise ValueError("none of the metrics applies")
-    return chosen
+def take(s: Subject, names: list[str], leave_out: Callable[[str], None]) -> Iterator[tuple[str, Score, float]]:
+    """Metrics, their scores, and the seconds they took, as they come; all processes look, the first one reckons.
 
-
-def take(s: Subject, names: list[str], tolerant: bool, say: Callable[[str], None]) -> Iterator[tuple[str, Score, float]]:
-    """Metrics, their scores, and the seconds they took, as they come; all processes look, the first one reckons."""
-    looking = [METRICS[name].needs for name in names if looks(name) and METRICS[name].needs != METRICS["ppl"].needs]
-    if looking:
-        _ = s.fakes
-    if any("reals" in needs for needs in looking):
-        _ = s.reals
+    A metric that fails is left out with its reason, and so is a score that is not finite.
+    """
+    looking = [name for name in names if looks(name) and METRICS[name].needs != METRICS["ppl"].needs]
+    try:
+        if looking:
+            _ = s.fakes
+        if any("reals" in METRICS[name].needs for name in looking):
+            _ = s.reals
+    except Exception as error:
+        if processes.world() > 1:  # the others would wait for this one
+            raise
+        leave_out(f"{', '.join(looking)} cannot be taken: {cause(error)}")
+        names = [name for name in names if name not in looking]
     for name in names if processes.rank() == 0 else ():
         began = time.perf_counter()
         try:
-            scores = [marked(score, s) for score in METRICS[name].take(s)]
-            for score in scores:
-                if not math.isfinite(score.value) or not math.isfinite(score.error or 0):
-                    raise ValueError(f"{score.name} is {score.value} +- {score.error} for these {score.n_fake} samples")
-        except ValueError as error:  # too few samples, an absent class: a reason, not a number
-            if not tolerant:
-                raise ValueError(f"{name}: {error}") from error
-            say(f"{name} cannot be taken: {error}")
-            continue
-        yield from ((name, score, time.perf_counter() - began) for score in scores)
+            for score in METRICS[name].take(s):
+                if math.isfinite(score.value):
+                    yield name, marked(score, s), time.perf_counter() - began
+                else:
+                    leave_out(f"{score.name} cannot be taken: it is {score.value} for these {score.n_fake:,} samples")
+        except Exception as error:
+            leave_out(f"{name} cannot be taken: {cause(error)}")
+
+
+def cause(error: Exception) -> str:
+    """An exception in one line; of one that is no refusal of the data its kind, too."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {text}"
 
 
 def marked(score: Score, s: Subject) -> Score:
-    """A score with the direction of the translations in its name, and with what must be said of them."""
+    """A score with the direction of the translations in its name, and with what must be said of them; an error that is not finite is none."""
     name = f"{score.name}_{s.fake.way}" if s.fake.way else score.name
-    return score._replace(name=name, note="; ".join(filter(None, (score.note, s.fake.note))))
+    score = score._replace(name=name, note="; ".join(filter(None, (score.note, s.fake.note))))
+    return score if math.isfinite(score.error or 0) else score._replace(error=None, error_of="")
 
 
 def progress(subjects: list[Subject]) -> object:
@@ -345,8 +428,7 @@ class During:
         run: the run; its settings say which metrics, through which features, and of how many samples.
 
     Raises:
-        ValueError: a metric is unknown or does not apply, before anything trains.
-        OSError: weights of the features are not to be had.
+        ValueError: a metric is unknown, or none can be taken, before anything trains.
     """
 
     def __init__(self, run: Run):
@@ -358,18 +440,16 @@ class During:
         else:
             self.real = sources.of_data(s.data, self.config)
             self.held_out = sources.held_out(self.real, self.config, "")
-        self.nets: list[Extractor | None] = []
-        tried = self.tried(run, run.recipe, "")
-        for trial in tried:
-            self.nets.append(lens(trial, s.evaluate_features, self.names, torch.float32, run.device, False, run.log.say))
-        self.n = s.evaluate_n or usual_count(self.nets[0], tried[0])
-        for name in self.names:
-            reasons = [missing(METRICS[name], subject) for subject in self.subjects(tried)]
-            if all(reasons):
-                raise ValueError(f"--evaluate {name} does not apply: {reasons[0]}")
-            _, file = network(name)
-            if isinstance(file, WeightsFile):  # downloads, and what is missing, come before anything trains
-                fetch(file)
+        with_ = dict(n=s.evaluate_n, dtype=torch.float32, place=run.device)
+        judged = [judge(trial, s.evaluate_features, self.names, **with_) for trial in self.tried(run, run.recipe, "")]
+        self.nets, self.n = [one.subject.extractor for one in judged], judged[0].subject.n
+        left, self.reasons = left_out(judged, self.names), Reasons(run.log.say)
+        self.names = [name for name in self.names if name not in left]
+        for reason in left.values():
+            self.reasons.add(f"--evaluate {reason}")
+        if not self.names:
+            self.reasons.refuse()
+        self.reasons.tell()
 
     def tried(self, run: Run, recipe: Recipe, weights: str) -> list[Trial]:
         about = {"run": run.folder.name, "model": run.config["model"], "images": run.images, "weights": weights}
@@ -386,13 +466,14 @@ class During:
         return found
 
     def __call__(self, run: Run) -> None:
-        """Take the metrics of the averaged weights. Training is not touched, and a metric that cannot be taken is said."""
+        """Take the metrics of the averaged weights. Training is not touched; why a metric cannot be taken is said once."""
         with run.averaged() as recipe:
             digest = checkpoint.digest(checkpoint.weights_of(recipe))
             found = []
             for subject in self.subjects(self.tried(run, recipe, digest)):
                 names = [name for name in self.names if not missing(METRICS[name], subject)]
-                found += [(subject, *one) for one in take(subject, names, True, run.log.say)]
+                found += [(subject, *one) for one in take(subject, names, self.reasons.add)]
+        self.reasons.tell()
         if processes.rank() or not found:
             return
         path = run.folder / "evaluations.jsonl"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gankit import data, metrics
 from gankit.evaluation.sources import NEGATIVE, Attributes, Source
-from gankit.evaluation.subject import Score, Subject
+from gankit.evaluation.subject import Score, Subject, share_error
 from gankit.evaluation.translations import HAIR, back, classes_of
 
 TAUGHT, SHOWN = 500, 2000  # photographs that a segmenter learns from, and images that a network for attributes does
@@ -31,11 +31,14 @@ def twins(s: Subject) -> tuple[Tensor, Tensor]:
 
 
 def mean_of(values: Tensor, name: str, better: str, note: str = "") -> Score:
-    """The mean over images and its standard error; infinite values, of outputs without any error, are left out."""
-    there = values.double()[values.isfinite()]
-    if len(there) < 2:
-        raise ValueError(f"{len(there)} finite values have no standard error; give two images at least")
-    return Score(name, float(there.mean()), float(there.std()) / math.sqrt(len(there)), "standard error", better, len(values), len(values), note)
+    """The mean over images and its standard error; infinite ones, of outputs without any error, are left out."""
+    there = values.double()[~values.isposinf()]
+    if not len(there):
+        raise ValueError(f"the outputs are what they should be, exactly, in all of {len(values)} images")
+    without = f"without {len(values) - len(there)} outputs that are exactly what they should be" * (len(there) < len(values))
+    error = float(there.std()) / math.sqrt(len(there)) if len(there) > 1 else None
+    note = "; ".join(filter(None, (note, without)))
+    return Score(name, float(there.mean()), error, "standard error" * (error is not None), better, len(there), len(there), note)
 
 
 def levels(images: Tensor) -> Tensor:
@@ -102,7 +105,7 @@ def label_kept(s: Subject) -> Iterator[Score]:
 
 def share(right: Tensor, name: str, note: str = "") -> Score:
     value, n = float(right.mean()), len(right)
-    return Score(name, value, math.sqrt(value * (1 - value) / n), "standard error", "higher", 0, n, note)
+    return Score(name, value, share_error(value, n), "standard error", "higher", 0, n, note)
 
 
 def attributes(s: Subject) -> Iterator[Score]:

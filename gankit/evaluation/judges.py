@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from gankit import data, latent, metrics
 from gankit.evaluation import fidelity, single
-from gankit.evaluation.subject import Score, Subject
+from gankit.evaluation.subject import Score, Subject, share_error
 from gankit.metrics import inception, spatial, vgg
 from gankit.weights import WeightsFile, here, sha256
 
@@ -42,10 +42,11 @@ def fd(s: Subject) -> Iterator[Score]:
 def kd(s: Subject) -> Iterator[Score]:
     """Kernel distance: squared MMD with a cubic kernel, unbiased, over all pairs."""
     real, fake = s.reals.values, s.fakes.values
-    size = min(1000, len(real), len(fake))
-    _, spread = metrics.kernel_distance_subsets(real, fake, subsets=50, size=size, seed=s.seed)
-    value = metrics.kernel_distance(real, fake)
-    yield Score(s.name("kd", "kid"), value, spread, f"std over 50 subsets of {size}", "lower", len(real), len(fake))
+    size, error, kind = min(1000, len(real) // 2, len(fake) // 2), None, ""  # larger subsets share rows, and are too alike
+    if size > 1:
+        _, error = metrics.kernel_distance_subsets(real, fake, subsets=50, size=size, seed=s.seed)
+        kind = f"std over 50 subsets of {size}"
+    yield Score(s.name("kd", "kid"), metrics.kernel_distance(real, fake), error, kind, "lower", len(real), len(fake))
 
 
 def inception_score(s: Subject) -> Iterator[Score]:
@@ -67,18 +68,41 @@ def cmmd(s: Subject) -> Iterator[Score]:
 def precision(s: Subject) -> Iterator[Score]:
     """Share of fakes within the reals' manifold, and of reals within the fakes' (k = 3)."""
     real, fake, n = s.even(s.reals.values, s.fakes.values)
-    found = metrics.precision_recall(real, fake)
-    for name, value in zip(("precision", "recall"), found):
-        yield Score(s.name(name), value, math.sqrt(value * (1 - value) / n), "standard error", "higher", n, n)
+    found, by = metrics.precision_recall(real, fake), over_subsets(metrics.precision_recall, real, fake, 3, s.seed)
+    for i, name in enumerate(("precision", "recall")):
+        yield with_error(Score(s.name(name), found[i], better="higher", n_real=n, n_fake=n), by, i)
 
 
 def density(s: Subject) -> Iterator[Score]:
     """How densely fakes lie among reals, and the share of reals with a fake near (k = 5)."""
     real, fake, n = s.even(s.reals.values, s.fakes.values)
-    found = metrics.density_coverage(real, fake)
+    found, by = metrics.density_coverage(real, fake), over_subsets(metrics.density_coverage, real, fake, 5, s.seed)
     yield Score(s.name("density"), found[0], better="higher", n_real=n, n_fake=n, note="1 for the data itself; may exceed 1")
-    error = math.sqrt(found[1] * (1 - found[1]) / n)
-    yield Score(s.name("coverage"), found[1], error, "standard error", "higher", n, n)
+    yield with_error(Score(s.name("coverage"), found[1], better="higher", n_real=n, n_fake=n), by, 1)
+
+
+SUBSETS, MOST = 10, 1000  # subsets for an error, and rows in each at most
+
+
+def over_subsets(measure: Callable[[Tensor, Tensor], tuple[float, ...]], real: Tensor, fake: Tensor, k: int, seed: int) -> Tensor | None:
+    """(SUBSETS, values) of a measure with k neighbours, of equally many rows of both sets: half of them, or MOST; None of too few."""
+    n = len(real)
+    size, generator = min(MOST, n // 2), torch.Generator().manual_seed(seed)
+    if size <= k:
+        return None
+    draws = [[x[torch.randperm(n, generator=generator)[:size]] for x in (real, fake)] for _ in range(SUBSETS)]
+    return torch.tensor([measure(*draw) for draw in draws], dtype=torch.float64)
+
+
+def with_error(score: Score, by: Tensor | None, i: int) -> Score:
+    """A share with its standard error: the deviation over subsets of m of n rows, times sqrt(m / (n - m)), by which it shrinks
+    to all of them (Politis & Romano, 1994); and not less than that of a share. A manifold moves with the rows it is made of: the
+    share of samples within it may be 0 of some reals and 1 of others, and a share's own error knows nothing of that."""
+    if by is None:
+        return score
+    n, size = score.n_fake, min(MOST, score.n_fake // 2)
+    error = max(float(by[:, i].std()) * math.sqrt(size / (n - size)), share_error(score.value, n))
+    return score._replace(error=error, error_of=f"standard error, by {SUBSETS} subsets of {size}")
 
 
 def swd(s: Subject) -> Iterator[Score]:
@@ -172,7 +196,7 @@ def accuracy(s: Subject) -> Iterator[Score]:
     """Share of samples that the extractor takes for the class that was asked for."""
     seen, label = s.fakes.probabilities.argmax(1), s.fakes.label
     value = metrics.accuracy(seen, label)
-    yield Score(s.name("accuracy"), value, math.sqrt(value * (1 - value) / len(seen)), "standard error", "higher", 0, len(seen))
+    yield Score(s.name("accuracy"), value, share_error(value, len(seen)), "standard error", "higher", 0, len(seen))
 
 
 def cas(s: Subject) -> Iterator[Score]:
@@ -181,9 +205,10 @@ def cas(s: Subject) -> Iterator[Score]:
     by_reals = metrics.fit_convnet(real, label, seed=s.seed)
     value = metrics.classification_accuracy(fake, asked, test, test_label, seed=s.seed)
     note = f"trained on reals instead: {metrics.accuracy(by_reals(test), test_label):.3f}"
-    yield Score("cas", value, math.sqrt(value * (1 - value) / len(test)), "standard error", "higher", len(test), len(fake), note)
+    error_of = "standard error over the unseen reals, for this classifier"
+    yield Score("cas", value, share_error(value, len(test)), error_of, "higher", len(test), len(fake), note)
     value = metrics.accuracy(by_reals(fake), asked)
-    yield Score("gan_test", value, math.sqrt(value * (1 - value) / len(fake)), "standard error", "higher", len(real), len(fake))
+    yield Score("gan_test", value, share_error(value, len(fake)), "standard error", "higher", len(real), len(fake))
 
 
 def classes(s: Subject) -> Iterator[Score]:
@@ -208,7 +233,7 @@ def modes(s: Subject) -> Iterator[Score]:
     yield Score("modes", found.modes, better="higher", n_fake=n, note=f"of {of}; one sample of high quality is enough")
     yield Score("modes_strict", found.strict, better="higher", n_fake=n, note=f"of {of}; a fifth of the fair share")
     q = found.high_quality
-    yield Score("high_quality", q, math.sqrt(q * (1 - q) / n), "standard error", "higher", 0, n)
+    yield Score("high_quality", q, share_error(q, n), "standard error", "higher", 0, n)
     yield Score("reverse_kl", found.reverse_kl, better="lower", n_fake=n, note=f"the data itself has about {(of - 1) / 2 / n:.3g}")
 
 
@@ -232,9 +257,9 @@ def critic(s: Subject) -> Iterator[Score]:
             torch.cat([s.fake.recipe.critic(part.to(like)) for part in images.split(s.batch)])
             for images in (s.real_pixels[0], s.pixels[0])
         )
-    error = float((real.var() / len(real) + fake.var() / len(fake)).sqrt())
+    error = float((real.var() / len(real) + fake.var() / len(fake)).sqrt()) if min(len(real), len(fake)) > 1 else None
     note = "only for one critic with itself: units differ"
-    yield Score("critic", metrics.critic_distance(real, fake), error, "standard error", "lower", len(real), len(fake), note)
+    yield Score("critic", metrics.critic_distance(real, fake), error, "standard error" * (error is not None), "lower", len(real), len(fake), note)
 
 
 def parzen(s: Subject) -> Iterator[Score]:
@@ -242,7 +267,8 @@ def parzen(s: Subject) -> Iterator[Score]:
     fake, test = s.pixels[0], s.held_out_pixels[0]
     found = metrics.parzen_log_likelihood(fake, test[1::2], validation=test[::2])
     note = f"sigma {found.sigma:.3g}; unreliable (Theis et al., 2016), for comparison with the first papers"
-    yield Score("parzen", found.mean, found.standard_error, "standard error", "higher", len(test[1::2]), len(fake), note)
+    error_of = "standard error over the unseen reals, for these samples"
+    yield Score("parzen", found.mean, found.standard_error, error_of, "higher", len(test[1::2]), len(fake), note)
 
 
 def ndb(s: Subject) -> Iterator[Score]:
@@ -402,12 +428,11 @@ def looks(name: str) -> bool:
     return bool(LOOKS & set(METRICS[name].needs))
 
 
-def missing(metric: Metric, subject: Subject, blind: bool = False) -> str:
-    """Why a metric does not apply; empty when it does. `blind` leaves the extractor out of it."""
+def missing(metric: Metric, subject: Subject) -> str:
+    """Why a metric does not apply; empty when it does."""
     if subject.fake.kind == "maps" and "label maps" not in metric.needs:
         return "it does not look at label maps"
-    needs = [name for name in metric.needs if not (blind and name in LOOKS)]
-    return next((reason for holds, reason in map(NEEDS.get, needs) if not holds(subject)), "")
+    return next((reason for holds, reason in map(NEEDS.get, metric.needs) if not holds(subject)), "")
 
 
 def about(name: str) -> str:

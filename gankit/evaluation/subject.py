@@ -43,6 +43,27 @@ class Score(NamedTuple):
     note: str = ""
 
 
+def share_error(share: float, n: int) -> float:
+    """Standard error of a share of n samples, from counts with two more of each kind (Agresti & Coull, 1998): never 0.
+
+    The usual sqrt(p (1 - p) / n) is 0 where all samples are right, or none, however few they are.
+    """
+    p = (share * n + 2) / (n + 4)
+    return math.sqrt(p * (1 - p) / (n + 4))
+
+
+class Lens(NamedTuple):
+    """What is known of an extractor before its network is loaded.
+
+    Args:
+        name: as `gankit.metrics.extractor` takes it.
+        classifies: whether it names classes.
+    """
+
+    name: str
+    classifies: bool
+
+
 @dataclass
 class Subject:
     """What is judged: samples, what they are held against, and how they are looked at.
@@ -51,7 +72,7 @@ class Subject:
         fake: the samples.
         real: the data they should be like.
         held_out: real data that no model has seen.
-        extractor: the network whose features are compared; None for points.
+        extractor: the network whose features are compared, or a Lens as long as only what applies is asked; None for points.
         n: samples.
         batch: samples that go through the networks at once.
         seed: of every choice that a metric makes.
@@ -65,7 +86,7 @@ class Subject:
     fake: Source
     real: Source | None
     held_out: Source | None
-    extractor: Extractor | None
+    extractor: Extractor | Lens | None
     n: int
     batch: int = 64
     seed: int = 0

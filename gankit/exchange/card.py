@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import get_type_hints
 
 from gankit import latent, loop, models
 from gankit.checkpoint import Trained
 from gankit.evaluation import records
-from gankit.recipe import Recipe
+from gankit.recipe import Recipe, flags
 
 PIPELINE = "unconditional-image-generation"
 NAMES = {
@@ -61,16 +62,8 @@ def command(trained: Trained) -> str:
     changed = {k: v for k, v in (config["settings"] | config["arguments"]).items() if k in usual and v != usual[k] and k != "data"}
     words = ["gankit", "train", config.get("own") or config["model"], "--data", config["settings"]["data"]]
     words += ["--preset", config["preset"]] if config["preset"] else []
-    return f"{shlex.join(words)} {flags(changed)}".rstrip()
-
-
-def flags(options: dict[str, object]) -> str:
-    """Options as one would type them: --width 96 --no-deep."""
-    words = []
-    for name, value in options.items():
-        flag = name.replace("_", "-")
-        words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)]
-    return shlex.join(words)
+    hints = get_type_hints(loop.Settings) | get_type_hints(type(trained.recipe).__init__)
+    return f"{shlex.join(words)} {flags(changed, hints)}".rstrip()
 
 
 def published(config: dict) -> dict:

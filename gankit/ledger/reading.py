@@ -156,6 +156,9 @@ def terms_of(loss: Tensor, found: list[tuple[str, Tensor]], outputs: dict[str, T
             return
         inputs = [(i, n) for i, (n, _) in enumerate(node.next_functions) if n is not None]
         kind = node.name().rstrip("0123456789")
+        if node in logged and len(inputs) == 1 and not (inputs[0][1] in called or linear(inputs[0][1])):
+            terms.append(Term(over + logged[node], weight))
+            return
         if kind in ("AddBackward", "SubBackward"):
             second = node._saved_alpha * (-1 if kind == "SubBackward" else 1)
             for i, part in inputs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -11,15 +13,20 @@ def inception_score(probabilities: Tensor, splits: int = 10) -> tuple[float, flo
     """exp(E_x KL(p(y|x) || p(y))): mean and standard deviation (over N) of `splits` parts of (N, K) probabilities.
 
     1 when the prediction never changes, K when it is sure and even. Salimans et al., "Improved Techniques for Training
-    GANs", NeurIPS 2016, https://arxiv.org/abs/1606.03498. Shuffle rows that are sorted by class.
+    GANs", NeurIPS 2016, https://arxiv.org/abs/1606.03498. Shuffle rows that are sorted by class. The deviation of one part is NaN.
+
+    Raises:
+        ValueError: there are fewer rows than parts, or no part.
     """
     n, scores = len(probabilities), []
+    if not 1 <= splits <= n:
+        raise ValueError(f"there are {n} rows for {splits} parts; give 1 part at least, and a row or more for each")
     for i in range(splits):
         p = probabilities[i * n // splits : (i + 1) * n // splits].double()
         marginal = p.mean(0)
         scores.append((torch.xlogy(p, p).sum(1).mean() - torch.xlogy(marginal, marginal).sum()).exp())
     scores = torch.stack(scores)
-    return float(scores.mean()), float(scores.std(correction=0))
+    return float(scores.mean()), float(scores.std(correction=0)) if splits > 1 else math.nan
 
 
 def total_variation(label: Tensor, num_classes: int, reference: Tensor | None = None) -> float:

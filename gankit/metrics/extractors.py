@@ -190,14 +190,21 @@ def _named(name: str, layer: str | None) -> Extractor:
         mean, std = (tuple(255 * value for value in values) for values in IMAGENET)
         prepare = Preprocess(vgg.SIDE, "bilinear", mean, std)
         return _made(name, "fc2_relu", vgg.DIM, vgg.load(), prepare, _both, vgg.WEIGHTS.sha256, True)
-    if name.startswith("timm:"):
-        return _timm(name)
-    if name.startswith("dinov2:"):
-        return _dinov2(name)
-    known = [*NAMES, *USERS.values()]
+    check_name(name)
+    return _timm(name) if name.startswith("timm:") else _dinov2(name)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that no extractor has; nothing is loaded.
+
+    Raises:
+        ValueError: says which there are, and what is near.
+    """
+    if name in NAMES or name.startswith(tuple(USERS)):
+        return
     close = difflib.get_close_matches(name, [*NAMES, *USERS], 1)
     hint = f" Did you mean {USERS.get(close[0], close[0])}?" if close else ""
-    raise ValueError(f"no extractor is called {name!r}; there are {', '.join(known)}.{hint}")
+    raise ValueError(f"no extractor is called {name!r}; there are {', '.join([*NAMES, *USERS.values()])}.{hint}")
 
 
 def from_module(

@@ -6,6 +6,7 @@ https://jmlr.org/papers/v13/gretton12a.html. float64, in blocks of `BLOCK` x `BL
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -42,8 +43,9 @@ def kernel_distance_subsets(
     """Mean and standard deviation (their number below) of `kernel_distance` over random subsets: KID as published.
 
     Each draws `size` rows of (N, d) and of (M, d) features, without replacement within a subset and anew for the next.
-    The authors' code takes 50 subsets, others 100. The deviation is that of one subset, not the error of the mean.
-    Lower is better; `kernel_distance` estimates the same number with less noise.
+    The authors' code takes 50 subsets, others 100. The deviation is that of one subset, not the error of the mean. It is NaN
+    for one subset, and for subsets of more than half of a set: these share most of their rows, and subsets of the whole set
+    are all alike, however uncertain the number is. Lower is better; `kernel_distance` estimates the same number with less noise.
 
     Raises:
         ValueError: as `kernel_distance`; or a set has fewer than `size` rows, `size` < 2, or `subsets` < 1.
@@ -62,7 +64,8 @@ def kernel_distance_subsets(
         return features[torch.randperm(len(features), generator=generator)[:size].to(features.device)]
 
     values = torch.tensor([kernel_distance(draw(real), draw(fake)) for _ in range(subsets)], dtype=torch.float64)
-    return float(values.mean()), float(values.std(correction=0))
+    honest = subsets > 1 and 2 * size <= min(len(real), len(fake))
+    return float(values.mean()), float(values.std(correction=0)) if honest else math.nan
 
 
 def cmmd(real: Tensor, fake: Tensor) -> float:

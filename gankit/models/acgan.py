@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.losses import cross_entropy, non_saturating, scores
-from gankit.nn import BatchNorm2d, nearest_size, stages
+from gankit.nn import BatchNorm2d, Dropout, nearest_size, stages
 from gankit.recipe import Batch, Preset, Recipe, Spec, adam
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Discriminator(nn.Module):
         for i in range(6):
             layers += [nn.Conv2d(last, width * 2**i, 3, 2 - i % 2, 1)]
             layers += [BatchNorm2d(width * 2**i)] if norm and i else []
-            layers += [nn.LeakyReLU(0.2), nn.Dropout(dropout)]
+            layers += [nn.LeakyReLU(0.2), Dropout(dropout)]
             last = width * 2**i
         self.trunk = nn.Sequential(*layers, nn.Flatten())
         self.head = nn.Linear(last * -(-shape[1] // 8) * -(-shape[2] // 8), num_classes + 1)

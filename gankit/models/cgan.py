@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.losses import ADVERSARIAL, scores
-from gankit.nn import Maxout
+from gankit.nn import Dropout, Maxout
 from gankit.penalties import PENALTIES
 from gankit.recipe import Batch, Preset, Recipe, Spec, adam
 
@@ -45,9 +45,9 @@ class Generator(nn.Module):
         z_width, c_width, *joint = hidden
         self.z = nn.Sequential(nn.Linear(z_dim, z_width), nn.ReLU())
         self.c = nn.Sequential(nn.Linear(c_dim, c_width), nn.ReLU())
-        layers, width = [nn.Dropout(dropout)], z_width + c_width
+        layers, width = [Dropout(dropout)], z_width + c_width
         for units in joint:
-            layers += [nn.Linear(width, units), nn.ReLU(), nn.Dropout(dropout)]
+            layers += [nn.Linear(width, units), nn.ReLU(), Dropout(dropout)]
             width = units
         self.joint = nn.Sequential(*layers, nn.Linear(width, torch.Size(shape).numel()))
 
@@ -68,7 +68,7 @@ class Discriminator(nn.Module):
             for a, b, k in zip(inputs, hidden, pieces, strict=True)
         ]
         self.x, self.c, self.joint = layers
-        self.dropout, self.out = nn.Dropout(dropout), nn.Linear(hidden[2], 1)
+        self.dropout, self.out = Dropout(dropout), nn.Linear(hidden[2], 1)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """(N, C, H, W) images in [-1, 1], seen in [0, 1], or (N, D) vectors, with (N, c_dim) to (N,) logits."""

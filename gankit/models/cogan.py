@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.losses import non_saturating, scores
-from gankit.nn import BatchNorm1d, BatchNorm2d, init_normal, larger_size, nearest_size, random_crop, stages
+from gankit.nn import BatchNorm1d, BatchNorm2d, Dropout, init_normal, larger_size, nearest_size, random_crop, stages
 from gankit.penalties import r1
 from gankit.recipe import Batch, Preset, Recipe, Spec
 
@@ -61,7 +61,7 @@ def digits_g(channels: int, z_dim: int, width: int, h: int, w: int) -> list[nn.M
 def digits_d(channels: int, h: int, w: int, dropout: bool) -> list[nn.Module]:
     """(N, channels, h, w) to (N, 2): LeNet, whose convolutions are without nonlinearity."""
     h, w = ((side - 4) // 2 - 4 for side in (h, w))
-    dense = nn.Sequential(nn.Flatten(), nn.Linear(50 * (h // 2) * (w // 2), 500), nn.PReLU(), nn.Dropout(0.5 * dropout))
+    dense = nn.Sequential(nn.Flatten(), nn.Linear(50 * (h // 2) * (w // 2), 500), nn.PReLU(), Dropout(0.5 * dropout))
     first, second = nn.Conv2d(channels, 20, 5), nn.Conv2d(20, 50, 5)
     return [nn.Sequential(first, nn.MaxPool2d(2)), nn.Sequential(second, nn.MaxPool2d(2)), dense, nn.Linear(500, 2)]
 
@@ -84,10 +84,10 @@ def faces_d(channels: int, width: int, h: int, w: int, norm: bool, dropout: bool
         kernel = 5 if min(h, w) > 16 else 3
         conv = nn.Conv2d(channels, c, kernel, 2, kernel // 2)
         normed = [BatchNorm2d(c)] if norm else []
-        blocks += [nn.Sequential(conv, *normed, nn.PReLU(), nn.Dropout(rate * dropout))]
+        blocks += [nn.Sequential(conv, *normed, nn.PReLU(), Dropout(rate * dropout))]
         channels, h, w = c, (h + 1) // 2, (w + 1) // 2
     dense, normed = nn.Linear(width * h * w, 2 * width), [BatchNorm1d(2 * width)] if norm else []
-    blocks += [nn.Sequential(nn.Flatten(), dense, *normed, nn.PReLU(), nn.Dropout(0.5 * dropout))]
+    blocks += [nn.Sequential(nn.Flatten(), dense, *normed, nn.PReLU(), Dropout(0.5 * dropout))]
     return [*blocks, nn.Linear(2 * width, 2)]
 
 

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from gankit.losses import scores, wasserstein
 from gankit.nn import BatchNorm2d, ResNetGenerator, init_glorot, nearest_size, residual_trunk, stages
 from gankit.penalties import wgan_gp
-from gankit.recipe import Anomaly, Batch, Phase, Preset, Recipe, Spec, adam
+from gankit.recipe import Anomaly, Batch, Images, Phase, Preset, Recipe, Spec, adam
 
 if TYPE_CHECKING:
     from gankit.loop import Run
@@ -92,7 +92,7 @@ class FAnoGAN(Recipe):
         *,
         z_dim: int = 128,
         width: int = 128,
-        gan_images: int = 7_000_000,
+        gan_images: Images = Images(7_000_000),
         penalty_weight: float = 10.0,
         n_critic: int = 5,
         encoder_loss: Literal["izi_f", "izi", "ziz"] = "izi_f",

@@ -27,11 +27,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from gankit.losses import ADVERSARIAL, scores
-from gankit.nn import Maxout
+from gankit.nn import Dropout, Maxout, average
 from gankit.penalties import PENALTIES
 from gankit.recipe import Batch, Preset, Recipe, Spec, adam
 
@@ -61,10 +60,10 @@ class Discriminator(nn.Module):
     def __init__(self, size: int, hidden: tuple[int, ...], pieces: int, dropout: tuple[float, float], unit: bool):
         super().__init__()
         self.unit = unit
-        layers: list[nn.Module] = [nn.Flatten(), nn.Dropout(dropout[0])]
+        layers: list[nn.Module] = [nn.Flatten(), Dropout(dropout[0])]
         for a, b in pairwise((size, *hidden)):
             layers += [Maxout(a, b, pieces)] if pieces > 1 else [nn.Linear(a, b), nn.LeakyReLU(0.2)]
-            layers += [nn.Dropout(dropout[1])]
+            layers += [Dropout(dropout[1])]
         self.net = nn.Sequential(*layers, nn.Linear(hidden[-1], 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -189,10 +188,7 @@ class GAN(Recipe):
     def enter(self, index: int, batch: Batch) -> None:
         if not self.g.sigmoid:
             return
-        mean = (batch.real.flatten(1) + 1).mean(0) / 2
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(mean)
-            mean /= dist.get_world_size()
+        mean = average((batch.real.flatten(1) + 1).mean(0) / 2)
         with torch.no_grad():
             self.g.out.bias.copy_(((mean * batch.size + 0.5) / (batch.size + 1)).logit())
 

@@ -41,9 +41,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.losses import non_saturating, scores
-from gankit.nn import BatchNorm2d, init_normal, larger_size, random_crop
+from gankit.nn import BatchNorm2d, Dropout, Dropout2d, init_normal, larger_size, random_crop
 from gankit.penalties import r1
-from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam
+from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Spec, adam
 
 if TYPE_CHECKING:
     from gankit.loop import Run
@@ -65,7 +65,7 @@ class Base(nn.Module):
     def __init__(self, inputs: int, units: int, outputs: int, classes: int, dropout: float = 0.0):
         super().__init__()
         self.classes = classes
-        layers = [nn.Linear(inputs + classes, units), nn.ReLU(), nn.Dropout(dropout), nn.Linear(units, units), nn.ReLU(), nn.Dropout(dropout)]
+        layers = [nn.Linear(inputs + classes, units), nn.ReLU(), Dropout(dropout), nn.Linear(units, units), nn.ReLU(), Dropout(dropout)]
         self.net = nn.Sequential(*layers, nn.Linear(units, outputs))
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
@@ -103,7 +103,7 @@ def plain_d(inputs: int, size: tuple[int, int], width: int, dropout: float) -> n
     places = [(side - 4 - 5) // 2 + 1 for side in size]
     first, second = nn.Conv2d(inputs, width, 5), nn.Conv2d(width, width, 5, 2)
     head = nn.Linear(width * places[0] * places[1], 1)
-    return nn.Sequential(first, nn.ReLU(), second, nn.Flatten(), nn.ReLU(), nn.Dropout(dropout), head)
+    return nn.Sequential(first, nn.ReLU(), second, nn.Flatten(), nn.ReLU(), Dropout(dropout), head)
 
 
 def large_g(inputs: int, channels: int) -> nn.Sequential:
@@ -111,7 +111,7 @@ def large_g(inputs: int, channels: int) -> nn.Sequential:
 
     def layer(a: int, b: int, kernel: int, groups: int, dropout: float = 0.0) -> list[nn.Module]:
         conv = nn.Conv2d(a, b, kernel, padding=kernel // 2, groups=groups)
-        return [conv, nn.ReLU(), BatchNorm2d(b, affine=False), *([nn.Dropout2d(dropout)] if dropout else [])]
+        return [conv, nn.ReLU(), BatchNorm2d(b, affine=False), *([Dropout2d(dropout)] if dropout else [])]
 
     wide = [*layer(inputs, 64, 7, 1), *layer(64, 368, 7, 4, 0.5), *layer(368, 128, 7, 4), PoolPairs()]
     return nn.Sequential(*wide, *layer(64, 224, 5, 2, 0.5), nn.Conv2d(224, channels, 7, padding=3))
@@ -215,7 +215,7 @@ class LAPGAN(Recipe):
         spec: Spec,
         *,
         sides: tuple[int, ...] = (),
-        turn: int = 10_000,
+        turn: Images = Images(10_000),
         shares: tuple[int, ...] = (),
         form: Literal["plain", "large"] = "plain",
         conditional: bool = False,
@@ -230,7 +230,7 @@ class LAPGAN(Recipe):
         momentum: float = 0.5,
         momentum_rise: float = 0.0008,
         momentum_most: float = 0.8,
-        epoch: int = 45_000,
+        epoch: Images = Images(45_000),
         g_batch: int = 2,
         load_scale: float = 1.0,
         penalty_weight: float = 0.0,

@@ -41,7 +41,7 @@ from gankit.nn import (
     stages,
 )
 from gankit.penalties import wgan_gp
-from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam
+from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Spec, adam
 
 if TYPE_CHECKING:
     from gankit.loop import Run
@@ -160,8 +160,8 @@ class PGGAN(Recipe):
         z_dim: int = 512,
         channel_base: int = 16384,
         channel_max: int = 512,
-        hold: int = 800_000,
-        fade: int = 800_000,
+        hold: Images = Images(800_000),
+        fade: Images = Images(800_000),
         batches: str = "256:14 512:6 1024:3",
         lrs: str = "",
         lr: float = 1e-3,

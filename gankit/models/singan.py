@@ -211,9 +211,10 @@ class SinGAN(Recipe):
         padded = F.pad(z, [REACH - self.rim] * 4)
         return self.g[i](self.amplitudes[i] * padded + wide).tanh() + below
 
-    def rebuilt(self, upto: int) -> Tensor:
-        """(1, C, H, W) the reconstruction by scales 0 to `upto`."""
-        return self.draw(lambda i: self.z_star if i == 0 else None, self.sizes[: upto + 1])
+    def rebuilt(self, upto: int, n: int = 1) -> Tensor:
+        """(n, C, H, W) the reconstruction by scales 0 to `upto`, n times."""
+        z = self.z_star.expand(n, -1, -1, -1)
+        return self.draw(lambda i: z if i == 0 else None, self.sizes[: upto + 1])
 
     # Learning --------------------------------------------------------------------------------------------------------
 
@@ -226,7 +227,7 @@ class SinGAN(Recipe):
         self.scale.fill_(index)
         self.frozen(index)
         if index == 0:
-            self.z_star.copy_(batch.draw(lambda n: torch.randn(n, *self.z_star.shape[1:]))[:1])
+            self.z_star.copy_(batch.draw(lambda n: torch.randn(n, *self.z_star.shape[1:])[:1].expand(n, -1, -1, -1))[:1])
             self.amplitudes[0] = 1
             return
         for nets in (self.g, self.d):
@@ -268,5 +269,5 @@ class SinGAN(Recipe):
         return loss, {"real": on_real, "fake": on_fake, "penalty": penalty}
 
     def g_loss(self, batch: Batch, z: Tensor, i: int) -> tuple[Tensor, dict[str, Tensor]]:
-        rec = (self.rebuilt(i) - resize(batch.real, self.sizes[i])).square().mean()
+        rec = (self.rebuilt(i, len(batch)) - resize(batch.real, self.sizes[i])).square().mean()
         return self.rec_weight * rec - self.d[i](batch.augment(self.fake(batch, z, i))).mean(), {"rec": rec.sqrt()}

@@ -41,9 +41,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.losses import non_saturating, scores
-from gankit.nn import BatchNorm1d, BatchNorm2d, init_normal, nearest_size, random_crop, stages
+from gankit.nn import BatchNorm1d, BatchNorm2d, init_normal, look, nearest_size, random_crop, stages, whole
 from gankit.penalties import r1
-from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam
+from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Spec, adam
 
 if TYPE_CHECKING:
     from gankit.loop import Run
@@ -212,8 +212,10 @@ def matching(image: Tensor, text: Tensor, caption: Tensor, margin: float) -> tup
     """Reed et al.'s joint loss of (N, D) embeddings, each row's image and text a pair, and the share of images whose own text is best.
 
     The mean over pairs of rows i, j with other captions of max(0, margin + s_ij - s_ii) + max(0, margin + s_ji - s_ii), where
-    s_ij is the product of image i and text j over sqrt(D).
+    s_ij is the product of image i and text j over sqrt(D). Rows are those of all processes.
     """
+    look("the encoders' loss")
+    image, text, caption = (whole(rows) for rows in (image, text, caption))
     score = (image @ text.T).float() / image.shape[1] ** 0.5
     own, other = score.diagonal(), (caption[:, None] != caption).any(2)
     hinge = (margin + score - own[:, None]).relu() + (margin + score - own).relu()
@@ -304,10 +306,10 @@ class StackGAN(Recipe):
         margin: float = 1.0,
         conditioning_augmentation: bool = True,
         kl_weight: float = 1.0,
-        text_images: int = 1_000_000,
-        stage1_images: int = 5_313_000,
-        stage1_half_images: int = 885_500,
-        half_images: int = 885_500,
+        text_images: Images = Images(1_000_000),
+        stage1_images: Images = Images(5_313_000),
+        stage1_half_images: Images = Images(885_500),
+        half_images: Images = Images(885_500),
         stage1_eval: bool = False,
         crop: bool = True,
         norm_d: bool = True,
@@ -414,7 +416,8 @@ class StackGAN(Recipe):
     def enter(self, index: int, batch: Batch) -> None:
         """The first captions are kept, and samples are Stage II's once it learns."""
         if index == (0 if self.t else 1):
-            self.examples.copy_(batch.caption[torch.arange(EXAMPLES, device=batch.caption.device) % len(batch)])
+            captions = whole(batch.caption)
+            self.examples.copy_(captions[torch.arange(EXAMPLES, device=captions.device) % len(captions)])
         self.stage.fill_(max(1, index))
 
     def step(self, batch: Batch, run: Run) -> None:

@@ -50,7 +50,7 @@ from gankit.nn import (
     stages,
 )  # fmt: skip
 from gankit.penalties import r1
-from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam, data_labels, see_labels, seeded
+from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Spec, adam, data_labels, see_labels, seeded
 
 if TYPE_CHECKING:
     from gankit.loop import Run
@@ -267,8 +267,8 @@ class StyleGAN(Recipe):
         channel_base: int = 16384,
         channel_max: int = 512,
         start: int = 8,
-        hold: int = 600_000,
-        fade: int = 600_000,
+        hold: Images = Images(600_000),
+        fade: Images = Images(600_000),
         batches: str = "",
         lrs: str = "128:.0015 256:.002 512:.003",
         lr: float = 1e-3,

@@ -34,7 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.losses import non_saturating, scores
-from gankit.nn import EqualisedLinear, Fir, MinibatchStddev, ModulatedConv2d, PixelNorm, nearest_size, stages
+from gankit.nn import EqualisedLinear, Fir, MinibatchStddev, ModulatedConv2d, PixelNorm, average, look, nearest_size, stages
 from gankit.penalties import path_length, r1
 from gankit.recipe import Batch, Preset, Recipe, Spec, adam, data_labels, see_labels, seeded
 
@@ -369,10 +369,14 @@ class StyleGAN2(Recipe):
         return non_saturating.g(logits), {"w": w}
 
     def path_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        ws, maps = self.styles(batch)[1][::2], self.maps(batch.draw(self.numbers)[::2])  # half of the batch is enough
-        lengths = path_length(lambda ws: self.g.synthesis(ws, maps), ws, lambda sampler: batch.draw(sampler)[::2])
-        penalty = (lengths - torch.lerp(self.path_mean, lengths.mean(), 0.01)).square().mean()
-        return self.path_every * self.path_weight * penalty, {"path": lengths.mean(), "path_penalty": penalty}
+        rows = slice(batch.first // batch.every % 2 if len(batch) > 1 else 0, None, 2)  # half of the batch over all processes is enough
+        ws, maps = self.styles(batch)[1][rows], self.maps(batch.draw(self.numbers)[rows])
+        lengths = path_length(lambda ws: self.g.synthesis(ws, maps), ws, lambda sampler: batch.draw(sampler)[rows])
+        look("the mean path length")
+        count = average(lengths.new_tensor(len(lengths)))  # which processes need not have as many of
+        mean = average(lengths.sum()) / count
+        penalty = (lengths - torch.lerp(self.path_mean, mean, 0.01)).square().sum() / count
+        return self.path_every * self.path_weight * penalty, {"path": mean, "path_penalty": penalty}
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         _, ws, label = self.styles(batch)

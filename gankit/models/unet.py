@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.losses import VOID, map_cross_entropy
-from gankit.nn import BatchNorm2d, mirrored
+from gankit.nn import BatchNorm2d, Dropout, mirrored
 from gankit.recipe import Batch, Draw, Preset, Recipe, Spec, adam
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Network(nn.Module):
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, 2) for w in widths[-2::-1])
         self.merge = nn.ModuleList(convolutions(2 * w, w, pad, norm) for w in widths[-2::-1])
         self.head = nn.Conv2d(width, num_classes, 1)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         skips: list[Tensor] = []

@@ -1,9 +1,11 @@
 """Layers and networks that three or more papers share."""
 
+from gankit.nn.across import at_work, average, has_batch_norm, look, own, several, whole
 from gankit.nn.attention import SelfAttention
 from gankit.nn.conditioned import ConditionedTrunk, PatchCritic, nearest_fours
 from gankit.nn.convnet import ConvDiscriminator, ConvGenerator, nearest_size, stages
 from gankit.nn.crop import larger_size, random_crop
+from gankit.nn.dropout import Dropout, Dropout2d
 from gankit.nn.equalised import EqualisedConv2d, EqualisedLinear, PixelNorm
 from gankit.nn.growing import at_side, by_side, double, faded, grown
 from gankit.nn.init import init_glorot, init_normal
@@ -34,6 +36,8 @@ __all__ = [
     "ConvDiscriminator",
     "ConvGenerator",
     "DBlock",
+    "Dropout",
+    "Dropout2d",
     "EqualisedConv2d",
     "EqualisedLinear",
     "Fir",
@@ -54,23 +58,30 @@ __all__ = [
     "UNet",
     "VirtualBatchNorm",
     "at_side",
+    "at_work",
+    "average",
     "by_side",
     "double",
     "faded",
     "grown",
+    "has_batch_norm",
     "init_glorot",
     "init_normal",
     "instance_norm",
+    "look",
     "mirrored",
     "larger_size",
     "nearest_fours",
     "nearest_size",
+    "own",
     "patch_layers",
     "random_crop",
     "residual_trunk",
+    "several",
     "spectral_norm",
     "stages",
     "standing",
     "unet_levels",
     "unet_size",
+    "whole",
 ]

@@ -1,9 +1,11 @@
-"""Layers that let a discriminator see how varied its batch is."""
+"""Layers that let a discriminator see how varied its batch is, over all processes."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from gankit.nn.across import look, own, whole
 
 
 class MinibatchStddev(nn.Module):
@@ -22,11 +24,20 @@ class MinibatchStddev(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C + 1, H, W)."""
-        n, c, h, w = x.shape
-        group = next(k for k in range(min(self.group, n), 0, -1) if n % k == 0)
-        variance = (x if x.dtype == torch.float64 else x.float()).reshape(group, n // group, c, h, w).var(0, correction=0)
-        stddev = (variance + 1e-8).sqrt().mean((1, 2, 3)).to(x.dtype)
-        return torch.cat([x, stddev.repeat(group)[:, None, None, None].expand(n, 1, h, w)], 1)
+        stddev = own(self.stddev(whole(x))) if self.training else self.stddev(x)
+        return torch.cat([x, stddev[:, None, None, None].expand(-1, 1, *x.shape[2:])], 1)
+
+    def stddev(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N,) the deviation of each sample's group, its mean over channels and places."""
+        look("the minibatch deviation", self.members)
+        n, group = len(x), self.members(len(x))
+        wide = x if x.dtype == torch.float64 else x.float()
+        variance = wide.reshape(group, n // group, *x.shape[1:]).var(0, correction=0)
+        return (variance + 1e-8).sqrt().mean((1, 2, 3)).to(x.dtype).repeat(group)
+
+    def members(self, rows: int) -> int:
+        """Samples in a group of so many rows."""
+        return next((k for k in range(min(self.group, rows), 0, -1) if rows % k == 0), 0)
 
 
 class MinibatchDiscrimination(nn.Module):
@@ -50,6 +61,9 @@ class MinibatchDiscrimination(nn.Module):
         """(N, in_features) to (N, in_features + kernels): x, and sum over j != i of exp(-|M_i - M_j|_1)."""
         columns = self.weight * (self.log_scale.exp() / self.weight.norm(dim=0))
         m = torch.einsum("na,abc->nbc", x, columns)
-        distance = (m[:, None] - m[None]).abs().sum(3)
-        others = 1 - torch.eye(len(x), device=x.device, dtype=distance.dtype)
-        return torch.cat([x, ((-distance).exp() * others[:, :, None]).sum(1) + self.bias], 1)
+        look("minibatch discrimination")
+        others = whole(m) if self.training else m
+        closeness = (-(m[:, None] - others[None]).abs().sum(3)).exp()
+        itself = torch.eye(len(others), device=x.device, dtype=closeness.dtype)
+        itself = own(itself) if self.training else itself
+        return torch.cat([x, (closeness * (1 - itself)[:, :, None]).sum(1) + self.bias], 1)

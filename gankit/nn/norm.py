@@ -5,22 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-
-class _AllReduceSum(torch.autograd.Function):
-    """The sum of a tensor over all processes; its own derivative, so any order of derivative exists."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
-        x = x.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(x)
-        return x
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:
-        return _AllReduceSum.apply(grad)
+from gankit.nn.across import gathered, several
 
 
 def _normalise(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
@@ -28,14 +15,12 @@ def _normalise(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
     wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
     dims = [d for d in range(x.dim()) if d != 1]
     shape = [1, -1] + [1] * (x.dim() - 2)
-    rows, world = x.numel() // x.shape[1], dist.get_world_size()
+    rows = x.numel() // x.shape[1]
 
     # Each process's count, mean and variance, side by side in one message; then Chan's rule to join them, which
     # unlike E x^2 - (E x)^2 loses no digits.
     variance, mean = torch.var_mean(wide, dims, correction=0)
-    own = torch.cat([mean.new_tensor([rows]), mean, variance])
-    mine = torch.arange(world, device=x.device).eq(dist.get_rank())[:, None]
-    table = _AllReduceSum.apply(torch.where(mine, own, 0))
+    table = gathered(torch.cat([mean.new_tensor([rows]), mean, variance]))
     share = table[:, :1] / table[:, :1].sum()
     means, variances = table[:, 1:].chunk(2, dim=1)
     mean = (share * means).sum(0)
@@ -55,17 +40,12 @@ def _normalise(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
     return out.to(x.dtype)
 
 
-def _apart(norm: nn.Module) -> bool:
-    """Whether the batch lies on several processes and its statistics are wanted."""
-    return norm.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
 class BatchNorm1d(nn.BatchNorm1d):
     """`torch.nn.BatchNorm1d` whose training statistics are those of all processes' rows; differentiable twice."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C) or (N, C, L) to the same, each channel of mean 0 and variance 1 over the rows of all processes."""
-        return _normalise(self, x) if _apart(self) else super().forward(x)
+        return _normalise(self, x) if self.training and several() else super().forward(x)
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -76,7 +56,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same, each channel of mean 0 and variance 1 over the rows of all processes."""
-        return _normalise(self, x) if _apart(self) else super().forward(x)
+        return _normalise(self, x) if self.training and several() else super().forward(x)
 
 
 class OwnBatchNorm2d(BatchNorm2d):

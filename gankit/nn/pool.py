@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+
+from gankit.nn.across import own, whole
 
 Draw = Callable[[Callable[[int], Tensor]], Tensor]
 
@@ -39,7 +40,6 @@ class Pool(nn.Module):
         """(N, C, H, W) new images, without gradients, to as many new or past ones; `draw` is `batch.draw`."""
         if not self.size:
             return images
-        rows, first = _gathered(images)
         coins: list[list[int]] = []  # of all processes' rows, never on the device, which need not be waited for
 
         def toss(n: int) -> Tensor:
@@ -49,20 +49,11 @@ class Pool(nn.Module):
 
         draw(toss)
         given = []
-        for image, (swap, place) in zip(rows, coins, strict=True):
+        for image, (swap, place) in zip(whole(images), coins, strict=True):
             kept = image.clone(memory_format=torch.contiguous_format)
             if len(self.images) < self.size:
                 self.images.append(kept)
             elif swap:
                 kept, self.images[place] = self.images[place].to(image), kept
             given.append(kept)
-        return torch.empty_like(images).copy_(torch.stack(given[first : first + len(images)]))
-
-
-def _gathered(images: Tensor) -> tuple[Tensor, int]:
-    """The rows of all processes, and where this one's begin."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return images, 0
-    parts = [torch.empty_like(images, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, images.contiguous())
-    return torch.cat(parts), dist.get_rank() * len(images)
+        return torch.empty_like(images).copy_(own(torch.stack(given)))

@@ -1,0 +1,40 @@
+"""Dropout whose masks are drawn by position in the stream of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gankit.nn import across
+
+
+class Dropout(nn.Dropout):
+    """`torch.nn.Dropout` that drops the same in training whatever processes and pieces the batch is divided among."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, ...) to the same; each number is 0 with probability p, else divided by 1 - p."""
+        kept = _kept(self, x, x.shape[1:]) if self.training and self.p else None
+        return super().forward(x) if kept is None else x * kept
+
+
+class Dropout2d(nn.Dropout2d):
+    """`torch.nn.Dropout2d` that drops the same in training whatever processes and pieces the batch is divided among."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same; each map is 0 with probability p, else divided by 1 - p."""
+        kept = _kept(self, x, (x.shape[1], 1, 1)) if self.training and self.p else None
+        return super().forward(x) if kept is None else x * kept
+
+
+@torch.compiler.disable
+def _kept(layer: nn.Module, x: Tensor, shape: Sequence[int]) -> Tensor | None:
+    """(N, *shape) factors, 0 or 1 / (1 - p); None where no update is at work."""
+
+    def sampler(n: int, k: int) -> Tensor:  # of the whole batch, on its device: a CPU would take longer than the layer
+        generator = torch.Generator(x.device).manual_seed(int(torch.randint(2**62, ())))
+        return torch.rand(n, k, *shape, device=x.device, generator=generator) >= layer.p
+
+    kept = across.drawn(len(x), sampler)
+    return None if kept is None else kept.to(x.dtype) * (1 / (1 - layer.p) if layer.p < 1 else 0)
