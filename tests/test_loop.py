@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import gankit
-from gankit import checkpoint, loop
+from gankit import checkpoint, loop, models
 from gankit.log import Log, diagnose
 from gankit.recipe import Batch, Recipe, Spec, mix, seeded
 
@@ -229,15 +229,36 @@ def test_keep_leaves_weights_of_earlier_times(tmp_path):
     assert not torch.equal(early.sample(1), gankit.load(run.folder).sample(1))
 
 
+WINNING = [{"d/real_right": 1.0, "d/fake_right": 0.999, "d/grad": 1.0}] * 4
+LOST = [{"d/real_right": 0.0, "d/fake_right": 1.0, "d/loss": 5.0, "d/grad": 1.0}] * 4
+COLLAPSED = [{"samples/std": 0.5, "d/grad": 1.0}] * 3 + [{"samples/std": 0.05, "d/grad": 1.0}]
+FLAT = [{"d/loss": 1.0, "d/grad": 0.0}] * 4
+STILL = [{"d/loss": 0.5, "d/grad": 1.0}] * 8
+TROUBLE = {"d wins": WINNING, "d lost": LOST, "collapse": COLLAPSED, "stuck": FLAT, "stuck, too": STILL}
+
+
+def diagnosed(records, model="dcgan", **arguments):
+    kind = models.find(model)
+    return diagnose(records, kind, loop.model_arguments(kind) | arguments)
+
+
 def test_warnings_in_plain_words():
-    winning = [{"d/real_right": 1.0, "d/fake_right": 0.999, "d/grad": 1.0} for _ in range(4)]
-    assert "d wins" in diagnose(winning) and not diagnose(winning[:3])
-    assert "d wins" not in diagnose([{"d/real_right": 0.8, "d/fake_right": 0.99, "d/grad": 1.0}] * 4)
-    spread = [{"samples/std": 0.5, "d/grad": 1.0}] * 3 + [{"samples/std": 0.05, "d/grad": 1.0}]
-    assert "collapse" in diagnose(spread)
-    assert "stuck" in diagnose([{"d/loss": 1.0, "d/grad": 0.0}] * 4)
-    assert "stuck" in diagnose([{"d/loss": 0.5, "d/grad": 1.0}] * 8)
-    assert "stuck" not in diagnose([{"d/loss": 0.5 + i, "d/grad": 1.0} for i in range(8)])
+    for kind, records in TROUBLE.items():
+        assert diagnosed(records).keys() == {kind.split(",")[0]} and not diagnosed(records[:3])
+    assert "d wins" not in diagnosed([{"d/real_right": 0.8, "d/fake_right": 0.99, "d/grad": 1.0}] * 4)
+    assert "stuck" not in diagnosed([{"d/loss": 0.5 + i, "d/grad": 1.0} for i in range(8)])
+
+
+@pytest.mark.parametrize("record", [
+    {"d/loss": 1.386, "g/loss": 0.693, "d/real_right": 0.5, "d/fake_right": 0.5},
+    {"d/loss": 1.36, "g/loss": 0.70, "d/real_right": 0.55, "d/fake_right": 0.47},
+    {"d/loss": 1.386, "g/loss": 0.693, "d/real_right": 0.0, "d/fake_right": 1.0},  # 1/2 but for the last digits, which take one side
+    {"d/loss": 1.385, "g/loss": 0.693, "d/real_right": 1.0, "d/fake_right": 0.0},
+    {"d/loss": 1.35, "g/loss": 0.71, "d/real_right": 0.99, "d/fake_right": 0.99},
+    {"d/loss": 2.0, "g/loss": 0.0, "d/real_right": 0.5, "d/fake_right": 0.5},  # hinge
+])  # fmt: skip
+def test_a_discriminator_at_chance_is_no_trouble(record):
+    assert not diagnosed([record | {"d/grad": 0.01, "g/grad": 0.02, "samples/std": 0.4 + i / 100} for i in range(8)])
 
 
 def test_a_tree_survives_packing():

@@ -11,9 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from gankit import cli, explore, loop, models, translation
+from gankit import build, cli, explore, loop, models, translation
 from gankit.exchange import card
+from gankit.log import diagnose
+from gankit.losses import ADVERSARIAL
+from gankit.penalties import PENALTIES
 from gankit.recipe import Images, flags, short
+from tests.test_loop import TROUBLE
 
 HOUSE = Path(__file__).parents[1]
 DOCS = [HOUSE / "README.md", *sorted((HOUSE / "docs").rglob("*.md"))]
@@ -48,7 +52,7 @@ def test_train_takes_every_flag_that_show_prints_and_means_the_same(model, capsy
     expected = [plain(kind.defaults)] if kind.defaults else []
     for name, preset in kind.presets.items():
         expected += [{"preset": name}] + [plain(preset.model | preset.settings)] * bool(preset.model or preset.settings)
-    expected += [{name: default} for name, default in loop.model_arguments(kind).items()]
+    expected += [{name: default} for name, default in build.defaults(kind).items()]
     assert len(shown) == len(expected)
     for words, options in zip(shown, expected):
         taken = typed(model, words)
@@ -75,6 +79,20 @@ def test_flags_are_quoted_and_counts_are_short():
     assert flags(values, hints) == "--a --no-b --c 8 16 --d 200k --e 200000 --f '4:1 8:2' --g '' --h None --i"
     assert [short(n) for n in (0, 999, 1000, 1500, 5_313_000, 7_000_000)] == ["0", "999", "1k", "1500", "5313k", "7M"]
     assert all(cli.count(short(n)) == n for n in (0, 999, 1000, 1500, 5_313_000, 7_000_000))
+
+
+@pytest.mark.parametrize("model", models.names())
+def test_warnings_name_flags_that_the_model_takes(model, typed):
+    kind = models.find(model)
+    for records in TROUBLE.values():
+        for preset in kind.presets.values():
+            for sentence in diagnose(records, kind, loop.model_arguments(kind) | preset.model).values():
+                named = re.findall(r"\([^()]*?(--[^()]*)\)", sentence)
+                assert len(re.findall("--[a-z]", sentence)) == len(re.findall("--[a-z]", " ".join(named)))
+                words = " ".join(text + " 1" * text.split()[-1].startswith("--") for text in named).split()
+                taken = typed(model, words)
+                assert taken.get("penalty", "none") in (*PENALTIES, "none", "clip", "gp") and taken.get("loss", "hinge") in (*ADVERSARIAL, "wgan_gp", "lsgan")
+                assert "--penalty" not in words or taken["penalty_weight"] > 0  # a penalty of no weight is none
 
 
 class Parsed(Exception):
@@ -155,7 +173,7 @@ def known(monkeypatch):
 
 FLAG = re.compile(r"(?<![\w-])--[a-z](?:[\w-]*\w)?(?![\w-])")
 # Of other programs, which are named beside them.
-ELSEWHERE = {"--no-deps", "--index-url", "--max-restarts", "--nproc-per-node", "--standalone", "--no-dropout", "--norm"}
+ELSEWHERE = {"--no-deps", "--index-url", "--max-restarts", "--nproc-per-node", "--standalone", "--no-dropout", "--norm", "--signal", "--cfg"}
 
 
 def test_every_flag_in_a_message_or_a_page_exists(known):
