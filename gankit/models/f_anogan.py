@@ -75,7 +75,7 @@ class FAnoGAN(Recipe):
     presets = {
         "paper": Preset(
             "the authors' network for grey patches of 64 px, without averaged weights",
-            settings=dict(resolution="64", images=10_200_000, ema=0),
+            settings=dict(resolution="64", mirror=True, images=10_200_000, ema=0),
             spec=Spec((1, 64, 64)),
             parameters=dict(g=8_539_329, d=7_490_689, e=8_531_200),
         ),
