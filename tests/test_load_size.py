@@ -32,8 +32,9 @@ def test_crops_are_windows_drawn_by_position_and_alike_for_all_tensors_of_a_row(
     assert torch.equal(a, corners + place(16, 8)), "a window, not resampled"
     for axis, most in enumerate((4, 5)):
         assert set(corners[:, axis].flatten().tolist()) == set(range(most + 1)), "both ends of each side are met"
-    parts = [random_crop([piece.a], piece.draw, 16, 8)[0] for _, piece in Batch({"a": x}).split(3, 0)]
-    assert torch.equal(Batch({"a": x}).join(parts), a)
+    whole = Batch({"a": x})
+    parts = [random_crop([piece.a], piece.draw, 16, 8)[0] for _, piece in whole.split(4, 0)]
+    assert torch.equal(whole.join(parts), a)
     assert random_crop([x], None, 20, 13)[0] is x
 
 
