@@ -13,6 +13,7 @@ import numpy as np
 
 from gankit.data import cache
 from gankit.data.files import shown
+from gankit.data.rows import Rows
 
 HOW = (
     "--text-encoder takes the folder of a sentence-transformers model, or a .npz with `text` (N,), an array of strings, and `vector` "
@@ -71,10 +72,13 @@ def vectors(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
     def build(file: Path) -> dict:
         found = checked(encoder, texts)
         file.write_bytes(found.tobytes())
-        return {"dim": found.shape[1]}
+        return {"count": len(texts), "parts": [4 * found.shape[1]]}
 
-    prepared = cache.prepare(cache.key("texts", encoder.fingerprint, *texts), build)
-    return np.fromfile(prepared.pixels, np.float32).reshape(len(texts), prepared.info["dim"])
+    def again() -> cache.Prepared:
+        return cache.prepare(cache.key("texts", encoder.fingerprint, *texts), build)
+
+    rows = Rows(again(), again, "the text encoder")
+    return rows.of((rows.parts[0] // 4,), dtype=np.float32)(np.arange(len(texts)))
 
 
 def checked(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
