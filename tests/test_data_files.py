@@ -831,7 +831,7 @@ def test_a_cache_that_cannot_be_written_says_so(pictures, monkeypatch, tmp_path)
 
 def test_a_full_disk_is_named_and_leaves_nothing(pictures, monkeypatch):
     fill(pictures)
-    monkeypatch.setattr(folder.shutil, "disk_usage", lambda _: type("Usage", (), dict(free=100))())
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: type("Usage", (), dict(free=100))())
     with pytest.raises(OSError, match="2.3 kB are needed and 100 bytes are free"):
         data.open(pictures)
     assert prepared() == []
@@ -868,6 +868,6 @@ def test_a_report_says_what_would_be_read(pictures):
 def test_an_npz_that_unpacks_to_too_much_is_refused_unread(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "bomb.npz", real=np.zeros((1000, 1000), np.float32))
     assert (tmp_path / "bomb.npz").stat().st_size < 10_000
-    monkeypatch.setattr("gankit.data.vectors.MAX_BYTES", 10**6)
-    with pytest.raises(ValueError, match="bomb.npz: it unpacks to 4,000,"):
+    monkeypatch.setattr("gankit.data.arrays.MOST", 10**6)
+    with pytest.raises(ValueError, match="bomb.npz: it unpacks to 4.0 MB, and more than 1.0 MB are refused"):
         data.open(tmp_path / "bomb.npz")

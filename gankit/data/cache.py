@@ -11,11 +11,14 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import ENOSPC
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from gankit.data.files import amount
 
 try:
     import fcntl
@@ -111,6 +114,13 @@ def prepare(name: str, build: Callable[[Path], dict]) -> Prepared:
                     f"cannot prepare in the cache {location()}: {error.strerror or error}. {CHANGE}"
                 ) from error
     return find(name)
+
+
+def room(out: Path, need: int) -> None:
+    """Refuse to write so many bytes to a file where the disk is too small. Raises OSError."""
+    free = shutil.disk_usage(out.parent).free
+    if need > free:
+        raise OSError(ENOSPC, f"{amount(need)} are needed and {amount(free)} are free")
 
 
 def drop(prepared: Prepared, inode: int) -> None:

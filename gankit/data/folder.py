@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import sys
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from errno import ENOSPC
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple, TypeVar
@@ -283,9 +281,7 @@ def write(
     Raises:
         OSError: the disk is too small.
     """
-    need, free = len(samples) * row, shutil.disk_usage(out.parent).free
-    if need > free:
-        raise OSError(ENOSPC, f"{files.amount(need)} are needed and {files.amount(free)} are free")
+    cache.room(out, len(samples) * row)
     rows = each(read, [part for sample in samples for part in sample], work, f"preparing {size}")
     good, bad = [], []
     with open(out, "wb") as file:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gankit import latent
 from gankit.checkpoint import Trained
+from gankit.data import arrays as npz
 from gankit.recipe import Recipe
 
 
@@ -139,13 +140,12 @@ def read(file: str, name: str, what: str) -> dict[str, np.ndarray]:
         ValueError: it is no such file.
     """
     path = Path(file).expanduser()
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"there is no file {file}; give {what}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except Exception as error:  # untrusted bytes: zip, zlib and NumPy each raise what they like
-        raise ValueError(f"{file} is no .npz of plain arrays ({type(error).__name__}); give {what}") from error
+        arrays = npz.read(path)
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be used: {error}; give {what}") from error
     found = arrays.get(name)
     if found is None or found.dtype.kind not in "fiu" or not found.size or not np.isfinite(found).all():
         raise ValueError(f"{file} holds {', '.join(sorted(arrays)) or 'nothing'}, and no finite numbers `{name}`; give {what}")
