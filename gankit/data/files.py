@@ -99,6 +99,14 @@ def read(path: Path, most: int = MAX_BYTES) -> bytes:
         return file.read(size)
 
 
+def text(path: Path, most: int = 2**24) -> str:
+    """The text in a regular file, UTF-8; errors as of `read`, and a ValueError where it is none."""
+    try:
+        return read(path, most).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{shown(str(path))} is no text in UTF-8 (byte {error.start})") from None
+
+
 def listing(path: Path) -> list[File]:
     """What changes when the data does: the files below a folder with their stamps, or an archive or image itself.
 

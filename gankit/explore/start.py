@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch import Tensor
 from gankit import latent
 from gankit.checkpoint import Trained
 from gankit.data import arrays as npz
+from gankit.data.files import text
 from gankit.recipe import Recipe
 
 
@@ -131,6 +133,21 @@ def of_file(trained: Trained, file: str, label: int | None = None, space: str = 
             raise ValueError(f"--class is {label}, and the latent in {file} is of class {', '.join(map(str, np.unique(own)))}; leave --class out")
         given = torch.from_numpy(np.broadcast_to(own.flatten(), (len(found),)).astype(np.int64)).to(given)
     return Start(found, given, [Path(file).stem if len(found) == 1 else f"{Path(file).stem} {i}" for i in range(len(found))], space)
+
+
+def table(file: str, what: str) -> list[list[str]]:
+    """The lines of a .csv that are not empty.
+
+    Raises:
+        ValueError: there is no such file, or it is no table.
+    """
+    path = Path(file).expanduser()
+    if not path.exists():
+        raise ValueError(f"there is no file {file}; give {what}")
+    try:
+        return [row for row in csv.reader(text(path).splitlines()) if row]
+    except csv.Error as error:
+        raise ValueError(f"{file} is no table: {error}; give {what}") from error
 
 
 def read(file: str, name: str, what: str) -> dict[str, np.ndarray]:
