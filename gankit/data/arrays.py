@@ -65,7 +65,7 @@ class Arrays:
             self.arrays = dict(_looked(self.archive, file.seek(0, os.SEEK_END)))
 
     def __str__(self) -> str:
-        return listed((f"{shown(name)} {array}" for name, array in self.arrays.items()), len(self.arrays), ", ").removeprefix(", ") or "nothing"
+        return ", ".join(listed((f"{shown(name)} {array}" for name, array in self.arrays.items()), len(self.arrays))) or "nothing"
 
     def sha256(self) -> str:
         """Of the whole file."""

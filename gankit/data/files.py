@@ -54,10 +54,9 @@ def shown(name: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
-def listed(lines: Iterable[str], count: int, before: str = "\n  ") -> str:
-    """The first of `count` lines, each after `before`, and how many more there are."""
-    first = "".join(before + line for line in islice(lines, SHOWN))
-    return first + f"{before}and {count - SHOWN:,} more" * (count > SHOWN)
+def listed(lines: Iterable[str], count: int, most: int = SHOWN) -> list[str]:
+    """The first of `count` lines, and a last one that says how many more there are."""
+    return [*islice(lines, most), *[f"and {count - most:,} more"] * (count > most)]
 
 
 def amount(size: int) -> str:

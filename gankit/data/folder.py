@@ -34,7 +34,7 @@ class BadFiles(ValueError):
 
     def __init__(self, bad: list[tuple[str, str]], count: int):
         self.files = bad
-        lines = files.listed((f"{name}: {reason}" for name, reason in bad), len(bad))
+        lines = "".join(f"\n  {line}" for line in files.listed((f"{name}: {reason}" for name, reason in bad), len(bad)))
         super().__init__(f"{len(bad):,} of {count:,} files cannot be used; fix or remove them, or add --skip-bad:{lines}")
 
 
