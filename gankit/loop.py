@@ -6,7 +6,6 @@ import contextlib
 import copy
 import ctypes
 import dataclasses
-import inspect
 import math
 import os
 import random

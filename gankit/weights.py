@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 import urllib.request
 import uuid
-from email.message import Message
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
+
+from gankit.text import aside
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -195,7 +196,7 @@ def _locked(name: str) -> Iterator[bool]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"gankit: waiting for another process that downloads {name}", file=sys.stderr)
+            aside(f"gankit: waiting for another process that downloads {name}")
             fcntl.flock(file, fcntl.LOCK_EX)
         except (OSError, AttributeError):
             yield False
@@ -230,7 +231,7 @@ def _download(file: WeightsFile, part: Path) -> tuple[int, str]:
         raise OSError("its address is no https")
     if (free := shutil.disk_usage(part.parent).free) < file.size:
         raise OSError(f"it has {_megabytes(file)}, and {free / 1e6:,.0f} MB of the disk are free")
-    print(f"gankit: downloading {file.name}, {_megabytes(file)}, from {file.url}", file=sys.stderr)
+    aside(f"gankit: downloading {file.name}, {_megabytes(file)}, from {file.url}")
     request = urllib.request.Request(file.url, headers={"User-Agent": "gankit"})
     opener = urllib.request.build_opener(_Redirects)
     digest, size = hashlib.sha256(), 0

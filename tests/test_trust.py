@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ import torch
 from PIL import Image
 
 import gankit
-from gankit import checkpoint, cli, loop, models, writer
+from gankit import checkpoint, cli, loop, writer
 
 TINY = dict(preset="small", data="digits", width=8, images=32, batch=8, preview=0, save=16, log=16, quiet=True, device="cpu")
 HERE = Path(__file__).parent

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gankit.data.files import amount
+from gankit.text import aside
 
 try:
     import fcntl
@@ -52,7 +52,7 @@ def locked(name: str) -> Iterator[bool]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("gankit: waiting for another process that prepares this data", file=sys.stderr)
+            aside("gankit: waiting for another process that prepares this data")
             fcntl.flock(file, fcntl.LOCK_EX)
         except (OSError, AttributeError):
             yield False

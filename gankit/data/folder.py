@@ -15,14 +15,13 @@ from statistics import median
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
 from gankit.data import cache, captions, files, images, layout, metadata, tables
 from gankit.data.files import File, Source, shown
 from gankit.data.images import Header
 from gankit.data.rows import Rows
 from gankit.data.stream import Dataset
+from gankit.text import aside, bar
 
 VERSION = 2  # of what is prepared: another number prepares anew
 R = TypeVar("R")
@@ -249,13 +248,13 @@ def each(read: Callable[[T], bytes], wanted: list[T], work: Callable[[T, bytes],
             except ValueError as error:
                 yield item, str(error)
 
-    threads, console = os.cpu_count() or 1, Console(file=sys.stderr)
+    threads = os.cpu_count() or 1
     pending: deque[Future[tuple[T, R | str]]] = deque()
-    if not console.is_terminal and len(wanted) >= 1000:
-        print(f"gankit: {label} {len(wanted):,} images", file=sys.stderr)
+    if not sys.stderr.isatty() and len(wanted) >= 1000:
+        aside(f"gankit: {label} {len(wanted):,} images")
     with (
         warnings.catch_warnings(),
-        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+        bar(transient=True) as progress,
         ThreadPoolExecutor(threads) as pool,
     ):
         warnings.simplefilter("ignore")  # Pillow's, on odd images

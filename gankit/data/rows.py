@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import weakref
 import zlib
@@ -12,8 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gankit.data import cache
-from gankit.data.files import shown
-
+from gankit.text import aside, shown
 
 KEPT = 2**30  # bytes of prepared data that a process keeps in memory; larger sets are read from the file each time
 
@@ -64,7 +62,7 @@ class Rows:
     def renew(self, why: Exception) -> None:
         """Prepare the data again, and go on with that."""
         folder = self.prepared.pixels.parent
-        print(f"gankit: the prepared data {folder} was altered ({why}); preparing it again from {self.source}", file=sys.stderr)
+        aside(f"gankit: the prepared data {folder} was altered ({why}); preparing it again from {self.source}")
         try:
             cache.drop(self.prepared, self.file.inode)
             made = self.again()

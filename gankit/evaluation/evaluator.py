@@ -6,7 +6,7 @@ import difflib
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from gankit.evaluation.subject import Lens, Score, Subject
 from gankit.evaluation.translations import Trial
 from gankit.metrics.extractors import NAMES, Extractor, check_name, extractor
 from gankit.recipe import Recipe
+from gankit.text import bar
 from gankit.weights import WeightsFile, fetch
 
 if TYPE_CHECKING:
@@ -395,27 +396,16 @@ def marked(score: Score, s: Subject) -> Score:
     return score if math.isfinite(score.error or 0) else score._replace(error=None, error_of="")
 
 
-def progress(subjects: list[Subject]) -> object:
-    """A bar on stderr over the samples that are looked at; gives the function that moves it."""
-    import contextlib
-    import sys
+@contextmanager
+def progress(subjects: list[Subject]) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr over the samples that are measured; gives the function that moves it."""
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    @contextlib.contextmanager
-    def bar() -> object:
-        if not sys.stderr.isatty():
-            yield lambda rows: None
-            return
-        sets = [source for s in subjects for source in (s.fake, s.real) if source is not None]
-        total = sum(min(subjects[0].n, source.count) for source in sets)
-        text = TextColumn("{task.completed:,.0f}/{task.total:,.0f} samples")
-        with Progress(text, BarColumn(None), TimeRemainingColumn(), console=Console(stderr=True), transient=True) as shown:
-            task = shown.add_task("", total=total)
-            yield lambda rows: shown.update(task, advance=rows)
-
-    return bar()
+    sets = [source for s in subjects for source in (s.fake, s.real) if source is not None]
+    total = sum(min(subjects[0].n, source.count) for source in sets)
+    with bar(TextColumn("{task.completed:,.0f}/{task.total:,.0f} samples"), BarColumn(None), TimeRemainingColumn(), transient=True) as moving:
+        task = moving.add_task("", total=total)
+        yield lambda rows: moving.update(task, advance=rows)
 
 
 # During training -----------------------------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from gankit.models.biggan import EPS, WIDTHS, WIDTHS_D
 from gankit.recipe import Spec
 
 
-
 def widths_of(width: int, doublings: int) -> tuple[list[int], list[int]]:
     """Channels of our G's maps from the first on, and of our D's, for sides of 4 px doubled so often."""
     g = WIDTHS.get(doublings, (16,) * (doublings - 7) + WIDTHS[7])

@@ -10,6 +10,7 @@ import dataclasses
 import json
 from functools import lru_cache
 from pathlib import Path
+
 from gankit import models
 from gankit.ledger import readers
 from gankit.ledger.reading import Reading

@@ -34,7 +34,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.losses import non_saturating, scores
-from gankit.nn import EqualisedLinear, Fir, MinibatchStddev, ModulatedConv2d, PixelNorm, average, look, nearest_size, stages
+from gankit.nn import (
+    EqualisedLinear,
+    Fir,
+    MinibatchStddev,
+    ModulatedConv2d,
+    PixelNorm,
+    average,
+    look,
+    nearest_size,
+    stages,
+)
 from gankit.penalties import path_length, r1
 from gankit.recipe import Batch, Preset, Recipe, Spec, adam, data_labels, see_labels, seeded
 

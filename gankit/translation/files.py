@@ -21,8 +21,8 @@ from torch import Tensor
 from gankit import data
 from gankit.checkpoint import replacing
 from gankit.data import files, images
-from gankit.text import shown
 from gankit.data.lookup import named
+from gankit.text import shown
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 KEPT = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
