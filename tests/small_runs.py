@@ -53,7 +53,7 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {  # name: model, and its opti
     "lapgan": ("lapgan", dict(turn=8, shares=(1, 1), dropout=0.3)),
     "lapgan large": ("lapgan", dict(turn=2, shares=(1, 1), form="large", conditional=True, batch=2, images=4)),
     "lsgan": ("lsgan", dict(width=8)),
-    "pggan": ("pggan", dict(hold=16, fade=16, channel_base=64, channel_max=8)),
+    "pggan": ("pggan", dict(group=8, hold=16, fade=16, channel_base=64, channel_max=8)),
     "pix2pix": ("pix2pix", dict(width=4, jitter=True)),
     "pix2pix batch": ("pix2pix", dict(width=4, norm="batch", loss="relativistic_average")),
     "r3gan": ("r3gan", dict(widths=(16, 8, 8))),
