@@ -334,7 +334,7 @@ def restore(run: Run) -> None:
         mine, its = read_tensors(run.folder / f"state-{about['images']:012d}-process{rank}.safetensors")
         set_random_state(unpack(its["state"], mine), run.device)
     if processes.world() != about["world"]:
-        run.log.say(f"saved by {about['world']} processes, going on with {processes.world()}: exact but for dropout")
+        run.log.say(f"saved by {about['world']} processes, going on with {processes.world()}: exact but for what is drawn without batch.draw")
 
 
 def reason(error: Exception) -> str:

@@ -629,7 +629,7 @@ def build(kind: type[Recipe], spec: Spec, arguments: dict[str, object], seed: in
     """The recipe with its first weights drawn from the seed; training's own random numbers follow it."""
     torch.manual_seed(seed)
     recipe = building.construct(kind, spec, arguments, building.TRAINED)
-    own = seed + 7919 * (1 + processes.rank())  # dropout must differ between processes
+    own = seed + 7919 * (1 + processes.rank())  # what is drawn without batch.draw must differ between processes
     torch.manual_seed(own), random.seed(own), np.random.seed(own % 2**32)
     return recipe
 

@@ -129,6 +129,10 @@ class Preset:
 class Recipe(nn.Module):
     """A paper: networks as attributes, `opt`, and `step`, its algorithm from top to bottom.
 
+    Several processes give what one gives where random numbers come from `batch.draw`, and what looks across the batch from
+    `gankit.nn`: its batch norms, minibatch layers and dropout in place of torch's, `average` for means over the batch inside a
+    loss, `whole` for all rows.
+
     A model adds what it can do as methods, found by their presence: `noise(n)` with `sample(z)` or
     `sample(z, label)`, or `sample(z, caption)` with (N, L) codes of letters, a buffer `examples` of such, `embed(caption)` and
     `draw(z, text)`; `translate(images, ...)`, `encode(images)`, `score(images)`, `segment(images)`. The names of

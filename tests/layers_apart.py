@@ -21,6 +21,7 @@ from gankit.nn import (
     OwnBatchNorm2d,
     Pool,
     at_work,
+    average,
 )
 from gankit.penalties import dragan
 from gankit.recipe import Batch
@@ -37,25 +38,25 @@ class Labelled(ConditionalBatchNorm2d):
 
 
 class Loss(nn.Module):
-    """A loss of the two halves of each row, with a row of it for each row of the batch."""
+    """A loss of the two halves of each row, its mean over processes, once for each row."""
 
     def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]):
         super().__init__()
         self.loss = loss
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.loss(*x.chunk(2, 1)).expand(len(x), 1)
+        return average(self.loss(*x.chunk(2, 1))).expand(len(x), 1)
 
 
 class Dragan(nn.Module):
-    """The penalty around rows, likewise."""
+    """The penalty around rows, likewise; it has no derivative by them, so their sum is added."""
 
     def __init__(self):
         super().__init__()
         self.critic = nn.Sequential(nn.Linear(6, 5), nn.Softplus(), nn.Linear(5, 1), nn.Flatten(0))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return dragan(self.critic, x, partial(torch.full, fill_value=0.5)).expand(len(x), 1)
+    def forward(self, x: Tensor, draw: Callable[..., Tensor]) -> Tensor:
+        return average(dragan(self.critic, x, draw)) + x.sum(1, keepdim=True)
 
 
 class Swapped(Pool):
@@ -98,12 +99,12 @@ def measure(case: str, rank: int, world: int) -> dict[str, Tensor]:
     n = ROWS // world
     x, weight, slope = (t[:, rank * n : rank * n + n].flatten(0, 1) for t in (inputs, weights, slopes))
     x = x.contiguous().requires_grad_()
-    batch = Batch({"real": x}, start=24, size=ROWS, first=rank * n, seed=3)
+    batch = Batch({"real": x[:n]}, start=24, size=ROWS, first=rank * n, seed=3)
     with at_work(batch.draw, n, n):
-        out = module(x, batch.draw) if isinstance(module, Pool) else module(x)
+        out = module(x, batch.draw) if isinstance(module, (Pool, Dragan)) else module(x)
     parameters = list(module.parameters())
     loss = (out.flatten(1).sin() * weight).sum()
-    first = torch.autograd.grad(loss, [x, *parameters], create_graph=True)
+    first = torch.autograd.grad(loss, [x, *parameters], create_graph=True, allow_unused=True)
     again = (first[0].sin() * slope).sum()  # what a gradient penalty does
     second = torch.autograd.grad(again, [x, *parameters], allow_unused=True)
     sums = [torch.zeros_like(p) if grad is None else grad.detach().clone() for p, grad in zip([*parameters] * 2, [*first[1:], *second[1:]])]

@@ -967,10 +967,13 @@ def test_several_processes_at_once_prepare_one(pictures):
 
 def test_a_kill_at_any_moment_leaves_nothing_half(pictures):
     """Kill the process at moments spread over its preparation: the next to come makes it whole."""
-    expected = fill(pictures, 60, (32, 32))
+    expected, began = fill(pictures, 60, (32, 32)), time.perf_counter()
+    opening(pictures).join()
+    took = time.perf_counter() - began
+    shutil.rmtree(cache.location()), cache.location().mkdir()
     for i in range(20):
         process = opening(pictures)
-        time.sleep(0.008 * i)
+        time.sleep(took * i / 18)
         process.kill()
         process.join()
         for name in prepared():

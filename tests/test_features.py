@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import types
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +31,7 @@ from gankit.metrics.extractors import extractor, from_module
 from gankit.metrics.lpips import HEADS_SHA256, Lpips, heads_file, lpips
 from gankit.metrics.lpips import load as load_lpips
 from gankit.weights import WeightsFile, fetch
+from tests.waiting import until
 
 WORDS = bytes(range(256)) * 20
 
@@ -533,12 +533,12 @@ def test_lpips_refuses_what_is_no_pair_of_images(random_lpips):
 
 @pytest.fixture
 def server():
-    """Sends `server.body` after `server.wait` seconds, saying it is `server.said` bytes, or on to `server.goes`; counts the requests."""
+    """Sends `server.body` once `server.go` is set, saying it is `server.said` bytes, or on to `server.goes`; counts the requests."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             made.hits += 1
-            time.sleep(made.wait)
+            made.go.wait()
             to = made.goes.get(self.path)
             self.send_response(302 if to else made.status)
             if to:
@@ -551,10 +551,12 @@ def server():
             pass
 
     made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.body, made.said, made.status, made.wait, made.hits, made.goes = WORDS, 0, 200, 0, 0, {}
+    made.body, made.said, made.status, made.hits, made.goes, made.go = WORDS, 0, 200, 0, {}, threading.Event()
+    made.go.set()
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield made
+    made.go.set()
     made.shutdown()
     thread.join()
     made.server_close()
@@ -739,7 +741,7 @@ def test_a_file_that_changes_is_checked_again(alone, server):
 
 
 def test_two_processes_make_one_download(alone, server):
-    server.wait = 0.5
+    server.go.clear()
     weights.location().mkdir(parents=True)
     (weights.location() / "words.pth.0123.part").write_bytes(b"what a kill left")
     code = (  # the file alone: importing torch twice more takes longer than all of this
@@ -747,16 +749,20 @@ def test_two_processes_make_one_download(alone, server):
         "print('ready', flush=True); sys.stdin.readline(); print(weights['fetch'](weights['WeightsFile'](*eval(sys.argv[2]))))"
     )
     command = [sys.executable, "-c", code, weights.__file__, repr(tuple(words(server)))]
-    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    both = [subprocess.Popen(command, **pipes, cwd=Path(__file__).parents[1]) for _ in range(2)]
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    errors = [(weights.location() / f"{i}.err").open("w+") for i in range(2)]
+    both = [subprocess.Popen(command, **pipes, stderr=file, cwd=Path(__file__).parents[1]) for file in errors]
     assert [p.stdout.readline() for p in both] == ["ready\n"] * 2
     for p in both:
         p.stdin.write("go\n")
         p.stdin.flush()
-    ends = [p.communicate(timeout=60) for p in both]
-    assert [p.returncode for p in both] == [0, 0], ends
-    assert {out.strip() for out, _ in ends} == {str(weights.location() / "words.pth")} and server.hits == 1
-    assert sum("waiting for another process" in err for _, err in ends) == 1
+    waits = "waiting for another process"
+    until(lambda: any(waits in Path(file.name).read_text() for file in errors), weights.location(), *both)
+    server.go.set()
+    outs, errs = [p.communicate()[0].strip() for p in both], [Path(file.name).read_text() for file in errors]
+    assert [p.returncode for p in both] == [0, 0], errs
+    assert set(outs) == {str(weights.location() / "words.pth")} and server.hits == 1
+    assert sum(waits in err for err in errs) == 1
     assert (weights.location() / "words.pth").read_bytes() == WORDS and not [*weights.location().glob("*.part")]
 
 

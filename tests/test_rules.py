@@ -59,6 +59,10 @@ UNPICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "
 READER = HOUSE / "exchange" / "unpickle.py"
 
 
+# Layers of torch that see one process's rows, or draw without a position; gankit.nn has others under these names.
+TORCH_ALONE = re.compile(r"\b(nn\.(BatchNorm|SyncBatchNorm|Dropout|AlphaDropout|FeatureAlphaDropout|RReLU)|F\.(dropout|batch_norm|rrelu))")
+
+
 def imports(path: Path) -> tuple[set[str], set[str]]:
     """The parts of gankit and the outside packages that a file imports when it runs (not for type checks)."""
     tree = ast.parse(path.read_text())
@@ -80,6 +84,12 @@ def imports(path: Path) -> tuple[set[str], set[str]]:
             elif top not in sys.stdlib_module_names:
                 outside.add(top)
     return inside, outside
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name in ("models", "nn")], ids=lambda p: str(p.relative_to(HOUSE)))
+def test_layers_that_see_one_process_alone_are_not_torch_s(path):
+    named = {found[1] for found in TORCH_ALONE.finditer(path.read_text())}
+    assert named == {"norm.py": {"nn.BatchNorm"}, "dropout.py": {"nn.Dropout"}}.get(path.name, set()), "take gankit.nn's in place"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
