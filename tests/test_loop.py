@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import gankit
-from gankit import checkpoint, loop, models
+from gankit import build, checkpoint, loop, models
 from gankit.log import Log, diagnose
 from gankit.recipe import Batch, Recipe, Spec, mix, seeded
 
@@ -239,7 +239,7 @@ TROUBLE = {"d wins": WINNING, "d lost": LOST, "collapse": COLLAPSED, "stuck": FL
 
 def diagnosed(records, model="dcgan", **arguments):
     kind = models.find(model)
-    return diagnose(records, kind, loop.model_arguments(kind) | arguments)
+    return diagnose(records, kind, build.defaults(kind) | arguments)
 
 
 def test_warnings_in_plain_words():

@@ -86,7 +86,7 @@ def test_warnings_name_flags_that_the_model_takes(model, typed):
     kind = models.find(model)
     for records in TROUBLE.values():
         for preset in kind.presets.values():
-            for sentence in diagnose(records, kind, loop.model_arguments(kind) | preset.model).values():
+            for sentence in diagnose(records, kind, build.defaults(kind) | preset.model).values():
                 named = re.findall(r"\([^()]*?(--[^()]*)\)", sentence)
                 assert len(re.findall("--[a-z]", sentence)) == len(re.findall("--[a-z]", " ".join(named)))
                 words = " ".join(text + " 1" * text.split()[-1].startswith("--") for text in named).split()
