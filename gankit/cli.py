@@ -517,15 +517,31 @@ def models(words: list[str]) -> None:
 
 
 def show(words: list[str]) -> None:
-    """Show one model: its paper, losses, sizes and options: gankit show MODEL"""
-    name, more = first(words, "show", "MODEL")
-    parse({}, "gankit show MODEL", more)
+    """Show one model: its paper, losses, sizes and options: gankit show MODEL [--ledger]"""
 
-    from gankit import build, loop, translation
+    @dataclasses.dataclass
+    class Look:
+        """What to show.
+
+        Args:
+            ledger: the paper's training procedure beside gankit's, quantity by quantity, with sources and reasons.
+            json: the ledger for programs.
+        """
+
+        ledger: bool = False
+        json: bool = False
+
+    name, more = first(words, "show", "MODEL")
+    look = parse({"look": described(Look)}, "gankit show MODEL", more)["look"]
+
+    from gankit import build, ledger, loop, translation
     from gankit import models as library
     from gankit.recipe import flags
 
     kind = library.find(name)
+    if look.ledger or look.json:
+        rows = ledger.rows(name)
+        return put(json.dumps(ledger.records(rows), indent=2)) if look.json else show_sheet(ledger.COLUMNS, map(ledger.cells, rows))
     hints = get_type_hints(loop.Settings) | get_type_hints(kind.__init__)
     put(inspect.cleandoc(inspect.getmodule(kind).__doc__ or "").strip() + "\n")
     put(f"learns from: {kind.data.replace(' ', ' or ')}; labels: {kind.labels}; can: {', '.join(kind.abilities())}")

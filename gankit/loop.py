@@ -549,7 +549,12 @@ def training_data(run: Run, dataset: data.Dataset | data.Domains | data.Union) -
     size = run.recipe.load_size
     if size is None or size == tuple(dataset.shape[1:]):
         return dataset
-    return open_data(dataclasses.replace(run.settings, resolution="x".join(map(str, size))), type(run.recipe))
+    large, own = ("x".join(map(str, sides)) for sides in (size, dataset.shape[1:]))
+    try:
+        return open_data(dataclasses.replace(run.settings, resolution=large), type(run.recipe))
+    except ValueError as error:
+        error.args = (f"{error}. Images to train on are read at {large}, and crops of {own} cut from them: try a lower --resolution",)
+        raise
 
 
 def opened(

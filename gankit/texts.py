@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gankit import latent
-from gankit.data import captions, embedding
+from gankit.data import captions, embedding, files
 from gankit.recipe import Recipe
 
 MOST = 10_000  # texts in a file
@@ -22,10 +22,9 @@ def read(path: Path) -> list[str]:
         ValueError: there are none, or too many, or it is no text.
         OSError: it cannot be read.
     """
-    if path.stat().st_size > captions.MOST_BYTES:
-        raise ValueError(f"{path} holds more than {captions.MOST_BYTES >> 20} MB: texts are one a line, {MOST:,} at most")
+    content = files.read(path, captions.MOST_BYTES)
     try:
-        found = [line.strip() for line in captions.text_of(path.read_bytes()).splitlines() if line.strip()]
+        found = [line.strip() for line in captions.text_of(content).splitlines() if line.strip()]
     except ValueError as error:
         raise ValueError(f"{path} {error}") from None
     if not 0 < len(found) <= MOST:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
 import urllib.request
 import uuid
+from email.message import Message
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +41,11 @@ class WeightsFile(NamedTuple):
     licence: str
 
 
+class NotAsked(OSError):
+    """What only a file asks for, and not the user: a download, or code of others."""
+
+
+_hints: list[str] = []  # of the `not_asked` that this process is in
 _verified: dict[tuple[str, int, int], str] = {}  # (path, size, mtime) -> sha256, for this process only
 
 
@@ -46,17 +54,26 @@ def location() -> Path:
     return Path(os.environ.get("GANKIT_CACHE") or "~/.cache/gankit").expanduser() / "weights"
 
 
-_refused: list[str] = []  # why nothing may be fetched now; the last counts
-
-
 @contextmanager
 def not_asked(hint: str) -> Iterator[None]:
-    """Within it nothing is downloaded: what would be is named in a run's files and not by the user; `hint` says what to type."""
-    _refused.append(hint)
+    """Nothing inside downloads, or runs code that gankit does not come with: it was asked for by a file, and not by the user.
+
+    What is on this machine already and needs no code is used as ever. All threads of the process are inside.
+
+    Args:
+        hint: what the user types to ask for it, for the message.
+    """
+    _hints.append(hint)
     try:
         yield
     finally:
-        _refused.pop()
+        _hints.remove(hint)
+
+
+def refuse_not_asked(what: str) -> None:
+    """Raises NotAsked inside of `not_asked`; `what` is a sentence's beginning, such as "timm:x runs timm's code"."""
+    if _hints:
+        raise NotAsked(f"{what}, and that was not asked for on the command line, but by a file alone. {_hints[-1]}")
 
 
 def fetch(file: WeightsFile, download: bool = True) -> Path:
@@ -65,10 +82,11 @@ def fetch(file: WeightsFile, download: bool = True) -> Path:
     Looks in the folder $GANKIT_WEIGHTS, in gankit's cache, and where torch.hub keeps what it downloads ($TORCH_HOME/hub/
     checkpoints); else downloads to gankit's cache, under a lock: several processes make one download. Size and full
     sha256 are checked in either case (torch.hub itself compares 8 digits, or none). GANKIT_OFFLINE=1 forbids downloads,
-    as `download=False` does.
+    as `download=False` does. A download is announced with its size, is by https alone, and must fit on the disk.
 
     Raises:
         ValueError: a file of this name is another file, there or at its source; it is neither used nor replaced.
+        NotAsked: it is nowhere, and would be downloaded inside of `not_asked`.
         OSError: it is nowhere, and cannot be downloaded or written.
     """
     for folder in _folders():
@@ -77,6 +95,7 @@ def fetch(file: WeightsFile, download: bool = True) -> Path:
     target = location() / file.name
     if not download or os.environ.get("GANKIT_OFFLINE", "0") not in ("", "0"):
         raise OSError(f"{file.name} is not on this machine and downloads are switched off. {_by_hand(file)}")
+    refuse_not_asked(f"{file.name}, {_megabytes(file)}, would be downloaded from {file.url}")
     try:
         with _locked(file.name) as held:
             if os.path.isfile(target):  # another process was first
@@ -109,13 +128,21 @@ def here(file: WeightsFile) -> bool:
 
 
 def tensors(path: Path) -> dict[str, Tensor]:
-    """The state dict in a safetensors file, or one that torch.save wrote, on the CPU, by torch's loader that can build tensors only."""
+    """The state dict in a safetensors file, or one that torch.save wrote, on the CPU, by torch's loader that can build tensors only.
+
+    Raises:
+        ValueError: it is no safetensors file, or a damaged one.
+    """
     import torch  # here: finding and fetching files needs none of it
 
     if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        return load_file(path)
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path} is damaged, or no safetensors file: {error}") from error
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -176,12 +203,38 @@ def _locked(name: str) -> Iterator[bool]:
         yield True
 
 
+def _megabytes(file: WeightsFile) -> str:
+    return f"{file.size / 1e6:,.0f} MB" if file.size >= 1e6 else f"{file.size:,} bytes"
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows to where a first request might go, too, and from https to https alone."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> urllib.request.Request | None:
+        if not _secure(newurl) or (req.type == "https" and urlsplit(newurl).scheme != "https"):
+            raise OSError(f"it is redirected to {newurl}, and only https is followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _secure(url: str) -> bool:
+    """Whether nobody between could read or change what a URL sends: https, or http of this machine itself."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1"))
+
+
 def _download(file: WeightsFile, part: Path) -> tuple[int, str]:
     """Write what the URL sends, at most one block more than it should; how many bytes, and their sha256."""
-    print(f"gankit: downloading {file.name}, {file.size / 1e6:.0f} MB, from {file.url}", file=sys.stderr)
+    if not _secure(file.url):
+        raise OSError("its address is no https")
+    if (free := shutil.disk_usage(part.parent).free) < file.size:
+        raise OSError(f"it has {_megabytes(file)}, and {free / 1e6:,.0f} MB of the disk are free")
+    print(f"gankit: downloading {file.name}, {_megabytes(file)}, from {file.url}", file=sys.stderr)
     request = urllib.request.Request(file.url, headers={"User-Agent": "gankit"})
+    opener = urllib.request.build_opener(_Redirects)
     digest, size = hashlib.sha256(), 0
-    with urllib.request.urlopen(request, timeout=60) as source, open(part, "xb") as out:
+    with opener.open(request, timeout=60) as source, open(part, "xb") as out:
         while size <= file.size and (block := source.read(1 << 20)):
             digest.update(block)
             out.write(block)

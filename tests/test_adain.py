@@ -143,6 +143,13 @@ def test_what_is_no_encoder_is_refused_with_what_to_type(tmp_path, monkeypatch):
     monkeypatch.setenv("GANKIT_OFFLINE", "1")
     with pytest.raises(OSError, match="vgg_normalised.pth is not on this machine.*--preset small"):
         AdaIN(GREY)
+    monkeypatch.chdir(tmp_path)
+    torch.save({"0.weight": torch.zeros(3, 3, 1, 1)}, "vgg19")  # a name of published weights is no path
+    with pytest.raises(OSError, match="vgg_normalised.pth is not on this machine"):
+        AdaIN(GREY, encoder="vgg19")
+    (tmp_path / "text.safetensors").write_text("no tensors")
+    with pytest.raises(ValueError, match="text.safetensors is damaged, or no safetensors file"):
+        AdaIN(GREY, encoder=str(tmp_path / "text.safetensors"))
     with pytest.raises(ValueError, match="crop is 12"):
         AdaIN(GREY, encoder="small", crop=12)
     with pytest.raises(ValueError, match="grey or colour"):

@@ -83,20 +83,41 @@ def test_the_encoder_learns_on_networks_that_stay_as_they_are(tmp_path):
             assert torch.equal(value, after[name]) != name.startswith("e."), name
 
 
+def test_the_encoder_ends_in_tanh_or_is_linear_and_norms_have_tensorflow_s_constants(images):
+    made = {}
+    for output in ("tanh", "linear"):
+        torch.manual_seed(0)
+        made[output] = FAnoGAN(SPEC, z_dim=4, width=4, encoder_output=output).double().eval()
+    assert FAnoGAN(SPEC, z_dim=4, width=4).encoder_output == "tanh", "the paper's"
+    with torch.no_grad():
+        far = 30 * images
+        bounded, free = (model.encode(far) for model in made.values())
+        assert torch.equal(bounded, free.tanh()) and free.abs().max() > 1
+        model = made["tanh"]
+        assert torch.equal(model.reconstruct(far), model.g(bounded)) and torch.equal(model.score(far).rebuilt, model.g(bounded))
+    norms = [module for net in (model.g, model.e) for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert len(norms) == 2 * 2 + 1 + 2 * 2 and {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.d.modules())
+    with pytest.raises(ValueError, match="choose from tanh and linear"):
+        FAnoGAN(SPEC, encoder_output="relu")
+
+
+@pytest.mark.parametrize("output", ["tanh", "linear"])
 @pytest.mark.parametrize("loss", ["izi", "ziz", "izi_f"])
-def test_the_encoder_s_losses(loss, images):
+def test_the_encoder_s_losses(loss, output, images):
     from gankit.recipe import Batch
 
-    model = FAnoGAN(SPEC, z_dim=4, width=4, encoder_loss=loss).double().eval()
+    model = FAnoGAN(SPEC, z_dim=4, width=4, encoder_loss=loss, encoder_output=output).double().eval()
+    encoded = (lambda x: model.e(x).tanh()) if output == "tanh" else model.e
     batch = Batch({"real": images})
     with torch.no_grad():
         value, _ = model.e_loss(batch)
         batch.draws = 0
         z = batch.draw(model.noise)
-        rebuilt = model.g(model.e(images))
+        rebuilt = model.g(encoded(images))
         izi = ((images - rebuilt) ** 2).mean()
         f = ((model.d.features(images) - model.d.features(rebuilt)) ** 2).mean()
-        expected = {"izi": izi, "izi_f": izi + f, "ziz": ((z - model.e(model.g(z))) ** 2).mean()}[loss]
+        expected = {"izi": izi, "izi_f": izi + f, "ziz": ((z - encoded(model.g(z))) ** 2).mean()}[loss]
     assert abs(value - expected) < 1e-12
 
 

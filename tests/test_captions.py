@@ -206,7 +206,7 @@ def test_vectors_of_a_table_take_the_place_of_letters(folder, tmp_path_factory):
     "texts, arrays, message",
     [
         (["a red square"], {}, "has no vector of 'a square that is red' and 2 other texts"),
-        (["a"], {"vector": np.zeros((2, 5), np.float32)}, r"text \(1,\) <U1 and vector \(2, 5\)"),
+        (["a"], {"vector": np.zeros((2, 5), np.float32)}, r"holds text <U1\[1\], vector float32\[2, 5\]"),
         (["a"], {"text": np.array([object()])}, "cannot be used"),
         (["a red square", "a square that is red", "a blue circle", 'cafe "noir"'], {"vector": np.full((4, 5), np.nan)}, "finite"),
     ],

@@ -3,14 +3,19 @@
 import csv
 import dataclasses
 import io
+import itertools
 import json
+import math
 import multiprocessing
 import os
+import shutil
 import stat
+import subprocess
 import tarfile
 import time
 import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -630,6 +635,161 @@ def test_depth_and_length_do_not_break_tables():
         metadata.read("metadata.jsonl", b'{"file_name": "a.png", "text": "a"}\n\n{broken\n')
 
 
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("metadata.csv", "file_name,age,age\na.png,1,2\n", "the column 'age' is there twice"),
+        ("metadata.csv", "file_name,file_name\na.png,b.png\n", "the column 'file_name' is there twice"),
+        ("metadata.jsonl", '{"file_name": "a.png", "label": 1, "label": 2}', "line 1: 'label' is there twice"),
+        ("dataset.json", '{"labels": [], "labels": null}', "'labels' is there twice"),
+        ("metadata.jsonl", '{"file_name": "a.png", "label": "\\ud800"}', r"row 1: '\\ud800' holds half a letter; write the file in UTF-8"),
+        ("metadata.jsonl", '{"file_name": "a.png", "text": ["x", "a\\udc80b"]}', "row 1: .* holds half a letter"),
+        ("metadata.jsonl", '{"file_name": "a.png", "\\udfff": 1}', "row 1: .* holds half a letter"),
+        ("metadata.jsonl", '{"file_name": "\\ud800.png"}', "row 1: .* holds half a letter"),
+        ("dataset.json", '{"labels": [["\\ud800.png", 1]]}', "row 1: .* holds half a letter"),
+    ],
+)
+def test_what_is_ambiguous_or_no_text_is_refused(name, text, message):
+    with pytest.raises(ValueError, match=message):
+        metadata.read(name, text.encode())
+
+
+@pytest.mark.parametrize("form, values", [("csv", ["nan", "NaN", "inf", "-Infinity"]), ("jsonl", [math.nan, math.inf, "nan", " inf "]), ("other", ["nan", "inf"])])
+def test_labels_that_are_no_numbers_are_no_class(pictures, form, values):
+    for value in values:
+        rows = [row | dict(label=value if i == 1 else ["cat", 3.5][form == "jsonl"]) for i, row in enumerate(ROWS)]
+        with_table(pictures, rows, "csv" if form == "other" else form)
+        if form == "other":
+            os.rename(pictures / "metadata.csv", pictures / "list.csv")
+        with pytest.raises(ValueError, match="'label' is .* for 1 of 4 images; fill it in, leave it out"):
+            data.open(pictures)
+        shutil.rmtree(pictures)
+        pictures.mkdir()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "images.csv"])
+def test_too_many_columns_are_refused_at_once(pictures, name):
+    put(pictures, **{"a.png": encoded(PHOTO), "b.png": encoded(PHOTO)})
+    titles = ["file_name", *(f"c{i}" for i in range(10**5))]
+    if name.endswith("csv"):
+        (pictures / name).write_text(",".join(titles) + "\na.png" + ",1" * 10**5 + "\n" + "b.png" + ",1" * 10**5)
+    else:
+        (pictures / name).write_text("\n".join(json.dumps({"file_name": f} | dict.fromkeys(titles[1:], 1)) for f in ("a.png", "b.png")))
+    with pytest.raises(ValueError, match="it has 100,001 columns, and 10,000 are the most"):
+        data.open(pictures)
+    (pictures / name).unlink()
+    (pictures / "genes.csv").write_text(",".join(titles[1:]) + "\n" + "1," * 10**5)  # of something else
+    assert len(data.open(pictures)) == 2
+
+
+@pytest.mark.timeout(120)
+def test_many_rows_of_nothing_are_counted(pictures):
+    with_table(pictures, ROWS)
+    with open(pictures / "metadata.csv", "a", newline="") as file:
+        file.writelines(f"gone{i}.png,cat,x,1,0\n" for i in range(10**5))
+    with pytest.raises(data.BadFiles, match="100,000 of 100,004 files cannot be used") as caught:
+        data.open(pictures)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == files.SHOWN + 2 and lines[-1] == "  and 99,980 more" and lines[1] == "  gone0.png: in metadata.csv, but not there"
+    assert len(caught.value.files) == 10**5  # in Python all of them
+    text = str(data.describe(pictures)).splitlines()
+    assert len(text) < 40 and "  cannot be used: and 99,980 more" in text
+
+
+def test_every_list_in_a_report_ends(pictures):
+    many = [f"thing{i:04}" for i in range(300)]
+    report = data.Report("x", "images", 1, (3, 8, 8), sizes=dict.fromkeys(many, 1), modes=dict.fromkeys(many, 1), classes=dict.fromkeys(many, 1))
+    report.attributes, report.bad, report.copies, report.warnings = dict.fromkeys(many, 0.5), [(name, "empty") for name in many], [many] * 300, many
+    text = str(report)
+    assert len(text.splitlines()) < 80 and max(map(len, text.splitlines())) < 3000
+    assert text.count("and 280 more") == 23 and text.count("and 288 more") == 3 and text.count("and 200 more") == 1
+    rows = [{"file_name": "a"} | dict.fromkeys(many, "word")]
+    assert len(metadata.known(rows, "metadata.csv").warnings[0]) < 500
+
+
+# ---- folders and archives that are built to hang
+
+
+@pytest.mark.timeout(60)
+def test_folders_that_are_linked_to_each_other_are_read_once(pictures):
+    for i in range(14):
+        put(pictures, **{f"f{i:02}__a.png": encoded(PHOTO)})
+    for i, j in itertools.permutations(range(14), 2):
+        (pictures / f"f{i:02}" / f"to{j:02}").symlink_to(pictures / f"f{j:02}")
+    dataset = data.open(pictures)
+    assert dataset.names == [f"f{i:02}/a.png" for i in range(14)]
+    assert any("182 links to folders that are read already are not followed" in text for text in dataset.warnings)
+
+
+def test_a_link_is_read_under_its_own_name_unless_its_folder_is_there(pictures, tmp_path):
+    """Whatever stands first in the order of names."""
+    fill(tmp_path / "away", 2, folders=("cat",))
+    put(pictures, **{"m__a.png": encoded(PHOTO[:8, :8])})
+    (pictures / "a").symlink_to(pictures / "m")
+    (pictures / "b").symlink_to(tmp_path / "away" / "cat")
+    (pictures / "z").symlink_to(tmp_path / "away")
+    (pictures / "self").symlink_to(pictures / "self")
+    assert [file.name for file in files.listing(pictures)] == ["b/000.png", "b/001.png", "m/a.png", "self"]
+
+
+@pytest.mark.timeout(60)
+def test_folders_too_deep_are_one_line(pictures):
+    here = os.open(pictures, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    for enter in (data.open, data.describe):
+        with pytest.raises(ValueError, match="there are folders more than 64 deep: d/d/d/") as caught:
+            enter(pictures)
+        assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)
+    subprocess.run(["rm", "-rf", pictures], check=True)  # pytest's own removal would recurse
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz"])
+def test_names_that_are_there_twice_are_refused(tmp_path, ending):
+    path = tmp_path / f"x.{ending}"
+    if ending == "zip":
+        with zipfile.ZipFile(path, "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
+            for shade in (1, 2):
+                archive.writestr("a.png", encoded(PHOTO // shade))
+    else:
+        with tarfile.open(path, "w:gz" if ending == "tar.gz" else "w") as archive:
+            for name, shade in (("./a.png", 1), ("a.png", 2)):
+                info = tarfile.TarInfo(name)
+                info.size = len(encoded(PHOTO // shade))
+                archive.addfile(info, io.BytesIO(encoded(PHOTO // shade)))
+    with pytest.raises(ValueError, match=f"x.{ending}: refused, as it holds 1 names more than once: a.png"):
+        data.open(path)
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar.gz", "tar.xz"])
+def test_archives_that_unpack_to_far_more_are_refused(tmp_path, monkeypatch, ending):
+    monkeypatch.setattr(files, "FREE", 2**22)
+    path = tmp_path / f"x.{ending}"
+    content = bytes(2**23)
+    if ending == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.png", content)
+    else:
+        with tarfile.open(path, f"w:{ending[4:]}") as archive:
+            info = tarfile.TarInfo("a.png")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    assert path.stat().st_size < 20_000
+    with pytest.raises(ValueError, match="of it unpack to 8.4 MB, more than 200 times as much"):
+        data.open(path)
+
+
+def test_amounts_are_read_by_people():
+    assert [files.amount(n) for n in (0, 999, 1000, 2304, 10**6, 614 * 10**6, 5 * 10**9, 2**40)] == [
+        "0 bytes", "999 bytes", "1.0 kB", "2.3 kB", "1.0 MB", "614.0 MB", "5.0 GB", "1,099.5 GB",
+    ]  # fmt: skip
+
+
 # ---- the cache
 
 
@@ -671,20 +831,107 @@ def test_another_content_or_setting_is_prepared_anew(pictures):
     assert len(set(prints)) == 6
 
 
-@pytest.mark.parametrize("damage", ["pixels short", "pixels gone", "info cut", "info gone"])
-def test_a_damaged_cache_is_made_anew(pictures, damage):
-    expected = fill(pictures)
-    data.open(pictures)
-    place = cache.location() / prepared()[0]
-    file = place / ("info.json" if "info" in damage else "pixels")
-    if "gone" in damage:
+def flip(file, at=100):
+    """Change one bit of a file, whose size and times stay as they are."""
+    status, content = file.stat(), bytearray(file.read_bytes())
+    content[at % len(content)] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def damage(how):
+    """Change what is prepared: HOW FILE."""
+    how, name = how.split()
+    file = cache.location() / prepared()[0] / name
+    if how == "gone":
         file.unlink()
+    elif how == "flip":
+        flip(file)
     else:
-        file.write_bytes(file.read_bytes()[:-10])
-    assert np.array_equal(rows(data.open(pictures)), expected)
+        os.truncate(file, {"cut": max(0, file.stat().st_size - 10), "empty": 0, "long": file.stat().st_size + 10}[how])
 
 
-def test_the_memory_map_cannot_be_written(pictures):
+HOW = ("gone", "cut", "empty", "long", "flip")
+DAMAGE = [f"{how} {name}" for how in HOW for name in ("pixels", "info.json", "checks")]
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_cache_is_made_anew(pictures, how):
+    expected = fill(pictures)
+    before = data.open(pictures)
+    damage(how)
+    after = data.open(pictures)
+    assert np.array_equal(rows(after), expected) and after.fingerprint == before.fingerprint
+    assert after.labels.tolist() == before.labels.tolist() and len(prepared()) == 1
+
+
+@pytest.fixture(params=["small", "large"])
+def size(request, monkeypatch):
+    """Sets that stay in memory once they were read, and sets that are read from the file each time."""
+    if request.param == "large":
+        monkeypatch.setattr("gankit.data.rows.KEPT", 0)
+    return request.param
+
+
+@pytest.mark.parametrize("how", [f"{how} pixels" for how in HOW])
+def test_a_cache_that_is_damaged_while_it_is_open_is_made_anew(pictures, capfd, size, how):
+    """Rows that were read before the damage, and rows that were not; nothing is said where nothing was noticed."""
+    expected = fill(pictures)
+    dataset = data.open(pictures)
+    if (how, size) == ("flip pixels", "large"):
+        return  # what was checked once is not checked again: the next test flips what was not
+    assert np.array_equal(dataset.read(np.arange(4)), expected[:4])
+    damage(how)
+    for _ in range(2):
+        assert np.array_equal(rows(dataset), expected)
+    silent = how in ("gone pixels", "long pixels", "flip pixels")  # the open file is whole; the flipped row was read before
+    assert ("was altered" in capfd.readouterr().err) != silent
+    assert silent or cache.find(prepared()[0])
+
+
+def test_a_row_is_checked_when_it_is_first_read(pictures, capfd, size):
+    expected = fill(pictures)
+    dataset = data.open(pictures)
+    file, row = cache.location() / prepared()[0] / "pixels", expected[0].nbytes
+    for number in (7, 3, 11):
+        flip(file, number * row + row - 1)
+        assert np.array_equal(dataset.read(np.array([1, number, 0])), expected[[1, number, 0]])
+        assert f"row {number} does not match its checksum" in capfd.readouterr().err
+
+
+def test_many_threads_notice_damage_and_one_prepares_again(pictures, capfd, size):
+    expected = fill(pictures, 50)
+    dataset = data.open(pictures)
+    damage("empty pixels")
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda i: dataset.read(np.array([i, 99 - i])), range(100)))
+    assert all(np.array_equal(both, expected[[i, 99 - i]]) for i, both in enumerate(found))
+    assert capfd.readouterr().err.count("was altered") == 1
+
+
+@pytest.mark.parametrize("change, message", [("gone", "cannot be prepared again from .*pictures"), ("other", "has changed since")])
+def test_damage_without_the_source_is_one_line(pictures, size, change, message):
+    fill(pictures)
+    dataset = data.open(pictures)
+    damage("cut pixels")
+    if change == "gone":
+        shutil.rmtree(pictures)
+    else:
+        fill(pictures)
+    with pytest.raises(OSError, match=message) as caught:
+        rows(dataset)
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_that_are_not_there_are_no_damage(pictures):
+    fill(pictures)
+    for number in (-1, 12):
+        with pytest.raises(IndexError, match="there are 12"):
+            data.open(pictures).read(np.array([0, number]))
+    assert data.open(pictures).read(np.array([], np.int64)).shape == (0, 3, 8, 8)
+
+
+def test_what_is_read_can_be_written_to(pictures):
     fill(pictures)
     dataset = data.open(pictures)
     next(dataset.stream(0, 4))["real"].zero_()
@@ -742,8 +989,8 @@ def test_a_cache_that_cannot_be_written_says_so(pictures, monkeypatch, tmp_path)
 
 def test_a_full_disk_is_named_and_leaves_nothing(pictures, monkeypatch):
     fill(pictures)
-    monkeypatch.setattr(folder.shutil, "disk_usage", lambda _: type("Usage", (), dict(free=100))())
-    with pytest.raises(OSError, match="0.0 GB are needed and 0.0 GB are free"):
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: type("Usage", (), dict(free=100))())
+    with pytest.raises(OSError, match="2.3 kB are needed and 100 bytes are free"):
         data.open(pictures)
     assert prepared() == []
 
@@ -779,6 +1026,6 @@ def test_a_report_says_what_would_be_read(pictures):
 def test_an_npz_that_unpacks_to_too_much_is_refused_unread(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "bomb.npz", real=np.zeros((1000, 1000), np.float32))
     assert (tmp_path / "bomb.npz").stat().st_size < 10_000
-    monkeypatch.setattr("gankit.data.vectors.MAX_BYTES", 10**6)
-    with pytest.raises(ValueError, match="bomb.npz: it unpacks to 4,000,"):
+    monkeypatch.setattr("gankit.data.arrays.MOST", 10**6)
+    with pytest.raises(ValueError, match="bomb.npz: it unpacks to 4.0 MB, and more than 1.0 MB are refused"):
         data.open(tmp_path / "bomb.npz")

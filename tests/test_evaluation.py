@@ -241,7 +241,7 @@ def test_a_folder_and_a_file_are_judged_like_the_run(here, capsys):
     (["00000", "--against", "ring"], "must be alike"),
     (["00000", "--against", "shapes"], "must be alike"),
     (["text.npz", "--against", "digits"], "text.npz: not a whole .npz"),
-    (["pickled.npz", "--against", "digits"], "no .npz"),
+    (["pickled.npz", "--against", "digits"], "pickled.npz: samples holds objects, which are refused"),
     (["flat.npz", "--against", "digits"], "expected uint8"),
     (["nan.npz", "--against", "ring"], "not finite"),
     (["empty", "--against", "digits"], "empty"),

@@ -234,6 +234,7 @@ def test_what_is_no_checkpoint_is_named(data, says, tmp_path):
         unpickle.read(tmp_path / "x.pth")
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_what_holds_no_checkpoint_is_said_in_plain_words(tmp_path):
     net = torch.nn.Linear(2, 2)
     torch.jit.save(torch.jit.script(net), tmp_path / "script.pt")

@@ -375,7 +375,7 @@ def test_the_tools_are_listed_and_explained(capsys):
         (["latest", "sefa", "--space", "w"], "no w"),
         (["latest", "sefa", "--layers", "0-1"], "leave it out"),
         (["latest", "sliders", "--directions", "none.npz"], "none.npz"),
-        (["latest", "sliders", "--latent-file", "runs"], "no file"),
+        (["latest", "sliders", "--latent-file", "runs"], "runs is a folder"),
         (["latest", "project", "--image", "none.png"], "none.png"),
         (["latest", "project", "--number", "100000"], "0 to 396"),
         (["latest", "project", "--lpips", "yes"], "LPIPS|vgg16"),
@@ -401,7 +401,7 @@ def test_files_of_others_are_refused(home, tmp_path, monkeypatch, capsys):
     np.savez(tmp_path / "wrong.npz", directions=np.ones((1, 99)))
     np.savez(tmp_path / "objects.npz", directions=np.array([{}], dtype=object))
     (tmp_path / "text.npz").write_text("hello")
-    for name, said in (("wrong", "99"), ("objects", "plain arrays"), ("text", "plain arrays")):
+    for name, said in (("wrong", "99"), ("objects", "holds objects, which are refused"), ("text", "plain arrays")):
         with pytest.raises(SystemExit):
             cli.main(["explore", "latest", "sliders", "--directions", str(tmp_path / f"{name}.npz")])
         assert said in capsys.readouterr().err

@@ -12,7 +12,10 @@ import sys
 import threading
 import time
 import types
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,6 +23,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from gankit import weights
@@ -363,12 +367,27 @@ def test_timm_is_the_users_own(alone, monkeypatch):
     with pytest.raises(ValueError, match="timm:tiny needs timm, .* pip install timm"):
         extractor("timm:tiny")
     told = {"input_size": (3, 24, 24), "interpolation": "bicubic", "mean": (0.5,) * 3, "std": (0.25,) * 3}
-    fake = types.ModuleType("timm")
+    fake, hub, there = types.ModuleType("timm"), types.ModuleType("huggingface_hub"), {}
     fake.is_model, fake.list_models = lambda name: name == "tiny", lambda: ["tiny"]
-    fake.create_model = lambda name, pretrained, num_classes: net() if pretrained and num_classes == 0 else None
+    fake.get_pretrained_cfg = lambda name: types.SimpleNamespace(hf_hub_id="timm/tiny@v2", hf_hub_filename="open_clip_pytorch_model.bin")
+    hub.try_to_load_from_cache = lambda repository, file, revision: there.get((repository, file, revision))
+
+    def create_model(name, pretrained, pretrained_cfg_overlay, num_classes):
+        made = net()
+        assert pretrained and num_classes == 0 and pretrained_cfg_overlay["custom_load"] is False
+        made.load_state_dict(load_file(pretrained_cfg_overlay["file"]))
+        return made
+
+    fake.create_model = create_model
     fake.data = types.SimpleNamespace(resolve_model_data_config=lambda net: told)
     monkeypatch.setitem(sys.modules, "timm", fake)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     x = pictures(2, 24, 24)
+    there["timm/tiny", "open_clip_pytorch_model.bin", "v2"] = str(alone / "unsafe.bin")
+    with pytest.raises(ValueError, match="timm:tiny needs its weights in safetensors on this machine, and gankit downloads none .*pretrained=True"):
+        extractor("timm:tiny")
+    save_file(net().state_dict(), alone / "tiny.safetensors")
+    there["timm/tiny", "model.safetensors", "v2"] = str(alone / "tiny.safetensors")
     with torch.no_grad():
         assert torch.allclose(extractor("timm:tiny")(x), net().eval()(x * 2), atol=1e-5)
     with pytest.raises(ValueError, match="no model 'tinny'. Did you mean timm:tiny?"):
@@ -514,13 +533,16 @@ def test_lpips_refuses_what_is_no_pair_of_images(random_lpips):
 
 @pytest.fixture
 def server():
-    """Sends `server.body` after `server.wait` seconds, saying it is `server.said` bytes; counts the requests."""
+    """Sends `server.body` after `server.wait` seconds, saying it is `server.said` bytes, or on to `server.goes`; counts the requests."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             made.hits += 1
             time.sleep(made.wait)
-            self.send_response(made.status)
+            to = made.goes.get(self.path)
+            self.send_response(302 if to else made.status)
+            if to:
+                self.send_header("Location", to)
             self.send_header("Content-Length", str(made.said or len(made.body)))
             self.end_headers()
             self.wfile.write(made.body)
@@ -529,7 +551,7 @@ def server():
             pass
 
     made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.body, made.said, made.status, made.wait, made.hits = WORDS, 0, 200, 0, 0
+    made.body, made.said, made.status, made.wait, made.hits, made.goes = WORDS, 0, 200, 0, 0, {}
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield made
@@ -551,10 +573,74 @@ def test_fetch_downloads_once(alone, server):
     assert [x.name for x in path.parent.iterdir() if x.suffix != ".lock"] == ["words.pth"]
 
 
-def test_fetch_reads_file_urls(alone):
+def test_a_download_is_announced_with_its_size(alone, server, capsys):
+    fetch(words(server))
+    assert capsys.readouterr().err == f"gankit: downloading words.pth, {len(WORDS):,} bytes, from {words(server).url}\n"
+    fetch(words(server))
+    assert capsys.readouterr().err == ""
+
+
+def test_only_https_is_fetched(alone, server):
+    """And http of this machine itself, which the tests need."""
     (alone / "source").write_bytes(WORDS)
-    file = WeightsFile("words.pth", (alone / "source").as_uri(), hashlib.sha256(WORDS).hexdigest(), len(WORDS), "none")
-    assert fetch(file).read_bytes() == WORDS
+    for url in ((alone / "source").as_uri(), "http://example.invalid/words.pth", "ftp://127.0.0.1/words.pth", "http://127.0.0.1.example.invalid/w", "words.pth"):
+        with pytest.raises(OSError, match="its address is no https") as error:
+            fetch(words(server)._replace(url=url))
+        assert words(server).sha256 in str(error.value)
+    assert server.hits == 0
+
+
+@pytest.mark.parametrize("to", ["http://example.invalid/x", "ftp://127.0.0.1/x", "file:///etc/hostname", "http://2130706433/x"])
+def test_redirects_to_anything_but_https_are_refused(alone, server, to):
+    server.goes = {"/words.pth": to}
+    with pytest.raises(OSError, match="only https is followed|is not allowed"):
+        fetch(words(server))
+    assert server.hits == 1 and [x.name for x in weights.location().iterdir()] == ["words.pth.lock"]
+
+
+def test_redirects_are_followed_but_not_for_ever(alone, server):
+    server.goes = {"/words.pth": "/b", "/b": "/words.pth"}
+    with pytest.raises(OSError, match="redirect"):
+        fetch(words(server))
+    assert server.hits < 20
+    server.goes = {"/words.pth": "/b"}
+    assert fetch(words(server)).read_bytes() == WORDS
+
+
+def test_https_is_never_left_for_http():
+    request = urllib.request.Request("https://example.invalid/a")
+    for to in ("http://example.invalid/b", "http://127.0.0.1/b"):
+        with pytest.raises(OSError, match="only https is followed"):
+            weights._Redirects().redirect_request(request, None, 302, "", Message(), to)
+    assert weights._Redirects().redirect_request(request, None, 302, "", Message(), "https://cdn.example.invalid/b").full_url.endswith("/b")
+
+
+def test_what_does_not_fit_on_the_disk_is_not_begun(alone, server, monkeypatch):
+    monkeypatch.setattr(weights.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=100))
+    with pytest.raises(OSError, match="0 MB of the disk are free"):
+        fetch(words(server))
+    assert server.hits == 0
+
+
+def test_what_was_not_asked_for_is_not_downloaded(alone, server, monkeypatch):
+    for code in ("timm", "huggingface_hub"):
+        monkeypatch.setitem(sys.modules, code, None)
+    with weights.not_asked("Type --evaluate-features NAME to allow it"), weights.not_asked("Type --inner"):
+        with pytest.raises(weights.NotAsked, match=f"words.pth, {len(WORDS):,} bytes, would be downloaded .* but by a file alone. Type --inner"):
+            fetch(words(server))
+        for name in ("timm:resnet18", "dinov2:vits14"):
+            with pytest.raises(weights.NotAsked, match=f"{name} runs .*code"):
+                extractor(name)
+        with ThreadPoolExecutor(1) as pool, pytest.raises(weights.NotAsked):  # threads are inside, too
+            pool.submit(fetch, words(server)).result()
+        with pytest.raises(weights.NotAsked, match="would be downloaded"):
+            extractor("inception")
+        assert extractor("digits").dim == 64 and not weights.here(words(server))
+    assert server.hits == 0 and fetch(words(server)).read_bytes() == WORDS
+    with pytest.raises(KeyError), weights.not_asked("Type it"):
+        assert fetch(words(server)).read_bytes() == WORDS  # what is there is used
+        raise KeyError
+    weights.refuse_not_asked("x runs code")
 
 
 @pytest.mark.parametrize("body", [WORDS[:99] + b"x" + WORDS[100:], WORDS[:-1], WORDS + b"x", b"", WORDS * 300])

@@ -120,6 +120,28 @@ def test_images_are_read_at_the_size_that_the_authors_cut_theirs_from(model, pre
         built(model, spec=Spec((1, 16, 16), other=(1, 16, 16)), load_scale=0.5)
 
 
+CUT = dict(
+    dcgan=dict(data="digits", width=2, norm_d=False, same_z=True),
+    lapgan=dict(data="digits", z_dim=2, units_g=4, units_d=4, width=2, turn=8, dropout=0.0),
+    cogan=dict(data="digits-negative", width=8, z_dim=2, dropout=False, bias_lr=2.0),
+)
+
+
+@pytest.mark.parametrize("model", list(CUT))
+def test_crops_out_of_larger_images_survive_an_interruption_and_pieces(model, tmp_path):
+    states = []
+    for way in ("whole", "interrupted", "pieces"):
+        options = CUT[model] | dict(load_scale=1.5, resolution="16", batch=8, ema=0, precision="fp64", preview=0, quiet=True, outdir=tmp_path / way)
+        run = loop.train(model, images=16 if way == "interrupted" else 32, pieces=2 if way == "pieces" else 1, **options)
+        run = loop.resume(run.folder, images=32, quiet=True) if way == "interrupted" else run
+        assert run.recipe.load_size == (24, 24) and run.recipe.spec.shape[1:] == (16, 16)
+        states.append([v for v in run.recipe.state_dict().values() if v.is_floating_point()])
+    whole, interrupted, pieces = states
+    assert all(torch.equal(a, b) for a, b in zip(whole, interrupted, strict=True))
+    if model == "lapgan":  # the others' batch norm takes a piece's statistics
+        assert all((a - b).abs().max() < 1e-9 for a, b in zip(whole, pieces, strict=True))
+
+
 @pytest.mark.parametrize("preset", [key for key in models.find("r3gan").presets if key.startswith("paper")])
 def test_every_run_of_r3gan_mirrors(preset):
     assert models.find("r3gan").presets[preset].settings["mirror"] is True
@@ -215,4 +237,4 @@ def test_style_gans_draw_labels_for_fakes_where_the_authors_do(model):
     seen.clear()
     for _, part in batch.split(3, 0):
         recipe.g_loss(part, **level)
-    assert torch.equal(torch.cat(seen), whole)
+    assert torch.equal(batch.join(seen), whole)

@@ -32,8 +32,9 @@ def test_crops_are_windows_drawn_by_position_and_alike_for_all_tensors_of_a_row(
     assert torch.equal(a, corners + place(16, 8)), "a window, not resampled"
     for axis, most in enumerate((4, 5)):
         assert set(corners[:, axis].flatten().tolist()) == set(range(most + 1)), "both ends of each side are met"
-    parts = [random_crop([piece.a], piece.draw, 16, 8)[0] for _, piece in Batch({"a": x}).split(3, 0)]
-    assert torch.equal(torch.cat(parts), a)
+    whole = Batch({"a": x})
+    parts = [random_crop([piece.a], piece.draw, 16, 8)[0] for _, piece in whole.split(4, 0)]
+    assert torch.equal(whole.join(parts), a)
     assert random_crop([x], None, 20, 13)[0] is x
 
 
@@ -66,6 +67,13 @@ def test_a_file_is_resampled_once_to_the_size_that_crops_are_cut_from(tmp_path, 
             nearest = min((windows - image[:, None, None]).abs().amax((0, 3, 4)).min() for windows in whole.values())
             assert nearest < 1e-5, "no window of a file that was resampled once"
     assert len({tuple(image.flatten().tolist()) for x, _ in seen for image in x}) > 6, "places change"
+
+
+def test_data_that_cannot_be_had_so_large_is_refused_with_the_sizes(tmp_path):
+    options = dict(data="photo:coins,photo:camera", resolution="300", images=2, width=2, blocks=1, outdir=tmp_path, quiet=True)
+    with pytest.raises(ValueError, match="335x335 are larger than .* crops of 300x300 cut from them: try a lower --resolution"):
+        loop.train("cyclegan", **options)
+    assert not list(tmp_path.iterdir()), "nothing is left of a run that did not begin"
 
 
 @pytest.mark.parametrize("model", list(SMALL))

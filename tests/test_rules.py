@@ -143,3 +143,15 @@ def test_every_signature_has_its_types(path):
             named = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             bare = [a.arg for a in named if a.annotation is None and a.arg not in ("self", "cls")]
             assert not bare and (node.returns or node.name == "__init__"), f"{path.name}:{node.lineno} {node.name}({bare})"
+
+
+def test_each_promise_of_the_readme_names_a_test_that_is_there():
+    """All but the last, which is about the documentation, name tests by file and name."""
+    text = (HOUSE.parent / "README.md").read_text()
+    promises = text.split("## What you can rely on")[1].split("\n## ")[0].split("\n- **")[1:]
+    assert len(promises) >= 8
+    for promise in promises[:-1]:
+        named = re.findall(r"`(tests/\w+\.py)::(\w+)`", promise)
+        assert named, promise.splitlines()[0]
+        for file, name in named:
+            assert f"def {name}(" in (HOUSE.parent / file).read_text(), f"{file}::{name} is not there"

@@ -165,7 +165,7 @@ def test_fakes_are_the_same_in_pieces(monkeypatch):
         batch = Batch({"real": normal(6, 2, 16, 16)}, start=96, seed=3)
         (_, whole), *_ = batch.split(1, turn)
         fakes = recipe.fakes(whole, 2, 0.5)
-        parts = torch.cat([recipe.fakes(part, 2, 0.5) for _, part in batch.split(4, turn)])
+        parts = batch.join([recipe.fakes(part, 2, 0.5) for _, part in batch.split(4, turn)])
         assert (fakes - parts).abs().max() < 1e-12
         assert len(set(torch.cat(cuts).tolist())) == 1  # one crossover, whatever the piece
         cuts.clear()

@@ -8,10 +8,17 @@ import os
 import shutil
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import ENOSPC
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+
+from gankit.data.files import amount
 
 try:
     import fcntl
@@ -54,26 +61,37 @@ def locked(name: str) -> Iterator[bool]:
 
 
 class Prepared(NamedTuple):
-    """Prepared data: its name, what is known of it, and the file of its pixels."""
+    """Prepared data.
+
+    Args:
+        name: of its folder in the cache.
+        info: what is known of it, with `count`, how many rows there are, and `parts`, the bytes of each part of a row.
+        pixels: the file of the rows, one after the other.
+        checks: (count, parts) uint32, the CRC-32 of each part of each row.
+    """
 
     name: str
     info: dict
     pixels: Path
+    checks: np.ndarray
 
 
 def find(name: str) -> Prepared | None:
-    """What was prepared under this name; None if it is missing or damaged."""
+    """What was prepared under this name; None if it is missing, its size is wrong, or what is known of it was altered."""
     folder = location() / name
     try:
-        info = json.loads((folder / "info.json").read_bytes())
-        whole = (folder / "pixels").stat().st_size == info["bytes"]
+        known, checks = (folder / "info.json").read_bytes(), (folder / "checks").read_bytes()
+        info = json.loads(known)
+        count, parts = info["count"], info["parts"]
+        table = np.frombuffer(checks, np.uint32, offset=32).reshape(count, len(parts))
+        whole = hashlib.sha256(known).digest() == checks[:32] and (folder / "pixels").stat().st_size == count * sum(parts)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Prepared(name, info, folder / "pixels") if whole else None
+    return Prepared(name, info, folder / "pixels", table) if whole else None
 
 
 def prepare(name: str, build: Callable[[Path], dict]) -> Prepared:
-    """What is prepared under this name; if need be, `build(file)` writes the pixels and returns what is known."""
+    """What is prepared under this name; if need be, `build(file)` writes the rows and returns what is known, as `Prepared` says."""
     with locked(name) as held:
         if found := find(name):
             return found
@@ -82,9 +100,10 @@ def prepare(name: str, build: Callable[[Path], dict]) -> Prepared:
                 shutil.rmtree(left, ignore_errors=True)
         try:
             with tempfile.TemporaryDirectory(".tmp", f"{name}.", location(), ignore_cleanup_errors=True) as folder:
-                info = build(Path(folder) / "pixels")
-                info["bytes"] = (Path(folder) / "pixels").stat().st_size
-                (Path(folder) / "info.json").write_text(json.dumps(info))
+                known = json.dumps(info := build(Path(folder) / "pixels")).encode()
+                (Path(folder) / "info.json").write_bytes(known)
+                checks = np.fromiter(_checks(Path(folder) / "pixels", info["parts"]), np.uint32, info["count"] * len(info["parts"]))
+                (Path(folder) / "checks").write_bytes(hashlib.sha256(known).digest() + checks.tobytes())
                 for file in Path(folder).iterdir():
                     with open(file, "rb") as written:
                         os.fsync(written.fileno())
@@ -95,6 +114,24 @@ def prepare(name: str, build: Callable[[Path], dict]) -> Prepared:
                     f"cannot prepare in the cache {location()}: {error.strerror or error}. {CHANGE}"
                 ) from error
     return find(name)
+
+
+def room(out: Path, need: int) -> None:
+    """Refuse to write so many bytes to a file where the disk is too small. Raises OSError."""
+    free = shutil.disk_usage(out.parent).free
+    if need > free:
+        raise OSError(ENOSPC, f"{amount(need)} are needed and {amount(free)} are free")
+
+
+def drop(prepared: Prepared, inode: int) -> None:
+    """Remove prepared data whose file of rows is this one; not another that took its place."""
+    with locked(prepared.name):
+        try:
+            same = prepared.pixels.stat().st_ino == inode
+        except OSError:
+            same = True  # of a folder without its rows nothing is left to keep
+        if same:
+            shutil.rmtree(prepared.pixels.parent, ignore_errors=True)
 
 
 def recall(listing: str) -> Prepared | None:
@@ -112,3 +149,12 @@ def remember(listing: str, name: str) -> None:
     with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".tmp", delete=False) as file:
         file.write(name)
     os.replace(file.name, folder / listing)
+
+
+def _checks(path: Path, parts: list[int]) -> Iterator[int]:
+    """The CRC-32 of each part of each row of a file."""
+    with open(path, "rb") as file:
+        for size in cycle(parts):
+            if not (content := file.read(size)):
+                return
+            yield zlib.crc32(content)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from gankit.data import cache
+from gankit.data import arrays, cache
 from gankit.data.files import shown
+from gankit.data.rows import Rows
 
 HOW = (
     "--text-encoder takes the folder of a sentence-transformers model, or a .npz with `text` (N,), an array of strings, and `vector` "
@@ -71,10 +71,13 @@ def vectors(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
     def build(file: Path) -> dict:
         found = checked(encoder, texts)
         file.write_bytes(found.tobytes())
-        return {"dim": found.shape[1]}
+        return {"count": len(texts), "parts": [4 * found.shape[1]]}
 
-    prepared = cache.prepare(cache.key("texts", encoder.fingerprint, *texts), build)
-    return np.fromfile(prepared.pixels, np.float32).reshape(len(texts), prepared.info["dim"])
+    def again() -> cache.Prepared:
+        return cache.prepare(cache.key("texts", encoder.fingerprint, *texts), build)
+
+    rows = Rows(again(), again, "the text encoder")
+    return rows.of((rows.parts[0] // 4,), dtype=np.float32)(np.arange(len(texts)))
 
 
 def checked(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
@@ -87,12 +90,13 @@ def checked(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
 
 def _table(path: Path, plain: Callable[[str], str]) -> Encoder:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            text, vector = file["text"], file["vector"]
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        with arrays.opened(path) as file:
+            found, digest, known = str(file), file.sha256(), file.read(("text", "vector"))
+    except ValueError as error:
         raise ValueError(f"{shown(str(path))} cannot be used: {error}. {HOW}") from error
+    text, vector = known.get("text", np.zeros(())), known.get("vector", np.zeros(()))
     if text.ndim != 1 or text.dtype.kind != "U" or vector.shape[:1] != text.shape or vector.ndim != 2 or vector.dtype.kind != "f":
-        raise ValueError(f"{shown(str(path))} holds text {text.shape} {text.dtype} and vector {vector.shape} {vector.dtype}. {HOW}")
+        raise ValueError(f"{shown(str(path))} holds {found}. {HOW}")
     places = {plain(one): i for i, one in enumerate(text.tolist())}
 
     def encode(texts: Sequence[str]) -> np.ndarray:
@@ -100,7 +104,7 @@ def _table(path: Path, plain: Callable[[str], str]) -> Encoder:
             raise ValueError(f"{shown(str(path))} has no vector of {shown(missing[0][:80])!r} and {len(missing) - 1} other texts; add them to it")
         return vector[[places[plain(one)] for one in texts]]
 
-    return Encoder(cache.key("table", hashlib.sha256(path.read_bytes()).hexdigest()), encode)
+    return Encoder(cache.key("table", digest), encode)
 
 
 def _sentences(path: Path) -> Callable[[Sequence[str]], np.ndarray]:

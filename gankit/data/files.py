@@ -7,10 +7,12 @@ import re
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from gankit.text import shown
 
@@ -18,6 +20,10 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", "
 CELEBA = ("list_attr_celeba.txt", "list_attr_celeba.csv")  # as its authors give it, and as Kaggle does
 ABOVE = ("..", "../Anno", "../../Anno")  # where it lies, from the folder of its images
 MAX_BYTES = 2**28  # a file of an image above this is refused unread
+DEEP = 64  # folders below each other; Python and file systems have limits of their own, and no data set is near
+RATIO, FREE = 200, 2**30  # an archive that unpacks to more than both, times its own size and in bytes, is no archive of images
+SHOWN = 20  # lines of a list in a message; the rest is counted
+KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
 class File(NamedTuple):
@@ -38,22 +44,75 @@ class Member(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Files in a fixed order, best read in that order, and `read`, which raises ValueError saying what is wrong."""
+    """Files in a fixed order, best read in that order, `read`, which raises ValueError saying what is wrong, and notes for the user."""
 
     files: list[File]
     read: Callable[[File], bytes]
+    notes: tuple[str, ...] = ()
+
+
+def listed(lines: Iterable[str], count: int, most: int = SHOWN) -> list[str]:
+    """The first of `count` lines, and a last one that says how many more there are."""
+    return [*islice(lines, most), *[f"and {count - most:,} more"] * (count > most)]
+
+
+def amount(size: int) -> str:
+    """A number of bytes as a person reads it: 980 bytes, 1.2 kB, 3.4 MB, 5.6 GB."""
+    for unit, power in (("GB", 9), ("MB", 6), ("kB", 3)):
+        if size >= 10**power:
+            return f"{size / 10**power:,.1f} {unit}"
+    return f"{size} bytes"
+
+
+def plain(path: Path) -> Path:
+    """The path of a regular file, for what opens it by its name.
+
+    Raises:
+        ValueError: it is a folder, pipe, socket or device. Reading a pipe waits for ever, and reading a device may never end.
+        OSError: there is no such file.
+    """
+    kind = stat.S_IFMT(os.stat(path).st_mode)
+    if kind != stat.S_IFREG:
+        raise ValueError(f"{shown(str(path))} is {KINDS.get(kind, 'no regular file')}; a regular file is expected")
+    return path
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """A regular file, opened to read bytes; errors as of `plain`."""
+    file = open(plain(path), "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # another one took its place in between
+        file.close()
+        plain(path)
+    return file
+
+
+def read(path: Path, most: int = MAX_BYTES) -> bytes:
+    """The bytes of a regular file; errors as of `plain`, and a ValueError where there are more than `most`."""
+    with open_plain(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise ValueError(f"{shown(str(path))} holds {amount(size)}, and {amount(most)} are the most")
+        return file.read(size)
+
+
+def text(path: Path, most: int = 2**24) -> str:
+    """The text in a regular file, UTF-8; errors as of `read`, and a ValueError where it is none."""
+    try:
+        return read(path, most).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{shown(str(path))} is no text in UTF-8 (byte {error.start})") from None
 
 
 def listing(path: Path) -> list[File]:
     """What changes when the data does: the files below a folder with their stamps, or an archive or image itself.
 
     CelebA's list of attributes is there, too, where it lies above the folder.
+
+    Raises:
+        ValueError: folders lie too deep.
+        OSError: a folder cannot be read.
     """
-    if not path.is_dir():
-        return [_file(path, path.name)]
-    above = [f"{folder}/{name}" for folder in ABOVE for name in CELEBA]
-    names = [*_walk(path, "", ()), *(name for name in above if (path.resolve() / name).is_file())]
-    return [_file(path.resolve() / name if name.startswith("../") else f"{path}/{name}", name) for name in names]
+    return _listed(path)[0]
 
 
 @contextmanager
@@ -65,16 +124,20 @@ def opened(path: Path) -> Iterator[Source]:
         OSError: it cannot be read.
     """
     if path.is_dir():
-        yield Source(listing(path), lambda file: _read((path.resolve() if file.name.startswith("../") else path) / file.name))
+        found, notes = _listed(path)
+        yield Source(found, lambda file: _read((path.resolve() if file.name.startswith("../") else path) / file.name), notes)
         return
     if not path.name.lower().endswith(ARCHIVES):
         yield Source(listing(path), lambda file: _read(path))
         return
+    size = os.stat(plain(path)).st_size
     with ExitStack() as stack:
         try:
             archive = zipfile.ZipFile(path) if path.name.lower().endswith(".zip") else tarfile.open(path, "r:*")
             stack.enter_context(archive)
-            members = list(_zipped(archive) if isinstance(archive, zipfile.ZipFile) else _tarred(archive))
+            members = list(_zipped(archive, size) if isinstance(archive, zipfile.ZipFile) else _tarred(archive, size))
+        except Bomb:
+            raise
         except Exception as error:  # each compression has errors of its own
             if isinstance(error, OSError) and error.errno:
                 raise
@@ -85,20 +148,56 @@ def opened(path: Path) -> Iterator[Source]:
             raise ValueError(
                 f"refused, as it holds links or names that lead out of it: {some}; pack the files themselves"
             )
+        if twice := [name for name, count in Counter(m.name for m in members).items() if count > 1]:
+            raise ValueError(f"refused, as it holds {len(twice):,} names more than once: {', '.join(map(shown, twice[:5]))}; pack the files anew")
         found = {File(m.name, m.size, str(i)): m for i, m in enumerate(members) if not _hidden(m.name)}
         yield Source(list(found), lambda file: _extract(archive, found[file]))
 
 
-def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
-    """Names of the files below a folder in the order of their names, following links but not in circles."""
-    place = folder.stat()
-    if (place.st_dev, place.st_ino) in above:
-        return
-    for item in sorted(os.scandir(folder), key=lambda item: item.name):
-        if item.is_dir() and not _hidden(item.name):
-            yield from _walk(Path(item.path), f"{prefix}{item.name}/", (*above, (place.st_dev, place.st_ino)))
-        elif not _hidden(item.name) and not item.is_dir():
-            yield prefix + item.name
+def _listed(path: Path) -> tuple[list[File], tuple[str, ...]]:
+    """`listing`, and notes for the user."""
+    if not path.is_dir():
+        return [_file(path, path.name)], ()
+    below, again = _walk(path)
+    above = [f"{folder}/{name}" for folder in ABOVE for name in CELEBA]
+    names = [*below, *(name for name in above if (path.resolve() / name).is_file())]
+    found = [_file(path.resolve() / name if name.startswith("../") else f"{path}/{name}", name) for name in names]
+    return found, (f"{again:,} links to folders that are read already are not followed.",) * (again > 0)
+
+
+def _walk(root: Path) -> tuple[list[str], int]:
+    """Names of the files below a folder in the order of their names, and how many links lead to folders that were read already.
+
+    Links to folders are followed, after all that lies below the folder itself. Each folder is read once, whatever leads to it:
+    folders that are linked to each other would have more paths than can be counted.
+    """
+    names: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    again = 0
+    waiting, links = deque([(str(root), "")]), deque[tuple[str, str]]()
+    while waiting or links:
+        folder, prefix = (waiting or links).popleft()
+        if prefix.count("/") > DEEP:
+            raise ValueError(f"there are folders more than {DEEP} deep: {shown(prefix)[:80]}...; move the images up")
+        place = os.stat(folder)
+        if (place.st_dev, place.st_ino) in seen:
+            again += 1
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        with os.scandir(folder) as items:
+            for item in sorted((item for item in items if not _hidden(item.name)), key=lambda item: item.name):
+                if _is_folder(item):
+                    (links if item.is_symlink() else waiting).append((item.path, f"{prefix}{item.name}/"))
+                else:
+                    names.append(prefix + item.name)
+    return sorted(names, key=lambda name: name.split("/")), again
+
+
+def _is_folder(item: os.DirEntry[str]) -> bool:
+    try:
+        return item.is_dir()
+    except OSError:  # a link to itself: reading it as a file says so
+        return False
 
 
 def _hidden(name: str) -> bool:
@@ -117,11 +216,12 @@ def _file(path: Path | str, name: str) -> File:
 
 def _read(path: Path) -> bytes:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+        if not stat.S_ISREG(path.stat().st_mode):
             raise ValueError("not a regular file")
-        _limit(status.st_size)
-        return path.read_bytes()
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            _limit(size)
+            return file.read(size)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from error
 
@@ -138,19 +238,30 @@ def _extract(archive: zipfile.ZipFile | tarfile.TarFile, member: Member) -> byte
     return data
 
 
+class Bomb(ValueError):
+    """An archive that unpacks to far more than files of images do."""
+
+
 def _limit(size: int) -> None:
     if size > MAX_BYTES:
         raise ValueError(f"oversized: {size:,} bytes, above the limit of {MAX_BYTES:,}")
 
 
-def _zipped(archive: zipfile.ZipFile) -> Iterator[Member]:
+def _refuse_bomb(unpacked: int, packed: int) -> None:
+    if unpacked > FREE and unpacked > RATIO * packed:
+        raise Bomb(f"refused, as {amount(packed)} of it unpack to {amount(unpacked)}, more than {RATIO} times as much: images do not; pack them anew")
+
+
+def _zipped(archive: zipfile.ZipFile, packed: int) -> Iterator[Member]:
+    _refuse_bomb(sum(info.file_size for info in archive.infolist()), packed)
     for info in archive.infolist():
         if not info.is_dir():
             name = info.filename.replace("\\", "/")
             yield Member(name, info.file_size, info, not stat.S_ISLNK(info.external_attr >> 16))
 
 
-def _tarred(archive: tarfile.TarFile) -> Iterator[Member]:
-    for info in archive:
+def _tarred(archive: tarfile.TarFile, packed: int) -> Iterator[Member]:
+    for info in archive:  # to come to the next one, this one is unpacked
+        _refuse_bomb(info.offset_data + info.size, packed)
         if not info.isdir():
             yield Member(info.name.removeprefix("./"), info.size, info, info.isfile())

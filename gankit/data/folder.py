@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import sys
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from errno import ENOSPC
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple, TypeVar
@@ -23,6 +21,7 @@ from rich.progress import Progress
 from gankit.data import cache, captions, files, images, layout, metadata, tables
 from gankit.data.files import File, Source, shown
 from gankit.data.images import Header
+from gankit.data.rows import Rows
 from gankit.data.stream import Dataset
 
 VERSION = 2  # of what is prepared: another number prepares anew
@@ -31,12 +30,12 @@ T = TypeVar("T")
 
 
 class BadFiles(ValueError):
-    """Files that cannot be used, with the reasons: `files`."""
+    """Files that cannot be used, with the reasons: `files` has all of them, the message the first."""
 
     def __init__(self, bad: list[tuple[str, str]], count: int):
         self.files = bad
-        lines = "".join(f"\n  {name}: {reason}" for name, reason in bad)
-        super().__init__(f"{len(bad)} of {count} files cannot be used; mend or remove them, or add --skip-bad:{lines}")
+        lines = "".join(f"\n  {line}" for line in files.listed((f"{name}: {reason}" for name, reason in bad), len(bad)))
+        super().__init__(f"{len(bad):,} of {count:,} files cannot be used; fix or remove them, or add --skip-bad:{lines}")
 
 
 class Found(NamedTuple):
@@ -106,15 +105,19 @@ def open_folder(path: Path, resolution: tuple[int, int] | None, fit: str, alpha:
         BadFiles: some cannot be used, and `skip_bad` is not given.
         ValueError: there are none, their sizes differ and no resolution is given, or the metadata is wrong.
     """
-    prepared = recalled([path], (resolution, fit, alpha), lambda: _prepare(path, resolution, fit, alpha, skip_bad), skip_bad)
+    here = path.absolute()
+
+    def again() -> cache.Prepared:
+        return recalled([here], (resolution, fit, alpha), lambda: _prepare(here, resolution, fit, alpha, skip_bad), skip_bad)
+
+    prepared = again()
     info, bad = prepared.info, [tuple(pair) for pair in prepared.info["skipped"]]
-    pixels = np.memmap(prepared.pixels, np.uint8, "r", shape=(info["count"], *info["shape"]))
     return Dataset(
         name=(path.resolve().name if path.is_dir() else path.name.partition(".")[0]) or "images",
         kind="images",
         shape=tuple(info["shape"]),
         size=info["count"],
-        read=pixels.__getitem__,
+        read=Rows(prepared, again, str(path)).of(tuple(info["shape"])),
         fingerprint=prepared.name,
         labels=np.array(info["labels"], np.int64) if info["labels"] else None,
         class_names=info["class_names"],
@@ -164,7 +167,7 @@ def survey(source: Source, known: bool = True) -> Survey:
     if not wanted:
         raise ValueError(f"there are no images (PNG, JPEG, WebP, BMP, TIFF, GIF); found: {other or 'nothing'}")
 
-    seen = Survey(names=[f.name[len(root) :] for f in wanted], bad=illegible)
+    seen = Survey(names=[f.name[len(root) :] for f in wanted], bad=illegible, warnings=list(source.notes))
     for file, result in each(source.read, wanted, lambda _, data: (images.probe(data), hashlib.sha256(data).hexdigest()), "reading"):
         if isinstance(result, str):
             seen.bad.append((shown(file.name), result))
@@ -181,7 +184,7 @@ def survey(source: Source, known: bool = True) -> Survey:
                 raise ValueError(f"{seen.table} {error}") from error
     blamed = {name for name, _ in seen.bad}
     if found:
-        seen.table, seen.warnings = found.name, list(found.warnings)
+        seen.table, seen.warnings = found.name, [*seen.warnings, *found.warnings]
         seen.rows = {metadata.canonical(name[len(root) :]): row for name, row in found.rows.items()}
         seen.bad += [(shown(name), reason) for name, reason in found.bad if shown(name) not in blamed]
         blamed |= {shown(name) for name, _ in found.bad}
@@ -278,9 +281,7 @@ def write(
     Raises:
         OSError: the disk is too small.
     """
-    need, free = len(samples) * row, shutil.disk_usage(out.parent).free
-    if need > free:
-        raise OSError(ENOSPC, f"{need / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free")
+    cache.room(out, len(samples) * row)
     rows = each(read, [part for sample in samples for part in sample], work, f"preparing {size}")
     good, bad = [], []
     with open(out, "wb") as file:
@@ -316,7 +317,7 @@ def _prepare(path: Path, resolution: tuple[int, int] | None, fit: str, alpha: st
         known = know(seen, [seen.images[i].name for i in good])
         notes = seen.warnings + known.warnings + enlarged(seen, shape)
         names = [seen.images[i].name for i in good]
-        return asdict(known) | dict(count=len(good), shape=shape, names=names, skipped=bad, warnings=notes)
+        return asdict(known) | dict(count=len(good), parts=[int(np.prod(shape))], shape=shape, names=names, skipped=bad, warnings=notes)
 
     with files.opened(path) as source:
         seen = survey(source)

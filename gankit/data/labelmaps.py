@@ -12,12 +12,14 @@ import numpy as np
 from PIL import Image
 
 from gankit.data import images, layout
+from gankit.data.files import text
 from gankit.data.images import Unusable
 from gankit.data.pixels import palette
 
 VOID = 255
 MOST = 32  # colours that are taken for classes; a photograph has more
 NAMES = "classes.txt"
+MOST_BYTES = 2**20  # of it
 GREY = 0x010101
 HELP = f"{NAMES} beside the folders says which values are classes, with lines like 'road 128' or 'road 128 64 128'."
 
@@ -163,8 +165,8 @@ def read_names(path: Path) -> list[tuple[str, int | None, bool]]:
     """
     found = []
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
+        lines = text(path, MOST_BYTES).splitlines()
+    except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     for line in map(str.strip, lines):
         if not line or line.startswith("#"):

@@ -12,7 +12,7 @@ from gankit.data import captions, embedding, layout, partners
 from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join, split
-from gankit.data.files import ARCHIVES, shown
+from gankit.data.files import ARCHIVES, plain, shown
 from gankit.data.folder import BadFiles, open_folder
 from gankit.data.images import ENDINGS
 from gankit.data.stream import Dataset
@@ -198,7 +198,7 @@ def find(name: str | Path) -> Path | None:
     if text and "\0" not in text and path.is_dir():
         return path
     if text and "\0" not in text and path.exists():
-        if path.name.lower().endswith((".npz", *ARCHIVES, *ENDINGS)):
+        if plain(path).name.lower().endswith((".npz", *ARCHIVES, *ENDINGS)):
             return path
         raise ValueError(f"{shown(text)} is no folder, zip, tar, image or .npz")
     beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.name and path.parent.is_dir() else []

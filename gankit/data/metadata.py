@@ -6,11 +6,17 @@ import csv
 import io
 import json
 import math
+import re
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass, field
+
+from gankit.data.files import listed, shown
 
 FILES = ("metadata.csv", "metadata.jsonl", "dataset.json")
 Row = dict[str, object]
+MOST_COLUMNS = 10_000
+HALF = re.compile("[\ud800-\udfff]")
 SIGNS = {"1": 1.0, "-1": 0.0, "1.0": 1.0, "-1.0": 0.0, 1: 1.0, -1: 0.0}  # of what holds or does not
 
 
@@ -49,6 +55,8 @@ def read(name: str, data: bytes) -> dict[str, Row] | None:
     try:
         text = data.decode("utf-8-sig")
         rows = {"metadata.csv": _csv, "metadata.jsonl": _jsonl, "dataset.json": _stylegan}[name](text)
+        if name != "metadata.csv":
+            _refuse_surrogates(rows)
     except (ValueError, csv.Error, RecursionError) as error:
         raise ValueError(f"cannot be used: {error}") from error
     if rows is None:
@@ -60,7 +68,7 @@ def read(name: str, data: bytes) -> dict[str, Row] | None:
         if not isinstance(file, str) or not file:
             raise ValueError(f"row {number}: file_name is missing")
         if canonical(file) in table:
-            raise ValueError(f"row {number}: {file!r} has a row already")
+            raise ValueError(f"row {number}: {shown(file)!r} has a row already")
         table[canonical(file)] = row
     return table
 
@@ -99,28 +107,41 @@ def known(rows: list[Row], name: str) -> Known:
         if None in values or "" in values:
             empty = sum(value in (None, "") for value in values)
             raise ValueError(
-                f"{name}: {column!r} is empty for {empty} of {len(values)} images; fill it in, or leave it out"
+                f"{name}: {shown(column)!r} is empty for {empty:,} of {len(values):,} images; fill it in, or leave it out"
             )
         if column == "label":
+            if odd := [value for value, n in zip(values, numbers) if n is not None and not math.isfinite(n)]:
+                raise ValueError(f"{name}: 'label' is {odd[0]} for {len(odd):,} of {len(values):,} images; fill it in, leave it out, or call the class something else")
             result.labels, result.class_names = _classes(values, numbers)
         elif all(math.isfinite(n) for n in numbers):
             result.attribute_names.append(column)
             attributes.append(numbers)
         else:
-            raise ValueError(f"{name}: {column!r} holds a number that is not finite")
+            raise ValueError(f"{name}: {shown(column)!r} holds a number that is not finite")
     result.attributes = [list(row) for row in zip(*attributes)]
     if ignored:
-        result.warnings.append(f"{name}: not used, as they hold more than numbers: {', '.join(map(repr, ignored))}.")
+        some = ", ".join(listed((repr(shown(column)) for column in ignored), len(ignored)))
+        result.warnings.append(f"{name}: not used, as they hold more than numbers: {some}.")
     if len(result.class_names) == 1:
-        result.warnings.append(f"{name}: every label is {result.class_names[0]!r}, so there are no classes.")
+        result.warnings.append(f"{name}: every label is {shown(result.class_names[0])!r}, so there are no classes.")
         result.labels, result.class_names = [], []
     return result
 
 
+def refuse_many(count: int) -> None:
+    """Raises ValueError: a table has more columns than any that is meant for training."""
+    if count > MOST_COLUMNS:
+        raise ValueError(f"it has {count:,} columns, and {MOST_COLUMNS:,} are the most: leave out those that are not for training")
+
+
 def _csv(text: str) -> list[Row]:
     table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    if "file_name" not in (table.fieldnames or []):
+    titles = table.fieldnames or []
+    if "file_name" not in titles:
         raise ValueError(f"there is no column file_name; its first line is {text.partition(chr(10))[0][:80]!r}")
+    refuse_many(len(titles))
+    if twice := [title for title, count in Counter(titles).items() if count > 1]:
+        raise ValueError(f"the column {shown(twice[0])!r} is there twice")
     rows = []
     for row in table:
         if None in row or None in row.values():
@@ -130,21 +151,23 @@ def _csv(text: str) -> list[Row]:
 
 
 def _jsonl(text: str) -> list[Row]:
-    rows = []
+    rows, columns = [], set()
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            rows.append(json.loads(line))
+            rows.append(json.loads(line, object_pairs_hook=_once))
         except ValueError as error:
             raise ValueError(f"line {number}: {getattr(error, 'msg', error)}") from error
         if not isinstance(rows[-1], dict):
             raise ValueError(f'line {number}: it must be an object such as {{"file_name": "a.png", "text": "a cat"}}')
+        columns |= rows[-1].keys()
+        refuse_many(len(columns))
     return rows
 
 
 def _stylegan(text: str) -> list[Row] | None:
-    pairs = json.loads(text)
+    pairs = json.loads(text, object_pairs_hook=_once)
     pairs = pairs.get("labels", 0) if isinstance(pairs, dict) else 0
     if pairs is None:
         return None
@@ -155,6 +178,24 @@ def _stylegan(text: str) -> list[Row] | None:
             '"labels" must be null, or pairs of a file and a whole number: {"labels": [["a.png", 0], ...]}'
         )
     return [{"file_name": file, "label": label} for file, label in pairs]
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object, whose names may stand there once."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"{shown(twice)!r} is there twice")
+    return found
+
+
+def _refuse_surrogates(rows: list[Row] | None) -> None:
+    """JSON can hold halves of letters, as \\ud800, which are no text and cannot be written anywhere."""
+    for number, row in enumerate(rows or [], 1):
+        for value in [*row, *row.values()]:
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str) and HALF.search(text):
+                    raise ValueError(f"row {number}: '{shown(text)[:80]}' holds half a letter; write the file in UTF-8")
 
 
 def _number(value: object) -> float | None:

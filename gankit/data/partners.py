@@ -19,6 +19,7 @@ from gankit.data.files import File, Source, shown
 from gankit.data.folder import BadFiles, Found, Survey, each, enlarged, recalled, survey, write
 from gankit.data.metadata import canonical
 from gankit.data.pixels import paint
+from gankit.data.rows import Rows
 from gankit.data.stream import Dataset
 
 VERSION = 1  # of what is prepared: another number prepares anew
@@ -87,6 +88,8 @@ def open_pairs(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_b
         ValueError: there are none, or their sizes differ and no resolution is given.
     """
 
+    paths = [path.absolute() for path in paths]
+
     def prepare() -> cache.Prepared:
         with surveyed(paths) as seen:
             shapes = _settled(seen, resolution, alpha, skip_bad)
@@ -96,13 +99,14 @@ def open_pairs(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_b
                     return images.halves(data, shapes[0], fit, alpha)
                 return images.decode(data, shapes[part.side], fit, alpha)
 
-            return _prepared(seen, work, shapes, sum(map(_bytes, shapes)), ("pairs", resolution, fit, alpha), skip_bad)
+            return _prepared(seen, work, shapes, [_bytes(shape) for shape in shapes], ("pairs", resolution, fit, alpha), skip_bad)
 
-    prepared = recalled(paths, ("pairs", resolution, fit, alpha), prepare, skip_bad)
-    a, b = prepared.info["shapes"]
-    name = title(paths)
-    first = _dataset(f"{name}-a", prepared, a, 0)
-    second = _dataset(f"{name}-b", prepared, b, _bytes(a))
+    def again() -> cache.Prepared:
+        return recalled(paths, ("pairs", resolution, fit, alpha), prepare, skip_bad)
+
+    prepared, name = again(), title(paths)
+    rows = Rows(prepared, again, " and ".join(map(str, paths)))
+    first, second = (_dataset(f"{name}-{side}", rows, shape, part) for part, (side, shape) in enumerate(zip("ab", prepared.info["shapes"])))
     first.skipped = [tuple(pair) for pair in prepared.info["skipped"]]
     return Domains(name, first, second, kind="pairs", notes=prepared.info["warnings"])
 
@@ -115,6 +119,9 @@ def open_masks(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_b
         ValueError: there are none, their sizes differ and no resolution is given, or the label maps hold no classes.
     """
 
+    paths = [path.absolute() for path in paths]
+    names = labelmaps.names_file(paths[1])
+
     def prepare() -> cache.Prepared:
         with surveyed(paths, maps=True) as seen:
             shape = _settled(seen, resolution, alpha, skip_bad)[0]
@@ -124,15 +131,16 @@ def open_masks(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_b
                     return images.decode(data, shape, fit, alpha)
                 return labelmaps.decode(data, seen.meaning, *shape[1:], fit)
 
-            row = _bytes(shape) + shape[1] * shape[2]
-            return _prepared(seen, work, [shape], row, ("masks", resolution, fit, alpha), skip_bad)
+            return _prepared(seen, work, [shape], [_bytes(shape), shape[1] * shape[2]], ("masks", resolution, fit, alpha), skip_bad)
 
-    names = labelmaps.names_file(paths[1])
-    prepared = recalled([*paths, *([names] if names else [])], ("masks", resolution, fit, alpha), prepare, skip_bad)
+    def again() -> cache.Prepared:
+        return recalled([*paths, *([names] if names else [])], ("masks", resolution, fit, alpha), prepare, skip_bad)
+
+    prepared = again()
     shape, info = prepared.info["shapes"][0], prepared.info
-    dataset = _dataset(title(paths), prepared, shape, 0)
-    maps = _dataset("", prepared, [1, *shape[1:]], _bytes(shape))
-    dataset.kind, dataset.masks = "masks", lambda numbers: maps.read(numbers)[:, 0]
+    rows = Rows(prepared, again, " and ".join(map(str, paths)))
+    dataset = _dataset(title(paths), rows, shape, 0)
+    dataset.kind, dataset.masks = "masks", rows.of(tuple(shape[1:]), 1)
     dataset.class_names, dataset.colours = info["meaning"]["names"], np.array(info["meaning"]["colours"], np.uint8)
     dataset.skipped, dataset.warnings = [tuple(pair) for pair in info["skipped"]], info["warnings"]
     return dataset
@@ -270,7 +278,7 @@ def _prepared(
     seen: Partners,
     work: Callable[[Part, bytes], np.ndarray],
     shapes: list[tuple[int, int, int]],
-    row: int,
+    parts: list[int],
     how: tuple[object, ...],
     skip_bad: bool,
 ) -> cache.Prepared:
@@ -278,26 +286,21 @@ def _prepared(
 
     def build(out: Path) -> dict:
         size = "x".join(map(str, shapes[0][1:]))
-        good, flaws = write(out, seen.samples, lambda part: part.read(part.found.file), work, size, row)
+        good, flaws = write(out, seen.samples, lambda part: part.read(part.found.file), work, size, sum(parts))
         bad = seen.bad + [(part.name, reason) for part, reason in flaws]
         if bad and not (skip_bad and good):
             raise BadFiles(bad, seen.count)
         notes = seen.warnings + enlarged(seen.sides[0], shapes[0])
         meaning = asdict(replace(seen.meaning, table={})) if seen.meaning else None
-        return dict(count=len(good), files=seen.count, shapes=shapes, skipped=bad, warnings=notes, meaning=meaning)
+        return dict(count=len(good), parts=parts, files=seen.count, shapes=shapes, skipped=bad, warnings=notes, meaning=meaning)
 
     return cache.prepare(cache.key(seen.content(), *how), build)
 
 
-def _dataset(name: str, prepared: cache.Prepared, shape: list[int], offset: int) -> Dataset:
-    """One side of prepared samples: `shape` bytes of each from `offset` on."""
-    count = prepared.info["count"]
-    pixels = np.memmap(prepared.pixels, np.uint8, "r").reshape(count, -1)
-
-    def read(numbers: np.ndarray) -> np.ndarray:
-        return np.asarray(pixels[numbers, offset : offset + _bytes(shape)]).reshape(-1, *shape)
-
-    return Dataset(name, "images", tuple(shape), count, read, f"{prepared.name}-{offset}")
+def _dataset(name: str, rows: Rows, shape: list[int], part: int) -> Dataset:
+    """One side of prepared samples."""
+    fingerprint = f"{rows.prepared.name}-{sum(rows.parts[:part])}"
+    return Dataset(name, "images", tuple(shape), rows.count, rows.of(tuple(shape), part), fingerprint)
 
 
 def _bytes(shape: list[int] | tuple[int, ...]) -> int:

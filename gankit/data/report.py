@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from gankit.data.pixels import paint, palette
 from gankit.data.stream import Dataset
 from gankit.data.union import Union
 
+ATTRIBUTES = 100  # that are listed; the rest is counted
 MAPS = 1000  # label maps of a built-in set whose pixels are counted
 
 
@@ -67,16 +69,16 @@ class Report:
         kind = "images of two domains" if self.kind == "domains" else KINDS.get(self.kind, self.kind)
         lines = [
             f"{files.shown(self.name)}: {self.count:,} {kind}"
-            + f", {_megabytes(self.bytes)} of files" * (self.bytes > 0)
+            + f", {files.amount(self.bytes)} of files" * (self.bytes > 0)
         ]
         for title, counts in (("height x width", self.sizes), ("modes", self.modes), (self.title, self.classes)):
             if counts:
-                some = ", ".join(f"{name} ({n:,})" for name, n in list(counts.items())[:12])
+                some = ", ".join(f"{files.shown(name)} ({n:,})" for name, n in islice(counts.items(), 12))
                 lines.append(f"  {title}: {some}" + f" and {len(counts) - 12} more" * (len(counts) > 12))
         if self.captions:
             lines.append(f"  captions: {self.captions:,}")
         if self.attributes:
-            means = [f"{files.shown(name)} {mean:.3g}" for name, mean in self.attributes.items()]
+            means = files.listed((f"{files.shown(name)} {mean:.3g}" for name, mean in self.attributes.items()), len(self.attributes), ATTRIBUTES)
             lines.append(f"  attributes, each with its mean: {', '.join(means)}")
         if self.pixels:
             shares = [f"{files.shown(name)} {share:.1%}" for name, share in self.pixels.items()]
@@ -85,11 +87,12 @@ class Report:
             plane = int(np.prod(self.shape[1:])) if self.kind == "masks" else 0
             size = self.count * (int(np.prod(self.shape)) + int(np.prod(self.other or 0)) + plane) * (1 if self.kind in KINDS else 4)
             shapes = [" x ".join(map(str, shape)) for shape in (self.shape, self.other) if shape]
-            lines.append(f"  read as: {' and '.join(shapes)} each, {_megabytes(size)} in all")
-        lines += [f"  cannot be used: {name}: {reason}" for name, reason in self.bad]
-        lines += [f"  copies: {', '.join(names)}" for names in self.copies[:20]]
-        lines += [f"  {len(self.copies) - 20} more sets of copies"] * (len(self.copies) > 20)
-        return "\n".join(lines + [f"  note: {warning}" for warning in self.warnings])
+            lines.append(f"  read as: {' and '.join(shapes)} each, {files.amount(size)} in all")
+        bad = files.listed((f"{name}: {reason}" for name, reason in self.bad), len(self.bad))
+        copies = files.listed((", ".join(files.listed(names, len(names))) for names in self.copies), len(self.copies))
+        for title, found in (("cannot be used", bad), ("copies", copies), ("note", files.listed(self.warnings, len(self.warnings)))):
+            lines += [f"  {title}: {line}" for line in found]
+        return "\n".join(lines)
 
 
 def describe(name: str | Path, resolution: int | str | None = None, alpha: str = "white", want: str = "") -> Report:
@@ -288,7 +291,3 @@ def _channels(pixels: torch.Tensor, count: int) -> torch.Tensor:
 def _flaw(item: object, data: bytes) -> str:
     images.load(data)
     return ""
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"

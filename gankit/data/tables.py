@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from gankit.data.files import CELEBA, File, Source, shown
 from gankit.data.images import ENDINGS
-from gankit.data.metadata import SIGNS, Row, binary, canonical
+from gankit.data.metadata import MOST_COLUMNS, SIGNS, Row, binary, canonical, refuse_many
 
 TITLES = {"file_name", "filename", "file", "image", "image_id", "image_name", "img", "name", "path", "id"}  # of columns that name images
 UNIT = re.compile(r"(AU\d\d)_r")  # OpenFace's intensities, 0 to 5; AU.._c says only whether
@@ -131,23 +131,31 @@ def face(text: str, name: str) -> dict[str, float]:
 def _csv(text: str) -> tuple[list[str], list[list[str]]]:
     """The titles and the rows of a csv with commas, semicolons or tabs; OpenFace writes a space after each comma."""
     first = text.partition("\n")[0]
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
     try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), skipinitialspace=True))
+        title = [cell.strip() for cell in next(filter(None, lines), [])]
+        if len(title) > MOST_COLUMNS and not any(map(_called, title)):  # it is of something else
+            return [], []
+        refuse_many(len(title))
+        rows = [[cell.strip() for cell in line] for line in lines if line]
     except csv.Error:
         return [], []
-    rows = [[cell.strip() for cell in line] for line in lines if line]
-    return (rows[0], rows[1:]) if len(rows) > 1 else ([], [])
+    return (title, rows) if rows else ([], [])
 
 
 def _naming(title: list[str], rows: list[list[str]], named: Named) -> int | None:
     """The column that names images: by its title, or as its values end like images."""
     for place, name in enumerate(title):
         values = [row[place] for row in rows[:100] if len(row) > place]
-        called = re.sub(r"\W+", "_", name.lower()) in TITLES
-        if called or any(value.lower().endswith(ENDINGS) for value in values):
+        if _called(name) or any(value.lower().endswith(ENDINGS) for value in values):
             if any(len(row) > place and set(_variants(row[place])) & named.places.keys() for row in rows):
                 return place
     return None
+
+
+def _called(name: str) -> bool:
+    """Whether a column's title says that it names images."""
+    return re.sub(r"\W+", "_", name.lower()) in TITLES
 
 
 def _by_name(file: File, title: list[str], lines: list[list[str | float]], place: int, named: Named, units: bool) -> Table:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,9 +12,11 @@ import torch
 from torch import Tensor
 
 from gankit import checkpoint, data, latent
+from gankit.data import arrays as npz
 from gankit.data import cache
+from gankit.data.lookup import named
+from gankit.data.rows import Rows as PreparedRows
 from gankit.recipe import Recipe
-from gankit.weights import sha256
 
 Rows = tuple[Tensor, Tensor | None]
 DIGITS, NEGATIVE = "digits", "digits, negative"  # views: how the classifier of digits is to see images
@@ -170,46 +170,47 @@ def of_npz(path: Path) -> Source:
     The array is unpacked to the cache and read from there, so that it need not fit into memory; labels are `label`.
 
     Raises:
-        ValueError: the file is no such thing; nothing in it is executed.
+        ValueError: the file is no such thing, or unpacks to far more than it is; nothing in it is executed.
+        OSError: it cannot be read, or the disk is too small.
     """
-    digest = sha256(path)
-    folder = cache.location() / "samples" / digest[:40]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = set(archive.namelist())
-            for name in {"samples.npy", "arr_0.npy", "label.npy"} & names:
-                if not (folder / name).exists():
-                    with checkpoint.replacing(folder / name) as temporary, archive.open(name) as packed, open(temporary, "wb") as file:
-                        shutil.copyfileobj(packed, file)
-        found = next((folder / n for n in ("samples.npy", "arr_0.npy") if n in names), None)
-        if found is None:
-            raise ValueError(f"it holds {', '.join(sorted(names)) or 'nothing'}, and no `samples`")
-        arrays = np.load(found, mmap_mode="r", allow_pickle=False)
-        label = np.load(folder / "label.npy", allow_pickle=False) if "label.npy" in names else None
-    except OSError:
-        raise
-    except Exception as error:  # untrusted bytes: zip, zlib and NumPy each raise what they like
-        raise ValueError(f"{path} is no .npz of samples: {error}") from error
-    images = arrays.ndim == 4 and arrays.dtype == np.uint8 and arrays.shape[3] in (1, 3, 4)
-    points = arrays.ndim == 2 and arrays.dtype.kind == "f"
-    if not (images or points) or not len(arrays):
-        raise ValueError(f"{path} holds {arrays.dtype}{list(arrays.shape)}; expected uint8 (N, H, W, C), or float (N, D)")
-    if label is not None and (label.shape != (len(arrays),) or label.dtype.kind not in "iu" or label.min() < 0):
-        raise ValueError(f"{path}: label is {label.dtype}{list(label.shape)}; expected whole numbers from 0, ({len(arrays)},)")
+    here = path.absolute()
+    with named(path), npz.opened(here) as file:
+        samples = next((name for name in ("samples", "arr_0") if name in file.arrays), None)
+        if samples is None:
+            raise ValueError(f"it holds {file}, and no `samples`")
+        array, digest = file.arrays[samples], file.sha256()
+        images = len(array.shape) == 4 and array.dtype == np.uint8 and array.shape[3] in (1, 3, 4)
+        if not (images or len(array.shape) == 2 and array.dtype.kind == "f") or not array.size or array.columns:
+            raise ValueError(f"`{samples}` is {array}{', column by column' * array.columns}; expected uint8 (N, H, W, C), or float (N, D), row by row")
+        label = file.read(("label",)).get("label")
+    if label is not None and (label.shape != array.shape[:1] or label.dtype.kind not in "iu" or label.min() < 0):
+        raise ValueError(f"{path}: label is {label.dtype}{list(label.shape)}; expected whole numbers from 0, ({array.shape[0]},)")
+
+    def build(out: Path) -> dict:
+        cache.room(out, array.size)
+        with named(path), npz.opened(here) as file, open(out, "wb") as unpacked:
+            if file.sha256() != digest:
+                raise ValueError("it has changed while it was read")
+            unpacked.writelines(file.stream(samples))
+        return {"count": array.shape[0], "parts": [array.size // array.shape[0]]}
+
+    def again() -> cache.Prepared:
+        return cache.prepare(cache.key("samples", digest, samples), build)
+
+    stored = PreparedRows(again(), again, str(path)).of(array.shape[1:], dtype=array.dtype)
 
     def read(numbers: np.ndarray) -> Rows:
-        rows = torch.from_numpy(np.ascontiguousarray(arrays[numbers]))
+        rows = torch.from_numpy(stored(numbers).astype(array.dtype.newbyteorder("="), copy=False))
         if images:
             rows = data.normalise(rows.permute(0, 3, 1, 2).contiguous())
         elif not rows.isfinite().all():
             raise ValueError(f"{path} holds numbers that are not finite")
         return rows.float(), None if label is None else torch.from_numpy(label[numbers].astype(np.int64))
 
-    shape = (arrays.shape[3], *arrays.shape[1:3]) if images else arrays.shape[1:]
-    about = {"file": path.name, "fingerprint": digest, "shape": list(shape), "count": len(arrays)}
+    count, shape = array.shape[0], (array.shape[3], *array.shape[1:3]) if images else array.shape[1:]
+    about = {"file": path.name, "fingerprint": digest, "shape": list(shape), "count": count}
     classes = 0 if label is None else int(label.max()) + 1
-    return Source(path.stem, "images" if images else "points", tuple(shape), len(arrays), read, digest, classes, (), about)
+    return Source(path.stem, "images" if images else "points", tuple(shape), count, read, digest, classes, (), about)
 
 
 def of_data(name: str, settings: dict[str, object] | None = None, resolution: str = "") -> Source:
@@ -219,10 +220,11 @@ def of_data(name: str, settings: dict[str, object] | None = None, resolution: st
         ValueError: there is no such data.
     """
     path = data.find(name)
-    if path is not None and path.suffix.lower() == ".npz" and path.is_file():
-        with zipfile.ZipFile(path) if zipfile.is_zipfile(path) else open(path, "rb") as archive:
-            if isinstance(archive, zipfile.ZipFile) and "real.npy" not in archive.namelist():
-                return of_npz(path)
+    if path is not None and path.suffix.lower() == ".npz" and not path.is_dir():
+        with named(path), npz.opened(path) as file:
+            vectors = "real" in file.arrays
+        if not vectors:
+            return of_npz(path)
     dataset = opened(name, settings, resolution)
     if isinstance(dataset, data.Domains):  # a model of two draws the first unless it is asked for the other
         parts = data.split(name)

@@ -6,12 +6,10 @@ The file is long because the three share how layers of a network are watched.
 
 from __future__ import annotations
 
-import csv
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,7 +23,7 @@ from gankit.checkpoint import Trained, arguments_of
 from gankit.evaluation import sources
 from gankit.explore.judge import data_of
 from gankit.explore.result import Result, blank
-from gankit.explore.start import Seeds, Start, recipe_of, start
+from gankit.explore.start import Seeds, Start, recipe_of, start, table
 from gankit.recipe import Recipe, seeded
 
 COLOURS = {  # of the built-in data `shapes`
@@ -310,13 +308,10 @@ def boxed(recipe: Recipe, file: str, label: int | None) -> tuple[Start, Tensor, 
     Raises:
         ValueError: the file is no such table.
     """
-    path = Path(file).expanduser()
-    if not path.is_file():
-        raise ValueError(f"there is no file {file}; give a .csv with lines seed,left,top,right,bottom")
     found: dict[int, list[list[int]]] = {}
     high, wide = recipe.spec.height, recipe.spec.width
-    for number, row in enumerate(csv.reader(path.read_text(encoding="utf-8").splitlines())):
-        if not row or (number == 0 and not any(cell.strip().lstrip("-").isdecimal() for cell in row)):
+    for number, row in enumerate(table(file, "a .csv with lines seed,left,top,right,bottom")):
+        if number == 0 and not any(cell.strip().lstrip("-").isdecimal() for cell in row):
             continue  # the first line may be a header
         try:
             seed, *box = (int(cell) for cell in row)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 from gankit import metrics
 from gankit.checkpoint import Trained
 from gankit.evaluation import sources
-from gankit.explore.start import read
+from gankit.explore.start import read, table
 
 
 @dataclass(frozen=True)
@@ -87,18 +86,15 @@ def labels_of(file: str) -> tuple[Sequence[int], Tensor]:
     Raises:
         ValueError: the file is no such thing.
     """
-    path = Path(file).expanduser()
-    if path.suffix.lower() == ".npz":
+    if Path(file).suffix.lower() == ".npz":
         arrays = read(file, "label", "a .npz with `seeds` and `label`")
-        seeds, label = arrays.get("seeds", np.arange(len(arrays["label"]))), arrays["label"]
+        seeds, label = arrays.get("seeds", np.arange(arrays["label"].size)), arrays["label"]
     else:
-        if not path.is_file():
-            raise ValueError(f"there is no file {file}; give a .csv with a line seed,label for each picture, label 0 or 1")
-        rows = [row for row in csv.reader(path.read_text(encoding="utf-8").splitlines()) if row]
+        rows = table(file, "a .csv with a line seed,label for each picture, label 0 or 1")
         rows = rows[1:] if rows and not rows[0][0].strip().isdecimal() else rows
         try:
-            table = np.array([[int(cell) for cell in row[:2]] for row in rows])
-            seeds, label = table[:, 0], table[:, 1]
+            numbers = np.array([[int(cell) for cell in row[:2]] for row in rows])
+            seeds, label = numbers[:, 0], numbers[:, 1]
         except (ValueError, IndexError):
             raise ValueError(f"{file} is no table of seed,label with whole numbers; write lines like 17,1") from None
     if seeds.dtype.kind not in "iu" or seeds.ndim != 1 or seeds.shape != label.shape or not set(np.unique(label)) <= {0, 1} or seeds.min(initial=0) < 0:

@@ -25,6 +25,7 @@ from gankit import checkpoint, latent
 from gankit import data as library
 from gankit.checkpoint import Trained
 from gankit.data import images as files
+from gankit.data.files import read
 from gankit.explore.judge import data_of
 from gankit.explore.result import Result, blank
 from gankit.explore.start import recipe_of
@@ -323,11 +324,11 @@ def target_of(trained: Trained, image: str, number: int, data: str) -> tuple[Ten
     like, settings = next(trained.recipe.parameters()), trained.config["settings"]
     if image:
         path = Path(image).expanduser()
-        if not path.is_file():
+        if not path.exists():
             raise ValueError(f"there is no picture {image}; give a PNG, JPEG or WebP, or --number of the data")
         try:
             alpha = settings.get("alpha", "white")
-            pixels = files.decode(path.read_bytes(), trained.recipe.spec.shape, settings.get("fit", "crop"), alpha)
+            pixels = files.decode(read(path), trained.recipe.spec.shape, settings.get("fit", "crop"), alpha)
         except files.Unusable as error:
             raise ValueError(f"{image} cannot be used: {error}") from None
         return library.normalise(torch.from_numpy(pixels)[None]).to(like), path.name

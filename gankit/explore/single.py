@@ -16,6 +16,7 @@ from torch import Tensor
 from gankit import data as library
 from gankit.checkpoint import Trained
 from gankit.data import images as files
+from gankit.data.files import read as content
 from gankit.explore.result import Result
 from gankit.explore.start import Seeds
 from gankit.recipe import seeded
@@ -217,10 +218,10 @@ def inject(recipe: Pyramid, image: Tensor, first: int, seed: int) -> Tensor:
 def read(path: str, recipe: Pyramid) -> Tensor:
     """A picture file as (1, C, H, W) of the model's finest scale."""
     file = Path(path).expanduser()
-    if not path or not file.is_file():
+    if not path or not file.exists():
         raise ValueError(f"there is no file {path}" if path else "this tool takes a picture, --image FILE, and harmonise and edit a --mask FILE, too")
     try:
-        pixels = files.decode(file.read_bytes(), (recipe.spec.channels, *recipe.sizes[-1]), "squash", "white")
+        pixels = files.decode(content(file), (recipe.spec.channels, *recipe.sizes[-1]), "squash", "white")
     except files.Unusable as error:
         raise ValueError(f"{path}: {error}") from error
     return library.normalise(torch.from_numpy(pixels[None])).to(recipe.z_star)
@@ -239,7 +240,7 @@ def _blended(trained: Trained, image: str, mask: str, starts: str, seed: int, re
 
 
 def header(path: str) -> Size:
-    found = files.probe(Path(path).expanduser().read_bytes())
+    found = files.probe(content(Path(path).expanduser()))
     return found.height, found.width
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from gankit import latent
 from gankit.checkpoint import Trained
+from gankit.data import arrays as npz
+from gankit.data.files import text
 from gankit.recipe import Recipe
 
 
@@ -132,6 +135,21 @@ def of_file(trained: Trained, file: str, label: int | None = None, space: str = 
     return Start(found, given, [Path(file).stem if len(found) == 1 else f"{Path(file).stem} {i}" for i in range(len(found))], space)
 
 
+def table(file: str, what: str) -> list[list[str]]:
+    """The lines of a .csv that are not empty.
+
+    Raises:
+        ValueError: there is no such file, or it is no table.
+    """
+    path = Path(file).expanduser()
+    if not path.exists():
+        raise ValueError(f"there is no file {file}; give {what}")
+    try:
+        return [row for row in csv.reader(text(path).splitlines()) if row]
+    except csv.Error as error:
+        raise ValueError(f"{file} is no table: {error}; give {what}") from error
+
+
 def read(file: str, name: str, what: str) -> dict[str, np.ndarray]:
     """The arrays of a .npz, of which `name` must be one and hold finite numbers; nothing in it is executed.
 
@@ -139,13 +157,12 @@ def read(file: str, name: str, what: str) -> dict[str, np.ndarray]:
         ValueError: it is no such file.
     """
     path = Path(file).expanduser()
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"there is no file {file}; give {what}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except Exception as error:  # untrusted bytes: zip, zlib and NumPy each raise what they like
-        raise ValueError(f"{file} is no .npz of plain arrays ({type(error).__name__}); give {what}") from error
+        arrays = npz.read(path)
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be used: {error}; give {what}") from error
     found = arrays.get(name)
     if found is None or found.dtype.kind not in "fiu" or not found.size or not np.isfinite(found).all():
         raise ValueError(f"{file} holds {', '.join(sorted(arrays)) or 'nothing'}, and no finite numbers `{name}`; give {what}")

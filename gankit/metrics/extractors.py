@@ -12,12 +12,12 @@ import difflib
 import hashlib
 import importlib
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from safetensors.torch import load_file
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from gankit.metrics import digits, inception, vgg
-from gankit.weights import sha256, tensors
+from gankit.weights import refuse_not_asked, sha256, tensors
 
 CODE = "1"  # raise when this code begins to give other features for the same weights
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -164,7 +164,8 @@ def extractor(name: str, layer: str | None = None, dtype: torch.dtype = torch.fl
     vgg16: 4096 features, fc2 after its ReLU, and ImageNet's 1000 classes; whole images at 224 by antialiased bilinear
         resize; 553 MB of weights, once. PyTorch's weights: near the TensorFlow ones of the published precision and
         recall, and not them.
-    timm:NAME: any backbone of the timm that is installed, pooled, with its own mean, deviation, size and filter.
+    timm:NAME: any backbone of the timm that is installed, pooled, with its own mean, deviation, size and filter, from the weights
+        that timm has on this machine; nothing is downloaded.
     dinov2:NAME: vits14, vitb14, vitl14 or vitg14, from what torch.hub has on this machine; nothing is downloaded.
 
     Args:
@@ -173,7 +174,7 @@ def extractor(name: str, layer: str | None = None, dtype: torch.dtype = torch.fl
 
     Raises:
         ValueError: an unknown name or layer, a missing package, or weights that are not the published ones.
-        OSError: weights that are nowhere and cannot be downloaded.
+        OSError: weights that are nowhere and cannot be downloaded; inside of `weights.not_asked`, a timm or dinov2 (NotAsked).
     """
     if layer is not None and (name not in ("inception", "inception-clean") or layer not in ("64", "192", "768", "2048")):
         raise ValueError(f"{name} has no choice of layer {layer!r}; inception and inception-clean have 64, 192, 768, 2048")
@@ -321,9 +322,8 @@ def _features(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def _timm(name: str) -> Extractor:
+    refuse_not_asked(f"{name} runs the code of the timm that is installed")
     model = name.removeprefix("timm:")
-    if os.environ.get("GANKIT_OFFLINE", "0") not in ("", "0"):
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when timm is first imported
     try:
         timm = importlib.import_module("timm")
     except ImportError as error:
@@ -332,14 +332,33 @@ def _timm(name: str) -> Extractor:
         close = difflib.get_close_matches(model, timm.list_models(), 1)
         hint = f" Did you mean timm:{close[0]}?" if close else ""
         raise ValueError(f"the timm that is installed has no model {model!r}.{hint}")
-    net = timm.create_model(model, pretrained=True, num_classes=0)
+    own = {"file": str(_timm_weights(timm, model)), "custom_load": False}
+    net = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=own, num_classes=0)
     told = timm.data.resolve_model_data_config(net)
     resize = "bilinear" if told["interpolation"] == "bilinear" else "bicubic"
     prepare = Preprocess(told["input_size"][-1], resize, _levels(told["mean"]), _levels(told["std"]))
     return _own(net, name, prepare)
 
 
+def _timm_weights(timm: ModuleType, model: str) -> Path:
+    """The weights of a model of timm that are on this machine, in safetensors."""
+    known = timm.get_pretrained_cfg(model)
+    if known is not None and known.hf_hub_id:
+        hub = importlib.import_module("huggingface_hub")  # timm comes with it
+        repository, _, revision = known.hf_hub_id.partition("@")
+        own = Path(known.hf_hub_filename or "model.safetensors").with_suffix(".safetensors").name
+        for file in dict.fromkeys((own, "model.safetensors", "open_clip_model.safetensors")):
+            path = hub.try_to_load_from_cache(repository, file, revision=revision or None)
+            if isinstance(path, str):
+                return Path(path)
+    raise ValueError(
+        f"timm:{model} needs its weights in safetensors on this machine, and gankit downloads none for it. Run once: "
+        f"python -c \"import timm; timm.create_model('{model}', pretrained=True)\""
+    )
+
+
 def _dinov2(name: str) -> Extractor:
+    refuse_not_asked(f"{name} runs the code in torch.hub's folder")
     model = name.removeprefix("dinov2:")
     if model not in DINOV2:
         raise ValueError(f"there is no dinov2 {model!r}; there are {', '.join(DINOV2)}")

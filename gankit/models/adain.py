@@ -68,14 +68,15 @@ def open_encoder(name: str) -> tuple[FrozenEncoder, str]:
         ValueError: there is no such encoder, or the file is none.
         OSError: published weights are nowhere, and cannot be downloaded.
     """
+    published = name in PUBLISHED  # a name, and never a file that is called like it
     path = style.SMALL if name == "small" else Path(name).expanduser()
-    if name not in PUBLISHED and path.is_file():  # published weights, wherever they are
+    if not published and path.is_file():  # published weights, wherever they are
         name = next((known for known, file in PUBLISHED.items() if sha256(path) == file.sha256), name)
     if name in PUBLISHED and torch.empty(0).device.type == "meta":  # parameters are counted
         sizes = [(3, 3, 1)] * (name == "vgg19") + [(*shape, 3) for shape in VGG19]
         layers = [(torch.empty(out, before, k, k), torch.empty(out)) for before, out, k in sizes]
         return FrozenEncoder(layers, torch.ones(3), torch.zeros(3)), PUBLISHED[name].sha256
-    if name in PUBLISHED and not path.is_file():
+    if published:
         try:
             path = fetch(PUBLISHED[name])
         except OSError as error:

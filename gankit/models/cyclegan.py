@@ -15,7 +15,8 @@ The file is long because it holds the residual generator and a paper's four pres
 
 Deviations:
 - The rate falls with every batch; in the authors' code with every epoch.
-- Images are made smaller with Lanczos' filter; the authors' Torch code interpolates bilinearly.
+- Images are made smaller with Lanczos' filter; the authors' Torch code interpolates bilinearly. Those that are no squares are
+  squashed with the presets of the paper, as in that code, and else cut to one.
 - Biases before instance norm, which takes them out again, are there as in the authors' PyTorch code.
 """
 
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.losses import least_squares, scores
-from gankit.nn import PatchDiscriminator, Pool, init_normal, instance_norm, patch_layers, random_crop
+from gankit.nn import PatchDiscriminator, Pool, init_normal, instance_norm, larger_size, patch_layers, random_crop
 from gankit.recipe import Batch, Preset, Recipe, Spec, adam, decay
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class CycleGAN(Recipe):
         if identity_weight and a != b:
             raise ValueError(f"the identity loss needs domains with equal channels; these have {a} and {b}: leave --identity-weight out")
         self.cycle_weight, self.identity_weight, self.flat, self.lr = cycle_weight, identity_weight, flat, lr
-        self.load_size = tuple(round(side * 286 / 256) for side in spec.shape[1:]) if jitter else None
+        self.load_size = larger_size(spec.shape, 286 / 256) if jitter else None
         self.forward_weight = cycle_weight * (cycle in ("both", "forward"))
         self.backward_weight = cycle_weight * (cycle in ("both", "backward"))
         blocks, layers = blocks or (9 if min(h, w) >= 256 else 6), patch_layers(patch, h, w)

@@ -79,7 +79,7 @@ class DCGAN(Recipe):
             parameters=dict(g=18_885_760, d=17_232_768),
         ),
         "torch": Preset(
-            "dcgan.torch, the net that most people call DCGAN: 4x4 kernels, half the width, normal z; the length is the faces'",
+            "dcgan.torch, the net that most people call DCGAN: 4x4 kernels, half the width, normal z; the length is ours",
             model=dict(width=64, kernel=4, unit_norm=False, norm_eps=1e-5, prior="normal", same_z=True, load_scale=1.5),
             settings=dict(resolution="64", mirror=True, batch=64, images=8_750_000, ema=0),
             spec=Spec((3, 64, 64)),

@@ -5,13 +5,13 @@ AnoGAN without the search: first a WGAN-GP learns to draw normal images, then, w
 learns to give each image the latent that G draws it from. An image is judged in one pass, by what is left between it and
 G(E(x)), in pixels and in the critic's features f:
 
-The file is long because three networks learn in two phases, by two papers' losses.
-
 A(x) = |x - G(E(x))|^2 / n + kappa |f(x) - f(G(E(x)))|^2 / n_f, kappa = 1.
 
 That is also the encoder's loss, the paper's izi_f; `--encoder-loss` has izi, the first term alone, and ziz, which goes from a
 latent through an image back to the latent. The encoder ends in a tanh, which keeps E(x) where latents are likely and G has
 learned to draw; `--encoder-output linear` is the unconstrained encoder of the paper's appendix A.2.
+
+The file is long because three networks learn in two phases, by two papers' losses.
 
 Deviations:
 - The paper trains each network for its own number of steps; here `gan_images` of the run's images are for the first.
@@ -75,7 +75,7 @@ class FAnoGAN(Recipe):
     presets = {
         "paper": Preset(
             "the authors' network for grey patches of 64 px, without averaged weights",
-            settings=dict(resolution="64", images=10_200_000, ema=0),
+            settings=dict(resolution="64", mirror=True, images=10_200_000, ema=0),
             spec=Spec((1, 64, 64)),
             parameters=dict(g=8_539_329, d=7_490_689, e=8_531_200),
         ),

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from gankit.losses import ADVERSARIAL, scores
 from gankit.nn import Dropout, Maxout, average
 from gankit.penalties import PENALTIES
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
+from gankit.recipe import Batch, Images, Preset, Recipe, Spec, adam
 
 if TYPE_CHECKING:
     from gankit.loop import Run
@@ -156,7 +156,7 @@ class GAN(Recipe):
         g_init: float = 0.05,
         d_init: float = 0.005,
         optimizer: Literal["sgd", "adam"] = "sgd",
-        momentum_images: int = 12_500_000,
+        momentum_images: Images = Images(12_500_000),
         lr: float = 0.1,
         lr_decay: float = 1.000004,
         loss: str = "non_saturating",

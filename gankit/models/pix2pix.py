@@ -16,7 +16,8 @@ The file is long because every part that the paper takes away, to see what it is
 Deviations:
 - Convolutions before norms have no bias. In the authors' first code they have some, which never learn.
 - Learning rates do not fall, as in that code; the authors' PyTorch code lets them.
-- Images are made smaller with Lanczos' filter; the authors' code interpolates bilinearly.
+- Images are made smaller with Lanczos' filter; the authors' code interpolates bilinearly. Those that are no squares are squashed
+  with the preset `paper`, as in that code, and else cut to one.
 - Augmentation (`--augment`), which is not in the paper, changes both sides by the same random numbers.
 """
 
@@ -34,6 +35,7 @@ from gankit.nn import (
     PatchDiscriminator,
     UNet,
     init_normal,
+    larger_size,
     patch_layers,
     random_crop,
     unet_levels,
@@ -117,7 +119,7 @@ class Pix2Pix(Recipe):
             raise ValueError(f"loss is {loss!r}; choose from {', '.join(ADVERSARIAL)}")
         self.sides = ("a", "b") if direction == "AtoB" else ("b", "a")
         self.conditional, self.loss, self.gan_weight, self.l1_weight = conditional, ADVERSARIAL[loss], gan_weight, l1_weight
-        self.load_size = tuple(round(side * 286 / 256) for side in spec.shape[1:]) if jitter else None
+        self.load_size = larger_size(spec.shape, 286 / 256) if jitter else None
         channels, out_channels = (dict(a=spec.shape, b=spec.other)[side][0] for side in self.sides)
         levels = unet_levels(*spec.shape[1:], levels)
         layers, normed = patch_layers(patch, *spec.shape[1:]), partial(OwnBatchNorm2d, whole=norm == "batch")

@@ -15,8 +15,8 @@ The file is long because G and D place attention each in nets that grow with the
 Deviations:
 - Adam's second beta is 0.9, as the paper says; the authors' code leaves it at 0.999.
 - Each forward pass moves the power iteration on; in the authors' code those of D on fakes do not.
-- Samples are drawn with running means and variances: with the batch's own, as in the code, a seed were no one sample. They
-  move by .1 a batch; in the code by .001, and by .0001 in G's last norm.
+- Running means and variances, with which samples are drawn, move by .1 a batch; in the code by .001, and by .0001 in G's last
+  norm.
 - Other sizes than 128 px have more or fewer blocks, and attention at half the image's side where that is below 32.
 - Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
 """

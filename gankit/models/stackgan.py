@@ -21,8 +21,9 @@ Deviations:
 - The wrong image of a pair is one that does not have the caption, in the release one of another class; in the release for PyTorch a
   batch's own images, each beside its neighbour's text. With `--mirror` it is flipped as the real one; there by itself.
 - The learning rate is halved every 100 epochs, as the paper says; the TensorFlow code's Stage I every 50 (`--stage1-half-images 442750`).
-- Birds are cut out along their boxes there, half as wide again, before they are resized: bring such images. What Stage I learns from
-  is the larger image averaged over 4x4 pixels, where the code resizes by a cubic.
+- Birds are cut out along their boxes there, half as wide again, before they are resized: bring such images. The presets of the paper
+  squash what is no square, as both releases do; else it is cut to one. What Stage I learns from is the larger image averaged over
+  4x4 pixels, where the TensorFlow code resizes by a cubic.
 - The preset `coco` has batches of 128; the release's configurations 128 on each of two GPUs in Stage I, and 40 in Stage II.
 - Two options of the preset `small` alone: whole images in place of crops, and Stage I in eval mode while Stage II learns, which is
   how its numbers were measured; both releases leave its batch norms in training mode.

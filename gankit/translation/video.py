@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gankit.checkpoint import replacing
+from gankit.data.files import plain
 
 
 class Header(NamedTuple):
@@ -41,7 +42,7 @@ def probe(path: Path) -> Header:
     Raises:
         ValueError: ffmpeg is not there, or cannot read it.
     """
-    command = [program(), "-loglevel", "error", "-nostdin", "-i", f"file:{path}", "-map", "0:v:0", "-frames:v", "1"]
+    command = [program(), "-loglevel", "error", "-nostdin", "-i", f"file:{plain(path)}", "-map", "0:v:0", "-frames:v", "1"]
     done = subprocess.run([*command, "-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe", "-"], capture_output=True)
     found = re.match(rb"YUV4MPEG2 W(\d+) H(\d+) F(\d+):(\d+)", done.stdout)
     if not found:
