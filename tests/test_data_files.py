@@ -890,6 +890,15 @@ def test_a_cache_that_is_damaged_while_it_is_open_is_made_anew(pictures, capfd, 
     assert silent or cache.find(prepared()[0])
 
 
+def test_rows_that_were_checked_and_are_cut_off_are_made_anew(pictures, size):
+    expected = fill(pictures)
+    dataset = data.open(pictures)
+    for how in ("cut pixels", "empty pixels"):
+        assert np.array_equal(rows(dataset), expected)
+        damage(how)
+        assert np.array_equal(dataset.read(np.array([11, 0])), expected[[11, 0]])
+
+
 def test_a_row_is_checked_when_it_is_first_read(pictures, capfd, size):
     expected = fill(pictures)
     dataset = data.open(pictures)
