@@ -8,9 +8,9 @@ import shutil
 import sys
 import urllib.request
 import uuid
-from email.message import Message
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple

@@ -14,7 +14,6 @@ import numpy as np
 from gankit.data import cache
 from gankit.data.files import shown
 
-
 KEPT = 2**30  # bytes of prepared data that a process keeps in memory; larger sets are read from the file each time
 
 
