@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gankit import data, metrics
 from gankit.checkpoint import Trained
+from gankit.data.files import listed
 from gankit.recipe import Anomaly, Recipe
 
 NORMAL = ("good", "normal", "ok")  # what folders of normal images are called
@@ -140,7 +141,7 @@ def truth(dataset: data.Dataset, normal_classes: tuple[str, ...]) -> tuple[Tenso
     """
     names = [] if dataset.kind == "masks" else list(dataset.class_names)
     if unknown := [name for name in normal_classes if name not in names]:
-        raise ValueError(f"there is no class {unknown[0]!r} in {dataset.name}; it has {', '.join(names) or 'no classes'}")
+        raise ValueError(f"there is no class {unknown[0]!r} in {dataset.name}; it has {', '.join(listed(names, len(names))) or 'no classes'}")
     normal = normal_classes or tuple(name for name in names if name.lower() in NORMAL)
     if not names:
         return None, []

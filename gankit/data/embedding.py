@@ -76,7 +76,7 @@ def vectors(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
     def again() -> cache.Prepared:
         return cache.prepare(cache.key("texts", encoder.fingerprint, *texts), build)
 
-    rows = Rows(again(), again, "the text encoder")
+    rows = Rows(again(), again, "the text encoder", keep=False)
     return rows.of((rows.parts[0] // 4,), dtype=np.float32)(np.arange(len(texts)))
 
 

@@ -27,13 +27,14 @@ class Rows:
         prepared: the data, as `cache.prepare` gives it.
         again: prepares it anew, from its source.
         source: the name of that source, for messages.
+        keep: let small sets stay in memory once they were read; not worth it for rows that are read once.
     """
 
-    def __init__(self, prepared: cache.Prepared, again: Callable[[], cache.Prepared], source: str):
-        self.prepared, self.again, self.source = prepared, again, shown(source)
+    def __init__(self, prepared: cache.Prepared, again: Callable[[], cache.Prepared], source: str, keep: bool = True):
+        self.prepared, self.again, self.source, self.keep = prepared, again, shown(source), keep
         self.count, self.parts = prepared.info["count"], prepared.info["parts"]
         self.lock = threading.Lock()
-        self.file = File(prepared)
+        self.file = File(prepared, keep)
 
     def of(self, shape: tuple[int, ...], part: int = 0, dtype: type[np.generic] | np.dtype = np.uint8) -> Callable[[np.ndarray], np.ndarray]:
         """What reads a part of the rows as an array: numbers (n,) to a new (n, *shape)."""
@@ -70,19 +71,19 @@ class Rows:
             raise OSError(f"the prepared data {folder} was altered ({why}), and cannot be prepared again from {self.source}: {error}") from error
         if made.name != self.prepared.name:
             raise OSError(f"the prepared data {folder} was altered ({why}), and {self.source} has changed since: put it back as it was, or begin anew")
-        self.prepared, self.file = made, File(made)
+        self.prepared, self.file = made, File(made, self.keep)
 
 
 class File:
-    """The open file of prepared rows, and which of them were checked; small ones stay in memory once they were read."""
+    """The open file of prepared rows, and which of them were checked; with `keep`, small ones stay in memory once they were read."""
 
-    def __init__(self, prepared: cache.Prepared):
+    def __init__(self, prepared: cache.Prepared, keep: bool):
         self.handle = os.open(prepared.pixels, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         weakref.finalize(self, os.close, self.handle)
         self.inode = os.fstat(self.handle).st_ino
         self.parts, self.checks = prepared.info["parts"], prepared.checks
         self.checked = np.zeros(self.checks.shape, bool)
-        small = len(self.checks) * sum(self.parts) <= KEPT
+        small = keep and len(self.checks) * sum(self.parts) <= KEPT
         self.kept = [np.empty((len(self.checks), size), np.uint8) for size in self.parts] if small else []  # takes memory as it is filled
 
     def read(self, numbers: np.ndarray, part: int) -> np.ndarray:

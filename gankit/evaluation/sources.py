@@ -197,7 +197,7 @@ def of_npz(path: Path) -> Source:
     def again() -> cache.Prepared:
         return cache.prepare(cache.key("samples", digest, samples), build)
 
-    stored = PreparedRows(again(), again, str(path)).of(array.shape[1:], dtype=array.dtype)
+    stored = PreparedRows(again(), again, str(path), keep=False).of(array.shape[1:], dtype=array.dtype)
 
     def read(numbers: np.ndarray) -> Rows:
         rows = torch.from_numpy(stored(numbers).astype(array.dtype.newbyteorder("="), copy=False))

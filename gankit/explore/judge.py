@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gankit import metrics
 from gankit.checkpoint import Trained
+from gankit.data.files import listed
 from gankit.evaluation import sources
 from gankit.explore.start import read, table
 
@@ -40,7 +41,7 @@ class Judge:
             return self.names.index(name)
         if name.isdecimal() and int(name) < len(self.names):
             return int(name)
-        raise ValueError(f"there is no class {name!r}; there are {', '.join(self.names)}")
+        raise ValueError(f"there is no class {name!r}; there are {', '.join(listed(self.names, len(self.names)))}")
 
 
 def data_of(trained: Trained, name: str = "") -> sources.Source:
