@@ -9,12 +9,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from gankit.nn.across import Lost
+
 # What Slurm's srun sets, under the names that torchrun sets.
 SLURM = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK": "SLURM_LOCALID"}
-
-
-class Lost(RuntimeError):
-    """Another process of this run is gone."""
 
 
 def start(device: str, patience: timedelta = timedelta(minutes=10)) -> torch.device:
@@ -83,7 +81,7 @@ def average(flat: Tensor) -> Tensor:
         try:
             dist.all_reduce(flat)
         except RuntimeError as error:
-            raise Lost(f"another process of this run is gone ({str(error).splitlines()[0]})") from error
+            raise Lost(error) from error
         flat /= world()
     return flat
 
@@ -96,7 +94,7 @@ def agree(number: int, device: torch.device) -> int:
     try:
         dist.all_reduce(box, op=dist.ReduceOp.MAX)
     except RuntimeError as error:
-        raise Lost(f"another process of this run is gone ({str(error).splitlines()[0]})") from error
+        raise Lost(error) from error
     return int(box.item())
 
 
@@ -108,7 +106,7 @@ def tell(value: str | bytes | None, source: int = 0) -> str | bytes | None:
     try:
         dist.broadcast_object_list(box, src=source)
     except RuntimeError as error:
-        raise Lost(f"another process of this run is gone ({str(error).splitlines()[0]})") from error
+        raise Lost(error) from error
     return box[0]
 
 

@@ -148,6 +148,18 @@ def test_members_that_share_their_bytes_are_refused(tmp_path):
         arrays.read(tmp_path / "y.npz")
 
 
+def test_less_than_is_claimed_is_refused(tmp_path):
+    """A member whose directory names one byte more than there is, with the right checksum of what there is."""
+    member = header(shape="(4,)") + b"abc"
+    content = packed(tmp_path / "x.npz", real=member).read_bytes()
+    (tmp_path / "y.npz").write_bytes(content.replace(struct.pack("<I", len(member)), struct.pack("<I", len(member) + 1)))
+    with arrays.opened(tmp_path / "y.npz") as file:
+        assert str(file) == "real uint8[4]"
+        for take in (lambda: file.read(), lambda: list(file.stream("real"))):
+            with pytest.raises(ValueError, match="truncated|not a whole"):
+                take()
+
+
 def test_more_than_the_limit_is_refused_unread(tmp_path, monkeypatch):
     np.savez(tmp_path / "x.npz", real=np.zeros((1000, 1000), np.float32))
     monkeypatch.setattr(arrays, "MOST", 10**6)

@@ -23,8 +23,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors.torch import load_file
 
-from gankit import data
+from gankit import data, loop
 from gankit.data import cache, files, folder, images, metadata
 
 RNG = np.random.default_rng(0)
@@ -889,6 +890,15 @@ def test_a_cache_that_is_damaged_while_it_is_open_is_made_anew(pictures, capfd, 
     assert silent or cache.find(prepared()[0])
 
 
+def test_rows_that_were_checked_and_are_cut_off_are_made_anew(pictures, size):
+    expected = fill(pictures)
+    dataset = data.open(pictures)
+    for how in ("cut pixels", "empty pixels"):
+        assert np.array_equal(rows(dataset), expected)
+        damage(how)
+        assert np.array_equal(dataset.read(np.array([11, 0])), expected[[11, 0]])
+
+
 def test_a_row_is_checked_when_it_is_first_read(pictures, capfd, size):
     expected = fill(pictures)
     dataset = data.open(pictures)
@@ -1004,6 +1014,25 @@ def test_bad_files_leave_nothing_in_the_cache(pictures):
     with pytest.raises(data.BadFiles):
         data.open(pictures)
     assert prepared() == []
+
+
+@pytest.mark.parametrize("how", ["cut pixels", "empty pixels", "gone pixels"])
+def test_training_is_the_same_whatever_happens_to_the_cache(pictures, tmp_path, monkeypatch, size, how):
+    """Bit for bit, also where the damage is done while it trains."""
+    fill(pictures, 20, (16, 16))
+    options = dict(data=str(pictures), preset="small", width=8, images=96, batch=16, log=16, preview=0, workers=0, threads=1, device="cpu", quiet=True)
+    expected = load_file(loop.train("dcgan", outdir=tmp_path / "a", **options).folder / "weights.safetensors")
+    flip(cache.location() / prepared()[0] / "pixels")
+    advance = loop.Run.advance
+
+    def advance_and_damage(run, n):
+        advance(run, n)
+        if run.images == 32:
+            damage(how)
+
+    monkeypatch.setattr(loop.Run, "advance", advance_and_damage)
+    found = load_file(loop.train("dcgan", outdir=tmp_path / "b", **options).folder / "weights.safetensors")
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
 
 
 # ---- the report

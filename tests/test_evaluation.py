@@ -433,6 +433,13 @@ def test_what_needs_no_download_starts_none(words, files, pictures, here, capsys
     assert len(set(asked)) == files and "swd_16" in capsys.readouterr().out
 
 
+def test_processes_leave_out_what_any_of_them_cannot_have(monkeypatch):
+    said = ['{"fd": "no space"}', '{"lpips": "no network"}']
+    monkeypatch.setattr(evaluator.processes, "world", lambda: 2)
+    monkeypatch.setattr(evaluator.processes, "tell", lambda value, source: value if source == 0 else said[1])
+    assert evaluator.agreed({"fd": "no space"}) == {"fd": "no space", "lpips": "no network"}
+
+
 def test_n_is_said_where_there_are_fewer_and_refused_where_it_cannot_be_meant(here, capsys):
     write(here / "few.npz", "digits:test")
     cli.main(["evaluate", "few.npz", "--against", "digits", "--metrics", "fd", "--n", "50k"])

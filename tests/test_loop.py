@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import gankit
-from gankit import build, checkpoint, loop, models
+from gankit import build, checkpoint, loop, losses, models
 from gankit.log import Log, diagnose
 from gankit.recipe import Batch, Recipe, Spec, mix, seeded
 
@@ -259,6 +259,15 @@ def test_warnings_in_plain_words():
 ])  # fmt: skip
 def test_a_discriminator_at_chance_is_no_trouble(record):
     assert not diagnosed([record | {"d/grad": 0.01, "g/grad": 0.02, "samples/std": 0.4 + i / 100} for i in range(8)])
+
+
+def test_losses_of_a_discriminator_at_chance_are_those_of_the_docs():
+    page = (Path(loop.__file__).parents[1] / "docs" / "runs.md").read_text()
+    none, half = torch.zeros(8), torch.full((8,), 0.5)
+    for loss, text in ((losses.non_saturating.d(none, none), "1.386"), (losses.non_saturating.g(none), "0.693")):
+        assert f"{loss:.3f}" == text and text in page
+    assert losses.hinge.d(none, none) == 2 and "hinge has 2," in page
+    assert losses.least_squares().d(half, half) == 0.25 and "0 and 1 has 0.25." in page
 
 
 def test_a_tree_survives_packing():

@@ -11,6 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
+from gankit.losses import feature_matching, relativistic_average
 from gankit.nn import (
     BatchNorm1d,
     BatchNorm2d,
@@ -18,6 +19,8 @@ from gankit.nn import (
     ConvDiscriminator,
     ConvGenerator,
     DBlock,
+    Dropout,
+    Dropout2d,
     GBlock,
     Maxout,
     MinibatchDiscrimination,
@@ -25,6 +28,7 @@ from gankit.nn import (
     OptimizedDBlock,
     ResNetGenerator,
     VirtualBatchNorm,
+    at_work,
     init_glorot,
     init_normal,
     instance_norm,
@@ -32,6 +36,8 @@ from gankit.nn import (
     spectral_norm,
     stages,
 )
+from gankit.penalties import dragan
+from gankit.recipe import Batch
 from tests.layers_apart import CASES as LAYERS
 from tests.layers_apart import measure
 
@@ -261,6 +267,48 @@ def test_minibatch_discrimination_has_a_gradient():
     torch.manual_seed(0)
     layer = MinibatchDiscrimination(3, kernels=2, dims=2).double()
     assert torch.autograd.gradcheck(layer, normal(4, 3).requires_grad_())
+
+
+@pytest.mark.parametrize(
+    "layer, shape, name, rows",
+    [
+        (MinibatchStddev(4), (3, 2, 2), "the minibatch deviation", {12: False, 8: False, 6: True, 2: True}),  # of 24, in groups of 4
+        (MinibatchDiscrimination(3, 2, 2), (3,), "minibatch discrimination", {12: True}),
+        (lambda x: feature_matching(x, 2 * x), (3,), "feature matching", {12: True}),
+        (lambda x: relativistic_average.g(x, 2 * x), (), "relativistic_average", {12: True}),
+        (lambda x: dragan(lambda x: x.square().sum(1), x, lambda sampler: sampler(len(x))), (3,), "dragan", {12: True}),
+    ],
+)
+def test_what_looks_across_a_batch_says_so_where_a_piece_is_not_enough(layer, shape, name, rows):
+    for n, less in (rows | {24: False}).items():
+        with at_work(torch.rand, n, 24) as looked:
+            layer(torch.randn(n, *shape))
+        assert looked == ({name} if less else set()), n
+
+
+# Dropout -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer, shape, drawn", [(Dropout, (3, 4, 5), (3, 4, 5)), (Dropout2d, (6, 4, 5), (6, 1, 1))])
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+def test_dropout_by_definition(layer, shape, drawn, p):
+    x, net = torch.rand(400, *shape, dtype=torch.float64) + 1, layer(p)
+    batch = Batch({"real": x}, start=8)
+    with at_work(batch.draw, 400, 400):
+        y, again = net(x), net(x)
+        assert torch.equal(net.eval()(x), x)
+    kept = y != 0
+    assert (y[kept] - x[kept] / (1 - p)).abs().sum() < 1e-10 and torch.equal(kept, kept[:, :, :1, :1].expand(kept.shape)) == (layer is Dropout2d or p in (0, 1))
+    assert kept.double().mean().item() == pytest.approx(1 - p, abs=4 / math.sqrt(400 * math.prod(drawn)))
+    assert torch.equal(y, again) == (p in (0, 1)), "another layer must draw anew"
+    fresh = Batch({"real": x}, start=8)
+    with at_work(fresh.draw, 400, 400):
+        torch.manual_seed(1)
+        assert torch.equal(net.train()(x), y)
+    torch.manual_seed(1)
+    expected = getattr(nn.functional, layer.__name__.lower())(x, p)
+    torch.manual_seed(1)
+    assert torch.equal(net(x), expected), "where no update is at work it is torch's"
 
 
 # Spectral norm -------------------------------------------------------------------------------------------------------

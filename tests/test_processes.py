@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gankit import checkpoint, loop, models
+from gankit import checkpoint, loop, models, nn, processes
 from tests import small_runs
 from tests.waiting import finished, start, torchrun, until
 
@@ -139,6 +139,24 @@ def test_pieces_equal_the_whole_batch(augment, tmp_path):
     for other in states[1:]:
         far, name = apart(states[0], other)
         assert far < 1e-12, name
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        lambda: processes.average(torch.ones(3)), lambda: processes.agree(1, torch.device("cpu")), lambda: processes.tell("text"),
+        lambda: nn.average(torch.ones(3)), lambda: nn.whole(torch.ones(3)), lambda: nn.BatchNorm1d(3)(torch.randn(4, 3)),
+    ],
+)  # fmt: skip
+def test_a_process_that_is_gone_is_named_wherever_the_others_wait_for_it(message, monkeypatch):
+    def gone(*_, **__):
+        raise RuntimeError("Connection reset\nby peer")
+
+    answers = dict(is_initialized=lambda: True, get_world_size=lambda: 2, get_rank=lambda: 0, all_reduce=gone, broadcast_object_list=gone)
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.distributed, name, answer)
+    with pytest.raises(processes.Lost, match=r"^another process of this run is gone \(Connection reset\)$"):
+        message()
 
 
 def test_a_lost_process_is_replaced_and_the_run_goes_on(tmp_path):

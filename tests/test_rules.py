@@ -51,7 +51,7 @@ MAY = {
         {"translation", "models", "nn", "data", "latent", "checkpoint", "pictures", "recipe"},
         {"torch", "numpy", "PIL", "rich", "cv2"},
     ),
-    "processes": (set(), TORCH),
+    "processes": ({"nn"}, TORCH),
 }
 # Modules that can build any object from bytes. The reader of published checkpoints takes pickles apart as data instead:
 # pickletools only names a pickle's instructions, and one file alone may look at them.

@@ -129,6 +129,7 @@ def commands(path: Path) -> list[str]:
 def test_commands_in_the_docs_are_taken(path, parser, monkeypatch, capsys):
     monkeypatch.setattr("gankit.checkpoint.locate", lambda run, outdir="runs": Path(run))
     monkeypatch.setattr("gankit.checkpoint.read_config", lambda folder: {"settings": {}})
+    monkeypatch.setattr(cli, "spawn", lambda gpus, words: None)  # else this process becomes torchrun
     for command in dict.fromkeys(commands(path)):
         words = [word for word in shlex.split(re.sub(r"\b[A-Z]\b", "1", command), comments=True)[1:] if word not in ("...", "[flags]")]
         if words[0] == "COMMAND" or (len(words) == 1 and words[0] not in ("models", "metrics")):

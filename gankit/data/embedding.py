@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from gankit.data import arrays, cache
+from gankit.data import arrays, cache, sentences
 from gankit.data.files import shown
 from gankit.data.rows import Rows
 
@@ -42,23 +40,25 @@ def open_encoder(name: str, plain: Callable[[str], str]) -> Encoder:
     Raises:
         ValueError: it is none, or sentence-transformers is not installed.
     """
+    if not name:
+        raise ValueError(f"no text encoder is named: type --text-encoder PATH. {HOW}")
     path = Path(name).expanduser()
-    if path.suffix.lower() == ".npz" and path.is_file():
+    if path.suffix.lower() == ".npz" and path.exists():
         return _table(path, plain)
-    if not name or not path.is_dir():
+    if not path.is_dir():
         raise ValueError(f"there is no text encoder {shown(name)!r}. {HOW}")
-    if not (path / "modules.json").is_file():
-        raise ValueError(f"{shown(name)} holds no modules.json, so it is no sentence-transformers model. {HOW}")
-    files = sorted(p for p in path.rglob("*") if p.is_file())
-    marks = [(str(p.relative_to(path)), p.stat().st_size, hashlib.sha256(p.read_bytes()).hexdigest()) for p in files]
+    try:
+        fingerprint = sentences.check(path)
+    except ValueError as error:
+        raise ValueError(f"{shown(name)} {error}") from error
     loaded: list[Callable[[Sequence[str]], np.ndarray]] = []
 
     def encode(texts: Sequence[str]) -> np.ndarray:
         if not loaded:
-            loaded.append(_sentences(path))
+            loaded.append(sentences.load(path, fingerprint))
         return loaded[0](texts)
 
-    return Encoder(cache.key("sentence-transformers", *marks), encode)
+    return Encoder(fingerprint, encode)
 
 
 def vectors(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
@@ -105,16 +105,3 @@ def _table(path: Path, plain: Callable[[str], str]) -> Encoder:
         return vector[[places[plain(one)] for one in texts]]
 
     return Encoder(cache.key("table", digest), encode)
-
-
-def _sentences(path: Path) -> Callable[[Sequence[str]], np.ndarray]:
-    try:
-        library = importlib.import_module("sentence_transformers")
-    except ImportError as error:
-        raise ValueError(f"this text encoder needs sentence-transformers ({error}): pip install sentence-transformers") from error
-    safe = {"use_safetensors": True}  # weights in any other form would be unpickled
-    try:
-        model = library.SentenceTransformer(str(path), device="cpu", local_files_only=True, trust_remote_code=False, model_kwargs=safe)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{shown(str(path))} cannot be used as a text encoder: {str(error).splitlines()[0]}") from error
-    return lambda texts: model.encode(list(texts), batch_size=64, convert_to_numpy=True, show_progress_bar=False)

@@ -1,4 +1,4 @@
-"""Judging samples: `evaluate` takes metrics of a run, a folder or a file; every number is recorded with all it hangs on."""
+"""Judging samples: `evaluate` takes metrics of a run, a folder or a file; every value is recorded with everything it depends on."""
 
 from gankit.evaluation.comparison import compare
 from gankit.evaluation.evaluator import during, evaluate, wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -69,8 +70,8 @@ def evaluate(
         against: the reals: a folder, zip, tar, .npz or built-in set; a run's own data without it.
         metrics: names with commas between, or "all"; see gankit.evaluation.METRICS. Of translations those of OF_TRANSLATIONS
             that apply without it, of models of one image those of OF_ONE_IMAGE.
-        features: the network to look through: digits, inception, inception-clean, vgg16 ...; digits for data of that
-            name and inception for all other without it.
+        features: the feature extractor: digits, inception, inception-clean, vgg16 ...; default: digits for data of that
+            name, inception for all other.
         n: samples; without it 50,000 with inception and 10,000 with others, and 50 of models of one image.
         seed: the first seed of the samples, and the seed of every choice.
         trunc: truncation of the latents.
@@ -282,8 +283,17 @@ def judge(
                 fetch(file)
             except (OSError, ValueError) as error:
                 failed[name] = str(error)
+    failed = agreed(failed)
+    if any(map(looks, failed)):
+        subject.extractor = None
     subject.n = n or usual_count(subject.extractor, trial)
     return Judged(subject, [name for name in names if name not in failed], reasons, failed)
+
+
+def agreed(failed: dict[str, str]) -> dict[str, str]:
+    """What failed in any process: all must take the same metrics, as they look at the samples together."""
+    parts = [processes.tell(json.dumps(failed) if rank == processes.rank() else None, rank) for rank in range(processes.world())]
+    return {name: reason for part in parts for name, reason in json.loads(part).items()}
 
 
 def left_out(judged: list[Judged], names: list[str]) -> dict[str, str]:
@@ -386,6 +396,8 @@ def take(s: Subject, names: list[str], leave_out: Callable[[str], None]) -> Iter
 def cause(error: Exception) -> str:
     """An exception in one line; of one that is no refusal of the data its kind, too."""
     text = " ".join(str(error).split())
+    if "out of memory" in text.lower() or isinstance(error, MemoryError):
+        return f"out of memory: {text} Try a smaller --batch, or a smaller --n"
     return text if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {text}"
 
 

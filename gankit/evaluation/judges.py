@@ -274,9 +274,9 @@ def parzen(s: Subject) -> Iterator[Score]:
 def ndb(s: Subject) -> Iterator[Score]:
     """Share of k-means bins of the reals whose share of fakes differs significantly, and JS of the bins' shares."""
     real, fake = s.real_pixels[0].flatten(1), s.pixels[0].flatten(1)
-    k = min(100, len(real) // 20)
+    k = min(100, len(real) // 20, len(fake) // 10)
     if k < 2:
-        raise ValueError(f"{len(real)} reals make no bins; give 40 at least")
+        raise ValueError(f"{len(real)} reals and {len(fake)} samples make no two bins; give 40 and 20 at least")
     share, js = metrics.ndb(real, fake, k=k, seed=s.seed)
     yield Score("ndb", share, better="lower", n_real=len(real), n_fake=len(fake), note=f"{k} bins; 0.05 for the data itself")
     yield Score("ndb_js", js, better="lower", n_real=len(real), n_fake=len(fake))
@@ -345,7 +345,7 @@ NEEDS: dict[str, tuple[Callable[[Subject], bool], str]] = {
     "asked attributes": (lambda s: s.fake.attributes is not None and s.real is not None, "no attributes are asked of the model"),
     "label maps": (lambda s: s.fake.kind == "maps", "the model does not segment"),
     "labelled inputs": (lambda s: s.fake.colours is not None, "the inputs are not coloured label maps that go with photographs"),
-    "modes": (lambda s: s.real is not None and s.real.data in (*data.MODES, "stacked-digits"), "the modes are known of ring, grid and stacked-digits alone"),
+    "modes": (lambda s: s.real is not None and s.real.data in (*data.MODES, "stacked-digits"), "mode counts are known only for ring, grid and stacked-digits"),
 }
 
 

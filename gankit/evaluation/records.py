@@ -1,4 +1,4 @@
-"""evaluations.jsonl: one line for each number, with everything that it hangs on."""
+"""evaluations.jsonl: one line for each value, with everything it depends on."""
 
 from __future__ import annotations
 

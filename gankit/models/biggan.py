@@ -21,7 +21,7 @@ The file is long because it holds two forms of both networks, in four sizes and 
 
 Deviations:
 - Batch norm at sampling uses running means and variances; the paper takes them anew from 100 batches of truncated z, as
-  `gankit sample --standing 100` does.
+  `gankit sample RUN --standing 100` does.
 - `truncate` finds what is drawn again from the component itself, by the normal distribution's inverse: as random, and a
   seed stays one sample.
 - Other sizes than 128, 256 and 512 px have more or fewer blocks, with widths after theirs; at 64 px those of the author's

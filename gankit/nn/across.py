@@ -17,6 +17,13 @@ from torch import Tensor, nn
 Draw = Callable[[Callable[[int], Tensor]], Tensor]
 
 
+class Lost(RuntimeError):
+    """Another process of this run is gone."""
+
+    def __init__(self, error: RuntimeError):
+        super().__init__(f"another process of this run is gone ({str(error).splitlines()[0]})")
+
+
 class _Work:
     """What an update works on."""
 
@@ -82,7 +89,10 @@ class _Total(torch.autograd.Function):
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
         x = x.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(x)
+        try:
+            dist.all_reduce(x)
+        except RuntimeError as error:
+            raise Lost(error) from error
         return x
 
     @staticmethod
