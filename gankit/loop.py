@@ -440,16 +440,17 @@ def resume(
         )
     device = prepare(settings)
     with written_alone(folder, device):
-        return _resumed(folder, kind, before, settings, device, quiet, asked={"evaluate", "evaluate_features"} & set(options))
+        unasked = {name for name in ("evaluate", "evaluate_features") if getattr(settings, name) and name not in options}
+        return _resumed(folder, kind, before, settings, device, quiet, unasked)
 
 
 MOVED = ("data", "text_encoder")  # where these are may differ on resume, what they hold may not
 
 
 def _resumed(
-    folder: Path, kind: type[Recipe], before: Settings, settings: Settings, device: torch.device, quiet: bool, asked: set[str]
+    folder: Path, kind: type[Recipe], before: Settings, settings: Settings, device: torch.device, quiet: bool, unasked: set[str]
 ) -> Run:
-    """`resume`, once the folder is held; `asked` are the settings of evaluation that the caller named."""
+    """`resume`, once the folder is held; `unasked` are settings of evaluation that config.json alone names."""
     config = checkpoint.read_config(folder)
     whole = checkpoint.whole(folder, config)
     try:
@@ -472,7 +473,7 @@ def _resumed(
         run.log.say(f"images: {changed['images'][0]} before, {changed['images'][1]} now; schedules follow the new length")
     run.config["history"].append(checkpoint.history_entry(run.images, changed))
     run.config["settings"] = dataclasses.asdict(settings)
-    if asked or not settings.evaluate:
+    if not settings.evaluate or not unasked:
         return loop(run, dataset)
     flags = f"--evaluate {settings.evaluate}" + (f" --evaluate-features {settings.evaluate_features}" if settings.evaluate_features else "")
     with weights.not_asked(f"this run's config.json asks for it; to allow it add {shown(flags)}, or --evaluate '' to go without"):

@@ -128,8 +128,9 @@ def test_what_only_a_run_s_config_asks_for_is_not_downloaded(copy, capsys, monke
     config = json.loads((copy / "config.json").read_text())
     edit(copy, settings=config["settings"] | {"evaluate": "fd", "evaluate_features": features})
     before = bytes_of(copy)
-    text = refused(capsys, "resume", copy, "--images", 48)
-    assert f"--evaluate fd --evaluate-features {features}" in text
+    for typed in ([], ["--evaluate", "fd"], ["--evaluate-features", features]):
+        text = refused(capsys, "resume", copy, "--images", 48, *typed)
+        assert f"--evaluate fd --evaluate-features {features}" in text
     assert {name: data for name, data in bytes_of(copy).items() if name.endswith("safetensors")} == {
         name: data for name, data in before.items() if name.endswith("safetensors")
     }
