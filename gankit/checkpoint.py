@@ -103,14 +103,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     Raises:
         BadCheckpoint: the file is not gankit's, is from a newer gankit, or is damaged.
     """
-    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-        raise BadCheckpoint(f"{path} is no regular file")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             about = schema.parse((file.metadata() or {}).get("gankit", "null"), (schema.ABOUT, None))
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except FileNotFoundError:
         raise BadCheckpoint(f"{path} is missing") from None
+    except BadCheckpoint:
+        raise
     except (SafetensorError, OSError, ValueError) as error:
         raise BadCheckpoint(f"{path} is damaged or no safetensors file ({error}); nothing in it was executed") from None
     if about is None:
@@ -119,6 +119,13 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     if digest(tensors) != about.get("sha256"):
         raise BadCheckpoint(f"{path} is damaged: its tensors do not match their checksum")
     return tensors, about
+
+
+def regular(path: Path) -> Path:
+    """The path, of a regular file or of none: opening a pipe would wait for ever. Raises BadCheckpoint."""
+    if path.exists() and not path.is_file():
+        raise BadCheckpoint(f"{path} is no regular file")
+    return path
 
 
 def refuse_newer(found: int, path: Path) -> None:
@@ -353,7 +360,7 @@ def sweep(folder: Path) -> None:
 def last_save(folder: Path) -> str:
     """A sentence on the last whole save in a run folder."""
     with contextlib.suppress(BadCheckpoint, SafetensorError, OSError, ValueError, KeyError, TypeError):
-        with safe_open(folder / "state.safetensors", framework="pt") as file:
+        with safe_open(regular(folder / "state.safetensors"), framework="pt") as file:
             images = json.loads(file.metadata()["gankit"])["images"]
         return f"The last save, at {images} images, is whole."
     return "Nothing was saved before."

@@ -68,7 +68,7 @@ class Log:
         if path.exists():
             from gankit import checkpoint
 
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = schema.text_of(path, "replace").splitlines()
             kept = [line for line in lines if reaches(line, images)]
             if kept != lines:
                 checkpoint.write_text(path, "".join(line + "\n" for line in kept))

@@ -29,7 +29,7 @@ def write(folder: Path) -> Path:
     """
     config = checkpoint.read_config(folder)
     records = read_stats(folder / "stats.jsonl")
-    fakes = sorted(folder.glob("fakes*.png"))
+    fakes = sorted(path for path in folder.glob("fakes*.png") if path.is_file())
     title = f"{config['model']} on {config['data']['name']}"
     parts = [f"<h1>{escaped(title)}</h1><small>{escaped(folder.name)}</small>"]
     parts.append(summary(config, records))
@@ -38,7 +38,7 @@ def write(folder: Path) -> Path:
     if fakes:
         shown = "input, output and target or what else the model shows of fixed images," if strips else "samples of fixed latents"
         parts.append(figure(fakes[-1], f"{shown} from the averaged weights after {images_of(fakes[-1]):,} images"))
-    if (folder / "reals.png").exists():
+    if (folder / "reals.png").is_file():
         parts.append(figure(folder / "reals.png", "real data"))
     parts.append("</div>")
     if len(fakes) > 1:

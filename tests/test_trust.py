@@ -137,6 +137,28 @@ def test_what_only_a_run_s_config_asks_for_is_not_downloaded(copy, capsys, monke
     cli.main(["resume", str(copy), "--images", "48", "--evaluate", "", "--quiet"])
 
 
+@pytest.mark.parametrize("name", ["config.json", "stats.jsonl", "evaluations.jsonl", "state.safetensors", "weights.safetensors", "reals.png", "fakes000000099.png", "evaluation/spectrum.json", "evaluation/pairs.png"])
+def test_a_pipe_in_a_run_folder_keeps_no_command_waiting(copy, capsys, name):
+    def waited(*_: object) -> None:
+        raise AssertionError(f"{name} is a pipe, and a command waits for it")
+
+    (copy / name).parent.mkdir(exist_ok=True)
+    (copy / name).unlink(missing_ok=True)
+    os.mkfifo(copy / name)
+    before = signal.signal(signal.SIGALRM, waited)
+    try:
+        for command in (["report", copy], ["sample", copy, "--n", 1, "-o", copy / "x.npz"], ["compare", copy, copy], ["resume", copy, "--images", 48, "--quiet"]):
+            signal.alarm(600)  # never reached by a command that works, however busy the machine is
+            try:
+                cli.main([str(word) for word in command])
+            except SystemExit as left:
+                assert left.code == 2
+            assert "Traceback" not in capsys.readouterr().err
+        assert "Nothing was saved" in checkpoint.last_save(copy) or name != "state.safetensors"
+    finally:
+        signal.alarm(0), signal.signal(signal.SIGALRM, before)
+
+
 # Nothing is lost -------------------------------------------------------------------------------------------------------
 
 
