@@ -74,7 +74,7 @@ def summary(config: dict, records: list[dict[str, float]]) -> str:
         "images a second": last.get("images_per_s", ""),
         "data": f"{config['data']['count']:,} of {'x'.join(map(str, config['spec']['shape']))}"
         + (f", {config['spec']['num_classes']} classes" if config["spec"]["num_classes"] else ""),
-        "preset": config["preset"] or "none: the paper's defaults",
+        "preset": config.get("preset") or "none: the paper's defaults",
     }
     return table("", facts)
 

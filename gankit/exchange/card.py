@@ -57,11 +57,11 @@ def text(trained: Trained, seeds: list[int], license: str = "") -> str:
 def command(trained: Trained) -> str:
     """The command that trains the model again, on the same data: flags that differ from the preset's."""
     config = published(trained.config)
-    settings, arguments = loop.plan(type(trained.recipe), config["preset"], {})
+    settings, arguments = loop.plan(type(trained.recipe), config.get("preset", ""), {})
     usual = vars(settings) | arguments
     changed = {k: v for k, v in (config["settings"] | config["arguments"]).items() if k in usual and v != usual[k] and k != "data"}
     words = ["gankit", "train", config.get("own") or config["model"], "--data", config["settings"]["data"]]
-    words += ["--preset", config["preset"]] if config["preset"] else []
+    words += ["--preset", config.get("preset", "")] if config.get("preset", "") else []
     hints = get_type_hints(loop.Settings) | get_type_hints(type(trained.recipe).__init__)
     return f"{shlex.join(words)} {flags(changed, hints)}".rstrip()
 
