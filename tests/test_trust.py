@@ -398,3 +398,9 @@ def test_a_run_that_was_renamed_while_it_trains_says_where_it_is(tmp_path, monke
     monkeypatch.setattr(loop.Run, "advance", advance)
     assert loop.resume(tmp_path / "renamed", quiet=True).images == 32
     assert not (tmp_path / "renamed" / writer.NAME).exists()
+
+
+def test_a_config_without_what_may_be_missing_is_reported_and_drawn(copy):
+    edit(copy, preset=None, own=None, preview=None, processes=None)
+    cli.main(["report", str(copy)])
+    cli.main(["sample", str(copy), "--n", "1", "-o", str(copy / "x.npz")])
