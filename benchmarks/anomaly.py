@@ -64,7 +64,9 @@ def plain(learned: Tensor, scored: Tensor, seed: int) -> dict[str, tuple[Tensor,
 
     def pca() -> Tensor:
         fitted = PCA(min(16, len(learned) - 1), random_state=seed).fit(learned.numpy())
-        return torch.from_numpy(np.square(scored.numpy() - fitted.inverse_transform(fitted.transform(scored.numpy()))).sum(1))
+        return torch.from_numpy(
+            np.square(scored.numpy() - fitted.inverse_transform(fitted.transform(scored.numpy()))).sum(1)
+        )
 
     def nearest() -> Tensor:
         return metrics.nearest_neighbours(scored, learned, k=1).distance[:, 0]
@@ -86,7 +88,9 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first seed: to go on where a run of this stopped")
     parser.add_argument("--seeds", type=int, default=3, help="how many from there on")
     parser.add_argument("--classes", default="", help="digits that are the anomaly in turn; all ten without it")
-    parser.add_argument("--models", default=",".join(MODELS), help="which to train, of anogan and f_anogan; the plain ways always run")
+    parser.add_argument(
+        "--models", default=",".join(MODELS), help="which to train, of anogan and f_anogan; the plain ways always run"
+    )
     parser.add_argument("--textures", default="brick,grass,gravel")
     parser.add_argument("--images", type=int, help="default: the preset's")
     parser.add_argument("--limit", type=int, default=0, help="images to score at most")
@@ -102,7 +106,14 @@ def main() -> None:
         for name in ("auroc", "pixel_auroc", "pro", "cpu_ms_per_image"):
             if name in numbers:
                 rows.setdefault(way, {}).setdefault(name, []).append(numbers[name])
-        line = {"data": args.data, "task": task, "way": way, "seed": seed, "numbers": numbers, "versions": checkpoint.versions()}
+        line = {
+            "data": args.data,
+            "task": task,
+            "way": way,
+            "seed": seed,
+            "numbers": numbers,
+            "versions": checkpoint.versions(),
+        }
         with (args.outdir / "results.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -113,21 +124,49 @@ def main() -> None:
             truth = None
             for model in chosen:
                 length = {"images": args.images} if args.images else {}
-                options = dict(data=task[0], resolution=side, preset="small", seed=seed, preview=0, outdir=args.outdir / "runs", quiet=True)
+                options = dict(
+                    data=task[0],
+                    resolution=side,
+                    preset="small",
+                    seed=seed,
+                    preview=0,
+                    outdir=args.outdir / "runs",
+                    quiet=True,
+                )
                 run = gankit.train(model, **options, **length)
                 trained = checkpoint.load(run.folder)
                 found = anomaly.score_run(trained, task[1], normal_of(task), limit=args.limit)
                 truth = found.anomalous
                 note(title, model, seed, anomaly.numbers(found))
-                anomaly.write(found, anomaly.numbers(found), args.outdir / f"{model}-{title.replace(' ', '-')}-{seed}.csv", f"{model}, {title}")
-                fresh = loop.build(type(run.recipe), trained.recipe.spec, checkpoint.arguments_of(run.config), seed).eval()
+                anomaly.write(
+                    found,
+                    anomaly.numbers(found),
+                    args.outdir / f"{model}-{title.replace(' ', '-')}-{seed}.csv",
+                    f"{model}, {title}",
+                )
+                fresh = loop.build(
+                    type(run.recipe), trained.recipe.spec, checkpoint.arguments_of(run.config), seed
+                ).eval()
                 trained.recipe.load_state_dict(fresh.state_dict())
-                note(title, f"{model}, untrained", seed, anomaly.numbers(anomaly.score_run(trained, task[1], normal_of(task), limit=args.limit)))
+                note(
+                    title,
+                    f"{model}, untrained",
+                    seed,
+                    anomaly.numbers(anomaly.score_run(trained, task[1], normal_of(task), limit=args.limit)),
+                )
             for way, (score, ms) in plain(learned, scored[: len(truth)], seed).items():
                 note(title, way, seed, {"auroc": metrics.auroc(score, truth), "cpu_ms_per_image": ms})
-            print(f"{title}, seed {seed}: " + ", ".join(f"{way} {found['auroc'][-1]:.3f}" for way, found in rows.items()), flush=True)
+            print(
+                f"{title}, seed {seed}: " + ", ".join(f"{way} {found['auroc'][-1]:.3f}" for way, found in rows.items()),
+                flush=True,
+            )
     names = list(dict.fromkeys(name for found in rows.values() for name in found))
-    sheet = Table("", *(f"mean {name} (least to most)" for name in names), title=f"{args.data}, seeds {args.first} to {args.first + args.seeds - 1}", box=box.MARKDOWN)
+    sheet = Table(
+        "",
+        *(f"mean {name} (least to most)" for name in names),
+        title=f"{args.data}, seeds {args.first} to {args.first + args.seeds - 1}",
+        box=box.MARKDOWN,
+    )
     for way, found in rows.items():
         cells = [f"{np.mean(v):.3f} ({min(v):.3f} to {max(v):.3f})" if (v := found.get(name)) else "" for name in names]
         sheet.add_row(way, *cells)

@@ -75,7 +75,11 @@ def seen(images: Tensor) -> dict[str, Tensor]:
         for turn in np.arange(TURNS if corners else 1) / TURNS * 2 * np.pi / max(1, corners):
             far = (coverage(k, r, x, y, float(turn), side) - cover).abs().sum((1, 2)) / area
             nearer = far < best
-            best, kind, radius = torch.where(nearer, far, best), torch.where(nearer, k, kind), torch.where(nearer, r, radius)
+            best, kind, radius = (
+                torch.where(nearer, far, best),
+                torch.where(nearer, k, kind),
+                torch.where(nearer, r, radius),
+            )
     row, column = (torch.from_numpy(np.digitize(v.numpy(), toy.EDGES)) for v in (y, x))
     return {"colour": colour, "kind": kind, "size": (radius > 0.5).long(), "place": row * 3 + column, "residue": best}
 
@@ -103,13 +107,18 @@ class Asked:
         for i, text in enumerate(dataset.captions):
             alike.setdefault(text, []).append(i)
         groups = [alike[dataset.captions[i]] for i in chosen[:25]]
-        self.distance = apart([data.normalise(dataset.rows(np.array(group[:TIMES]))["real"]) for group in groups if len(group) >= TIMES])
+        self.distance = apart(
+            [data.normalise(dataset.rows(np.array(group[:TIMES]))["real"]) for group in groups if len(group) >= TIMES]
+        )
 
     def measure(self, images: Tensor, said: dict[str, Tensor] | None = None) -> Numbers:
         found, said = seen(images), said or self.said
         right = {name: found[name] == said[name] for name in SAID}
         numbers = {name: float(right[name].double().mean()) for name in SAID}
-        return numbers | {"all": float(torch.stack(list(right.values())).all(0).double().mean()), "residue": float(found["residue"].mean())}
+        return numbers | {
+            "all": float(torch.stack(list(right.values())).all(0).double().mean()),
+            "residue": float(found["residue"].mean()),
+        }
 
     def drawn(self, draw: Callable[[Tensor, Tensor], Tensor], recipe: Recipe) -> Numbers:
         """The numbers of what `draw` makes of latents and captions."""
@@ -125,7 +134,11 @@ def in_parts(draw: Callable[[Tensor, Tensor], Tensor], z: Tensor, codes: Tensor)
 
 def apart(groups: list[Tensor]) -> float:
     """Mean distance of the images of a group from each other, over groups."""
-    return float(np.mean([(one[:, None] - one).abs().double().mean((2, 3, 4)).sum() / (len(one) * (len(one) - 1)) for one in groups]))
+    return float(
+        np.mean(
+            [(one[:, None] - one).abs().double().mean((2, 3, 4)).sum() / (len(one) * (len(one) - 1)) for one in groups]
+        )
+    )
 
 
 def judged(recipe: Recipe, parts: dict[str, Asked]) -> dict[str, Numbers]:
@@ -133,7 +146,9 @@ def judged(recipe: Recipe, parts: dict[str, Asked]) -> dict[str, Numbers]:
     rows = {}
     for part, asked in parts.items():
         for stage in range(1, int(recipe.stage) + 1):
-            rows[f"stage {stage}, {part}"] = asked.drawn(lambda z, codes, stage=stage: recipe.draw(z, recipe.embed(codes), stage), recipe)
+            rows[f"stage {stage}, {part}"] = asked.drawn(
+                lambda z, codes, stage=stage: recipe.draw(z, recipe.embed(codes), stage), recipe
+            )
     return rows
 
 
@@ -165,7 +180,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how many from there on")
     parser.add_argument("--images", type=lambda n: int(n.replace("_", "")), help="default: the preset's")
     parser.add_argument("--run", help="a run to judge, in place of training")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings and arguments of the model")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings and arguments of the model"
+    )
     parser.add_argument("--outdir", type=Path, default=Path("out/captions"), help="for runs and pictures")
     parser.add_argument("--out", type=Path, help="default: results.jsonl in OUTDIR; lines are added")
     args = parser.parse_args()
@@ -176,10 +193,16 @@ def main() -> None:
         for name, numbers in found.items():
             rows.setdefault(f"{variant}{name}", []).append(numbers)
             with out.open("a") as file:
-                file.write(json.dumps({"variant": f"{variant}{name}", "seed": seed, "seconds": seconds, "numbers": numbers}) + "\n")
+                file.write(
+                    json.dumps({"variant": f"{variant}{name}", "seed": seed, "seconds": seconds, "numbers": numbers})
+                    + "\n"
+                )
 
     def parts_at(recipe: Recipe) -> dict[str, Asked]:
-        return {"unseen": Asked("shapes:captions:test", recipe.spec.height), "seen": Asked("shapes:captions", recipe.spec.height)}
+        return {
+            "unseen": Asked("shapes:captions:test", recipe.spec.height),
+            "seen": Asked("shapes:captions", recipe.spec.height),
+        }
 
     if args.run:
         recipe = gankit.load(args.run).recipe
@@ -187,23 +210,32 @@ def main() -> None:
         note("", None, judged(recipe, parts))
         draw(recipe, parts, args.outdir, "stackgan")
     else:
-        given = {k: value(v) for k, v in (text.split("=", 1) for text in args.set)} | ({"images": args.images} if args.images else {})
+        given = {k: value(v) for k, v in (text.split("=", 1) for text in args.set)} | (
+            {"images": args.images} if args.images else {}
+        )
         for seed in range(args.first, args.first + args.seeds):
             for variant, changed in {"": {}, "without augmentation: ": {"conditioning_augmentation": False}}.items():
                 began = time.process_time()
-                run = loop.train("stackgan", preset="small", seed=seed, outdir=args.outdir / "runs", quiet=True, **(given | changed))
+                run = loop.train(
+                    "stackgan", preset="small", seed=seed, outdir=args.outdir / "runs", quiet=True, **(given | changed)
+                )
                 with run.averaged() as recipe:
                     parts = parts_at(recipe)
                     note(variant, seed, judged(recipe, parts), time.process_time() - began)
                     draw(recipe, parts, args.outdir, f"stackgan-{seed}{'-without' * bool(changed)}")
-                print(f"seed {seed}{', without augmentation' * bool(changed)}: {time.process_time() - began:.0f} s of the processor", flush=True)
+                print(
+                    f"seed {seed}{', without augmentation' * bool(changed)}: {time.process_time() - began:.0f} s of the processor",
+                    flush=True,
+                )
     note("", None, trivial(parts))
     sheet = Table(box=box.SIMPLE, title="stackgan small on shapes:captions")
     names = [*SAID, "all", "residue", "spread"]
     for column in ("", *names):
         sheet.add_column(column, no_wrap=True)
     for variant, numbers in rows.items():
-        sheet.add_row(variant, *(" ".join(f"{one[name]:.2f}" if name in one else "-" for one in numbers) for name in names))
+        sheet.add_row(
+            variant, *(" ".join(f"{one[name]:.2f}" if name in one else "-" for one in numbers) for name in names)
+        )
     Console(width=200, emoji=False).print(sheet)
 
 

@@ -52,7 +52,13 @@ class Door:
         trains: whether what is changed could ask for more training, which is left out.
     """
 
-    def __init__(self, file: str, commands: list[list[str]], mutate: Callable[[random.Random, bytes], bytes], trains: bool = False):
+    def __init__(
+        self,
+        file: str,
+        commands: list[list[str]],
+        mutate: Callable[[random.Random, bytes], bytes],
+        trains: bool = False,
+    ):
         self.file, self.commands, self.mutate, self.trains = file, commands, mutate, trains
 
 
@@ -147,17 +153,55 @@ def npz_file(rng: random.Random, data: bytes) -> bytes:
     if rng.random() < 0.3:
         return damaged(rng, data)
     out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as new:
+    with (
+        zipfile.ZipFile(io.BytesIO(data)) as old,
+        zipfile.ZipFile(out, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as new,
+    ):
         for name in old.namelist():
             member = old.read(name)
             if rng.random() < 0.7:
                 start = member.index(b"{")
                 end = member.index(b"}") + 1
-                shape = rng.choice(("()", "(0,)", "(-1, 2)", "(1000000000, 64, 64, 3)", "(2, 2)", "(8, 16, 16, 1)", f"({'9,' * 40})", "('a',)", "5"))
-                kind = rng.choice(("'|u1'", "'<f4'", "'<f8'", "'|O'", "'<U99999999'", "'<i8'", "'|b1'", "[('a', '<f4')]", "'<c16'", "5"))
-                head = rng.choice(("{{'descr': {0}, 'fortran_order': {1}, 'shape': {2}, }}", "{{'descr': {0}, 'shape': {2}}}", "{{{0}: {0}"))
+                shape = rng.choice(
+                    (
+                        "()",
+                        "(0,)",
+                        "(-1, 2)",
+                        "(1000000000, 64, 64, 3)",
+                        "(2, 2)",
+                        "(8, 16, 16, 1)",
+                        f"({'9,' * 40})",
+                        "('a',)",
+                        "5",
+                    )
+                )
+                kind = rng.choice(
+                    (
+                        "'|u1'",
+                        "'<f4'",
+                        "'<f8'",
+                        "'|O'",
+                        "'<U99999999'",
+                        "'<i8'",
+                        "'|b1'",
+                        "[('a', '<f4')]",
+                        "'<c16'",
+                        "5",
+                    )
+                )
+                head = rng.choice(
+                    (
+                        "{{'descr': {0}, 'fortran_order': {1}, 'shape': {2}, }}",
+                        "{{'descr': {0}, 'shape': {2}}}",
+                        "{{{0}: {0}",
+                    )
+                )
                 text = head.format(kind, rng.choice(("True", "False", "None")), shape).encode()
-                member = member[:8] + struct.pack("<H", len(text) + 1) + text + b"\n" + member[end:] if start < end else member
+                member = (
+                    member[:8] + struct.pack("<H", len(text) + 1) + text + b"\n" + member[end:]
+                    if start < end
+                    else member
+                )
             else:
                 member = damaged(rng, member)
             new.writestr(rng.choice((name, name, name, "x.npy", f"../{name}", name.removesuffix(".npy"))), member)
@@ -165,13 +209,20 @@ def npz_file(rng: random.Random, data: bytes) -> bytes:
 
 
 DOORS = {
-    "config": Door("config.json", [["report", "RUN"], ["sample", "RUN", "--n", "1", "-o", "OUT/x.npz"], ["resume", "RUN", "--quiet"]], json_file, trains=True),
+    "config": Door(
+        "config.json",
+        [["report", "RUN"], ["sample", "RUN", "--n", "1", "-o", "OUT/x.npz"], ["resume", "RUN", "--quiet"]],
+        json_file,
+        trains=True,
+    ),
     "stats": Door("stats.jsonl", [["report", "RUN"], ["resume", "RUN", "--quiet"]], json_lines),
     "evaluations": Door("evaluations.jsonl", [["report", "RUN"], ["compare", "RUN", "RUN"]], json_lines),
     "spectrum": Door("evaluation/spectrum.json", [["report", "RUN"]], json_file),
     "weights": Door("weights.safetensors", [["sample", "RUN", "--n", "1", "-o", "OUT/x.npz"]], tensors_file),
     "state": Door("state.safetensors", [["resume", "RUN", "--quiet"]], tensors_file, trains=True),
-    "samples": Door("samples.npz", [["evaluate", "RUN/samples.npz", "--against", "ring", "--metrics", "emd", "--n", "8"]], npz_file),
+    "samples": Door(
+        "samples.npz", [["evaluate", "RUN/samples.npz", "--against", "ring", "--metrics", "emd", "--n", "8"]], npz_file
+    ),
     "vectors": Door("vectors.npz", [["data", "RUN/vectors.npz"]], npz_file),
 }
 
@@ -183,7 +234,25 @@ VALUES = (
     "maybe", "0-3", "3-0", "0-999999999", "0-3,7", ",", "a,b", "../x", "/dev/zero", "/nowhere/x", "--", "x" * 300, "é猫",
 )  # fmt: skip
 LINES = {
-    "train": ["train", "dcgan", "--data", "digits", "--preset", "small", "--width", "8", "--images", "16", "--batch", "8", "--preview", "0", "--outdir", "OUT/runs", "--quiet"],
+    "train": [
+        "train",
+        "dcgan",
+        "--data",
+        "digits",
+        "--preset",
+        "small",
+        "--width",
+        "8",
+        "--images",
+        "16",
+        "--batch",
+        "8",
+        "--preview",
+        "0",
+        "--outdir",
+        "OUT/runs",
+        "--quiet",
+    ],
     "resume": ["resume", "RUN", "--quiet"],
     "sample": ["sample", "RUN", "--n", "2", "-o", "OUT/x.npz"],
     "interpolate": ["interpolate", "RUN", "--seeds", "0-1", "--steps", "2", "-o", "OUT/x.png"],
@@ -242,13 +311,19 @@ def untrained() -> contextlib.AbstractContextManager:
 
 def start(folder: Path) -> Path:
     """A tiny trained run with every file that is read of one."""
-    options = dict(data="digits", preset="small", width=8, images=32, batch=8, log=8, preview=16, save=16, quiet=True, device="cpu")
+    options = dict(
+        data="digits", preset="small", width=8, images=32, batch=8, log=8, preview=16, save=16, quiet=True, device="cpu"
+    )
     run = Path(loop.train("dcgan", outdir=folder, **options).folder)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         cli.main(["evaluate", str(run), "--metrics", "fd,swd", "--n", "64"])
     rng = np.random.default_rng(0)
     np.savez(run / "samples.npz", samples=rng.normal(size=(8, 2)).astype(np.float32), seeds=np.arange(8))
-    np.savez(run / "vectors.npz", real=rng.normal(size=(8, 3)).astype(np.float32), condition=rng.normal(size=(8, 2)).astype(np.float32))
+    np.savez(
+        run / "vectors.npz",
+        real=rng.normal(size=(8, 3)).astype(np.float32),
+        condition=rng.normal(size=(8, 2)).astype(np.float32),
+    )
     return run
 
 
@@ -278,7 +353,11 @@ def said_by(words: list[str], trains: bool) -> str:
     """What was wrong with a command, empty if nothing was."""
     out = io.TextIOWrapper(io.BytesIO(), "utf-8", "surrogateescape")
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), untrained() if trains else contextlib.nullcontext():
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(out),
+            untrained() if trains else contextlib.nullcontext(),
+        ):
             cli.main(words)
     except SystemExit as left:
         if left.code not in (0, 1, 2, None):
@@ -289,7 +368,13 @@ def said_by(words: list[str], trains: bool) -> str:
     said = out.buffer.getvalue().decode("utf-8", "replace")
     if "\x1b" in said or "\x07" in said:
         return f"{words[0]}: control characters: {said!r}"
-    if "--help" not in words and "-h" not in words and len(said.splitlines()) > 60 and words[0] not in LISTS and "--json" not in " ".join(words):
+    if (
+        "--help" not in words
+        and "-h" not in words
+        and len(said.splitlines()) > 60
+        and words[0] not in LISTS
+        and "--json" not in " ".join(words)
+    ):
         return f"{words[0]}: {len(said.splitlines())} lines"
     return ""
 

@@ -71,7 +71,9 @@ def table(title: str, rows: dict[str, tuple[float, float]], first: str) -> None:
 def frechet_full(dims: int, rounds: int) -> None:
     real, fake = (metrics.Moments().add(spread(3 * dims, dims, seed)) for seed in (1, 2))
     ways = {"gankit": lambda: frechet.by_moments(real, fake), "sqrtm": lambda: usual(real, fake)}
-    table(f"Frechet distance, {3 * dims:,} samples, {dims:,} dimensions, from covariances", timed(ways, rounds), "gankit")
+    table(
+        f"Frechet distance, {3 * dims:,} samples, {dims:,} dimensions, from covariances", timed(ways, rounds), "gankit"
+    )
 
 
 def frechet_few(dims: int, rounds: int) -> None:
@@ -82,11 +84,22 @@ def frechet_few(dims: int, rounds: int) -> None:
         "by covariances": lambda: frechet.by_moments(metrics.Moments().add(real), metrics.Moments().add(fake)),
         "sqrtm": lambda: usual(metrics.Moments().add(real), metrics.Moments().add(fake)),
     }
-    table(f"Frechet distance, {n:,} samples, {dims:,} dimensions: singular covariances", timed(ways, rounds), "gankit (Gram)")
+    table(
+        f"Frechet distance, {n:,} samples, {dims:,} dimensions: singular covariances",
+        timed(ways, rounds),
+        "gankit (Gram)",
+    )
 
 
 def reading(rounds: int) -> None:
-    net = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    net = nn.Sequential(
+        nn.Conv2d(3, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(64, 64, 3, 2, 1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
     look = metrics.from_module(net, "small")
     images = torch.rand(1000, 3, 64, 64) * 2 - 1
 

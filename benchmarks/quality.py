@@ -209,7 +209,11 @@ class Pairs:
         return self.digits.label[torch.cdist(b.flatten(1), self.outlines.flatten(1)).argmin(1)]
 
     def measure(self, a: Tensor, b: Tensor) -> Numbers:
-        mixed, seen, target = torch.randperm(len(a), generator=torch.Generator().manual_seed(0)), metrics.classify(a), self.turned(a)
+        mixed, seen, target = (
+            torch.randperm(len(a), generator=torch.Generator().manual_seed(0)),
+            metrics.classify(a),
+            self.turned(a),
+        )
         middle = self.outlines.mean()
         drawn, found = self.label(b), self.digits.measure(a)
         numbers = {
@@ -265,7 +269,9 @@ class OneImage:
         return found
 
     def source(self, images: Tensor) -> sources.Source:
-        return sources.Source("images", "images", tuple(images.shape[1:]), len(images), lambda numbers: (images[numbers], None), "")
+        return sources.Source(
+            "images", "images", tuple(images.shape[1:]), len(images), lambda numbers: (images[numbers], None), ""
+        )
 
 
 def by_scale(run: Run) -> Numbers:
@@ -400,7 +406,10 @@ def pairs(texts: list[str]) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a name from `gankit models`, or the path of a file")
-    parser.add_argument("--data", help="default: digits, digits-negative for models of two domains, photo:china:whole for singan, what goes with a translator")
+    parser.add_argument(
+        "--data",
+        help="default: digits, digits-negative for models of two domains, photo:china:whole for singan, what goes with a translator",
+    )
     parser.add_argument("--first", type=int, default=0, help="the first seed: to go on where a run of this stopped")
     parser.add_argument("--seeds", type=int, help="how many from there on; default: 3, and 5 for cyclegan and dualgan")
     parser.add_argument("--preset", help="default: one named like the data, or small; for points ring")
@@ -430,7 +439,12 @@ def main() -> None:
     usual = next((p for p in (args.data, "ring" if judged is Points else "small") if p in kind.presets), "")
     preset = usual if args.preset is None else args.preset
     options = translation.GIVEN.get(args.data, {}) if translator else {}
-    options = options | pairs(args.set) | dict(data=args.data, preset=preset) | ({"images": args.images} if args.images else {})
+    options = (
+        options
+        | pairs(args.set)
+        | dict(data=args.data, preset=preset)
+        | ({"images": args.images} if args.images else {})
+    )
     settings, _ = loop.plan(kind, preset, {k: v for k, v in options.items() if k != "preset"})
     judge = judged(args.data, settings.resolution)
     alone = ABLATIONS.get(name, {}) if args.ablate is None else pairs(args.ablate)
@@ -475,11 +489,15 @@ def main() -> None:
             if translator:
                 with ablated.averaged() as recipe:
                     named = "-".join(f"{argument}-{value}" for argument, value in changed.items())
-                    pictures.save(args.outdir / f"{name}-{plain}-{seed}-{named}.png", *translation.picture(judge, recipe))
+                    pictures.save(
+                        args.outdir / f"{name}-{plain}-{seed}-{named}.png", *translation.picture(judge, recipe)
+                    )
     for variant, numbers in trivial(run.recipe, judge).items():
         note(variant, run, numbers)
     length = f"{run.settings.images:,} images, batch {run.settings.batch}"
-    Console(width=240, emoji=False).print(table(f"{name} {preset} on {args.data}: {length}, seeds {args.first} to {args.first + args.seeds - 1}", rows))
+    Console(width=240, emoji=False).print(
+        table(f"{name} {preset} on {args.data}: {length}, seeds {args.first} to {args.first + args.seeds - 1}", rows)
+    )
     for line in judge.summary(rows) if translator else ():
         print(line)
 

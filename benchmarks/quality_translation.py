@@ -79,7 +79,9 @@ class Pairs:
         numbers = choice(len(held), 200)
         self.a, self.b = (data.normalise(side.rows(numbers)["real"]) for side in (held.a, held.b))
         self.other = np.roll(np.arange(len(numbers)), 1)
-        self.mean = data.normalise(data.open(name, resolution or None, want="pairs").b.rows(choice(len(held), 1000))["real"]).mean((0, 2, 3))
+        self.mean = data.normalise(
+            data.open(name, resolution or None, want="pairs").b.rows(choice(len(held), 1000))["real"]
+        ).mean((0, 2, 3))
 
     def measure(self, recipe: Recipe) -> Numbers:
         drawn = translated(recipe, self.a)
@@ -109,7 +111,9 @@ class Pairs:
         sharper = [f"{a['sharpness'] / b['sharpness']:.2f}" for a, b in both]
         worse = [f"{100 * (a['l1'] / b['l1'] - 1):+.1f} %" for a, b in both]
         half = [f"{numbers['l1'] / rows['mean colour'][0]['l1']:.2f}" for numbers in rows["trained"]]
-        return [f"sharpness over that of L1 alone: {', '.join(sharper)}; l1 beside it: {', '.join(worse)}; l1 over the mean colour's: {', '.join(half)}"]
+        return [
+            f"sharpness over that of L1 alone: {', '.join(sharper)}; l1 beside it: {', '.join(worse)}; l1 over the mean colour's: {', '.join(half)}"
+        ]
 
 
 class Negatives:
@@ -148,7 +152,8 @@ class Negatives:
         return {
             "the true negative": self.numbers((-self.a, self.a)) | nothing,
             "image as it is": self.numbers((self.a, -self.a)) | nothing,
-            "mean image": self.numbers((-mean, mean)) | {"cycle_l1_aba": l1(mean, self.a), "cycle_l1_bab": l1(mean, self.a)},
+            "mean image": self.numbers((-mean, mean))
+            | {"cycle_l1_aba": l1(mean, self.a), "cycle_l1_bab": l1(mean, self.a)},
         }
 
     def columns(self, recipe: Recipe) -> list[Tensor]:
@@ -162,7 +167,9 @@ class Negatives:
             if "kept_ab" in numbers[0] and len(numbers) > 1:
                 shares = [np.median([n[f"kept_{way}"] for n in numbers]) for way in ("ab", "ba")]
                 swaps = sum(n["swapped_ab"] + n["swapped_ba"] > 0 for n in numbers)
-                found.append(f"{variant}: median label kept {shares[0]:.3f} a to b, {shares[1]:.3f} b to a; {swaps} of {len(numbers)} seeds swap digits")
+                found.append(
+                    f"{variant}: median label kept {shares[0]:.3f} a to b, {shares[1]:.3f} b to a; {swaps} of {len(numbers)} seeds swap digits"
+                )
         return found
 
 
@@ -199,13 +206,17 @@ class Shapes:
         y, x = torch.meshgrid(*(torch.arange(side).float() for side in images.shape[2:]), indexing="ij")
         middle = [(at * inside).flatten(1).sum(1) / count for at in (y, x)]
         away = ((y - middle[0][:, None, None]).square() + (x - middle[1][:, None, None]).square()).sqrt()
-        reach = torch.stack([row[some].quantile(0.95) if some.any() else torch.tensor(0.0) for row, some in zip(away, inside)])
+        reach = torch.stack(
+            [row[some].quantile(0.95) if some.any() else torch.tensor(0.0) for row, some in zip(away, inside)]
+        )
         return colour, reach > 0.43 * min(images.shape[2:]) / 2
 
     def asked_of(self, recipe: Recipe) -> tuple[Tensor, Tensor]:
         """The conditions that ask for another colour, and for the other size, as G sees them."""
         k = len(self.paints)
-        return recipe.condition(F.one_hot(self.asked, k).float(), 0), recipe.condition((~self.large).float()[:, None], 1)
+        return recipe.condition(F.one_hot(self.asked, k).float(), 0), recipe.condition(
+            (~self.large).float()[:, None], 1
+        )
 
     def measure(self, recipe: Recipe) -> Numbers:
         return self.numbers(*(in_parts(recipe.g, self.real, asked) for asked in self.asked_of(recipe)))
@@ -214,7 +225,10 @@ class Shapes:
         colour, large = self.read(coloured)
         found = {"colour_asked": metrics.accuracy(colour, self.asked), "size_kept": metrics.accuracy(large, self.large)}
         colour, large = self.read(sized)
-        found |= {"size_asked": metrics.accuracy(large, ~self.large), "colour_kept": metrics.accuracy(colour, self.colour)}
+        found |= {
+            "size_asked": metrics.accuracy(large, ~self.large),
+            "colour_kept": metrics.accuracy(colour, self.colour),
+        }
         return found | {"true_l1": l1(coloured, self.target)}
 
     def more(self, recipe: Recipe) -> dict[str, Numbers]:
@@ -226,8 +240,13 @@ class Shapes:
 
     def trivial(self, recipe: Recipe) -> dict[str, Numbers]:
         colour, large = self.read(self.real)
-        print(f"colours and sizes of real drawings read rightly: {metrics.accuracy(colour, self.colour):.3f}, {metrics.accuracy(large, self.large):.3f}")
-        return {"image as it is": self.numbers(self.real, self.real), "true colour": self.numbers(self.target, self.real)}
+        print(
+            f"colours and sizes of real drawings read rightly: {metrics.accuracy(colour, self.colour):.3f}, {metrics.accuracy(large, self.large):.3f}"
+        )
+        return {
+            "image as it is": self.numbers(self.real, self.real),
+            "true colour": self.numbers(self.target, self.real),
+        }
 
     def columns(self, recipe: Recipe) -> list[Tensor]:
         """Drawings, all colours, the other size, and a colour and a size asked for with the wrong mask."""
@@ -270,18 +289,27 @@ class Faces:
     def measure(self, recipe: Recipe) -> Numbers:
         drawn = in_parts(recipe.translate, self.real, self.asked)
         moved = 1 - in_parts(lambda *x: recipe.attention(*x)[1], self.real, self.asked)[:, 0]
-        return self.numbers(drawn) | {"moved": float(moved.mean()), "outside": float(moved[self.outside].sum() / moved.sum().clamp(min=1e-9))}
+        return self.numbers(drawn) | {
+            "moved": float(moved.mean()),
+            "outside": float(moved[self.outside].sum() / moved.sum().clamp(min=1e-9)),
+        }
 
     def numbers(self, drawn: Tensor) -> Numbers:
         found = metrics.correlation(self.asked, self.regressor(drawn)).tolist()
-        return {"units": float(np.mean(found))} | {"true_l1": l1(drawn, self.target)} | dict(zip(drawn_faces.UNITS, found))
+        return (
+            {"units": float(np.mean(found))} | {"true_l1": l1(drawn, self.target)} | dict(zip(drawn_faces.UNITS, found))
+        )
 
     def more(self, recipe: Recipe) -> dict[str, Numbers]:
         return {}
 
     def trivial(self, recipe: Recipe) -> dict[str, Numbers]:
         even = {"outside": float(self.outside.double().mean())}
-        return {"face as it is": self.numbers(self.real), "true drawing": self.numbers(self.target), "attention alike all over": even}
+        return {
+            "face as it is": self.numbers(self.real),
+            "true drawing": self.numbers(self.target),
+            "attention alike all over": even,
+        }
 
     def columns(self, recipe: Recipe) -> list[Tensor]:
         some = self.real[:ROWS], self.asked[:ROWS]
@@ -320,7 +348,10 @@ class Maps:
         return {}
 
     def trivial(self, recipe: Recipe) -> dict[str, Numbers]:
-        pixels, label = data.normalise(self.taught["real"]).permute(0, 2, 3, 1).flatten(0, 2), self.taught["mask"].flatten()
+        pixels, label = (
+            data.normalise(self.taught["real"]).permute(0, 2, 3, 1).flatten(0, 2),
+            self.taught["mask"].flatten(),
+        )
         some = torch.from_numpy(choice(len(label), 50_000))
         some = some[label[some] != 255]
         rule = LogisticRegression(max_iter=200).fit(pixels[some].numpy(), label[some].numpy())
@@ -367,7 +398,9 @@ class Styles:
         self.unseen = patches(("photo:flower", "photo:astronaut"), side, self.count)
 
     def draw(self, recipe: Recipe, style: Tensor, **given: float) -> Tensor:
-        return torch.cat([recipe.translate(c[None], s[None], **given).float().cpu() for c, s in zip(self.content, style)])
+        return torch.cat(
+            [recipe.translate(c[None], s[None], **given).float().cpu() for c, s in zip(self.content, style)]
+        )
 
     def measure(self, recipe: Recipe) -> Numbers:
         return self.numbers(recipe, self.draw(recipe, self.style), self.style)
@@ -378,10 +411,15 @@ class Styles:
         target = adain(content, *wanted[-1])
 
         def apart(these: list[tuple[Tensor, Tensor]]) -> float:
-            return float(sum((a - b).square().sum((1, 2, 3)).mean() for one, two in zip(these, wanted) for a, b in zip(one, two)))
+            return float(
+                sum((a - b).square().sum((1, 2, 3)).mean() for one, two in zip(these, wanted) for a, b in zip(one, two))
+            )
 
         def colours(images: Tensor) -> float:
-            return sum(float((a - b).square().flatten(1).sum(1).mean()) for a, b in zip(colour_moments(images), colour_moments(style)))
+            return sum(
+                float((a - b).square().flatten(1).sum(1).mean())
+                for a, b in zip(colour_moments(images), colour_moments(style))
+            )
 
         return {
             "style": apart(found) / apart(own),
@@ -400,7 +438,11 @@ class Styles:
 
     def trivial(self, recipe: Recipe) -> dict[str, Numbers]:
         recoloured = match_colours(self.content, self.style).clamp(-1, 1)
-        rows = {"content as it is": self.content, "colours matched alone": recoloured, "the style's own picture": self.style}
+        rows = {
+            "content as it is": self.content,
+            "colours matched alone": recoloured,
+            "the style's own picture": self.style,
+        }
         return {name: self.numbers(recipe, images, self.style) for name, images in rows.items()}
 
     def columns(self, recipe: Recipe) -> list[Tensor]:
@@ -414,7 +456,10 @@ class Styles:
 
 def patches(names: tuple[str, ...], side: int, n: int) -> Tensor:
     """(n, 3, side, side) patches of photographs that are reduced as those of `contents` are, two fifths of each side."""
-    whole = [data.normalise(data.open(f"{name}:whole", side * 5 // 2).rows(np.arange(1))["real"])[0].expand(3, -1, -1) for name in names]
+    whole = [
+        data.normalise(data.open(f"{name}:whole", side * 5 // 2).rows(np.arange(1))["real"])[0].expand(3, -1, -1)
+        for name in names
+    ]
     rng = np.random.default_rng(0)
     places = rng.integers(0, side * 3 // 2, (n, 2))
     return torch.stack([whole[i % len(whole)][:, y : y + side, x : x + side] for i, (y, x) in enumerate(places)])
@@ -430,8 +475,13 @@ JUDGES: dict[str, type[Judge]] = {
     "stargan": Shapes,
     "unet": Maps,
 }
-GIVEN = {"cells": {"border_weight": 10.0}}  # what a paper's claim on these data hangs on, where the preset leaves it out
-DATA = {"unet": ("scenes", "cells"), "pix2pix": ("photo-edges", "photo-grey")}  # where there is a choice, the first is usual
+GIVEN = {
+    "cells": {"border_weight": 10.0}
+}  # what a paper's claim on these data hangs on, where the preset leaves it out
+DATA = {
+    "unet": ("scenes", "cells"),
+    "pix2pix": ("photo-edges", "photo-grey"),
+}  # where there is a choice, the first is usual
 
 
 def picture(judge: Judge, recipe: Recipe) -> tuple[Tensor, int]:

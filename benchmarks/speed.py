@@ -47,7 +47,9 @@ def clock() -> float:
 def upfirdn(layer: Fir, x: Tensor) -> Tensor:
     """Zeros between the pixels and around them, a convolution for each channel, thinning."""
     n, c, h, w = x.shape
-    x = F.pad(x[:, :, :, None, :, None], (0, layer.up - 1, 0, 0, 0, layer.up - 1)).reshape(n, c, h * layer.up, w * layer.up)
+    x = F.pad(x[:, :, :, None, :, None], (0, layer.up - 1, 0, 0, 0, layer.up - 1)).reshape(
+        n, c, h * layer.up, w * layer.up
+    )
     kernel = layer.kernel.flip(2, 3) if layer.up > 1 else layer.kernel
     x = F.conv2d(F.pad(x, layer.pad * 2), kernel.expand(c, -1, -1, -1), groups=c)
     return x[:, :, :: layer.down, :: layer.down]

@@ -1,10 +1,10 @@
 """Pictures to hand to the tools of a model of one image, made from the built-in photograph that it learned.
 
-    gankit train singan --preset small
-    python examples/one_image.py                       # daub.png, pasted.png, moved.png and a mask of each of the last two
-    gankit explore latest paint --image daub.png
-    gankit explore latest harmonise --image pasted.png --mask pasted-mask.png
-    gankit explore latest edit --image moved.png --mask moved-mask.png
+gankit train singan --preset small
+python examples/one_image.py                       # daub.png, pasted.png, moved.png and a mask of each of the last two
+gankit explore latest paint --image daub.png
+gankit explore latest harmonise --image pasted.png --mask pasted-mask.png
+gankit explore latest edit --image moved.png --mask moved-mask.png
 """
 
 import numpy as np

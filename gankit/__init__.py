@@ -1,11 +1,11 @@
 """Every classic generative adversarial network: train, resume, sample and explore by the same few commands.
 
-    import gankit
-    run = gankit.train("dcgan", data="digits", preset="small", images=200_000)
-    run.sample(16)                                       # (16, 1, 16, 16) in [-1, 1]
-    model = gankit.load("runs/00000-dcgan-digits")
-    model.sample(n=16, seed=0)
-    gankit.evaluate("runs/00000-dcgan-digits", metrics="fd,precision")
+import gankit
+run = gankit.train("dcgan", data="digits", preset="small", images=200_000)
+run.sample(16)                                       # (16, 1, 16, 16) in [-1, 1]
+model = gankit.load("runs/00000-dcgan-digits")
+model.sample(n=16, seed=0)
+gankit.evaluate("runs/00000-dcgan-digits", metrics="fd,precision")
 """
 
 from __future__ import annotations
@@ -14,7 +14,22 @@ import importlib
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["Batch", "Images", "Phase", "Preset", "Recipe", "Run", "Settings", "Spec", "adam", "evaluate", "load", "resume", "train", "translate"]
+__all__ = [
+    "Batch",
+    "Images",
+    "Phase",
+    "Preset",
+    "Recipe",
+    "Run",
+    "Settings",
+    "Spec",
+    "adam",
+    "evaluate",
+    "load",
+    "resume",
+    "train",
+    "translate",
+]
 
 if TYPE_CHECKING:
     from gankit.checkpoint import load

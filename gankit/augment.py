@@ -57,7 +57,11 @@ def parse(policy: str, kind: str) -> dict[str, float]:
         name, colon, number = part.partition(":")
         if name not in known:
             near = difflib.get_close_matches(name, known, 1, 0.5)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}. For the paper's add --augment-policy {usual}"
+            hint = (
+                f"did you mean {near[0]}?"
+                if near
+                else f"it has {', '.join(known)}. For the paper's add --augment-policy {usual}"
+            )
             raise ValueError(f"{kind} has no augmentation {name!r}; {hint}")
         if name in groups:
             raise ValueError(f"the augmentation policy {policy!r} names {name} twice; name it once")
@@ -78,7 +82,9 @@ def _drawn(images: Tensor, draw: Draw, sampler: Callable[[int], Tensor]) -> Tens
     """A row of the sampler's numbers for each image."""
     rows = draw(sampler)
     if len(rows) != len(images):
-        raise ValueError(f"{len(images)} images, but draw gives numbers for {len(rows)}: give the draw of their own batch")
+        raise ValueError(
+            f"{len(images)} images, but draw gives numbers for {len(rows)}: give the draw of their own batch"
+        )
     return rows.to(images.device, images.dtype)
 
 
@@ -236,7 +242,9 @@ def _two_to(power: Tensor) -> Tensor:
 Numbers = dict[str, Tensor]
 
 
-def _ada_place(images: Tensor, rate: dict[str, Tensor | float], odds: Numbers, even: Numbers, normal: Numbers) -> Tensor:
+def _ada_place(
+    images: Tensor, rate: dict[str, Tensor | float], odds: Numbers, even: Numbers, normal: Numbers
+) -> Tensor:
     """The blits and the geometric operations, as one move of the pixels."""
     height, width = images.shape[2:]
     none = torch.zeros_like(odds["flip"])
@@ -303,7 +311,9 @@ def blit_matrix(flip: Tensor, quarter: Tensor, right: Tensor, down: Tensor) -> T
     return _product(_plane(1 - 2 * flip, none, none, none, one, none), _plane(cos, sin, none, -sin, cos, none), back)
 
 
-def geometric_matrix(scale: Tensor, before: Tensor, aniso: Tensor, after: Tensor, right: Tensor, down: Tensor) -> Tensor:
+def geometric_matrix(
+    scale: Tensor, before: Tensor, aniso: Tensor, after: Tensor, right: Tensor, down: Tensor
+) -> Tensor:
     """(N, 3, 3) from a place in the result to its place in the image, as `blit_matrix`.
 
     The image is made `scale` times as large, turned by `before`, x made `aniso` times as long and y as much shorter,
@@ -396,9 +406,7 @@ class _Bilinear(torch.autograd.Function):
     """Bilinear samples of a map, or the transpose of that: each is the other's derivative, on every device."""
 
     @staticmethod
-    def forward(
-        ctx: torch.autograd.function.FunctionCtx, x: Tensor, grid: Tensor, size: torch.Size | None
-    ) -> Tensor:
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, grid: Tensor, size: torch.Size | None) -> Tensor:
         """(N, C, H, W) and a grid as of `F.grid_sample` to samples; or a gradient by these, and a size, to one by the map."""
         ctx.save_for_backward(grid)
         ctx.size = x.shape if size is None else None
@@ -493,10 +501,10 @@ class Augment(nn.Module):
         for count in (self.right, self.rows, self.images, self.batches):
             count.mul_(~due)
 
+
 # Consistency ---------------------------------------------------------------------------------------------------------
 
 CONSISTENCY = ("none", "cr", "bcr", "icr")
-
 
 
 def flip_shift(images: Tensor, draw: Draw, pixels: int = 4) -> Tensor:
@@ -520,7 +528,13 @@ class Shown(NamedTuple):
 
 
 def consistency_d(
-    kind: str, real: Shown, fake: Shown, generator: Callable[[Tensor], Tensor], z: Tensor, draw: Draw, sigma: float = 0.05
+    kind: str,
+    real: Shown,
+    fake: Shown,
+    generator: Callable[[Tensor], Tensor],
+    z: Tensor,
+    draw: Draw,
+    sigma: float = 0.05,
 ) -> tuple[Tensor | float, dict[str, Tensor]]:
     """What consistency adds to D's loss, and its terms, `fake` being generator(z); each has the weight of its paper.
 

@@ -17,9 +17,13 @@ import torch
 from gankit.recipe import Recipe, Spec
 from gankit.text import shown
 
-SIZES = re.compile(r"\w+_dim|width|width_g|channel_\w+|g_hidden|d_hidden|hidden|units_\w+|maxout_pieces|layers|levels|mapping_layers|n_critic|n_dis|g_batch|group")
+SIZES = re.compile(
+    r"\w+_dim|width|width_g|channel_\w+|g_hidden|d_hidden|hidden|units_\w+|maxout_pieces|layers|levels|mapping_layers|n_critic|n_dis|g_batch|group"
+)
 MOST = 2**40  # of an argument that counts something
-LOOPED = re.compile(r"(\w+_)?(layers|levels|blocks|scales)|own_[gd]|n_critic|n_dis|g_batch|updates|restarts|chunk")  # each costs a layer, or a pass
+LOOPED = re.compile(
+    r"(\w+_)?(layers|levels|blocks|scales)|own_[gd]|n_critic|n_dis|g_batch|updates|restarts|chunk"
+)  # each costs a layer, or a pass
 TRAINED = 5  # copies of the weights that training holds: weights, gradients, two moments, averages
 
 
@@ -89,7 +93,11 @@ def called(hint: object) -> str:
         return f"{called(get_args(hint)[0])}, or several"
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(map(called, get_args(hint)))
-    return "a whole number" if isinstance(hint, type) and issubclass(hint, int) and hint is not bool else names.get(hint, str(hint))
+    return (
+        "a whole number"
+        if isinstance(hint, type) and issubclass(hint, int) and hint is not bool
+        else names.get(hint, str(hint))
+    )
 
 
 def construct(kind: type[Recipe], spec: Spec, arguments: dict[str, object], copies: int = 1) -> Recipe:
@@ -111,11 +119,15 @@ def construct(kind: type[Recipe], spec: Spec, arguments: dict[str, object], copi
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             outline = kind(spec, **arguments)
-        need = copies * sum(t.numel() * t.element_size() for t in outline.state_dict().values() if isinstance(t, torch.Tensor))
+        need = copies * sum(
+            t.numel() * t.element_size() for t in outline.state_dict().values() if isinstance(t, torch.Tensor)
+        )
     except (RuntimeError, OverflowError, ZeroDivisionError, IndexError, MemoryError, TypeError) as error:
         if not own:  # a user's model need not be buildable so
             return kind(spec, **arguments)
-        raise ValueError(f"{kind.__name__} of {'x'.join(map(str, spec.shape))} cannot be built with {flags}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
+        raise ValueError(
+            f"{kind.__name__} of {'x'.join(map(str, spec.shape))} cannot be built with {flags}: {(str(error) or type(error).__name__).splitlines()[0]}"
+        ) from error
     if need > (most := memory()):
         raise ValueError(
             f"{kind.__name__} of {'x'.join(map(str, spec.shape))} with {flags} takes {need / 1e9:,.0f} GB for its weights"
@@ -146,4 +158,6 @@ def refuse_large(numbers: int, what: str, hint: str) -> None:
         ValueError: they do not fit.
     """
     if 4 * numbers > memory():
-        raise ValueError(f"{what} take {4 * numbers / 1e9:,.0f} GB of memory, and this machine has {memory() / 1e9:,.0f} GB. {hint}")
+        raise ValueError(
+            f"{what} take {4 * numbers / 1e9:,.0f} GB of memory, and this machine has {memory() / 1e9:,.0f} GB. {hint}"
+        )

@@ -130,7 +130,9 @@ def regular(path: Path) -> Path:
 
 def refuse_newer(found: int, path: Path) -> None:
     if found > FORMAT:
-        raise BadCheckpoint(f"{path} has format {found!r}; gankit {gankit.__version__} reads up to {FORMAT}: upgrade gankit")
+        raise BadCheckpoint(
+            f"{path} has format {found!r}; gankit {gankit.__version__} reads up to {FORMAT}: upgrade gankit"
+        )
 
 
 def digest(tensors: dict[str, Tensor]) -> str:
@@ -162,7 +164,9 @@ def pack(tree: object, name: str, tensors: dict[str, Tensor]) -> Tree:
         return items if isinstance(tree, list) else {"$": "tuple", "items": items}
     if isinstance(tree, dict):
         return {"$": "dict", "items": [[key, pack(item, f"{name}.{key}", tensors)] for key, item in tree.items()]}
-    raise TypeError(f"{name} is a {type(tree).__name__}, which a checkpoint cannot hold: use tensors, lists, dicts and plain values")
+    raise TypeError(
+        f"{name} is a {type(tree).__name__}, which a checkpoint cannot hold: use tensors, lists, dicts and plain values"
+    )
 
 
 def unpack(tree: Tree, tensors: dict[str, Tensor]) -> object:
@@ -184,7 +188,11 @@ def unpack(tree: Tree, tensors: dict[str, Tensor]) -> object:
 def random_state(device: torch.device) -> dict:
     """Every generator that training may have drawn from, in this process."""
     kind, keys, *rest = np.random.get_state()
-    state = {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), *rest]}
+    state = {
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), *rest],
+    }
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
     return state
@@ -274,7 +282,10 @@ def not_finite(tensors: dict[str, Tensor]) -> str:
 def refuse_nonfinite(run: Run) -> None:
     """Raise Diverged if what would be saved of the networks, their averages or the optimizers is not finite."""
     tensors: dict[str, Tensor] = {}
-    state = {"recipe": run.recipe.state_dict(), "averages": {name: net.state_dict() for name, net in run.averages.items()}}
+    state = {
+        "recipe": run.recipe.state_dict(),
+        "averages": {name: net.state_dict() for name, net in run.averages.items()},
+    }
     state["optimizers"] = {name: opt.state_dict()["state"] for name, opt in run.recipe.opt.items()}
     for part, tree in state.items():
         pack(tree, part, tensors)
@@ -308,7 +319,13 @@ def whole(folder: Path, config: dict) -> bool:
     """
     if exists(folder):
         return True
-    whence = f"imported from {config['source']['file']}" if "source" in config else "tuned by gankit explore" if "tuned" in config else ""
+    whence = (
+        f"imported from {config['source']['file']}"
+        if "source" in config
+        else "tuned by gankit explore"
+        if "tuned" in config
+        else ""
+    )
     if whence or config["images"]:
         why = f"was {whence}: it" if whence else f"counts {config['images']:,} images, but"
         raise BadCheckpoint(
@@ -341,7 +358,9 @@ def restore(run: Run) -> None:
         mine, its = read_tensors(run.folder / f"state-{about['images']:012d}-process{rank}.safetensors")
         set_random_state(unpack(its["state"], mine), run.device)
     if processes.world() != about["world"]:
-        run.log.say(f"saved by {about['world']} processes, going on with {processes.world()}: exact but for what is drawn without batch.draw")
+        run.log.say(
+            f"saved by {about['world']} processes, going on with {processes.world()}: exact but for what is drawn without batch.draw"
+        )
 
 
 def reason(error: Exception) -> str:
@@ -370,14 +389,21 @@ def last_save(folder: Path) -> str:
 
 
 def versions() -> dict[str, str]:
-    return {"gankit": gankit.__version__, "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    return {
+        "gankit": gankit.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
 
 
 def history_entry(images: int, changed: dict[str, list]) -> dict:
     return {"images": images, "time": time.strftime("%Y-%m-%d %H:%M:%S"), "changed": changed, "versions": versions()}
 
 
-def new_config(kind: type[Recipe], preset: str, arguments: dict, settings: Settings, spec: Spec, dataset: Dataset) -> dict:
+def new_config(
+    kind: type[Recipe], preset: str, arguments: dict, settings: Settings, spec: Spec, dataset: Dataset
+) -> dict:
     """What config.json says: enough to use the weights, to go on, and to do it again."""
     colours = getattr(dataset, "colours", None)  # of the classes of label maps
     painted = {} if colours is None else {"colours": colours.tolist()}
@@ -390,7 +416,13 @@ def new_config(kind: type[Recipe], preset: str, arguments: dict, settings: Setti
         "arguments": arguments,
         "settings": dataclasses.asdict(settings),
         "spec": dataclasses.asdict(spec),
-        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "count": len(dataset), "classes": list(dataset.class_names)} | painted,
+        "data": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "count": len(dataset),
+            "classes": list(dataset.class_names),
+        }
+        | painted,
         "preview": "strips" if hasattr(kind, "strip") else "samples",
         "processes": processes.world(),
         "images": 0,
@@ -410,7 +442,9 @@ def new_folder(outdir: Path, kind: type[Recipe], data_name: str, desc: str, conf
                 folder.mkdir()
                 break
     except OSError as error:
-        raise OSError(f"cannot make a run folder in {outdir}: {error.strerror}. Choose another with --outdir") from error
+        raise OSError(
+            f"cannot make a run folder in {outdir}: {error.strerror}. Choose another with --outdir"
+        ) from error
     write_text(folder / "config.json", json.dumps(config, indent=2))
     return folder
 
@@ -458,7 +492,10 @@ def spec_of(config: dict) -> Spec:
         BadCheckpoint: no data has such a shape.
     """
     spec = Spec(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["spec"].items()})
-    if any(len(shape) not in lengths or math.prod(shape) > 2**31 for shape, lengths in ((spec.shape, (1, 3)), (spec.other, (0, 1, 3)))):
+    if any(
+        len(shape) not in lengths or math.prod(shape) > 2**31
+        for shape, lengths in ((spec.shape, (1, 3)), (spec.other, (0, 1, 3)))
+    ):
         raise BadCheckpoint(f"config.json has data of shape {spec.shape} and {spec.other}; expected (C, H, W) or (D,)")
     return spec
 
@@ -500,7 +537,9 @@ def locate(name: str | Path, outdir: str | Path = "runs") -> Path:
     if path.is_file():
         if path.name in ("config.json", "weights.safetensors", "state.safetensors"):
             return path.parent
-        raise BadCheckpoint(f"{shown(path)} is no run folder. gankit reads its own run folders and never unpickles a file")
+        raise BadCheckpoint(
+            f"{shown(path)} is no run folder. gankit reads its own run folders and never unpickles a file"
+        )
     runs = sorted(p for p in Path(outdir).glob("*") if (p / "config.json").exists())
     if str(name) == "latest":
         if not runs:
@@ -595,10 +634,18 @@ class Trained:
         """
         caption = texts.codes(self.recipe, [text] if isinstance(text, str) else text, text_encoder) if text else None
         with torch.no_grad():
-            return latent.sample(self.recipe, range(seed, seed + n), label=label, trunc=trunc, condition=condition, caption=caption)
+            return latent.sample(
+                self.recipe, range(seed, seed + n), label=label, trunc=trunc, condition=condition, caption=caption
+            )
 
 
-def load(path: str | Path, *, model: str | type[Recipe] | None = None, device: str = "auto", weights: str = "weights.safetensors") -> Trained:
+def load(
+    path: str | Path,
+    *,
+    model: str | type[Recipe] | None = None,
+    device: str = "auto",
+    weights: str = "weights.safetensors",
+) -> Trained:
     """A trained model from its run folder.
 
     Args:
@@ -624,7 +671,9 @@ def load(path: str | Path, *, model: str | type[Recipe] | None = None, device: s
     if about["run"] != config["id"]:
         raise BadCheckpoint(f"{file} belongs to another run than config.json beside it: put the run's own weights back")
     if bad := not_finite(tensors):
-        raise BadCheckpoint(f"{file}: {bad} is not finite, so the model draws nothing. Take an earlier file, with --weights, or train again")
+        raise BadCheckpoint(
+            f"{file}: {bad} is not finite, so the model draws nothing. Take an earlier file, with --weights, or train again"
+        )
     try:
         recipe = build.construct(kind, spec_of(config), arguments_of(config))
         found = recipe.load_state_dict(tensors, strict=False)
@@ -633,8 +682,15 @@ def load(path: str | Path, *, model: str | type[Recipe] | None = None, device: s
     left_out = about.get("left_out", [])  # networks that an export for sampling goes without
     missing = [k for k in found.missing_keys if not k.endswith("_extra_state") and k.split(".")[0] not in left_out]
     if missing or found.unexpected_keys:
-        raise BadCheckpoint(f"{file} does not fit {config['model']}: {', '.join([*missing, *found.unexpected_keys][:5])} ...")
+        raise BadCheckpoint(
+            f"{file} does not fit {config['model']}: {', '.join([*missing, *found.unexpected_keys][:5])} ..."
+        )
     settings = config["settings"]
     recipe.requires_grad_(False).eval()
-    place(recipe, processes.pick(device), torch.float64 if settings["precision"] == "fp64" else torch.float32, settings["batch"])
+    place(
+        recipe,
+        processes.pick(device),
+        torch.float64 if settings["precision"] == "fp64" else torch.float32,
+        settings["batch"],
+    )
     return Trained(recipe, config, folder, about["images"])

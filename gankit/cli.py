@@ -51,7 +51,12 @@ def run(words: list[str]) -> None:
     command(words[1:])
 
 
-NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "unable to allocate")  # a GPU, PyTorch, the system, numpy
+NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "unable to allocate",
+)  # a GPU, PyTorch, the system, numpy
 
 
 def explain(error: Exception) -> None:
@@ -61,10 +66,16 @@ def explain(error: Exception) -> None:
     if loop and isinstance(error, loop.Diverged):
         fail(text, 1)
     if processes and isinstance(error, processes.Lost):
-        fail(f"{text}. Start it again with the same command: under torchrun --max-restarts it goes on from the last save.", 1)
+        fail(
+            f"{text}. Start it again with the same command: under torchrun --max-restarts it goes on from the last save.",
+            1,
+        )
     if isinstance(error, MemoryError) or any(words in text.lower() for words in NO_MEMORY):
         about = f" ({text.splitlines()[0]})" if text else ""
-        fail(f"out of memory{about}. Try a smaller --batch, more --pieces, a smaller --resolution or --width, or fewer samples.", 1)
+        fail(
+            f"out of memory{about}. Try a smaller --batch, more --pieces, a smaller --resolution or --width, or fewer samples.",
+            1,
+        )
     if isinstance(error, (ValueError, OSError)):
         fail(text, 2)
     raise error
@@ -82,10 +93,22 @@ def fail(text: str, code: int) -> None:
 
 
 def overview() -> str:
-    lines = ["Every classic GAN, by the same few commands.", "", "usage: gankit COMMAND ...   (gankit COMMAND --help says more)", ""]
+    lines = [
+        "Every classic GAN, by the same few commands.",
+        "",
+        "usage: gankit COMMAND ...   (gankit COMMAND --help says more)",
+        "",
+    ]
     for name, command in COMMANDS.items():
         lines.append(f"  {name:<12} {(command.__doc__ or '').splitlines()[0]}")
-    return "\n".join([*lines, "", "start:   gankit train dcgan --data digits --preset small", "         gankit sample latest -o grid.png"])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "start:   gankit train dcgan --data digits --preset small",
+            "         gankit sample latest -o grid.png",
+        ]
+    )
 
 
 # Commands ------------------------------------------------------------------------------------------------------------
@@ -132,7 +155,10 @@ def train(words: list[str]) -> None:
     hints = get_type_hints(kind.__init__)
     model = dataclasses.make_dataclass(
         "Model",
-        [(k, describe(hints.get(k, str), args_of(kind).get(k)), dataclasses.field(default=v)) for k, v in arguments.items()],
+        [
+            (k, describe(hints.get(k, str), args_of(kind).get(k)), dataclasses.field(default=v))
+            for k, v in arguments.items()
+        ],
     )
     model.__doc__ = f"What {name} takes, besides the data."
     groups = {"command": described(Command), "run": described(loop.Settings, settings), "model": model}
@@ -154,7 +180,9 @@ def resume(words: list[str]) -> None:
     else:
         folder = checkpoint.locate(run, take(flags, "--outdir")[1] or "runs")
         settings = loop.settings_of(checkpoint.read_config(folder))
-        settings = dataclasses.replace(settings, **{k: shown(v) for k, v in vars(settings).items() if isinstance(v, str)})  # help prints them
+        settings = dataclasses.replace(
+            settings, **{k: shown(v) for k, v in vars(settings).items() if isinstance(v, str)}
+        )  # help prints them
 
     @dataclasses.dataclass
     class Command:
@@ -170,9 +198,13 @@ def resume(words: list[str]) -> None:
         outdir: str = "runs"
         quiet: bool = False
 
-    parsed = parse({"command": described(Command), "run": described(loop.Settings, settings)}, f"gankit resume {folder}", flags)
+    parsed = parse(
+        {"command": described(Command), "run": described(loop.Settings, settings)}, f"gankit resume {folder}", flags
+    )
     options = dataclasses.asdict(parsed["run"])
-    options = {name: value for name, value in options.items() if value != getattr(settings, name) or is_typed(flags, name)}
+    options = {
+        name: value for name, value in options.items() if value != getattr(settings, name) or is_typed(flags, name)
+    }
     loop.resume(folder, model=parsed["command"].model or None, quiet=parsed["command"].quiet, **options)
 
 
@@ -238,7 +270,9 @@ def sample(words: list[str]) -> None:
     seeds = numbers(options.seeds) if options.seeds else list(range(options.n or (8 if told else 64)))
     trained = gankit.load(run, model=options.model or None, device=options.device, weights=options.weights)
     drawn = len(seeds) * (max(1, len(options.text)) * (options.steps if options.to_text else 1) if told else 1)
-    build.refuse_large(COPIES * drawn * trained.recipe.spec.size, f"{drawn:,} samples", "Draw fewer at once: --n, --seeds or --steps")
+    build.refuse_large(
+        COPIES * drawn * trained.recipe.spec.size, f"{drawn:,} samples", "Draw fewer at once: --n, --seeds or --steps"
+    )
     if told:
         return sample_texts(trained, options, seeds)
     condition = library.read_conditions(Path(options.condition)) if options.condition else None
@@ -249,7 +283,9 @@ def sample(words: list[str]) -> None:
             latent.sample(trained.recipe, range(64 * i, 64 * i + 64), None, options.trunc, 64, condition)
 
         standing(trained.recipe, draw, options.standing)
-    samples = latent.sample(trained.recipe, seeds, options.label, options.trunc, options.batch, condition, options.domain)
+    samples = latent.sample(
+        trained.recipe, seeds, options.label, options.trunc, options.batch, condition, options.domain
+    )
     if options.output:
         return write_samples(Path(options.output), samples, seeds, options.columns)
     outdir = Path(options.outdir)
@@ -274,12 +310,24 @@ def sample_texts(trained: object, options: object, seeds: list[int]) -> None:
     if options.to_text and len(said) != 1:
         raise ValueError(f"--to-text goes there from one sentence, --text 'A' --to-text 'B'; found {len(said)}")
     if options.to_text:
-        drawn = texts.between(recipe, said[0], options.to_text, seeds, options.steps, options.trunc, options.batch, encoder)
-        columns, sides, names = options.steps, [f"seed {seed}" for seed in seeds], [f"step{i:02d}-seed{seed:04d}" for seed in seeds for i in range(options.steps)]
+        drawn = texts.between(
+            recipe, said[0], options.to_text, seeds, options.steps, options.trunc, options.batch, encoder
+        )
+        columns, sides, names = (
+            options.steps,
+            [f"seed {seed}" for seed in seeds],
+            [f"step{i:02d}-seed{seed:04d}" for seed in seeds for i in range(options.steps)],
+        )
     else:
         drawn = texts.draw(recipe, said, seeds, options.trunc, options.batch, encoder)
-        columns, sides, names = len(seeds), said, [f"text{i:03d}-seed{seed:04d}" for i in range(len(said)) for seed in seeds]
-    for note in captions.flaws(filter(None, [*said, options.to_text]), recipe.spec.caption[0]) if recipe.spec.caption[1] else ():
+        columns, sides, names = (
+            len(seeds),
+            said,
+            [f"text{i:03d}-seed{seed:04d}" for i in range(len(said)) for seed in seeds],
+        )
+    for note in (
+        captions.flaws(filter(None, [*said, options.to_text]), recipe.spec.caption[0]) if recipe.spec.caption[1] else ()
+    ):
         aside(f"- {note}")
     output = Path(options.output or options.outdir)
     if not options.output:
@@ -295,11 +343,22 @@ def sample_texts(trained: object, options: object, seeds: list[int]) -> None:
     elif output.suffix == ".png":
         output.parent.mkdir(parents=True, exist_ok=True)
         shown = [side if len(side) <= 60 else side[:57] + "..." for side in sides]
-        heads = [options.text[0] if options.text else said[0], *[""] * (options.steps - 2), options.to_text] if options.to_text else []
+        heads = (
+            [options.text[0] if options.text else said[0], *[""] * (options.steps - 2), options.to_text]
+            if options.to_text
+            else []
+        )
         pictures.save_sheet(output, drawn, columns, heads, shown)
         put(output)
     else:
-        write_samples(output, drawn, [seed for _ in range(len(drawn) // len(seeds)) for seed in seeds] if not options.to_text else [seed for seed in seeds for _ in range(columns)], 0)
+        write_samples(
+            output,
+            drawn,
+            [seed for _ in range(len(drawn) // len(seeds)) for seed in seeds]
+            if not options.to_text
+            else [seed for seed in seeds for _ in range(columns)],
+            0,
+        )
 
 
 def translate(words: list[str]) -> None:
@@ -342,7 +401,9 @@ def translate(words: list[str]) -> None:
     if done.skipped:
         from gankit.data.files import listed
 
-        lines = "".join(f"\n  {line}" for line in listed((f"{name}: {reason}" for name, reason in done.skipped), len(done.skipped)))
+        lines = "".join(
+            f"\n  {line}" for line in listed((f"{name}: {reason}" for name, reason in done.skipped), len(done.skipped))
+        )
         fail(f"{len(done.skipped)} of {done.inputs} inputs could not be used:{lines}", 1)
 
 
@@ -390,20 +451,30 @@ def interpolate(words: list[str]) -> None:
 
     seeds = numbers(options.seeds)
     if len(seeds) < 2 or options.steps < 1 or options.fps < 1:
-        raise ValueError(f"a walk needs two seeds, one step and one picture a second at least; got --seeds {options.seeds}")
+        raise ValueError(
+            f"a walk needs two seeds, one step and one picture a second at least; got --seeds {options.seeds}"
+        )
     recipe = gankit.load(run, model=options.model or None, device=options.device).recipe
     latent.check(recipe, options.label)
     if latent.takes_caption(recipe):
-        raise ValueError(f"{type(recipe).__name__} draws texts: walk from one to another by gankit sample {run} --text 'A' --to-text 'B' -o walk.png")
+        raise ValueError(
+            f"{type(recipe).__name__} draws texts: walk from one to another by gankit sample {run} --text 'A' --to-text 'B' -o walk.png"
+        )
     frames = len(seeds) * options.steps
-    build.refuse_large(COPIES * frames * recipe.spec.size, f"{frames:,} pictures", "Draw fewer at once: --seeds or --steps")
+    build.refuse_large(
+        COPIES * frames * recipe.spec.size, f"{frames:,} pictures", "Draw fewer at once: --seeds or --steps"
+    )
     space = latent.space_of(recipe, options.space)
     of_first = options.label if options.label is not None else latent.labels(recipe, seeds[:1])
     points, _ = latent.points(recipe, seeds, None if of_first is None else int(of_first), options.trunc, space)
     spherical = (options.mode or ("slerp" if space == "z" else "lerp")) == "slerp"
     way = latent.path(points.flatten(1), options.steps, spherical, options.loop).unflatten(1, points.shape[1:])
     frames = latent.render(recipe, way, latent.labels(recipe, seeds[:1] * len(way), options.label))
-    single = [pictures.grid(frame[None]) for frame in frames] if frames.ndim == 4 else [pictures.dots(frames[: i + 1]) for i in range(len(frames))]
+    single = (
+        [pictures.grid(frame[None]) for frame in frames]
+        if frames.ndim == 4
+        else [pictures.dots(frames[: i + 1]) for i in range(len(frames))]
+    )
     stem = Path(options.outdir) / "walk"
     outputs = [Path(options.output)] if options.output else [stem.with_suffix(s) for s in (".png", ".webp")]
     if not options.output and shutil.which("ffmpeg"):
@@ -423,9 +494,14 @@ def explore(words: list[str]) -> None:
     if len(named) < 2:
         from gankit import explore as library
 
-        tools = "\n".join(f"  {name:<12} {(tool.__doc__ or '').splitlines()[0]}" for name, tool in library.TOOLS.items())
+        tools = "\n".join(
+            f"  {name:<12} {(tool.__doc__ or '').splitlines()[0]}" for name, tool in library.TOOLS.items()
+        )
         if words and words[-1] not in ("-h", "--help"):
-            fail(f"explore {words[0]} with which tool? gankit explore RUN TOOL [flags]; there are {', '.join(library.TOOLS)}", 2)
+            fail(
+                f"explore {words[0]} with which tool? gankit explore RUN TOOL [flags]; there are {', '.join(library.TOOLS)}",
+                2,
+            )
         put(f"{explore.__doc__}\n\n{tools}\n\ngankit explore RUN TOOL --help shows a tool's flags.")
         return
     run, name, flags = *named, words[2:]
@@ -460,7 +536,11 @@ def explore(words: list[str]) -> None:
 
     hints, said = get_type_hints(tool, include_extras=True), args_of(tool)
     own = [
-        (k, describe(Annotated[hints[k], alias(name="class")] if k == "label" else hints[k], said.get(k)), dataclasses.field(default=p.default))
+        (
+            k,
+            describe(Annotated[hints[k], alias(name="class")] if k == "label" else hints[k], said.get(k)),
+            dataclasses.field(default=p.default),
+        )
         for k, p in inspect.signature(tool).parameters.items()
         if p.kind is p.KEYWORD_ONLY
     ]
@@ -476,7 +556,13 @@ def explore(words: list[str]) -> None:
         torch.manual_seed(0)
         result = tool(trained, **given)
     flags_used = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
-    result.numbers = {"tool": name, "run": trained.folder.name, "model": trained.config["model"], "images": trained.images, "flags": flags_used} | result.numbers
+    result.numbers = {
+        "tool": name,
+        "run": trained.folder.name,
+        "model": trained.config["model"],
+        "images": trained.images,
+        "flags": flags_used,
+    } | result.numbers
     for line in result.say:
         put(line)
     for path in result.write(Path(options.outdir) / name, kinds):
@@ -508,14 +594,31 @@ def models(words: list[str]) -> None:
             | ({"shape": p.spec.shape, "classes": p.spec.num_classes} if p.spec else {})
             for key, p in kind.presets.items()
         }
-        rows.append(paper._asdict() | {"name": name, "data": kind.data.split(), "labels": kind.labels, "abilities": kind.abilities(), "presets": presets})
+        rows.append(
+            paper._asdict()
+            | {
+                "name": name,
+                "data": kind.data.split(),
+                "labels": kind.labels,
+                "abilities": kind.abilities(),
+                "presets": presets,
+            }
+        )
     if options.json:
         put(json.dumps(rows, indent=2))
         return
 
     rows.sort(key=lambda row: row["year"])
-    columns = {name: {"no_wrap": name in ("model", "year")} for name in ("model", "year", "paper", "data", "labels", "can")}
-    show_sheet(columns, ((row["name"], row["year"], row["title"], " ".join(row["data"]), row["labels"], " ".join(row["abilities"])) for row in rows))
+    columns = {
+        name: {"no_wrap": name in ("model", "year")} for name in ("model", "year", "paper", "data", "labels", "can")
+    }
+    show_sheet(
+        columns,
+        (
+            (row["name"], row["year"], row["title"], " ".join(row["data"]), row["labels"], " ".join(row["abilities"]))
+            for row in rows
+        ),
+    )
 
 
 def show(words: list[str]) -> None:
@@ -543,7 +646,11 @@ def show(words: list[str]) -> None:
     kind = library.find(name)
     if look.ledger or look.json:
         rows = ledger.rows(name)
-        return put(json.dumps(ledger.records(rows), indent=2)) if look.json else show_sheet(ledger.COLUMNS, map(ledger.cells, rows))
+        return (
+            put(json.dumps(ledger.records(rows), indent=2))
+            if look.json
+            else show_sheet(ledger.COLUMNS, map(ledger.cells, rows))
+        )
     hints = get_type_hints(loop.Settings) | get_type_hints(kind.__init__)
     put(inspect.cleandoc(inspect.getmodule(kind).__doc__ or "").strip() + "\n")
     put(f"learns from: {kind.data.replace(' ', ' or ')}; labels: {kind.labels}; can: {', '.join(kind.abilities())}")
@@ -554,7 +661,9 @@ def show(words: list[str]) -> None:
     for key, preset in kind.presets.items():
         put(f"  --preset {key}  # {preset.about}")
         if preset.parameters:
-            shape = "x".join(map(str, preset.spec.shape)) + (f", {preset.spec.num_classes} classes" if preset.spec.num_classes else "")
+            shape = "x".join(map(str, preset.spec.shape)) + (
+                f", {preset.spec.num_classes} classes" if preset.spec.num_classes else ""
+            )
             put(f"      parameters at {shape}: {', '.join(f'{n} {c:,}' for n, c in preset.parameters.items())}")
         if preset.model or preset.settings:
             put(f"      {flags(preset.model | preset.settings, hints)}")
@@ -691,12 +800,30 @@ def evaluate(words: list[str]) -> None:
         return
 
     right = {"justify": "right", "no_wrap": True}
-    columns = {"metric": {"no_wrap": True}, "value": right, "+-": right, "samples": right, "reals": right, "better": {"no_wrap": True}, "note": {}}
+    columns = {
+        "metric": {"no_wrap": True},
+        "value": right,
+        "+-": right,
+        "samples": right,
+        "reals": right,
+        "better": {"no_wrap": True},
+        "note": {},
+    }
     rows = []
     for s in scores:
         error = "" if s.error is None else f"{s.error:.3g}"
         said = "; ".join(filter(None, (s.error_of and f"+-: {s.error_of}", s.note)))
-        rows.append((s.name, f"{s.value:.4g}", error, f"{s.n_fake:,}" if s.n_fake else "", f"{s.n_real:,}" if s.n_real else "", s.better, said))
+        rows.append(
+            (
+                s.name,
+                f"{s.value:.4g}",
+                error,
+                f"{s.n_fake:,}" if s.n_fake else "",
+                f"{s.n_real:,}" if s.n_real else "",
+                s.better,
+                said,
+            )
+        )
     show_sheet(columns, rows)
     put(f"recorded in {path}")
 
@@ -743,7 +870,9 @@ def score(words: list[str]) -> None:
 
     path = Path(options.output)
     if path.suffix != ".csv" or options.batch < 1 or options.n < 0:
-        raise ValueError(f"--output is a .csv, --batch at least 1 and --n at least 0; found {options.output}, {options.batch} and {options.n}")
+        raise ValueError(
+            f"--output is a .csv, --batch at least 1 and --n at least 0; found {options.output}, {options.batch} and {options.n}"
+        )
     if options.normal and options.threshold is not None:
         raise ValueError("--normal fits a threshold and --threshold gives one: take one of them")
     if options.fpr is not None and not options.normal:
@@ -753,7 +882,10 @@ def score(words: list[str]) -> None:
     trained = gankit.load(run, model=options.model or None, device=options.device, weights=options.weights)
     limit = options.threshold
     if options.normal:
-        limit = anomaly.threshold(anomaly.score_run(trained, options.normal, batch=options.batch).score, 0.05 if options.fpr is None else options.fpr)
+        limit = anomaly.threshold(
+            anomaly.score_run(trained, options.normal, batch=options.batch).score,
+            0.05 if options.fpr is None else options.fpr,
+        )
     classes = tuple(part.strip() for part in options.normal_class.split(",") if part.strip())
     found = anomaly.score_run(trained, name, classes, options.batch, options.n)
     numbers = anomaly.numbers(found, limit)
@@ -775,16 +907,24 @@ def compare(words: list[str]) -> None:
     subjects = [word for word in flags if not word.startswith("-")]
     parse({}, "gankit compare A B", [word for word in flags if word.startswith("-")])
     if len(subjects) < 2:
-        fail("compare what? gankit compare A B ... [--metrics fd,precision]: runs, folders or files that were evaluated", 2)
+        fail(
+            "compare what? gankit compare A B ... [--metrics fd,precision]: runs, folders or files that were evaluated",
+            2,
+        )
 
     from gankit import evaluation
 
     lines, rows = evaluation.compare(subjects, outdir or "runs", metrics or ""), []
     for line in lines:
-        cells = ["" if v is None else f"{v['value']:.4g}" + ("" if v["error"] is None else f" +- {v['error']:.2g}") for v in line.values]
+        cells = [
+            "" if v is None else f"{v['value']:.4g}" + ("" if v["error"] is None else f" +- {v['error']:.2g}")
+            for v in line.values
+        ]
         better = next(v["better"] for v in line.values if v is not None)
         rows.append((line.name, *cells, better, line.unlike))
-    show_sheet({"metric": {}, **{subject: {"justify": "right"} for subject in subjects}, "better": {}, "taken with": {}}, rows)
+    show_sheet(
+        {"metric": {}, **{subject: {"justify": "right"} for subject in subjects}, "better": {}, "taken with": {}}, rows
+    )
     if any(line.unlike for line in lines):
         put("Numbers in different lines of one metric were taken differently, and cannot be compared.")
 
@@ -832,7 +972,9 @@ def import_(words: list[str]) -> None:
         known = "".join(f"\n  --as {name:<10} {source.about}" for name, source in sources)
         raise ValueError(f"import {file} as what? Whose weights are they?{known}")
     done = imports.import_weights(file, kind, **dataclasses.asdict(options))
-    shape = "x".join(map(str, done.found.spec.shape)) + (f", {done.found.spec.num_classes} classes" if done.found.spec.num_classes else "")
+    shape = "x".join(map(str, done.found.spec.shape)) + (
+        f", {done.found.spec.num_classes} classes" if done.found.spec.num_classes else ""
+    )
     put(f"{kind} for {shape}; parameters: {', '.join(f'{name} {count:,}' for name, count in done.parameters.items())}")
     put(f"sizes, from the file: {recipe.flags(done.found.arguments, get_type_hints(models.find(kind).__init__))}")
     for note in done.found.notes:
@@ -840,7 +982,11 @@ def import_(words: list[str]) -> None:
     if done.found.fresh:
         put(f"- not in the file, so as first initialised: {', '.join(name.rstrip('.') for name in done.found.fresh)}")
     unused = done.found.unused
-    put(f"- not used: {', '.join(unused[:6])}{f' and {len(unused) - 6} more' if len(unused) > 6 else ''}" if unused else "- everything in the file was used")
+    put(
+        f"- not used: {', '.join(unused[:6])}{f' and {len(unused) - 6} more' if len(unused) > 6 else ''}"
+        if unused
+        else "- everything in the file was used"
+    )
     put(f"licence of the source: {done.license}")
     then = f"gankit sample {done.folder} -o grid.png"
     if kind in translators.CONVERT:
@@ -880,7 +1026,9 @@ def export(words: list[str]) -> None:
     trained = gankit.load(run, model=options.model or None, device="cpu", weights=options.weights)
     done = exports.export(trained, options.to, options.output, options.n, options.license)
     put(f"{done.path}   takes {done.inputs}")
-    put(f"largest difference from the model's samples on {done.latents} random latents: {done.difference:.2g} of a range of 2")
+    put(
+        f"largest difference from the model's samples on {done.latents} random latents: {done.difference:.2g} of a range of 2"
+    )
 
 
 def metrics(words: list[str]) -> None:
@@ -895,7 +1043,24 @@ def metrics(words: list[str]) -> None:
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     f.__name__.rstrip("_"): f
-    for f in (train, resume, sample, interpolate, translate, explore, evaluate, score, compare, metrics, models, show, data, report, import_, export)
+    for f in (
+        train,
+        resume,
+        sample,
+        interpolate,
+        translate,
+        explore,
+        evaluate,
+        score,
+        compare,
+        metrics,
+        models,
+        show,
+        data,
+        report,
+        import_,
+        export,
+    )
 }
 
 
@@ -965,7 +1130,11 @@ def described(kind: type, defaults: object = None) -> type:
     """A dataclass whose fields carry the help of its docstring's Args, and the defaults of an instance."""
     docs, hints = args_of(kind), get_type_hints(kind, include_extras=True, localns={"alias": alias})
     fields = [
-        (f.name, describe(hints[f.name], docs.get(f.name), ALSO.get(f.name)), dataclasses.field(default=getattr(defaults, f.name, f.default)))
+        (
+            f.name,
+            describe(hints[f.name], docs.get(f.name), ALSO.get(f.name)),
+            dataclasses.field(default=getattr(defaults, f.name, f.default)),
+        )
         for f in dataclasses.fields(kind)
     ]
     made = dataclasses.make_dataclass(kind.__name__, fields)
@@ -1024,13 +1193,19 @@ def parse(groups: dict[str, type], prog: str, flags: list[str]) -> dict[str, obj
     names = {f.name for group in groups.values() for f in dataclasses.fields(group)}
     bools = {f.name for group in groups.values() for f in dataclasses.fields(group) if isinstance(f.default, bool)}
     whole = dataclasses.make_dataclass(
-        "Flags", [(name, tyro.conf.OmitArgPrefixes[group], dataclasses.field(default_factory=group)) for name, group in groups.items()]
+        "Flags",
+        [
+            (name, tyro.conf.OmitArgPrefixes[group], dataclasses.field(default_factory=group))
+            for name, group in groups.items()
+        ],
     )
     whole.__doc__ = (COMMANDS[prog.split()[1]].__doc__ or "").strip()
     flags = [word for flag in flags for word in modern(flag, bools)]
     if "images" in names:
         flags = kimg(flags)
-    parsed = tyro.cli(whole, prog=prog, args=flags, config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.HelptextFromCommentsOff))
+    parsed = tyro.cli(
+        whole, prog=prog, args=flags, config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.HelptextFromCommentsOff)
+    )
     values = {name: getattr(parsed, name) for name in groups}
     for group in values.values():
         for name, value in vars(group).items():
@@ -1058,7 +1233,9 @@ def modern(flag: str, bools: set[str]) -> list[str]:
     if plain_name in bools and value:
         yes = value.lower() in ("1", "true", "yes", "on")
         if not yes and value.lower() not in ("0", "false", "no", "off"):
-            raise ValueError(f"{name} is {value!r}; write {name} or --no-{plain_name.replace('_', '-')}, or {name}=1 or {name}=0")
+            raise ValueError(
+                f"{name} is {value!r}; write {name} or --no-{plain_name.replace('_', '-')}, or {name}=1 or {name}=0"
+            )
         return [name if yes else f"--no-{plain_name.replace('_', '-')}"]
     return [flag]
 
@@ -1129,7 +1306,16 @@ def spawn(gpus: str, words: list[str]) -> None:
     if not gpus.isdigit() or int(gpus) < 1:
         raise ValueError(f"--gpus takes a whole number, not {gpus!r}")
     if int(gpus) > 1:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", gpus, "-m", "gankit"]
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            gpus,
+            "-m",
+            "gankit",
+        ]
         os.execv(sys.executable, [*command, *(re.sub(r"^--log(?=$|=)", "--tick", word) for word in words)])
 
 
@@ -1139,7 +1325,17 @@ def dry_run(kind: type, options: dict[str, object]) -> None:
     settings, arguments = loop.plan(kind, "", options)
     dataset, settings, arguments = loop.opened(settings, arguments, kind)
     recipe = loop.build(kind, loop.spec_of(dataset), arguments, settings.seed)
-    put(json.dumps({"settings": dataclasses.asdict(settings), "arguments": arguments, "shape": dataset.shape, "classes": dataset.num_classes}, indent=2))
+    put(
+        json.dumps(
+            {
+                "settings": dataclasses.asdict(settings),
+                "arguments": arguments,
+                "shape": dataset.shape,
+                "classes": dataset.num_classes,
+            },
+            indent=2,
+        )
+    )
     put({name: sum(p.numel() for p in net.parameters()) for name, net in recipe.named_children()})
 
 
@@ -1163,7 +1359,18 @@ def cost(options: object, path: str) -> str:
         for steps in (1, 1, 9):  # the first is slower than any further one
             start = time.perf_counter()
             images = settings.batch * steps
-            gankit.train(kind, preset=options.preset, outdir=folder, quiet=True, data=path, images=images, preview=0, save=images, log=images, **extra)
+            gankit.train(
+                kind,
+                preset=options.preset,
+                outdir=folder,
+                quiet=True,
+                data=path,
+                images=images,
+                preview=0,
+                save=images,
+                log=images,
+                **extra,
+            )
             seconds.append(time.perf_counter() - start)
     step = max(seconds[2] - seconds[1], 1e-9) / 8
     unit = 1024 if sys.platform == "darwin" else 1

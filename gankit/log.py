@@ -56,7 +56,12 @@ class Log:
             self.counts[key] = self.counts.get(key, 0) + 1
 
     def state(self) -> dict:
-        return {"sums": dict(self.sums), "counts": dict(self.counts), "recent": self.recent, "warned": sorted(self.warned)}
+        return {
+            "sums": dict(self.sums),
+            "counts": dict(self.counts),
+            "recent": self.recent,
+            "warned": sorted(self.warned),
+        }
 
     def set_state(self, state: dict) -> None:
         self.sums, self.counts = state["sums"], state["counts"]
@@ -97,7 +102,12 @@ class Log:
         if not self.quiet and sys.stderr.isatty():
             from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-            self.bar = bar(TextColumn("{task.completed:,.0f}/{task.total:,.0f} images"), BarColumn(None), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
+            self.bar = bar(
+                TextColumn("{task.completed:,.0f}/{task.total:,.0f} images"),
+                BarColumn(None),
+                TextColumn("{task.fields[text]}"),
+                TimeRemainingColumn(),
+            )
             self.bar.start()
             self.task = self.bar.add_task("", total=run.settings.images, completed=run.images, text="")
 
@@ -126,7 +136,9 @@ class Log:
             self.bar.update(self.task, completed=run.images, text=f"{text}  {record['images_per_s']:.0f} images/s")
         else:
             left = max(0, run.settings.images - run.images) / max(record["images_per_s"], 1e-9)
-            self.say(f"{run.images}/{run.settings.images}  {text}  {record['images_per_s']:.0f} images/s  {clock(left)} left")
+            self.say(
+                f"{run.images}/{run.settings.images}  {text}  {record['images_per_s']:.0f} images/s  {clock(left)} left"
+            )
         for kind, sentence in diagnose(self.recent, type(run.recipe), run.config["arguments"]).items():
             if kind not in self.warned:
                 self.warned.add(kind)
@@ -191,7 +203,9 @@ def reaches(line: str, images: int) -> bool:
 def reals(dataset: data.Dataset, n: int, seed: int) -> Tensor:
     """The first n real samples, float in [-1, 1] when they are images; of two domains each of A above one of B."""
     rows = next(dataset.stream(0, n, seed=seed))
-    rows = [data.normalise(rows[k]) if rows[k].dtype == torch.uint8 else rows[k] for k in ("real", "a", "b") if k in rows]
+    rows = [
+        data.normalise(rows[k]) if rows[k].dtype == torch.uint8 else rows[k] for k in ("real", "a", "b") if k in rows
+    ]
     return latent.above(*rows) if len(rows) > 1 else rows[0]
 
 
@@ -218,12 +232,21 @@ def diagnose(records: list[dict[str, float]], kind: type[Recipe], arguments: dic
     if len(last) < 4:
         return found
     types = {p.name: p.annotation for p in inspect.signature(kind.__init__).parameters.values()}
-    free = {name for name, hint in types.items() if hint in (str, "str")}  # any loss or penalty of the library, not one of a few
+    free = {
+        name for name, hint in types.items() if hint in (str, "str")
+    }  # any loss or penalty of the library, not one of a few
     slower = next((f" (--{name.replace('_', '-')})" for name in ("lr_d", "lr") if name in types), "")
     if "penalty" in free and arguments.get("penalty") in (None, "none"):
         penalty = "--penalty r1" + " --penalty-weight 1" * (not arguments.get("penalty_weight"))
     else:
-        penalty = next((f"a larger --{name.replace('_', '-')}" for name in ("penalty_weight", "gamma", "r1_weight") if name in types), "")
+        penalty = next(
+            (
+                f"a larger --{name.replace('_', '-')}"
+                for name in ("penalty_weight", "gamma", "r1_weight")
+                if name in types
+            ),
+            "",
+        )
     penalised = f" or a gradient penalty for it ({penalty})" * bool(penalty)
     chance = all(at_chance(r) for r in last)
     if not chance and all(r.get("d/real_right", 0) > 0.98 and r.get("d/fake_right", 0) > 0.98 for r in last):
@@ -232,7 +255,9 @@ def diagnose(records: list[dict[str, float]], kind: type[Recipe], arguments: dic
             f"Try a lower learning rate for the discriminator{slower}{penalised}."
         )
     if not chance and all("d/real_right" in r and r["d/real_right"] < 0.02 for r in last):
-        found["d lost"] = f"the discriminator calls every real a fake. Try another learning rate for it{slower}, or a smaller generator."
+        found["d lost"] = (
+            f"the discriminator calls every real a fake. Try another learning rate for it{slower}, or a smaller generator."
+        )
     spread = [r["samples/std"] for r in records if "samples/std" in r]
     if len(spread) >= 2 and spread[-1] < 0.25 * max(spread):
         steadier = f"a gradient penalty ({penalty}), " * bool(penalty)
@@ -245,8 +270,15 @@ def diagnose(records: list[dict[str, float]], kind: type[Recipe], arguments: dic
     if grads[0] and all(max(g) < 1e-7 for g in grads):
         other = "another loss (--loss non_saturating) or seed (--seed)" if "loss" in free else "another seed (--seed)"
         found["stuck"] = f"all gradients are next to nothing, so nothing is learned. Try {other}."
-    elif not chance and losses[0] and len(records) >= 8 and all(records[-8].get(k) == v for k, v in records[-1].items() if k.endswith("/loss")):
-        found["stuck"] = f"the losses do not move at all. Look at reals.png: is the data what you meant? Try another learning rate{slower}."
+    elif (
+        not chance
+        and losses[0]
+        and len(records) >= 8
+        and all(records[-8].get(k) == v for k, v in records[-1].items() if k.endswith("/loss"))
+    ):
+        found["stuck"] = (
+            f"the losses do not move at all. Look at reals.png: is the data what you meant? Try another learning rate{slower}."
+        )
     return found
 
 

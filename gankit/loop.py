@@ -404,9 +404,7 @@ def written_alone(folder: Path, device: torch.device) -> Iterator[None]:
         yield
 
 
-def resume(
-    path: str | Path, *, model: str | type[Recipe] | None = None, quiet: bool = False, **options: object
-) -> Run:
+def resume(path: str | Path, *, model: str | type[Recipe] | None = None, quiet: bool = False, **options: object) -> Run:
     """Go on with a run from its last save, as if it had never stopped, and give it back finished.
 
     Args:
@@ -440,7 +438,9 @@ def resume(
         )
     device = prepare(settings)
     with written_alone(folder, device):
-        unasked = {name for name in ("evaluate", "evaluate_features") if getattr(settings, name) and name not in options}
+        unasked = {
+            name for name in ("evaluate", "evaluate_features") if getattr(settings, name) and name not in options
+        }
         return _resumed(folder, kind, before, settings, device, quiet, unasked)
 
 
@@ -448,7 +448,13 @@ MOVED = ("data", "text_encoder")  # where these are may differ on resume, what t
 
 
 def _resumed(
-    folder: Path, kind: type[Recipe], before: Settings, settings: Settings, device: torch.device, quiet: bool, unasked: set[str]
+    folder: Path,
+    kind: type[Recipe],
+    before: Settings,
+    settings: Settings,
+    device: torch.device,
+    quiet: bool,
+    unasked: set[str],
 ) -> Run:
     """`resume`, once the folder is held; `unasked` are settings of evaluation that config.json alone names."""
     config = checkpoint.read_config(folder)
@@ -465,18 +471,26 @@ def _resumed(
     recipe = build(kind, checkpoint.spec_of(config), checkpoint.arguments_of(config), settings.seed)
     settings = with_length(settings, recipe)
     free = (*Settings.FREE, *MOVED)
-    changed = {k: [getattr(before, k), getattr(settings, k)] for k in free if getattr(before, k) != getattr(settings, k)}
+    changed = {
+        k: [getattr(before, k), getattr(settings, k)] for k in free if getattr(before, k) != getattr(settings, k)
+    }
     run = Run(recipe, settings, folder, config, device, Log(folder, settings, quiet))
     if whole:
         checkpoint.restore(run)
     if "images" in changed:
-        run.log.say(f"images: {changed['images'][0]} before, {changed['images'][1]} now; schedules follow the new length")
+        run.log.say(
+            f"images: {changed['images'][0]} before, {changed['images'][1]} now; schedules follow the new length"
+        )
     run.config["history"].append(checkpoint.history_entry(run.images, changed))
     run.config["settings"] = dataclasses.asdict(settings)
     if not settings.evaluate or not unasked:
         return loop(run, dataset)
-    flags = f"--evaluate {settings.evaluate}" + (f" --evaluate-features {settings.evaluate_features}" if settings.evaluate_features else "")
-    with weights.not_asked(f"this run's config.json asks for it; to allow it add {shown(flags)}, or --evaluate '' to go without"):
+    flags = f"--evaluate {settings.evaluate}" + (
+        f" --evaluate-features {settings.evaluate_features}" if settings.evaluate_features else ""
+    )
+    with weights.not_asked(
+        f"this run's config.json asks for it; to allow it add {shown(flags)}, or --evaluate '' to go without"
+    ):
         return loop(run, dataset)
 
 
@@ -489,7 +503,9 @@ def plan(kind: type[Recipe], preset: str, options: dict[str, object]) -> tuple[S
     settings = dict(kind.defaults) | (chosen.settings if chosen else {})
     own = building.defaults(kind)
     if clash := fields & set(own):
-        raise ValueError(f"{models.name_of(kind)} has an argument {min(clash)!r}, which is a setting of every run: rename it")
+        raise ValueError(
+            f"{models.name_of(kind)} has an argument {min(clash)!r}, which is a setting of every run: rename it"
+        )
     arguments = own | (chosen.model if chosen else {})
     for name, value in options.items():
         if name in fields:
@@ -527,7 +543,9 @@ def settings_of(config: dict) -> Settings:
 def prepare(settings: Settings) -> torch.device:
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    patience = timedelta(days=1) if settings.evaluate else timedelta(minutes=10)  # while the first process takes metrics
+    patience = (
+        timedelta(days=1) if settings.evaluate else timedelta(minutes=10)
+    )  # while the first process takes metrics
     device = processes.start(settings.device, patience)
     if settings.batch % processes.world():
         raise ValueError(f"batch {settings.batch} does not divide by the {processes.world()} processes; change --batch")
@@ -540,11 +558,15 @@ def open_data(settings: Settings, kind: type[Recipe]) -> data.Dataset | data.Dom
     known = dict(resolution=s.resolution or None, fit=s.fit, mirror=s.mirror, alpha=s.alpha, skip_bad=s.skip_bad)
     want = kind.data.split()[0]
     if s.text_encoder and want != "captions":
-        raise ValueError(f"{models.name_of(kind)} learns from {kind.data} and draws from no texts: leave --text-encoder out")
+        raise ValueError(
+            f"{models.name_of(kind)} learns from {kind.data} and draws from no texts: leave --text-encoder out"
+        )
     return data.open(s.data, **known, want=want, text_encoder=s.text_encoder)
 
 
-def training_data(run: Run, dataset: data.Dataset | data.Domains | data.Union) -> data.Dataset | data.Domains | data.Union:
+def training_data(
+    run: Run, dataset: data.Dataset | data.Domains | data.Union
+) -> data.Dataset | data.Domains | data.Union:
     """What batches are fetched from: the run's data, or the same read at the size that the model cuts its crops from (`load_size`)."""
     size = run.recipe.load_size
     if size is None or size == tuple(dataset.shape[1:]):
@@ -553,7 +575,9 @@ def training_data(run: Run, dataset: data.Dataset | data.Domains | data.Union) -
     try:
         return open_data(dataclasses.replace(run.settings, resolution=large), type(run.recipe))
     except ValueError as error:
-        error.args = (f"{error}. Images to train on are read at {large}, and crops of {own} cut from them: try a lower --resolution",)
+        error.args = (
+            f"{error}. Images to train on are read at {large}, and crops of {own} cut from them: try a lower --resolution",
+        )
         raise
 
 
@@ -594,20 +618,28 @@ def fit(kind: type[Recipe], dataset: data.Dataset, settings: Settings) -> None:
             hint = f". For one of its domains type --data {parts[0]}"
         if dataset.kind == "masks" and (found := data.two_sided(settings.data, "")):
             hint = f". For its images alone type --data {found[1][0]}"
-        raise ValueError(f"{name} learns from {' or '.join(kind.data.split())}; {settings.data} holds {dataset.kind}{hint}")
+        raise ValueError(
+            f"{name} learns from {' or '.join(kind.data.split())}; {settings.data} holds {dataset.kind}{hint}"
+        )
     if settings.augment != "none":
         if dataset.kind in ("points", "vectors"):
             raise ValueError(f"there is no augmentation of {dataset.kind}; leave --augment out")
         for shape in filter(None, (dataset.shape, dataset.other)):
             augmentation(settings).fits(shape[0])
     if settings.augment == "none" and settings.augment_policy not in ("", kind.defaults.get("augment_policy")):
-        raise ValueError("an augmentation policy does nothing without an augmentation: add --augment diffaugment or --augment ada")
+        raise ValueError(
+            "an augmentation policy does nothing without an augmentation: add --augment diffaugment or --augment ada"
+        )
     if settings.augment != "ada" and settings.augment_p:
         raise ValueError("augment_p is how often ada changes an image: add --augment ada, or leave --augment-p out")
     if hasattr(kind, "reduced") and len(dataset) > 1:
-        raise ValueError(f"{name} learns from one image, and {settings.data} holds {len(dataset):,}: name the file of one of them")
+        raise ValueError(
+            f"{name} learns from one image, and {settings.data} holds {len(dataset):,}: name the file of one of them"
+        )
     if kind.labels == "required" and not dataset.num_classes and not dataset.condition_dim:
-        raise ValueError(f"{name} needs labels and {settings.data} has none: put each class into a sub-folder of its own")
+        raise ValueError(
+            f"{name} needs labels and {settings.data} has none: put each class into a sub-folder of its own"
+        )
     if dataset.kind in data.KINDS:
         height, width = dataset.shape[1:]
         near = kind.nearest(height, width)
@@ -658,8 +690,12 @@ def loop(run: Run, dataset: data.Dataset) -> Run:
             if stream is None or phase != run.phase:
                 size = phase.batch or settings.batch
                 if size % processes.world():
-                    raise ValueError(f"the batch of {size} from {run.images} images on does not divide by the {processes.world()} processes")
-                rows = source.stream(run.images, size, phase.resolution, settings.seed, processes.rank(), processes.world())
+                    raise ValueError(
+                        f"the batch of {size} from {run.images} images on does not divide by the {processes.world()} processes"
+                    )
+                rows = source.stream(
+                    run.images, size, phase.resolution, settings.seed, processes.rank(), processes.world()
+                )
                 stream = data.ahead(rows, settings.workers)
             batch = make_batch(next(stream), run, size)
             if run.phase is None or phase.index != run.phase.index:
@@ -739,7 +775,9 @@ class Signals(contextlib.AbstractContextManager):
         if threading.current_thread() is threading.main_thread():
             for name in self.ASK:
                 number = getattr(signal, name, None)
-                if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):  # as under nohup
+                if number is None or (
+                    name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN
+                ):  # as under nohup
                     continue
                 self.kept[number] = signal.signal(number, self.handle)
         return self

@@ -131,7 +131,15 @@ def animate(path: Path, frames: Sequence[Image.Image], fps: int = 24) -> Path:
     kind = path.suffix.lower()
     if kind in (".webp", ".gif"):
         with replacing(path) as temporary:
-            frames[0].save(temporary, kind[1:].upper(), save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0, quality=90)
+            frames[0].save(
+                temporary,
+                kind[1:].upper(),
+                save_all=True,
+                append_images=frames[1:],
+                duration=round(1000 / fps),
+                loop=0,
+                quality=90,
+            )
         return path
     if kind != ".mp4":
         raise ValueError(f"cannot write an animation as {path.name}; use .webp, .gif or .mp4")

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from gankit.loop import Run
 
 Images = NewType("Images", int)  # a count of images: a length, an interval; flags of this type also take 200k and 5M
-Draw = Callable[[Callable[[int], Tensor]], Tensor]  # as `Batch.draw`: a sampler of n rows to the random rows of this piece
+Draw = Callable[
+    [Callable[[int], Tensor]], Tensor
+]  # as `Batch.draw`: a sampler of n rows to the random rows of this piece
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ class Spec:
         wanted = {name.strip() for name in names.split(",")} - {""}
         if missing := sorted(wanted - set(self.attributes)):
             known = ", ".join(self.attributes) or "none"
-            raise ValueError(f"there is no attribute {missing[0]!r}; the data's are {known}. Leave --attributes out for all")
+            raise ValueError(
+                f"there is no attribute {missing[0]!r}; the data's are {known}. Leave --attributes out for all"
+            )
         chosen, end = [], 0
         for count in self.groups or (len(self.attributes),):
             group, end = range(end, end + count), end + count
@@ -331,7 +335,9 @@ def shuffled(rows: Tensor, batch: Batch, run: Run) -> Tensor:
     """
     whole = rows.new_zeros(batch.size, *rows.shape[1:])
     whole[batch.first : batch.first + len(rows)] = rows
-    whole = run.mean(whole) * (batch.size // len(rows))  # the others' places hold zeros, so the mean is each row's share
+    whole = run.mean(whole) * (
+        batch.size // len(rows)
+    )  # the others' places hold zeros, so the mean is each row's share
     return whole[batch.draw(torch.randperm)]
 
 

@@ -34,9 +34,15 @@ def write(folder: Path) -> Path:
     parts = [f"<h1>{escaped(title)}</h1><small>{escaped(folder.name)}</small>"]
     parts.append(summary(config, records))
     strips = config.get("preview") == "strips"
-    parts.append(f"<h2>{'Inputs and outputs' if strips else 'Samples'} and {'data' if strips else 'reals'}</h2><div class=row>")
+    parts.append(
+        f"<h2>{'Inputs and outputs' if strips else 'Samples'} and {'data' if strips else 'reals'}</h2><div class=row>"
+    )
     if fakes:
-        shown = "input, output and target or what else the model shows of fixed images," if strips else "samples of fixed latents"
+        shown = (
+            "input, output and target or what else the model shows of fixed images,"
+            if strips
+            else "samples of fixed latents"
+        )
         parts.append(figure(fakes[-1], f"{shown} from the averaged weights after {images_of(fakes[-1]):,} images"))
     if (folder / "reals.png").is_file():
         parts.append(figure(folder / "reals.png", "real data"))
@@ -56,7 +62,10 @@ def write(folder: Path) -> Path:
     parts.append("</div>")
     if len(config["history"]) > 1:
         parts.append("<h2>Resumed</h2>")
-        parts += [f"<p>at {h['images']:,} images, {escaped(h['time'])}: {escaped(json.dumps(h['changed']))}</p>" for h in config["history"][1:]]
+        parts += [
+            f"<p>at {h['images']:,} images, {escaped(h['time'])}: {escaped(json.dumps(h['changed']))}</p>"
+            for h in config["history"][1:]
+        ]
     page = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escaped(title)}</title><style>{STYLE}</style>{''.join(parts)}</html>"
     checkpoint.write_text(folder / "report.html", page)
     return folder / "report.html"
@@ -89,8 +98,14 @@ def evaluations(folder: Path) -> list[str]:
         return []
     rows = []
     for line in latest.values():
-        error = f" &plusmn; {line['error']:.3g} <small>{escaped(line['error_of'])}</small>" if line["error"] is not None else ""
-        counts = " beside ".join(f"{line[key]:,} {what}" for key, what in (("n_fake", "samples"), ("n_real", "reals")) if line[key])
+        error = (
+            f" &plusmn; {line['error']:.3g} <small>{escaped(line['error_of'])}</small>"
+            if line["error"] is not None
+            else ""
+        )
+        counts = " beside ".join(
+            f"{line[key]:,} {what}" for key, what in (("n_fake", "samples"), ("n_real", "reals")) if line[key]
+        )
         better = f", {escaped(line['better'])} is better" if line["better"] else ""
         said = f"{escaped(evaluation.about(line['metric']))} <small>{counts} after {line['fake'].get('images', 0):,} images{better}. {escaped(line['note'])}</small>"
         rows.append(f"<tr><td><b>{escaped(line['name'])}</b><td>{line['value']:.4g}{error}<td>{said}")
@@ -99,7 +114,10 @@ def evaluations(folder: Path) -> list[str]:
         path = folder / "evaluation" / name
         if path.is_file() and path.suffix == ".json":
             points = schema.read(path, schema.SPECTRUM)
-            lines = {key: [(p[0], p[1]) for p in some if len(p) == 2 and all(map(math.isfinite, p))] for key, some in points.items()}
+            lines = {
+                key: [(p[0], p[1]) for p in some if len(p) == 2 and all(map(math.isfinite, p))]
+                for key, some in points.items()
+            }
             if lines := {key: some for key, some in lines.items() if some}:
                 drawn = chart("log10 power", lines, unit="of the highest frequency, in 1/100")
                 parts.append(f"<figure>{drawn}<figcaption>{escaped(caption)}</figcaption></figure>")
@@ -115,7 +133,10 @@ def figure(path: Path, caption: str) -> str:
 
 
 def table(title: str, rows: dict[str, object]) -> str:
-    body = "".join(f"<tr><td>{escaped(str(k))}<td>{escaped(', '.join(map(str, v)) if isinstance(v, list) else str(v))}" for k, v in rows.items())
+    body = "".join(
+        f"<tr><td>{escaped(str(k))}<td>{escaped(', '.join(map(str, v)) if isinstance(v, list) else str(v))}"
+        for k, v in rows.items()
+    )
     return f"<table>{f'<caption>{escaped(title)}</caption>' if title else ''}{body}</table>"
 
 
@@ -163,8 +184,14 @@ def chart(
     lines, keys = [], []
     for i, (key, points) in enumerate(series.items()):
         colour = COLOURS[i % len(COLOURS)]
-        lines.append(f"<polyline fill=none stroke='{colour}' stroke-width=1.4 points='{' '.join(place(x, y) for x, y in points)}'/>")
-        lines += [f"<circle r=2.5 fill='{colour}' cx={x} cy={y} />" for x, y in [place(*points[0]).split(",")] if len(points) == 1]
+        lines.append(
+            f"<polyline fill=none stroke='{colour}' stroke-width=1.4 points='{' '.join(place(x, y) for x, y in points)}'/>"
+        )
+        lines += [
+            f"<circle r=2.5 fill='{colour}' cx={x} cy={y} />"
+            for x, y in [place(*points[0]).split(",")]
+            if len(points) == 1
+        ]
         keys.append(f"<tspan fill='{colour}'>{escaped(key)} </tspan>")
     axes = (
         f"<text x=4 y={top + 8}>{y1:.3g}</text><text x=4 y={height - bottom}>{y0:.3g}</text>"

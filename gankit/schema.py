@@ -51,12 +51,28 @@ CONFIG = {
         ...: PLAIN,
     },
     "spec": SPEC,
-    "data": {"name": str, "fingerprint": str, "count": Whole(), "classes?": [str], "colours?": [[Whole(0, 255)]], ...: ANY},
+    "data": {
+        "name": str,
+        "fingerprint": str,
+        "count": Whole(),
+        "classes?": [str],
+        "colours?": [[Whole(0, 255)]],
+        ...: ANY,
+    },
     "preview?": str,
     "processes?": Whole(1),
     "images": Whole(),
     "history": [{"images": Whole(), "time": str, "changed": {...: ANY}, "versions": {...: str}}],
-    "source?": {"file": str, "about": str, "license": str, "terms": str, "sha256": str, "notes": [str], "not_in_it": [str], ...: ANY},
+    "source?": {
+        "file": str,
+        "about": str,
+        "license": str,
+        "terms": str,
+        "sha256": str,
+        "notes": [str],
+        "not_in_it": [str],
+        ...: ANY,
+    },
     "tuned?": {...: str},
     ...: ANY,
 }
@@ -198,11 +214,26 @@ def _check_object(tree: dict, form: dict, where: str, depth: int) -> None:
 
 def _kind(form: object) -> type:
     """The type of what has a form."""
-    return int if isinstance(form, Whole) else type(None) if form is None else form if isinstance(form, type) else type(form)
+    return (
+        int
+        if isinstance(form, Whole)
+        else type(None)
+        if form is None
+        else form
+        if isinstance(form, type)
+        else type(form)
+    )
 
 
 def _name(form: object) -> str:
-    names = {str: "text", float: "a number", bool: "true or false", int: "a whole number", dict: "an object", list: "a list"}
+    names = {
+        str: "text",
+        float: "a number",
+        bool: "true or false",
+        int: "a whole number",
+        dict: "an object",
+        list: "a list",
+    }
     return names.get(_kind(form), "nothing")
 
 

@@ -44,15 +44,21 @@ def codes(recipe: Recipe, texts: Sequence[str], encoder: str = "") -> Tensor:
         ValueError: the model does not draw from texts, one is empty, or the encoder cannot be used or is another one.
     """
     if not latent.takes_caption(recipe):
-        raise ValueError(f"{type(recipe).__name__} was trained without captions, so it draws no texts: leave --text out")
+        raise ValueError(
+            f"{type(recipe).__name__} was trained without captions, so it draws no texts: leave --text out"
+        )
     if empty := [i for i, text in enumerate(texts, 1) if not captions.plain(text)]:
-        raise ValueError(f"text {empty[0]} of {len(texts)} is empty; write what is to be drawn: --text 'a small red square'")
+        raise ValueError(
+            f"text {empty[0]} of {len(texts)} is empty; write what is to be drawn: --text 'a small red square'"
+        )
     length, letters = recipe.spec.caption
     if letters:
         return captions.encode(texts, length)
     found = embedding.checked(embedding.open_encoder(encoder, captions.plain), [captions.plain(text) for text in texts])
     if found.shape[1] != length:
-        raise ValueError(f"{encoder} makes vectors of {found.shape[1]} numbers, and this model learnt from {length}: give the encoder it learnt with")
+        raise ValueError(
+            f"{encoder} makes vectors of {found.shape[1]} numbers, and this model learnt from {length}: give the encoder it learnt with"
+        )
     return torch.from_numpy(found)
 
 
@@ -66,7 +72,14 @@ def draw(
 
 
 def between(
-    recipe: Recipe, text: str, other: str, seeds: Sequence[int], steps: int, trunc: float = 1.0, batch: int = 64, encoder: str = ""
+    recipe: Recipe,
+    text: str,
+    other: str,
+    seeds: Sequence[int],
+    steps: int,
+    trunc: float = 1.0,
+    batch: int = 64,
+    encoder: str = "",
 ) -> Tensor:
     """Samples on the way from one text to another, (seeds * steps, C, H, W), those of a seed side by side.
 

@@ -84,7 +84,9 @@ def batch(found: list[Tensor], n: int, train: bool) -> tuple[Tensor, Tensor]:
     """Patches and, for a third, patterns, with their classes: the pictures first, then the kinds of patterns."""
     (one, which), (two, kind) = patches(found, n - n // 3, train), patterns(n // 3)
     images = torch.cat([one, two])
-    return (recoloured(images) if train else images).contiguous(memory_format=torch.channels_last), torch.cat([which, len(found) + kind])
+    return (recoloured(images) if train else images).contiguous(memory_format=torch.channels_last), torch.cat(
+        [which, len(found) + kind]
+    )
 
 
 def network() -> nn.ModuleList:
@@ -105,7 +107,9 @@ def folded(blocks: nn.ModuleList) -> list[Layer]:
     for block in blocks:
         conv, norm = block[-3], block[-2]
         gain = norm.weight / (norm.running_var + norm.eps).sqrt()
-        layers.append(((conv.weight * gain[:, None, None, None]).detach(), (norm.bias - norm.running_mean * gain).detach()))
+        layers.append(
+            ((conv.weight * gain[:, None, None, None]).detach(), (norm.bias - norm.running_mean * gain).detach())
+        )
     return layers
 
 
@@ -114,7 +118,9 @@ def decoder() -> nn.Sequential:
     layers: list[nn.Module] = []
     for c, to in ((128, 64), (64, 32), (32, 16)):
         layers += [nn.Conv2d(c, to, 3, padding=1, padding_mode="reflect"), nn.ReLU(), nn.Upsample(scale_factor=2)]
-    net = nn.Sequential(*layers, nn.Conv2d(16, 16, 3, padding=1, padding_mode="reflect"), nn.ReLU(), nn.Conv2d(16, 3, 3, padding=1))
+    net = nn.Sequential(
+        *layers, nn.Conv2d(16, 16, 3, padding=1, padding_mode="reflect"), nn.ReLU(), nn.Conv2d(16, 3, 3, padding=1)
+    )
     for layer in net:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -130,7 +136,9 @@ def train(found: list[Tensor], steps: int = 600, size: int = 18, lr: float = 3e-
     """The encoder's convolutions, trained."""
     blocks, draw = network(), decoder().to(memory_format=torch.channels_last)
     taps = [i for i, width in enumerate(WIDTHS) if width not in WIDTHS[:i]]
-    heads = nn.ModuleList(nn.Sequential(nn.BatchNorm1d(2 * WIDTHS[i]), nn.Linear(2 * WIDTHS[i], len(found) + PATTERNS)) for i in taps)
+    heads = nn.ModuleList(
+        nn.Sequential(nn.BatchNorm1d(2 * WIDTHS[i]), nn.Linear(2 * WIDTHS[i], len(found) + PATTERNS)) for i in taps
+    )
     optimizer = torch.optim.Adam([*blocks.parameters(), *heads.parameters(), *draw.parameters()], lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
     sums = torch.zeros(2)
@@ -179,7 +187,10 @@ def report(name: str, encoder: FrozenEncoder, found: list[Tensor]) -> None:
         a, b = (a - a.mean(0)) / (a.std(0) + 1e-3), (b - a.mean(0)) / (a.std(0) + 1e-3)
         means = torch.stack([a[label == k].mean(0) for k in range(len(found) + PATTERNS)])
         right.append((torch.cdist(b, means).argmin(1) == truth).float().mean().item())
-    print(f"{name}: held-out patches told by their statistics: " + ", ".join(f"relu{i}_1 {r:.1%}" for i, r in enumerate(right, 1)))
+    print(
+        f"{name}: held-out patches told by their statistics: "
+        + ", ".join(f"relu{i}_1 {r:.1%}" for i, r in enumerate(right, 1))
+    )
 
 
 def batch_of(found: list[Tensor], train: bool, n: int = 600) -> tuple[Tensor, Tensor]:
@@ -196,7 +207,9 @@ def main() -> None:
     torch.manual_seed(0)
     layers = normalised(train(found), batch(found, 240, train=True)[0])
     report("trained", FrozenEncoder(layers, torch.ones(3), torch.zeros(3)), found)
-    out = {f"{i}.{part}": t.contiguous() for i, layer in enumerate(layers) for part, t in zip(("weight", "bias"), layer)}
+    out = {
+        f"{i}.{part}": t.contiguous() for i, layer in enumerate(layers) for part, t in zip(("weight", "bias"), layer)
+    }
     Path(sys.argv[1] if len(sys.argv) > 1 else OUT).write_bytes(save(out))
 
 

@@ -95,7 +95,11 @@ def measure(case: str, rank: int, world: int) -> dict[str, Tensor]:
     module = build().double()
     for parameter in module.parameters():
         nn.init.normal_(parameter)
-    inputs, weights, slopes = torch.randn(k, ROWS, *shape).double(), torch.randn(k, ROWS, 1).double(), torch.randn(k, ROWS, *shape).double()
+    inputs, weights, slopes = (
+        torch.randn(k, ROWS, *shape).double(),
+        torch.randn(k, ROWS, 1).double(),
+        torch.randn(k, ROWS, *shape).double(),
+    )
     n = ROWS // world
     x, weight, slope = (t[:, rank * n : rank * n + n].flatten(0, 1) for t in (inputs, weights, slopes))
     x = x.contiguous().requires_grad_()
@@ -107,7 +111,10 @@ def measure(case: str, rank: int, world: int) -> dict[str, Tensor]:
     first = torch.autograd.grad(loss, [x, *parameters], create_graph=True, allow_unused=True)
     again = (first[0].sin() * slope).sum()  # what a gradient penalty does
     second = torch.autograd.grad(again, [x, *parameters], allow_unused=True)
-    sums = [torch.zeros_like(p) if grad is None else grad.detach().clone() for p, grad in zip([*parameters] * 2, [*first[1:], *second[1:]])]
+    sums = [
+        torch.zeros_like(p) if grad is None else grad.detach().clone()
+        for p, grad in zip([*parameters] * 2, [*first[1:], *second[1:]])
+    ]
     if world > 1:
         for tensor in sums:
             dist.all_reduce(tensor)

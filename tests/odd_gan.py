@@ -20,7 +20,9 @@ class OddGAN(Recipe):
 
     def __init__(self, spec: Spec, *, width: int = 8):
         super().__init__(spec)
-        self.g = nn.Sequential(nn.Linear(4, width), BatchNorm1d(width), nn.ReLU(), nn.Linear(width, spec.size), nn.Unflatten(1, spec.shape))
+        self.g = nn.Sequential(
+            nn.Linear(4, width), BatchNorm1d(width), nn.ReLU(), nn.Linear(width, spec.size), nn.Unflatten(1, spec.shape)
+        )
         self.d = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(spec.size, 1), nn.Flatten(0))
         self.opt = {"d": adam(self.d.parameters(), 1e-2, (0, 0.9)), "g": adam(self.g.parameters(), 1e-2, (0, 0.9))}
         self.register_buffer("offset", torch.zeros(()))

@@ -24,8 +24,17 @@ class SgdGAN(Recipe):
         super().__init__(spec)
         bn1, bn2 = (BatchNorm1d, BatchNorm2d) if norm else (lambda n: nn.Identity(),) * 2
         self.norm = norm
-        self.g = nn.Sequential(nn.Linear(4, 8), bn1(8), nn.ReLU(), nn.Linear(8, spec.size), nn.Tanh(), nn.Unflatten(1, spec.shape))
-        self.d = nn.Sequential(nn.Conv2d(spec.channels, 4, 4, 2, 1), bn2(4), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(4 * 64, 1), nn.Flatten(0))
+        self.g = nn.Sequential(
+            nn.Linear(4, 8), bn1(8), nn.ReLU(), nn.Linear(8, spec.size), nn.Tanh(), nn.Unflatten(1, spec.shape)
+        )
+        self.d = nn.Sequential(
+            nn.Conv2d(spec.channels, 4, 4, 2, 1),
+            bn2(4),
+            nn.LeakyReLU(0.2),
+            nn.Flatten(),
+            nn.Linear(4 * 64, 1),
+            nn.Flatten(0),
+        )
         self.opt = {name: torch.optim.SGD(getattr(self, name).parameters(), 0.05) for name in ("d", "g")}
 
     def noise(self, n: int) -> Tensor:

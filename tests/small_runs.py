@@ -78,9 +78,15 @@ def train(case: str, outdir: Path, **more: object) -> loop.Run:
     model, options = CASES[case]
     kind = models.find(model)
     usual = {"points": "ring", "domains": "digits-negative"}.get(kind.data.split()[0], "digits")
-    options = {"preset": "small" if "small" in kind.presets else "", "data": kind.defaults.get("data", usual), "batch": BATCH} | options
+    options = {
+        "preset": "small" if "small" in kind.presets else "",
+        "data": kind.defaults.get("data", usual),
+        "batch": BATCH,
+    } | options
     images = 6 * options["batch"]
-    fixed = dict(precision="fp64", device="cpu", workers=0, preview=0, log=1000, save=1000, ema=20, images=images, quiet=True)
+    fixed = dict(
+        precision="fp64", device="cpu", workers=0, preview=0, log=1000, save=1000, ema=20, images=images, quiet=True
+    )
     build = loop.build
     try:
         loop.build = partial(steady, build) if case in UNSTEADY else build
@@ -104,7 +110,11 @@ def main(outdir: Path, rank: int, world: int, cases: list[str]) -> None:
     processes.leave = dist.barrier  # the group is for the next case
     for case in cases:
         try:
-            numbers = [t.double().flatten() for t in train(case, outdir).recipe.state_dict().values() if isinstance(t, torch.Tensor)]
+            numbers = [
+                t.double().flatten()
+                for t in train(case, outdir).recipe.state_dict().values()
+                if isinstance(t, torch.Tensor)
+            ]
             least = torch.cat(numbers)
             most = least.clone()
             dist.all_reduce(least, dist.ReduceOp.MIN), dist.all_reduce(most, dist.ReduceOp.MAX)
@@ -113,7 +123,9 @@ def main(outdir: Path, rank: int, world: int, cases: list[str]) -> None:
             print(f"ended by {case}:", traceback.format_exc(), flush=True)
             os._exit(1)
         if not torch.equal(least, most):
-            (outdir / f"{case}.failed").write_text(f"weights differ by {(most - least).abs().max()} between the processes")
+            (outdir / f"{case}.failed").write_text(
+                f"weights differ by {(most - least).abs().max()} between the processes"
+            )
         elif rank == 0:
             (outdir / f"{case}.done").touch()
 

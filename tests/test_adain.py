@@ -67,7 +67,9 @@ def test_colours_get_the_target_s_mean_and_covariance():
     assert np.allclose(covariance[1], np.cov(y[1].flatten(1).numpy(), bias=True), atol=1e-12)
     assert (match_colours(y, y) - y).abs().max() < 1e-10, "its own colours change nothing"
     grey = match_colours(x[:, :1].expand(-1, 3, -1, -1), y)
-    assert (colour_moments(grey)[0] - mean).abs().max() < 1e-10 and grey.abs().max() < 10, "no colour is made of nothing"
+    assert (colour_moments(grey)[0] - mean).abs().max() < 1e-10 and grey.abs().max() < 10, (
+        "no colour is made of nothing"
+    )
     assert match_colours(torch.zeros_like(x), y).isfinite().all()
 
 
@@ -99,7 +101,9 @@ def test_vgg_and_the_decoder_have_the_paper_s_counts_and_the_release_s_keys(name
 def test_250_px_give_maps_of_32_and_an_image_of_256():
     """VGG's shapes, with a sixteenth of its channels: pools round up, so 250 px are 125, 63 and 32."""
     shapes = [(max(3, a // 16), b // 16) for a, b in file.VGG19]
-    taps = FrozenEncoder([(w.float(), b.float()) for w, b in layers_of(shapes)], torch.ones(3), torch.zeros(3))(torch.zeros(1, 3, 250, 250))
+    taps = FrozenEncoder([(w.float(), b.float()) for w, b in layers_of(shapes)], torch.ones(3), torch.zeros(3))(
+        torch.zeros(1, 3, 250, 250)
+    )
     assert [tuple(t.shape[1:]) for t in taps] == [(4, 250, 250), (8, 125, 125), (16, 63, 63), (32, 32, 32)]
     assert decoder(shapes)(taps[-1]).shape == (1, 3, 256, 256)
 
@@ -110,21 +114,27 @@ def test_files_of_vgg_are_read_by_their_numbers_up_to_relu4_1(tmp_path, monkeypa
         normal |= {f"{key}.weight": seeded(out, before, 3, 3).float(), f"{key}.bias": seeded(out).float()}
     normal |= {"0.weight": seeded(3, 3, 1, 1).float(), "0.bias": seeded(3).float()}
     torch.save(normal, tmp_path / "n.pth")
-    imagenet = {f"features.{k}": v for k, v in normal.items() if not k.startswith("0.")} | {"classifier.0.weight": torch.zeros(2, 2)}
+    imagenet = {f"features.{k}": v for k, v in normal.items() if not k.startswith("0.")} | {
+        "classifier.0.weight": torch.zeros(2, 2)
+    }
     torch.save(imagenet, tmp_path / "i.pth")
     for name, path in ("vgg19", tmp_path / "n.pth"), ("vgg19-imagenet", tmp_path / "i.pth"):
         published = file.PUBLISHED[name]._replace(name=path.name, sha256=weights.sha256(path), size=path.stat().st_size)
         monkeypatch.setitem(file.PUBLISHED, name, published)
     monkeypatch.setenv("GANKIT_WEIGHTS", str(tmp_path))
     x = seeded(1, 3, 16, 16)
-    mean, deviation = (torch.tensor(t, dtype=torch.float64).view(3, 1, 1) for t in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    mean, deviation = (
+        torch.tensor(t, dtype=torch.float64).view(3, 1, 1) for t in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
     for name, path, before in (
         ("vgg19", tmp_path / "n.pth", F.conv2d((x + 1) / 2, normal["0.weight"].double(), normal["0.bias"].double())),
         ("vgg19-imagenet", tmp_path / "i.pth", ((x + 1) / 2 - mean) / deviation),
     ):
         (encoder, digest), (by_path, same) = open_encoder(name), open_encoder(str(path))
         assert digest == same == weights.sha256(path) and encoder.shapes == shapes[:5]
-        wanted = F.relu(F.conv2d(F.pad(before, (1, 1, 1, 1), "reflect"), normal["2.weight"].double(), normal["2.bias"].double()))
+        wanted = F.relu(
+            F.conv2d(F.pad(before, (1, 1, 1, 1), "reflect"), normal["2.weight"].double(), normal["2.bias"].double())
+        )
         assert (encoder(x)[0] - wanted).abs().max() < 1e-6  # ImageNet's numbers are kept in float32
         assert torch.equal(encoder(x)[-1], by_path(x)[-1])
 
@@ -159,7 +169,9 @@ def test_what_is_no_encoder_is_refused_with_what_to_type(tmp_path, monkeypatch):
 def test_the_encoder_is_in_no_checkpoint_and_another_one_is_refused(tmp_path):
     own = tmp_path / "own.safetensors"
     shapes = [(3, 4), (4, 5), (5, 6), (6, 8)]
-    held = {f"{i}.{p}": t.float() for i, layer in enumerate(layers_of(shapes)) for p, t in zip(("weight", "bias"), layer)}
+    held = {
+        f"{i}.{p}": t.float() for i, layer in enumerate(layers_of(shapes)) for p, t in zip(("weight", "bias"), layer)
+    }
     save_file(held, own)
     run = loop.train("adain", outdir=tmp_path, encoder=str(own), **RUN)
     sizes = sum(p.numel() for p in run.recipe.g.parameters())
@@ -220,7 +232,10 @@ def test_built_in_contents_and_styles_are_labelled_patches_in_three_channels():
         assert found.shape == (3, 32, 32) and np.bincount(found.labels).tolist() == [colours * 49 * 49] * count
         assert len(found.class_names) == count
     same = found.read(np.arange(6) * 49 * 49)  # a patch in six colours: the same three channels in each order
-    assert len({patch.tobytes() for patch in same}) == 6 and len({tuple(sorted(c.tobytes() for c in patch)) for patch in same}) == 1
+    assert (
+        len({patch.tobytes() for patch in same}) == 6
+        and len({tuple(sorted(c.tobytes() for c in patch)) for patch in same}) == 1
+    )
     with pytest.raises(ValueError, match="must be 32|one size|need one size"):
         loop.train("adain", data="contents,digits", preset="small", quiet=True)
 
@@ -327,7 +342,9 @@ def test_training_brings_the_statistics_of_the_output_to_the_style_s(tmp_path):
 
     def distance(recipe: AdaIN) -> float:
         pairs = zip(recipe.statistics(recipe.translate(a, b, weights=torch.eye(8))), recipe.statistics(b))
-        return sum((x - y).square().sum((1, 2, 3)).mean().item() for found, wanted in pairs for x, y in zip(found, wanted))
+        return sum(
+            (x - y).square().sum((1, 2, 3)).mean().item() for found, wanted in pairs for x, y in zip(found, wanted)
+        )
 
     with torch.no_grad():
         assert distance(trained) < 0.75 * distance(before)

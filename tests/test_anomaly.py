@@ -37,7 +37,9 @@ def test_what_is_left_is_the_paper_s_sum(model, images):
         f = model.d.features[:-1]  # before it is flattened
         for i in range(3):
             residual = sum(abs(float(a - b)) for a, b in zip(images[i].flatten(), rebuilt[i].flatten()))
-            features = sum(abs(float(a - b)) for a, b in zip(f(images[i : i + 1]).flatten(), f(rebuilt[i : i + 1]).flatten()))
+            features = sum(
+                abs(float(a - b)) for a, b in zip(f(images[i : i + 1]).flatten(), f(rebuilt[i : i + 1]).flatten())
+            )
             assert abs(float(found[i]) - (0.9 * residual + 0.1 * features)) < 1e-9
 
 
@@ -94,8 +96,12 @@ def test_the_encoder_ends_in_tanh_or_is_linear_and_norms_have_tensorflow_s_const
         bounded, free = (model.encode(far) for model in made.values())
         assert torch.equal(bounded, free.tanh()) and free.abs().max() > 1
         model = made["tanh"]
-        assert torch.equal(model.reconstruct(far), model.g(bounded)) and torch.equal(model.score(far).rebuilt, model.g(bounded))
-    norms = [module for net in (model.g, model.e) for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        assert torch.equal(model.reconstruct(far), model.g(bounded)) and torch.equal(
+            model.score(far).rebuilt, model.g(bounded)
+        )
+    norms = [
+        module for net in (model.g, model.e) for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d)
+    ]
     assert len(norms) == 2 * 2 + 1 + 2 * 2 and {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.d.modules())
     with pytest.raises(ValueError, match="choose from tanh and linear"):
@@ -131,7 +137,9 @@ def test_region_overlap_is_its_definition():
     points = [(0.0, 0.0)]
     for t in sorted(maps.unique().tolist(), reverse=True):
         found = maps >= t
-        points.append((float(found[~masks].double().mean()), float(np.mean([found[r].double().mean() for r in regions]))))
+        points.append(
+            (float(found[~masks].double().mean()), float(np.mean([found[r].double().mean() for r in regions])))
+        )
     grid = np.linspace(0, 0.3, 300_001)
     by_hand = np.trapezoid(np.interp(grid, *zip(*points)), grid) / 0.3
     assert abs(metrics.region_overlap(maps, masks) - by_hand) < 1e-5
@@ -147,7 +155,19 @@ def run(tmp_path_factory):
 
 
 def test_the_command_writes_scores_maps_and_a_page(run, tmp_path, capsys):
-    words = ["score", str(run), "digits:test", "--normal", "digits", "--normal-class", "0,1", "--n", "40", "-o", str(tmp_path / "s.csv")]
+    words = [
+        "score",
+        str(run),
+        "digits:test",
+        "--normal",
+        "digits",
+        "--normal-class",
+        "0,1",
+        "--n",
+        "40",
+        "-o",
+        str(tmp_path / "s.csv"),
+    ]
     cli.main([*words, "--maps", str(tmp_path / "maps")])
     rows = list(csv.DictReader((tmp_path / "s.csv").open()))
     numbers = json.loads((tmp_path / "s.json").read_text())
@@ -181,7 +201,9 @@ def test_bad_input_gets_one_line(run, words, said, capsys):
 
 
 def test_a_model_that_does_not_score_says_so(tmp_path):
-    other = loop.train("dcgan", data="digits", preset="small", images=16, batch=8, preview=0, outdir=tmp_path, quiet=True)
+    other = loop.train(
+        "dcgan", data="digits", preset="small", images=16, batch=8, preview=0, outdir=tmp_path, quiet=True
+    )
     with pytest.raises(ValueError, match="anogan and f_anogan do"):
         anomaly.score_run(gankit.load(other.folder), "digits:test")
 
@@ -191,7 +213,9 @@ def test_the_detector_has_scikit_learn_s_habits(tmp_path):
 
     rng = np.random.default_rng(0)
     X = (rng.random((60, 16, 16)) * 40).astype(np.uint8)
-    detector = anomaly.Detector(images=256, outdir=str(tmp_path), contamination=0.1, options=dict(batch=16, gan_images=128, preview=0))
+    detector = anomaly.Detector(
+        images=256, outdir=str(tmp_path), contamination=0.1, options=dict(batch=16, gan_images=128, preview=0)
+    )
     assert clone(detector).get_params()["contamination"] == 0.1
     with pytest.raises(ValueError, match="not fitted"):
         detector.predict(X)

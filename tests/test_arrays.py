@@ -33,7 +33,9 @@ def left_behind() -> int:
     return sum(path.stat().st_size for path in cache.location().rglob("*") if path.is_file())
 
 
-def header(descr: str = "'|u1'", shape: str = "(3,)", order: str = "False", version: int = 1, length: int | None = None) -> bytes:
+def header(
+    descr: str = "'|u1'", shape: str = "(3,)", order: str = "False", version: int = 1, length: int | None = None
+) -> bytes:
     """The beginning of a .npy, whatever it says."""
     text = f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}\n".encode("latin-1")
     size = len(text) if length is None else length
@@ -51,7 +53,10 @@ def bomb(path: Path, name: str, shape: tuple[int, ...], descr: str = "|u1", hone
     """A small .npz of zeros that unpacks to a gigabyte, or claims to."""
     start_of = io.BytesIO()
     np.lib.format.write_array_header_1_0(start_of, {"descr": descr, "fortran_order": False, "shape": shape})
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open(f"{name}.npy", "w", force_zip64=True) as file,
+    ):
         file.write(start_of.getvalue())
         left = int(np.prod(shape)) * np.dtype(descr).itemsize if honest else 100
         while left:
@@ -78,7 +83,9 @@ def test_arrays_are_read_as_numpy_reads_them(tmp_path, write):
         assert np.array_equal(one, value) and one.shape == value.shape and one.dtype == value.dtype.newbyteorder("=")
     assert list(arrays.read(tmp_path / "x.npz", ["a1", "other"])) == ["a1"]
     with arrays.opened(tmp_path / "x.npz") as file:
-        assert b"".join(file.stream("a0")) == VALUES[0].tobytes() and str(file).startswith("a0 int64[2, 3], a1 float64[2, 3]")
+        assert b"".join(file.stream("a0")) == VALUES[0].tobytes() and str(file).startswith(
+            "a0 int64[2, 3], a1 float64[2, 3]"
+        )
 
 
 # ---- what is refused
@@ -120,7 +127,12 @@ def test_what_is_no_plain_array_is_refused(tmp_path, message):
 
 def test_zips_that_are_no_npz_are_refused(tmp_path):
     whole = packed(tmp_path / "x.npz", real=header() + b"abc").read_bytes()
-    for content, message in ((b"", "not a whole"), (b"text", "not a whole"), (whole[:-30], "not a whole"), (whole[:40], "not a whole")):
+    for content, message in (
+        (b"", "not a whole"),
+        (b"text", "not a whole"),
+        (whole[:-30], "not a whole"),
+        (whole[:40], "not a whole"),
+    ):
         (tmp_path / "y.npz").write_bytes(content)
         with pytest.raises(ValueError, match=message):
             arrays.read(tmp_path / "y.npz")
@@ -132,7 +144,13 @@ def test_zips_that_are_no_npz_are_refused(tmp_path):
     packed(tmp_path / "lzma.npz", zipfile.ZIP_LZMA, real=header() + b"abc")
     (tmp_path / "secret.npz").write_bytes(whole.replace(b"PK\1\2\x14\3\x14\0\0\0", b"PK\1\2\x14\3\x14\0\1\0"))
     (tmp_path / "crc.npz").write_bytes(whole.replace(struct.pack("<I", zipfile.crc32(header() + b"abc")), b"\0\1\2\3"))
-    for name, message in (("twice", "real.npy' twice"), ("other", "evil.py', which is no .npy"), ("lzma", "packed in a way"), ("secret", "encrypted"), ("crc", "CRC")):
+    for name, message in (
+        ("twice", "real.npy' twice"),
+        ("other", "evil.py', which is no .npy"),
+        ("lzma", "packed in a way"),
+        ("secret", "encrypted"),
+        ("crc", "CRC"),
+    ):
         with pytest.raises(ValueError, match=message):
             arrays.read(tmp_path / f"{name}.npz")
 
@@ -143,7 +161,9 @@ def test_members_that_share_their_bytes_are_refused(tmp_path):
     at = content.index(b"PK\1\2")
     entry, end = content[at : content.index(b"PK\5\6")], content[content.index(b"PK\5\6") :]
     many = b"".join(entry.replace(b"real.npy", f"r{i:03}.npy".encode()) for i in range(200))
-    (tmp_path / "y.npz").write_bytes(content[:at] + many + end[:8] + struct.pack("<HHI", 200, 200, len(many)) + end[16:])
+    (tmp_path / "y.npz").write_bytes(
+        content[:at] + many + end[:8] + struct.pack("<HHI", 200, 200, len(many)) + end[16:]
+    )
     with pytest.raises(ValueError, match="its members overlap"):
         arrays.read(tmp_path / "y.npz")
 
@@ -152,7 +172,9 @@ def test_less_than_is_claimed_is_refused(tmp_path):
     """A member whose directory names one byte more than there is, with the right checksum of what there is."""
     member = header(shape="(4,)") + b"abc"
     content = packed(tmp_path / "x.npz", real=member).read_bytes()
-    (tmp_path / "y.npz").write_bytes(content.replace(struct.pack("<I", len(member)), struct.pack("<I", len(member) + 1)))
+    (tmp_path / "y.npz").write_bytes(
+        content.replace(struct.pack("<I", len(member)), struct.pack("<I", len(member) + 1))
+    )
     with arrays.opened(tmp_path / "y.npz") as file:
         assert str(file) == "real uint8[4]"
         for take in (lambda: file.read(), lambda: list(file.stream("real"))):
@@ -245,15 +267,41 @@ def test_points_in_any_byte_order(tmp_path):
 
 
 WORDS = st.sampled_from(
-    ["'|u1'", "'<f4'", "'|O'", "'<U3'", "'>i8'", "'<U999999999'", "[('a','<f4')]", "'<f4,<f4'", "None", "1", "'|S3'", "'<m8[ns]'", "(('<f4',(3,)))", "'" + "(" * 300 + "'"]
+    [
+        "'|u1'",
+        "'<f4'",
+        "'|O'",
+        "'<U3'",
+        "'>i8'",
+        "'<U999999999'",
+        "[('a','<f4')]",
+        "'<f4,<f4'",
+        "None",
+        "1",
+        "'|S3'",
+        "'<m8[ns]'",
+        "(('<f4',(3,)))",
+        "'" + "(" * 300 + "'",
+    ]
 )
-SHAPES = st.lists(st.sampled_from([0, 1, 2, 3, -1, 2**31, 2**63, 10**30, True]) | st.integers(), max_size=4).map(lambda sides: str(tuple(sides))) | st.sampled_from(
+SHAPES = st.lists(st.sampled_from([0, 1, 2, 3, -1, 2**31, 2**63, 10**30, True]) | st.integers(), max_size=4).map(
+    lambda sides: str(tuple(sides))
+) | st.sampled_from(
     ["()", "3", "(3", "('a',)", "(1.5,)", "[3]", "None", "(" + "-" * 300 + "1,)", "(3," * 100 + ")" * 100]
 )
 
 
-@settings(derandomize=True, max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(WORDS, SHAPES, st.sampled_from(["True", "False", "0", "None"]), st.sampled_from([1, 2, 3]), st.none() | st.integers(0, 65535), st.binary(max_size=40))
+@settings(
+    derandomize=True, max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    WORDS,
+    SHAPES,
+    st.sampled_from(["True", "False", "0", "None"]),
+    st.sampled_from([1, 2, 3]),
+    st.none() | st.integers(0, 65535),
+    st.binary(max_size=40),
+)
 def test_any_header_is_read_or_refused(tmp_path, descr, shape, order, version, length, values):
     path = packed(tmp_path / "h.npz", real=header(descr, shape, order, version, length) + values)
     for name in ("--data", "--latent-file", "evaluate"):
@@ -263,12 +311,20 @@ def test_any_header_is_read_or_refused(tmp_path, descr, shape, order, version, l
             assert str(error)
 
 
-@settings(derandomize=True, max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    derandomize=True, max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.data())
 def test_any_bytes_are_read_or_refused(tmp_path, given_data):
     path = tmp_path / "b.npz"
     write = given_data.draw(st.sampled_from([np.savez, np.savez_compressed]))
-    write(path, real=np.arange(12.0).reshape(3, 4), condition=np.ones((3, 2)), text=np.array(["a", "b", "c"]), samples=np.zeros((3, 4, 4, 1), np.uint8))
+    write(
+        path,
+        real=np.arange(12.0).reshape(3, 4),
+        condition=np.ones((3, 2)),
+        text=np.array(["a", "b", "c"]),
+        samples=np.zeros((3, 4, 4, 1), np.uint8),
+    )
     content = bytearray(path.read_bytes())
     for _ in range(given_data.draw(st.integers(1, 6))):
         content[given_data.draw(st.integers(0, len(content) - 1))] = given_data.draw(st.integers(0, 255))

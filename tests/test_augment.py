@@ -17,7 +17,9 @@ from gankit.recipe import Batch
 ADA = "blit,geometric,color,cutout"
 EVERY = {
     "diffaugment": diffaugment,
-    "ada": lambda images, draw: adaptive(images, 0.7, draw, ADA if images.shape[1] in (1, 3) else "blit,geometric,cutout"),
+    "ada": lambda images, draw: adaptive(
+        images, 0.7, draw, ADA if images.shape[1] in (1, 3) else "blit,geometric,cutout"
+    ),
     "flip_shift": flip_shift,
 }
 
@@ -51,7 +53,9 @@ def forward_place(name: str, value) -> Tensor:
     if name == "flip":
         m[0, 0] = 1 - 2 * value
     elif name == "turn":
-        m[:2, :2] = torch.tensor([[math.cos(value), -math.sin(value)], [math.sin(value), math.cos(value)]], dtype=m.dtype)
+        m[:2, :2] = torch.tensor(
+            [[math.cos(value), -math.sin(value)], [math.sin(value), math.cos(value)]], dtype=m.dtype
+        )
     elif name == "scale":
         m[0, 0], m[1, 1] = value
     elif name == "shift":
@@ -133,7 +137,11 @@ def slow_color(steps: list[tuple]) -> Tensor:
         elif name == "hue":
             for i in range(3):
                 e = torch.eye(3, dtype=torch.float64)[i]
-                turned = e * math.cos(value) + torch.linalg.cross(v, e) * math.sin(value) + v * (v @ e) * (1 - math.cos(value))
+                turned = (
+                    e * math.cos(value)
+                    + torch.linalg.cross(v, e) * math.sin(value)
+                    + v * (v @ e) * (1 - math.cos(value))
+                )
                 step[:3, i] = turned
         m = step @ m
     return m
@@ -153,7 +161,9 @@ def slow_adaptive(image: Tensor, row: list[float], p: float, groups: dict[str, f
             turns = math.floor(4 * even["quarter"]) if height == width else 2 * math.floor(2 * even["quarter"])
             blits.append(("turn", turns * math.pi / 2))
         if odds["shift"] < rate:
-            blits.append(("shift", (round(width * (even["shift_x"] / 4 - 0.125)), round(height * (even["shift_y"] / 4 - 0.125)))))
+            blits.append(
+                ("shift", (round(width * (even["shift_x"] / 4 - 0.125)), round(height * (even["shift_y"] / 4 - 0.125))))
+            )
     if "geometric" in groups:
         rate = p * groups["geometric"]
         turn = 1 - math.sqrt(1 - min(1, rate))
@@ -253,7 +263,9 @@ def test_diffaugment_is_its_literal_definition(shape, policy):
 def test_flip_shift_is_its_literal_definition(shape):
     images = pictures(20, *shape)
     draw = keep(images)
-    for image, seen, (flip, right, down) in zip(images, flip_shift(images, draw), draw(lambda n: torch.rand(n, 3)).tolist()):
+    for image, seen, (flip, right, down) in zip(
+        images, flip_shift(images, draw), draw(lambda n: torch.rand(n, 3)).tolist()
+    ):
         steps = [("flip", math.floor(2 * flip)), ("shift", (math.floor(9 * right) - 4, math.floor(9 * down) - 4))]
         assert torch.equal(slow_blit(image, placed(steps)), seen)
 
@@ -271,7 +283,13 @@ def test_the_matrices_are_the_products_of_their_operations():
         steps = [("flip", flip), ("turn", quarter * math.pi / 2), ("shift", (right, down))]
         torch.testing.assert_close(blit[i], placed(steps), rtol=0, atol=1e-14)
         a, b, c, d, e = numbers[:, i].tolist()
-        steps = [("scale", (math.exp(a),) * 2), ("turn", b), ("scale", (math.exp(c), math.exp(-c))), ("turn", d), ("shift", (e, a))]
+        steps = [
+            ("scale", (math.exp(a),) * 2),
+            ("turn", b),
+            ("scale", (math.exp(c), math.exp(-c))),
+            ("turn", d),
+            ("shift", (e, a)),
+        ]
         torch.testing.assert_close(move[i], placed(steps), rtol=1e-12, atol=1e-12)
         steps = [("brightness", a), ("contrast", math.exp(b)), ("luma", flip), ("hue", d), ("saturation", math.exp(e))]
         torch.testing.assert_close(color[i], slow_color(steps), rtol=1e-12, atol=1e-12)
@@ -318,7 +336,13 @@ TURNED = {
     "smaller": [("scale", (0.8, 0.8))],
     "anisotropic": [("scale", (1.25, 0.8))],
     "fractional translation": [("shift", (2.3, -1.7))],
-    "all of them": [("scale", (1.1, 1.1)), ("turn", -0.4), ("scale", (0.9, 1 / 0.9)), ("turn", 1.1), ("shift", (-0.6, 1.4))],
+    "all of them": [
+        ("scale", (1.1, 1.1)),
+        ("turn", -0.4),
+        ("scale", (0.9, 1 / 0.9)),
+        ("turn", 1.1),
+        ("shift", (-0.6, 1.4)),
+    ],
 }
 
 
@@ -390,7 +414,9 @@ def test_pieces_are_augmented_as_the_whole(name, shape, dtype):
         all_rows = batch(images)
         seen = all_rows.join([EVERY[name](part.real, part.draw) for _, part in all_rows.split(pieces, turn=2)])
         whole = seen if whole is None else whole
-        far = (seen - whole).abs().max()  # processors differ in how they split a convolution's float64 sums over a batch
+        far = (
+            (seen - whole).abs().max()
+        )  # processors differ in how they split a convolution's float64 sums over a batch
         assert far <= (1e-12 if dtype == torch.float64 else 0)
     other = next(batch(images, seed=1).split(1, turn=2))[1]
     assert not torch.equal(EVERY[name](other.real, other.draw), whole)
@@ -461,7 +487,9 @@ def test_the_gpu_agrees(name):
 # Chances -------------------------------------------------------------------------------------------------------------
 
 
-def parameters(monkeypatch, p: float, shape: tuple[int, ...] = (3, 2, 2), n: int = 20_000, policy: str = ADA) -> dict[str, list]:
+def parameters(
+    monkeypatch, p: float, shape: tuple[int, ...] = (3, 2, 2), n: int = 20_000, policy: str = ADA
+) -> dict[str, list]:
     """The arguments that each matrix is built from, over many images."""
     given, images = {}, torch.zeros(n, *shape)
     for name in ("blit_matrix", "geometric_matrix", "color_matrix"):
@@ -485,21 +513,31 @@ def test_each_operation_is_as_likely_and_as_strong_as_it_says(monkeypatch):
     for shift in (right, down):
         assert shift.abs().max() == 2 and (shift == shift.round()).all()
         assert (shift != 0).float().mean().item() == pytest.approx(p * 3 / 4, **near)
-    assert ((right != 0) & (down != 0)).float().mean().item() == pytest.approx(p * (3 / 4) ** 2, **near), "both or neither"
+    assert ((right != 0) & (down != 0)).float().mean().item() == pytest.approx(p * (3 / 4) ** 2, **near), (
+        "both or neither"
+    )
     scale, before, aniso, after, right, down = given["geometric_matrix"]
     for value in (scale, aniso):
         assert (value != 1).float().mean().item() == pytest.approx(p, **near)
         assert value[value != 1].log2().std().item() == pytest.approx(0.2, abs=0.01)
     for angle in (before, after):
         assert (angle != 0).float().mean().item() == pytest.approx(1 - math.sqrt(1 - p), **near)
-        assert angle[angle != 0].std().item() == pytest.approx(math.pi / math.sqrt(3), abs=0.05) and angle.abs().max() <= math.pi
+        assert (
+            angle[angle != 0].std().item() == pytest.approx(math.pi / math.sqrt(3), abs=0.05)
+            and angle.abs().max() <= math.pi
+        )
     assert ((before != 0) | (after != 0)).float().mean().item() == pytest.approx(p, **near)
     for move in (right, down):
         assert (move != 0).float().mean().item() == pytest.approx(p, **near)
         assert move[move != 0].std().item() == pytest.approx(2, abs=0.08)
     brightness, contrast, luma, hue, saturation = given["color_matrix"]
     assert luma.mean().item() == pytest.approx(p / 4, **near)
-    for value, deviation in ((brightness, 0.2), (contrast.log2(), 0.5), (saturation.log2(), 1), (hue, math.pi / math.sqrt(3))):
+    for value, deviation in (
+        (brightness, 0.2),
+        (contrast.log2(), 0.5),
+        (saturation.log2(), 1),
+        (hue, math.pi / math.sqrt(3)),
+    ):
         assert (value != 0).float().mean().item() == pytest.approx(p / 2, **near), "half as likely"
         assert value[value != 0].std().item() == pytest.approx(deviation, rel=0.04)
     cut, across, below = given["cutout"]
@@ -621,7 +659,10 @@ def test_consistency_is_the_mean_square_of_what_changes():
 
     a, b = critic(images).tolist(), critic(flip_shift(images, keep(images))).tolist()
     expected = sum((x - y) ** 2 for x, y in zip(a, b)) / 6
-    shown, made = augment.Shown(critic, images, critic(images)), augment.Shown(critic, generator(z), critic(generator(z)))
+    shown, made = (
+        augment.Shown(critic, images, critic(images)),
+        augment.Shown(critic, generator(z), critic(generator(z))),
+    )
     added, terms = augment.consistency_d("cr", shown, made, generator, z, keep(images))
     assert terms["cr"].item() == pytest.approx(expected, rel=1e-12) and added == 10 * terms["cr"]
     near = z + 0.05 * keep(z)(lambda n: torch.randn(n, 5))

@@ -100,7 +100,10 @@ def test_attention_is_at_the_side_asked_for_in_both_nets(deep):
 
 @pytest.mark.parametrize(
     "side, attention, g, d",
-    [(64, 32, 31_866_116, 20_571_842), (128, 64, 31_978_628, 39_448_258)],  # the author's code, attention and all, at 64 px
+    [
+        (64, 32, 31_866_116, 20_571_842),
+        (128, 64, 31_978_628, 39_448_258),
+    ],  # the author's code, attention and all, at 64 px
 )
 def test_parameters_of_the_author_s_own_sizes(side, attention, g, d):
     with torch.device("meta"):

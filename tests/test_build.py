@@ -11,9 +11,30 @@ import torch
 from gankit import build, data, loop, models
 from gankit.recipe import Spec
 
-ODD = (-1, 0, 1, 7, 10**6, 10**12, 10**30, -0.5, 1e-300, 1e300, math.nan, math.inf, -math.inf, True, None, "", "x", (), (0,), (-1,), (10**9, 10**9), ("x",))
-
-
+ODD = (
+    -1,
+    0,
+    1,
+    7,
+    10**6,
+    10**12,
+    10**30,
+    -0.5,
+    1e-300,
+    1e300,
+    math.nan,
+    math.inf,
+    -math.inf,
+    True,
+    None,
+    "",
+    "x",
+    (),
+    (0,),
+    (-1,),
+    (10**9, 10**9),
+    ("x",),
+)
 
 
 @pytest.mark.parametrize("model", models.names())

@@ -89,7 +89,9 @@ def test_both_sides_of_a_pair_are_one_place_of_one_photograph(name):
     left = train.b.read(np.array([161 * 40 + 160]))[0][:, :, -1]  # the last column to train on, the first to test on
     right = test.b.read(np.array([33 * 40]))[0][:, :, 0]
     beside = china.reshape(3, 427, 640)[:, 80:208].reshape(3, 64, 2, 640).mean(2)
-    assert np.abs(left - beside[:, :, 446:448].mean(2)).mean() < 8 > np.abs(right - beside[:, :, 448:450].mean(2)).mean()
+    assert (
+        np.abs(left - beside[:, :, 446:448].mean(2)).mean() < 8 > np.abs(right - beside[:, :, 448:450].mean(2)).mean()
+    )
     rows = next(train.stream(0, 6, seed=2))
     assert torch.equal(rows["a"], next(train.a.stream(0, 6, seed=2))["real"])
     for size in ("48x32", 128):
@@ -144,7 +146,9 @@ def test_faces_do_not_depend_on_their_neighbours():
         assert np.array_equal(together, np.concatenate([dataset.read(numbers[i : i + 1]) for i in range(60)]))
         assert len(np.unique(together.reshape(60, -1), axis=0)) == 60
     assert (len(data.open("faces")), len(dataset)) == (50_000, 5_000)
-    prints = [data.open(*asked).fingerprint for asked in (("faces",), ("faces:test",), ("faces", 32), ("faces", "64x48"))]
+    prints = [
+        data.open(*asked).fingerprint for asked in (("faces",), ("faces:test",), ("faces", 32), ("faces", "64x48"))
+    ]
     assert len(set(prints)) == 4
     assert not np.array_equal(data.open("faces:test").read(np.array([0])), data.open("faces").read(np.array([0])))
 
@@ -152,7 +156,9 @@ def test_faces_do_not_depend_on_their_neighbours():
 def test_action_units_are_sparse_and_consistent():
     dataset = data.open("faces")
     values = dict(zip(dataset.attribute_names, dataset.attributes.T))
-    assert dataset.attributes.dtype == np.float32 and dataset.attributes.min() == 0 and 0.99 < dataset.attributes.max() < 1
+    assert (
+        dataset.attributes.dtype == np.float32 and dataset.attributes.min() == 0 and 0.99 < dataset.attributes.max() < 1
+    )
     for name in ("AU01", "AU02", "AU04", "AU26", "AU45"):
         assert 0.49 < (values[name] == 0).mean() < 0.51 and abs(values[name][values[name] > 0].mean() - 0.5) < 0.01
     assert (np.minimum(values["AU12"], values["AU15"]) == 0).all(), "corners go up or down"
@@ -210,8 +216,12 @@ def test_label_maps_do_not_depend_on_their_neighbours(name):
         assert np.array_equal(images, np.concatenate([dataset.read(numbers[i : i + 1]) for i in range(9)]))
         assert np.array_equal(masks, np.concatenate([dataset.masks(numbers[i : i + 1]) for i in range(9)]))
         assert len(np.unique(masks.reshape(9, -1), axis=0)) == 9
-        assert set(np.unique(masks)) <= {*range(dataset.num_classes), 255} and len(dataset.colours) == dataset.num_classes
-    prints = {data.open(one, size).fingerprint for one in (name, f"{name.split(':')[0]}:test") for size in (64, 32, "64x48")}
+        assert (
+            set(np.unique(masks)) <= {*range(dataset.num_classes), 255} and len(dataset.colours) == dataset.num_classes
+        )
+    prints = {
+        data.open(one, size).fingerprint for one in (name, f"{name.split(':')[0]}:test") for size in (64, 32, "64x48")
+    }
     assert len(prints) == (3 if name.endswith("test") else 6)
     rows = next(data.open(name, mirror=True).stream(0, 4))
     assert rows["mask"].dtype == torch.int64 and rows["mask"].shape == (4, 64, 64)

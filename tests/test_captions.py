@@ -44,7 +44,7 @@ def table(folder: Path, rows: list[dict]) -> None:
 def test_letters_become_codes_and_codes_letters():
     codes = captions.encode(["A Caf\u00e9,  \u201cno\u201d!", "\u0434a", ""], 16)
     assert captions.decode(codes) == ['a cafe, "no"!', "?a", ""]
-    letters = "a cafe, \"no\"!"
+    letters = 'a cafe, "no"!'
     assert codes[0].tolist() == [captions.LETTERS.index(c) + 2 for c in letters] + [0] * (16 - len(letters))
     assert codes[1].tolist() == [1, 2] + [0] * 14 and not codes[2].any() and codes.dtype == torch.int64
     assert int(captions.encode([captions.LETTERS + "a"]).max()) == captions.CODES - 1 == len(set(captions.LETTERS)) + 1
@@ -57,7 +57,10 @@ def test_texts_beside_images_are_captions(folder):
     assert not any("other kinds" in text for text in plain.warnings)
     assert data.describe(folder).captions == 4
     dataset = data.open(folder, want="captions")
-    assert dataset.kind == "captions" and dataset.caption == (24, captions.CODES)  # "a square that is red" has 20 letters
+    assert dataset.kind == "captions" and dataset.caption == (
+        24,
+        captions.CODES,
+    )  # "a square that is red" has 20 letters
     assert dataset.fingerprint != plain.fingerprint
     rows = next(dataset.stream(0, 40))
     told = captions.decode(rows["caption"])
@@ -88,7 +91,9 @@ def test_captions_and_wrong_images_are_functions_of_the_position(folder):
     assert not torch.equal(whole["caption"], other["caption"])
     positions = np.arange(12)
     chosen = [dataset.texts.of(n) for n in dataset.numbers(positions, 5)]
-    literal = [one[int(draws.uniform(5, captions.WHICH, p)[0] * len(one))] for one, p in zip(chosen, positions.tolist())]
+    literal = [
+        one[int(draws.uniform(5, captions.WHICH, p)[0] * len(one))] for one, p in zip(chosen, positions.tolist())
+    ]
     assert torch.equal(whole["caption"], torch.from_numpy(dataset.texts.codes[literal].astype(np.int64)))
 
 
@@ -98,7 +103,9 @@ def test_stages_get_smaller_images_of_both_kinds(folder):
 
 
 def test_captions_from_a_table_win_and_may_be_several(folder):
-    rows = [dict(file_name=f"{i}.png", text=text) for i, text in enumerate((["one", "two"], "three", "four\nfive", "six"))]
+    rows = [
+        dict(file_name=f"{i}.png", text=text) for i, text in enumerate((["one", "two"], "three", "four\nfive", "six"))
+    ]
     table(folder, rows)
     (folder / "0.txt").write_text("not this")
     dataset = data.open(folder, want="captions")
@@ -136,7 +143,10 @@ def test_images_without_captions_are_listed_and_can_be_left_out(folder):
     assert set(next(dataset.stream(0, 8))["real"][:, 0, 0, 0].tolist()) == {40, 120}
 
 
-@pytest.mark.parametrize("content, reason", [(b"\xff\xfe\x00red", "is no text in UTF-8"), (b"a\0b", "a byte 0"), (b"x" * (2**20 + 1), "more than 1 MB")])
+@pytest.mark.parametrize(
+    "content, reason",
+    [(b"\xff\xfe\x00red", "is no text in UTF-8"), (b"a\0b", "a byte 0"), (b"x" * (2**20 + 1), "more than 1 MB")],
+)
 def test_texts_that_are_none_are_listed(folder, content, reason):
     (folder / "1.txt").write_bytes(content)
     with pytest.raises(data.BadFiles, match=reason) as caught:
@@ -162,8 +172,13 @@ def test_long_captions_and_other_alphabets_are_told(folder):
     (folder / "1.txt").write_text("\u043a\u0440\u0430\u0441\u043d\u044b\u0439 a", "utf-8")
     dataset = data.open(folder, want="captions")
     assert dataset.caption[0] == captions.LONGEST == 201
-    assert any("1 of 4 captions are longer than 201 letters (the longest has 3,999)" in text for text in dataset.warnings)
-    assert any("1 of 4 captions have letters that are none of a-z" in text and "1 of them are mostly such" in text for text in dataset.warnings)
+    assert any(
+        "1 of 4 captions are longer than 201 letters (the longest has 3,999)" in text for text in dataset.warnings
+    )
+    assert any(
+        "1 of 4 captions have letters that are none of a-z" in text and "1 of them are mostly such" in text
+        for text in dataset.warnings
+    )
     assert captions.flaws(["caf\u00e9, \u201cyes\u201d\u2014no"]) == []
 
 
@@ -208,7 +223,11 @@ def test_vectors_of_a_table_take_the_place_of_letters(folder, tmp_path_factory):
         (["a red square"], {}, "has no vector of 'a square that is red' and 2 other texts"),
         (["a"], {"vector": np.zeros((2, 5), np.float32)}, r"holds text <U1\[1\], vector float32\[2, 5\]"),
         (["a"], {"text": np.array([object()])}, "cannot be used"),
-        (["a red square", "a square that is red", "a blue circle", 'cafe "noir"'], {"vector": np.full((4, 5), np.nan)}, "finite"),
+        (
+            ["a red square", "a square that is red", "a blue circle", 'cafe "noir"'],
+            {"vector": np.full((4, 5), np.nan)},
+            "finite",
+        ),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(folder, tmp_path_factory, texts, arrays, message):
@@ -230,7 +249,9 @@ def test_a_folder_is_a_sentence_transformers_model_and_asked_once(folder, tmp_pa
 
     class Fake:
         def __init__(self, path: str, **given: object):
-            assert path == str(model) and given["local_files_only"] and given["model_kwargs"] == {"use_safetensors": True}
+            assert (
+                path == str(model) and given["local_files_only"] and given["model_kwargs"] == {"use_safetensors": True}
+            )
 
         def encode(self, texts: list[str], **_: object) -> np.ndarray:
             asked.extend(texts)

@@ -13,7 +13,21 @@ from PIL import Image
 import gankit
 from gankit import checkpoint, cli, loop, models
 
-TINY = ["--data", "digits", "--preset", "small", "--images", "32", "--batch", "8", "--preview", "16", "--save", "16", "--quiet"]
+TINY = [
+    "--data",
+    "digits",
+    "--preset",
+    "small",
+    "--images",
+    "32",
+    "--batch",
+    "8",
+    "--preview",
+    "16",
+    "--save",
+    "16",
+    "--quiet",
+]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +62,14 @@ def test_a_run_from_first_to_last(here, capsys, tmp_path):
     assert folder.name == "00000-dcgan-digits-first-try"
     config = json.loads((folder / "config.json").read_text())
     assert config["arguments"]["z_dim"] == 8 and config["settings"]["mirror"] is True and config["images"] == 32
-    for name in ("reals.png", "fakes000000016.png", "fakes000000032.png", "stats.jsonl", "report.html", "weights.safetensors"):
+    for name in (
+        "reals.png",
+        "fakes000000016.png",
+        "fakes000000032.png",
+        "stats.jsonl",
+        "report.html",
+        "weights.safetensors",
+    ):
         assert (folder / name).stat().st_size > 0, name
     assert not list(folder.glob(".*")), "temporary files were left"
     page = (folder / "report.html").read_text()
@@ -75,7 +96,23 @@ def test_interpolate_writes_a_strip_and_an_animation(here, capsys, tmp_path):
     cli.main(["interpolate", "00000", "--seeds", "0-2", "--steps", "4", "--outdir", str(tmp_path)])
     assert 1 < Image.open(tmp_path / "walk.webp").n_frames <= 9  # equal pictures become one
     assert Image.open(tmp_path / "walk.png").width > 100
-    cli.main(["interpolate", "1", "--seeds", "0-1", "--steps", "3", "--mode", "lerp", "--loop", "--class", "2", "-o", str(tmp_path / "x.gif")])
+    cli.main(
+        [
+            "interpolate",
+            "1",
+            "--seeds",
+            "0-1",
+            "--steps",
+            "3",
+            "--mode",
+            "lerp",
+            "--loop",
+            "--class",
+            "2",
+            "-o",
+            str(tmp_path / "x.gif"),
+        ]
+    )
     assert Image.open(tmp_path / "x.gif").n_frames > 1
 
 
@@ -104,8 +141,25 @@ def test_data_shows_what_would_be_read(here, capsys, tmp_path):
     for name in ("cat", "dog"):
         (tmp_path / "pics" / name).mkdir(parents=True)
         for i in range(3):
-            Image.fromarray(np.full((20, 30, 3), 40 * i + len(name), np.uint8)).save(tmp_path / "pics" / name / f"{i}.png")
-    cli.main(["data", str(tmp_path / "pics"), "--resolution", "16", "--sheet", str(tmp_path / "sheet.png"), "--model", "dcgan", "--preset", "small", "--batch", "4"])
+            Image.fromarray(np.full((20, 30, 3), 40 * i + len(name), np.uint8)).save(
+                tmp_path / "pics" / name / f"{i}.png"
+            )
+    cli.main(
+        [
+            "data",
+            str(tmp_path / "pics"),
+            "--resolution",
+            "16",
+            "--sheet",
+            str(tmp_path / "sheet.png"),
+            "--model",
+            "dcgan",
+            "--preset",
+            "small",
+            "--batch",
+            "4",
+        ]
+    )
     text = capsys.readouterr().out
     assert "6 images of 3x16x16" in text and "cat" in text and "a step" in text
     assert (tmp_path / "sheet.png").exists()
@@ -234,7 +288,9 @@ def test_numbers_that_are_not_finite_stop_the_run_and_leave_the_last_save(tmp_pa
 
     monkeypatch.setattr(loop, "make_batch", poisoned)
     with pytest.raises(loop.Diverged, match=r"DCGAN: .*'d' after 32 images.*The last save, at 32 images, is whole"):
-        loop.train("dcgan", data="digits", preset="small", images=64, batch=16, save=16, preview=0, outdir=tmp_path, quiet=True)
+        loop.train(
+            "dcgan", data="digits", preset="small", images=64, batch=16, save=16, preview=0, outdir=tmp_path, quiet=True
+        )
     state, _ = checkpoint.read_tensors(next(tmp_path.iterdir()) / "state.safetensors")
     assert all(tensor.isfinite().all() for tensor in state.values() if tensor.is_floating_point())
 

@@ -38,7 +38,12 @@ def test_maps_are_the_paper_s():
         layer.register_forward_hook(lambda _, __, x: sides.append(tuple(x.shape[2:]) or x.shape[1]))
     recipe.d(*recipe.pair(recipe.noise(2)))
     assert sides == [(4, 4), (7, 7), (13, 13), (25, 25), (28, 28), (12, 12), (4, 4), 500, 2]
-    assert CoGAN(Spec((1, 20, 36), other=(1, 20, 36)), form="digits", width=8).pair(torch.zeros(2, 100))[1].shape == (2, 1, 20, 36)
+    assert CoGAN(Spec((1, 20, 36), other=(1, 20, 36)), form="digits", width=8).pair(torch.zeros(2, 100))[1].shape == (
+        2,
+        1,
+        20,
+        36,
+    )
     maps = []
     recipe = CoGAN(Spec((3, 128, 128)), **CoGAN.presets["faces"].model | dict(width=32))
     for layer in [*recipe.d.a, *recipe.d.shared]:
@@ -55,7 +60,9 @@ def test_shared_layers_are_the_same_modules_and_others_are_not(share):
     recipe = tiny(share=share, own_g=2, own_d=1)
     for name, net, own, layers in ("g", recipe.g, 2, 4), ("d", recipe.d, 1, 5):
         shared = share in ("both", name)
-        assert len(net.shared) == (layers - own if shared else 0) and len(net.a) == len(net.b) == (own if shared else layers)
+        assert len(net.shared) == (layers - own if shared else 0) and len(net.a) == len(net.b) == (
+            own if shared else layers
+        )
         assert not ids(net.a) & ids(net.b) and not ids(net.shared) & (ids(net.a) | ids(net.b))
         held = [id(p) for group in recipe.opt[name].param_groups for p in group["params"]]
         assert sorted(held) == sorted(ids(net)), "each once"
@@ -75,7 +82,9 @@ def test_a_shared_layer_moves_both_domains_and_its_own_layers_move_one():
 
 def batch_of(spec: Spec = GREY, n: int = 3) -> Batch:
     generator = torch.Generator().manual_seed(0)
-    a, b = (torch.rand(n, *shape, generator=generator, dtype=torch.float64) * 2 - 1 for shape in (spec.shape, spec.other))
+    a, b = (
+        torch.rand(n, *shape, generator=generator, dtype=torch.float64) * 2 - 1 for shape in (spec.shape, spec.other)
+    )
     return Batch({"a": a, "b": b})
 
 
@@ -145,9 +154,13 @@ def test_faces_are_cut_out_of_larger_ones_for_each_domain_at_a_place_of_its_own(
     for domain in "AB":
         (tmp_path / "pics" / domain).mkdir(parents=True)
         Image.fromarray(pixels).save(tmp_path / "pics" / domain / "0.png")
-    options = dict(preset="small", data=str(tmp_path / "pics"), resolution="16", images=16, batch=8, quiet=True, preview=0)
+    options = dict(
+        preset="small", data=str(tmp_path / "pics"), resolution="16", images=16, batch=8, quiet=True, preview=0
+    )
     loop.train(Watched, load_scale=1.5, outdir=tmp_path / "runs", **options)
-    windows = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float().div(127.5).sub(1).unfold(1, 16, 1).unfold(2, 16, 1)
+    windows = (
+        torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float().div(127.5).sub(1).unfold(1, 16, 1).unfold(2, 16, 1)
+    )
     places = [[(windows - x[:, None, None]).abs().amax((0, 3, 4)) for x in torch.cat(pair)] for pair in seen]
     assert len(seen) == 2 and all(distance.min() < 1e-6 for pair in places for distance in pair)
     assert any(pair[i].argmin() != pair[8 + i].argmin() for pair in places for i in range(8))

@@ -29,7 +29,9 @@ def tiny(spec: Spec = SPEC, **more: object) -> CycleGAN:
 
 def two(n: int = 3, spec: Spec = SPEC) -> Batch:
     generator = torch.Generator().manual_seed(0)
-    a, b = (torch.rand(n, *shape, generator=generator, dtype=torch.float64) * 2 - 1 for shape in (spec.shape, spec.other))
+    a, b = (
+        torch.rand(n, *shape, generator=generator, dtype=torch.float64) * 2 - 1 for shape in (spec.shape, spec.other)
+    )
     return Batch({"a": a, "b": b})
 
 
@@ -42,7 +44,10 @@ def test_networks_take_any_multiple_of_four():
         assert recipe.d_a(torch.empty(1, 3, 256, 256)).shape == (1, 1, 30, 30)
         for side in ((256, 256), (60, 36), (8, 8)):
             assert recipe.translate(torch.empty(1, 3, *side)).shape == (1, 3, *side)
-        blocks = {s: sum(type(m).__name__ == "Residual" for m in CycleGAN(Spec((3, s, s), other=(3, s, s))).g_ab.modules()) for s in (64, 128, 256, 512)}
+        blocks = {
+            s: sum(type(m).__name__ == "Residual" for m in CycleGAN(Spec((3, s, s), other=(3, s, s))).g_ab.modules())
+            for s in (64, 128, 256, 512)
+        }
         assert blocks == {64: 6, 128: 6, 256: 9, 512: 9}
     assert CycleGAN.nearest(30, 3) == (32, 8) and CycleGAN.nearest(213, 320) == (212, 320)
     mixed = tiny(Spec((1, 16, 24), other=(3, 16, 24)))
@@ -84,7 +89,12 @@ def test_gradients_are_the_same_in_both_memory_layouts(n):
     grads = []
     for layout in (torch.contiguous_format, torch.channels_last):
         recipe = tiny(width=4).to(memory_format=layout)
-        x = torch.linspace(-1, 1, n * 256, dtype=torch.float64).view(n, 1, 16, 16).to(memory_format=layout).requires_grad_()
+        x = (
+            torch.linspace(-1, 1, n * 256, dtype=torch.float64)
+            .view(n, 1, 16, 16)
+            .to(memory_format=layout)
+            .requires_grad_()
+        )
         (recipe.g_ab(x) * torch.linspace(0, 1, 256).view(16, 16)).sum().backward()
         grads.append([x.grad, *(p.grad for p in recipe.g_ab.parameters())])
     for a, b in zip(*grads):
@@ -187,7 +197,17 @@ def test_the_pool_keeps_copies_and_its_state_goes_on():
 
 
 SMALL = dict(
-    data="digits-negative", precision="fp64", images=32, batch=4, width=2, blocks=1, patch=16, pool=3, lr=1e-3, preview=0, save=16
+    data="digits-negative",
+    precision="fp64",
+    images=32,
+    batch=4,
+    width=2,
+    blocks=1,
+    patch=16,
+    pool=3,
+    lr=1e-3,
+    preview=0,
+    save=16,
 )
 
 
@@ -211,7 +231,9 @@ def close(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
 def test_pieces_give_what_the_whole_batch_gives_and_a_pool_survives(whole, tmp_path, interrupt):
     close(state(whole), state(loop.train("cyclegan", outdir=tmp_path, quiet=True, **SMALL | dict(pieces=2)).folder))
     broken = interrupt(16, "cyclegan", outdir=tmp_path / "broken", quiet=True, **SMALL)
-    assert all(torch.equal(state(whole)[name], value) for name, value in state(loop.resume(broken, quiet=True).folder).items())
+    assert all(
+        torch.equal(state(whole)[name], value) for name, value in state(loop.resume(broken, quiet=True).folder).items()
+    )
 
 
 def test_two_processes_have_one_pool(whole, tmp_path):
@@ -251,7 +273,15 @@ def test_the_learning_rate_is_flat_for_half_the_run_and_then_falls_to_nothing(mo
 def test_a_strip_shows_round_trips(whole):
     recipe, batch = tiny().eval(), two()
     a, fake_b, back_a, b, fake_a, back_b = recipe.strip(batch)
-    assert torch.equal(a, batch.a) and torch.equal(back_a, recipe.translate(fake_b, "a")) and torch.equal(fake_b, recipe.translate(a))
-    assert torch.equal(b, batch.b) and torch.equal(back_b, recipe.translate(fake_a, "b")) and torch.equal(fake_a, recipe.translate(b, "a"))
+    assert (
+        torch.equal(a, batch.a)
+        and torch.equal(back_a, recipe.translate(fake_b, "a"))
+        and torch.equal(fake_b, recipe.translate(a))
+    )
+    assert (
+        torch.equal(b, batch.b)
+        and torch.equal(back_b, recipe.translate(fake_a, "b"))
+        and torch.equal(fake_a, recipe.translate(b, "a"))
+    )
     last = json.loads((whole / "stats.jsonl").read_text().splitlines()[-1])
     assert {"g/cycle_a", "g/cycle_b", "g/adversarial", "d/real_right"} <= set(last)

@@ -643,7 +643,11 @@ def test_depth_and_length_do_not_break_tables():
         ("metadata.csv", "file_name,file_name\na.png,b.png\n", "the column 'file_name' is there twice"),
         ("metadata.jsonl", '{"file_name": "a.png", "label": 1, "label": 2}', "line 1: 'label' is there twice"),
         ("dataset.json", '{"labels": [], "labels": null}', "'labels' is there twice"),
-        ("metadata.jsonl", '{"file_name": "a.png", "label": "\\ud800"}', r"row 1: '\\ud800' holds half a letter; write the file in UTF-8"),
+        (
+            "metadata.jsonl",
+            '{"file_name": "a.png", "label": "\\ud800"}',
+            r"row 1: '\\ud800' holds half a letter; write the file in UTF-8",
+        ),
         ("metadata.jsonl", '{"file_name": "a.png", "text": ["x", "a\\udc80b"]}', "row 1: .* holds half a letter"),
         ("metadata.jsonl", '{"file_name": "a.png", "\\udfff": 1}', "row 1: .* holds half a letter"),
         ("metadata.jsonl", '{"file_name": "\\ud800.png"}', "row 1: .* holds half a letter"),
@@ -655,7 +659,14 @@ def test_what_is_ambiguous_or_no_text_is_refused(name, text, message):
         metadata.read(name, text.encode())
 
 
-@pytest.mark.parametrize("form, values", [("csv", ["nan", "NaN", "inf", "-Infinity"]), ("jsonl", [math.nan, math.inf, "nan", " inf "]), ("other", ["nan", "inf"])])
+@pytest.mark.parametrize(
+    "form, values",
+    [
+        ("csv", ["nan", "NaN", "inf", "-Infinity"]),
+        ("jsonl", [math.nan, math.inf, "nan", " inf "]),
+        ("other", ["nan", "inf"]),
+    ],
+)
 def test_labels_that_are_no_numbers_are_no_class(pictures, form, values):
     for value in values:
         rows = [row | dict(label=value if i == 1 else ["cat", 3.5][form == "jsonl"]) for i, row in enumerate(ROWS)]
@@ -676,7 +687,9 @@ def test_too_many_columns_are_refused_at_once(pictures, name):
     if name.endswith("csv"):
         (pictures / name).write_text(",".join(titles) + "\na.png" + ",1" * 10**5 + "\n" + "b.png" + ",1" * 10**5)
     else:
-        (pictures / name).write_text("\n".join(json.dumps({"file_name": f} | dict.fromkeys(titles[1:], 1)) for f in ("a.png", "b.png")))
+        (pictures / name).write_text(
+            "\n".join(json.dumps({"file_name": f} | dict.fromkeys(titles[1:], 1)) for f in ("a.png", "b.png"))
+        )
     with pytest.raises(ValueError, match="it has 100,001 columns, and 10,000 are the most"):
         data.open(pictures)
     (pictures / name).unlink()
@@ -692,7 +705,11 @@ def test_many_rows_of_nothing_are_counted(pictures):
     with pytest.raises(data.BadFiles, match="100,000 of 100,004 files cannot be used") as caught:
         data.open(pictures)
     lines = str(caught.value).splitlines()
-    assert len(lines) == files.SHOWN + 2 and lines[-1] == "  and 99,980 more" and lines[1] == "  gone0.png: in metadata.csv, but not there"
+    assert (
+        len(lines) == files.SHOWN + 2
+        and lines[-1] == "  and 99,980 more"
+        and lines[1] == "  gone0.png: in metadata.csv, but not there"
+    )
     assert len(caught.value.files) == 10**5  # in Python all of them
     text = str(data.describe(pictures)).splitlines()
     assert len(text) < 40 and "  cannot be used: and 99,980 more" in text
@@ -700,8 +717,21 @@ def test_many_rows_of_nothing_are_counted(pictures):
 
 def test_every_list_in_a_report_ends(pictures):
     many = [f"thing{i:04}" for i in range(300)]
-    report = data.Report("x", "images", 1, (3, 8, 8), sizes=dict.fromkeys(many, 1), modes=dict.fromkeys(many, 1), classes=dict.fromkeys(many, 1))
-    report.attributes, report.bad, report.copies, report.warnings = dict.fromkeys(many, 0.5), [(name, "empty") for name in many], [many] * 300, many
+    report = data.Report(
+        "x",
+        "images",
+        1,
+        (3, 8, 8),
+        sizes=dict.fromkeys(many, 1),
+        modes=dict.fromkeys(many, 1),
+        classes=dict.fromkeys(many, 1),
+    )
+    report.attributes, report.bad, report.copies, report.warnings = (
+        dict.fromkeys(many, 0.5),
+        [(name, "empty") for name in many],
+        [many] * 300,
+        many,
+    )
     text = str(report)
     assert len(text.splitlines()) < 80 and max(map(len, text.splitlines())) < 3000
     assert text.count("and 280 more") == 23 and text.count("and 288 more") == 3 and text.count("and 200 more") == 1
@@ -885,7 +915,11 @@ def test_a_cache_that_is_damaged_while_it_is_open_is_made_anew(pictures, capfd, 
     damage(how)
     for _ in range(2):
         assert np.array_equal(rows(dataset), expected)
-    silent = how in ("gone pixels", "long pixels", "flip pixels")  # the open file is whole; the flipped row was read before
+    silent = how in (
+        "gone pixels",
+        "long pixels",
+        "flip pixels",
+    )  # the open file is whole; the flipped row was read before
     assert ("was altered" in capfd.readouterr().err) != silent
     assert silent or cache.find(prepared()[0])
 
@@ -919,7 +953,9 @@ def test_many_threads_notice_damage_and_one_prepares_again(pictures, capfd, size
     assert capfd.readouterr().err.count("was altered") == 1
 
 
-@pytest.mark.parametrize("change, message", [("gone", "cannot be prepared again from .*pictures"), ("other", "has changed since")])
+@pytest.mark.parametrize(
+    "change, message", [("gone", "cannot be prepared again from .*pictures"), ("other", "has changed since")]
+)
 def test_damage_without_the_source_is_one_line(pictures, size, change, message):
     fill(pictures)
     dataset = data.open(pictures)
@@ -1020,7 +1056,19 @@ def test_bad_files_leave_nothing_in_the_cache(pictures):
 def test_training_is_the_same_whatever_happens_to_the_cache(pictures, tmp_path, monkeypatch, size, how):
     """Bit for bit, also where the damage is done while it trains."""
     fill(pictures, 20, (16, 16))
-    options = dict(data=str(pictures), preset="small", width=8, images=96, batch=16, log=16, preview=0, workers=0, threads=1, device="cpu", quiet=True)
+    options = dict(
+        data=str(pictures),
+        preset="small",
+        width=8,
+        images=96,
+        batch=16,
+        log=16,
+        preview=0,
+        workers=0,
+        threads=1,
+        device="cpu",
+        quiet=True,
+    )
     expected = load_file(loop.train("dcgan", outdir=tmp_path / "a", **options).folder / "weights.safetensors")
     flip(cache.location() / prepared()[0] / "pixels")
     advance = loop.Run.advance

@@ -100,7 +100,9 @@ def test_depth_is_whole_and_of_the_other_half_of_the_picture(opened, monkeypatch
     disparity[0, 4], disparity[1, 3] = np.nan, np.inf
     monkeypatch.setattr(builtin, "_stereo", lambda: (np.zeros((3, 2, 6), np.uint8), disparity))
     depth = data.open("colour-depth", resolution="2x3").b.rows(np.array([0]))["real"][0, 0]
-    known = np.array([[4, 4, 6], [9, 11, 12]]) - 1  # of 1 to 12; each unknown one is its left neighbour, beyond the middle, too
+    known = (
+        np.array([[4, 4, 6], [9, 11, 12]]) - 1
+    )  # of 1 to 12; each unknown one is its left neighbour, beyond the middle, too
     assert np.array_equal(depth.numpy(), np.round(known * 255 / 11).astype(np.uint8))
 
 
@@ -163,9 +165,13 @@ def test_unlike_domains_are_refused_with_what_to_type(folders):
 def test_models_of_one_domain_and_of_two_say_what_they_learn_from(folders):
     from gankit import loop, models
 
-    with pytest.raises(ValueError, match="dcgan learns from images or points|dcgan learns from images.*--data .*pics/A"):
+    with pytest.raises(
+        ValueError, match="dcgan learns from images or points|dcgan learns from images.*--data .*pics/A"
+    ):
         loop.fit(models.find("dcgan"), data.open(folders), loop.Settings(data=str(folders)))
-    with pytest.raises(ValueError, match="cogan learns from domains; digits holds images. Two domains are one folder with A/"):
+    with pytest.raises(
+        ValueError, match="cogan learns from domains; digits holds images. Two domains are one folder with A/"
+    ):
         loop.fit(models.find("cogan"), data.open("digits"), loop.Settings())
 
 
@@ -189,7 +195,11 @@ def test_the_command_describes_and_lays_out_both(folders, tmp_path, capsys):
 def test_models_of_two_domains_are_held_against_the_first(folders):
     source = sources.of_data("digits-negative")
     assert (source.kind, source.count, source.data, source.classes) == ("images", 703, "digits", 10)
-    assert sources.of_data(str(folders)).shape == (3, 20, 16) and sources.of_data(f"{folders}/B,{folders}/A").shape == (1, 20, 16)
+    assert sources.of_data(str(folders)).shape == (3, 20, 16) and sources.of_data(f"{folders}/B,{folders}/A").shape == (
+        1,
+        20,
+        16,
+    )
 
 
 def test_pictures_of_two_domains_stand_one_above_the_other(folders):

@@ -19,7 +19,10 @@ from gankit.translation import files as translated
 from gankit.translation import options, video
 
 SPEC = SimpleNamespace(shape=(1, 16, 16), height=16, width=16, channels=1)
-RUN = SimpleNamespace(config={"settings": {"data": "digits"}}, recipe=SimpleNamespace(spec=SPEC, sizes=[(16, 16)], parameters=lambda: iter([0])))
+RUN = SimpleNamespace(
+    config={"settings": {"data": "digits"}},
+    recipe=SimpleNamespace(spec=SPEC, sizes=[(16, 16)], parameters=lambda: iter([0])),
+)
 # the ending of the file, and what opens it
 DOORS: dict[str, tuple[str, Callable[[Path], object]]] = {
     **{f"data {ending}": (ending, data.open) for ending in (".npz", ".zip", ".tar", ".tar.gz", ".png", ".jpg")},
@@ -82,12 +85,27 @@ def test_what_is_no_file_is_refused(tmp_path, monkeypatch, door, kind):
     ending, enter = DOORS[door]
     path = tmp_path / f"x{ending}"
     name = make(kind, path)
-    with pytest.raises(ValueError, match=f"is a {name}; a regular file is expected|not a regular file|no text encoder") as caught:
+    with pytest.raises(
+        ValueError, match=f"is a {name}; a regular file is expected|not a regular file|no text encoder"
+    ) as caught:
         enter(path)
     assert "\n" not in str(caught.value).replace("\n  ", "")
 
 
-@pytest.mark.parametrize("door", ["condition", "text file", "samples", "latent file", "boxes", "labels", "projected picture", "picture of a tool", "style"])
+@pytest.mark.parametrize(
+    "door",
+    [
+        "condition",
+        "text file",
+        "samples",
+        "latent file",
+        "boxes",
+        "labels",
+        "projected picture",
+        "picture of a tool",
+        "style",
+    ],
+)
 def test_a_folder_is_no_file(tmp_path, door):
     ending, enter = DOORS[door]
     (tmp_path / f"x{ending}").mkdir()
@@ -95,20 +113,37 @@ def test_a_folder_is_no_file(tmp_path, door):
         enter(tmp_path / f"x{ending}")
 
 
-@pytest.mark.parametrize("words", [["evaluate", "x.npz", "--against", "digits", "--metrics", "swd"], ["data", "x.tar"], ["data", "x.png"], ["data", "x.npz"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "x.npz", "--against", "digits", "--metrics", "swd"],
+        ["data", "x.tar"],
+        ["data", "x.png"],
+        ["data", "x.npz"],
+    ],
+)
 def test_commands_end_with_one_line(tmp_path, monkeypatch, capsys, words):
     monkeypatch.chdir(tmp_path)
     make("pipe", Path(words[1]))
     with pytest.raises(SystemExit) as left:
         cli.main(words)
-    assert left.value.code == 2 and capsys.readouterr().err.strip() == f"gankit: {words[1]} is a pipe; a regular file is expected"
+    assert (
+        left.value.code == 2
+        and capsys.readouterr().err.strip() == f"gankit: {words[1]} is a pipe; a regular file is expected"
+    )
 
 
 def test_no_more_is_read_than_is_asked_for(tmp_path):
     path = tmp_path / "large.txt"
     path.touch()
     os.truncate(path, 2**40)  # takes no place on the disk
-    for enter in (texts.read, files.text, lambda path: files.read(path, 1000), labelmaps.read_names, lambda path: judge.labels_of(str(path))):
+    for enter in (
+        texts.read,
+        files.text,
+        lambda path: files.read(path, 1000),
+        labelmaps.read_names,
+        lambda path: judge.labels_of(str(path)),
+    ):
         with pytest.raises(ValueError, match="holds 1,099.5 GB, and .* are the most"):
             enter(path)
     path.write_bytes(b"\xff\xfe")

@@ -23,7 +23,9 @@ def tiny(spec: Spec = SPEC, **more: object) -> DualGAN:
 
 def two(n: int = 3, spec: Spec = SPEC) -> Batch:
     generator = torch.Generator().manual_seed(0)
-    a, b = (torch.rand(n, *shape, generator=generator, dtype=torch.float64) * 2 - 1 for shape in (spec.shape, spec.other))
+    a, b = (
+        torch.rand(n, *shape, generator=generator, dtype=torch.float64) * 2 - 1 for shape in (spec.shape, spec.other)
+    )
     return Batch({"a": a, "b": b})
 
 
@@ -46,7 +48,10 @@ def test_the_gradient_penalty_is_the_sum_over_both_critics():
     loss, _ = recipe.d_loss(batch)
     z, y = recipe.drawn(again)
     want = 0.0
-    for net, real, fake in (recipe.d_a, again.a, recipe.g_ba(again.b, y)), (recipe.d_b, again.b, recipe.g_ab(again.a, z)):
+    for net, real, fake in (
+        (recipe.d_a, again.a, recipe.g_ba(again.b, y)),
+        (recipe.d_b, again.b, recipe.g_ab(again.a, z)),
+    ):
         critic = lambda x, net=net: net(x).mean((1, 2, 3))  # noqa: E731
         want = want + net(fake).mean() - net(real).mean() + 10 * wgan_gp(critic, real, fake, again.draw)
     assert (loss - want).abs() < 1e-12
@@ -64,7 +69,9 @@ def test_critics_learn_from_every_batch_and_are_clipped_and_g_from_every_nth(mon
         return update(run, name, *args)
 
     monkeypatch.setattr(loop.Run, "update", watched)
-    options = dict(data="digits-negative", images=28, batch=4, preview=0, quiet=True, clip_value=0.02, n_critic=3, lr=1e-3)
+    options = dict(
+        data="digits-negative", images=28, batch=4, preview=0, quiet=True, clip_value=0.02, n_critic=3, lr=1e-3
+    )
     run = loop.train("dualgan", outdir=tmp_path, **TINY | options)
     assert names == ["d", "d", "d", "g", "d", "d", "d", "g", "d"]
     largest = [p.abs().max().item() for net in (run.recipe.d_a, run.recipe.d_b) for p in net.parameters()]
@@ -139,10 +146,19 @@ def test_the_code_s_networks_have_its_maps():
         ]
         seen.clear()
         assert recipe.d_a(torch.empty(2, 3, 256, 256)).shape == (2, 1)
-        assert [s for i, s in enumerate(seen[:-2]) if i in (0, 2, 5, 8, 11)] == [(64, 128), (128, 64), (256, 32), (512, 16), (512, 8)]
+        assert [s for i, s in enumerate(seen[:-2]) if i in (0, 2, 5, 8, 11)] == [
+            (64, 128),
+            (128, 64),
+            (256, 32),
+            (512, 16),
+            (512, 8),
+        ]
         kernels = [m.kernel_size[0] for m in recipe.g_ab.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
         assert kernels == [5] + [3] * 14 + [5]
-        normed = [any(isinstance(layer, ShiftedInstanceNorm) for layer in block) for block in (*recipe.g_ab.down, *recipe.g_ab.up)]
+        normed = [
+            any(isinstance(layer, ShiftedInstanceNorm) for layer in block)
+            for block in (*recipe.g_ab.down, *recipe.g_ab.up)
+        ]
         assert normed == [False] + [True] * 14 + [False], "even on one pixel"
         assert recipe.penalty == "gp" and recipe.n_critic == 1 and recipe.penalty_weight == 10
 

@@ -62,8 +62,12 @@ def test_values_are_those_of_the_pure_functions(here):
 
 
 def test_the_data_itself_is_near_and_its_negative_far(here):
-    near = by_name(gankit.evaluate(write(here / "near.npz", "digits:test"), against="digits", metrics="fd"))["fd_digits"].value
-    far = by_name(gankit.evaluate(write(here / "far.npz", "digits:test", -1), against="digits", metrics="fd"))["fd_digits"].value
+    near = by_name(gankit.evaluate(write(here / "near.npz", "digits:test"), against="digits", metrics="fd"))[
+        "fd_digits"
+    ].value
+    far = by_name(gankit.evaluate(write(here / "far.npz", "digits:test", -1), against="digits", metrics="fd"))[
+        "fd_digits"
+    ].value
     same = by_name(gankit.evaluate(write(here / "same.npz", "digits"), against="digits", metrics="fd,precision,parzen"))
     assert 100 < same["parzen"].value < 300
     assert same["fd_digits"].value < 1e-6 < near < far / 50
@@ -85,7 +89,10 @@ def write(path: Path, name: str, sign: int = 1) -> str:
 def test_all_takes_what_applies_and_says_why_the_rest_does_not(run, expected, refused, here):
     said = []
     scores = by_name(gankit.evaluate(run, metrics="all", n=600, say=said.append))
-    assert expected <= {name if name in scores else name.removesuffix("_digits") for name in {*scores, *(n.removesuffix("_digits") for n in scores)}}
+    assert expected <= {
+        name if name in scores else name.removesuffix("_digits")
+        for name in {*scores, *(n.removesuffix("_digits") for n in scores)}
+    }
     assert all(np.isfinite(score.value) for score in scores.values())
     for name in refused:
         assert any(text.startswith(f"{name} does not apply: ") for text in said), said
@@ -95,12 +102,19 @@ def test_all_takes_what_applies_and_says_why_the_rest_does_not(run, expected, re
     weights = checkpoint.read_tensors(folder / "weights.safetensors")[0]
     for line in lines:
         assert line["fake"]["weights"] == checkpoint.digest(weights) and line["versions"]["torch"]
-        assert line["real"]["fingerprint"] and line["seed"] == 0 and line["fake"]["trunc"] == 1.0 and line["metric"] in evaluation.METRICS
+        assert (
+            line["real"]["fingerprint"]
+            and line["seed"] == 0
+            and line["fake"]["trunc"] == 1.0
+            and line["metric"] in evaluation.METRICS
+        )
         assert line["error"] is None or line["error_of"]
     page = report.write(folder).read_text()
     assert all(f"<b>{name}</b>" in page for name in scores)
     if run != "00004":
-        assert {"neighbours.png", "pairs.png", "manifold.png", "spectrum.json"} <= {p.name for p in (folder / "evaluation").iterdir()}
+        assert {"neighbours.png", "pairs.png", "manifold.png", "spectrum.json"} <= {
+            p.name for p in (folder / "evaluation").iterdir()
+        }
         assert "three images of the data" in page
 
 
@@ -110,7 +124,19 @@ def test_neither_batch_nor_processes_change_a_value(here):
         found = gankit.evaluate("00000", metrics="fd,kd,precision", n=1100, batch=batch, precision="fp64")
         values.append({s.name: s.value for s in found})
     shutil.rmtree(here / "cache")
-    job = torchrun(here, "evaluate", "00000", "--metrics", "fd,kd,precision", "--samples", "1100", "--precision", "fp64", "--device", "cpu")
+    job = torchrun(
+        here,
+        "evaluate",
+        "00000",
+        "--metrics",
+        "fd,kd,precision",
+        "--samples",
+        "1100",
+        "--precision",
+        "fp64",
+        "--device",
+        "cpu",
+    )
     finished(job, here)
     lines = evaluation.read(here / "runs/00000-dcgan-digits/evaluations.jsonl")
     assert len(lines) == 3 * len(values[0])
@@ -152,7 +178,10 @@ def test_damaged_blocks_are_made_again_and_reals_are_kept(here):
 def test_reals_are_cached_by_content_count_and_features(here):
     real, net = sources.of_data("digits"), metrics.extractor("digits")
     places = {features.place(real, net, 100, 0), features.place(real, net, 101, 0), features.place(real, net, 100, 1)}
-    places |= {features.place(sources.of_data("digits:test"), net, 100, 0), features.place(real, metrics.extractor("digits", dtype=torch.float64), 100, 0)}
+    places |= {
+        features.place(sources.of_data("digits:test"), net, 100, 0),
+        features.place(real, metrics.extractor("digits", dtype=torch.float64), 100, 0),
+    }
     other = metrics.from_module(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 256, 4)), "mine", size=16)
     assert len({*places, features.place(real, other, 100, 0)}) == 6
 
@@ -160,7 +189,9 @@ def test_reals_are_cached_by_content_count_and_features(here):
 def test_evaluation_while_training_touches_nothing(here):
     asked = dict(evaluate="fd,precision", evaluate_every=32, evaluate_n=200)
     with_, without = (loop.train("dcgan", outdir=here / "new", **TINY | more) for more in (asked, {}))
-    for (name, one), (_, two) in zip(with_.recipe.state_dict().items(), without.recipe.state_dict().items(), strict=True):
+    for (name, one), (_, two) in zip(
+        with_.recipe.state_dict().items(), without.recipe.state_dict().items(), strict=True
+    ):
         assert torch.equal(one, two), name
     lines = evaluation.read(with_.folder / "evaluations.jsonl")
     assert [line["fake"]["images"] for line in lines if line["name"] == "fd_digits"] == [32, 64]
@@ -180,14 +211,24 @@ def test_a_resumed_run_drops_what_training_judged_after_its_save(here):
     path.open("a").write('{"cut by a ki')
     gankit.evaluate(run.folder, metrics="fd", n=50)
     evaluation.records.cut(path, 32)
-    assert [line["fake"]["images"] for line in evaluation.read(path)] == [16, 32, 64]  # the last one was asked for by hand
+    assert [line["fake"]["images"] for line in evaluation.read(path)] == [
+        16,
+        32,
+        64,
+    ]  # the last one was asked for by hand
     more = loop.resume(run.folder, images=96, quiet=True)
-    assert [line["fake"]["images"] for line in evaluation.read(path) if line["training"]][-2:] == [80, 96] and more.images == 96
+    assert [line["fake"]["images"] for line in evaluation.read(path) if line["training"]][-2:] == [
+        80,
+        96,
+    ] and more.images == 96
 
 
 def test_wrong_features_stop_a_run_before_it_trains(here, monkeypatch):
     monkeypatch.setenv("GANKIT_OFFLINE", "1")
-    with pytest.raises(ValueError, match="--evaluate fd cannot be taken: .*6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"):
+    with pytest.raises(
+        ValueError,
+        match="--evaluate fd cannot be taken: .*6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    ):
         loop.train("dcgan", outdir=here / "new", evaluate="fd", evaluate_features="inception", **TINY)
     with pytest.raises(ValueError, match="Did you mean inception"):
         loop.train("dcgan", outdir=here / "new", evaluate="swd", evaluate_features="inceptoin", **TINY)
@@ -217,7 +258,10 @@ def test_compare_never_mixes_what_was_taken_differently(here, capsys):
 def test_a_folder_and_a_file_are_judged_like_the_run(here, capsys):
     cli.main(["sample", "00000", "--n", "100", "--outdir", "pngs"])
     cli.main(["sample", "00000", "--n", "100", "-o", "samples.npz"])
-    values = [gankit.evaluate(what, against="digits", metrics="fd", n=100)[0].value for what in ("00000", "pngs", "samples.npz")]
+    values = [
+        gankit.evaluate(what, against="digits", metrics="fd", n=100)[0].value
+        for what in ("00000", "pngs", "samples.npz")
+    ]
     assert values[0] == pytest.approx(values[1], rel=1e-5) == pytest.approx(values[2], rel=1e-5)
     assert evaluation.read(here / "pngs.evaluations.jsonl") and evaluation.read(here / "samples.npz.evaluations.jsonl")
     cli.main(["evaluate", "samples.npz", "--against", "digits", "--metrics", "fd,precision", "--n", "100"])
@@ -269,8 +313,15 @@ def test_one_flat_image_again_and_again_is_refused_or_said(here):
     said = []
     scores = by_name(gankit.evaluate("flat.npz", against="digits", metrics="all", n=200, say=said.append))
     assert any(text.startswith("swd cannot be taken: channel 0 of the fake images does not vary") for text in said)
-    assert scores["ms_ssim"].value == pytest.approx(1) and scores["recall_digits"].value == 0 and scores["is_digits"].value == pytest.approx(1)
-    assert scores["class_js_digits"].note == "a class of the reals is missing in the samples" and "class_kl_digits" not in scores
+    assert (
+        scores["ms_ssim"].value == pytest.approx(1)
+        and scores["recall_digits"].value == 0
+        and scores["is_digits"].value == pytest.approx(1)
+    )
+    assert (
+        scores["class_js_digits"].note == "a class of the reals is missing in the samples"
+        and "class_kl_digits" not in scores
+    )
     assert any(text.startswith("birthday cannot be taken") for text in said) and "support" not in scores
 
 
@@ -282,7 +333,9 @@ def test_the_order_of_the_data_changes_nothing(here):
     images = rows["real"].permute(0, 2, 3, 1).numpy()
     np.savez("sorted.npz", samples=images[order.numpy()])
     np.savez("some.npz", samples=data.open("digits:test").rows(np.arange(200))["real"].permute(0, 2, 3, 1).numpy())
-    scores = by_name(gankit.evaluate("some.npz", against="sorted.npz", metrics="precision,density,swd", features="digits"))
+    scores = by_name(
+        gankit.evaluate("some.npz", against="sorted.npz", metrics="precision,density,swd", features="digits")
+    )
     assert scores["precision_digits"].value > 0.8 and scores["coverage_digits"].value > 0.9 and scores["swd"].value < 40
 
 
@@ -337,7 +390,9 @@ def test_a_metric_that_fails_ends_no_other(metric, reason, here, capsys, monkeyp
     assert said.err == f"- {reason}\n" and "swd_16" in said.out and "fd_digits" in said.out
     assert [line["name"] for line in evaluation.read(path)] == ["swd", "swd_16", "fd_digits"]
     run = loop.train("dcgan", outdir=here / "new", evaluate="odd,swd", evaluate_every=32, evaluate_n=40, **TINY)
-    assert {line["metric"] for line in evaluation.read(run.folder / "evaluations.jsonl")} == {"swd"} and run.images == 64
+    assert {line["metric"] for line in evaluation.read(run.folder / "evaluations.jsonl")} == {
+        "swd"
+    } and run.images == 64
     with pytest.raises(SystemExit) as stop:
         cli.main(["evaluate", "00000", "--metrics", "odd", "--n", "40"])
     assert stop.value.code == 2 and capsys.readouterr().err == f"gankit: {reason}\n"
@@ -350,9 +405,14 @@ def test_an_error_that_is_not_finite_is_none(here, monkeypatch):
 
 
 def test_a_reason_is_said_once_and_those_of_all_stand_in_the_error(here, capsys):
-    with pytest.raises(ValueError, match="^none of the metrics can be taken: fd cannot be taken: a covariance .*; is cannot be taken: 1 samples"):
+    with pytest.raises(
+        ValueError,
+        match="^none of the metrics can be taken: fd cannot be taken: a covariance .*; is cannot be taken: 1 samples",
+    ):
         gankit.evaluate("00000", metrics="fd,is", n=1)
-    with pytest.raises(ValueError, match="^none of the metrics can be taken: emd does not apply: .*; critic does not apply"):
+    with pytest.raises(
+        ValueError, match="^none of the metrics can be taken: emd does not apply: .*; critic does not apply"
+    ):
         gankit.evaluate("00000", metrics="emd,critic")
     assert not list(here.glob("runs/*/evaluations.jsonl"))
 
@@ -381,14 +441,18 @@ def test_metrics_of_pixels_need_no_network(name, pictures, here):
     """Each is taken, or does not apply to such a run, and nothing is loaded for it."""
     said = []
     try:
-        scores = gankit.evaluate("latest", metrics=f"{name},birthday", held_out=str(here / "pics"), n=40, say=said.append)
+        scores = gankit.evaluate(
+            "latest", metrics=f"{name},birthday", held_out=str(here / "pics"), n=40, say=said.append
+        )
     except ValueError as error:
         assert "does not apply" in str(error) or "cannot be taken" in str(error)
     else:
         assert scores and all("does not apply" in text or "cannot be taken" in text for text in said)
     assert not pictures
     if name in ("swd", "ms_ssim", "memorisation"):
-        assert {score.name for score in gankit.evaluate("latest", metrics=name, held_out=str(here / "pics"), n=40)} and not pictures
+        assert {
+            score.name for score in gankit.evaluate("latest", metrics=name, held_out=str(here / "pics"), n=40)
+        } and not pictures
 
 
 def test_a_network_that_cannot_be_had_leaves_out_what_looks_through_it_alone(pictures, here, capsys):
@@ -397,14 +461,27 @@ def test_a_network_that_cannot_be_had_leaves_out_what_looks_through_it_alone(pic
         names = by_name(gankit.evaluate("latest", metrics=metrics, n=40, say=said.append))
         assert {"swd", "swd_16", "ms_ssim", "ms_ssim_reals"} <= names.keys() and not any("fd" in name for name in names)
         told = [text for text in said if "pt_inception" in text]
-        looking = [name for name in (evaluation.METRICS if metrics == "all" else metrics.split(",")) if judges.looks(name)]
+        looking = [
+            name for name in (evaluation.METRICS if metrics == "all" else metrics.split(",")) if judges.looks(name)
+        ]
         away = [text.split(" does not")[0] for text in said if "does not apply" in text]
-        assert [text.split(" cannot be taken: pt_inception-")[0].split(", ") for text in told] == [[name for name in looking if name not in away]]
+        assert [text.split(" cannot be taken: pt_inception-")[0].split(", ") for text in told] == [
+            [name for name in looking if name not in away]
+        ]
     assert set(pictures) == {"inception"} and len(pictures) == 2  # asked for once an evaluation
     with pytest.raises(SystemExit) as stop:
         cli.main(["evaluate", "latest"])
-    assert stop.value.code == 2 and capsys.readouterr().err.startswith("gankit: fd, kd, is, precision, density cannot be taken: pt_inception-")
-    run = loop.train("dcgan", outdir=here / "new", evaluate="fd,swd", evaluate_every=32, evaluate_n=40, **TINY | dict(data="pics", quiet=False))
+    assert stop.value.code == 2 and capsys.readouterr().err.startswith(
+        "gankit: fd, kd, is, precision, density cannot be taken: pt_inception-"
+    )
+    run = loop.train(
+        "dcgan",
+        outdir=here / "new",
+        evaluate="fd,swd",
+        evaluate_every=32,
+        evaluate_n=40,
+        **TINY | dict(data="pics", quiet=False),
+    )
     err = capsys.readouterr().err
     assert err.count("--evaluate fd cannot be taken: pt_inception-") == 1
     assert {line["metric"] for line in evaluation.read(run.folder / "evaluations.jsonl")} == {"swd"}
@@ -455,7 +532,19 @@ def test_n_is_said_where_there_are_fewer_and_refused_where_it_cannot_be_meant(he
 WITH_ERRORS = "fd,kd,is,precision,density,ppl,accuracy,parzen,l1,psnr,ssim,modes"  # and cas, cycle and others, which are shares and means alike
 
 
-@pytest.mark.parametrize(("run", "n"), [("00000", 4), ("00000", 12), ("00000", 40), ("00002", 12), ("00002", 120), ("00003", 12), ("00004", 4), ("00004", 40)])
+@pytest.mark.parametrize(
+    ("run", "n"),
+    [
+        ("00000", 4),
+        ("00000", 12),
+        ("00000", 40),
+        ("00002", 12),
+        ("00002", 120),
+        ("00003", 12),
+        ("00004", 4),
+        ("00004", 40),
+    ],
+)
 def test_an_error_is_never_absurdly_small(run, n, here):
     """Each uncertainty beside how far the number moves from one choice of samples and reals to another: none, or of that order."""
     found: dict[str, list[evaluation.Score]] = {}
@@ -490,7 +579,9 @@ def test_shares_are_never_certain():
 
 
 def test_a_metric_that_cannot_be_taken_does_not_stop_training(here):
-    run = loop.train("cgan", outdir=here / "new", evaluate="separability,fd", evaluate_every=100, evaluate_n=100, **TINY_CGAN)
+    run = loop.train(
+        "cgan", outdir=here / "new", evaluate="separability,fd", evaluate_every=100, evaluate_n=100, **TINY_CGAN
+    )
     assert run.images >= 200 and (run.folder / "weights.safetensors").exists()
     assert {line["metric"] for line in evaluation.read(run.folder / "evaluations.jsonl")} == {"fd"}
     assert not (run.folder / "weights-best.safetensors").exists()  # by the first metric alone
@@ -504,7 +595,12 @@ def test_truncation_reaches_the_path_length(here):
 
 
 def test_memorising_is_found_in_all_of_the_training_data(here):
-    assert by_name(gankit.evaluate(write(here / "copies.npz", "digits"), against="digits", metrics="memorisation"))["memorised"].value == 1
+    assert (
+        by_name(gankit.evaluate(write(here / "copies.npz", "digits"), against="digits", metrics="memorisation"))[
+            "memorised"
+        ].value
+        == 1
+    )
 
 
 def test_labels_are_read_from_folders(here):

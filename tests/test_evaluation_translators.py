@@ -121,13 +121,20 @@ def test_both_ways_of_two_domains_are_judged_on_held_out_images(here):
     assert scores["label_kept_ab"].value == metrics.accuracy(metrics.classify(-fake), metrics.classify(real)) > 0.9
     # fd of b is that of what the classifier of digits knows: the negatives of the negatives.
     learned = data.open("digits-negative").b
-    numbers = np.arange(len(learned)) if len(learned) <= 100 else np.sort(np.random.default_rng(0).permutation(len(learned))[:100])
+    numbers = (
+        np.arange(len(learned))
+        if len(learned) <= 100
+        else np.sort(np.random.default_rng(0).permutation(len(learned))[:100])
+    )
     reals = -data.normalise(learned.rows(numbers)["real"])
     x, y = metrics.features(reals), metrics.features(-there)
     assert scores["fd_digits_ab"].value == pytest.approx(metrics.frechet_distance(x, y), rel=1e-4)
     lines = evaluation.read(run.folder / "evaluations.jsonl")
     assert {line["fake"]["way"] for line in lines} == {"a to b", "b to a"}
-    assert all(line["fake"]["inputs"] == {"data": held.name, "fingerprint": held.fingerprint, "held_out": True} for line in lines)
+    assert all(
+        line["fake"]["inputs"] == {"data": held.name, "fingerprint": held.fingerprint, "held_out": True}
+        for line in lines
+    )
     page = report.write(run.folder).read_text()
     assert {"translations.png", "translations-ba.png"} <= {p.name for p in (run.folder / "evaluation").iterdir()}
     assert "<b>cycle_ba</b>" in page and "the same from b to a" in page
@@ -156,8 +163,14 @@ def test_training_images_are_said_to_be_such_and_other_inputs_are_other_numbers(
     assert all(translations.NO_INPUTS in score.note for score in scores) and scores[0].n_fake == 6
     assert not evaluation.read(run.folder / "evaluations.jsonl")[-1]["fake"]["inputs"]["held_out"]
     said = []
-    usual = by_name(gankit.evaluate(run.folder, model=Negative, say=said.append))  # there is no Inception here, and nobody asked for it
-    assert {"cycle_ab", "cycle_ba"} == usual.keys() and len(said) == 1 and said[0].startswith("fd, kd, precision, density cannot be taken: pt_inception")
+    usual = by_name(
+        gankit.evaluate(run.folder, model=Negative, say=said.append)
+    )  # there is no Inception here, and nobody asked for it
+    assert (
+        {"cycle_ab", "cycle_ba"} == usual.keys()
+        and len(said) == 1
+        and said[0].startswith("fd, kd, precision, density cannot be taken: pt_inception")
+    )
     named = by_name(gankit.evaluate(run.folder, model=Negative, metrics="fd,cycle,ms_ssim", say=said.append))
     assert {"cycle_ab", "cycle_ba", "ms_ssim_ab"} <= named.keys() and not any("fd" in name for name in named)
     assert len(said) == 2 and said[1].startswith("fd cannot be taken: pt_inception")
@@ -199,13 +212,18 @@ def test_attributes_asked_for_and_kept(here, monkeypatch):
     numbers = np.arange(200)
     asked, own = trial.fake.attributes.known(numbers), trial.fake.inputs.attributes.known(numbers)
     colours = slice(0, len(toy.COLOURS))
-    assert (own.attribute[own.source == 0][:, -1]).isnan().all() and (own.attribute[own.source == 1][:, colours]).isnan().all()
+    assert (
+        (own.attribute[own.source == 0][:, -1]).isnan().all()
+        and (own.attribute[own.source == 1][:, colours]).isnan().all()
+    )
     for source, other in ((0, slice(len(toy.COLOURS), None)), (1, colours)):
         rows = asked.source == source
         assert 60 < int(rows.sum()) < 140 and asked.attribute[rows][:, other].isnan().all()
         assert int(((own.source == 0) & rows).sum()) > 20  # of one set the attributes of the other are asked for, too
     rows = asked.source == 0
-    assert (asked.attribute[rows][:, colours].sum(1) == 1).all() and (asked.attribute[rows].gather(1, asked.which[rows, None]) == 1).all()
+    assert (asked.attribute[rows][:, colours].sum(1) == 1).all() and (
+        asked.attribute[rows].gather(1, asked.which[rows, None]) == 1
+    ).all()
     home = rows & (own.source == 0)
     assert not (asked.attribute[home][:, colours] == own.attribute[home][:, colours]).all(1).any()
     again = trial.fake.attributes.known(numbers[::-1].copy())
@@ -224,7 +242,9 @@ def people(n=120):
     attributes = np.concatenate([hair, rng.integers(0, 2, (n, 2)).astype(np.float32)], 1)
     images = rng.integers(0, 255, (n, 3, 8, 8), dtype=np.uint8)
     names = ["Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young"]
-    return data.Dataset("people", "images", (3, 8, 8), n, lambda i: images[i], "p", attributes=attributes, attribute_names=names)
+    return data.Dataset(
+        "people", "images", (3, 8, 8), n, lambda i: images[i], "p", attributes=attributes, attribute_names=names
+    )
 
 
 class Chooses(Fixed):
@@ -248,13 +268,24 @@ def test_one_colour_of_hair_is_asked_for_at_a_time(here):
         assert (asked.attribute.gather(1, asked.which[:, None]) != own.attribute.gather(1, asked.which[:, None])).all()
         changed = (asked.attribute != own.attribute).sum(1)
         assert (changed[asked.which >= hair] == 1).all() and set(asked.which.tolist()) == set(range(count))
-    assert len(trial.fake.read(numbers[:5])[0]) == 5 and trial.real.attributes.names == ("Black_Hair", "Blond_Hair", "Young")
+    assert len(trial.fake.read(numbers[:5])[0]) == 5 and trial.real.attributes.names == (
+        "Black_Hair",
+        "Blond_Hair",
+        "Young",
+    )
 
 
 def faces(n=300):
     """Two bars whose brightness is the intensity of an action unit each, 0 to 5 as OpenFace gives them."""
     level = torch.rand(n, 2, generator=torch.Generator().manual_seed(0))
-    images = (level[:, None, :, None] * 255).round().repeat_interleave(6, 2).expand(-1, 3, -1, 12).to(torch.uint8).contiguous()
+    images = (
+        (level[:, None, :, None] * 255)
+        .round()
+        .repeat_interleave(6, 2)
+        .expand(-1, 3, -1, 12)
+        .to(torch.uint8)
+        .contiguous()
+    )
     return dataset("faces", images, attributes=(level * 5).numpy(), attribute_names=["AU01", "AU12"])
 
 
@@ -297,7 +328,10 @@ def test_a_network_learns_degrees_and_what_is_not_known_teaches_nothing():
     assert metrics.correlation(found, level[300:]).min() > 0.9
     half[::2, 0], wrong = torch.nan, half.clone()
     wrong[::2, 0] = torch.nan
-    assert torch.equal(metrics.fit_attributes(images, wrong, epochs=1)(images[:9]), metrics.fit_attributes(images, half, epochs=1)(images[:9]))
+    assert torch.equal(
+        metrics.fit_attributes(images, wrong, epochs=1)(images[:9]),
+        metrics.fit_attributes(images, half, epochs=1)(images[:9]),
+    )
     with pytest.raises(ValueError, match="numbers from 0 to 1"):
         metrics.fit_attributes(images, level * 5)
     with pytest.raises(ValueError, match="nothing is known of an attribute"):
@@ -331,18 +365,24 @@ def scenes(n, seed):
     label = torch.nn.functional.interpolate(label.float(), scale_factor=4)[:, 0].long()
     paint = torch.tensor([[200, 40, 40], [40, 200, 40], [40, 40, 200]], dtype=torch.uint8)
     maps = paint[label].permute(0, 3, 1, 2).contiguous()
-    photographs = (maps.float() * 0.5 + torch.randn(n, 3, 16, 16, generator=generator) * 12 + 60).clamp(0, 255).to(torch.uint8)
+    photographs = (
+        (maps.float() * 0.5 + torch.randn(n, 3, 16, 16, generator=generator) * 12 + 60).clamp(0, 255).to(torch.uint8)
+    )
     return label, maps, photographs
 
 
 def dataset(name, images, **more):
     read = images.numpy()
-    return data.Dataset(name, more.pop("kind", "images"), tuple(images.shape[1:]), len(images), lambda i: read[i], name, **more)
+    return data.Dataset(
+        name, more.pop("kind", "images"), tuple(images.shape[1:]), len(images), lambda i: read[i], name, **more
+    )
 
 
 def scene_pairs(seed, n=60):
     label, maps, photographs = scenes(n, seed)
-    return data.Domains(f"scenes{seed}", dataset(f"maps{seed}", maps), dataset(f"photographs{seed}", photographs), kind="pairs")
+    return data.Domains(
+        f"scenes{seed}", dataset(f"maps{seed}", maps), dataset(f"photographs{seed}", photographs), kind="pairs"
+    )
 
 
 class Same(Fixed):
@@ -385,7 +425,16 @@ def test_label_maps_are_judged_by_one_confusion_without_void(here):
     truth = label.clone()
     truth[::3, :8] = 1 - truth[::3, :8]  # a third of the images: half of the pixels wrong
     truth[1::3, 12:] = 255
-    known = data.Dataset("marked", "masks", (3, 16, 16), 30, lambda i: images.numpy()[i], "m", class_names=["ground", "thing"], masks=lambda i: truth.numpy()[i])
+    known = data.Dataset(
+        "marked",
+        "masks",
+        (3, 16, 16),
+        30,
+        lambda i: images.numpy()[i],
+        "m",
+        class_names=["ground", "thing"],
+        masks=lambda i: truth.numpy()[i],
+    )
     trial = translations.trials(Threshold(loop.spec_of(known)).eval(), "it", "0", known, None)[0]
     found = by_name(fidelity.segmentation(subject(trial, batch=7)))
     there = truth != 255
@@ -411,6 +460,8 @@ def test_evaluation_while_training_touches_nothing(here):
     assert [line["fake"]["images"] for line in lines if line["name"] == "cycle_ab"] == [8, 16]
     assert {line["name"] for line in lines} == {"cycle_ab", "cycle_ba", "fd_digits_ab", "fd_digits_ba"}
     by_hand = by_name(gankit.evaluate(with_.folder, model=Negative, metrics="fd", n=30))
-    assert by_hand["fd_digits_ba"].value == pytest.approx(next(line["value"] for line in lines if line["name"] == "fd_digits_ba"), rel=1e-6)
+    assert by_hand["fd_digits_ba"].value == pytest.approx(
+        next(line["value"] for line in lines if line["name"] == "fd_digits_ba"), rel=1e-6
+    )
     with pytest.raises(ValueError, match="--evaluate segmentation does not apply: the model does not segment"):
         train(Negative, "digits-negative", evaluate="segmentation")

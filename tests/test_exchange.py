@@ -113,7 +113,13 @@ def payloads(mark: Path) -> dict[str, bytes]:
 
 def bombs() -> bytes:
     """A few kilobytes whose dictionaries would hold twenty million entries."""
-    big = b"}(" + b"".join(b"K" + bytes([i % 256]) + b"N" if i < 256 else b"M" + struct.pack("<H", i) + b"N" for i in range(4_000)) + b"u"
+    big = (
+        b"}("
+        + b"".join(
+            b"K" + bytes([i % 256]) + b"N" if i < 256 else b"M" + struct.pack("<H", i) + b"N" for i in range(4_000)
+        )
+        + b"u"
+    )
     return b"\x80\x02]q\x00" + big + b"q\x010ccollections\nOrderedDict\nq\x020(" + b"h\x02h\x01\x85R" * 5_000 + b"e."
 
 
@@ -123,7 +129,12 @@ def test_what_a_file_would_execute_is_refused_and_leaves_no_trace(form, tmp_path
     modules, before = set(sys.modules), sorted(os.listdir(tmp_path))
     assert before == []
     for name, payload in payloads(mark).items():
-        data = {"pkl": payload, "zip": in_torch_zip(payload), "legacy": in_legacy(payload), "memo": b"\x80\x02Nr\xff\xff\xff\xff0" + payload}[form]
+        data = {
+            "pkl": payload,
+            "zip": in_torch_zip(payload),
+            "legacy": in_legacy(payload),
+            "memo": b"\x80\x02Nr\xff\xff\xff\xff0" + payload,
+        }[form]
         file = tmp_path / "model.pkl"
         file.write_bytes(data)
         with pytest.raises(Refused) as error:
@@ -131,7 +142,9 @@ def test_what_a_file_would_execute_is_refused_and_leaves_no_trace(form, tmp_path
         assert "nothing was executed" in str(error.value) and len(str(error.value)) < 500, name
         file.unlink()
         assert sorted(os.listdir(tmp_path)) == before, name
-    assert "antigravity" not in sys.modules and not {m for m in set(sys.modules) - modules if m.split(".")[0] in ("subprocess", "antigravity")}
+    assert "antigravity" not in sys.modules and not {
+        m for m in set(sys.modules) - modules if m.split(".")[0] in ("subprocess", "antigravity")
+    }
 
 
 def test_the_payloads_do_act_on_pythons_own_reader(tmp_path):
@@ -160,9 +173,27 @@ def test_tensors_larger_than_their_file_are_refused(tmp_path):
     file = tmp_path / "x.pth"
 
     def one(size, stride, offset=0, count=4):
-        storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"\x8a\x08" + struct.pack("<q", count) + b"tQ"
+        storage = (
+            b"("
+            + text("storage")
+            + b"ctorch\nFloatStorage\n"
+            + text("0")
+            + text("cpu")
+            + b"\x8a\x08"
+            + struct.pack("<q", count)
+            + b"tQ"
+        )
         numbers = lambda values: b"(" + b"".join(b"\x8a\x08" + struct.pack("<q", v) for v in values) + b"t"  # noqa: E731
-        return b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"\x8a\x08" + struct.pack("<q", offset) + numbers(size) + numbers(stride) + b"\x89Nt" + b"R."
+        return (
+            b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n("
+            + storage
+            + b"\x8a\x08"
+            + struct.pack("<q", offset)
+            + numbers(size)
+            + numbers(stride)
+            + b"\x89Nt"
+            + b"R."
+        )
 
     def write(payload, compress=zipfile.ZIP_STORED, data=b"\0" * 16):
         with zipfile.ZipFile(file, "w", compress) as archive:
@@ -171,7 +202,14 @@ def test_tensors_larger_than_their_file_are_refused(tmp_path):
 
     write(one([2, 2], [2, 1]))
     assert torch.equal(unpickle.read(file).tensor(), torch.zeros(2, 2))
-    for bad in (one([2**30, 2**30], [0, 0]), one([2, 3], [3, 1]), one([2, 2], [2, 1], 1), one([2], [-1]), one([4], [1], count=2**40), one([2] * 20, [0] * 20)):
+    for bad in (
+        one([2**30, 2**30], [0, 0]),
+        one([2, 3], [3, 1]),
+        one([2, 2], [2, 1], 1),
+        one([2], [-1]),
+        one([4], [1], count=2**40),
+        one([2] * 20, [0] * 20),
+    ):
         write(bad)
         with pytest.raises(Refused):
             unpickle.read(file)
@@ -188,7 +226,11 @@ def test_tensors_larger_than_their_file_are_refused(tmp_path):
 
 def test_deep_nesting_does_not_end_the_process(tmp_path):
     """Many lists, tuples and dictionaries in each other, read and thrown away."""
-    deep = {list: b"]" * 30_000 + b"a" * 29_999 + b".", tuple: b")" + b"\x85" * 30_000 + b".", dict: b"}K\x01" * 30_000 + b"N" + b"s" * 30_000 + b"."}
+    deep = {
+        list: b"]" * 30_000 + b"a" * 29_999 + b".",
+        tuple: b")" + b"\x85" * 30_000 + b".",
+        dict: b"}K\x01" * 30_000 + b"N" + b"s" * 30_000 + b".",
+    }
     for kind, payload in deep.items():
         (tmp_path / "x.pth").write_bytes(b"\x80\x02" + payload)
         assert type(unpickle.read(tmp_path / "x.pth")) is kind
@@ -202,14 +244,28 @@ def test_torch_files_are_read_as_torch_reads_them(zipped, tmp_path):
         flag=torch.tensor([True, False]), p=torch.nn.Parameter(torch.randn(3, dtype=torch.float64)),
     )  # fmt: skip
     state._metadata = OrderedDict({"": {"version": 1}})
-    tree = {"netG": state, "list": [1, 2.5, None, True, "x"], "tuple": (1, (2,)), "big": 10**30, "bytes": b"\x00\xff", "set": {1}, "size": torch.Size([2]), "dtype": torch.float32}
+    tree = {
+        "netG": state,
+        "list": [1, 2.5, None, True, "x"],
+        "tuple": (1, (2,)),
+        "big": 10**30,
+        "bytes": b"\x00\xff",
+        "set": {1},
+        "size": torch.Size([2]),
+        "dtype": torch.float32,
+    }
     torch.save(tree, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
     found = unpickle.read(tmp_path / "x.pth")
     for name, value in state.items():
         got = found["netG"][name].tensor()
         assert got.dtype == value.dtype and torch.equal(got, value.detach()), name
     assert list(found["netG"]) == list(state)
-    assert found["list"] == tree["list"] and found["tuple"] == tree["tuple"] and found["big"] == 10**30 and found["bytes"] == b"\x00\xff"
+    assert (
+        found["list"] == tree["list"]
+        and found["tuple"] == tree["tuple"]
+        and found["big"] == 10**30
+        and found["bytes"] == b"\x00\xff"
+    )
     assert found["set"] == [1]
 
 
@@ -217,9 +273,13 @@ def test_torch_files_are_read_as_torch_reads_them(zipped, tmp_path):
 def test_plain_pickles_and_numbers_of_numpy_are_read_as_python_reads_them(protocol, tmp_path):
     scalars = [np.float64(2.5), np.float32(-0.1), np.float16(0.3), np.int64(-(2**60)), np.uint8(200), np.bool_(True)]
     tensor = torch.randn(2, 3)
-    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"scalars": scalars, "t": tensor, "p": torch.nn.Parameter(tensor)}, protocol))
+    (tmp_path / "x.pkl").write_bytes(
+        pickle.dumps({"scalars": scalars, "t": tensor, "p": torch.nn.Parameter(tensor)}, protocol)
+    )
     found = unpickle.read(tmp_path / "x.pkl")
-    assert found["scalars"] == [s.item() for s in scalars] and [type(s) for s in found["scalars"]] == [type(s.item()) for s in scalars]
+    assert found["scalars"] == [s.item() for s in scalars] and [type(s) for s in found["scalars"]] == [
+        type(s.item()) for s in scalars
+    ]
     assert torch.equal(found["t"].tensor(), tensor) and torch.equal(found["p"].tensor(), tensor)
     for other in (np.arange(3.0), np.array([object()]), np.longdouble(1), np.complex64(1), np.datetime64("2020-01-01")):
         (tmp_path / "x.pkl").write_bytes(pickle.dumps(other, protocol))
@@ -227,7 +287,10 @@ def test_plain_pickles_and_numbers_of_numpy_are_read_as_python_reads_them(protoc
             unpickle.read(tmp_path / "x.pkl")
 
 
-@pytest.mark.parametrize("data, says", [(b"", "empty"), (b"<!DOCTYPE html>", "page"), (b"version https://git-lfs.github.com/spec/v1\n", "pointer")])
+@pytest.mark.parametrize(
+    "data, says",
+    [(b"", "empty"), (b"<!DOCTYPE html>", "page"), (b"version https://git-lfs.github.com/spec/v1\n", "pointer")],
+)
 def test_what_is_no_checkpoint_is_named(data, says, tmp_path):
     (tmp_path / "x.pth").write_bytes(data)
     with pytest.raises(Refused, match=says):
@@ -256,7 +319,11 @@ def test_what_holds_no_checkpoint_is_said_in_plain_words(tmp_path):
 
 def test_a_stylegan3_is_called_one(tmp_path, theirs):
     """Its pickles have arrays of numpy's, which end the reading before its layers are seen."""
-    network = nvidia(theirs, {"": {}, "synthesis": {}, "synthesis.SynthesisInput": {"weight": rand(2)}}, {"synthesis": dict(up_filter=np.zeros(3))})
+    network = nvidia(
+        theirs,
+        {"": {}, "synthesis": {}, "synthesis.SynthesisInput": {"weight": rand(2)}},
+        {"synthesis": dict(up_filter=np.zeros(3))},
+    )
     (tmp_path / "net.pkl").write_bytes(pickle.dumps({"G_ema": network}))
     with pytest.raises(Refused, match="a StyleGAN3 of NVIDIA's .* --cfg=stylegan2"):
         unpickle.read(tmp_path / "net.pkl")
@@ -268,7 +335,10 @@ def test_devices_and_pipes_are_refused_before_they_are_read(tmp_path, capsys):
     for path in (Path("/dev/zero"), tmp_path / "pipe.pth"):
         with pytest.raises(Refused, match="a device, pipe or folder"):
             unpickle.read(path)
-        for words in ([str(path), "--as", "stylegan2"], [str(tmp_path / "G.pth"), "--as", "cyclegan", "--back", str(path)]):
+        for words in (
+            [str(path), "--as", "stylegan2"],
+            [str(tmp_path / "G.pth"), "--as", "cyclegan", "--back", str(path)],
+        ):
             with pytest.raises(SystemExit) as left:
                 cli.main(["import", *words])
             assert left.value.code == 2 and "a device, pipe or folder" in capsys.readouterr().err
@@ -291,7 +361,9 @@ def test_numbers_of_one_hash_take_no_square_of_their_number(where, tmp_path):
     with pytest.raises(Refused, match="key of a dictionary|count was expected"):
         unpickle.read(tmp_path / "x.pkl")
     assert time.process_time() - began < 5
-    (tmp_path / "x.pkl").write_bytes(pickle.dumps({2**47 + i: i for i in range(1000)}))  # addresses, as old optimizers have
+    (tmp_path / "x.pkl").write_bytes(
+        pickle.dumps({2**47 + i: i for i in range(1000)})
+    )  # addresses, as old optimizers have
     assert len(unpickle.read(tmp_path / "x.pkl")) == 1000
 
 
@@ -307,13 +379,23 @@ def rand(*shape: int) -> torch.Tensor:
 def close(ours: torch.Tensor, theirs: torch.Tensor, within: float = 1e-6) -> None:
     """Equal but for the digits that weights in float32 lose."""
     assert ours.shape == theirs.shape
-    assert (ours.double() - theirs).abs().max() <= within * theirs.abs().max(), (ours.double() - theirs).abs().max() / theirs.abs().max()
+    assert (ours.double() - theirs).abs().max() <= within * theirs.abs().max(), (
+        ours.double() - theirs
+    ).abs().max() / theirs.abs().max()
 
 
 @pytest.fixture
 def theirs(monkeypatch):
     """Stand-ins for the modules whose names lie in published files, to write such files with. Reading needs none of them."""
-    names = ("models", "models.utils", "models.utils.config", "torch_utils", "torch_utils.persistence", "dnnlib", "dnnlib.util")
+    names = (
+        "models",
+        "models.utils",
+        "models.utils.config",
+        "torch_utils",
+        "torch_utils.persistence",
+        "dnnlib",
+        "dnnlib.util",
+    )
     made = {name: types.ModuleType(name) for name in names}
     for name, module in made.items():
         monkeypatch.setitem(sys.modules, name, module)
@@ -328,7 +410,10 @@ def theirs(monkeypatch):
         raise AssertionError("a file's object was rebuilt")
 
     BaseConfig.__qualname__, EasyDict.__qualname__ = "BaseConfig", "EasyDict"
-    _reconstruct_persistent_obj.__module__, _reconstruct_persistent_obj.__qualname__ = "torch_utils.persistence", "_reconstruct_persistent_obj"
+    _reconstruct_persistent_obj.__module__, _reconstruct_persistent_obj.__qualname__ = (
+        "torch_utils.persistence",
+        "_reconstruct_persistent_obj",
+    )
     made["models.utils.config"].BaseConfig, made["dnnlib.util"].EasyDict = BaseConfig, EasyDict
     made["torch_utils.persistence"]._reconstruct_persistent_obj = _reconstruct_persistent_obj
     yield types.SimpleNamespace(BaseConfig=BaseConfig, EasyDict=EasyDict, rebuild=_reconstruct_persistent_obj)
@@ -401,7 +486,10 @@ def test_pggan_of_the_zoo_draws_what_it_drew(zipped, alpha, deviation, late_name
     (g, d), (late, _) = zoo_nets([8, 8, 4], 6, deviation), zoo_nets([8, 8, 4], 6)
     nets = {"netG": late, "netD": d, "avgG": g}
     if late_names:
-        nets = {name: {re.sub(r"(weight|bias)$", r"module.\1", key): value for key, value in net.items()} for name, net in nets.items()}
+        nets = {
+            name: {re.sub(r"(weight|bias)$", r"module.\1", key): value for key, value in net.items()}
+            for name, net in nets.items()
+        }
         assert "toRGBLayers.0.module.weight" in nets["avgG"]
     torch.save({"config": config} | nets, tmp_path / "celeba.pth", _use_new_zipfile_serialization=zipped)
     done = imports.import_weights(tmp_path / "celeba.pth", "pggan", tmp_path / "run")
@@ -416,7 +504,9 @@ def test_pggan_of_the_zoo_draws_what_it_drew(zipped, alpha, deviation, late_name
     close(model.recipe.d(real, 2, 1.0), zoo_d(d, real, deviation))
     assert "BSD" in model.config["source"]["terms"] and model.config["source"]["file"] == "celeba.pth"
     assert any("netG" in name for name in done.found.unused)
-    assert done.parameters == {name: sum(p.numel() for p in getattr(model.recipe, name).parameters()) for name in ("g", "d")}
+    assert done.parameters == {
+        name: sum(p.numel() for p in getattr(model.recipe, name).parameters()) for name in ("g", "d")
+    }
 
 
 def test_pggan_without_discriminator_and_what_does_not_fit(tmp_path):
@@ -424,14 +514,19 @@ def test_pggan_without_discriminator_and_what_does_not_fit(tmp_path):
     path = tmp_path / "x.pth"
     torch.save({"netG": {f"module.{k}": v for k, v in g.items()}}, path)
     done = imports.import_weights(path, "pggan", tmp_path / "run")
-    assert done.found.fresh == ("d.",) and json.loads((done.folder / "config.json").read_text())["source"]["not_in_it"] == ["d"]
+    assert done.found.fresh == ("d.",) and json.loads((done.folder / "config.json").read_text())["source"][
+        "not_in_it"
+    ] == ["d"]
     bad = {
         "no avgG": {"model": g},
         "toRGBLayers": {"netG": {k: v for k, v in g.items() if "scaleLayers.0.0.weight" not in k}},
         r"\(8, 3, 3, 3\)|expected": {"netG": g | {"groupScale0.0.weight": rand(8, 3, 3, 3)}},
         "not finite": {"netG": g | {"groupScale0.0.weight": torch.full((8, 8, 3, 3), torch.nan)}},
         "channels": {"netG": zoo_nets([8, 4, 8], 6)[0]},
-        "trained with classes": {"netG": g, "netD": d | {"decisionLayer.weight": rand(11, 8), "decisionLayer.bias": rand(11)}},
+        "trained with classes": {
+            "netG": g,
+            "netD": d | {"decisionLayer.weight": rand(11, 8), "decisionLayer.bias": rand(11)},
+        },
         "no toRGB|0 toRGB": {"netG": {"a": rand(2)}},
     }
     for says, tree in bad.items():
@@ -463,7 +558,9 @@ BROCK = {
 }
 
 
-def brock_nets(ch: int, chunk: int, embed: int, classes: int, side: int = 16, attention_at: int = 8) -> tuple[dict, dict]:
+def brock_nets(
+    ch: int, chunk: int, embed: int, classes: int, side: int = 16, attention_at: int = 8
+) -> tuple[dict, dict]:
     """A G and a D with the names of BigGAN-PyTorch."""
     (widths, widths_d), g, d = ([ch * k for k in of] for of in BROCK[side]), {"shared.weight": rand(classes, embed)}, {}
     spectral(g, "linear", rand(16 * widths[0], chunk))
@@ -482,7 +579,9 @@ def brock_nets(ch: int, chunk: int, embed: int, classes: int, side: int = 16, at
             g[f"blocks.{i}.0.bn{k}.stored_mean"], g[f"blocks.{i}.0.bn{k}.stored_var"] = rand(c), rand(c).abs() * 1e-3
     place = [4 << i + 1 for i in range(len(widths) - 1)].index(attention_at)
     attention(g, f"blocks.{place}.1", widths[place + 1])
-    g |= {f"output_layer.0.{part}": rand(widths[-1]) for part in ("gain", "bias", "stored_mean")} | {"output_layer.0.stored_var": rand(widths[-1]).abs()}
+    g |= {f"output_layer.0.{part}": rand(widths[-1]) for part in ("gain", "bias", "stored_mean")} | {
+        "output_layer.0.stored_var": rand(widths[-1]).abs()
+    }
     spectral(g, "output_layer.2", rand(3, widths[-1], 3, 3))
     for i, (a, b) in enumerate(zip([3, *widths_d], widths_d)):
         shortcut = 3 if i < len(widths) - 1 or a != b else 2
@@ -523,7 +622,10 @@ def brock_attention(net: dict, name: str, x: torch.Tensor) -> torch.Tensor:
 
 def brock_bn(net: dict, name: str, x: torch.Tensor, y: torch.Tensor, eps: float) -> torch.Tensor:
     mean, var = (net[f"{name}.stored_{k}"].double()[:, None, None] for k in ("mean", "var"))
-    gain, bias = (1 + y @ normed(net, f"{name}.gain").T)[:, :, None, None], (y @ normed(net, f"{name}.bias").T)[:, :, None, None]
+    gain, bias = (
+        (1 + y @ normed(net, f"{name}.gain").T)[:, :, None, None],
+        (y @ normed(net, f"{name}.bias").T)[:, :, None, None],
+    )
     return (x - mean) / (var + eps).sqrt() * gain + bias
 
 
@@ -538,7 +640,9 @@ def brock_g(g: dict, z: torch.Tensor, label: torch.Tensor, chunk: int, eps: floa
         h = x + brock_conv(g, f"{name}.conv_sc", up(h))
         if f"blocks.{i}.1.gamma" in g:
             h = brock_attention(g, f"blocks.{i}.1", h)
-    gain, bias, mean, var = (g[f"output_layer.0.{k}"].double()[:, None, None] for k in ("gain", "bias", "stored_mean", "stored_var"))
+    gain, bias, mean, var = (
+        g[f"output_layer.0.{k}"].double()[:, None, None] for k in ("gain", "bias", "stored_mean", "stored_var")
+    )
     return brock_conv(g, "output_layer.2", ((h - mean) / (var + 1e-5).sqrt() * gain + bias).relu()).tanh()
 
 
@@ -555,7 +659,9 @@ def brock_d(d: dict, x: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         if f"blocks.{i}.1.gamma" in d:
             x = brock_attention(d, f"blocks.{i}.1", x)
     h = x.relu().sum((2, 3))
-    return F.linear(h, normed(d, "linear"), d["linear.bias"].double()).squeeze(1) + (normed(d, "embed")[label] * h).sum(1)
+    return F.linear(h, normed(d, "linear"), d["linear.bias"].double()).squeeze(1) + (normed(d, "embed")[label] * h).sum(
+        1
+    )
 
 
 def test_biggan_of_the_author_draws_and_judges_what_it_did(tmp_path):
@@ -564,14 +670,22 @@ def test_biggan_of_the_author_draws_and_judges_what_it_did(tmp_path):
     torch.save(d, tmp_path / "D.pth", _use_new_zipfile_serialization=False)
     done = imports.import_weights(tmp_path / "G_ema.pth", "biggan", tmp_path / "run", discriminator=tmp_path / "D.pth")
     recipe = gankit.load(done.folder).recipe.double()
-    assert recipe.spec.shape == (3, 16, 16) and recipe.spec.num_classes == 3 and recipe.z_dim == 15 and not done.found.unused and not done.found.fresh
+    assert (
+        recipe.spec.shape == (3, 16, 16)
+        and recipe.spec.num_classes == 3
+        and recipe.z_dim == 15
+        and not done.found.unused
+        and not done.found.fresh
+    )
     z, label = rand(3, 15).double(), torch.tensor([0, 2, 1])
     close(recipe.sample(z, label), brock_g(g, z, label, 5))
     assert (recipe.sample(z, label) - brock_g(g, z, label, 5, eps=1e-4)).abs().max() > 1e-3  # the 1e-5 does matter here
     image = rand(3, 3, 16, 16).double()
     close(recipe.d(image, label), brock_d(d, image, label))
     alone = imports.import_weights(tmp_path / "G_ema.pth", "biggan", tmp_path / "alone")
-    assert alone.found.fresh == ("d.",) and torch.equal(gankit.load(alone.folder).sample(2), gankit.load(done.folder).sample(2))
+    assert alone.found.fresh == ("d.",) and torch.equal(
+        gankit.load(alone.folder).sample(2), gankit.load(done.folder).sample(2)
+    )
 
 
 @pytest.mark.parametrize("ch, side, attention_at", [(8, 64, 32), (8, 128, 64), (4, 256, 64)])
@@ -591,7 +705,9 @@ def test_a_biggan_whose_nets_have_two_widths_is_refused(tmp_path):
     g, d = brock_nets(4, 2, 3, 3, 64, 16)[0], brock_nets(8, 2, 3, 3, 64, 16)[1]
     torch.save(g, tmp_path / "G.pth")
     torch.save(d, tmp_path / "D.pth")
-    with pytest.raises(Refused, match="D's first block has 8 channels where a G with 8 at its end has a D with 4: biggan has one width"):
+    with pytest.raises(
+        Refused, match="D's first block has 8 channels where a G with 8 at its end has a D with 4: biggan has one width"
+    ):
         imports.import_weights(tmp_path / "G.pth", "biggan", tmp_path / "bad", discriminator=tmp_path / "D.pth")
     torch.save(brock_nets(4, 2, 3, 3, 64, 64)[0], tmp_path / "G.pth")
     with pytest.raises(Refused, match="attention in G at its full side of 64 px"):
@@ -605,7 +721,12 @@ def test_biggans_that_ours_is_not_are_refused(tmp_path):
         "shared": {k: v for k, v in g.items() if k != "shared.weight"},
         "hier": {k: (v[:, :6] if ".bn1.gain.weight" in k else v) for k, v in g.items()},
         "u0": {k: v for k, v in g.items() if k != "blocks.1.0.conv2.u0"},
-        "expected": g | {"blocks.1.0.conv2.weight": rand(9, 8, 3, 3), "blocks.1.0.conv2.u0": rand(1, 9), "blocks.1.0.conv2.bias": rand(9)},
+        "expected": g
+        | {
+            "blocks.1.0.conv2.weight": rand(9, 8, 3, 3),
+            "blocks.1.0.conv2.u0": rand(1, 9),
+            "blocks.1.0.conv2.bias": rand(9),
+        },
         "state dict": {"G": [1]},
     }.items():
         torch.save(tree, path)
@@ -643,12 +764,19 @@ def deep_net(ch: int, z: int, classes: int) -> dict:
     for k, pair in enumerate(sizes):
         if pair is None:
             c = 4 * ch
-            for part, shape in (("theta", (c // 8, c)), ("phi", (c // 8, c)), ("g", (c // 2, c)), ("o_conv", (c, c // 2))):
+            for part, shape in (
+                ("theta", (c // 8, c)),
+                ("phi", (c // 8, c)),
+                ("g", (c // 2, c)),
+                ("o_conv", (c, c // 2)),
+            ):
                 put(f"generator.layers.{k}.snconv1x1_{part}", *shape, 1, 1, bias=False)
             net[f"generator.layers.{k}.gamma"] = torch.tensor([0.7])
             continue
         a, b = (ch * times for times in pair)
-        for j, (cin, cout, kernel) in enumerate(((a, a // 4, 1), (a // 4, a // 4, 3), (a // 4, a // 4, 3), (a // 4, b, 1))):
+        for j, (cin, cout, kernel) in enumerate(
+            ((a, a // 4, 1), (a // 4, a // 4, 3), (a // 4, a // 4, 3), (a // 4, b, 1))
+        ):
             put(f"generator.layers.{k}.conv_{j}", cout, cin, kernel, kernel)
             for part in ("scale", "offset"):
                 put(f"generator.layers.{k}.bn_{j}.{part}", cin, 2 * z, bias=False)
@@ -676,18 +804,30 @@ def deep_g(net: dict, z: torch.Tensor, label: torch.Tensor, step: int) -> torch.
         if f"{name}.weight" in net:
             gain, bias = (net[f"{name}.{k}"].double()[:, None, None] for k in ("weight", "bias"))
         else:
-            gain, bias = 1 + (cond @ weight(f"{name}.scale").T)[:, :, None, None], (cond @ weight(f"{name}.offset").T)[:, :, None, None]
+            gain, bias = (
+                1 + (cond @ weight(f"{name}.scale").T)[:, :, None, None],
+                (cond @ weight(f"{name}.offset").T)[:, :, None, None],
+            )
         return (x - mean) / (var + 1e-4).sqrt() * gain + bias
 
-    h = (cond @ weight("generator.gen_z").T + net["generator.gen_z.bias"].double()).view(len(z), 4, 4, -1).permute(0, 3, 1, 2)
+    h = (
+        (cond @ weight("generator.gen_z").T + net["generator.gen_z.bias"].double())
+        .view(len(z), 4, 4, -1)
+        .permute(0, 3, 1, 2)
+    )
     for k in range(5):
         name = f"generator.layers.{k}"
         if k == 2:
-            renamed = {f"x.{part}.weight": weight(f"{name}.snconv1x1_{their}") for part, their in (("theta", "theta"), ("phi", "phi"), ("g", "g"), ("o", "o_conv"))}
+            renamed = {
+                f"x.{part}.weight": weight(f"{name}.snconv1x1_{their}")
+                for part, their in (("theta", "theta"), ("phi", "phi"), ("g", "g"), ("o", "o_conv"))
+            }
             n, c, rows, columns = h.shape
             theta, phi, value = (F.conv2d(h, renamed[f"x.{part}.weight"]) for part in ("theta", "phi", "g"))
             phi, value = F.max_pool2d(phi, 2).flatten(2), F.max_pool2d(value, 2).flatten(2)
-            mixed = torch.stack([value[i] @ torch.softmax(theta[i].flatten(1).T @ phi[i], 1).T for i in range(n)]).view(n, -1, rows, columns)
+            mixed = torch.stack([value[i] @ torch.softmax(theta[i].flatten(1).T @ phi[i], 1).T for i in range(n)]).view(
+                n, -1, rows, columns
+            )
             h = h + net[f"{name}.gamma"].double() * F.conv2d(mixed, renamed["x.o.weight"])
             continue
         grow = k in (1, 4)
@@ -707,12 +847,22 @@ def test_biggan_deep_of_hugging_face_draws_what_it_drew(trunc, step, tmp_path):
     torch.save(net, tmp_path / "pytorch_model.bin")
     done = imports.import_weights(tmp_path / "pytorch_model.bin", "biggan", tmp_path / "run", trunc=trunc)
     recipe = gankit.load(done.folder).recipe.double()
-    assert recipe.spec.shape == (3, 16, 16) and recipe.z_dim == 6 and done.found.arguments["deep"] and not done.found.unused
+    assert (
+        recipe.spec.shape == (3, 16, 16)
+        and recipe.z_dim == 6
+        and done.found.arguments["deep"]
+        and not done.found.unused
+    )
     z, label = rand(3, 6).double(), torch.tensor([0, 2, 1])
     close(recipe.sample(z, label), deep_g(net, z, label, step), 1e-5)
     assert any(f"{trunc:.3g}" in note and "--standing 100" in note for note in done.found.notes)
     source = gankit.load(done.folder).config["source"]
-    assert source["license"] == "other" and "DeepMind" in source["terms"] and "Hugging Face" in source["about"] and "Brock" not in source["about"]
+    assert (
+        source["license"] == "other"
+        and "DeepMind" in source["terms"]
+        and "Hugging Face" in source["about"]
+        and "Brock" not in source["about"]
+    )
 
 
 SOURCE = "open('touched', 'w').close(); raise SystemExit('source text of a file was executed')"
@@ -731,9 +881,17 @@ def nvidia(theirs, modules: dict[str, dict], attributes: dict[str, dict] | None 
 
     def make(path):
         tensors = modules.get(path, {})
-        children = sorted({p.removeprefix(path).lstrip(".").split(".")[0] for p in modules if p.startswith(path) and p != path and (not path or p[len(path)] == ".")})
+        children = sorted(
+            {
+                p.removeprefix(path).lstrip(".").split(".")[0]
+                for p in modules
+                if p.startswith(path) and p != path and (not path or p[len(path)] == ".")
+            }
+        )
         buffers = {k: v for k, v in tensors.items() if k in ("resample_filter", "noise_const", "w_avg")}
-        parameters = OrderedDict((k, torch.nn.Parameter(v, requires_grad=False)) for k, v in tensors.items() if k not in buffers)
+        parameters = OrderedDict(
+            (k, torch.nn.Parameter(v, requires_grad=False)) for k, v in tensors.items() if k not in buffers
+        )
         state = dict(
             training=False, _parameters=parameters, _buffers=OrderedDict(buffers), _non_persistent_buffers_set=set(), _backward_hooks=OrderedDict(),
             _modules=OrderedDict((c, make(f"{path}.{c}".lstrip("."))) for c in children), act_gain=np.sqrt(2), block_resolutions=[4, 8],
@@ -752,15 +910,27 @@ def nvidia_g(widths: list[int], z: int, w: int, classes: int, clamp: float | Non
     if classes:
         net["mapping.embed"] = {"weight": rand(w, classes), "bias": rand(w)}
     for i, a in enumerate((z + (w if classes else 0), w)):
-        net[f"mapping.fc{i}"], values[f"mapping.fc{i}"] = {"weight": rand(w, a) * 100, "bias": rand(w) * 100}, dict(activation="lrelu", bias_gain=0.01)
+        net[f"mapping.fc{i}"], values[f"mapping.fc{i}"] = (
+            {"weight": rand(w, a) * 100, "bias": rand(w) * 100},
+            dict(activation="lrelu", bias_gain=0.01),
+        )
     for i, c in enumerate(widths):
         side, block = 4 << i, f"synthesis.b{4 << i}"
         net[block] = {"resample_filter": FILTER} | ({"const": rand(c, 4, 4)} if not i else {})
         for conv, a in (("conv0", widths[i - 1]), ("conv1", c))[0 if i else 1 :]:
-            net[f"{block}.{conv}"] = {"weight": rand(c, a, 3, 3), "bias": rand(c), "noise_strength": rand(1)[0], "noise_const": rand(side, side), "resample_filter": FILTER}
+            net[f"{block}.{conv}"] = {
+                "weight": rand(c, a, 3, 3),
+                "bias": rand(c),
+                "noise_strength": rand(1)[0],
+                "noise_const": rand(side, side),
+                "resample_filter": FILTER,
+            }
             net[f"{block}.{conv}.affine"] = {"weight": rand(a, w), "bias": rand(a) + 1}
             values[f"{block}.{conv}"] = dict(activation="lrelu", conv_clamp=clamp)
-        net[f"{block}.torgb"], net[f"{block}.torgb.affine"] = {"weight": rand(3, c, 1, 1), "bias": rand(3)}, {"weight": rand(c, w), "bias": rand(c) + 1}
+        net[f"{block}.torgb"], net[f"{block}.torgb.affine"] = (
+            {"weight": rand(3, c, 1, 1), "bias": rand(3)},
+            {"weight": rand(c, w), "bias": rand(c) + 1},
+        )
         values[f"{block}.torgb"] = dict(conv_clamp=clamp)
     return net, values
 
@@ -777,7 +947,10 @@ def nvidia_d(widths: list[int], classes: int, clamp: float | None, residual: boo
         values |= {f"{block}.{k}": dict(conv_clamp=clamp) for k in ("conv0", "conv1")}
         if residual:
             net[f"{block}.skip"] = {"weight": rand(b, a, 1, 1), "resample_filter": FILTER}
-    net["b4.conv"], net["b4.fc"] = {"weight": rand(c, c + 1, 3, 3), "bias": rand(c), "resample_filter": FILTER}, {"weight": rand(c, 16 * c), "bias": rand(c)}
+    net["b4.conv"], net["b4.fc"] = (
+        {"weight": rand(c, c + 1, 3, 3), "bias": rand(c), "resample_filter": FILTER},
+        {"weight": rand(c, 16 * c), "bias": rand(c)},
+    )
     net["b4.out"] = {"weight": rand(c if classes else 1, c), "bias": rand(c if classes else 1)}
     if classes:
         net |= {"mapping": {}, "mapping.embed": {"weight": rand(c, classes), "bias": rand(c)}}
@@ -794,7 +967,9 @@ def fir(x: torch.Tensor, pad: tuple[int, int], gain: float = 1.0) -> torch.Tenso
     """Zeros around the map, then each place's 4x4 neighbourhood times the filter."""
     x = F.pad(x, (*pad, *pad))
     size = [s - 3 for s in x.shape[2:]]
-    return gain * sum(FILTER.double()[i, j] * x[..., i : i + size[0], j : j + size[1]] for i in range(4) for j in range(4))
+    return gain * sum(
+        FILTER.double()[i, j] * x[..., i : i + size[0], j : j + size[1]] for i in range(4) for j in range(4)
+    )
 
 
 def dense(net: dict, name: str, x: torch.Tensor, mul: float = 1.0) -> torch.Tensor:
@@ -809,14 +984,18 @@ def unit(x: torch.Tensor) -> torch.Tensor:
 def mapping(net: dict, x: torch.Tensor | None, label: torch.Tensor | None, layers: int) -> torch.Tensor:
     parts = [] if x is None else [unit(x)]
     if "mapping.embed" in net:
-        parts.append(unit(dense(net, "mapping.embed", F.one_hot(label, net["mapping.embed"]["weight"].shape[1]).double())))
+        parts.append(
+            unit(dense(net, "mapping.embed", F.one_hot(label, net["mapping.embed"]["weight"].shape[1]).double()))
+        )
     x = torch.cat(parts, 1)
     for i in range(layers):
         x = lrelu(dense(net, f"mapping.fc{i}", x, 0.01))
     return x
 
 
-def modulated(net: dict, name: str, x: torch.Tensor, w: torch.Tensor, up: bool, demodulate: bool = True) -> torch.Tensor:
+def modulated(
+    net: dict, name: str, x: torch.Tensor, w: torch.Tensor, up: bool, demodulate: bool = True
+) -> torch.Tensor:
     """Sample by sample, with each sample's own weights."""
     weight, out = net[name]["weight"].double(), []
     style = dense(net, f"{name}.affine", w) * (1 if demodulate else weight[0].numel() ** -0.5)
@@ -831,7 +1010,9 @@ def modulated(net: dict, name: str, x: torch.Tensor, w: torch.Tensor, up: bool, 
         wide = torch.zeros(len(own), 2 * side + 1, 2 * side + 1, dtype=torch.float64)
         for i in range(3):
             for j in range(3):
-                wide[:, i : i + 2 * side : 2, j : j + 2 * side : 2] += torch.einsum("oc,chw->ohw", own[:, :, i, j], image)
+                wide[:, i : i + 2 * side : 2, j : j + 2 * side : 2] += torch.einsum(
+                    "oc,chw->ohw", own[:, :, i, j], image
+                )
         out.append(fir(wide[None], (1, 1), 4)[0])
     return torch.stack(out)
 
@@ -844,9 +1025,14 @@ def synthesis(net: dict, w: torch.Tensor, clamp: float | None) -> torch.Tensor:
         for conv in ("conv0", "conv1"):
             if f"{block}.{conv}" in net:
                 layer = net[f"{block}.{conv}"]
-                x = modulated(net, f"{block}.{conv}", x, w, conv == "conv0") + layer["noise_const"].double() * layer["noise_strength"].double()
+                x = (
+                    modulated(net, f"{block}.{conv}", x, w, conv == "conv0")
+                    + layer["noise_const"].double() * layer["noise_strength"].double()
+                )
                 x = lrelu(x + layer["bias"].double()[:, None, None], clamp=clamp)
-        new = cut(modulated(net, f"{block}.torgb", x, w, False, False) + net[f"{block}.torgb"]["bias"].double()[:, None, None])
+        new = cut(
+            modulated(net, f"{block}.torgb", x, w, False, False) + net[f"{block}.torgb"]["bias"].double()[:, None, None]
+        )
         if image is not None:
             zeros = torch.zeros(*image.shape[:2], side, side, dtype=torch.float64)
             zeros[..., ::2, ::2] = image
@@ -879,17 +1065,33 @@ def judge(net: dict, x: torch.Tensor, label: torch.Tensor | None, clamp: float |
 
 
 @pytest.mark.parametrize("classes, clamp, residual, protocol", [(0, None, True, 4), (3, 2.0, False, 2)])
-def test_stylegan2_of_nvidia_draws_and_judges_what_it_did(classes, clamp, residual, protocol, tmp_path, theirs, monkeypatch):
+def test_stylegan2_of_nvidia_draws_and_judges_what_it_did(
+    classes, clamp, residual, protocol, tmp_path, theirs, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    (g, values), (late, _), (d, judged) = nvidia_g([8, 8, 4], 5, 6, classes, clamp), nvidia_g([8, 8, 4], 5, 6, classes, clamp), nvidia_d([8, 8, 4], classes, clamp, residual)
-    tree = dict(G=nvidia(theirs, late), D=nvidia(theirs, d, judged), G_ema=nvidia(theirs, g, values), training_set_kwargs=theirs.EasyDict(path="x"), augment_pipe=None)
+    (g, values), (late, _), (d, judged) = (
+        nvidia_g([8, 8, 4], 5, 6, classes, clamp),
+        nvidia_g([8, 8, 4], 5, 6, classes, clamp),
+        nvidia_d([8, 8, 4], classes, clamp, residual),
+    )
+    tree = dict(
+        G=nvidia(theirs, late),
+        D=nvidia(theirs, d, judged),
+        G_ema=nvidia(theirs, g, values),
+        training_set_kwargs=theirs.EasyDict(path="x"),
+        augment_pipe=None,
+    )
     (tmp_path / "net.pkl").write_bytes(pickle.dumps(tree, protocol))
     with pytest.raises(AssertionError):  # this is a file that would run code, had it the chance
         pickle.loads((tmp_path / "net.pkl").read_bytes())
     done = imports.import_weights("net.pkl", "stylegan2", "run")
     assert not (tmp_path / "touched").exists()
     recipe = gankit.load(done.folder).recipe.double()
-    assert recipe.spec.shape == (3, 16, 16) and recipe.spec.num_classes == classes and "training_set_kwargs" in done.found.unused
+    assert (
+        recipe.spec.shape == (3, 16, 16)
+        and recipe.spec.num_classes == classes
+        and "training_set_kwargs" in done.found.unused
+    )
     z, label = rand(4, 5).double(), torch.tensor([0, 2, 1, 1]) if classes else None
     w = mapping(g, z, label, 2)
     close(recipe.g.mapping(z, label), w)
@@ -902,15 +1104,25 @@ def test_stylegan2_of_nvidia_draws_and_judges_what_it_did(classes, clamp, residu
 
 
 def test_a_discriminator_of_another_architecture_is_left_out_and_a_generator_refused(tmp_path, theirs):
-    (g, values), (d, judged), path = nvidia_g([8, 8, 4], 5, 6, 0, None), nvidia_d([8, 8, 4], 0, None, residual=False), tmp_path / "net.pkl"
+    (g, values), (d, judged), path = (
+        nvidia_g([8, 8, 4], 5, 6, 0, None),
+        nvidia_d([8, 8, 4], 0, None, residual=False),
+        tmp_path / "net.pkl",
+    )
     for side, width in ((8, 8), (4, 8)):  # it looks at the picture at each side
         d[f"b{side}.fromrgb"] = {"weight": rand(width, 3, 1, 1), "bias": rand(width), "resample_filter": FILTER}
     path.write_bytes(pickle.dumps({"G_ema": nvidia(theirs, g, values), "D": nvidia(theirs, d, judged)}))
     done = imports.import_weights(path, "stylegan2", tmp_path / "run")
-    assert done.found.fresh == ("d.",) and "D" in done.found.unused and any("architecture skip" in note for note in done.found.notes)
+    assert (
+        done.found.fresh == ("d.",)
+        and "D" in done.found.unused
+        and any("architecture skip" in note for note in done.found.notes)
+    )
     recipe, z = gankit.load(done.folder).recipe.double(), rand(2, 5).double()
     close(recipe.sample(z), synthesis(g, mapping(g, z, None, 2), None).clamp(-1, 1), 1e-5)
-    resnet = {k: v for k, v in g.items() if not re.fullmatch(r"synthesis\.b(4|8)\.torgb.*", k)} | {f"synthesis.b{s}.skip": {"weight": rand(c, 8, 1, 1)} for s, c in ((8, 8), (16, 4))}
+    resnet = {k: v for k, v in g.items() if not re.fullmatch(r"synthesis\.b(4|8)\.torgb.*", k)} | {
+        f"synthesis.b{s}.skip": {"weight": rand(c, 8, 1, 1)} for s, c in ((8, 8), (16, 4))
+    }
     orig = {k: v for k, v in resnet.items() if not k.endswith(".skip")}
     for network in (resnet, orig, g | {"synthesis.b8.skip": {"weight": rand(8, 8, 1, 1)}}):
         path.write_bytes(pickle.dumps({"G_ema": nvidia(theirs, network, values)}))
@@ -919,8 +1131,17 @@ def test_a_discriminator_of_another_architecture_is_left_out_and_a_generator_ref
 
 
 def test_a_file_of_another_kind_is_named_with_what_reads_it(tmp_path, theirs):
-    rosinality = {"style.1.weight": rand(2, 2), "convs.0.conv.weight": rand(1, 2, 2, 3, 3), "to_rgb1.bias": rand(1, 3, 1, 1), "input.input": rand(1, 2, 4, 4)}
-    (zoo, _), (brock, critic), (g, values) = zoo_nets([8, 4], 6), brock_nets(4, 5, 6, 3), nvidia_g([8, 4], 5, 6, 0, None)
+    rosinality = {
+        "style.1.weight": rand(2, 2),
+        "convs.0.conv.weight": rand(1, 2, 2, 3, 3),
+        "to_rgb1.bias": rand(1, 3, 1, 1),
+        "input.input": rand(1, 2, 4, 4),
+    }
+    (zoo, _), (brock, critic), (g, values) = (
+        zoo_nets([8, 4], 6),
+        brock_nets(4, 5, 6, 3),
+        nvidia_g([8, 4], 5, 6, 0, None),
+    )
     unet = {"model.model.0.weight": rand(2, 3, 4, 4), "model.model.1.model.1.weight": rand(4, 2, 4, 4)}
     files = [
         ("stylegan2", {"g": rosinality, "d": {}, "g_ema": rosinality, "args": argparse.Namespace(lr=0.002, path="x")}, "without G_ema.*rosinality's stylegan2-pytorch.*--as stylegan2 reads NVIDIA"),
@@ -957,7 +1178,9 @@ def test_a_file_of_another_kind_is_named_with_what_reads_it(tmp_path, theirs):
 def test_a_biggan_s_discriminator_for_32_px_is_refused_in_words(tmp_path):
     g, d = brock_nets(4, 5, 6, 3)
     torch.save(g, tmp_path / "G.pth")
-    torch.save({k: v for k, v in d.items() if not k.startswith("blocks.1.0.conv_sc")}, tmp_path / "D.pth")  # its second half keeps its side
+    torch.save(
+        {k: v for k, v in d.items() if not k.startswith("blocks.1.0.conv_sc")}, tmp_path / "D.pth"
+    )  # its second half keeps its side
     with pytest.raises(Refused, match="BigGAN-PyTorch's of 32 px.*Leave --discriminator out"):
         imports.import_weights(tmp_path / "G.pth", "biggan", tmp_path / "bad", discriminator=tmp_path / "D.pth")
 
@@ -1001,7 +1224,9 @@ def test_numbers_of_nvidia_that_are_none_are_refused(name, value, tmp_path, thei
     (g, values), (d, judged) = nvidia_g([8, 4], 5, 6, 0, 2.0), nvidia_d([8, 4], 0, 2.0)
     for part in (*values.values(), *judged.values()):
         part.update({name: value} if name in part else {})
-    (tmp_path / "net.pkl").write_bytes(pickle.dumps({"G_ema": nvidia(theirs, g, values), "D": nvidia(theirs, d, judged)}))
+    (tmp_path / "net.pkl").write_bytes(
+        pickle.dumps({"G_ema": nvidia(theirs, g, values), "D": nvidia(theirs, d, judged)})
+    )
     with pytest.raises(Refused, match=f"net.pkl as stylegan2: .*{name} is .* was expected"):
         imports.import_weights(tmp_path / "net.pkl", "stylegan2", tmp_path / "bad")
 
@@ -1020,7 +1245,11 @@ def one_block(first: int, last: int, classes: int, claimed: bool) -> dict:
     """A generator for 8 px in the form of BigGAN-PyTorch; if claimed, its first convolution has the sizes but not the numbers."""
     net = {"shared.weight": torch.zeros(classes, 1)}
     spectral(net, "linear", torch.zeros(16 * first, 1))
-    for name, shape in (("conv1", (last, first, 1 if claimed else 3)), ("conv2", (last, last, 3)), ("conv_sc", (last, 1 if claimed else first, 1))):
+    for name, shape in (
+        ("conv1", (last, first, 1 if claimed else 3)),
+        ("conv2", (last, last, 3)),
+        ("conv_sc", (last, 1 if claimed else first, 1)),
+    ):
         spectral(net, f"blocks.0.0.{name}", torch.zeros(*shape, shape[2]))
     for k, c in ((1, first), (2, last)):
         for part in ("gain", "bias"):
@@ -1055,11 +1284,22 @@ def test_files_that_do_not_fit_are_refused_by_name(tmp_path):
     (zoo, _), brock, deep = zoo_nets([8, 4], 6), brock_nets(4, 5, 6, 3)[0], deep_net(4, 6, 3)
     bad = [("pggan", {"avgG": {"toRGBLayers.0.weight": rand(3)}})]
     bad += [("pggan", {"netG": zoo | {name: rand(7)}}) for name in zoo]
-    odd, names = (rand(7), torch.tensor(1.0), rand(0, 3)), [name for name in brock if not name.endswith(("sv0", "gamma"))]
+    odd, names = (
+        (rand(7), torch.tensor(1.0), rand(0, 3)),
+        [name for name in brock if not name.endswith(("sv0", "gamma"))],
+    )
     bad += [("biggan", brock | {name: odd[i % 3]}) for i, name in enumerate(names[::5])]  # some: each takes its time
     bad += [("biggan", deep | {name: rand(3, 3, 3)}) for name in list(deep)[::13]]
     bad += [("biggan", {"shared.weight": rand(3, 4)}), ("biggan", {"generator.gen_z.weight_orig": rand(3, 4)})]
-    bad += [("pggan", {"netG": {f"toRGBLayers.{i}.weight": rand(1, 1, 1, 1) for i in range(30)} | {f"scaleLayers.{i}.0.weight": rand(1) for i in range(29)}})]
+    bad += [
+        (
+            "pggan",
+            {
+                "netG": {f"toRGBLayers.{i}.weight": rand(1, 1, 1, 1) for i in range(30)}
+                | {f"scaleLayers.{i}.0.weight": rand(1) for i in range(29)}
+            },
+        )
+    ]
     for i, (kind, tree) in enumerate(bad):
         path = tmp_path / f"{i}.pth"
         torch.save(tree, path)
@@ -1078,10 +1318,19 @@ def test_files_that_do_not_fit_are_refused_by_name(tmp_path):
 
 def test_keys_of_a_file_are_shown_without_what_a_terminal_would_obey(tmp_path, capsys):
     g, d = zoo_nets([8, 4], 6)
-    torch.save({"avgG": g | {"a\x1b[31mred\x07": rand(1)}, "netD": d, "\x1b]0;title\x07": 1, b"x": 2, 3: 4, "unset": None}, tmp_path / "x.pth")
+    torch.save(
+        {"avgG": g | {"a\x1b[31mred\x07": rand(1)}, "netD": d, "\x1b]0;title\x07": 1, b"x": 2, 3: 4, "unset": None},
+        tmp_path / "x.pth",
+    )
     cli.main(["import", str(tmp_path / "x.pth"), "--as", "pggan", "-o", str(tmp_path / "run")])
     said = capsys.readouterr().out
-    assert "\x1b" not in said and "\x07" not in said and "avgG.a\\x1b[31mred" in said and ", 3" in said and "unset" not in said
+    assert (
+        "\x1b" not in said
+        and "\x07" not in said
+        and "avgG.a\\x1b[31mred" in said
+        and ", 3" in said
+        and "unset" not in said
+    )
     assert "\\u001b" not in (tmp_path / "run" / "config.json").read_text()
     assert "--place-bias" in said and "True" not in said
 
@@ -1092,7 +1341,9 @@ def test_the_import_command_and_what_an_imported_model_can_do(tmp_path, capsys, 
     torch.save({"netG": g, "netD": d, "extra": 1}, "net.pth")
     cli.main(["import", "net.pth", "--as", "pggan", "-o", "mine", "--license", "my own"])
     said = capsys.readouterr().out
-    assert "3x8x8" in said and "extra" in said and "licence of the source: my own" in said and "gankit sample mine" in said
+    assert (
+        "3x8x8" in said and "extra" in said and "licence of the source: my own" in said and "gankit sample mine" in said
+    )
     cli.main(["sample", "mine", "--n", "4", "-o", "grid.png"])
     assert Path("grid.png").exists()
     for words, says in (
@@ -1122,7 +1373,10 @@ def runs(tmp_path_factory):
     """A few models of a few steps: latents alone, labels with spectral norm, one that can do more than sample, points."""
     out = tmp_path_factory.mktemp("runs")
     options = dict(images=16, batch=8, quiet=True, preview=0, outdir=out)
-    made = {name: gankit.train(name, preset="small", data="digits", **options).folder for name in ("dcgan", "sngan", "vae", "pggan")}
+    made = {
+        name: gankit.train(name, preset="small", data="digits", **options).folder
+        for name in ("dcgan", "sngan", "vae", "pggan")
+    }
     return made | {"gan": gankit.train("gan", preset="small", data="ring", **options).folder}
 
 
@@ -1133,7 +1387,9 @@ def test_an_export_to_safetensors_draws_the_same_and_is_smaller(runs, tmp_path):
         assert done.latents == 7 and done.difference < 1e-5
         again = gankit.load(done.path)
         assert torch.equal(again.sample(4), model.sample(4))
-        before, after = (sum(f.stat().st_size for f in folder.glob("weights.safetensors")) for folder in (runs[name], done.path))
+        before, after = (
+            sum(f.stat().st_size for f in folder.glob("weights.safetensors")) for folder in (runs[name], done.path)
+        )
         assert after < before if name != "vae" else after >= 0.9 * before  # a VAE needs its encoder to encode
 
 
@@ -1172,7 +1428,11 @@ def test_onnx_draws_the_same_for_any_number_of_rows(name, runs, tmp_path):
 
 def test_an_export_that_draws_something_else_is_deleted(runs, tmp_path, monkeypatch):
     model = gankit.load(runs["dcgan"])
-    monkeypatch.setitem(export.WRITERS, "torch.export", lambda trained, path, *rest: (path.write_text("x"), lambda z, given: torch.zeros(len(z), 1, 16, 16))[1])
+    monkeypatch.setitem(
+        export.WRITERS,
+        "torch.export",
+        lambda trained, path, *rest: (path.write_text("x"), lambda z, given: torch.zeros(len(z), 1, 16, 16))[1],
+    )
     with pytest.raises(ValueError, match="differ"):
         export.export(model, "torch.export", tmp_path / "x.pt2")
     assert not list(tmp_path.iterdir())
@@ -1187,7 +1447,11 @@ def test_an_export_writes_over_nothing(form, runs, tmp_path):
     for name in ("file", "empty", "link"):
         with pytest.raises(ValueError, match=f"{name} is there already.* -o"):
             export.export(model, form, tmp_path / name)
-    assert (tmp_path / "file").read_text() == "mine" and not list((tmp_path / "empty").iterdir()) and (tmp_path / "link").is_symlink()
+    assert (
+        (tmp_path / "file").read_text() == "mine"
+        and not list((tmp_path / "empty").iterdir())
+        and (tmp_path / "link").is_symlink()
+    )
 
 
 def test_an_export_says_nothing_of_torchs(runs, tmp_path):
@@ -1210,14 +1474,50 @@ def test_an_export_keeps_the_paths_of_this_machine_to_itself(runs, tmp_path):
 
 def test_a_hub_folder_has_a_card_and_draws_its_samples(runs, tmp_path):
     model = gankit.load(runs["dcgan"])
-    (runs["dcgan"] / "evaluations.jsonl").write_text(json.dumps({"name": "fd", "metric": "fd", "value": 12.25, "error": 0.5, "error_of": "", "better": "lower", "note": "", "n_fake": 1000, "n_real": 1000, "fake": {}, "real": {"name": "digits"}, "features": {"name": "digits"}}) + "\n")
+    (runs["dcgan"] / "evaluations.jsonl").write_text(
+        json.dumps(
+            {
+                "name": "fd",
+                "metric": "fd",
+                "value": 12.25,
+                "error": 0.5,
+                "error_of": "",
+                "better": "lower",
+                "note": "",
+                "n_fake": 1000,
+                "n_real": 1000,
+                "fake": {},
+                "real": {"name": "digits"},
+                "features": {"name": "digits"},
+            }
+        )
+        + "\n"
+    )
     done = export.export(model, "hub-folder", tmp_path / "hub", license='Mine: "v1"\nmit')
-    assert {p.name for p in done.path.iterdir()} == {"config.json", "model.safetensors", "README.md", "samples.png", "inference.py"}
+    assert {p.name for p in done.path.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "README.md",
+        "samples.png",
+        "inference.py",
+    }
     card = (done.path / "README.md").read_text()
-    assert card.startswith("---\nlibrary_name: gankit\nlicense: other\nlicense_name: \"Mine: 'v1' mit\"\npipeline_tag: unconditional-image-generation\n")
-    assert "| fd | 12.25 | 0.5 | 1000 | digits | digits |" in card and "gankit train dcgan --data digits --preset small" in card and "1,400 samples" in card
+    assert card.startswith(
+        "---\nlibrary_name: gankit\nlicense: other\nlicense_name: \"Mine: 'v1' mit\"\npipeline_tag: unconditional-image-generation\n"
+    )
+    assert (
+        "| fd | 12.25 | 0.5 | 1000 | digits | digits |" in card
+        and "gankit train dcgan --data digits --preset small" in card
+        and "1,400 samples" in card
+    )
     assert torch.equal(gankit.load(done.path).sample(4), model.sample(4))
-    ran = subprocess.run([sys.executable, done.path / "inference.py", "3"], cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(Path(gankit.__file__).parents[1])})
+    ran = subprocess.run(
+        [sys.executable, done.path / "inference.py", "3"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(gankit.__file__).parents[1])},
+    )
     assert ran.returncode == 0, ran.stderr
     pictures.save(tmp_path / "own.png", model.sample(1, seed=3))
     assert (tmp_path / "seed0003.png").read_bytes() == (tmp_path / "own.png").read_bytes()
@@ -1229,7 +1529,9 @@ def test_an_imported_models_card_names_its_source_and_licence(tmp_path):
     done = imports.import_weights(tmp_path / "net.pth", "pggan", tmp_path / "run")
     export.export(gankit.load(done.folder), "hub-folder", tmp_path / "hub", count=2)
     card = (tmp_path / "hub" / "README.md").read_text()
-    assert "license: bsd-3-clause" in card and "net.pth" in card and "Facebook" in card and "first initialised: d" in card
+    assert (
+        "license: bsd-3-clause" in card and "net.pth" in card and "Facebook" in card and "first initialised: d" in card
+    )
 
 
 def test_exports_that_cannot_be_say_why(runs, tmp_path, capsys, monkeypatch):
@@ -1248,4 +1550,8 @@ def test_exports_that_cannot_be_say_why(runs, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cli.main(["export", str(runs["dcgan"]), "--to", "safetensors", "--n", "3"])
     said = capsys.readouterr().out
-    assert "z (N, 32)" in said and "on 3 random latents" in said and (tmp_path / "out" / runs["dcgan"].name / "config.json").exists()
+    assert (
+        "z (N, 32)" in said
+        and "on 3 random latents" in said
+        and (tmp_path / "out" / runs["dcgan"].name / "config.json").exists()
+    )

@@ -70,7 +70,9 @@ class Drop(nn.Module):
 class Level(nn.Module):
     """One level of the published U-Net, with the next one inside it."""
 
-    def __init__(self, outer: int, inner: int, into: int, sub: Level | None = None, first: bool = False, drop: bool = False):
+    def __init__(
+        self, outer: int, inner: int, into: int, sub: Level | None = None, first: bool = False, drop: bool = False
+    ):
         super().__init__()
         self.first = first
         down = nn.Conv2d(into, inner, 4, 2, 1, bias=False)
@@ -80,7 +82,16 @@ class Level(nn.Module):
         elif sub is None:
             layers = [nn.LeakyReLU(0.2), down, nn.ReLU(), up, nn.BatchNorm2d(outer)]
         else:
-            layers = [nn.LeakyReLU(0.2), down, nn.BatchNorm2d(inner), sub, nn.ReLU(), up, nn.BatchNorm2d(outer), *([Drop()] if drop else [])]
+            layers = [
+                nn.LeakyReLU(0.2),
+                down,
+                nn.BatchNorm2d(inner),
+                sub,
+                nn.ReLU(),
+                up,
+                nn.BatchNorm2d(outer),
+                *([Drop()] if drop else []),
+            ]
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -120,10 +131,16 @@ class PublishedPatch(nn.Module):
 def test_pix2pix_draws_what_it_drew(tmp_path):
     g = saved(random_(PublishedUNet(1, 3, 7, 2)), tmp_path / "latest_net_G.pth", legacy=True)
     d = saved(random_(PublishedPatch(4, 2, 3, nn.BatchNorm2d)), tmp_path / "latest_net_D.pth", prefix="module.")
-    recipe, done = loaded(tmp_path / "latest_net_G.pth", "pix2pix", tmp_path / "run", discriminator=tmp_path / "latest_net_D.pth")
+    recipe, done = loaded(
+        tmp_path / "latest_net_G.pth", "pix2pix", tmp_path / "run", discriminator=tmp_path / "latest_net_D.pth"
+    )
     assert recipe.spec.shape == (1, 128, 128) and recipe.spec.other == (3, 128, 128)
     assert done.found.arguments == dict(levels=7, width=2, dropout_inner=False, patch=70, conditional=True)
-    assert not done.found.unused and not done.found.fresh and done.parameters["g"] == sum(p.numel() for p in g.parameters())
+    assert (
+        not done.found.unused
+        and not done.found.fresh
+        and done.parameters["g"] == sum(p.numel() for p in g.parameters())
+    )
     x = picture(2, 1, 128)
     z = recipe.noise(2, 128, 128).double()
     drops = [module for module in g.modules() if isinstance(module, Drop)]  # the inner one first
@@ -134,7 +151,9 @@ def test_pix2pix_draws_what_it_drew(tmp_path):
         close(recipe.translate(x[i : i + 1], z[i : i + 1]), image)
         close(recipe.translate(x, z)[i : i + 1], image)
         close(recipe.d(torch.cat([x[i : i + 1], image], 1)), d.train()(torch.cat([x[i : i + 1], image], 1)))
-    assert any("statistics" in note for note in done.found.notes) and any("no_dropout" in note for note in done.found.notes)
+    assert any("statistics" in note for note in done.found.notes) and any(
+        "no_dropout" in note for note in done.found.notes
+    )
     source = gankit.load(tmp_path / "run").config["source"]
     assert source["license"] == "bsd-2-clause" and list(source["beside"]) == ["latest_net_D.pth"]
 
@@ -145,13 +164,17 @@ def test_discriminators_may_be_wider_or_narrower_than_generators(kind, tmp_path)
     pix2pix = kind == "pix2pix"
     saved(random_(PublishedUNet(1, 3, 6, 2) if pix2pix else PublishedResidual(1, 3, 2, 2)), tmp_path / "g.pth")
     norm, given = nn.BatchNorm2d if pix2pix else nn.InstanceNorm2d, (4,) if pix2pix else (3, 1)
-    critics = [saved(random_(PublishedPatch(channels, 3, 1, norm)), tmp_path / f"d{channels}.pth") for channels in given]
+    critics = [
+        saved(random_(PublishedPatch(channels, 3, 1, norm)), tmp_path / f"d{channels}.pth") for channels in given
+    ]
     files = ",".join(str(tmp_path / f"d{channels}.pth") for channels in given)
     recipe, done = loaded(tmp_path / "g.pth", kind, tmp_path / "run", discriminator=files)
     assert done.found.arguments["width"] == 2 and done.found.arguments["width_d"] == 3
     for critic, channels, ours in zip(critics, given, ("d",) if pix2pix else ("d_b", "d_a")):
         close(getattr(recipe, ours)(picture(1, channels, 64)), critic.train()(picture(1, channels, 64)))
-    assert sum(p.numel() for p in getattr(recipe, "d" if pix2pix else "d_a").parameters()) == sum(p.numel() for p in critics[-1].parameters())
+    assert sum(p.numel() for p in getattr(recipe, "d" if pix2pix else "d_a").parameters()) == sum(
+        p.numel() for p in critics[-1].parameters()
+    )
 
 
 @pytest.mark.parametrize("layers, patch, channels", [(0, 1, 4), (1, 16, 3), (2, 34, 4)])
@@ -170,7 +193,13 @@ class PublishedBlock(nn.Module):
     def __init__(self, width: int, dropout: bool, tracked: bool):
         super().__init__()
         norm = lambda: nn.InstanceNorm2d(width, track_running_stats=tracked)  # noqa: E731
-        layers = [nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), norm(), nn.ReLU(), *([nn.Dropout(0.5)] if dropout else [])]
+        layers = [
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(width, width, 3),
+            norm(),
+            nn.ReLU(),
+            *([nn.Dropout(0.5)] if dropout else []),
+        ]
         self.conv_block = nn.Sequential(*layers, nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), norm())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -178,11 +207,18 @@ class PublishedBlock(nn.Module):
 
 
 class PublishedResidual(nn.Module):
-    def __init__(self, channels: int, out_channels: int, width: int, blocks: int, dropout: bool = False, tracked: bool = False):
+    def __init__(
+        self, channels: int, out_channels: int, width: int, blocks: int, dropout: bool = False, tracked: bool = False
+    ):
         super().__init__()
         norm = lambda c: [nn.InstanceNorm2d(c, track_running_stats=tracked), nn.ReLU()]  # noqa: E731
         net = [nn.ReflectionPad2d(3), nn.Conv2d(channels, width, 7), *norm(width)]
-        net += [nn.Conv2d(width, 2 * width, 3, 2, 1), *norm(2 * width), nn.Conv2d(2 * width, 4 * width, 3, 2, 1), *norm(4 * width)]
+        net += [
+            nn.Conv2d(width, 2 * width, 3, 2, 1),
+            *norm(2 * width),
+            nn.Conv2d(2 * width, 4 * width, 3, 2, 1),
+            *norm(4 * width),
+        ]
         net += [PublishedBlock(4 * width, dropout, tracked) for _ in range(blocks)]
         for c in (4 * width, 2 * width):
             net += [nn.ConvTranspose2d(c, c // 2, 3, 2, 1, output_padding=1), *norm(c // 2)]
@@ -193,10 +229,21 @@ class PublishedResidual(nn.Module):
 
 
 def test_cyclegan_goes_both_ways_as_it_went_and_its_d_a_judges_b(tmp_path):
-    made = dict(G_A=PublishedResidual(1, 3, 3, 6), G_B=PublishedResidual(3, 1, 3, 6), D_A=PublishedPatch(3, 3, 3, nn.InstanceNorm2d), D_B=PublishedPatch(1, 3, 3, nn.InstanceNorm2d))
+    made = dict(
+        G_A=PublishedResidual(1, 3, 3, 6),
+        G_B=PublishedResidual(3, 1, 3, 6),
+        D_A=PublishedPatch(3, 3, 3, nn.InstanceNorm2d),
+        D_B=PublishedPatch(1, 3, 3, nn.InstanceNorm2d),
+    )
     g_a, g_b, d_a, d_b = (saved(random_(net), tmp_path / f"latest_net_{name}.pth") for name, net in made.items())
     critics = ",".join(str(tmp_path / f"latest_net_D_{name}.pth") for name in "AB")
-    recipe, done = loaded(tmp_path / "latest_net_G_A.pth", "cyclegan", tmp_path / "run", back=tmp_path / "latest_net_G_B.pth", discriminator=critics)
+    recipe, done = loaded(
+        tmp_path / "latest_net_G_A.pth",
+        "cyclegan",
+        tmp_path / "run",
+        back=tmp_path / "latest_net_G_B.pth",
+        discriminator=critics,
+    )
     assert done.found.arguments == dict(blocks=6, width=3, patch=70) and not done.found.unused and not done.found.fresh
     assert recipe.spec.shape == (1, 128, 128) and recipe.spec.other == (3, 128, 128)
     a, b = picture(2, 1, 32), picture(2, 3, 32)
@@ -209,11 +256,18 @@ def test_cyclegan_goes_both_ways_as_it_went_and_its_d_a_judges_b(tmp_path):
 def test_a_cyclegan_of_one_direction_with_old_statistics_and_nine_blocks(tmp_path, capsys):
     g = saved(random_(PublishedResidual(3, 3, 2, 9, tracked=True)), tmp_path / "latest_net_G.pth", legacy=True)
     recipe, done = loaded(tmp_path / "latest_net_G.pth", "cyclegan", tmp_path / "run")
-    assert done.found.fresh == ("g_ba.", "d_b.", "d_a.") and recipe.spec.shape == (3, 256, 256) and not done.found.unused
+    assert (
+        done.found.fresh == ("g_ba.", "d_b.", "d_a.") and recipe.spec.shape == (3, 256, 256) and not done.found.unused
+    )
     close(recipe.translate(picture(2, 3, 16), "b"), g.train()(picture(2, 3, 16)))
     cli.main(["import", str(tmp_path / "latest_net_G.pth"), "--as", "cyclegan", "-o", str(tmp_path / "again")])
     said = capsys.readouterr().out
-    assert "as first initialised: g_ba, d_b, d_a" in said and "statistics" in said and "--back" in said and "everything in the file was used" in said
+    assert (
+        "as first initialised: g_ba, d_b, d_a" in said
+        and "statistics" in said
+        and "--back" in said
+        and "everything in the file was used" in said
+    )
     assert f"gankit translate {tmp_path / 'again'}" in said and "--to b" in said
     pictures.save(tmp_path / "in.png", picture(1, 3, 16).float())
     words = ["translate", str(tmp_path / "again"), str(tmp_path / "in.png"), "-o", str(tmp_path / "out.png")]
@@ -269,7 +323,10 @@ class PublishedStar(nn.Module):
             net += [nn.ConvTranspose2d(c, c // 2, 4, 2, 1, bias=False), *norm(c // 2)]
         self.main = nn.Sequential(*net, *([] if heads else [out(channels), nn.Tanh()]))
         if heads:
-            self.img_reg, self.attetion_reg = nn.Sequential(out(channels), nn.Tanh()), nn.Sequential(out(1), nn.Sigmoid())
+            self.img_reg, self.attetion_reg = (
+                nn.Sequential(out(channels), nn.Tanh()),
+                nn.Sequential(out(1), nn.Sigmoid()),
+            )
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         h = self.main(torch.cat([x, c.view(*c.shape, 1, 1).repeat(1, 1, *x.shape[2:])], 1))
@@ -280,23 +337,39 @@ class PublishedCritic(nn.Module):
     def __init__(self, channels: int, dim: int, width: int, kernel: int):
         super().__init__()
         widths = [channels, *(width << i for i in range(6))]
-        self.main = nn.Sequential(*(layer for a, b in zip(widths, widths[1:]) for layer in (nn.Conv2d(a, b, 4, 2, 1), nn.LeakyReLU(0.01))))
-        self.conv1, self.conv2 = nn.Conv2d(widths[-1], 1, 3, 1, 1, bias=False), nn.Conv2d(widths[-1], dim, kernel, bias=False)
+        self.main = nn.Sequential(
+            *(layer for a, b in zip(widths, widths[1:]) for layer in (nn.Conv2d(a, b, 4, 2, 1), nn.LeakyReLU(0.01)))
+        )
+        self.conv1, self.conv2 = (
+            nn.Conv2d(widths[-1], 1, 3, 1, 1, bias=False),
+            nn.Conv2d(widths[-1], dim, kernel, bias=False),
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         h = self.main(x)
         return self.conv1(h), self.conv2(h).view(len(x), -1)
 
 
-@pytest.mark.parametrize("dim, outputs, kernel, names", [(5, 5, 2, ""), (15, 13, 4, ""), (3, 3, 2, ""), (6, 4, 2, "a,b+c,d")])
+@pytest.mark.parametrize(
+    "dim, outputs, kernel, names", [(5, 5, 2, ""), (15, 13, 4, ""), (3, 3, 2, ""), (6, 4, 2, "a,b+c,d")]
+)
 def test_stargan_draws_what_it_drew(dim, outputs, kernel, names, tmp_path):
     g = saved(random_(PublishedStar(3, dim, 2, 6, heads=False)), tmp_path / "200000-G.ckpt")
     sources = 1 if dim == outputs else 2
-    torch.save({k: v for k, v in torch.load(tmp_path / "200000-G.ckpt").items() if "num_batches" not in k}, tmp_path / "200000-G.ckpt")  # as very old files
+    torch.save(
+        {k: v for k, v in torch.load(tmp_path / "200000-G.ckpt").items() if "num_batches" not in k},
+        tmp_path / "200000-G.ckpt",
+    )  # as very old files
     d = saved(random_(PublishedCritic(3, outputs, 1, kernel)), tmp_path / "d.ckpt")
-    recipe, done = loaded(tmp_path / "200000-G.ckpt", "stargan", tmp_path / "run", discriminator=tmp_path / "d.ckpt", attributes=names)
+    recipe, done = loaded(
+        tmp_path / "200000-G.ckpt", "stargan", tmp_path / "run", discriminator=tmp_path / "d.ckpt", attributes=names
+    )
     assert recipe.spec.shape == (3, 64 * kernel, 64 * kernel) and not done.found.unused and not done.found.fresh
-    assert recipe.spec.attributes == {5: gankit.models.find("stargan").presets["paper"].spec.attributes, 3: ("attribute1", "attribute2", "attribute3"), 6: tuple("abcd")}.get(dim, recipe.spec.attributes)
+    assert recipe.spec.attributes == {
+        5: gankit.models.find("stargan").presets["paper"].spec.attributes,
+        3: ("attribute1", "attribute2", "attribute3"),
+        6: tuple("abcd"),
+    }.get(dim, recipe.spec.attributes)
     assert names or any("--attributes" in note and ("Male" in note) == (dim != 3) for note in done.found.notes)
     x, asked = picture(2, 3, 16), torch.randint(2, (2, outputs)).double()
     for source in range(sources):
@@ -315,7 +388,12 @@ def test_stargan_draws_what_it_drew(dim, outputs, kernel, names, tmp_path):
 def test_ganimation_draws_what_it_drew(tmp_path):
     g = saved(random_(PublishedStar(3, 17, 2, 6, heads=True)), tmp_path / "net_epoch_30_id_G.pth", legacy=True)
     d = saved(random_(PublishedCritic(3, 17, 2, 2)), tmp_path / "net_epoch_30_id_D.pth", legacy=True)
-    recipe, done = loaded(tmp_path / "net_epoch_30_id_G.pth", "ganimation", tmp_path / "run", discriminator=tmp_path / "net_epoch_30_id_D.pth")
+    recipe, done = loaded(
+        tmp_path / "net_epoch_30_id_G.pth",
+        "ganimation",
+        tmp_path / "run",
+        discriminator=tmp_path / "net_epoch_30_id_D.pth",
+    )
     x, units = picture(2, 3, 16), torch.rand(2, 17).double()
     colour, mask = g(x, units)
     close(recipe.translate(x, units), mask * x + (1 - mask) * colour)
@@ -327,7 +405,11 @@ def test_ganimation_draws_what_it_drew(tmp_path):
 def test_a_generator_alone_of_the_published_size_is_taken_and_named(tmp_path):
     saved(random_(PublishedStar(3, 5, 32, 6, heads=False)), tmp_path / "g.ckpt")
     _, done = loaded(tmp_path / "g.ckpt", "stargan", tmp_path / "run", attributes="Hat,Glasses,Smile,Beard,Old")
-    assert done.found.fresh == ("d.",) and done.found.spec.attributes[1] == "Glasses" and not any("--attributes" in note for note in done.found.notes)
+    assert (
+        done.found.fresh == ("d.",)
+        and done.found.spec.attributes[1] == "Glasses"
+        and not any("--attributes" in note for note in done.found.notes)
+    )
     saved(random_(PublishedStar(3, 2, 4, 2, heads=True)), tmp_path / "g.pth")
     recipe, _ = loaded(tmp_path / "g.pth", "ganimation", tmp_path / "run2", attributes="AU12,AU45")
     assert recipe.names == ["AU12", "AU45"]
@@ -420,7 +502,10 @@ def test_files_of_another_kind_say_what_they_are(tmp_path, capsys):
     )  # fmt: skip
     for name, net in nets.items():
         saved(net, tmp_path / name)
-    torch.save({k: v for k, v in torch.load(tmp_path / "unet").items() if not k.endswith("1.model.2.weight")}, tmp_path / "instance")
+    torch.save(
+        {k: v for k, v in torch.load(tmp_path / "unet").items() if not k.endswith("1.model.2.weight")},
+        tmp_path / "instance",
+    )
     torch.save(torch.load(tmp_path / "residual") | {"model.2.weight": torch.ones(1)}, tmp_path / "batch")
     torch.save([1, 2], tmp_path / "list")
     for kind, file, given, says in (
@@ -448,7 +533,17 @@ def test_files_of_another_kind_say_what_they_are(tmp_path, capsys):
     ):
         words = {k: str(tmp_path / v) if (k in ("discriminator", "back")) else str(v) for k, v in given.items()}
         with pytest.raises(SystemExit) as stop:
-            cli.main(["import", str(tmp_path / file), "--as", kind, "-o", str(tmp_path / "no"), *(w for k, v in words.items() for w in (f"--{k}", v))])
+            cli.main(
+                [
+                    "import",
+                    str(tmp_path / file),
+                    "--as",
+                    kind,
+                    "-o",
+                    str(tmp_path / "no"),
+                    *(w for k, v in words.items() for w in (f"--{k}", v)),
+                ]
+            )
         said = " ".join(capsys.readouterr().err.split())
         assert stop.value.code == 2 and says in said, (kind, file, given, said)
         assert not (tmp_path / "no").exists()

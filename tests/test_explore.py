@@ -70,7 +70,11 @@ class Plain(Recipe):
 def trained(kind: type[Recipe]) -> Trained:
     with seeded(7):
         recipe = kind().requires_grad_(False).eval()
-    config = {"model": kind.__name__.lower(), "settings": {"data": "digits", "resolution": "8"}, "data": {"classes": []}}
+    config = {
+        "model": kind.__name__.lower(),
+        "settings": {"data": "digits", "resolution": "8"},
+        "data": {"classes": []},
+    }
     return Trained(recipe, config, Path("run"), 0)
 
 
@@ -206,7 +210,9 @@ def test_guided_backpropagation_is_its_definition():
         (slopes,) = torch.autograd.grad(second(F.leaky_relu(first(x), 0.2, inplace=True)).sum(), x)
     for row, found in zip(x.detach(), slopes):
         hidden = first(row)
-        passed = torch.tensor([max(w, 0.0) if h > 0 else 0.0 for w, h in zip(second.weight[0].tolist(), hidden.tolist())])
+        passed = torch.tensor(
+            [max(w, 0.0) if h > 0 else 0.0 for w, h in zip(second.weight[0].tolist(), hidden.tolist())]
+        )
         assert torch.allclose(found, passed.double() @ first.weight, atol=1e-12)
     (plain,) = torch.autograd.grad(second(F.leaky_relu(first(x), 0.2)).sum(), x)
     assert not torch.allclose(plain, slopes)
@@ -221,7 +227,9 @@ def test_dropping_maps_that_draw_a_colour_removes_it():
             self.first, self.last = nn.Conv2d(1, 2, 1, bias=False), nn.Conv2d(2, 3, 1)
             self.first.weight.data = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
             black = -torch.ones(3)
-            self.last.weight.data = torch.stack([torch.tensor(examine.COLOURS[c]) / 127.5 - 1 - black for c in ("red", "green")], 1)[:, :, None, None]
+            self.last.weight.data = torch.stack(
+                [torch.tensor(examine.COLOURS[c]) / 127.5 - 1 - black for c in ("red", "green")], 1
+            )[:, :, None, None]
             self.last.bias.data = black
 
         def noise(self, n: int) -> Tensor:
@@ -322,23 +330,74 @@ def test_every_tool_runs_and_runs_the_same_again(home, tool, tmp_path, monkeypat
         assert kept.sample(2).shape == (2, 1, 16, 16)
         before = gankit.load("latest")
         assert not torch.equal(kept.recipe.g.net[0].weight, before.recipe.g.net[0].weight)
-        cli.main(["explore", str(tmp_path / "tuned-a"), "sliders", "--latent-file", str(tmp_path / "a" / "project.npz"), "--outdir", str(tmp_path)])
+        cli.main(
+            [
+                "explore",
+                str(tmp_path / "tuned-a"),
+                "sliders",
+                "--latent-file",
+                str(tmp_path / "a" / "project.npz"),
+                "--outdir",
+                str(tmp_path),
+            ]
+        )
     if tool == "sefa":
-        cli.main(["explore", "latest", "sliders", "--directions", str(tmp_path / "a" / "sefa.npz"), "--index", "1", "--outdir", str(tmp_path)])
+        cli.main(
+            [
+                "explore",
+                "latest",
+                "sliders",
+                "--directions",
+                str(tmp_path / "a" / "sefa.npz"),
+                "--index",
+                "1",
+                "--outdir",
+                str(tmp_path),
+            ]
+        )
 
 
 def test_tools_for_styles_run_on_stylegan2(tmp_path, capsys):
     options = dict(data="digits", preset="small", images=32, batch=16, preview=0, save=32, quiet=True)
     run = loop.train("stylegan2", outdir=tmp_path / "runs", channel_base=64, channel_max=8, ema=0, **options).folder
-    flags = {"project": ["--steps", "3", "--restarts", "2"], "sefa": ["--count", "2", "--layers", "0-1"], "ganspace": ["--n", "50"]}
+    flags = {
+        "project": ["--steps", "3", "--restarts", "2"],
+        "sefa": ["--count", "2", "--layers", "0-1"],
+        "ganspace": ["--n", "50"],
+    }
     for tool in (*STYLED, "project", "sefa", "ganspace"):
         cli.main(["explore", str(run), tool, *flags.get(tool, []), "--outdir", str(tmp_path), "--animation", "none"])
         assert (tmp_path / f"{tool}.png").exists()
     kept = np.load(tmp_path / "project.npz")
     assert kept["latent"].shape[1] == gankit.load(run).recipe.num_ws and any(name.startswith("noise.") for name in kept)
-    cli.main(["explore", str(run), "sliders", "--latent-file", str(tmp_path / "project.npz"), "--outdir", str(tmp_path), "--animation", "none"])
+    cli.main(
+        [
+            "explore",
+            str(run),
+            "sliders",
+            "--latent-file",
+            str(tmp_path / "project.npz"),
+            "--outdir",
+            str(tmp_path),
+            "--animation",
+            "none",
+        ]
+    )
     for space in ("z", "w"):
-        cli.main(["interpolate", str(run), "--seeds", "0-1", "--steps", "3", "--space", space, "-o", str(tmp_path / f"{space}.png")])
+        cli.main(
+            [
+                "interpolate",
+                str(run),
+                "--seeds",
+                "0-1",
+                "--steps",
+                "3",
+                "--space",
+                space,
+                "-o",
+                str(tmp_path / f"{space}.png"),
+            ]
+        )
     ends = [np.asarray(Image.open(tmp_path / f"{space}.png"))[:, :64] for space in "zw"]
     assert np.abs(ends[0].astype(int) - ends[1]).max() <= 1
     assert (tmp_path / "z.png").read_bytes() != (tmp_path / "w.png").read_bytes()

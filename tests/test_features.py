@@ -277,7 +277,9 @@ def test_your_own_network_sees_rounded_rgb_of_its_size():
     assert torch.allclose(from_module(net(), "mine")(x), plain, atol=1e-5)  # by default nothing but rounding
     assert torch.equal(extract(x[:, :1]), extract(x[:, :1].repeat(1, 3, 1, 1)))
     assert inner.training and all(p.requires_grad for p in inner.parameters())  # the user's network is left alone
-    assert (extract.to("cpu", torch.float64)(x) - replace(extract, batch=3).to("cpu", torch.float64)(x)).abs().max() < 1e-9
+    assert (
+        extract.to("cpu", torch.float64)(x) - replace(extract, batch=3).to("cpu", torch.float64)(x)
+    ).abs().max() < 1e-9
     assert extract.classes(x) is None and not extract.official
 
 
@@ -285,7 +287,10 @@ def test_distance_is_of_images_that_are_not_rounded():
     a = pictures(3, 16, 16) * 0.9
     step = torch.linspace(-1e-4, 1e-4, 256).view(16, 16).expand_as(a)  # far less than a level
     for extract in (extractor("digits", dtype=torch.float64), from_module(net(), "mine").to("cpu", torch.float64)):
-        small, twice = extract.distance(a.double(), a.double() + step), extract.distance(a.double(), a.double() + 2 * step)
+        small, twice = (
+            extract.distance(a.double(), a.double() + step),
+            extract.distance(a.double(), a.double() + 2 * step),
+        )
         assert (small > 0).all() and (twice / small - 4).abs().max() < 0.05  # it goes with the square of the step
         assert torch.equal(extract.distance(a, a), torch.zeros(3, dtype=torch.float64))
         grey = pictures(3, 16, 16)  # of whole levels, so that rounding is nothing
@@ -369,7 +374,9 @@ def test_timm_is_the_users_own(alone, monkeypatch):
     told = {"input_size": (3, 24, 24), "interpolation": "bicubic", "mean": (0.5,) * 3, "std": (0.25,) * 3}
     fake, hub, there = types.ModuleType("timm"), types.ModuleType("huggingface_hub"), {}
     fake.is_model, fake.list_models = lambda name: name == "tiny", lambda: ["tiny"]
-    fake.get_pretrained_cfg = lambda name: types.SimpleNamespace(hf_hub_id="timm/tiny@v2", hf_hub_filename="open_clip_pytorch_model.bin")
+    fake.get_pretrained_cfg = lambda name: types.SimpleNamespace(
+        hf_hub_id="timm/tiny@v2", hf_hub_filename="open_clip_pytorch_model.bin"
+    )
     hub.try_to_load_from_cache = lambda repository, file, revision: there.get((repository, file, revision))
 
     def create_model(name, pretrained, pretrained_cfg_overlay, num_classes):
@@ -384,7 +391,10 @@ def test_timm_is_the_users_own(alone, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     x = pictures(2, 24, 24)
     there["timm/tiny", "open_clip_pytorch_model.bin", "v2"] = str(alone / "unsafe.bin")
-    with pytest.raises(ValueError, match="timm:tiny needs its weights in safetensors on this machine, and gankit downloads none .*pretrained=True"):
+    with pytest.raises(
+        ValueError,
+        match="timm:tiny needs its weights in safetensors on this machine, and gankit downloads none .*pretrained=True",
+    ):
         extractor("timm:tiny")
     save_file(net().state_dict(), alone / "tiny.safetensors")
     there["timm/tiny", "model.safetensors", "v2"] = str(alone / "tiny.safetensors")
@@ -585,14 +595,22 @@ def test_a_download_is_announced_with_its_size(alone, server, capsys):
 def test_only_https_is_fetched(alone, server):
     """And http of this machine itself, which the tests need."""
     (alone / "source").write_bytes(WORDS)
-    for url in ((alone / "source").as_uri(), "http://example.invalid/words.pth", "ftp://127.0.0.1/words.pth", "http://127.0.0.1.example.invalid/w", "words.pth"):
+    for url in (
+        (alone / "source").as_uri(),
+        "http://example.invalid/words.pth",
+        "ftp://127.0.0.1/words.pth",
+        "http://127.0.0.1.example.invalid/w",
+        "words.pth",
+    ):
         with pytest.raises(OSError, match="its address is no https") as error:
             fetch(words(server)._replace(url=url))
         assert words(server).sha256 in str(error.value)
     assert server.hits == 0
 
 
-@pytest.mark.parametrize("to", ["http://example.invalid/x", "ftp://127.0.0.1/x", "file:///etc/hostname", "http://2130706433/x"])
+@pytest.mark.parametrize(
+    "to", ["http://example.invalid/x", "ftp://127.0.0.1/x", "file:///etc/hostname", "http://2130706433/x"]
+)
 def test_redirects_to_anything_but_https_are_refused(alone, server, to):
     server.goes = {"/words.pth": to}
     with pytest.raises(OSError, match="only https is followed|is not allowed"):
@@ -614,7 +632,11 @@ def test_https_is_never_left_for_http():
     for to in ("http://example.invalid/b", "http://127.0.0.1/b"):
         with pytest.raises(OSError, match="only https is followed"):
             weights._Redirects().redirect_request(request, None, 302, "", Message(), to)
-    assert weights._Redirects().redirect_request(request, None, 302, "", Message(), "https://cdn.example.invalid/b").full_url.endswith("/b")
+    assert (
+        weights._Redirects()
+        .redirect_request(request, None, 302, "", Message(), "https://cdn.example.invalid/b")
+        .full_url.endswith("/b")
+    )
 
 
 def test_what_does_not_fit_on_the_disk_is_not_begun(alone, server, monkeypatch):
@@ -628,7 +650,10 @@ def test_what_was_not_asked_for_is_not_downloaded(alone, server, monkeypatch):
     for code in ("timm", "huggingface_hub"):
         monkeypatch.setitem(sys.modules, code, None)
     with weights.not_asked("Type --evaluate-features NAME to allow it"), weights.not_asked("Type --inner"):
-        with pytest.raises(weights.NotAsked, match=f"words.pth, {len(WORDS):,} bytes, would be downloaded .* but by a file alone. Type --inner"):
+        with pytest.raises(
+            weights.NotAsked,
+            match=f"words.pth, {len(WORDS):,} bytes, would be downloaded .* but by a file alone. Type --inner",
+        ):
             fetch(words(server))
         for name in ("timm:resnet18", "dinov2:vits14"):
             with pytest.raises(weights.NotAsked, match=f"{name} runs .*code"):

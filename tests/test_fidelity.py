@@ -38,18 +38,24 @@ def test_a_paper_s_preset_is_as_long_as_the_paper_s_run_or_says_that_its_length_
     kind = models.find(model)
     chosen = kind.presets[preset]
     own = "images" in chosen.settings or "images" in kind.defaults
-    assert own or "the length is ours" in chosen.about, f"{model} {preset} would stop after the {loop.Settings().images:,} images of any run"
+    assert own or "the length is ours" in chosen.about, (
+        f"{model} {preset} would stop after the {loop.Settings().images:,} images of any run"
+    )
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_averaged_weights_are_the_paper_s_or_a_deviation(model):
     kind = models.find(model)
-    averages = bool(loop.Settings(**kind.defaults).ema) and (kind.ema or model == "lapgan")  # whose networks follow its arguments
+    averages = bool(loop.Settings(**kind.defaults).ema) and (
+        kind.ema or model == "lapgan"
+    )  # whose networks follow its arguments
     assert model in AVERAGED or not averages or "averaged weights" in deviations(model)
     if model not in AVERAGED:
         for name, preset in kind.presets.items():
             if name.startswith("paper"):
-                assert not loop.Settings(**kind.defaults | preset.settings).ema or not averages, f"{model} {name} averages, the paper does not"
+                assert not loop.Settings(**kind.defaults | preset.settings).ema or not averages, (
+                    f"{model} {name} averages, the paper does not"
+                )
 
 
 # Noise, norms, lengths -------------------------------------------------------------------------------------------------
@@ -109,10 +115,16 @@ def test_dcgan_torch_shows_d_the_fakes_that_g_learns_from():
         recipe.step(batch, run)
         of_d, of_g = torch.cat([images[1], images[3]]), torch.cat(images[4:])
         assert torch.equal(of_d, of_g) == same_z
-    assert models.find("dcgan").presets["torch"].model["same_z"] and not built("dcgan", spec=Spec((1, 8, 8)), width=2).same_z
+    assert (
+        models.find("dcgan").presets["torch"].model["same_z"]
+        and not built("dcgan", spec=Spec((1, 8, 8)), width=2).same_z
+    )
 
 
-@pytest.mark.parametrize("model, preset, size", [("dcgan", "torch", 96), ("lapgan", "paper", 32), ("lapgan", "large", 96), ("cogan", "faces", 132)])
+@pytest.mark.parametrize(
+    "model, preset, size",
+    [("dcgan", "torch", 96), ("lapgan", "paper", 32), ("lapgan", "large", 96), ("cogan", "faces", 132)],
+)
 def test_images_are_read_at_the_size_that_the_authors_cut_theirs_from(model, preset, size):
     with torch.device("meta"):
         assert built(model, preset).load_size == (size, size)
@@ -131,8 +143,19 @@ CUT = dict(
 def test_crops_out_of_larger_images_survive_an_interruption_and_pieces(model, tmp_path):
     states = []
     for way in ("whole", "interrupted", "pieces"):
-        options = CUT[model] | dict(load_scale=1.5, resolution="16", batch=8, ema=0, precision="fp64", preview=0, quiet=True, outdir=tmp_path / way)
-        run = loop.train(model, images=16 if way == "interrupted" else 32, pieces=2 if way == "pieces" else 1, **options)
+        options = CUT[model] | dict(
+            load_scale=1.5,
+            resolution="16",
+            batch=8,
+            ema=0,
+            precision="fp64",
+            preview=0,
+            quiet=True,
+            outdir=tmp_path / way,
+        )
+        run = loop.train(
+            model, images=16 if way == "interrupted" else 32, pieces=2 if way == "pieces" else 1, **options
+        )
         run = loop.resume(run.folder, images=32, quiet=True) if way == "interrupted" else run
         assert run.recipe.load_size == (24, 24) and run.recipe.spec.shape[1:] == (16, 16)
         states.append([v for v in run.recipe.state_dict().values() if v.is_floating_point()])
@@ -169,7 +192,10 @@ def test_sngan_s_maps_are_the_authors_at_their_sizes(side, width, sides, channel
     wanted = [(c // 8, s, s) for c, s in zip(channels_d, sides)]
     assert maps == wanted
     assert [block.conv2.out_channels for block in recipe.g.blocks] == [c // 8 for c in channels_g]
-    assert recipe.g.start == ((256 if side == 32 else channels_g[0] if side in (128, 256) else 2 * channels_g[0]) // 8, *recipe.g.start[1:])
+    assert recipe.g.start == (
+        (256 if side == 32 else channels_g[0] if side in (128, 256) else 2 * channels_g[0]) // 8,
+        *recipe.g.start[1:],
+    )
 
 
 @pytest.mark.parametrize("side, noisy", [(32, True), (64, False)])
@@ -181,7 +207,9 @@ def test_wgan_gp_dequantises_as_either_of_the_authors_scripts(side, noisy):
     assert not any(torch.equal(x, batch.real) for x in seen) if noisy else any(torch.equal(x, batch.real) for x in seen)
     if noisy:  # grey level k becomes one of [k, k + 1) / 128 - 1
         level = (127.5 * (batch.real + 1)).round()
-        assert any(((128 * (x + 1) - level) >= -1e-3).all() and ((128 * (x + 1) - level) <= 1 + 1e-3).all() for x in seen)
+        assert any(
+            ((128 * (x + 1) - level) >= -1e-3).all() and ((128 * (x + 1) - level) <= 1 + 1e-3).all() for x in seen
+        )
 
 
 # Labels of fakes -------------------------------------------------------------------------------------------------------

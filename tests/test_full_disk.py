@@ -19,7 +19,13 @@ from gankit import checkpoint, cli, loop
 resource = pytest.importorskip("resource", reason="this system has no limits on file sizes")
 ODD = str(Path(__file__).parent / "odd_gan.py")
 OPTIONS = dict(data="digits", images=48, batch=8, log=16, preview=0, save=16, ema=20, quiet=True)
-MOUNT = ["unshare", "--mount", *([] if hasattr(os, "geteuid") and os.geteuid() == 0 else ["--map-root-user"]), "sh", "-c"]
+MOUNT = [
+    "unshare",
+    "--mount",
+    *([] if hasattr(os, "geteuid") and os.geteuid() == 0 else ["--map-root-user"]),
+    "sh",
+    "-c",
+]
 
 
 @contextlib.contextmanager
@@ -76,7 +82,9 @@ def test_a_disk_that_fills_up_stops_the_run(tmp_path):
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(ODD).parents[1])}
     done = subprocess.run([*MOUNT, script], capture_output=True, text=True, env=env)
 
-    found = re.search(r"^gankit: cannot write (\S+): .*No space left.* The last save, at (\d+) images, is whole\.$", done.stderr, re.M)
+    found = re.search(
+        r"^gankit: cannot write (\S+): .*No space left.* The last save, at (\d+) images, is whole\.$", done.stderr, re.M
+    )
     assert done.returncode == 2 and found, done.stderr
     assert Path(found[1]).parent.parent == disk
     folder, images = next((tmp_path / "kept").iterdir()), int(found[2])

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import fuzz
 
-INPUTS = {"config": 350, "stats": 200, "evaluations": 350, "spectrum": 200, "weights": 400, "state": 250, "samples": 150, "vectors": 150}  # 2,050 in all
+INPUTS = {
+    "config": 350,
+    "stats": 200,
+    "evaluations": 350,
+    "spectrum": 200,
+    "weights": 400,
+    "state": 250,
+    "samples": 150,
+    "vectors": 150,
+}  # 2,050 in all
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +36,13 @@ def test_a_changed_file_ends_with_a_result_or_one_line(run, name):
     whole = (run / door.file).read_bytes()
     assert not fuzz.attempt(run, door, whole), "the file as it was written is refused"
 
-    @settings(max_examples=INPUTS[name], derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=INPUTS[name],
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(st.integers(0, 2**32))
     def attempt(seed: int) -> None:
         assert not (wrong := fuzz.attempt(run, door, door.mutate(random.Random(seed), whole))), wrong

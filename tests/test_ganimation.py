@@ -32,7 +32,13 @@ def test_shapes_are_the_authors():
     assert patches.shape == (2, 1, 2, 2) and read.shape == (2, 17)
     for opt in recipe.opt.values():
         assert (opt.param_groups[0]["lr"], opt.param_groups[0]["betas"]) == (1e-4, (0.5, 0.999))
-    weights = recipe.unit_weight, recipe.attention_weight, recipe.smooth_weight, recipe.cycle_weight, recipe.penalty_weight
+    weights = (
+        recipe.unit_weight,
+        recipe.attention_weight,
+        recipe.smooth_weight,
+        recipe.cycle_weight,
+        recipe.penalty_weight,
+    )
     assert weights == (4000 / 25, 0.1, 1e-4, 10, 10) and recipe.n_critic == 5
 
 
@@ -77,7 +83,9 @@ def test_losses_are_the_paper_s():
     for mask in masks:
         steps = ((mask[..., 1:, :] - mask[..., :-1, :]) ** 2).sum() + ((mask[..., 1:] - mask[..., :-1]) ** 2).sum()
         still = still + mask.mean() + 0.2 * steps / 5
-    expected = -fake.mean() + 160 * ((units - target) ** 2).sum() / 15 + 10 * (batch.real - back).abs().mean() + 0.3 * still
+    expected = (
+        -fake.mean() + 160 * ((units - target) ** 2).sum() / 15 + 10 * (batch.real - back).abs().mean() + 0.3 * still
+    )
     torch.testing.assert_close(recipe.g_loss(batch, target)[0], expected, rtol=1e-12, atol=1e-12)
 
 
@@ -100,7 +108,9 @@ def test_others_units_with_noise_are_asked_for_and_g_learns_every_fifth_time():
     recipe, run, moved = tiny(), Recorder(), []
     for run.step in range(10):
         batch = batch_of()
-        batch.fields["attribute"] = torch.arange(5)[:, None].expand(-1, 3).double() / 4  # further apart than the noise is wide
+        batch.fields["attribute"] = (
+            torch.arange(5)[:, None].expand(-1, 3).double() / 4
+        )  # further apart than the noise is wide
         batch.start = 5 * run.step
         recipe.step(batch, run)
         far = run.calls[-1][1][:, None] - batch.attribute  # from each of the batch's own
@@ -121,7 +131,11 @@ def test_strips_move_one_unit_a_row():
     recipe, batch, asked = tiny(), batch_of(), []
     recipe.attention = lambda images, units: asked.append(units.clone()) or (images, torch.ones(5, 1, 16, 16).double())
     columns = recipe.strip(batch)
-    assert len(columns) == 6 and all(c.shape == batch.real.shape for c in columns) and torch.equal(columns[-1], torch.ones_like(batch.real))
+    assert (
+        len(columns) == 6
+        and all(c.shape == batch.real.shape for c in columns)
+        and torch.equal(columns[-1], torch.ones_like(batch.real))
+    )
     for i, units in enumerate(asked):
         expected = batch.attribute.clone()
         for row in range(5):
@@ -145,7 +159,9 @@ def test_what_cannot_be_is_said():
 
 
 def test_what_was_learnt_translates_other_sizes(tmp_path):
-    run = loop.train("ganimation", preset="small", images=16, batch=8, width=4, width_d=4, quiet=True, preview=16, outdir=tmp_path)
+    run = loop.train(
+        "ganimation", preset="small", images=16, batch=8, width=4, width_d=4, quiet=True, preview=16, outdir=tmp_path
+    )
     recipe = gankit.load(run.folder).recipe
     images, units = torch.rand(2, 3, 20, 28) * 2 - 1, torch.zeros(2, len(recipe.names))
     out = recipe.translate(images, units)

@@ -15,7 +15,19 @@ from gankit.models.lapgan import LAPGAN, PoolPairs
 from gankit.recipe import Batch, Spec
 
 TINY = dict(z_dim=3, units_g=8, units_d=8, width=4, dropout=0.0)
-TURNS = dict(turn=16, shares=(1, 1), preset="small", data="digits", batch=8, images=72, log=8, preview=72, save=24, ema=20, quiet=True)
+TURNS = dict(
+    turn=16,
+    shares=(1, 1),
+    preset="small",
+    data="digits",
+    batch=8,
+    images=72,
+    log=8,
+    preview=72,
+    save=24,
+    ema=20,
+    quiet=True,
+)
 
 
 def tiny(spec: Spec = Spec((1, 18, 18)), **more: object) -> LAPGAN:
@@ -101,7 +113,7 @@ def test_d_sees_the_sum_and_judges_half_of_a_minibatch_each(level):
     recipe.draw = lambda *given: drawn.append(given) or draw(*given)
     loss = recipe.g_loss(batch, level)[0]
     torch.testing.assert_close(loss, F.softplus(-recipe.net("d", level)(seen[0])).mean(), rtol=1e-12, atol=1e-12)
-    (_, z, blur, _), = drawn
+    ((_, z, blur, _),) = drawn
     assert len(seen[0]) == len(z) == 8 and len(z.unique(dim=0)) == 8, "two fakes for each image, of two latents"
     if level:
         assert torch.equal(blur, low.repeat_interleave(2, 0))
@@ -149,7 +161,9 @@ def test_labels_are_inputs_of_the_base_and_a_plane_of_each_level():
     torch.testing.assert_close(recipe.draw(1, z, low, label), expected, rtol=1e-12, atol=1e-12)
     judged = recipe.d18.net(torch.cat([low, recipe.d18.plane[0](hot).relu().view(4, 1, 18, 18)], 1))
     torch.testing.assert_close(recipe.d18(low, label), judged, rtol=1e-12, atol=1e-12)
-    assert torch.equal(recipe.draw(0, z[:, :3], None, label), recipe.g9.net(torch.cat([z[:, :3], hot], 1)).view(4, 1, 9, 9))
+    assert torch.equal(
+        recipe.draw(0, z[:, :3], None, label), recipe.g9.net(torch.cat([z[:, :3], hot], 1)).view(4, 1, 9, 9)
+    )
     assert latent.takes_label(recipe) and not latent.takes_label(tiny(spec))
     points = latent.latents(recipe, [0])
     assert not torch.equal(recipe.sample(points, torch.tensor([0])), recipe.sample(points, torch.tensor([1])))
@@ -174,7 +188,9 @@ def test_only_the_level_whose_turn_it_is_learns(tmp_path):
         before = {k: v.clone() for k, v in self.state_dict().items()}
         step(self, batch, run)
         after = self.state_dict()
-        states.append((self.place(run.images)[0], {k.split(".")[0] for k in before if not torch.equal(before[k], after[k])}))
+        states.append(
+            (self.place(run.images)[0], {k.split(".")[0] for k in before if not torch.equal(before[k], after[k])})
+        )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LAPGAN, "step", spied)
@@ -197,14 +213,26 @@ def test_a_run_interrupted_in_any_turn_ends_with_the_same_bits(after, whole, tmp
     loop.resume(broken, quiet=True)
     for file in ("state.safetensors", "weights.safetensors"):
         (a, about), (b, told) = (checkpoint.read_tensors(folder / file) for folder in (whole, broken))
-        assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a) and about.get("state") == told.get("state")
+        assert (
+            a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a) and about.get("state") == told.get("state")
+        )
     lines = [[json.loads(line) for line in (f / "stats.jsonl").read_text().splitlines()] for f in (whole, broken)]
     kept = [[{k: v for k, v in line.items() if k not in TIMES} for line in part] for part in lines]
     assert kept[0] == kept[1]
 
 
 def test_sgd_s_schedule_counts_the_level_s_own_epochs():
-    recipe = LAPGAN(Spec((1, 18, 18)), **TINY, turn=100, epoch=50, lr=0.1, lr_decay=2.0, momentum=0.5, momentum_rise=0.1, momentum_most=0.75)
+    recipe = LAPGAN(
+        Spec((1, 18, 18)),
+        **TINY,
+        turn=100,
+        epoch=50,
+        lr=0.1,
+        lr_decay=2.0,
+        momentum=0.5,
+        momentum_rise=0.1,
+        momentum_most=0.75,
+    )
     batch, seen = batch_of(Spec((1, 18, 18)), 2), []
 
     class Run:
@@ -236,7 +264,9 @@ def test_large_levels_pool_pairs_and_draw_their_size():
         assert recipe.d32(torch.zeros(2, 3, 40, 32)).shape == (2, 1)
 
 
-@pytest.mark.parametrize("side, sides", [(8, (8,)), (9, (9,)), (16, (8, 16)), (28, (14, 28)), (45, (11, 22, 45)), (64, (8, 16, 32, 64))])
+@pytest.mark.parametrize(
+    "side, sides", [(8, (8,)), (9, (9,)), (16, (8, 16)), (28, (14, 28)), (45, (11, 22, 45)), (64, (8, 16, 32, 64))]
+)
 def test_sides_are_halved_as_long_as_a_base_is_left(side, sides):
     recipe = LAPGAN(Spec((1, side, side)), **TINY)
     assert recipe.sides == sides and recipe.sample(recipe.noise(2)).shape == (2, 1, side, side)
@@ -244,7 +274,9 @@ def test_sides_are_halved_as_long_as_a_base_is_left(side, sides):
 
 def test_what_cannot_be_a_pyramid_is_refused():
     for sides in ((8, 16), (16, 8, 28), (8, 8, 28), (4, 8, 28)):
-        with pytest.raises(ValueError, match=r"they must rise to the images' 28, and be 9 or more above the base. Say --sides 14 28"):
+        with pytest.raises(
+            ValueError, match=r"they must rise to the images' 28, and be 9 or more above the base. Say --sides 14 28"
+        ):
             LAPGAN(Spec((1, 28, 28)), sides=sides)
     with pytest.raises(ValueError, match=r"shares are \(1,\).*expected 2 shares, for \(14, 28\)"):
         LAPGAN(Spec((1, 28, 28)), shares=(1,))

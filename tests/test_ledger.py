@@ -35,7 +35,9 @@ def test_the_docs_page_has_the_ledger(model):
     assert block == ledger.markdown(model, rows(model)), f"write it anew: python scripts/write_ledgers.py {model}"
 
 
-def changed(kind: type[Recipe], monkeypatch: pytest.MonkeyPatch, model: dict | None = None, settings: dict | None = None) -> None:
+def changed(
+    kind: type[Recipe], monkeypatch: pytest.MonkeyPatch, model: dict | None = None, settings: dict | None = None
+) -> None:
     """The preset "paper" with other arguments and settings, as a slip in a model's file would have them."""
     preset = kind.presets["paper"]
     wrong = dataclasses.replace(preset, model=preset.model | (model or {}), settings=preset.settings | (settings or {}))
@@ -128,7 +130,10 @@ def test_every_reader_says_what_it_reads_and_is_used():
     used = set()
     for model in models.names():
         for row in ledger.data(model)["rows"]:
-            used |= {words.split()[0] for words in ([row["read"]] if isinstance(row.get("read"), str) else row.get("read", []))}
+            used |= {
+                words.split()[0]
+                for words in ([row["read"]] if isinstance(row.get("read"), str) else row.get("read", []))
+            }
     assert used == set(readers.READERS)
     assert all(inspect.getdoc(reader) for reader in readers.READERS.values())
     assert reading.FUNCTIONS  # every loss and penalty has a name in a formula

@@ -21,7 +21,11 @@ TINY = dict(batch=6, precision="fp64", preview=0, quiet=True)
 
 
 def place(height, width, n=1):
-    return torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")).expand(n, -1, -1, -1).double()
+    return (
+        torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
+        .expand(n, -1, -1, -1)
+        .double()
+    )
 
 
 def test_crops_are_windows_drawn_by_position_and_alike_for_all_tensors_of_a_row():
@@ -51,7 +55,18 @@ def test_a_file_is_resampled_once_to_the_size_that_crops_are_cut_from(tmp_path, 
             seen.append((x, y))
             return super().g_loss(batch, x, y, z)
 
-    options = dict(resolution="32", fit=fit, images=12, batch=3, levels=3, width=2, patch=16, preview=0, outdir=tmp_path, quiet=True)
+    options = dict(
+        resolution="32",
+        fit=fit,
+        images=12,
+        batch=3,
+        levels=3,
+        width=2,
+        patch=16,
+        preview=0,
+        outdir=tmp_path,
+        quiet=True,
+    )
     run = loop.train(Watched, data=str(tmp_path / "pairs"), **options)
     assert run.recipe.spec.shape == (3, 32, 32) and run.recipe.load_size == (36, 36)
     assert read_config(run.folder)["settings"]["resolution"] == "32"
@@ -70,8 +85,12 @@ def test_a_file_is_resampled_once_to_the_size_that_crops_are_cut_from(tmp_path, 
 
 
 def test_data_that_cannot_be_had_so_large_is_refused_with_the_sizes(tmp_path):
-    options = dict(data="photo:coins,photo:camera", resolution="300", images=2, width=2, blocks=1, outdir=tmp_path, quiet=True)
-    with pytest.raises(ValueError, match="335x335 are larger than .* crops of 300x300 cut from them: try a lower --resolution"):
+    options = dict(
+        data="photo:coins,photo:camera", resolution="300", images=2, width=2, blocks=1, outdir=tmp_path, quiet=True
+    )
+    with pytest.raises(
+        ValueError, match="335x335 are larger than .* crops of 300x300 cut from them: try a lower --resolution"
+    ):
         loop.train("cyclegan", **options)
     assert not list(tmp_path.iterdir()), "nothing is left of a run that did not begin"
 

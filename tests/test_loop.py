@@ -30,7 +30,9 @@ class Pair(Recipe):
 def new_run(tmp_path: Path, **settings: object) -> loop.Run:
     chosen = loop.Settings(**dict(batch=4, images=100, device="cpu") | settings)
     torch.manual_seed(0)
-    return loop.Run(Pair(Spec((2,))), chosen, tmp_path, {"id": "x"}, torch.device("cpu"), Log(tmp_path, chosen, quiet=True))
+    return loop.Run(
+        Pair(Spec((2,))), chosen, tmp_path, {"id": "x"}, torch.device("cpu"), Log(tmp_path, chosen, quiet=True)
+    )
 
 
 def batch(n: int = 4, seed: int = 0) -> Batch:
@@ -66,7 +68,9 @@ def test_outputs_are_averaged_or_joined(tmp_path):
     out = run.update("a", loss, rows, rows.real[:, 0])
     assert torch.equal(out["each"], rows.real) and not out["each"].requires_grad
     assert torch.allclose(out["mean"], rows.real.mean()) and out["plain"] == 2
-    assert torch.allclose(out["loss"], run.recipe.a(rows.real).mean() + 0.1 * rows.real.mean(0).square().sum(), atol=1e-6)
+    assert torch.allclose(
+        out["loss"], run.recipe.a(rows.real).mean() + 0.1 * rows.real.mean(0).square().sum(), atol=1e-6
+    )
     assert set(run.log.sums) == {"a/loss", "a/mean", "a/plain", "a/grad"}
 
 
@@ -137,9 +141,9 @@ def test_draws_depend_on_position_alone():
     parts = [part for _, part in whole.split(3, turn=1)]
     assert [len(p) for p in parts] == [3, 3, 2]
     drawn = whole.join([p.draw(torch.rand) for p in parts])
-    (_, one), = whole.split(1, turn=1)
+    ((_, one),) = whole.split(1, turn=1)
     assert torch.equal(drawn, one.draw(torch.rand))
-    (_, other), = whole.split(1, turn=2)
+    ((_, other),) = whole.split(1, turn=2)
     assert not torch.equal(drawn, other.draw(torch.rand)), "another update must draw anew"
     assert len({mix(a, b) for a in range(30) for b in range(30)}) == 900
 
@@ -148,14 +152,21 @@ def test_draws_depend_on_position_alone():
 def test_parts_of_processes_are_those_of_one_and_join_again(pieces):
     rows = torch.arange(24)
     whole = Batch({"real": rows.double()[:, None]}, start=16, seed=3)
-    processes = [Batch({"real": whole.real[8 * i : 8 * i + 8]}, start=16, size=24, first=8 * i, seed=3) for i in range(3)]
+    processes = [
+        Batch({"real": whole.real[8 * i : 8 * i + 8]}, start=16, size=24, first=8 * i, seed=3) for i in range(3)
+    ]
     parts = [[part.real for _, part in batch.split(pieces, turn=1)] for batch in (whole, *processes)]
     assert torch.equal(whole.join(parts[0]), whole.real)
-    assert torch.equal(whole.join([torch.cat([p, -p], 1).flatten() for p in parts[0]]), torch.cat([whole.real, -whole.real], 1).flatten())
+    assert torch.equal(
+        whole.join([torch.cat([p, -p], 1).flatten() for p in parts[0]]),
+        torch.cat([whole.real, -whole.real], 1).flatten(),
+    )
     if 8 % pieces == 0:
         for piece, *of_each in zip(*parts):
             assert torch.equal(torch.cat(of_each), piece)
-    numbers = [batch.join([part.draw(torch.rand) for _, part in batch.split(pieces, turn=1)]) for batch in (whole, *processes)]
+    numbers = [
+        batch.join([part.draw(torch.rand) for _, part in batch.split(pieces, turn=1)]) for batch in (whole, *processes)
+    ]
     assert torch.equal(torch.cat(numbers[1:]), numbers[0])
     assert whole.join([torch.ones(3)] * min(pieces, 2)).shape == (3 * min(pieces, 2),)
 
@@ -173,7 +184,9 @@ def test_a_signal_saves_and_leaves(number, left, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(loop.Run, "advance", stop_at_24)
         with pytest.raises(left):
-            loop.train("dcgan", data="digits", preset="small", images=64, batch=8, preview=0, outdir=tmp_path, quiet=True)
+            loop.train(
+                "dcgan", data="digits", preset="small", images=64, batch=8, preview=0, outdir=tmp_path, quiet=True
+            )
     assert signal.getsignal(number) is before
     folder = next(tmp_path.iterdir())
     assert checkpoint.read_config(folder)["images"] == 24
@@ -182,7 +195,19 @@ def test_a_signal_saves_and_leaves(number, left, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
 def test_precisions(precision, tmp_path):
-    run = loop.train("dcgan", data="digits", preset="small", images=16, batch=8, precision=precision, preview=0, penalty="r1", norm_d=False, outdir=tmp_path, quiet=True)
+    run = loop.train(
+        "dcgan",
+        data="digits",
+        preset="small",
+        images=16,
+        batch=8,
+        precision=precision,
+        preview=0,
+        penalty="r1",
+        norm_d=False,
+        outdir=tmp_path,
+        quiet=True,
+    )
     weight = next(run.recipe.parameters())
     assert weight.dtype == (torch.float64 if precision == "fp64" else torch.float32)
     assert run.sample(2).dtype == torch.float32
@@ -223,7 +248,9 @@ def test_augmentation_is_refused_where_it_would_do_nothing(tmp_path):
 
 
 def test_keep_leaves_weights_of_earlier_times(tmp_path):
-    run = loop.train("dcgan", data="digits", preset="small", images=32, batch=8, keep=16, preview=0, outdir=tmp_path, quiet=True)
+    run = loop.train(
+        "dcgan", data="digits", preset="small", images=32, batch=8, keep=16, preview=0, outdir=tmp_path, quiet=True
+    )
     early = gankit.load(run.folder, weights="weights000000016.safetensors")
     assert early.images == 16
     assert not torch.equal(early.sample(1), gankit.load(run.folder).sample(1))

@@ -67,7 +67,9 @@ def test_kernel_distance_subsets_of_everything_is_torchmetrics_poly_mmd():
     assert mean == pytest.approx(expected, rel=1e-12) and math.isnan(std)
 
 
-@pytest.mark.parametrize(("subsets", "size", "honest"), [(50, 30, True), (2, 30, True), (50, 31, False), (50, 60, False), (1, 30, False)])
+@pytest.mark.parametrize(
+    ("subsets", "size", "honest"), [(50, 30, True), (2, 30, True), (50, 31, False), (50, 60, False), (1, 30, False)]
+)
 def test_kernel_distance_subsets_have_a_deviation_only_where_it_says_something(subsets, size, honest):
     std = kernel.kernel_distance_subsets(normal(60, 5), normal(90, 5, seed=1), subsets=subsets, size=size)[1]
     assert std > 0.01 if honest else math.isnan(std)
@@ -81,7 +83,9 @@ def test_kernel_distance_subsets_draw_as_published():
     assert mean == pytest.approx(kernel.kernel_distance(x, y), abs=4 * std / 20)  # all subsets have its expectation
     # without replacement: the last row is in each subset once, and twice would show by k(10, 10) = 101^3
     rows = torch.cat([torch.zeros(19, 1), torch.full((1, 1), 10.0)])
-    assert kernel.kernel_distance_subsets(rows, rows, subsets=50, size=20)[0] == pytest.approx(kernel.kernel_distance(rows, rows), rel=1e-9)
+    assert kernel.kernel_distance_subsets(rows, rows, subsets=50, size=20)[0] == pytest.approx(
+        kernel.kernel_distance(rows, rows), rel=1e-9
+    )
     two = kernel.kernel_distance_subsets(x, y, subsets=2, size=30)
     generator = torch.Generator().manual_seed(0)
     picks = [torch.randperm(n, generator=generator)[:30] for n in (90, 70, 90, 70)]

@@ -207,8 +207,15 @@ def test_patches_are_compared_wherever_they_are():
     aims = draw_directions(147, 128, torch.Generator().manual_seed(0)).float()
     other = torch.rand(3, 20, 30) * 2 - 1
     slow = []
-    for aim in aims.T:  # the definition: one scale, as a half has fewer than 16 pixels; the larger set is thinned out evenly
-        lines = [sorted(float((x[:, i : i + 7, j : j + 7].flatten() * aim).sum()) for i in range(h - 6) for j in range(w - 6)) for x, h, w in ((image, 24, 30), (other, 20, 30))]
+    for (
+        aim
+    ) in aims.T:  # the definition: one scale, as a half has fewer than 16 pixels; the larger set is thinned out evenly
+        lines = [
+            sorted(
+                float((x[:, i : i + 7, j : j + 7].flatten() * aim).sum()) for i in range(h - 6) for j in range(w - 6)
+            )
+            for x, h, w in ((image, 24, 30), (other, 20, 30))
+        ]
         n = len(lines[1])
         slow.append(sum(abs(lines[0][int((k + 0.5) / n * len(lines[0]))] - lines[1][k]) for k in range(n)) / n)
     assert metrics.patch_distance(image, other) == pytest.approx(sum(slow) / 128, rel=1e-4)
@@ -231,7 +238,9 @@ def test_sifid_looks_through_torch_s_inception(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="0cc3c7bd75056d25e46cba549dc184522069b81e9787eff6df84f397bd52a5ef|108949747"):
         metrics.spatial_features()
     path = tmp_path / "inception_v3_google-0cc3c7bd.pth"
-    monkeypatch.setattr(inception, "TORCHVISION", inception.TORCHVISION._replace(sha256=sha256(path), size=path.stat().st_size))
+    monkeypatch.setattr(
+        inception, "TORCHVISION", inception.TORCHVISION._replace(sha256=sha256(path), size=path.stat().st_size)
+    )
     look, image = metrics.spatial_features(), torch.rand(2, 3, 250, 64) * 2 - 1
     with pytest.raises(ValueError, match="18x40 .*need 19 pixels"):
         look(image[:, :, :18, :40])

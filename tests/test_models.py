@@ -121,7 +121,9 @@ def test_a_trained_model_loads_and_a_seed_is_one_sample(model, tmp_path):
     trained.recipe.double()
     one = torch.cat([latent.sample(trained.recipe, [s], label=None) for s in range(5)])
     for batch in (2, 5):
-        assert (latent.sample(trained.recipe, range(5), batch=batch) - one).abs().max() < 2e-7  # float64 inside, float32 out
+        assert (
+            latent.sample(trained.recipe, range(5), batch=batch) - one
+        ).abs().max() < 2e-7  # float64 inside, float32 out
     z = latent.latents(trained.recipe, range(5))
     assert torch.equal(z[3], latent.latents(trained.recipe, [3])[0])
     assert one.shape == (5, *trained.recipe.spec.shape)
@@ -169,7 +171,16 @@ def test_cgan_learns_vectors_from_features(tmp_path):
     topic = rng.integers(5, size=64)
     features = np.eye(5, dtype=np.float32)[topic]
     np.savez(tmp_path / "tags.npz", real=words[topic], condition=features)
-    run = loop.train("cgan", data=str(tmp_path / "tags.npz"), images=64, batch=8, optimizer="adam", lr=2e-3, outdir=tmp_path / "runs", quiet=True)
+    run = loop.train(
+        "cgan",
+        data=str(tmp_path / "tags.npz"),
+        images=64,
+        batch=8,
+        optimizer="adam",
+        lr=2e-3,
+        outdir=tmp_path / "runs",
+        quiet=True,
+    )
     recipe = gankit.load(run.folder).recipe
     found = recipe.words(torch.eye(5)[0], torch.from_numpy(words), samples=10, nearest=2, most=3)
     assert found.shape == (3,)
@@ -182,7 +193,18 @@ def test_cgan_learns_vectors_from_features(tmp_path):
         run.sample(2)
     with pytest.raises(ValueError, match=r"\(5, 4\); CGAN takes \(N, 5\)"):
         run.sample(2, condition=topics[:, :4])
-    cli.main(["sample", str(run.folder), "--n", "7", "--condition", str(tmp_path / "tags.npz"), "-o", str(tmp_path / "drawn.npz")])
+    cli.main(
+        [
+            "sample",
+            str(run.folder),
+            "--n",
+            "7",
+            "--condition",
+            str(tmp_path / "tags.npz"),
+            "-o",
+            str(tmp_path / "drawn.npz"),
+        ]
+    )
     with np.load(tmp_path / "drawn.npz") as file:
         rows = torch.from_numpy(features[:7])
         assert np.array_equal(file["samples"], run.sample(7, condition=rows).numpy())

@@ -272,7 +272,12 @@ def test_minibatch_discrimination_has_a_gradient():
 @pytest.mark.parametrize(
     "layer, shape, name, rows",
     [
-        (MinibatchStddev(4), (3, 2, 2), "the minibatch deviation", {12: False, 8: False, 6: True, 2: True}),  # of 24, in groups of 4
+        (
+            MinibatchStddev(4),
+            (3, 2, 2),
+            "the minibatch deviation",
+            {12: False, 8: False, 6: True, 2: True},
+        ),  # of 24, in groups of 4
         (MinibatchDiscrimination(3, 2, 2), (3,), "minibatch discrimination", {12: True}),
         (lambda x: feature_matching(x, 2 * x), (3,), "feature matching", {12: True}),
         (lambda x: relativistic_average.g(x, 2 * x), (), "relativistic_average", {12: True}),
@@ -298,7 +303,9 @@ def test_dropout_by_definition(layer, shape, drawn, p):
         y, again = net(x), net(x)
         assert torch.equal(net.eval()(x), x)
     kept = y != 0
-    assert (y[kept] - x[kept] / (1 - p)).abs().sum() < 1e-10 and torch.equal(kept, kept[:, :, :1, :1].expand(kept.shape)) == (layer is Dropout2d or p in (0, 1))
+    assert (y[kept] - x[kept] / (1 - p)).abs().sum() < 1e-10 and torch.equal(
+        kept, kept[:, :, :1, :1].expand(kept.shape)
+    ) == (layer is Dropout2d or p in (0, 1))
     assert kept.double().mean().item() == pytest.approx(1 - p, abs=4 / math.sqrt(400 * math.prod(drawn)))
     assert torch.equal(y, again) == (p in (0, 1)), "another layer must draw anew"
     fresh = Batch({"real": x}, start=8)

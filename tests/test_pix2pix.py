@@ -33,7 +33,9 @@ def tiny(spec: Spec = SPEC, **more: object) -> Pix2Pix:
 
 def pairs(n: int = 3, spec: Spec = SPEC, **more: object) -> Batch:
     generator = torch.Generator().manual_seed(0)
-    a, b = (torch.rand(n, *shape, generator=generator, dtype=torch.float64) * 2 - 1 for shape in (spec.shape, spec.other))
+    a, b = (
+        torch.rand(n, *shape, generator=generator, dtype=torch.float64) * 2 - 1 for shape in (spec.shape, spec.other)
+    )
     return Batch({"a": a, "b": b}, **more)
 
 
@@ -76,12 +78,16 @@ def test_networks_have_the_paper_s_counts_and_maps():
             (6, 15_354_689, None, 2, 2),
         ):
             net = PatchDiscriminator(6, layers=layers)
-            assert count(net) == plain and (biased is None or count(PatchDiscriminator(6, layers=layers, bias=True)) == biased)
+            assert count(net) == plain and (
+                biased is None or count(PatchDiscriminator(6, layers=layers, bias=True)) == biased
+            )
             for at, out in (256, side), (286, larger):
                 assert net(torch.empty(1, 6, at, at)).shape == (1, 1, out, out)
         assert count(PatchDiscriminator(3, norm=instance_norm, bias=True)) == 2_764_737
         assert count(PatchDiscriminator(3)) == 2_765_633
-        assert Pix2Pix(Spec((3, 256, 512), other=(1, 256, 512))).g(torch.empty(1, 3, 256, 512), torch.empty(1, 86_016)).shape == (1, 1, 256, 512)
+        assert Pix2Pix(Spec((3, 256, 512), other=(1, 256, 512))).g(
+            torch.empty(1, 3, 256, 512), torch.empty(1, 86_016)
+        ).shape == (1, 1, 256, 512)
 
 
 def test_maps_of_the_unet_are_the_paper_s():
@@ -90,8 +96,26 @@ def test_maps_of_the_unet_are_the_paper_s():
         for block in (*net.down, *net.up):
             block.register_forward_hook(lambda _, x, y: seen.append((x[0].shape[1], y.shape[1], y.shape[2])))
         net(torch.empty(1, 3, 256, 256), torch.empty(1, net.noise(1, 256, 256).shape[1]))
-    downs = [(3, 64, 128), (64, 128, 64), (128, 256, 32), (256, 512, 16), (512, 512, 8), (512, 512, 4), (512, 512, 2), (512, 512, 1)]
-    ups = [(512, 512, 2), (1024, 512, 4), (1024, 512, 8), (1024, 512, 16), (1024, 256, 32), (512, 128, 64), (256, 64, 128), (128, 3, 256)]
+    downs = [
+        (3, 64, 128),
+        (64, 128, 64),
+        (128, 256, 32),
+        (256, 512, 16),
+        (512, 512, 8),
+        (512, 512, 4),
+        (512, 512, 2),
+        (512, 512, 1),
+    ]
+    ups = [
+        (512, 512, 2),
+        (1024, 512, 4),
+        (1024, 512, 8),
+        (1024, 512, 16),
+        (1024, 256, 32),
+        (512, 128, 64),
+        (256, 64, 128),
+        (128, 3, 256),
+    ]
     assert seen == downs + ups
     assert net.noise(1, 256, 256).shape[1] == 512 * (2 * 2 + 4 * 4 + 8 * 8), "masks of the three innermost maps"
     normed = [any(isinstance(layer, nn.BatchNorm2d) for layer in block) for block in (*net.down, *net.up)]
@@ -180,7 +204,14 @@ def test_a_batch_of_one_trains_though_the_innermost_map_is_one_pixel():
 
 
 def test_sizes_follow_the_image_and_errors_say_what_to_type():
-    assert [unet_levels(*s) for s in ((256, 256), (512, 512), (256, 768), (64, 64), (96, 64), (48, 80))] == [8, 8, 8, 6, 5, 4]
+    assert [unet_levels(*s) for s in ((256, 256), (512, 512), (256, 768), (64, 64), (96, 64), (48, 80))] == [
+        8,
+        8,
+        8,
+        6,
+        5,
+        4,
+    ]
     for size in ((1, 1), (16, 16), (100, 60), (213, 320), (480, 640), (1080, 1920)):
         near = unet_size(*size)
         levels = unet_levels(*near)
@@ -234,7 +265,9 @@ def test_l1_alone_trains_no_discriminator_and_direction_turns_the_pair_round():
     assert list(run.calls) == ["d", "g"], "D before G"
     assert all(torch.equal(given, want) for given, want in zip(run.calls["g"], (batch.b, batch.a)))
     assert all(torch.equal(d, g) for d, g in zip(run.calls["d"], run.calls["g"])), "the same images and masks for both"
-    assert recipe.g.down[0][0].in_channels == 3 and recipe.translate(batch.b, recipe.noise(3, 16, 16).double()).shape == (3, 1, 16, 16)
+    assert recipe.g.down[0][0].in_channels == 3 and recipe.translate(
+        batch.b, recipe.noise(3, 16, 16).double()
+    ).shape == (3, 1, 16, 16)
     columns = recipe.eval().strip(pairs())
     assert torch.equal(columns[0], batch.b) and torch.equal(columns[2], batch.a) and columns[1].shape == (3, 1, 16, 16)
     assert all(torch.equal(x, y) for x, y in zip(columns, recipe.strip(pairs())))
@@ -244,7 +277,11 @@ def test_l1_alone_trains_no_discriminator_and_direction_turns_the_pair_round():
 
 
 def test_jitter_cuts_both_sides_at_one_place_drawn_by_position():
-    x = torch.stack(torch.meshgrid(torch.linspace(-1, 1, 63), torch.linspace(-1, 1, 72), indexing="ij")).double().expand(6, -1, -1, -1)
+    x = (
+        torch.stack(torch.meshgrid(torch.linspace(-1, 1, 63), torch.linspace(-1, 1, 72), indexing="ij"))
+        .double()
+        .expand(6, -1, -1, -1)
+    )
     recipe, run = tiny(Spec((2, 56, 64), other=(1, 56, 64)), jitter=True, levels=2), Kept()
     assert recipe.load_size == (63, 72), "286 / 256 times as large, rounded"
     recipe.step(Batch({"a": x, "b": x[:, :1]}), run)
@@ -257,7 +294,9 @@ def test_jitter_cuts_both_sides_at_one_place_drawn_by_position():
 
 
 def test_augmentation_moves_both_sides_alike():
-    batch = pairs(4, Spec((1, 16, 16), other=(1, 16, 16)), augmenter=Augment("ada", "blit,geometric", 1.0, 0.0, 1).double())
+    batch = pairs(
+        4, Spec((1, 16, 16), other=(1, 16, 16)), augmenter=Augment("ada", "blit,geometric", 1.0, 0.0, 1).double()
+    )
     same, other = batch.augment_alike(batch.a, batch.a)
     assert torch.equal(same, other) and not torch.equal(same, batch.a)
     again = batch.augment(batch.a)

@@ -31,7 +31,11 @@ def apart(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> tuple[f
     names = [name for name in one if not name.startswith("run.random")]
     assert names == [name for name in two if not name.startswith("run.random")] and len(names) > 8
     assert all(one[name].shape == two[name].shape for name in names)
-    far = {name: ((one[name].double() - two[name].double()).abs().amax() / one[name].double().abs().amax().clamp(min=1)) for name in names if one[name].numel()}
+    far = {
+        name: ((one[name].double() - two[name].double()).abs().amax() / one[name].double().abs().amax().clamp(min=1))
+        for name in names
+        if one[name].numel()
+    }
     name = max(far, key=far.get)
     return far[name].item(), name
 
@@ -57,10 +61,16 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str,
 
 
 @pytest.fixture(scope="module")
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], dict[str, torch.Tensor]]]:
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], dict[str, torch.Tensor]]]:
     """The state that a case ends with in two processes, which take all cases that are to be tested in turn, meanwhile."""
     outdir = tmp_path_factory.mktemp("pair")
-    cases = [item.callspec.params["case"] for item in request.session.items if item.name.startswith("test_two_processes_equal_one[")]
+    cases = [
+        item.callspec.params["case"]
+        for item in request.session.items
+        if item.name.startswith("test_two_processes_equal_one[")
+    ]
     script = [str(HERE / "small_runs.py"), str(outdir)]
     jobs = [start([*script, str(rank), "2", *cases], outdir, PYTHONPATH=str(HERE.parent)) for rank in (0, 1)]
 
@@ -92,7 +102,11 @@ def test_pieces_change_the_result_of_what_they_announce_and_of_nothing_else(case
 @pytest.mark.parametrize(
     "model, options, announced",
     [
-        ("dcgan", dict(norm_d=True), "with --pieces 2 batch norm sees one piece of the batch at a time: the result is not that of --pieces 1"),
+        (
+            "dcgan",
+            dict(norm_d=True),
+            "with --pieces 2 batch norm sees one piece of the batch at a time: the result is not that of --pieces 1",
+        ),
         ("dcgan", dict(norm_d=True, pieces=1), None),
         ("pggan", dict(group=4), None),  # a piece has whole groups
         ("pggan", dict(group=8), "with --pieces 2 the minibatch deviation sees one piece"),
@@ -112,11 +126,28 @@ def test_a_run_says_at_its_start_what_pieces_change(model, options, announced, t
 
 
 def train(*more: str) -> list[str]:
-    flags = ["--images", "48", "--batch", "8", "--save", "16", "--tick", "16", "--preview", "0", "--ema", "40", "--device", "cpu"]
+    flags = [
+        "--images",
+        "48",
+        "--batch",
+        "8",
+        "--save",
+        "16",
+        "--tick",
+        "16",
+        "--preview",
+        "0",
+        "--ema",
+        "40",
+        "--device",
+        "cpu",
+    ]
     return ["train", str(HERE / "sgd_gan.py"), "--data", "digits", *flags, *more]
 
 
-@pytest.mark.parametrize("flags", [["--norm", "--pieces", "2"], ["--no-norm", "--augment", "ada", "--augment-p", "0.3"]])
+@pytest.mark.parametrize(
+    "flags", [["--norm", "--pieces", "2"], ["--no-norm", "--augment", "ada", "--augment-p", "0.3"]]
+)
 def test_two_processes_of_torchrun_equal_one(flags, tmp_path):
     results = []
     for processes in (1, 2):
@@ -152,7 +183,13 @@ def test_a_process_that_is_gone_is_named_wherever_the_others_wait_for_it(message
     def gone(*_, **__):
         raise RuntimeError("Connection reset\nby peer")
 
-    answers = dict(is_initialized=lambda: True, get_world_size=lambda: 2, get_rank=lambda: 0, all_reduce=gone, broadcast_object_list=gone)
+    answers = dict(
+        is_initialized=lambda: True,
+        get_world_size=lambda: 2,
+        get_rank=lambda: 0,
+        all_reduce=gone,
+        broadcast_object_list=gone,
+    )
     for name, answer in answers.items():
         monkeypatch.setattr(torch.distributed, name, answer)
     with pytest.raises(processes.Lost, match=r"^another process of this run is gone \(Connection reset\)$"):

@@ -32,7 +32,19 @@ MAY = {
     "data": ({"data"}, {"torch", "numpy", "PIL", "sklearn", "skimage", "rich"}),
     "metrics": ({"metrics", "nn", "weights"}, {"torch", "numpy", "scipy", "sklearn", "safetensors"}),
     "evaluation": (
-        {"evaluation", "metrics", "weights", "data", "recipe", "latent", "checkpoint", "pictures", "processes", "report", "schema"},
+        {
+            "evaluation",
+            "metrics",
+            "weights",
+            "data",
+            "recipe",
+            "latent",
+            "checkpoint",
+            "pictures",
+            "processes",
+            "report",
+            "schema",
+        },
         {"torch", "numpy", "PIL", "safetensors", "rich"},
     ),
     "explore": (
@@ -40,7 +52,18 @@ MAY = {
         {"torch", "numpy", "PIL", "sklearn"},
     ),
     "exchange": (
-        {"exchange", "evaluation", "metrics", "weights", "latent", "loop", "models", "pictures", "checkpoint", "recipe"},
+        {
+            "exchange",
+            "evaluation",
+            "metrics",
+            "weights",
+            "latent",
+            "loop",
+            "models",
+            "pictures",
+            "checkpoint",
+            "recipe",
+        },
         {"torch", "numpy", "safetensors", "onnxruntime"},
     ),
     "anomaly": (
@@ -60,7 +83,9 @@ READER = HOUSE / "exchange" / "unpickle.py"
 
 
 # Layers of torch that see one process's rows, or draw without a position; gankit.nn has others under these names.
-TORCH_ALONE = re.compile(r"\b(nn\.(BatchNorm|SyncBatchNorm|Dropout|AlphaDropout|FeatureAlphaDropout|RReLU)|F\.(dropout|batch_norm|rrelu))")
+TORCH_ALONE = re.compile(
+    r"\b(nn\.(BatchNorm|SyncBatchNorm|Dropout|AlphaDropout|FeatureAlphaDropout|RReLU)|F\.(dropout|batch_norm|rrelu))"
+)
 
 
 def imports(path: Path) -> tuple[set[str], set[str]]:
@@ -86,10 +111,14 @@ def imports(path: Path) -> tuple[set[str], set[str]]:
     return inside, outside
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name in ("models", "nn")], ids=lambda p: str(p.relative_to(HOUSE)))
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.parent.name in ("models", "nn")], ids=lambda p: str(p.relative_to(HOUSE))
+)
 def test_layers_that_see_one_process_alone_are_not_torch_s(path):
     named = {found[1] for found in TORCH_ALONE.finditer(path.read_text())}
-    assert named == {"norm.py": {"nn.BatchNorm"}, "dropout.py": {"nn.Dropout"}}.get(path.name, set()), "take gankit.nn's in place"
+    assert named == {"norm.py": {"nn.BatchNorm"}, "dropout.py": {"nn.Dropout"}}.get(path.name, set()), (
+        "take gankit.nn's in place"
+    )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
@@ -124,14 +153,20 @@ def test_importing_and_help_do_not_import_torch(words):
 def test_nothing_is_ever_unpickled(path):
     text = path.read_text()
     assert not re.search(r"pickle\.load|allow_pickle\s*=\s*True|weights_only\s*=\s*False", text)
-    loads = re.findall(r"torch\.load\(.*", text)  # published weights, of a known hash, by the loader that builds tensors only
+    loads = re.findall(
+        r"torch\.load\(.*", text
+    )  # published weights, of a known hash, by the loader that builds tensors only
     assert all("weights_only=True" in call for call in loads) and (not loads or path.name == "weights.py")
     tree = ast.parse(text)
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
     assert not {name.split(".")[0] for name in imported} & UNPICKLERS
     assert "pickletools" not in imported or path == READER
-    named = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(tree) if isinstance(node, (ast.Attribute, ast.Name))}
+    named = {
+        getattr(node, "attr", getattr(node, "id", ""))
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Attribute, ast.Name))
+    }
     assert not named & {"Unpickler", "_Unpickler", "find_class", "persistent_load", "pickle_module"}
 
 
@@ -139,7 +174,18 @@ def test_the_reader_of_checkpoints_can_call_nothing_of_a_files():
     """It looks nothing up by a file's name but in its own table, and has no way to."""
     tree = ast.parse(READER.read_text())
     called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    assert not called & {"eval", "exec", "compile", "__import__", "getattr", "setattr", "vars", "globals", "locals", "delattr"}
+    assert not called & {
+        "eval",
+        "exec",
+        "compile",
+        "__import__",
+        "getattr",
+        "setattr",
+        "vars",
+        "globals",
+        "locals",
+        "delattr",
+    }
     inside, outside = imports(READER)
     assert not inside and outside <= {"torch", "numpy", "safetensors"}
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
@@ -152,7 +198,9 @@ def test_every_signature_has_its_types(path):
         if isinstance(node, ast.FunctionDef):
             named = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             bare = [a.arg for a in named if a.annotation is None and a.arg not in ("self", "cls")]
-            assert not bare and (node.returns or node.name == "__init__"), f"{path.name}:{node.lineno} {node.name}({bare})"
+            assert not bare and (node.returns or node.name == "__init__"), (
+                f"{path.name}:{node.lineno} {node.name}({bare})"
+            )
 
 
 def test_each_promise_of_the_readme_names_a_test_that_is_there():

@@ -110,14 +110,23 @@ FOLDERS = {
     "compiled": (write("1_Pooling/x.cpython-311-x86_64-linux-gnu.so", b""), "holds code"),
     "a hidden folder": (write(".git/hooks/evil.py", b""), "holds code"),
     "like the library": (change("modules.json", 1, "type", value="sentence_transformers_evil.Pooling"), "no module of"),
-    "the library's own code": (change("modules.json", 1, "type", value="sentence_transformers.util.misc.import_from_string"), "no module of"),
-    "the library's models": (change("modules.json", 1, "type", value="sentence_transformers.SentenceTransformer"), "no module of"),
+    "the library's own code": (
+        change("modules.json", 1, "type", value="sentence_transformers.util.misc.import_from_string"),
+        "no module of",
+    ),
+    "the library's models": (
+        change("modules.json", 1, "type", value="sentence_transformers.SentenceTransformer"),
+        "no module of",
+    ),
     "dots": (change("modules.json", 1, "type", value="sentence_transformers..Pooling"), "no module of"),
     "a line": (change("modules.json", 1, "type", value=OLD + "Pooling\n"), "no module of"),
     "a number": (change("modules.json", 1, "type", value=7), "no module of"),
     "no type": (change("modules.json", 1, value={"path": ""}), "is no list of modules"),
     "nested": (change("sub/modules.json", "types", value=[]), "sub/modules.json is no list of modules"),
-    "nested module": (write("a/b/modules.json", json.dumps([{"type": EVIL}]).encode()), "a/b/modules.json names 'evil.Evil'"),
+    "nested module": (
+        write("a/b/modules.json", json.dumps([{"type": EVIL}]).encode()),
+        "a/b/modules.json names 'evil.Evil'",
+    ),
     "capitals": (write("Modules.JSON", json.dumps([{"type": EVIL}]).encode()), "Modules.JSON names 'evil.Evil'"),
     "no list": (write("modules.json", b'{"0": {"type": "evil.Evil"}}'), "is no list of modules"),
     "text": (write("modules.json", b'"evil.Evil"'), "is no list of modules"),
@@ -135,31 +144,73 @@ FOLDERS = {
     "router's place": (change("5_Router/router_config.json", "types", "../x", value=OLD + "Dense"), "leads out"),
     "old router": (change("6_Asym/config.json", "types", value={"a": EVIL}), "names 'evil.Evil'"),
     "activation": (change("2_Dense/config.json", "activation_function", value=EVIL), "as activation_function"),
-    "activation by the system": (change("2_Dense/config.json", "activation_function", value="os.abort"), "as activation_function"),
-    "activation like torch": (change("2_Dense/config.json", "activation_function", value="torch.nn.utils.x"), "as activation_function"),
-    "activation of a reranker": (change("config.json", "sentence_transformers", value={"activation_fn": EVIL}), "as activation_fn"),
+    "activation by the system": (
+        change("2_Dense/config.json", "activation_function", value="os.abort"),
+        "as activation_function",
+    ),
+    "activation like torch": (
+        change("2_Dense/config.json", "activation_function", value="torch.nn.utils.x"),
+        "as activation_function",
+    ),
+    "activation of a reranker": (
+        change("config.json", "sentence_transformers", value={"activation_fn": EVIL}),
+        "as activation_fn",
+    ),
     "tokenizer": (change("4_Words/wordembedding_config.json", "tokenizer_class", value=EVIL), "as tokenizer_class"),
-    "tokenizer by the system": (change("4_Words/wordembedding_config.json", "tokenizer_class", value="webbrowser.Tokenizer"), "as tokenizer_class"),
-    "auto_map": (change("config.json", "auto_map", value={"AutoModel": "modeling.Model"}), "has 'auto_map', which names code"),
-    "auto_map of a tokenizer": (change("tokenizer_config.json", "auto_map", value={"AutoTokenizer": ["a.B", None]}), "has 'auto_map'"),
+    "tokenizer by the system": (
+        change("4_Words/wordembedding_config.json", "tokenizer_class", value="webbrowser.Tokenizer"),
+        "as tokenizer_class",
+    ),
+    "auto_map": (
+        change("config.json", "auto_map", value={"AutoModel": "modeling.Model"}),
+        "has 'auto_map', which names code",
+    ),
+    "auto_map of a tokenizer": (
+        change("tokenizer_config.json", "auto_map", value={"AutoTokenizer": ["a.B", None]}),
+        "has 'auto_map'",
+    ),
     "auto_map below": (change("config.json", "text_config", value=[{"auto_map": "a--b.C"}]), "has 'auto_map'"),
     "trust": (change("sentence_bert_config.json", "trust_remote_code", value=True), "has 'trust_remote_code'"),
-    "arguments": (change("sentence_bert_config.json", "model_args", value={"use_safetensors": False}), "has 'model_args'"),
-    "tokenizer's arguments": (change("sentence_bert_config.json", "tokenizer_args", value={"x": 1}), "has 'tokenizer_args'"),
-    "new arguments": (change("sentence_bert_config.json", "processor_kwargs", value={"x": 1}), "has 'processor_kwargs'"),
-    "attention from a hub": (change("config.json", "_attn_implementation", value="a/kernel"), "as _attn_implementation; eager or sdpa"),
+    "arguments": (
+        change("sentence_bert_config.json", "model_args", value={"use_safetensors": False}),
+        "has 'model_args'",
+    ),
+    "tokenizer's arguments": (
+        change("sentence_bert_config.json", "tokenizer_args", value={"x": 1}),
+        "has 'tokenizer_args'",
+    ),
+    "new arguments": (
+        change("sentence_bert_config.json", "processor_kwargs", value={"x": 1}),
+        "has 'processor_kwargs'",
+    ),
+    "attention from a hub": (
+        change("config.json", "_attn_implementation", value="a/kernel"),
+        "as _attn_implementation; eager or sdpa",
+    ),
     "attention": (change("config.json", "attn_implementation", value="flash_attention_2"), "as attn_implementation"),
-    "quantised": (change("config.json", "quantization_config", value={"quant_method": "x"}), "has 'quantization_config'"),
-    "another tokenizer": (change("sentence_bert_config.json", "tokenizer_name_or_path", value="a/b"), "has 'tokenizer_name_or_path'"),
+    "quantised": (
+        change("config.json", "quantization_config", value={"quant_method": "x"}),
+        "has 'quantization_config'",
+    ),
+    "another tokenizer": (
+        change("sentence_bert_config.json", "tokenizer_name_or_path", value="a/b"),
+        "has 'tokenizer_name_or_path'",
+    ),
     "another model": (change("config.json", "backbone", value="a/b"), "has 'backbone'"),
     "adapter": (write("adapter_config.json", b"{}"), "holds an adapter"),
-    "method": (change("sentence_bert_config.json", "modality_config", value={"text": {"method": "push_to_hub"}}), "as method"),
+    "method": (
+        change("sentence_bert_config.json", "modality_config", value={"text": {"method": "push_to_hub"}}),
+        "as method",
+    ),
     "pickle": (write("1_Pooling/pytorch_model.bin", b"pickle"), "which is a pickle: save the model as safetensors"),
     "a link out": (link("README.md", "/etc/hostname"), "holds a link, README.md"),
     "a link to a folder": (link("more", "1_Pooling"), "holds a link, more"),
     "a link to nothing": (link("more", "nothing"), "holds a link, more"),
     "a link to itself": (link("more", "more"), "holds a link, more"),
-    "a pipe": (lambda folder: os.mkfifo(folder / "added_tokens.json"), "holds added_tokens.json, which is no regular file"),
+    "a pipe": (
+        lambda folder: os.mkfifo(folder / "added_tokens.json"),
+        "holds added_tokens.json, which is no regular file",
+    ),
     "too deep": (lambda folder: (folder / Path(*"d" * 80)).mkdir(parents=True), "more than 64 deep"),
 }
 
@@ -181,14 +232,22 @@ def test_what_names_code_or_leads_out_is_refused_before_the_library_sees_it(tmp_
 
 def test_sizes_and_counts_end(tmp_path, monkeypatch):
     folder = model(tmp_path / "m")
-    for limit, value, message in (("MOST_FILES", 5, "more than 5 files"), ("MOST_BYTES", 100, "and 100 bytes are the most"), ("MOST_JSON", 10, "and 10 bytes are the most")):
+    for limit, value, message in (
+        ("MOST_FILES", 5, "more than 5 files"),
+        ("MOST_BYTES", 100, "and 100 bytes are the most"),
+        ("MOST_JSON", 10, "and 10 bytes are the most"),
+    ):
         with monkeypatch.context() as patched, pytest.raises(ValueError, match=message):
             patched.setattr(sentences, limit, value)
             sentences.check(folder)
 
 
 def test_a_folder_that_changes_before_it_is_used_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "sentence_transformers", types.SimpleNamespace(SentenceTransformer=lambda *_, **__: pytest.fail("asked")))
+    monkeypatch.setitem(
+        sys.modules,
+        "sentence_transformers",
+        types.SimpleNamespace(SentenceTransformer=lambda *_, **__: pytest.fail("asked")),
+    )
     folder = model(tmp_path / "m")
     encoder = embedding.open_encoder(str(folder), captions.plain)
     (folder / "README.md").write_bytes(b"other")
@@ -196,7 +255,9 @@ def test_a_folder_that_changes_before_it_is_used_is_refused(tmp_path, monkeypatc
         encoder.encode(["a"])
 
 
-@pytest.mark.parametrize("error", [RuntimeError("one\ntwo"), MemoryError(), RecursionError("deep"), AttributeError("x"), ImportError("y")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("one\ntwo"), MemoryError(), RecursionError("deep"), AttributeError("x"), ImportError("y")]
+)
 def test_whatever_the_library_raises_is_one_line(tmp_path, monkeypatch, error):
     def fails(*_: object, **__: object) -> None:
         raise error
@@ -219,6 +280,8 @@ def test_no_encoder_says_what_to_type():
 def test_an_encoder_of_any_kind_gives_finite_vectors(tmp_path, monkeypatch):
     folder = model(tmp_path / "m")
     made = types.SimpleNamespace(encode=lambda texts, **_: np.full((len(texts), 3), np.inf))
-    monkeypatch.setitem(sys.modules, "sentence_transformers", types.SimpleNamespace(SentenceTransformer=lambda *_, **__: made))
+    monkeypatch.setitem(
+        sys.modules, "sentence_transformers", types.SimpleNamespace(SentenceTransformer=lambda *_, **__: made)
+    )
     with pytest.raises(ValueError, match="a vector of finite numbers of each"):
         embedding.checked(embedding.open_encoder(str(folder), captions.plain), ["a", "b"])

@@ -15,12 +15,29 @@ from gankit.models.singan import REACH, SinGAN, pyramid, resize
 from gankit.penalties import wgan_gp_pixels
 from gankit.recipe import Batch, Spec
 
-TINY = dict(data="photo:china:whole", resolution="32x44", quiet=True, least=14, most=44, factor=0.4, width=6, iterations=4, updates=2)
+TINY = dict(
+    data="photo:china:whole",
+    resolution="32x44",
+    quiet=True,
+    least=14,
+    most=44,
+    factor=0.4,
+    width=6,
+    iterations=4,
+    updates=2,
+)
 
 
 @pytest.mark.parametrize(
     "height, width, count, last",
-    [(250, 250, 11, (250, 250)), (300, 400, 9, (188, 250)), (164, 248, 9, (164, 248)), (20, 90, 1, (20, 90)), (60, 1000, 1, (15, 250)), (1080, 1920, 8, (141, 250))],
+    [
+        (250, 250, 11, (250, 250)),
+        (300, 400, 9, (188, 250)),
+        (164, 248, 9, (164, 248)),
+        (20, 90, 1, (20, 90)),
+        (60, 1000, 1, (15, 250)),
+        (1080, 1920, 8, (141, 250)),
+    ],
 )
 def test_the_pyramid_has_the_paper_s_sizes(height, width, count, last):
     sizes = pyramid(height, width, 25, 250, 0.75)
@@ -36,7 +53,11 @@ def test_nine_scales_have_the_published_counts(shape, g, d):
     with torch.device("meta"):
         recipe = SinGAN(Spec(shape))
     counts = [[sum(p.numel() for p in net.parameters()) for net in nets] for nets in (recipe.g, recipe.d)]
-    assert [c[0] for c in counts] == [29_763, 29_185] and [c[4] for c in counts] == [114_819, 113_665] and [c[8] for c in counts] == [450_819, 448_513]
+    assert (
+        [c[0] for c in counts] == [29_763, 29_185]
+        and [c[4] for c in counts] == [114_819, 113_665]
+        and [c[8] for c in counts] == [450_819, 448_513]
+    )
     assert [sum(c) for c in counts] == [g, d]
 
 
@@ -101,7 +122,9 @@ def test_any_size_is_drawn_and_a_start_keeps_what_is_below(tmp_path):
         assert recipe.d[0](torch.zeros(1, 3, 30, 20)).shape == (1, 1, 30 - 2 * REACH, 20 - 2 * REACH)
 
 
-@pytest.mark.parametrize("shape, words", [((3, 10, 40), "11 pixels a side"), ((1, 1, 1), "11 pixels"), ((3, 60, 2000), "--most 367")])
+@pytest.mark.parametrize(
+    "shape, words", [((3, 10, 40), "11 pixels a side"), ((1, 1, 1), "11 pixels"), ((3, 60, 2000), "--most 367")]
+)
 def test_an_image_that_is_too_small_is_refused(shape, words):
     with pytest.raises(ValueError, match=words):
         SinGAN(Spec(shape))
@@ -111,9 +134,16 @@ def test_a_large_photograph_is_made_smaller_once_and_keeps_its_scales(tmp_path, 
     monkeypatch.chdir(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
     Image.fromarray(pixels).save("photo.png")
-    run = loop.train("singan", **TINY | dict(data="photo.png", resolution="", least=25, most=60, factor=0.75), images=2, preview=0)
+    run = loop.train(
+        "singan", **TINY | dict(data="photo.png", resolution="", least=25, most=60, factor=0.75), images=2, preview=0
+    )
     assert run.recipe.spec.shape == (3, 45, 60) and run.settings.resolution == "45x60"
-    again = loop.train("singan", **TINY | dict(data="photo.png", resolution="300x400", least=25, most=60, factor=0.75), images=2, preview=0)
+    again = loop.train(
+        "singan",
+        **TINY | dict(data="photo.png", resolution="300x400", least=25, most=60, factor=0.75),
+        images=2,
+        preview=0,
+    )
     assert again.recipe.sizes == run.recipe.sizes and again.recipe.spec == run.recipe.spec
     assert run.recipe.sizes == pyramid(300, 400, 25, 60, 0.75) == [(25, 34), (31, 41), (37, 50), (45, 60)]
     resumed = loop.resume(run.folder, images=3, quiet=True)
@@ -141,7 +171,9 @@ def test_a_run_is_as_long_as_its_scales_and_says_so(tmp_path, capsys):
     assert checkpoint.read_config(folder)["settings"]["images"] == 12
     with pytest.raises(ValueError, match="images is 0"):
         loop.train("dcgan", data="digits", preset="small", images=0, outdir=tmp_path)
-    other = loop.train("dcgan", data="digits", preset="small", images=16, batch=8, preview=0, outdir=tmp_path / "other", quiet=True)
+    other = loop.train(
+        "dcgan", data="digits", preset="small", images=16, batch=8, preview=0, outdir=tmp_path / "other", quiet=True
+    )
     with pytest.raises(ValueError, match="images is 0"):
         loop.resume(other.folder, images=0, quiet=True)
 
@@ -162,7 +194,12 @@ def daub(tmp_path):
     return tmp_path
 
 
-FLAGS = {"sizes": ["--seeds", "0-1"], "enlarge": ["--factor", "2"], "animate": ["--frames", "4", "--animation", "gif"], "paint": ["--starts", "1"]}
+FLAGS = {
+    "sizes": ["--seeds", "0-1"],
+    "enlarge": ["--factor", "2"],
+    "animate": ["--frames", "4", "--animation", "gif"],
+    "paint": ["--starts", "1"],
+}
 FLAGS |= {name: ["--starts", "1,2"] for name in ("harmonise", "edit")}
 
 
@@ -214,11 +251,18 @@ def test_evaluation_judges_samples_of_one_image(tiny, tmp_path, capsys, monkeypa
     assert "sifid does not apply: its weights are not here" in " ".join(capsys.readouterr().err.split())
     found = {score.name: score for score in gankit.evaluate(tiny, n=6)}
     assert set(found) == {"sifid_small", "patch_swd", "diversity", "nearest_rmse", "rec_rmse"}
-    recipe, real = gankit.load(tiny).recipe, gankit.data.normalise(gankit.data.open(TINY["data"], TINY["resolution"]).rows(np.arange(1))["real"])
+    recipe, real = (
+        gankit.load(tiny).recipe,
+        gankit.data.normalise(gankit.data.open(TINY["data"], TINY["resolution"]).rows(np.arange(1))["real"]),
+    )
     samples = gankit.data.normalise(gankit.data.quantise(latent.sample(recipe, range(6)))).double()
     assert found["diversity"].value == pytest.approx(float(samples.std(0).mean() / real.double().std()), rel=1e-6)
-    assert found["nearest_rmse"].value == pytest.approx(min(float((x - real).square().mean().sqrt()) for x in samples), rel=1e-6)
-    assert found["patch_swd"].value == pytest.approx(np.mean([gankit.metrics.patch_distance(real[0], x.float()) for x in samples]), rel=1e-6)
+    assert found["nearest_rmse"].value == pytest.approx(
+        min(float((x - real).square().mean().sqrt()) for x in samples), rel=1e-6
+    )
+    assert found["patch_swd"].value == pytest.approx(
+        np.mean([gankit.metrics.patch_distance(real[0], x.float()) for x in samples]), rel=1e-6
+    )
     with torch.no_grad():
         back = gankit.data.normalise(gankit.data.quantise(recipe.rebuilt(2).clamp(-1, 1)))
     assert found["rec_rmse"].value == pytest.approx(float((back - real).square().mean().sqrt()), rel=1e-5)
@@ -226,7 +270,10 @@ def test_evaluation_judges_samples_of_one_image(tiny, tmp_path, capsys, monkeypa
         gankit.evaluate(tiny, metrics="fd", features="digits", n=6)
     cli.main(["sample", str(tiny), "--n", "3", "-o", str(tmp_path / "drawn.npz")])
     Image.fromarray(gankit.data.quantise(real)[0].permute(1, 2, 0).numpy()).save(tmp_path / "photo.png")
-    beside = {score.name: score.value for score in gankit.evaluate(tmp_path / "drawn.npz", against=str(tmp_path / "photo.png"))}
+    beside = {
+        score.name: score.value
+        for score in gankit.evaluate(tmp_path / "drawn.npz", against=str(tmp_path / "photo.png"))
+    }
     same = {score.name: score.value for score in gankit.evaluate(tiny, n=3)}
     assert beside == {name: value for name, value in same.items() if name != "rec_rmse"}
     Image.open(tmp_path / "photo.png").resize((88, 64)).save(tmp_path / "large.png")
@@ -246,7 +293,12 @@ def test_metrics_of_one_image_while_it_trains(tmp_path, monkeypatch):
     assert not list((tmp_path / "none").glob("*/stats.jsonl"))
     run = loop.train("singan", outdir=tmp_path, **options, evaluate="reconstruction,diversity", images=6)
     line = json.loads((run.folder / "evaluations.jsonl").read_text().splitlines()[0])
-    recipe, real = run.recipe, gankit.data.normalise(gankit.data.open(TINY["data"], TINY["resolution"]).rows(np.arange(1))["real"])
+    recipe, real = (
+        run.recipe,
+        gankit.data.normalise(gankit.data.open(TINY["data"], TINY["resolution"]).rows(np.arange(1))["real"]),
+    )
     with run.averaged(), torch.no_grad():  # two of three scales have begun
         drawn = resize(recipe.rebuilt(1), recipe.sizes[-1]).clamp(-1, 1)
-    assert line["name"] == "rec_rmse" and line["value"] == pytest.approx(float((drawn - real).square().mean().sqrt()), abs=2e-3)
+    assert line["name"] == "rec_rmse" and line["value"] == pytest.approx(
+        float((drawn - real).square().mean().sqrt()), abs=2e-3
+    )

@@ -18,7 +18,18 @@ from gankit.data import captions, toy
 from gankit.models.stackgan import StackGAN, matching
 from gankit.recipe import Batch, Phase, Spec
 
-SMALL = dict(width_g=16, width_d=8, blocks=1, narrow=2, z_dim=4, c_dim=4, embed_dim=8, text_width=8, stage1_half_images=8, half_images=8)
+SMALL = dict(
+    width_g=16,
+    width_d=8,
+    blocks=1,
+    narrow=2,
+    z_dim=4,
+    c_dim=4,
+    embed_dim=8,
+    text_width=8,
+    stage1_half_images=8,
+    half_images=8,
+)
 RUN = dict(data="shapes:captions", resolution="32", batch=8, images=48, log=16, preview=24, save=48, ema=20, quiet=True)
 RUN |= dict(seed=3)  # of some seeds the last layers of this tiny Stage II are dead: one grey for all texts
 PHASES = SMALL | dict(text_images=16, stage1_images=16)
@@ -57,11 +68,21 @@ def test_a_run_interrupted_in_any_phase_or_between_two_ends_with_the_same_bits(a
 def test_phases_are_pure_and_fetch_what_they_need():
     for crop, side in ((False, 32), (True, 40)):  # 76 / 64 of Stage I's 8 px, rounded, four times
         made = recipe(crop=crop)
-        assert [made.phase(i) for i in (0, 15, 16, 31, 32, 10**9)] == [Phase(0, side)] * 2 + [Phase(1, side // 4)] * 2 + [Phase(2, side)] * 2
+        assert [made.phase(i) for i in (0, 15, 16, 31, 32, 10**9)] == [Phase(0, side)] * 2 + [
+            Phase(1, side // 4)
+        ] * 2 + [Phase(2, side)] * 2
     tall = StackGAN(Spec((3, 64, 32), caption=SPEC.caption), **PHASES)
-    assert tall.phase(16) == Phase(1, 10) and tall.load_size == (76, 40) and tall.sample(tall.noise(2), torch.ones(2, 56, dtype=torch.int64)).shape == (2, 3, 64, 32)
+    assert (
+        tall.phase(16) == Phase(1, 10)
+        and tall.load_size == (76, 40)
+        and tall.sample(tall.noise(2), torch.ones(2, 56, dtype=torch.int64)).shape == (2, 3, 64, 32)
+    )
     assert StackGAN(Spec((3, 64, 64), caption=SPEC.caption), **PHASES).phase(0) == Phase(0, 38)
-    assert StackGAN.nearest(64, 96) == (64, 96) and StackGAN.nearest(250, 200) == (256, 192) and StackGAN.nearest(8, 8) == (32, 32)
+    assert (
+        StackGAN.nearest(64, 96) == (64, 96)
+        and StackGAN.nearest(250, 200) == (256, 192)
+        and StackGAN.nearest(8, 8) == (32, 32)
+    )
 
 
 @pytest.mark.parametrize("stage1_eval", [False, True])
@@ -73,13 +94,21 @@ def test_each_phase_changes_its_own_networks_alone(stage1_eval, monkeypatch, tmp
     def watched(self, batch, run):
         before = {k: v.clone() for k, v in self.state_dict().items()}
         step(self, batch, run)
-        changed = {k.split(".")[0] + ".running" * (k.startswith("g1") and run.phase.index == 2 and k.split(".")[-1] in RUNNING) for k, v in self.state_dict().items() if not torch.equal(v, before[k])}
+        changed = {
+            k.split(".")[0] + ".running" * (k.startswith("g1") and run.phase.index == 2 and k.split(".")[-1] in RUNNING)
+            for k, v in self.state_dict().items()
+            if not torch.equal(v, before[k])
+        }
         seen.setdefault(run.phase.index, set()).update(changed)
         seen[f"lr {run.images}"] = self.opt["g1"].param_groups[0]["lr"], self.opt["g2"].param_groups[0]["lr"]
 
     monkeypatch.setattr(StackGAN, "step", watched)
     loop.train("stackgan", outdir=tmp_path, **RUN | dict(preview=0), **PHASES, stage1_eval=stage1_eval)
-    assert seen[0] == {"t", "v"} and seen[1] == {"g1", "d1"} and seen[2] == {"g2", "d2"} | ({"g1.running"} if not stage1_eval else set())  # buffers of batch norm count, too
+    assert (
+        seen[0] == {"t", "v"}
+        and seen[1] == {"g1", "d1"}
+        and seen[2] == {"g2", "d2"} | ({"g1.running"} if not stage1_eval else set())
+    )  # buffers of batch norm count, too
     lr = 2e-4
     assert [seen[f"lr {i}"] for i in range(16, 48, 8)] == [(lr, lr), (lr / 2, lr), (lr / 2, lr), (lr / 2, lr / 2)]
 
@@ -87,7 +116,13 @@ def test_each_phase_changes_its_own_networks_alone(stage1_eval, monkeypatch, tmp
 @pytest.mark.parametrize("phase, side", [(0, 32), (1, 8), (2, 32)])
 def test_each_phase_learns_from_crops_of_its_size_at_a_place_of_each_image_s_own(phase, side):
     made, large = recipe(), side * 40 // 32
-    place = torch.stack(torch.meshgrid(*[torch.arange(large)] * 2, torch.zeros(1, dtype=torch.int64), indexing="ij"))[..., 0].float().expand(64, -1, -1, -1)
+    place = (
+        torch.stack(torch.meshgrid(*[torch.arange(large)] * 2, torch.zeros(1, dtype=torch.int64), indexing="ij"))[
+            ..., 0
+        ]
+        .float()
+        .expand(64, -1, -1, -1)
+    )
     rows, seen = Batch(dict(real=place, wrong=place.clone(), caption=torch.ones(64, 56, dtype=torch.int64))), []
     made.step(rows, SimpleNamespace(phase=Phase(phase), images=32, update=lambda name, loss, given: seen.append(given)))
     for x in (seen[0].real, seen[0].wrong):
@@ -99,8 +134,17 @@ def test_each_phase_learns_from_crops_of_its_size_at_a_place_of_each_image_s_own
 def test_convolutions_of_the_tensorflow_form_begin_within_two_deviations():
     for form, wanted in (("tensorflow", True), ("pytorch", False)):
         made = recipe(form, width_g=64)
-        weights = torch.cat([layer.weight.detach().flatten() for net in (made.g1, made.g2, made.d1, made.d2) for layer in net.modules() if isinstance(layer, torch.nn.Conv2d)])
-        assert (weights.abs().max() <= 0.04) == wanted and weights.std() == pytest.approx(0.0176 if wanted else 0.02, rel=0.01)
+        weights = torch.cat(
+            [
+                layer.weight.detach().flatten()
+                for net in (made.g1, made.g2, made.d1, made.d2)
+                for layer in net.modules()
+                if isinstance(layer, torch.nn.Conv2d)
+            ]
+        )
+        assert (weights.abs().max() <= 0.04) == wanted and weights.std() == pytest.approx(
+            0.0176 if wanted else 0.02, rel=0.01
+        )
         assert made.g1.net[0].weight.abs().max() > 0.04, "linear layers are not cut"
 
 
@@ -116,7 +160,10 @@ def test_the_encoders_loss_is_the_paper_s_sum_over_pairs_with_other_captions():
                 s_ii, s_ij, s_ji = ((image[a] * text[b]).sum().item() / 4 for a, b in ((i, i), (i, j), (j, i)))
                 total, count = total + max(0, 0.7 + s_ij - s_ii) + max(0, 0.7 + s_ji - s_ii), count + 1
     assert count == 18 and abs(loss.item() - total / count) < 1e-6
-    right = [all((image[i] @ text[j]) <= (image[i] @ text[i]) for j in range(5) if not torch.equal(caption[i], caption[j])) for i in range(5)]
+    right = [
+        all((image[i] @ text[j]) <= (image[i] @ text[i]) for j in range(5) if not torch.equal(caption[i], caption[j]))
+        for i in range(5)
+    ]
     assert best.item() == pytest.approx(np.mean(right))
     alone, _ = matching(image[:1], text[:1], caption[:1], 0.7)
     assert alone == 0
@@ -156,7 +203,10 @@ def test_the_discriminator_s_loss_has_three_kinds_of_pairs(form, side):
     literal = -p_real.log().mean() - ((1 - p_wrong).log().mean() + (1 - p_fake).log().mean()) / 2
     good, bad = (d.unconditional(d.image(x)).sigmoid() if d.alone else None for x in (rows.real, image))
     if (form, side) == ("pytorch", 32):
-        literal = -(p_real.log().mean() + good.log().mean()) / 2 - ((1 - p_fake).log().mean() + (1 - p_wrong).log().mean() + (1 - bad).log().mean()) / 3
+        literal = (
+            -(p_real.log().mean() + good.log().mean()) / 2
+            - ((1 - p_fake).log().mean() + (1 - p_wrong).log().mean() + (1 - bad).log().mean()) / 3
+        )
     assert (form, side) == ("pytorch", 32) or d.alone is None
     assert abs(loss - literal) < 1e-6
     rows.draws = 0
@@ -217,7 +267,22 @@ def test_the_command_draws_texts(folder, tmp_path, capsys):
         assert file["samples"].shape == (6, 32, 32, 3) and file["seeds"].tolist() == [0, 1, 2] * 2
     assert "1 of 2 captions have letters that are none of a-z" in capsys.readouterr().err
     cli.main(["sample", run, "--text", "a small red square", "a large circle", "-o", str(tmp_path / "b.png")])
-    cli.main(["sample", run, "--text", "a small red square", "--to-text", "blue", "--steps", "3", "--seeds", "1,2", "-o", str(tmp_path / "c.png")])
+    cli.main(
+        [
+            "sample",
+            run,
+            "--text",
+            "a small red square",
+            "--to-text",
+            "blue",
+            "--steps",
+            "3",
+            "--seeds",
+            "1,2",
+            "-o",
+            str(tmp_path / "c.png"),
+        ]
+    )
     cli.main(["sample", run, "--text", "red", "--to-text", "blue", "--n", "2", "-o", str(tmp_path / "d.webp")])
     cli.main(["sample", run, "--text", "red", "--n", "2", "--outdir", str(tmp_path / "each")])
     assert {p.name for p in (tmp_path / "each").iterdir()} == {"text000-seed0000.png", "text000-seed0001.png"}
@@ -246,11 +311,19 @@ def test_texts_that_cannot_be_drawn_are_refused_in_a_line(folder, flags, message
 
 def test_models_without_captions_and_data_without_them_are_refused(tmp_path, capsys, folder):
     run = loop.train("gan", preset="small", data="digits", images=32, batch=32, outdir=tmp_path, quiet=True, preview=0)
-    for words in (["sample", str(run.folder), "--text", "a seven"], ["interpolate", str(folder)], ["train", "stackgan", "--data", "digits"]):
+    for words in (
+        ["sample", str(run.folder), "--text", "a seven"],
+        ["interpolate", str(folder)],
+        ["train", "stackgan", "--data", "digits"],
+    ):
         with pytest.raises(SystemExit):
             cli.main(words)
     told = capsys.readouterr().err
-    assert "trained without captions" in told and "--to-text" in told and "digits: there are no captions. Captions are" in told
+    assert (
+        "trained without captions" in told
+        and "--to-text" in told
+        and "digits: there are no captions. Captions are" in told
+    )
     (tmp_path / "empty.txt").write_text("\n \n")
     with pytest.raises(ValueError, match="holds 0 texts"):
         texts.read(tmp_path / "empty.txt")
@@ -263,21 +336,44 @@ def test_models_without_captions_and_data_without_them_are_refused(tmp_path, cap
 def test_shapes_are_told_as_they_are_drawn_and_three_pairs_are_held_out():
     train, test = (data.open(name, 32, want="captions") for name in ("shapes:captions", "shapes:captions:test"))
     told = [set(" ".join(d.texts.distinct).replace(",", "").split()) for d in (train, test)]
-    assert told[0] >= {*toy.KINDS, *toy.COLOURS, "small", "large", "left", "centre"} and len(train) + len(test) == toy.SIZE
-    pairs = [{(colour, kind) for text in d.texts.distinct for colour in toy.COLOURS for kind in toy.KINDS if f"{colour} {kind}" in text} for d in (train, test)]
-    assert pairs[1] == {("blue", "circle"), ("yellow", "triangle"), ("magenta", "square")} and not pairs[0] & pairs[1] and len(pairs[0]) == 15
+    assert (
+        told[0] >= {*toy.KINDS, *toy.COLOURS, "small", "large", "left", "centre"} and len(train) + len(test) == toy.SIZE
+    )
+    pairs = [
+        {
+            (colour, kind)
+            for text in d.texts.distinct
+            for colour in toy.COLOURS
+            for kind in toy.KINDS
+            if f"{colour} {kind}" in text
+        }
+        for d in (train, test)
+    ]
+    assert (
+        pairs[1] == {("blue", "circle"), ("yellow", "triangle"), ("magenta", "square")}
+        and not pairs[0] & pairs[1]
+        and len(pairs[0]) == 15
+    )
     rows = train.rows(np.arange(50))
     for text, row in zip(train.captions[:50], rows["attribute"]):
         known = dict(zip(train.attribute_names, row.tolist()))
         first = text.split("\n")[0]
         assert all((known[name] == 1) == (f" {name} " in first) for name in (*toy.KINDS, *toy.COLOURS))
-        assert ("large" in first) == (known["size"] > 0.5) and ("left" in first) == (known["x"] < -0.15) and ("top" in first) == (known["y"] < -0.15)
+        assert (
+            ("large" in first) == (known["size"] > 0.5)
+            and ("left" in first) == (known["x"] < -0.15)
+            and ("top" in first) == (known["y"] < -0.15)
+        )
 
 
 def test_vectors_of_texts_need_no_encoder_and_no_phase_for_one(tmp_path, interrupt):
     distinct = data.open("shapes:captions", 32, want="captions").texts.distinct
     table = tmp_path / "vectors.npz"
-    np.savez(table, text=np.array(distinct), vector=np.random.default_rng(0).normal(size=(len(distinct), 6)).astype(np.float32))
+    np.savez(
+        table,
+        text=np.array(distinct),
+        vector=np.random.default_rng(0).normal(size=(len(distinct), 6)).astype(np.float32),
+    )
     options = RUN | PHASES | dict(text_encoder=str(table), images=32)
     run = loop.train("stackgan", outdir=tmp_path / "whole", **options)
     assert run.recipe.t is None and "t" not in run.recipe.opt and run.phase == Phase(2, 40)
@@ -287,8 +383,25 @@ def test_vectors_of_texts_need_no_encoder_and_no_phase_for_one(tmp_path, interru
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
     trained, encoder = gankit.load(run.folder), {"text_encoder": str(table)}
     assert torch.equal(trained.sample(2), run.sample(2)) and trained.recipe.examples.dtype == torch.float32
-    assert not torch.equal(trained.sample(2, text=distinct[0], **encoder), trained.sample(2, text=distinct[1], **encoder))
-    cli.main(["sample", str(run.folder), "--text", distinct[0], "--to-text", distinct[1], "--n", "2", "--text-encoder", str(table), "-o", str(tmp_path / "way.png")])
+    assert not torch.equal(
+        trained.sample(2, text=distinct[0], **encoder), trained.sample(2, text=distinct[1], **encoder)
+    )
+    cli.main(
+        [
+            "sample",
+            str(run.folder),
+            "--text",
+            distinct[0],
+            "--to-text",
+            distinct[1],
+            "--n",
+            "2",
+            "--text-encoder",
+            str(table),
+            "-o",
+            str(tmp_path / "way.png"),
+        ]
+    )
     with pytest.raises(ValueError, match="has no vector of 'a seven'"):
         trained.sample(2, text="a seven", **encoder)
     with pytest.raises(ValueError, match="leave --text-encoder out"):

@@ -27,7 +27,9 @@ def tiny(spec: Spec = ONE, **more) -> StarGAN:
 def batch_of(spec: Spec = ONE, source: int = 0, n: int = 4) -> Batch:
     generator = torch.Generator().manual_seed(1)
     real = torch.rand(n, *spec.shape, generator=generator, dtype=torch.float64) * 2 - 1
-    own = torch.tensor([[1, 0, 1], [0, 1, 1], [0, 0, 0], [1, 1, 0]] if source == 0 else [[1, 0], [0, 1], [0, 1], [1, 0]])
+    own = torch.tensor(
+        [[1, 0, 1], [0, 1, 1], [0, 0, 0], [1, 1, 0]] if source == 0 else [[1, 0], [0, 1], [0, 1], [1, 0]]
+    )
     attribute = torch.zeros(n, len(spec.attributes), dtype=torch.float64)
     before = sum(spec.groups[:source])
     attribute[:, before : before + own.shape[1]] = own[:n]
@@ -81,7 +83,11 @@ def test_a_label_plane_shows_because_of_the_zeros_around_the_image():
 def test_norms_have_gains_and_look_at_one_image_alone():
     recipe, batch = tiny(), batch_of()
     norms = [m for m in recipe.g.modules() if isinstance(m, nn.GroupNorm)]
-    assert len(norms) == 7 and all(m.affine and m.num_groups == m.num_channels for m in norms) and not list(recipe.g.buffers())
+    assert (
+        len(norms) == 7
+        and all(m.affine and m.num_groups == m.num_channels for m in norms)
+        and not list(recipe.g.buffers())
+    )
     whole = recipe.translate(batch.real, batch.attribute)
     alone = torch.cat([recipe.eval().translate(x[None], a[None]) for x, a in zip(batch.real, batch.attribute)])
     assert (whole - alone).abs().max() < 1e-12
@@ -113,7 +119,9 @@ def test_losses_are_the_paper_s_and_only_the_source_s_attributes_enter(source):
 
     def classes(logits, truth):  # one image at a time
         if source == 0:
-            return sum(F.softplus((1 - 2 * t) * x) for row, truths in zip(logits, truth) for x, t in zip(row[own], truths[own])) / len(logits)
+            return sum(
+                F.softplus((1 - 2 * t) * x) for row, truths in zip(logits, truth) for x, t in zip(row[own], truths[own])
+            ) / len(logits)
         return -sum(row[own].log_softmax(0)[truths[own].argmax()] for row, truths in zip(logits, truth)) / len(logits)
 
     fakes = recipe.translate(batch.real, target, source)
@@ -144,7 +152,10 @@ def test_the_penalty_is_of_the_sum_of_the_patch_map():
     x = batch.real.clone().requires_grad_()
     patches = recipe.d(x)
     assert patches.shape[2:] == (2, 2)
-    norms = [torch.autograd.grad(f(patches), x, retain_graph=True)[0].flatten(1).norm(dim=1) for f in (torch.sum, lambda m: m.mean((1, 2, 3)).sum())]
+    norms = [
+        torch.autograd.grad(f(patches), x, retain_graph=True)[0].flatten(1).norm(dim=1)
+        for f in (torch.sum, lambda m: m.mean((1, 2, 3)).sum())
+    ]
     torch.testing.assert_close(norms[0], 4 * norms[1])
     torch.testing.assert_close(outputs["penalty"], (norms[0] - 1).square().mean(), rtol=1e-9, atol=1e-9)
 
@@ -163,7 +174,10 @@ def test_targets_are_the_batch_s_own_rows_in_a_random_order():
         def mean(self, tensor):
             return rows / 2
 
-    halves = [shuffled(rows[3 * i : 3 * i + 3], Batch({"real": rows[3 * i : 3 * i + 3]}, size=6, first=3 * i), Two()) for i in (0, 1)]
+    halves = [
+        shuffled(rows[3 * i : 3 * i + 3], Batch({"real": rows[3 * i : 3 * i + 3]}, size=6, first=3 * i), Two())
+        for i in (0, 1)
+    ]
     assert torch.equal(torch.cat(halves), targets[0])
 
 
@@ -248,12 +262,18 @@ def test_strips_ask_for_one_attribute_a_column():
 
 
 def trained(tmp_path: Path, name: str, **more):
-    options = dict(preset="small", images=32, batch=4, n_critic=2, quiet=True, precision="fp64", preview=0, log=4) | TINY | dict(width_d=4)
+    options = (
+        dict(preset="small", images=32, batch=4, n_critic=2, quiet=True, precision="fp64", preview=0, log=4)
+        | TINY
+        | dict(width_d=4)
+    )
     return loop.train("stargan", outdir=tmp_path / name, **options | more)
 
 
 def test_pieces_give_what_the_whole_batch_gives(tmp_path, monkeypatch):
-    monkeypatch.setattr("gankit.models.stargan.adam", lambda parameters, lr, betas: torch.optim.SGD(parameters, lr))  # Adam enlarges rounding
+    monkeypatch.setattr(
+        "gankit.models.stargan.adam", lambda parameters, lr, betas: torch.optim.SGD(parameters, lr)
+    )  # Adam enlarges rounding
     one, four = (trained(tmp_path, str(pieces), pieces=pieces) for pieces in (1, 4))
     lines = [json.loads(line) for line in (one.folder / "stats.jsonl").read_text().splitlines()]
     assert sum("g/loss" in line for line in lines) == 4

@@ -71,21 +71,32 @@ def test_halving_by_definition():
     down, x = DownConv(3, 2).double(), normal(2, 3, 6, 4)
     down.conv.bias.data = normal(2, seed=1)
     full = convolved(blurred(x[1].permute(1, 2, 0)), down.conv.weight * (2 / 27) ** 0.5)
-    expected = torch.stack([full[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean((0, 1)) for i in range(3) for j in range(2)])
+    expected = torch.stack(
+        [full[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean((0, 1)) for i in range(3) for j in range(2)]
+    )
     expected = expected.view(3, 2, 2) + down.conv.bias
     assert (down(x)[1].permute(1, 2, 0) - expected).abs().max() < 1e-14
 
 
 def test_a_style_by_definition():
-    style, x, w, noise = Style(3, 4, (2, 5)).double(), normal(2, 3, 2, 5), normal(2, 4, seed=1), normal(2, 1, 2, 5, seed=2)
+    style, x, w, noise = (
+        Style(3, 4, (2, 5)).double(),
+        normal(2, 3, 2, 5),
+        normal(2, 4, seed=1),
+        normal(2, 1, 2, 5, seed=2),
+    )
     style.strength.data, style.bias.data = normal(3, 1, 1, seed=3), normal(3, 1, 1, seed=4)
     style.affine.bias.data = normal(6, seed=5)
     out = style(x, w, noise)
     for n, c in itertools.product(range(2), range(3)):
-        seen = [x[n, c, i, j] + style.strength[c] * noise[n, 0, i, j] + style.bias[c] for i in range(2) for j in range(5)]
+        seen = [
+            x[n, c, i, j] + style.strength[c] * noise[n, 0, i, j] + style.bias[c] for i in range(2) for j in range(5)
+        ]
         seen = torch.stack([v if v > 0 else 0.2 * v for v in seen]).flatten()  # noise, bias, leaky ReLU
         unit = (seen - seen.mean()) / (((seen - seen.mean()) ** 2).mean() + 1e-8).sqrt()  # then instance norm
-        scale, shift = (w[n] @ style.affine.weight[k] / 2 + style.affine.bias[k] for k in (c, c + 3))  # gain 1: 1 / sqrt(4)
+        scale, shift = (
+            w[n] @ style.affine.weight[k] / 2 + style.affine.bias[k] for k in (c, c + 3)
+        )  # gain 1: 1 / sqrt(4)
         assert (out[n, c].flatten() - (unit * (scale + 1) + shift)).abs().max() < 1e-13
     assert torch.equal(style(x, w, None), style(x, w, torch.zeros(1, 1, 2, 5, dtype=torch.float64)))
     fresh = Style(3, 4, (2, 5))
@@ -119,7 +130,9 @@ def test_synthesis_is_its_layers_in_order():
             x = F.conv2d(x, g.convs[i].scaled()[0], padding=1)
         x = g.styles[i](x, ws[:, i], noise[i])
     rgb = g.to_rgb[2]
-    expected = torch.einsum("nchw,kc->nkhw", x, rgb.weight[:, :, 0, 0] / 2**0.5) + rgb.bias[:, None, None]  # gain 1, linear
+    expected = (
+        torch.einsum("nchw,kc->nkhw", x, rgb.weight[:, :, 0, 0] / 2**0.5) + rgb.bias[:, None, None]
+    )  # gain 1, linear
     assert (g(ws, noise, 2, 1.0) - expected).abs().max() < 1e-12
 
 
@@ -201,7 +214,10 @@ def test_the_mean_of_w_by_definition_and_the_same_in_every_process():
     for rows in (slice(0, 8), slice(0, 4), slice(4, 8)):
         recipe = tiny(w_beta=0.75)
         seen, mapping = [], recipe.g.mapping.forward
-        recipe.g.mapping.forward = lambda z, label=None, seen=seen, mapping=mapping: (seen.append(mapping(z)), seen[-1])[1]
+        recipe.g.mapping.forward = lambda z, label=None, seen=seen, mapping=mapping: (
+            seen.append(mapping(z)),
+            seen[-1],
+        )[1]
         recipe.g.w_mean.copy_(normal(5))
         recipe.move_w_mean(Batch({"real": normal(8, 2, 8, 8)[rows]}, start=40, size=8, first=rows.start, seed=1))
         assert seen[0].shape == (8, 5)
@@ -241,7 +257,9 @@ def test_the_paper_s_schedule():
         recipe = StyleGAN(Spec((3, 1024, 1024)), **StyleGAN.presets["paper"].model)
     k = 1000
     assert recipe.phase(0) == Phase(2, 8, 256) and recipe.grown(600 * k - 1) == (1, 1.0)
-    assert recipe.grown(600 * k) == (2, 0.0) and recipe.grown(900 * k) == (2, 0.5) and recipe.grown(1200 * k) == (2, 1.0)
+    assert (
+        recipe.grown(600 * k) == (2, 0.0) and recipe.grown(900 * k) == (2, 0.5) and recipe.grown(1200 * k) == (2, 1.0)
+    )
     assert recipe.grown(8_400 * k - 1)[1] < 1 and recipe.grown(8_400 * k) == recipe.grown(10**9) == (8, 1.0)
     batches = {recipe.phase(i).resolution: recipe.phase(i).batch for i in range(0, 9_000 * k, 100 * k)}
     assert batches == {8: 256, 16: 128, 32: 64, 64: 32, 128: 32, 256: 32, 512: 32, 1024: 32}
@@ -301,7 +319,9 @@ def stats(run: loop.Run) -> list[dict]:
 @pytest.mark.parametrize("after", [16, 24, 32])  # 8 px to 16 images, fade to 32, 16 px: at a fade's edges and within
 def test_a_run_interrupted_as_it_grows_ends_with_the_same_bits(after, whole, tmp_path, interrupt, monkeypatch):
     entered, enter = [], StyleGAN.enter
-    monkeypatch.setattr(StyleGAN, "enter", lambda self, index, batch: (entered.append(index), enter(self, index, batch)))
+    monkeypatch.setattr(
+        StyleGAN, "enter", lambda self, index, batch: (entered.append(index), enter(self, index, batch))
+    )
     broken = interrupt(after, "stylegan", outdir=tmp_path, **GROWING)
     torch.manual_seed(1)
     resumed = loop.resume(broken, quiet=True)
@@ -328,7 +348,9 @@ def test_pieces_agree_with_the_whole_batch(tmp_path):
     options = GROWING | dict(images=8, precision="fp64", group=1, w_beta=0.5)
     runs = [loop.train("stylegan", outdir=tmp_path / str(n), **options | dict(pieces=n)) for n in (1, 4)]
     states = [run.recipe.state_dict() for run in runs]
-    assert max((states[0][name] - states[1][name]).abs().max() for name in states[0]) < 1e-6  # Adam divides by small moments
+    assert (
+        max((states[0][name] - states[1][name]).abs().max() for name in states[0]) < 1e-6
+    )  # Adam divides by small moments
     a, b = (json.loads((run.folder / "stats.jsonl").read_text()) for run in runs)
     assert all(a[name] == pytest.approx(b[name], rel=1e-9) for name in ("d/loss", "d/penalty", "d/grad"))
 

@@ -195,7 +195,10 @@ def test_fan_in_of_the_discriminator_s_weights():
 def test_each_style_goes_to_its_layer_and_pictures_add_up():
     recipe, seen = tiny(), {}
     g = recipe.g.synthesis
-    for name, layer in [*((f"layer{i}", m.conv) for i, m in enumerate(g.layers)), *((f"rgb{i}", m) for i, m in enumerate(g.to_rgb))]:
+    for name, layer in [
+        *((f"layer{i}", m.conv) for i, m in enumerate(g.layers)),
+        *((f"rgb{i}", m) for i, m in enumerate(g.to_rgb)),
+    ]:
         layer.register_forward_hook(lambda layer, given, out, name=name: seen.update({name: (given[1], out)}))
     ws = normal(2, recipe.num_ws, 5)
     image = g(ws)
@@ -290,10 +293,16 @@ def test_path_length_is_the_length_of_y_through_the_jacobian():
     assert path_length(lambda ws: synthesis(0 * ws), w, lambda sampler: fixed).tolist() == [0, 0, 0]
 
     def lengths(weight: Tensor, w: Tensor) -> Tensor:
-        return path_length(lambda ws: torch.einsum("nld,dk->nk", ws.tanh(), weight).view(-1, 1, 2, 2).sin(), w, lambda sampler: fixed[:2, :, :2, :2])
+        return path_length(
+            lambda ws: torch.einsum("nld,dk->nk", ws.tanh(), weight).view(-1, 1, 2, 2).sin(),
+            w,
+            lambda sampler: fixed[:2, :, :2, :2],
+        )
 
     inputs = weight[:2, :4].clone().requires_grad_(), w[:2, :, :2].clone().requires_grad_()
-    assert torch.autograd.gradcheck(lengths, inputs, fast_mode=True) and torch.autograd.gradgradcheck(lengths, inputs, fast_mode=True)
+    assert torch.autograd.gradcheck(lengths, inputs, fast_mode=True) and torch.autograd.gradgradcheck(
+        lengths, inputs, fast_mode=True
+    )
 
 
 class Turns:
@@ -334,7 +343,9 @@ def test_penalties_come_now_and_then_at_so_many_times_their_weight():
     assert order[0] == order[16] == ["g_loss", "path_loss", "d_loss", "r1_loss"]
     assert order[4] == order[8] == order[12] == ["g_loss", "path_loss", "d_loss"]
     assert all(order[i] == ["g_loss", "d_loss"] for i in range(16) if i % 4)
-    assert all(name == loss[0] or (name, loss) in (("g", "path_loss"), ("d", "r1_loss")) for _, name, loss, _, _ in run.seen)
+    assert all(
+        name == loss[0] or (name, loss) in (("g", "path_loss"), ("d", "r1_loss")) for _, name, loss, _, _ in run.seen
+    )
     assert len({tuple(z.flatten().tolist()) for z in latents[:6]}) == 6  # of three turns, two each
 
 
@@ -374,7 +385,9 @@ def test_the_running_means_are_saved_and_come_back(tmp_path):
     options = dict(preset="small", data="digits", images=8, batch=8, preview=0, quiet=True, conditional=True) | TINY
     run = loop.train("stylegan2", outdir=tmp_path, **options)
     tensors, _ = checkpoint.read_tensors(run.folder / "state.safetensors")
-    assert run.recipe.path_mean > 0 and any(k.endswith("path_mean") and v == run.recipe.path_mean for k, v in tensors.items())
+    assert run.recipe.path_mean > 0 and any(
+        k.endswith("path_mean") and v == run.recipe.path_mean for k, v in tensors.items()
+    )
     trained = gankit.load(run.folder).recipe
     assert trained.w_mean.abs().max() > 0 and torch.equal(trained.w_mean, run.recipe.w_mean)
     assert trained.g.mapping.embed.weight.shape == (5, 10)

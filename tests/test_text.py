@@ -41,7 +41,9 @@ def test_a_stream_whose_reader_left_does_not_stop_the_work(capsys, monkeypatch):
     text.aside("nobody reads this")
 
 
-@pytest.mark.parametrize("path", [p for p in sorted(HOUSE.rglob("*.py")) if p.name != "text.py"], ids=lambda p: str(p.relative_to(HOUSE)))
+@pytest.mark.parametrize(
+    "path", [p for p in sorted(HOUSE.rglob("*.py")) if p.name != "text.py"], ids=lambda p: str(p.relative_to(HOUSE))
+)
 def test_lines_go_through_one_place(path):
     """No `print`, and no console of rich's own on stderr: gankit.text cleans what is printed."""
     tree = ast.parse(path.read_text())
@@ -65,7 +67,9 @@ def poison(tree: object) -> object:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    options = dict(preset="small", data="digits", width=8, images=32, batch=8, preview=16, save=16, log=8, quiet=True, device="cpu")
+    options = dict(
+        preset="small", data="digits", width=8, images=32, batch=8, preview=16, save=16, log=8, quiet=True, device="cpu"
+    )
     run = Path(loop.train("dcgan", outdir=tmp_path_factory.mktemp("runs"), **options).folder)
     cli.main(["evaluate", str(run), "--metrics", "fd,swd", "--n", "64"])
     loop.resume(run, images=48, quiet=True)
@@ -80,14 +84,24 @@ def test_no_file_of_a_run_can_put_a_tag_into_its_report_or_an_escape_on_the_term
     run = Path(shutil.copytree(trained, tmp_path / "run"))
     config = json.loads((run / "config.json").read_text())
     poisoned = poison(config) | {"id": config["id"]}
-    poisoned["settings"] |= {name: config["settings"][name] for name in ("fit", "alpha", "precision", "augment")}  # of a few words each
+    poisoned["settings"] |= {
+        name: config["settings"][name] for name in ("fit", "alpha", "precision", "augment")
+    }  # of a few words each
     for free in (poisoned["settings"], poisoned["arguments"], poisoned["data"], poisoned["history"][-1]["changed"]):
         free[EVIL] = EVIL
     (run / "config.json").write_text(json.dumps(poisoned))
     lines(run / "stats.jsonl", lambda line: line | {f"{EVIL}/loss": 1.0})
     lines(run / "evaluations.jsonl", poison)
     (run / "evaluation" / "spectrum.json").write_text(json.dumps({EVIL: [[0, 1], [1, 2]]}))
-    for words in (["report", run], ["compare", run, run], ["sample", run], ["resume", run], ["resume", run, "--help"], ["evaluate", run, "--metrics", "swd"], ["export", run]):
+    for words in (
+        ["report", run],
+        ["compare", run, run],
+        ["sample", run],
+        ["resume", run],
+        ["resume", run, "--help"],
+        ["evaluate", run, "--metrics", "swd"],
+        ["export", run],
+    ):
         try:
             cli.main([str(word) for word in words])
         except SystemExit as left:
@@ -107,7 +121,9 @@ def test_the_words_of_a_data_set_are_cleaned_wherever_they_are_printed(tmp_path,
         Image.fromarray(np.full((16, 16, 3), 60 * i, np.uint8)).save(folder / f"{i}{name}.png")
     (tmp_path / "data" / ("note" + name)).write_text("no picture")
     cli.main(["data", str(tmp_path / "data"), "--sheet", str(tmp_path / "sheet.png")])
-    options = dict(data=str(tmp_path / "data"), images=8, batch=4, preview=0, save=8, log=4, device="cpu", preset="small", width=8)
+    options = dict(
+        data=str(tmp_path / "data"), images=8, batch=4, preview=0, save=8, log=4, device="cpu", preset="small", width=8
+    )
     run = loop.train("dcgan", outdir=tmp_path / "runs", **options)
     cli.main(["report", str(run.folder)])
     with pytest.raises(SystemExit):

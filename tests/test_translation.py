@@ -50,7 +50,9 @@ def colour() -> Trained:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of a file of one's own, on grey digits."""
-    return loop.train(ODD, outdir=tmp_path_factory.mktemp("runs"), data="digits-negative", images=16, preview=8, quiet=True).folder
+    return loop.train(
+        ODD, outdir=tmp_path_factory.mktemp("runs"), data="digits-negative", images=16, preview=8, quiet=True
+    ).folder
 
 
 @pytest.fixture
@@ -84,7 +86,9 @@ def refused(capsys: pytest.CaptureFixture, *words: str, code: int = 2) -> str:
 def test_tiles_give_what_the_whole_picture_gives(tile, size):
     """Of networks of finite reach without norms: to the last digit, wherever the cuts are."""
     torch.manual_seed(1)
-    net = nn.Sequential(nn.Conv2d(3, 4, 7, padding=3), nn.Tanh(), nn.AvgPool2d(2), nn.Upsample(scale_factor=2), nn.Conv2d(4, 3, 1)).double()
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 7, padding=3), nn.Tanh(), nn.AvgPool2d(2), nn.Upsample(scale_factor=2), nn.Conv2d(4, 3, 1)
+    ).double()
     images = torch.rand(2, 3, *size, dtype=torch.float64) * 2 - 1
     with torch.no_grad():
         whole = net(tiles.padded(images, 2))[:, :, : size[0], : size[1]]
@@ -206,7 +210,9 @@ def test_pictures_are_read_as_training_reads_them(colour, tmp_path):
     done = gankit.translate(colour, tmp_path, tmp_path / "out", to="a")
     assert [name for name, _ in done.skipped] == ["bomb.png"] and "oversized" in done.skipped[0][1]
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out/turned.png")), 255 - np.rot90(pixels, -1))
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "out/deep.png"))[:, :, 0].flatten(), np.rint(255 - np.arange(256) * 256 / 257))
+    assert np.array_equal(
+        np.asarray(Image.open(tmp_path / "out/deep.png"))[:, :, 0].flatten(), np.rint(255 - np.arange(256) * 256 / 257)
+    )
     assert Image.open(tmp_path / "out/palette.png").size == (24, 10)
 
 
@@ -229,7 +235,9 @@ def test_a_picture_is_the_same_alone_and_among_others(colour, tree, tmp_path):
 
 def test_globs_archives_and_several_words_go_in(colour, tree, tmp_path, monkeypatch):
     monkeypatch.chdir(tree.parent)
-    assert len(gankit.translate(colour, "in/**/*.png", "g", to="a", overwrite=True).written) == 3  # broken.png is skipped
+    assert (
+        len(gankit.translate(colour, "in/**/*.png", "g", to="a", overwrite=True).written) == 3
+    )  # broken.png is skipped
     assert (tree.parent / "g/deep/er/grey.png").exists()
     shutil.make_archive("packed", "zip", "in")
     assert len(gankit.translate(colour, "packed.zip", "z", to="a").written) == 4
@@ -340,7 +348,11 @@ def test_action_units_by_name_and_from_openface(tmp_path):
     assert options.units(UNITS, [], str(table))[0].tolist() == [0.5, 1.0, 0.0]
     assert options.units(UNITS, ["AU45=1"], str(table))[0].tolist() == [0.5, 1.0, 1.0]
     table.write_text("frame, confidence, success, AU01_r, AU12_r\n1, 0.98, 1, 2.5, 5\n")
-    for text, said in (("", "lacks AU45_r"), ("a,b\n1,2\n", "no table of OpenFace"), ("AU01_r,success\n1,0\n", "found no face")):
+    for text, said in (
+        ("", "lacks AU45_r"),
+        ("a,b\n1,2\n", "no table of OpenFace"),
+        ("AU01_r,success\n1,0\n", "found no face"),
+    ):
         if text:
             table.write_text(text)
         with pytest.raises(ValueError, match=said):
@@ -350,7 +362,10 @@ def test_action_units_by_name_and_from_openface(tmp_path):
 
 
 def test_domains_are_called_like_their_folders(colour, tmp_path):
-    assert options.domain(colour, "zebras") == options.domain(colour, "b") == "b" and options.domain(colour, "Horses") == "a"
+    assert (
+        options.domain(colour, "zebras") == options.domain(colour, "b") == "b"
+        and options.domain(colour, "Horses") == "a"
+    )
     with pytest.raises(ValueError, match=r"to which domain\? --to a \(horses\) or --to b \(zebras\)"):
         options.domain(colour, "")
     with pytest.raises(ValueError, match="no domain 'cats'"):
@@ -385,7 +400,9 @@ def test_what_a_model_does_not_take_is_refused(colour, tree, tmp_path, given, sa
 
 def test_a_model_without_the_ability_names_those_that_have_it(tree, tmp_path):
     dcgan = trained(models.find("dcgan")(Spec((1, 16, 16)), width=8), "dcgan")
-    with pytest.raises(ValueError, match="dcgan makes nothing of pictures; models that do are .*cyclegan.*What it can: sample"):
+    with pytest.raises(
+        ValueError, match="dcgan makes nothing of pictures; models that do are .*cyclegan.*What it can: sample"
+    ):
         gankit.translate(dcgan, tree, tmp_path / "out")
     assert {"pix2pix", "cyclegan", "stargan", "ganimation", "unet", "adain"} <= set(able())
 
@@ -446,16 +463,22 @@ def test_ganimation_s_strip_and_mask(tree, tmp_path):
 
 def test_pix2pix_draws_by_seed_and_name_alone(tmp_path):
     torch.manual_seed(0)
-    model = trained(models.find("pix2pix")(Spec((1, 32, 32), other=(3, 32, 32)), width=4, jitter=False, patch=16), "pix2pix")
+    model = trained(
+        models.find("pix2pix")(Spec((1, 32, 32), other=(3, 32, 32)), width=4, jitter=False, patch=16), "pix2pix"
+    )
     for name in ("x", "y", "z"):
         Image.fromarray(picture(20, 20)).save(tmp_path / f"{name}.png")
     gankit.translate(model, [tmp_path / f"{n}.png" for n in "xyz"], tmp_path / "all", batch=2)
     gankit.translate(model, tmp_path / "z.png", tmp_path / "one", batch=1)
     gankit.translate(model, tmp_path / "z.png", tmp_path / "other", seed=1)
-    x, z, alone, other = (np.asarray(Image.open(tmp_path / p)) for p in ("all/x.png", "all/z.png", "one/z.png", "other/z.png"))
+    x, z, alone, other = (
+        np.asarray(Image.open(tmp_path / p)) for p in ("all/x.png", "all/z.png", "one/z.png", "other/z.png")
+    )
     assert z.shape == (20, 20, 3) and np.abs(z.astype(int) - alone).max() <= 1  # batches may differ in the last bit
     assert np.abs(z.astype(int) - x).max() > 1 and np.abs(z.astype(int) - other).max() > 1
-    back = trained(models.find("pix2pix")(Spec((1, 32, 32), other=(3, 32, 32)), width=4, patch=16, direction="BtoA"), "pix2pix")
+    back = trained(
+        models.find("pix2pix")(Spec((1, 32, 32), other=(3, 32, 32)), width=4, patch=16, direction="BtoA"), "pix2pix"
+    )
     assert Translator(back.recipe).shape == (3, 32, 32)
 
 
@@ -502,7 +525,9 @@ def test_segmentation_writes_numbers_with_a_palette(tree, tmp_path):
     assert mask.mode == "P" and np.array_equal(np.asarray(mask), expected)
     assert mask.getpalette()[:9] == gankit.data.palette(3).flatten().tolist()
     over, colours = np.asarray(Image.open(tmp_path / "out/a.overlay.png")), gankit.data.palette(3).astype(float)
-    half = np.where(expected[:, :, None] == 0, files.as_pixels(image[0]), (files.as_pixels(image[0]) + colours[expected]) / 2)
+    half = np.where(
+        expected[:, :, None] == 0, files.as_pixels(image[0]), (files.as_pixels(image[0]) + colours[expected]) / 2
+    )
     assert np.abs(over - half).max() <= 0.5
     tiled = Translator(model.recipe, tile=8)(image)
     assert np.array_equal(tiled[0].numpy(), expected)
@@ -569,11 +594,15 @@ def test_a_face_is_blended_back_and_nothing_else_changes():
 
 def test_faces_are_found_changed_and_the_rest_is_kept(tmp_path, monkeypatch):
     """With a detector that finds two faces in large pictures and none in small ones."""
-    monkeypatch.setattr(faces, "find", lambda pixels, margin: [faces.Box(4, 4, 20), faces.Box(30, 34, 16)] if len(pixels) > 30 else [])
+    monkeypatch.setattr(
+        faces, "find", lambda pixels, margin: [faces.Box(4, 4, 20), faces.Box(30, 34, 16)] if len(pixels) > 30 else []
+    )
     model = small("ganimation", Spec((3, 16, 16), attributes=UNITS.names, exclusive=(False,)), width=4, blocks=1)
     Image.fromarray(picture(50, 60)).save(tmp_path / "two.png")
     Image.fromarray(picture(20, 20)).save(tmp_path / "none.png")
-    done = gankit.translate(model, [tmp_path / "two.png", tmp_path / "none.png"], tmp_path / "out", au="AU12=1", faces=True, strip=True)
+    done = gankit.translate(
+        model, [tmp_path / "two.png", tmp_path / "none.png"], tmp_path / "out", au="AU12=1", faces=True, strip=True
+    )
     two = np.asarray(Image.open(tmp_path / "out/two.png"))
     inside = np.zeros((50, 60), bool)
     inside[4:24, 4:24] = inside[30:46, 34:50] = True
@@ -610,20 +639,27 @@ def test_without_ffmpeg_a_video_is_skipped_with_its_reason(colour, tmp_path, mon
     monkeypatch.setenv("PATH", "")
     (tmp_path / "clip.mp4").write_bytes(b"frames")
     done = gankit.translate(colour, tmp_path / "clip.mp4", tmp_path / "out.mp4", to="a")
-    assert done.skipped == [("clip.mp4", "videos need ffmpeg, and it is not on the PATH: install it, or give the frames as pictures")]
+    assert done.skipped == [
+        ("clip.mp4", "videos need ffmpeg, and it is not on the PATH: install it, or give the frames as pictures")
+    ]
 
 
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="there is no ffmpeg")
 def test_a_video_goes_through_frame_by_frame_with_its_sound(colour, tmp_path, monkeypatch):
     source, out = tmp_path / "clip.mp4", tmp_path / "out.mp4"
     command = ["ffmpeg", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=size=65x48:rate=12:duration=1"]
-    subprocess.run([*command, "-f", "lavfi", "-i", "sine=duration=1", "-vf", "crop=64:48", "-pix_fmt", "yuv420p", str(source)], check=True)
+    subprocess.run(
+        [*command, "-f", "lavfi", "-i", "sine=duration=1", "-vf", "crop=64:48", "-pix_fmt", "yuv420p", str(source)],
+        check=True,
+    )
     done = gankit.translate(colour, source, out, to="a", batch=5)
     assert done.written == [out] and not done.skipped
     before, after = video.probe(source), video.probe(out)
     assert before == after == video.Header(48, 64, "12/1")
     monkeypatch.setattr(faces, "find", lambda pixels, margin: [])
-    assert gankit.translate(colour, source, tmp_path / "faces.mp4", to="a", faces=True).written  # no face in it, and no harm
+    assert gankit.translate(
+        colour, source, tmp_path / "faces.mp4", to="a", faces=True
+    ).written  # no face in it, and no harm
     frames, negative = list(video.frames(source, before)), list(video.frames(out, after))
     assert len(frames) == len(negative) == 12
     assert np.abs(255 - frames[5].astype(int) - negative[5]).mean() < 6, "it is not the negative"
@@ -639,7 +675,12 @@ def test_a_video_goes_through_frame_by_frame_with_its_sound(colour, tmp_path, mo
 def test_the_command_says_what_is_missing(run, tree, capsys):
     assert "translate what?" in refused(capsys, run)
     assert "to which domain? --to a or --to b" in refused(capsys, run, tree / "a.png", "--model", ODD)
-    for name, flag in (("cyclegan", "--to b"), ("stargan", "--set NAME=1"), ("ganimation", "--au NAME=0.8"), ("unet", "-o OUTPUT\n")):
+    for name, flag in (
+        ("cyclegan", "--to b"),
+        ("stargan", "--set NAME=1"),
+        ("ganimation", "--au NAME=0.8"),
+        ("unet", "-o OUTPUT\n"),
+    ):
         cli.main(["show", name])
         assert flag in capsys.readouterr().out
     with pytest.raises(SystemExit):

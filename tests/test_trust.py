@@ -20,7 +20,9 @@ from PIL import Image
 import gankit
 from gankit import checkpoint, cli, loop, writer
 
-TINY = dict(preset="small", data="digits", width=8, images=32, batch=8, preview=0, save=16, log=16, quiet=True, device="cpu")
+TINY = dict(
+    preset="small", data="digits", width=8, images=32, batch=8, preview=0, save=16, log=16, quiet=True, device="cpu"
+)
 HERE = Path(__file__).parent
 
 
@@ -79,7 +81,13 @@ def test_a_name_in_a_run_s_config_is_never_a_path(copy, capsys, monkeypatch, spe
     code = f"open({str(ran)!r}, 'w')\nfrom gankit.models.dcgan import DCGAN\nclass Mine(DCGAN): pass\n"
     for file in (copy / "evil.py", Path("evil.py"), Path("dcgan.py")):
         file.write_text(code)
-    names = {"absolute": str(copy / "evil.py"), "relative": os.path.relpath(copy / "evil.py"), "dotted": "./evil.py", "inside": "evil.py", "upper": "DCGAN.py"}
+    names = {
+        "absolute": str(copy / "evil.py"),
+        "relative": os.path.relpath(copy / "evil.py"),
+        "dotted": "./evil.py",
+        "inside": "evil.py",
+        "upper": "DCGAN.py",
+    }
     edit(copy, model=names[spelling], own=own)
     for command, flags in LOAD.items():
         assert "--model" in refused(capsys, command, copy, *flags), command
@@ -94,19 +102,39 @@ def test_a_name_in_a_run_s_config_is_never_a_path(copy, capsys, monkeypatch, spe
 def test_a_text_encoder_in_a_run_s_config_is_not_opened(capsys, tmp_path, monkeypatch):
     from gankit.data import captions, embedding
 
-    texts = sorted({captions.plain(line) for line in "a red square\na blue circle\na green bar\na red circle".splitlines()})
-    np.savez(tmp_path / "table.npz", text=np.array(texts), vector=np.random.default_rng(0).normal(size=(len(texts), 6)).astype(np.float32))
+    texts = sorted(
+        {captions.plain(line) for line in "a red square\na blue circle\na green bar\na red circle".splitlines()}
+    )
+    np.savez(
+        tmp_path / "table.npz",
+        text=np.array(texts),
+        vector=np.random.default_rng(0).normal(size=(len(texts), 6)).astype(np.float32),
+    )
     (tmp_path / "pictures").mkdir()
     for i, line in enumerate(texts):
         Image.fromarray(np.full((16, 16, 3), 50 * i, np.uint8)).save(tmp_path / "pictures" / f"{i}.png")
         (tmp_path / "pictures" / f"{i}.txt").write_text(line)
-    options = dict(preset="small", data=str(tmp_path / "pictures"), images=8, batch=4, preview=0, save=4, log=4, quiet=True, device="cpu")
-    run = loop.train("stackgan", text_encoder=str(tmp_path / "table.npz"), outdir=tmp_path / "runs", resolution="32", **options)
+    options = dict(
+        preset="small",
+        data=str(tmp_path / "pictures"),
+        images=8,
+        batch=4,
+        preview=0,
+        save=4,
+        log=4,
+        quiet=True,
+        device="cpu",
+    )
+    run = loop.train(
+        "stackgan", text_encoder=str(tmp_path / "table.npz"), outdir=tmp_path / "runs", resolution="32", **options
+    )
     opened = []
     real = embedding.open_encoder
     monkeypatch.setattr(embedding, "open_encoder", lambda name, plain: opened.append(name) or real(name, plain))
     assert "--text-encoder" in refused(capsys, "resume", run.folder, "--images", 16)
-    assert "--text-encoder" in refused(capsys, "sample", run.folder, "--text", texts[0], "--n", 1, "-o", tmp_path / "x.png")
+    assert "--text-encoder" in refused(
+        capsys, "sample", run.folder, "--text", texts[0], "--n", 1, "-o", tmp_path / "x.png"
+    )
     with pytest.raises(ValueError, match="--text-encoder"):
         gankit.load(run.folder).sample(1, text=texts[0])
     assert not [name for name in opened if name]
@@ -137,7 +165,20 @@ def test_what_only_a_run_s_config_asks_for_is_not_downloaded(copy, capsys, monke
     cli.main(["resume", str(copy), "--images", "48", "--evaluate", "", "--quiet"])
 
 
-@pytest.mark.parametrize("name", ["config.json", "stats.jsonl", "evaluations.jsonl", "state.safetensors", "weights.safetensors", "reals.png", "fakes000000099.png", "evaluation/spectrum.json", "evaluation/pairs.png"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.json",
+        "stats.jsonl",
+        "evaluations.jsonl",
+        "state.safetensors",
+        "weights.safetensors",
+        "reals.png",
+        "fakes000000099.png",
+        "evaluation/spectrum.json",
+        "evaluation/pairs.png",
+    ],
+)
 def test_a_pipe_in_a_run_folder_keeps_no_command_waiting(copy, capsys, name):
     def waited(*_: object) -> None:
         raise AssertionError(f"{name} is a pipe, and a command waits for it")
@@ -147,7 +188,12 @@ def test_a_pipe_in_a_run_folder_keeps_no_command_waiting(copy, capsys, name):
     os.mkfifo(copy / name)
     before = signal.signal(signal.SIGALRM, waited)
     try:
-        for command in (["report", copy], ["sample", copy, "--n", 1, "-o", copy / "x.npz"], ["compare", copy, copy], ["resume", copy, "--images", 48, "--quiet"]):
+        for command in (
+            ["report", copy],
+            ["sample", copy, "--n", 1, "-o", copy / "x.npz"],
+            ["compare", copy, copy],
+            ["resume", copy, "--images", 48, "--quiet"],
+        ):
             signal.alarm(600)  # never reached by a command that works, however busy the machine is
             try:
                 cli.main([str(word) for word in command])
@@ -201,7 +247,12 @@ HOLD = "import sys, time; from pathlib import Path; from gankit import writer\nw
 @pytest.fixture
 def other(copy: Path):
     """Another process that writes the run."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(copy)], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(HERE.parent)}, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(copy)],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(HERE.parent)},
+        text=True,
+    )
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
@@ -259,7 +310,10 @@ def test_a_save_is_never_replaced_by_numbers_that_are_not_finite(tmp_path, monke
                 PARTS[part](self).view(-1)[0] = number
 
     monkeypatch.setattr(loop.Run, "advance", poisoned)
-    with pytest.raises(loop.Diverged, match=r"1 of [\d,]+ numbers\) is not finite after 32 images. The last save, at 16 images, is whole"):
+    with pytest.raises(
+        loop.Diverged,
+        match=r"1 of [\d,]+ numbers\) is not finite after 32 images. The last save, at 16 images, is whole",
+    ):
         loop.train("dcgan", outdir=tmp_path, **TINY | dict(images=64, log=64))
     folder = next(tmp_path.iterdir())
     for file in ("state.safetensors", "weights.safetensors"):
@@ -279,7 +333,26 @@ def test_weights_that_are_not_finite_draw_nothing(copy, capsys, tmp_path, number
             assert f"{name} (1 of " in text and "not finite" in text, command
 
 
-TRAIN = ["train", "dcgan", "--data", "digits", "--preset", "small", "--width", "8", "--batch", "32", "--log", "32", "--save", "640", "--preview", "0", "--device", "cpu"]
+TRAIN = [
+    "train",
+    "dcgan",
+    "--data",
+    "digits",
+    "--preset",
+    "small",
+    "--width",
+    "8",
+    "--batch",
+    "32",
+    "--log",
+    "32",
+    "--save",
+    "640",
+    "--preview",
+    "0",
+    "--device",
+    "cpu",
+]
 
 
 @pytest.mark.parametrize("broken", ["pipe", "full"])
@@ -317,7 +390,11 @@ def test_a_signal_saves_and_leaves_with_its_number_and_the_run_ends_the_same(tmp
         advance(self, n)
         if self.images == 8:
             os.kill(os.getpid(), number)
-            if name in ("SIGHUP", "SIGUSR1", "SIGXCPU"):  # some are sent twice, and SIGTERM follows: none may cut the save short
+            if name in (
+                "SIGHUP",
+                "SIGUSR1",
+                "SIGXCPU",
+            ):  # some are sent twice, and SIGTERM follows: none may cut the save short
                 os.kill(os.getpid(), number)
                 os.kill(os.getpid(), signal.SIGTERM)
 
@@ -367,7 +444,9 @@ def test_data_that_moved_is_named_and_its_run_ends_the_same(pictures, tmp_path, 
     broken = interrupt(16, model, outdir=tmp_path / "broken", **options)
     moved = tmp_path / "elsewhere" / "data"
     moved.parent.mkdir()
-    shutil.move(f"{pictures}.zip" if data.endswith(".zip") else pictures, f"{moved}.zip" if data.endswith(".zip") else moved)
+    shutil.move(
+        f"{pictures}.zip" if data.endswith(".zip") else pictures, f"{moved}.zip" if data.endswith(".zip") else moved
+    )
     with pytest.raises(ValueError, match="--data PATH"):
         loop.resume(broken, quiet=True)
     loop.resume(broken, data=data.format(moved), quiet=True)
@@ -393,7 +472,9 @@ def test_a_run_that_was_renamed_while_it_trains_says_where_it_is(tmp_path, monke
             self.folder.rename(tmp_path / "renamed")
 
     monkeypatch.setattr(loop.Run, "advance", advance_and_rename)
-    with pytest.raises(OSError, match="moved to .*renamed.* gankit resume .*renamed.* The last save, at 16 images, is whole"):
+    with pytest.raises(
+        OSError, match="moved to .*renamed.* gankit resume .*renamed.* The last save, at 16 images, is whole"
+    ):
         loop.train("dcgan", outdir=tmp_path / "runs", **TINY)
     monkeypatch.setattr(loop.Run, "advance", advance)
     assert loop.resume(tmp_path / "renamed", quiet=True).images == 32

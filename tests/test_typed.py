@@ -47,7 +47,9 @@ def test_train_takes_every_flag_that_show_prints_and_means_the_same(model, capsy
     cli.main(["show", model])
     kind = models.find(model)
     lines = capsys.readouterr().out.split("settings of its own: ")[1].splitlines()
-    lines = [line[line.index("--") :] for line in lines if "--" in line and not line.startswith("and those of every run")]
+    lines = [
+        line[line.index("--") :] for line in lines if "--" in line and not line.startswith("and those of every run")
+    ]
     shown = [shlex.split(line, comments=True) for line in lines]
     expected = [plain(kind.defaults)] if kind.defaults else []
     for name, preset in kind.presets.items():
@@ -66,7 +68,14 @@ def test_train_takes_the_command_of_a_card(model, typed):
     for preset in ("", *kind.presets):
         settings, arguments = loop.plan(kind, preset, {})
         whole = dataclasses.asdict(settings) | arguments
-        config = {"preset": "", "own": "", "model": model, "data": {"name": settings.data}, "settings": dataclasses.asdict(settings), "arguments": arguments}
+        config = {
+            "preset": "",
+            "own": "",
+            "model": model,
+            "data": {"name": settings.data},
+            "settings": dataclasses.asdict(settings),
+            "arguments": arguments,
+        }
         words = shlex.split(card.command(SimpleNamespace(recipe=kind.__new__(kind), config=config)))
         assert words[:3] == ["gankit", "train", model]
         taken = typed(model, words[3:])
@@ -74,8 +83,28 @@ def test_train_takes_the_command_of_a_card(model, typed):
 
 
 def test_flags_are_quoted_and_counts_are_short():
-    hints = {"a": bool, "b": bool, "c": tuple[int, ...], "d": Images, "e": int, "f": str, "g": str, "h": bool | None, "i": tuple[int, ...]}
-    values = {"a": True, "b": False, "c": (8, 16), "d": 200_000, "e": 200_000, "f": "4:1 8:2", "g": "", "h": None, "i": ()}
+    hints = {
+        "a": bool,
+        "b": bool,
+        "c": tuple[int, ...],
+        "d": Images,
+        "e": int,
+        "f": str,
+        "g": str,
+        "h": bool | None,
+        "i": tuple[int, ...],
+    }
+    values = {
+        "a": True,
+        "b": False,
+        "c": (8, 16),
+        "d": 200_000,
+        "e": 200_000,
+        "f": "4:1 8:2",
+        "g": "",
+        "h": None,
+        "i": (),
+    }
     assert flags(values, hints) == "--a --no-b --c 8 16 --d 200k --e 200000 --f '4:1 8:2' --g '' --h None --i"
     assert [short(n) for n in (0, 999, 1000, 1500, 5_313_000, 7_000_000)] == ["0", "999", "1k", "1500", "5313k", "7M"]
     assert all(cli.count(short(n)) == n for n in (0, 999, 1000, 1500, 5_313_000, 7_000_000))
@@ -91,7 +120,9 @@ def test_warnings_name_flags_that_the_model_takes(model, typed):
                 assert len(re.findall("--[a-z]", sentence)) == len(re.findall("--[a-z]", " ".join(named)))
                 words = " ".join(text + " 1" * text.split()[-1].startswith("--") for text in named).split()
                 taken = typed(model, words)
-                assert taken.get("penalty", "none") in (*PENALTIES, "none", "clip", "gp") and taken.get("loss", "hinge") in (*ADVERSARIAL, "wgan_gp", "lsgan")
+                assert taken.get("penalty", "none") in (*PENALTIES, "none", "clip", "gp") and taken.get(
+                    "loss", "hinge"
+                ) in (*ADVERSARIAL, "wgan_gp", "lsgan")
                 assert "--penalty" not in words or taken["penalty_weight"] > 0  # a penalty of no weight is none
 
 
@@ -122,7 +153,10 @@ def test_translate_takes_the_example_that_show_prints(model, parser):
 def commands(path: Path) -> list[str]:
     """The commands in a page: lines of code blocks, and code within sentences, that begin with gankit."""
     text = path.read_text(encoding="utf-8")
-    return [*re.findall(r"^ {4,}(gankit .*)", text, re.M), *(" ".join(code.split()) for code in re.findall(r"`(gankit [^`]*)`", text))]
+    return [
+        *re.findall(r"^ {4,}(gankit .*)", text, re.M),
+        *(" ".join(code.split()) for code in re.findall(r"`(gankit [^`]*)`", text)),
+    ]
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda p: p.stem)
@@ -131,7 +165,11 @@ def test_commands_in_the_docs_are_taken(path, parser, monkeypatch, capsys):
     monkeypatch.setattr("gankit.checkpoint.read_config", lambda folder: {"settings": {}})
     monkeypatch.setattr(cli, "spawn", lambda gpus, words: None)  # else this process becomes torchrun
     for command in dict.fromkeys(commands(path)):
-        words = [word for word in shlex.split(re.sub(r"\b[A-Z]\b", "1", command), comments=True)[1:] if word not in ("...", "[flags]")]
+        words = [
+            word
+            for word in shlex.split(re.sub(r"\b[A-Z]\b", "1", command), comments=True)[1:]
+            if word not in ("...", "[flags]")
+        ]
         if words[0] == "COMMAND" or (len(words) == 1 and words[0] not in ("models", "metrics")):
             continue  # a command's name alone
         try:
@@ -147,7 +185,9 @@ def names_of(kind: type) -> set[str]:
     found = set()
     for field in dataclasses.fields(kind):
         metadata = getattr(field.type, "__metadata__", ())
-        also = [name for meta in metadata for name in (getattr(meta, "name", None), *(getattr(meta, "aliases", None) or ()))]
+        also = [
+            name for meta in metadata for name in (getattr(meta, "name", None), *(getattr(meta, "aliases", None) or ()))
+        ]
         flags = {f"--{name.strip('-').replace('_', '-')}" for name in (field.name, *also) if name}
         found |= flags | {flag.replace("--", "--no-", 1) for flag in flags if isinstance(field.default, bool)}
     return found
@@ -156,7 +196,9 @@ def names_of(kind: type) -> set[str]:
 @pytest.fixture
 def known(monkeypatch):
     """The flags of each model's own arguments, and under "" those of every other command, tool and setting, as their parsers have them."""
-    found = {"": {"--help", "--version", "--kimg", "--as", "--metrics", "--outdir"}}  # these are taken before the parser
+    found = {
+        "": {"--help", "--version", "--kimg", "--as", "--metrics", "--outdir"}
+    }  # these are taken before the parser
 
     def parse(groups: dict[str, type], prog: str, *words: object) -> None:
         for name, group in groups.items():
@@ -174,12 +216,24 @@ def known(monkeypatch):
 
 FLAG = re.compile(r"(?<![\w-])--[a-z](?:[\w-]*\w)?(?![\w-])")
 # Of other programs, which are named beside them.
-ELSEWHERE = {"--no-deps", "--index-url", "--max-restarts", "--nproc-per-node", "--standalone", "--no-dropout", "--norm", "--signal", "--cfg"}
+ELSEWHERE = {
+    "--no-deps",
+    "--index-url",
+    "--max-restarts",
+    "--nproc-per-node",
+    "--standalone",
+    "--no-dropout",
+    "--norm",
+    "--signal",
+    "--cfg",
+}
 
 
 def test_every_flag_in_a_message_or_a_page_exists(known):
     """Of a model's file and page the flags are its own, or those of every run."""
-    programs = "".join(path.read_text() for folder in ("benchmarks", "scripts") for path in (HOUSE / folder).glob("*.py"))
+    programs = "".join(
+        path.read_text() for folder in ("benchmarks", "scripts") for path in (HOUSE / folder).glob("*.py")
+    )
     shared = known[""] | ELSEWHERE | set(re.findall(r"""add_argument\(\s*"(--[\w-]+)""", programs))
     every, wrong = shared.union(*known.values()), []
     for path in [*DOCS, *(HOUSE / "gankit").rglob("*.py")]:
@@ -188,5 +242,7 @@ def test_every_flag_in_a_message_or_a_page_exists(known):
             constants = (node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant))
             text = "\n".join(value for value in constants if isinstance(value, str))
         own = shared | known[path.stem] if path.parent.name == "models" and path.stem in known else every
-        wrong += [f"{path.relative_to(HOUSE)} {flag}" for flag in FLAG.findall(text) if flag.replace("_", "-") not in own]
+        wrong += [
+            f"{path.relative_to(HOUSE)} {flag}" for flag in FLAG.findall(text) if flag.replace("_", "-") not in own
+        ]
     assert not wrong, "; ".join(wrong)

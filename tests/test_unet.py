@@ -40,7 +40,14 @@ def batch_of(n: int = 4, mask: torch.Tensor | None = None) -> Batch:
 
 @pytest.mark.parametrize(
     "channels, classes, norm, count",
-    [(1, 2, False, 31_030_658), (3, 1, False, 31_031_745), (3, 2, False, 31_031_810), (1, 1, False, 31_030_593), (3, 1, True, 31_037_633), (3, 2, True, 31_037_698)],
+    [
+        (1, 2, False, 31_030_658),
+        (3, 1, False, 31_031_745),
+        (3, 2, False, 31_031_810),
+        (1, 1, False, 31_030_593),
+        (3, 1, True, 31_037_633),
+        (3, 2, True, 31_037_698),
+    ],
 )
 def test_counts(channels, classes, norm, count):
     with torch.device("meta"):
@@ -54,7 +61,31 @@ def test_maps_are_those_of_the_paper_s_figure():
             layer.register_forward_hook(lambda _, __, x: sides.append(x.shape[2]))
     net(torch.zeros(1, 1, 572, 572))
     assert len(sides) == 23
-    assert sides == [570, 568, 282, 280, 138, 136, 66, 64, 30, 28, 56, 54, 52, 104, 102, 100, 200, 198, 196, 392, 390, 388, 388]
+    assert sides == [
+        570,
+        568,
+        282,
+        280,
+        138,
+        136,
+        66,
+        64,
+        30,
+        28,
+        56,
+        54,
+        52,
+        104,
+        102,
+        100,
+        200,
+        198,
+        196,
+        392,
+        390,
+        388,
+        388,
+    ]
     assert net(torch.zeros(1, 1, 188, 188)).shape == (1, 2, 4, 4)
     assert net(torch.zeros(1, 1, 188, 204)).shape == (1, 2, 4, 20)
 
@@ -127,10 +158,14 @@ def test_images_and_masks_are_bent_and_turned_alike_and_as_defined():
     mask[:, 2:4] = VOID
     batch = Batch({"real": images, "mask": mask}, seed=3)
     bent, labels = deform(images, mask, batch.draw, 1.5, 40.0, 0.2)
-    numbers = Batch({"real": images}, seed=3).draw(lambda n: torch.cat([torch.randn(n, 18), torch.rand(n, 3) * 2 - 1], 1))
+    numbers = Batch({"real": images}, seed=3).draw(
+        lambda n: torch.cat([torch.randn(n, 18), torch.rand(n, 3) * 2 - 1], 1)
+    )
     for i in range(2):
         field = F.interpolate(1.5 * numbers[i, :18].view(1, 2, 3, 3), (9, 12), mode="bicubic", align_corners=True)[0]
-        assert torch.allclose(field[:, [0, 0, 8, 4], [0, 11, 11, 0]], 1.5 * numbers[i, :18].view(2, 3, 3)[:, [0, 0, 2, 1], [0, 2, 2, 0]])
+        assert torch.allclose(
+            field[:, [0, 0, 8, 4], [0, 11, 11, 0]], 1.5 * numbers[i, :18].view(2, 3, 3)[:, [0, 0, 2, 1], [0, 2, 2, 0]]
+        )
         angle, contrast, brightness = numbers[i, 18:].tolist()
         cos, sin = math.cos(math.radians(40 * angle)), math.sin(math.radians(40 * angle))
         rows, columns = np.mgrid[0:9, 0:12] - np.array([4, 5.5])[:, None, None]
@@ -162,7 +197,9 @@ def test_each_change_can_be_had_alone_or_not_at_all():
 
 
 def test_components_are_scipy_s():
-    masks = torch.cat([blobs(3, 20, 17) > 0, torch.ones(1, 20, 17, dtype=torch.bool), torch.zeros(1, 20, 17, dtype=torch.bool)])
+    masks = torch.cat(
+        [blobs(3, 20, 17) > 0, torch.ones(1, 20, 17, dtype=torch.bool), torch.zeros(1, 20, 17, dtype=torch.bool)]
+    )
     spiral = torch.zeros(20, 17, dtype=torch.bool)
     spiral[::2], spiral[1::4, -1], spiral[3::4, 0] = True, True, True
     for inside, found in zip([*masks, spiral], components(torch.stack([*masks, spiral]))):
@@ -222,7 +259,9 @@ def test_the_loss_is_that_of_the_bent_batch_and_exact_in_parts():
     batch = batch_of(mask=mask)
     whole, outputs = recipe.loss(batch)
     images, bent = deform(batch.real, mask, batch_of().draw, 1.0, 180.0, 0.1)
-    weight = torch.tensor([1, 2.5], dtype=torch.float64)[bent.clamp(max=1)] + border_weight(bent, 10.0, 5.0, torch.float64)
+    weight = torch.tensor([1, 2.5], dtype=torch.float64)[bent.clamp(max=1)] + border_weight(
+        bent, 10.0, 5.0, torch.float64
+    )
     logits, known = recipe.scores(images), bent != VOID
     assert torch.equal(whole, map_cross_entropy(logits, bent, weight))
     right = [(logits[i].argmax(0) == bent[i])[known[i]].double().mean() for i in range(4)]

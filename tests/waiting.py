@@ -15,12 +15,22 @@ PATIENCE = 900  # seconds in which nothing at all changes; imports alone take so
 def start(words: list[str], folder: Path, **environment: str) -> subprocess.Popen:
     """A process of this Python in a folder, which writes what it prints to <its number>.txt there."""
     into_file = ["/bin/sh", "-c", 'exec "$@" >$$.txt 2>&1', "sh"]
-    return subprocess.Popen([*into_file, sys.executable, *words], cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment)
+    return subprocess.Popen(
+        [*into_file, sys.executable, *words], cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    )
 
 
 def torchrun(folder: Path, *words: str, processes: int = 2, restarts: int = 0) -> subprocess.Popen:
     """`gankit` with these words on several processes."""
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "--max-restarts", str(restarts)]
+    command = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(processes),
+        "--max-restarts",
+        str(restarts),
+    ]
     return start([*command, "-m", "gankit", *words], folder, PYTHONPATH=str(Path(__file__).parents[1]))
 
 

@@ -86,7 +86,9 @@ class Detector(OutlierMixin, BaseEstimator):
         images = pixels(checked(X))
         shape = self.trained_.recipe.spec.shape
         if tuple(images.shape[1:]) != tuple(shape):
-            raise ValueError(f"the images are {tuple(images.shape[1:])} (C, H, W); this detector was fitted to {tuple(shape)}")
+            raise ValueError(
+                f"the images are {tuple(images.shape[1:])} (C, H, W); this detector was fitted to {tuple(shape)}"
+            )
         return -score_images(self.trained_.recipe, images).score.double().numpy()
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
@@ -102,7 +104,9 @@ def checked(X: np.ndarray) -> np.ndarray:
     """(N, H, W) or (N, H, W, C) uint8 to (N, H, W, C). Raises ValueError: it is something else."""
     X = np.asarray(X)
     if X.dtype != np.uint8 or X.ndim not in (3, 4) or not len(X) or (X.ndim == 4 and X.shape[3] not in (1, 3, 4)):
-        raise ValueError(f"X is {X.dtype}{list(X.shape)}; give uint8 images, (N, H, W) or (N, H, W, C) with 1, 3 or 4 channels")
+        raise ValueError(
+            f"X is {X.dtype}{list(X.shape)}; give uint8 images, (N, H, W) or (N, H, W, C) with 1, 3 or 4 channels"
+        )
     return X[..., None] if X.ndim == 3 else X
 
 

@@ -17,7 +17,9 @@ from gankit.anomaly.scoring import Scores, opened
 from gankit.checkpoint import Trained
 from gankit.text import escaped
 
-HEAT = np.array([[0, 0, 0, 0], [90, 0, 60, 110], [220, 40, 20, 170], [255, 170, 0, 210], [255, 255, 200, 240]], np.float64)  # RGBA
+HEAT = np.array(
+    [[0, 0, 0, 0], [90, 0, 60, 110], [220, 40, 20, 170], [255, 170, 0, 210], [255, 255, 200, 240]], np.float64
+)  # RGBA
 
 
 def write(found: Scores, numbers: dict[str, float], path: Path, title: str) -> list[Path]:
@@ -95,7 +97,9 @@ def page(found: Scores, numbers: dict[str, float], path: Path, title: str) -> st
 def curves(found: Scores) -> list[tuple[str, dict[str, list[tuple[float, float]]], str]]:
     """Histogram of scores, and ROC and precision-recall curves where the truth is known: name, lines, unit of the axis."""
     truth = found.anomalous
-    sets = {"images": found.score} if truth is None else {"normal": found.score[~truth], "anomalous": found.score[truth]}
+    sets = (
+        {"images": found.score} if truth is None else {"normal": found.score[~truth], "anomalous": found.score[truth]}
+    )
     edges = torch.linspace(float(found.score.min()), float(found.score.max()) + 1e-12, 31, dtype=torch.float64)
     lines = {}
     for name, values in sets.items():
@@ -109,7 +113,7 @@ def curves(found: Scores) -> list[tuple[str, dict[str, list[tuple[float, float]]
         x, y, _ = roc_curve(truth.numpy(), found.score.numpy())
         out.append(("ROC", {"share of anomalies found": list(zip((100 * x).tolist(), y.tolist()))}, "% false alarms"))
         precision, recall, _ = precision_recall_curve(truth.numpy(), found.score.numpy())
-        out.append(("precision and recall", {"precision": list(zip((100 * recall).tolist(), precision.tolist()))}, "% recall"))
+        out.append(
+            ("precision and recall", {"precision": list(zip((100 * recall).tolist(), precision.tolist()))}, "% recall")
+        )
     return out
-
-

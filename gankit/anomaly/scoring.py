@@ -93,7 +93,9 @@ def score_run(
     shown = [(image, rebuilt, heat) for _, image, rebuilt, heat in extremes]
     maps = torch.cat(maps) if maps else torch.zeros(0, *dataset.shape[1:])
     steps = torch.cat([part.steps for part in found])
-    return Scores(names, score, steps, maps, None if anomalous is None else anomalous[:n], where, shown, seconds / n, notes)
+    return Scores(
+        names, score, steps, maps, None if anomalous is None else anomalous[:n], where, shown, seconds / n, notes
+    )
 
 
 def score_images(recipe: Recipe, images: Tensor, batch: int = 64) -> Anomaly:
@@ -109,7 +111,9 @@ def score_images(recipe: Recipe, images: Tensor, batch: int = 64) -> Anomaly:
 
 def kept(extremes: list[tuple], images: Tensor, part: Anomaly, most: int = 8) -> list[tuple]:
     """The `most` lowest and highest of those that were kept and of these, by score."""
-    rows = [(float(s), image, rebuilt, heat) for s, image, rebuilt, heat in zip(part.score, images, part.rebuilt, part.map)]
+    rows = [
+        (float(s), image, rebuilt, heat) for s, image, rebuilt, heat in zip(part.score, images, part.rebuilt, part.map)
+    ]
     ordered = sorted([*extremes, *rows], key=lambda row: row[0])
     return ordered if len(ordered) <= 2 * most else ordered[:most] + ordered[-most:]
 
@@ -129,7 +133,9 @@ def opened(trained: Trained, name: str) -> data.Dataset:
     if tuple(dataset.shape) != tuple(spec.shape):
         kinds = {1: "grey", 3: "in colour", 4: "in colour with transparency"}
         theirs, ours = (kinds.get(shape[0], f"of {shape[0]} channels") for shape in (dataset.shape, spec.shape))
-        raise ValueError(f"{name} holds images that are {theirs}; {trained.folder.name} learned from ones that are {ours}: convert them first")
+        raise ValueError(
+            f"{name} holds images that are {theirs}; {trained.folder.name} learned from ones that are {ours}: convert them first"
+        )
     return dataset
 
 
@@ -141,12 +147,16 @@ def truth(dataset: data.Dataset, normal_classes: tuple[str, ...]) -> tuple[Tenso
     """
     names = [] if dataset.kind == "masks" else list(dataset.class_names)
     if unknown := [name for name in normal_classes if name not in names]:
-        raise ValueError(f"there is no class {unknown[0]!r} in {dataset.name}; it has {', '.join(listed(names, len(names))) or 'no classes'}")
+        raise ValueError(
+            f"there is no class {unknown[0]!r} in {dataset.name}; it has {', '.join(listed(names, len(names))) or 'no classes'}"
+        )
     normal = normal_classes or tuple(name for name in names if name.lower() in NORMAL)
     if not names:
         return None, []
     if not normal:
-        return None, [f"which of the classes {', '.join(names[:6])} is normal? Name it by --normal-class to see how well scores tell them apart"]
+        return None, [
+            f"which of the classes {', '.join(names[:6])} is normal? Name it by --normal-class to see how well scores tell them apart"
+        ]
     return torch.from_numpy(~np.isin(dataset.labels, [names.index(name) for name in normal])), []
 
 
@@ -160,11 +170,18 @@ def threshold(normal: Tensor, rate: float) -> float:
 
 def numbers(found: Scores, limit: float | None = None) -> dict[str, float]:
     """What can be said of scores where the truth is known; without a truth, of the scores alone."""
-    out: dict[str, float] = {"images": len(found), "cpu_ms_per_image": 1000 * found.seconds, "steps": float(found.steps.double().mean())}
+    out: dict[str, float] = {
+        "images": len(found),
+        "cpu_ms_per_image": 1000 * found.seconds,
+        "steps": float(found.steps.double().mean()),
+    }
     if limit is not None:
         out |= {"threshold": limit, "above": float((found.score > limit).double().mean())}
     if found.anomalous is not None and 0 < int(found.anomalous.sum()) < len(found):
-        out |= {"auroc": metrics.auroc(found.score, found.anomalous), "auprc": metrics.auprc(found.score, found.anomalous)}
+        out |= {
+            "auroc": metrics.auroc(found.score, found.anomalous),
+            "auprc": metrics.auprc(found.score, found.anomalous),
+        }
         out["anomalous"] = float(found.anomalous.double().mean())
         if limit is not None:
             flagged = found.score > limit

@@ -65,7 +65,10 @@ class Arrays:
             self.arrays = dict(_looked(self.archive, file.seek(0, os.SEEK_END)))
 
     def __str__(self) -> str:
-        return ", ".join(listed((f"{shown(name)} {array}" for name, array in self.arrays.items()), len(self.arrays))) or "nothing"
+        return (
+            ", ".join(listed((f"{shown(name)} {array}" for name, array in self.arrays.items()), len(self.arrays)))
+            or "nothing"
+        )
 
     def sha256(self) -> str:
         """Of the whole file."""
@@ -107,7 +110,11 @@ class Arrays:
                 values[place : place + len(block)] = np.frombuffer(block, np.uint8)
                 place += len(block)
             _ended(file, array.size - place)
-            if array.dtype.kind == "U" and array.size and int(values.view(array.dtype.byteorder + "u4").max()) > 0x10FFFF:
+            if (
+                array.dtype.kind == "U"
+                and array.size
+                and int(values.view(array.dtype.byteorder + "u4").max()) > 0x10FFFF
+            ):
                 raise ValueError("it holds texts of numbers that are no letters")
             found = values.view(array.dtype).reshape(array.shape, order="F" if array.columns else "C")
             return found.astype(array.dtype.newbyteorder("="), copy=False)
@@ -136,7 +143,9 @@ def _looked(archive: zipfile.ZipFile, whole: int) -> Iterator[tuple[str, Array]]
     for member in members:
         name = member.filename.removesuffix(".npy")
         if name in seen or name == member.filename:
-            raise ValueError(f"it holds {shown(member.filename)!r}" + (" twice" if name in seen else ", which is no .npy"))
+            raise ValueError(
+                f"it holds {shown(member.filename)!r}" + (" twice" if name in seen else ", which is no .npy")
+            )
         seen.add(name)
         if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{shown(name)} is encrypted, or packed in a way that NumPy does not write")
@@ -166,7 +175,11 @@ def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     content.seek(8)
     shape, columns, dtype = (npy.read_array_header_1_0 if width == 2 else npy.read_array_header_2_0)(content)
     if dtype.kind not in "biufU" or not dtype.itemsize:
-        raise ValueError("holds objects, which are refused" if dtype.hasobject else f"holds {shown(str(dtype))[:80]}; numbers or texts are expected")
+        raise ValueError(
+            "holds objects, which are refused"
+            if dtype.hasobject
+            else f"holds {shown(str(dtype))[:80]}; numbers or texts are expected"
+        )
     if len(shape) > 32 or not all(0 <= side <= LONGEST for side in shape):
         raise ValueError(f"has the shape {str(shape)[:80]}")
     size = math.prod(shape) * dtype.itemsize

@@ -154,7 +154,13 @@ def lfw(part: str, size: Size) -> Dataset:
     """Of 100 faces of 25x25 the first 70, enlarged to 32x32 or another side; or the other 30, and 100 patches that are no faces."""
     grey = torch.from_numpy(_library().lfw_subset()).float()[:, None] * 255
     side = _side(size, 32, "lfw")
-    pixels = F.interpolate(grey, (side, side), mode="bicubic", antialias=True).round_().clamp_(0, 255).to(torch.uint8).numpy()
+    pixels = (
+        F.interpolate(grey, (side, side), mode="bicubic", antialias=True)
+        .round_()
+        .clamp_(0, 255)
+        .to(torch.uint8)
+        .numpy()
+    )
     if part == "train":
         return _table("lfw", part, pixels[:70])
     labels = np.repeat([0, 1], [30, 100])

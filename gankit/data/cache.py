@@ -84,7 +84,9 @@ def find(name: str) -> Prepared | None:
         info = json.loads(known)
         count, parts = info["count"], info["parts"]
         table = np.frombuffer(checks, np.uint32, offset=32).reshape(count, len(parts))
-        whole = hashlib.sha256(known).digest() == checks[:32] and (folder / "pixels").stat().st_size == count * sum(parts)
+        whole = hashlib.sha256(known).digest() == checks[:32] and (folder / "pixels").stat().st_size == count * sum(
+            parts
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return Prepared(name, info, folder / "pixels", table) if whole else None
@@ -102,7 +104,9 @@ def prepare(name: str, build: Callable[[Path], dict]) -> Prepared:
             with tempfile.TemporaryDirectory(".tmp", f"{name}.", location(), ignore_cleanup_errors=True) as folder:
                 known = json.dumps(info := build(Path(folder) / "pixels")).encode()
                 (Path(folder) / "info.json").write_bytes(known)
-                checks = np.fromiter(_checks(Path(folder) / "pixels", info["parts"]), np.uint32, info["count"] * len(info["parts"]))
+                checks = np.fromiter(
+                    _checks(Path(folder) / "pixels", info["parts"]), np.uint32, info["count"] * len(info["parts"])
+                )
                 (Path(folder) / "checks").write_bytes(hashlib.sha256(known).digest() + checks.tobytes())
                 for file in Path(folder).iterdir():
                     with open(file, "rb") as written:

@@ -25,7 +25,10 @@ HOW = (
     "columns file_name and text, whose lines are captions, too"
 )
 WHICH, WRONG = 3, 4  # what a draw is for; the stream's own are 1 and 2
-ALIKE = str.maketrans("\u2018\u2019\u201b\u2032\u201c\u201d\u201e\u2033\u00ab\u00bb\u2010\u2011\u2012\u2013\u2014\u2212", "''''\"\"\"\"\"\"------")
+ALIKE = str.maketrans(
+    "\u2018\u2019\u201b\u2032\u201c\u201d\u201e\u2033\u00ab\u00bb\u2010\u2011\u2012\u2013\u2014\u2212",
+    '\'\'\'\'""""""------',
+)
 _CODES = np.full(128, UNKNOWN, np.int64)
 _CODES[[ord(letter) for letter in LETTERS]] = np.arange(2, CODES)
 
@@ -64,11 +67,18 @@ def flaws(texts: Iterable[str], length: int = LONGEST) -> list[str]:
     odd = [sum(letter not in known for letter in text[:length]) / max(1, len(text)) for text in texts]
     notes = []
     if longer:
-        notes.append(f"{len(longer):,} of {len(texts):,} captions are longer than {length} letters (the longest has {max(longer):,}); the rest of them is not read.")
+        notes.append(
+            f"{len(longer):,} of {len(texts):,} captions are longer than {length} letters (the longest has {max(longer):,}); the rest of them is not read."
+        )
     if some := sum(share > 0 for share in odd):
         mostly = sum(share > 0.5 for share in odd)
-        more = f"; {mostly:,} of them are mostly such, and cannot be told apart by their words: translate them to the Latin alphabet" * (mostly > 0)
-        notes.append(f"{some:,} of {len(texts):,} captions have letters that are none of a-z, 0-9 and punctuation; each is read as one unknown letter{more}.")
+        more = (
+            f"; {mostly:,} of them are mostly such, and cannot be told apart by their words: translate them to the Latin alphabet"
+            * (mostly > 0)
+        )
+        notes.append(
+            f"{some:,} of {len(texts):,} captions have letters that are none of a-z, 0-9 and punctuation; each is read as one unknown letter{more}."
+        )
     return notes
 
 
@@ -90,7 +100,9 @@ class Captions:
         self.flat = np.array(flat, np.int64)  # of each image's captions in turn, the number of the text
         self.distinct = list(numbers)
         self.length = min(LONGEST, -(-max(map(len, numbers)) // 8) * 8)
-        codes = np.concatenate([encode(self.distinct[i : i + 1000], self.length).numpy() for i in range(0, len(numbers), 1000)])
+        codes = np.concatenate(
+            [encode(self.distinct[i : i + 1000], self.length).numpy() for i in range(0, len(numbers), 1000)]
+        )
         self.codes = codes.astype(np.uint8)  # 71 codes fit, and sets of a million captions are small so
         self.vectors = None if encoder is None else embedding.vectors(encoder, self.distinct)
 
@@ -103,7 +115,9 @@ class Captions:
         """The numbers of an image's captions."""
         return self.flat[self.ends[number - 1] if number else 0 : self.ends[number]]
 
-    def rows(self, numbers: np.ndarray, positions: np.ndarray, seed: int, read: Callable[[np.ndarray], np.ndarray]) -> dict[str, Tensor]:
+    def rows(
+        self, numbers: np.ndarray, positions: np.ndarray, seed: int, read: Callable[[np.ndarray], np.ndarray]
+    ) -> dict[str, Tensor]:
         """For the images of these numbers at these positions of a stream: "caption" (n, length) int64, or (n, D) float32, and "wrong" (n, C, H, W).
 
         Which caption of several, and which image does not go with it, depends on the position and the seed alone.
@@ -111,7 +125,9 @@ class Captions:
         begin = np.where(numbers > 0, self.ends[numbers - 1], 0)
         count = self.ends[numbers] - begin
         chosen = self.flat[begin + (draws.uniform(seed, WHICH, positions) * count).astype(np.int64)]
-        caption = torch.from_numpy(self.codes[chosen].astype(np.int64) if self.vectors is None else self.vectors[chosen])
+        caption = torch.from_numpy(
+            self.codes[chosen].astype(np.int64) if self.vectors is None else self.vectors[chosen]
+        )
         return {"caption": caption, "wrong": torch.from_numpy(read(self.wrong(chosen, numbers, positions, seed)))}
 
     def wrong(self, chosen: np.ndarray, numbers: np.ndarray, positions: np.ndarray, seed: int) -> np.ndarray:
@@ -124,7 +140,9 @@ class Captions:
         return found
 
 
-def captioned(dataset: Dataset, skip_bad: bool, bad: type[ValueError], encoder: embedding.Encoder | None = None) -> Dataset:
+def captioned(
+    dataset: Dataset, skip_bad: bool, bad: type[ValueError], encoder: embedding.Encoder | None = None
+) -> Dataset:
     """Images with captions as data of the kind "captions"; their texts as codes of letters, or as an encoder's vectors.
 
     Raises:
@@ -141,9 +159,18 @@ def captioned(dataset: Dataset, skip_bad: bool, bad: type[ValueError], encoder: 
         raise bad(empty, len(dataset))
     captions = Captions([read[text] for text in texts if read[text]], encoder)
     if len(captions.distinct) < 2:
-        raise ValueError(f"all images have the caption {captions.distinct[0]!r}: there is nothing to tell them apart by. {HOW}")
+        raise ValueError(
+            f"all images have the caption {captions.distinct[0]!r}: there is nothing to tell them apart by. {HOW}"
+        )
     notes = flaws(captions.distinct) if encoder is None else []
-    key = cache.key("captions", dataset.fingerprint, encoder and encoder.fingerprint, *captions.distinct, captions.flat.tobytes(), captions.ends.tobytes())
+    key = cache.key(
+        "captions",
+        dataset.fingerprint,
+        encoder and encoder.fingerprint,
+        *captions.distinct,
+        captions.flat.tobytes(),
+        captions.ends.tobytes(),
+    )
     made = replace(dataset, kind="captions", texts=captions, fingerprint=key, warnings=dataset.warnings + notes)
     return part(made, np.flatnonzero(there), dataset.skipped + empty) if empty else made
 

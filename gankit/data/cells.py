@@ -10,7 +10,10 @@ from gankit.data.stream import Dataset
 
 VERSION = 1  # of what is drawn: another number is other data
 SEED, SIZE, TEST = 12, 1_000, 200
-SPACING, REACH = 0.46, 0.42  # between places for cells, and from a place to its cell's far end; half a picture's shorter side is 1
+SPACING, REACH = (
+    0.46,
+    0.42,
+)  # between places for cells, and from a place to its cell's far end; half a picture's shorter side is 1
 GAP = 2.0  # how much nearer a cell's pixel is to it than to any other, in pixels: then no two cells touch, not even diagonally
 
 
@@ -27,7 +30,9 @@ def cells(part: str, size: tuple[int, int] | None) -> Dataset:
     """
     height, width = size or (64, 64)
     if min(height, width) < 32:
-        raise ValueError(f"cells of {height}x{width} would be no larger than the lines between them: say --resolution 32 or more")
+        raise ValueError(
+            f"cells of {height}x{width} would be no larger than the lines between them: say --resolution 32 or more"
+        )
     first = {"train": 0, "test": SIZE}[part]
 
     def read(chosen: np.ndarray) -> np.ndarray:
@@ -87,7 +92,9 @@ def _edges(numbers: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np
             long = 0.22 + 0.07 * drawn[2]
             short, turn = long * (0.68 + 0.3 * drawn[3]), np.pi * drawn[4]
             top, bottom = np.searchsorted(y[0, :, 0], (down * i - REACH, down * i + REACH))
-            left, right = np.searchsorted(x[0, 0], (across * (j + 0.5 * (i % 2)) - REACH, across * (j + 0.5 * (i % 2)) + REACH))
+            left, right = np.searchsorted(
+                x[0, 0], (across * (j + 0.5 * (i % 2)) - REACH, across * (j + 0.5 * (i % 2)) + REACH)
+            )
             box = slice(None), slice(top, bottom), slice(left, right)
             a, b, cos, sin = u[box] - cx, v[box] - cy, np.cos(turn), np.sin(turn)
             a, b = (a * cos + b * sin) / long, (b * cos - a * sin) / short

@@ -84,7 +84,9 @@ def checked(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
     """(K, D) float32 of K texts, made now; errors as of `vectors`."""
     found = np.ascontiguousarray(encoder.encode(texts), np.float32)
     if found.ndim != 2 or found.shape[0] != len(texts) or not found.shape[1] or not np.isfinite(found).all():
-        raise ValueError(f"the text encoder made {found.shape} of {len(texts)} texts; it is to make a vector of finite numbers of each")
+        raise ValueError(
+            f"the text encoder made {found.shape} of {len(texts)} texts; it is to make a vector of finite numbers of each"
+        )
     return found
 
 
@@ -95,13 +97,21 @@ def _table(path: Path, plain: Callable[[str], str]) -> Encoder:
     except ValueError as error:
         raise ValueError(f"{shown(str(path))} cannot be used: {error}. {HOW}") from error
     text, vector = known.get("text", np.zeros(())), known.get("vector", np.zeros(()))
-    if text.ndim != 1 or text.dtype.kind != "U" or vector.shape[:1] != text.shape or vector.ndim != 2 or vector.dtype.kind != "f":
+    if (
+        text.ndim != 1
+        or text.dtype.kind != "U"
+        or vector.shape[:1] != text.shape
+        or vector.ndim != 2
+        or vector.dtype.kind != "f"
+    ):
         raise ValueError(f"{shown(str(path))} holds {found}. {HOW}")
     places = {plain(one): i for i, one in enumerate(text.tolist())}
 
     def encode(texts: Sequence[str]) -> np.ndarray:
         if missing := [one for one in texts if plain(one) not in places]:
-            raise ValueError(f"{shown(str(path))} has no vector of {shown(missing[0][:80])!r} and {len(missing) - 1} other texts; add them to it")
+            raise ValueError(
+                f"{shown(str(path))} has no vector of {shown(missing[0][:80])!r} and {len(missing) - 1} other texts; add them to it"
+            )
         return vector[[places[plain(one)] for one in texts]]
 
     return Encoder(cache.key("table", digest), encode)

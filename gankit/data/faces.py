@@ -49,7 +49,9 @@ CUTS = np.array(  # of the hairline, how thick the hair is, and how far it hangs
     ],
     np.float32,
 )
-WHITE, BLACK, TONGUE, THROAT = np.array([(0.96, 0.95, 0.93), (0.05, 0.05, 0.05), (0.76, 0.35, 0.35), (0.26, 0.07, 0.08)], np.float32)
+WHITE, BLACK, TONGUE, THROAT = np.array(
+    [(0.96, 0.95, 0.93), (0.05, 0.05, 0.05), (0.76, 0.35, 0.35), (0.26, 0.07, 0.08)], np.float32
+)
 
 
 def faces(part: str, size: tuple[int, int] | None) -> Dataset:
@@ -139,13 +141,19 @@ class Face:
 
     def within(self, left: float, right: float, top: float, bottom: float) -> Face:
         """The same faces, of which only this box of u and v is seen and painted."""
-        lean = TRAITS["lean"][1]  # the box is as wide as any head needs, so that a face does not depend on its neighbours
+        lean = TRAITS["lean"][
+            1
+        ]  # the box is as wide as any head needs, so that a face does not depend on its neighbours
         x, y = lean * max(abs(top), abs(bottom)), lean * max(abs(left), abs(right))
         columns = _span(self.across[0, 0], left - x, right + x, TRAITS["x"])
         rows = _span(self.down[0, :, 0], top - y, bottom + y, TRAITS["y"])
         part = copy.copy(self)
         part.across, part.down = self.across[:, :, columns], self.down[:, rows]
-        part.u, part.v, part.canvas = self.u[:, rows, columns], self.v[:, rows, columns], self.canvas[:, :, rows, columns]
+        part.u, part.v, part.canvas = (
+            self.u[:, rows, columns],
+            self.v[:, rows, columns],
+            self.canvas[:, :, rows, columns],
+        )
         return part
 
     def over(self, distance: np.ndarray, colour: np.ndarray, opacity: np.ndarray | float = 1.0) -> None:
@@ -167,7 +175,9 @@ class Face:
         """Distance (n, H, W) from the head's edge, or from one that is `grown` outwards: an egg, its chin below."""
         lower = np.clip(self.v / 0.7, 0, 1)
         u = self.u / (1 - self.is_["taper"] * lower * lower)
-        return oval(u, self.v, self.is_["wide"] + grown, np.where(self.v < 0, np.float32(0.80) + grown, self.long + grown))
+        return oval(
+            u, self.v, self.is_["wide"] + grown, np.where(self.v < 0, np.float32(0.80) + grown, self.long + grown)
+        )
 
     def crease(self, away: np.ndarray, beyond: np.ndarray, depth: np.ndarray) -> None:
         """A dark line of skin where `away` is 0 and `beyond` is negative, both (n, H, W)."""
@@ -221,7 +231,11 @@ def _background(face: Face) -> None:
 def _behind(face: Face) -> None:
     """Hair that hangs behind the head, shoulders and neck."""
     if (long := face.cut["drop"] > 0.5).any():
-        face.over(oval(face.u, face.v + 0.12, face.is_["wide"] + 0.13, np.where(face.v < -0.12, np.float32(0.8), 0.95)), face.hair * 0.72, long)
+        face.over(
+            oval(face.u, face.v + 0.12, face.is_["wide"] + 0.13, np.where(face.v < -0.12, np.float32(0.8), 0.95)),
+            face.hair * 0.72,
+            long,
+        )
     low = face.within(-2, 2, 0.5, 2)
     low.over(oval(low.across, low.down - 1.42, 0.98, 0.58), hue(face.is_["cloth"], 0.30, 0.74))
     sides = np.abs(low.u) - 0.24 - 0.25 * np.maximum(low.v - 0.72, 0)
@@ -317,7 +331,10 @@ def _mouth(face: Face) -> None:
     """Two lips and what is between them; the corners go up with AU12 and down with AU15, the lower lip goes with the jaw."""
     pull, press, part, jaw = (face.unit[name] for name in ("AU12", "AU15", "AU25", "AU26"))
     mouth = face.within(-0.42, 0.42, 0.2, 0.88)
-    broad, full = face.is_["broad mouth"] * face.is_["wide"] * (1 + 0.30 * pull - 0.06 * press - 0.12 * jaw), face.is_["full lips"]
+    broad, full = (
+        face.is_["broad mouth"] * face.is_["wide"] * (1 + 0.30 * pull - 0.06 * press - 0.12 * jaw),
+        face.is_["full lips"],
+    )
     x = mouth.u / broad
     bow = np.maximum(1 - x * x, 0)
     root = np.sqrt(bow)
@@ -354,5 +371,9 @@ def _hair(face: Face) -> None:
     line = line + cut["sides"] * u2 * u2 * u2 + cut["wave"] * np.cos(cut["waves"] * u)
     strands = 0.92 + 0.6 * light * u + 0.10 * np.cos(26 * angle + 9 * top.v) + 0.06 * np.cos(51 * angle - 7 * top.v)
     shine = 0.30 * spot(u - 2.4 * light, top.v + 0.68, 0.5, 0.06)
-    top.tint(np.clip(0.5 - (top.v - line - 0.05) * 12, 0, 1) * (cap < 0) * np.float32(0.25), face.skin * 0.5)  # its shadow
-    top.over(np.maximum(cap, (top.v - line) * 0.8), face.hair[:, :, None, None] * (strands + shine)[:, None], cut["cover"])
+    top.tint(
+        np.clip(0.5 - (top.v - line - 0.05) * 12, 0, 1) * (cap < 0) * np.float32(0.25), face.skin * 0.5
+    )  # its shadow
+    top.over(
+        np.maximum(cap, (top.v - line) * 0.8), face.hair[:, :, None, None] * (strands + shine)[:, None], cut["cover"]
+    )

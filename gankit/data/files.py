@@ -21,9 +21,18 @@ CELEBA = ("list_attr_celeba.txt", "list_attr_celeba.csv")  # as its authors give
 ABOVE = ("..", "../Anno", "../../Anno")  # where it lies, from the folder of its images
 MAX_BYTES = 2**28  # a file of an image above this is refused unread
 DEEP = 64  # folders below each other; Python and file systems have limits of their own, and no data set is near
-RATIO, FREE = 200, 2**30  # an archive that unpacks to more than both, times its own size and in bytes, is no archive of images
+RATIO, FREE = (
+    200,
+    2**30,
+)  # an archive that unpacks to more than both, times its own size and in bytes, is no archive of images
 SHOWN = 20  # lines of a list in a message; the rest is counted
-KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 class File(NamedTuple):
@@ -125,7 +134,9 @@ def opened(path: Path) -> Iterator[Source]:
     """
     if path.is_dir():
         found, notes = _listed(path)
-        yield Source(found, lambda file: _read((path.resolve() if file.name.startswith("../") else path) / file.name), notes)
+        yield Source(
+            found, lambda file: _read((path.resolve() if file.name.startswith("../") else path) / file.name), notes
+        )
         return
     if not path.name.lower().endswith(ARCHIVES):
         yield Source(listing(path), lambda file: _read(path))
@@ -149,7 +160,9 @@ def opened(path: Path) -> Iterator[Source]:
                 f"refused, as it holds links or names that lead out of it: {some}; pack the files themselves"
             )
         if twice := [name for name, count in Counter(m.name for m in members).items() if count > 1]:
-            raise ValueError(f"refused, as it holds {len(twice):,} names more than once: {', '.join(map(shown, twice[:5]))}; pack the files anew")
+            raise ValueError(
+                f"refused, as it holds {len(twice):,} names more than once: {', '.join(map(shown, twice[:5]))}; pack the files anew"
+            )
         found = {File(m.name, m.size, str(i)): m for i, m in enumerate(members) if not _hidden(m.name)}
         yield Source(list(found), lambda file: _extract(archive, found[file]))
 
@@ -249,7 +262,9 @@ def _limit(size: int) -> None:
 
 def _refuse_bomb(unpacked: int, packed: int) -> None:
     if unpacked > FREE and unpacked > RATIO * packed:
-        raise Bomb(f"refused, as {amount(packed)} of it unpack to {amount(unpacked)}, more than {RATIO} times as much: images do not; pack them anew")
+        raise Bomb(
+            f"refused, as {amount(packed)} of it unpack to {amount(unpacked)}, more than {RATIO} times as much: images do not; pack them anew"
+        )
 
 
 def _zipped(archive: zipfile.ZipFile, packed: int) -> Iterator[Member]:

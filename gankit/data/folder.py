@@ -34,7 +34,9 @@ class BadFiles(ValueError):
     def __init__(self, bad: list[tuple[str, str]], count: int):
         self.files = bad
         lines = "".join(f"\n  {line}" for line in files.listed((f"{name}: {reason}" for name, reason in bad), len(bad)))
-        super().__init__(f"{len(bad):,} of {count:,} files cannot be used; fix or remove them, or add --skip-bad:{lines}")
+        super().__init__(
+            f"{len(bad):,} of {count:,} files cannot be used; fix or remove them, or add --skip-bad:{lines}"
+        )
 
 
 class Found(NamedTuple):
@@ -107,7 +109,9 @@ def open_folder(path: Path, resolution: tuple[int, int] | None, fit: str, alpha:
     here = path.absolute()
 
     def again() -> cache.Prepared:
-        return recalled([here], (resolution, fit, alpha), lambda: _prepare(here, resolution, fit, alpha, skip_bad), skip_bad)
+        return recalled(
+            [here], (resolution, fit, alpha), lambda: _prepare(here, resolution, fit, alpha, skip_bad), skip_bad
+        )
 
     prepared = again()
     info, bad = prepared.info, [tuple(pair) for pair in prepared.info["skipped"]]
@@ -129,7 +133,9 @@ def open_folder(path: Path, resolution: tuple[int, int] | None, fit: str, alpha:
     )
 
 
-def recalled(paths: list[Path], how: tuple[object, ...], prepare: Callable[[], cache.Prepared], skip_bad: bool) -> cache.Prepared:
+def recalled(
+    paths: list[Path], how: tuple[object, ...], prepare: Callable[[], cache.Prepared], skip_bad: bool
+) -> cache.Prepared:
     """What was prepared of these paths in this way; prepared now if it was not yet, or if the files have changed.
 
     Raises:
@@ -167,7 +173,9 @@ def survey(source: Source, known: bool = True) -> Survey:
         raise ValueError(f"there are no images (PNG, JPEG, WebP, BMP, TIFF, GIF); found: {other or 'nothing'}")
 
     seen = Survey(names=[f.name[len(root) :] for f in wanted], bad=illegible, warnings=list(source.notes))
-    for file, result in each(source.read, wanted, lambda _, data: (images.probe(data), hashlib.sha256(data).hexdigest()), "reading"):
+    for file, result in each(
+        source.read, wanted, lambda _, data: (images.probe(data), hashlib.sha256(data).hexdigest()), "reading"
+    ):
         if isinstance(result, str):
             seen.bad.append((shown(file.name), result))
         else:
@@ -191,7 +199,11 @@ def survey(source: Source, known: bool = True) -> Survey:
         there = {metadata.canonical(file.name[len(root) :]) for file in wanted}
         seen.bad += [(shown(name), f"in {seen.table}, but not there") for name in seen.rows if name not in there]
         without = [image for image in seen.images if metadata.canonical(image.name) not in seen.rows]
-        seen.bad += [(shown(image.name), f"has no row in {seen.table}") for image in without if shown(image.file.name) not in blamed]
+        seen.bad += [
+            (shown(image.name), f"has no row in {seen.table}")
+            for image in without
+            if shown(image.file.name) not in blamed
+        ]
         seen.images = [image for image in seen.images if metadata.canonical(image.name) in seen.rows]
     if seen.rows and any(row.get("text") for row in seen.rows.values()) and texts:
         seen.warnings.append(f"The {len(texts)} .txt beside images are not read, as {seen.table} has texts.")
@@ -201,7 +213,9 @@ def survey(source: Source, known: bool = True) -> Survey:
         seen.warnings.append(f"Files of other kinds are not read: {other}.")
     if copies := sum(len(equal) - 1 for equal in seen.copies()):
         seen.warnings.append(f"{copies} images are exact copies of others.")
-    seen.content = cache.key([(image.name, image.digest) for image in seen.images], seen.bad, seen.table, seen.rows, *seen.texts.items())
+    seen.content = cache.key(
+        [(image.name, image.digest) for image in seen.images], seen.bad, seen.table, seen.rows, *seen.texts.items()
+    )
     return seen
 
 
@@ -229,7 +243,9 @@ def know(seen: Survey, names: list[str]) -> metadata.Known:
     return known
 
 
-def each(read: Callable[[T], bytes], wanted: list[T], work: Callable[[T, bytes], R], label: str) -> Iterator[tuple[T, R | str]]:
+def each(
+    read: Callable[[T], bytes], wanted: list[T], work: Callable[[T, bytes], R], label: str
+) -> Iterator[tuple[T, R | str]]:
     """`work` on every item and the bytes that are read of it, in order: its result, or the text of its ValueError.
 
     Threads do it, as Pillow decodes outside Python's lock; a few files at a time are in memory. A bar shows on terminals.
@@ -270,7 +286,12 @@ def each(read: Callable[[T], bytes], wanted: list[T], work: Callable[[T, bytes],
 
 
 def write(
-    out: Path, samples: list[tuple[T, ...]], read: Callable[[T], bytes], work: Callable[[T, bytes], np.ndarray], size: str, row: int
+    out: Path,
+    samples: list[tuple[T, ...]],
+    read: Callable[[T], bytes],
+    work: Callable[[T, bytes], np.ndarray],
+    size: str,
+    row: int,
 ) -> tuple[list[int], list[tuple[T, str]]]:
     """Decode samples of one or several files each into a file, one after the other, `row` bytes each.
 
@@ -298,7 +319,9 @@ def write(
 def enlarged(seen: Survey, shape: tuple[int, int, int]) -> list[str]:
     """A note, if images are smaller than they will be."""
     small = sum(n for (h, w), n in seen.sizes().items() if h < shape[1] or w < shape[2])
-    return [f"{small} of {len(seen.images)} images are smaller than {shape[1]}x{shape[2]} and are enlarged."] * (small > 0)
+    return [f"{small} of {len(seen.images)} images are smaller than {shape[1]}x{shape[2]} and are enlarged."] * (
+        small > 0
+    )
 
 
 def _prepare(path: Path, resolution: tuple[int, int] | None, fit: str, alpha: str, skip_bad: bool) -> cache.Prepared:
@@ -308,7 +331,12 @@ def _prepare(path: Path, resolution: tuple[int, int] | None, fit: str, alpha: st
         samples = [(image,) for image in seen.images]
         size = f"{shape[1]}x{shape[2]}"
         good, flaws = write(
-            out, samples, lambda i: source.read(i.file), lambda _, data: images.decode(data, shape, fit, alpha), size, int(np.prod(shape))
+            out,
+            samples,
+            lambda i: source.read(i.file),
+            lambda _, data: images.decode(data, shape, fit, alpha),
+            size,
+            int(np.prod(shape)),
         )
         bad = seen.bad + [(shown(image.file.name), reason) for image, reason in flaws]
         if bad and not (skip_bad and good):
@@ -316,7 +344,9 @@ def _prepare(path: Path, resolution: tuple[int, int] | None, fit: str, alpha: st
         known = know(seen, [seen.images[i].name for i in good])
         notes = seen.warnings + known.warnings + enlarged(seen, shape)
         names = [seen.images[i].name for i in good]
-        return asdict(known) | dict(count=len(good), parts=[int(np.prod(shape))], shape=shape, names=names, skipped=bad, warnings=notes)
+        return asdict(known) | dict(
+            count=len(good), parts=[int(np.prod(shape))], shape=shape, names=names, skipped=bad, warnings=notes
+        )
 
     with files.opened(path) as source:
         seen = survey(source)

@@ -80,7 +80,12 @@ def shaped(image: Image.Image, shape: tuple[int, int, int], fit: str, alpha: str
 
 
 def fitted(
-    image: Image.Image, height: int, width: int, fit: str, background: str | int, by: Image.Resampling = Image.Resampling.LANCZOS
+    image: Image.Image,
+    height: int,
+    width: int,
+    fit: str,
+    background: str | int,
+    by: Image.Resampling = Image.Resampling.LANCZOS,
 ) -> Image.Image:
     """An image in another height and width; `by` is how it is resampled."""
     if fit == "pad":

@@ -73,7 +73,9 @@ def load(data: bytes) -> Raw:
         if image.mode in images.DEEP:
             numbers = np.asarray(image)
             if not (numbers.min() >= 0 and numbers.max() <= VOID and (numbers == numbers.round()).all()):
-                raise Unusable(f"holds numbers from {numbers.min():g} to {numbers.max():g}; classes are 0 to 254, and 255 is void")
+                raise Unusable(
+                    f"holds numbers from {numbers.min():g} to {numbers.max():g}; classes are 0 to 254, and 255 is void"
+                )
             return Raw(numbers.astype(np.uint8), None)
         pixels = np.asarray(image.convert("RGB"))
         return Raw(pixels[:, :, 0] if (pixels == pixels[:, :, :1]).all() else pixels, None)
@@ -118,7 +120,9 @@ def meaning(tallies: list[Tally], names: list[tuple[str, int | None, bool]]) -> 
         if len(values) > MOST:
             raise ValueError(f"the label maps hold {len(values)} colours; at most {MOST} are taken for classes. {HELP}")
         table, titles = {value: i for i, value in enumerate(values)}, [f"#{value:06x}" for value in values]
-        notes.append(f"Colours are taken for classes; {NAMES} beside the folders names them for good, with lines like 'road 128 64 128'.")
+        notes.append(
+            f"Colours are taken for classes; {NAMES} beside the folders names them for good, with lines like 'road 128 64 128'."
+        )
     elif VOID in values and set(values) <= {0, VOID}:
         table, titles = {0: 0, VOID: 1}, ["0", "1"]
         notes.append("The label maps hold 0 and 255 alone: these are classes 0 and 1.")
@@ -128,7 +132,9 @@ def meaning(tallies: list[Tally], names: list[tuple[str, int | None, bool]]) -> 
         if missing := count - len(set(values) - {VOID}):
             notes.append(f"Of {count} classes {missing} are in no label map. If greys were meant, {HELP}")
     if len(titles) < 2:
-        raise ValueError(f"the label maps hold {len(titles)} class, and it takes two to learn from: {_values(values, coloured)}. {HELP}")
+        raise ValueError(
+            f"the label maps hold {len(titles)} class, and it takes two to learn from: {_values(values, coloured)}. {HELP}"
+        )
     sums = [0] * (len(titles) + 1)
     for value, n in counts.items():
         if value in table:
@@ -147,7 +153,9 @@ def decode(data: bytes, known: Meaning, height: int, width: int, fit: str) -> np
     raw = load(data)
     if known.coloured:
         values, places = np.unique(_packed(raw), return_inverse=True)
-        pixels = np.array([known.table[value] for value in values.tolist()], np.uint8)[places.reshape(raw.pixels.shape[:2])]
+        pixels = np.array([known.table[value] for value in values.tolist()], np.uint8)[
+            places.reshape(raw.pixels.shape[:2])
+        ]
     else:
         table = np.array([known.table.get(value, VOID) for value in range(256)], np.uint8)
         pixels = table[raw.pixels]
@@ -178,8 +186,13 @@ def read_names(path: Path) -> list[tuple[str, int | None, bool]]:
         value = None if not values else values[0] if len(values) == 1 else values[0] << 16 | values[1] << 8 | values[2]
         found.append((name, value, len(values) == 3))
     if len({(value is None, colour) for _, value, colour in found}) > 1:
-        raise ValueError(f"{path}: some classes have a number or a colour and others have not; give all of them one, or none")
-    for what, all_of in (("name", [name for name, _, _ in found]), ("value", [value for _, value, _ in found if value is not None])):
+        raise ValueError(
+            f"{path}: some classes have a number or a colour and others have not; give all of them one, or none"
+        )
+    for what, all_of in (
+        ("name", [name for name, _, _ in found]),
+        ("value", [value for _, value, _ in found if value is not None]),
+    ):
         twice = [one for one, n in Counter(all_of).items() if n > 1 and str(one).lower() != "void"]
         if twice:
             raise ValueError(f"{path}: the {what} {twice[0]!r} is there twice")

@@ -80,7 +80,9 @@ def open(
             dataset = partners.open_masks(found[1], size, fit, alpha, skip_bad)
             return _mirrored(partners.painted(dataset) if want == "pairs" else dataset, mirror)
     if parts := split(name):
-        dataset = join(name, parts, lambda part: _single(open(part, resolution, fit, False, alpha, skip_bad), part, TWO))
+        dataset = join(
+            name, parts, lambda part: _single(open(part, resolution, fit, False, alpha, skip_bad), part, TWO)
+        )
         return _mirrored(dataset, mirror)
     if sums := plus(name):
         sets = [_single(open(part, resolution, fit, False, alpha, skip_bad), part, JOIN) for part in sums]
@@ -111,7 +113,7 @@ def _single(dataset: Dataset | Domains | Union, name: str, how: str) -> Dataset:
 
 
 def two_sided(name: str | Path, want: str) -> tuple[str, list[Path]] | None:
-    """"pairs" or "masks" and the folders or archives with their two sides, or the one with images A|B; None for other data.
+    """ "pairs" or "masks" and the folders or archives with their two sides, or the one with images A|B; None for other data.
 
     Raises:
         ValueError: a name is missing, or one of two is no path.
@@ -123,7 +125,9 @@ def two_sided(name: str | Path, want: str) -> tuple[str, list[Path]] | None:
         if want not in ("pairs", "masks") or not (parts := split(name)):
             return None
         if missing := [part for part in parts if find(part) is None]:
-            raise ValueError(f"{shown(missing[0])} is built in, and sides are put together by the names of their files: give two folders")
+            raise ValueError(
+                f"{shown(missing[0])} is built in, and sides are put together by the names of their files: give two folders"
+            )
         return want, [Path(part).expanduser() for part in parts]
     if both := layout.label_maps(path):
         return "masks", list(both)

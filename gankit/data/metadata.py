@@ -111,7 +111,9 @@ def known(rows: list[Row], name: str) -> Known:
             )
         if column == "label":
             if odd := [value for value, n in zip(values, numbers) if n is not None and not math.isfinite(n)]:
-                raise ValueError(f"{name}: 'label' is {odd[0]} for {len(odd):,} of {len(values):,} images; fill it in, leave it out, or call the class something else")
+                raise ValueError(
+                    f"{name}: 'label' is {odd[0]} for {len(odd):,} of {len(values):,} images; fill it in, leave it out, or call the class something else"
+                )
             result.labels, result.class_names = _classes(values, numbers)
         elif all(math.isfinite(n) for n in numbers):
             result.attribute_names.append(column)
@@ -131,7 +133,9 @@ def known(rows: list[Row], name: str) -> Known:
 def refuse_many(count: int) -> None:
     """Raises ValueError: a table has more columns than any that is meant for training."""
     if count > MOST_COLUMNS:
-        raise ValueError(f"it has {count:,} columns, and {MOST_COLUMNS:,} are the most: leave out those that are not for training")
+        raise ValueError(
+            f"it has {count:,} columns, and {MOST_COLUMNS:,} are the most: leave out those that are not for training"
+        )
 
 
 def _csv(text: str) -> list[Row]:

@@ -76,7 +76,9 @@ class Partners:
         a, b = shapes
         if a[1:] != b[1:] and not self.meaning:
             sizes = ["x".join(map(str, shape[1:])) for shape in shapes]
-            raise ValueError(f"{self.titles[0]} holds images of {sizes[0]} (height x width) and {self.titles[1]} of {sizes[1]}; choose one, say --resolution {min(a[1:] + b[1:])}")
+            raise ValueError(
+                f"{self.titles[0]} holds images of {sizes[0]} (height x width) and {self.titles[1]} of {sizes[1]}; choose one, say --resolution {min(a[1:] + b[1:])}"
+            )
         return shapes
 
 
@@ -99,14 +101,19 @@ def open_pairs(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_b
                     return images.halves(data, shapes[0], fit, alpha)
                 return images.decode(data, shapes[part.side], fit, alpha)
 
-            return _prepared(seen, work, shapes, [_bytes(shape) for shape in shapes], ("pairs", resolution, fit, alpha), skip_bad)
+            return _prepared(
+                seen, work, shapes, [_bytes(shape) for shape in shapes], ("pairs", resolution, fit, alpha), skip_bad
+            )
 
     def again() -> cache.Prepared:
         return recalled(paths, ("pairs", resolution, fit, alpha), prepare, skip_bad)
 
     prepared, name = again(), title(paths)
     rows = Rows(prepared, again, " and ".join(map(str, paths)))
-    first, second = (_dataset(f"{name}-{side}", rows, shape, part) for part, (side, shape) in enumerate(zip("ab", prepared.info["shapes"])))
+    first, second = (
+        _dataset(f"{name}-{side}", rows, shape, part)
+        for part, (side, shape) in enumerate(zip("ab", prepared.info["shapes"]))
+    )
     first.skipped = [tuple(pair) for pair in prepared.info["skipped"]]
     return Domains(name, first, second, kind="pairs", notes=prepared.info["warnings"])
 
@@ -131,7 +138,9 @@ def open_masks(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_b
                     return images.decode(data, shape, fit, alpha)
                 return labelmaps.decode(data, seen.meaning, *shape[1:], fit)
 
-            return _prepared(seen, work, [shape], [_bytes(shape), shape[1] * shape[2]], ("masks", resolution, fit, alpha), skip_bad)
+            return _prepared(
+                seen, work, [shape], [_bytes(shape), shape[1] * shape[2]], ("masks", resolution, fit, alpha), skip_bad
+            )
 
     def again() -> cache.Prepared:
         return recalled([*paths, *([names] if names else [])], ("masks", resolution, fit, alpha), prepare, skip_bad)
@@ -152,9 +161,17 @@ def painted(dataset: Dataset) -> Domains:
     def read(numbers: np.ndarray) -> np.ndarray:
         return paint(torch.from_numpy(dataset.masks(numbers)), dataset.colours).numpy()
 
-    a = Dataset(f"{dataset.name}-maps", "images", (3, *dataset.shape[1:]), len(dataset), read, f"{dataset.fingerprint}-maps")
+    a = Dataset(
+        f"{dataset.name}-maps", "images", (3, *dataset.shape[1:]), len(dataset), read, f"{dataset.fingerprint}-maps"
+    )
     b = replace(dataset, kind="images", masks=None, colours=None, class_names=[], warnings=[])
-    return Domains(dataset.name, a, b, kind="pairs", notes=["A is the label map in the colours of its classes, B the image.", *dataset.warnings])
+    return Domains(
+        dataset.name,
+        a,
+        b,
+        kind="pairs",
+        notes=["A is the label map in the colours of its classes, B the image.", *dataset.warnings],
+    )
 
 
 @contextmanager
@@ -182,10 +199,16 @@ def surveyed(paths: list[Path], maps: bool = False) -> Iterator[Partners]:
             names = labelmaps.names_file(paths[1])
             _mean(found, names)
             parts = {paths[1].resolve().name.lower(), paths[1].resolve().parent.name.lower()} & layout.SPLITS
-            if found.meaning.coloured and not names and parts:  # each part would number the colours that it holds itself
+            if (
+                found.meaning.coloured and not names and parts
+            ):  # each part would number the colours that it holds itself
                 lines = "".join(f"\n  class{i} {r} {g} {b}" for i, (r, g, b) in enumerate(found.meaning.colours))
-                raise ValueError(f"colours are classes here, and {', '.join(parts)} must number them as the other part does: write {labelmaps.NAMES} beside the parts, with a line for each:{lines}")
-        notes = [f"{name}: {text}" for name, one in list(zip(titles, seen))[: 1 if maps else 2] for text in one.warnings]
+                raise ValueError(
+                    f"colours are classes here, and {', '.join(parts)} must number them as the other part does: write {labelmaps.NAMES} beside the parts, with a line for each:{lines}"
+                )
+        notes = [
+            f"{name}: {text}" for name, one in list(zip(titles, seen))[: 1 if maps else 2] for text in one.warnings
+        ]
         found.warnings = (found.meaning.warnings if maps else []) + notes
         yield found
 
@@ -214,7 +237,9 @@ def _side_by_side(source: Source) -> Partners:
             good.append(image._replace(header=image.header._replace(width=width // 2)))
     if good and all(image.header.width * 2 <= image.header.height for image in good):
         size = f"{good[0].header.height}x{good[0].header.width * 2}"
-        raise ValueError(f"no image is wider than high (the first is {size}), so these are no pairs side by side. {HOW}")
+        raise ValueError(
+            f"no image is wider than high (the first is {size}), so these are no pairs side by side. {HOW}"
+        )
     half = replace(seen, images=good)
     samples = [(Part(0, image, shown(image.name), source.read),) for image in good]
     notes = ["Each image is cut in the middle: its left half is A, its right half B.", *seen.warnings]
@@ -226,7 +251,9 @@ def _matched(titles: list[str], sources: list[Source], seen: list[Survey]) -> Pa
     stems = [Counter(map(_stem, one.names)) for one in seen]
     if not stems[0].keys() & stems[1].keys():
         a, b = (f"{title}/{shown(one.names[0])}" for title, one in zip(titles, seen))
-        raise ValueError(f"no file of {titles[0]} is called like one of {titles[1]} but for the ending: {a}, {b}. Rename them so that partners have equal names")
+        raise ValueError(
+            f"no file of {titles[0]} is called like one of {titles[1]} but for the ending: {a}, {b}. Rename them so that partners have equal names"
+        )
     usable = [{_stem(image.name): image for image in one.images} for one in seen]
     bad = [(f"{title}/{name}", reason) for title, one in zip(titles, seen) for name, reason in one.bad]
     samples = []
@@ -244,7 +271,11 @@ def _matched(titles: list[str], sources: list[Source], seen: list[Survey]) -> Pa
                     bad.append((name, f"is {h}x{w} (height x width) and its partner in {titles[other]} {high}x{wide}"))
                     continue
                 parts = zip((0, 1), (image, partner), titles, sources)
-                samples.append(tuple(Part(i, found, f"{title}/{shown(found.name)}", source.read) for i, found, title, source in parts))
+                samples.append(
+                    tuple(
+                        Part(i, found, f"{title}/{shown(found.name)}", source.read) for i, found, title, source in parts
+                    )
+                )
     sides = [replace(one, images=[sample[i].found for sample in samples]) for i, one in enumerate(seen)]
     return Partners(samples, sides, titles, bad, sum(len(one.names) for one in seen))
 
@@ -253,7 +284,12 @@ def _mean(seen: Partners, names: Path | None) -> None:
     """Look at every label map: what its pixels stand for; maps that cannot be used are bad, and their samples go."""
     known = labelmaps.read_names(names) if names else []
     maps = [sample[1] for sample in seen.samples]
-    results = [result for _, result in each(lambda part: part.read(part.found.file), maps, lambda _, data: labelmaps.tally(data), "reading")]
+    results = [
+        result
+        for _, result in each(
+            lambda part: part.read(part.found.file), maps, lambda _, data: labelmaps.tally(data), "reading"
+        )
+    ]
     tallies = [result for result in results if not isinstance(result, str)]
     if not tallies:
         raise BadFiles(seen.bad + [(part.name, str(result)) for part, result in zip(maps, results)], seen.count)
@@ -292,7 +328,9 @@ def _prepared(
             raise BadFiles(bad, seen.count)
         notes = seen.warnings + enlarged(seen.sides[0], shapes[0])
         meaning = asdict(replace(seen.meaning, table={})) if seen.meaning else None
-        return dict(count=len(good), parts=parts, files=seen.count, shapes=shapes, skipped=bad, warnings=notes, meaning=meaning)
+        return dict(
+            count=len(good), parts=parts, files=seen.count, shapes=shapes, skipped=bad, warnings=notes, meaning=meaning
+        )
 
     return cache.prepare(cache.key(seen.content(), *how), build)
 

@@ -78,19 +78,31 @@ class Report:
         if self.captions:
             lines.append(f"  captions: {self.captions:,}")
         if self.attributes:
-            means = files.listed((f"{files.shown(name)} {mean:.3g}" for name, mean in self.attributes.items()), len(self.attributes), ATTRIBUTES)
+            means = files.listed(
+                (f"{files.shown(name)} {mean:.3g}" for name, mean in self.attributes.items()),
+                len(self.attributes),
+                ATTRIBUTES,
+            )
             lines.append(f"  attributes, each with its mean: {', '.join(means)}")
         if self.pixels:
             shares = [f"{files.shown(name)} {share:.1%}" for name, share in self.pixels.items()]
             lines.append(f"  classes, each with its share of the pixels: {', '.join(shares)}")
         if self.shape:
             plane = int(np.prod(self.shape[1:])) if self.kind == "masks" else 0
-            size = self.count * (int(np.prod(self.shape)) + int(np.prod(self.other or 0)) + plane) * (1 if self.kind in KINDS else 4)
+            size = (
+                self.count
+                * (int(np.prod(self.shape)) + int(np.prod(self.other or 0)) + plane)
+                * (1 if self.kind in KINDS else 4)
+            )
             shapes = [" x ".join(map(str, shape)) for shape in (self.shape, self.other) if shape]
             lines.append(f"  read as: {' and '.join(shapes)} each, {files.amount(size)} in all")
         bad = files.listed((f"{name}: {reason}" for name, reason in self.bad), len(self.bad))
         copies = files.listed((", ".join(files.listed(names, len(names))) for names in self.copies), len(self.copies))
-        for title, found in (("cannot be used", bad), ("copies", copies), ("note", files.listed(self.warnings, len(self.warnings)))):
+        for title, found in (
+            ("cannot be used", bad),
+            ("copies", copies),
+            ("note", files.listed(self.warnings, len(self.warnings))),
+        ):
             lines += [f"  {title}: {line}" for line in found]
         return "\n".join(lines)
 
@@ -105,7 +117,9 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
     path, size = find(name), parse_resolution(resolution)
     if found := two_sided(name, want):
         report = _partners(str(name), *found, size, alpha)
-        if want == "pairs" and report.shape and report.kind == "masks":  # as they are read: the map in colours, and the image
+        if (
+            want == "pairs" and report.shape and report.kind == "masks"
+        ):  # as they are read: the map in colours, and the image
             report.kind, report.shape, report.other = "pairs", (3, *report.shape[1:]), report.shape
         return report
     if parts := split(name):
@@ -118,7 +132,9 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
         dataset = open(name, resolution, want=want)
         if isinstance(dataset, Domains):
             counts = {"A": len(dataset.a), "B": len(dataset.b)} if dataset.kind == "domains" else {}
-            return Report(str(name), dataset.kind, len(dataset), dataset.shape, dataset.other, classes=counts, title="domains")
+            return Report(
+                str(name), dataset.kind, len(dataset), dataset.shape, dataset.other, classes=counts, title="domains"
+            )
         counts = Counter() if dataset.labels is None else Counter(dataset.labels.tolist())
         return Report(
             name=str(name),
@@ -203,7 +219,11 @@ def _rows(dataset: Dataset | Domains | Union, count: int) -> torch.Tensor:
         found = [batches.at(i)["real"] for i in range(sides)]
     else:
         rows = next(dataset.stream(0, each_side))
-        found = [rows["a"], rows["b"]] if isinstance(dataset, Domains) else [rows["real"], paint(rows["mask"], palette(dataset.num_classes, dataset.colours))]
+        found = (
+            [rows["a"], rows["b"]]
+            if isinstance(dataset, Domains)
+            else [rows["real"], paint(rows["mask"], palette(dataset.num_classes, dataset.colours))]
+        )
     channels = max(side.shape[1] for side in found)
     return torch.stack([_channels(side, channels).unflatten(0, (-1, 10)) for side in found], 1).flatten(0, 2)
 
@@ -265,7 +285,11 @@ def _together(name: str, kind: str, titles: list[str], parts: list[Report]) -> R
 
 def _means(names: list[str], values: np.ndarray | list[list[float]] | None) -> dict[str, float]:
     """The mean of each attribute, by its name."""
-    return dict(zip(names, np.asarray(values, np.float64).mean(0).tolist())) if names and values is not None and len(values) else {}
+    return (
+        dict(zip(names, np.asarray(values, np.float64).mean(0).tolist()))
+        if names and values is not None and len(values)
+        else {}
+    )
 
 
 def _counted(dataset: Dataset) -> list[int]:

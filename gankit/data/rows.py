@@ -36,7 +36,9 @@ class Rows:
         self.lock = threading.Lock()
         self.file = File(prepared, keep)
 
-    def of(self, shape: tuple[int, ...], part: int = 0, dtype: type[np.generic] | np.dtype = np.uint8) -> Callable[[np.ndarray], np.ndarray]:
+    def of(
+        self, shape: tuple[int, ...], part: int = 0, dtype: type[np.generic] | np.dtype = np.uint8
+    ) -> Callable[[np.ndarray], np.ndarray]:
         """What reads a part of the rows as an array: numbers (n,) to a new (n, *shape)."""
         return lambda numbers: self.read(numbers, part).view(dtype).reshape(len(numbers), *shape)
 
@@ -58,7 +60,9 @@ class Rows:
                 with self.lock:  # of several threads that find it altered, one prepares it again
                     if self.file is file:
                         self.renew(why)
-        raise OSError(f"the prepared data {self.prepared.pixels.parent} is altered again and again while it is read; set GANKIT_CACHE to another folder")
+        raise OSError(
+            f"the prepared data {self.prepared.pixels.parent} is altered again and again while it is read; set GANKIT_CACHE to another folder"
+        )
 
     def renew(self, why: Exception) -> None:
         """Prepare the data again, and go on with that."""
@@ -68,9 +72,13 @@ class Rows:
             cache.drop(self.prepared, self.file.inode)
             made = self.again()
         except (OSError, ValueError) as error:
-            raise OSError(f"the prepared data {folder} was altered ({why}), and cannot be prepared again from {self.source}: {error}") from error
+            raise OSError(
+                f"the prepared data {folder} was altered ({why}), and cannot be prepared again from {self.source}: {error}"
+            ) from error
         if made.name != self.prepared.name:
-            raise OSError(f"the prepared data {folder} was altered ({why}), and {self.source} has changed since: put it back as it was, or begin anew")
+            raise OSError(
+                f"the prepared data {folder} was altered ({why}), and {self.source} has changed since: put it back as it was, or begin anew"
+            )
         self.prepared, self.file = made, File(made, self.keep)
 
 
@@ -84,7 +92,9 @@ class File:
         self.parts, self.checks = prepared.info["parts"], prepared.checks
         self.checked = np.zeros(self.checks.shape, bool)
         small = keep and len(self.checks) * sum(self.parts) <= KEPT
-        self.kept = [np.empty((len(self.checks), size), np.uint8) for size in self.parts] if small else []  # takes memory as it is filled
+        self.kept = (
+            [np.empty((len(self.checks), size), np.uint8) for size in self.parts] if small else []
+        )  # takes memory as it is filled
 
     def read(self, numbers: np.ndarray, part: int) -> np.ndarray:
         """A part of the rows of these numbers, (n, size).

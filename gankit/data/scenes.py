@@ -18,11 +18,24 @@ CLASSES = ("sky", "water", "grass", "leaves", "brick", "sand", "paving")
 SKY, WATER, GRASS, LEAVES, BRICK, SAND, PAVING = range(7)
 GROUNDS, HILLS = np.array([GRASS, SAND, WATER, PAVING]), np.array([LEAVES, PAVING, SAND])
 COLOURS = np.array(  # in which label maps are shown
-    [(120, 180, 235), (40, 90, 190), (110, 200, 80), (20, 110, 50), (180, 70, 50), (230, 200, 120), (140, 140, 150)], np.uint8
+    [(120, 180, 235), (40, 90, 190), (110, 200, 80), (20, 110, 50), (180, 70, 50), (230, 200, 120), (140, 140, 150)],
+    np.uint8,
 )
 # The dark and the light colour of each texture. Two and two are of one hue, and light and haze move them all.
-DARK = np.array([(84, 138, 200), (58, 108, 168), (50, 92, 34), (38, 76, 30), (140, 84, 60), (164, 116, 78), (92, 80, 72)])
-LIGHT = np.array([(222, 232, 240), (146, 190, 222), (146, 178, 82), (136, 172, 78), (216, 184, 156), (218, 178, 132), (190, 174, 156)])
+DARK = np.array(
+    [(84, 138, 200), (58, 108, 168), (50, 92, 34), (38, 76, 30), (140, 84, 60), (164, 116, 78), (92, 80, 72)]
+)
+LIGHT = np.array(
+    [
+        (222, 232, 240),
+        (146, 190, 222),
+        (146, 178, 82),
+        (136, 172, 78),
+        (216, 184, 156),
+        (218, 178, 132),
+        (190, 174, 156),
+    ]
+)
 
 
 def scenes(part: str, size: tuple[int, int] | None) -> Dataset:
@@ -55,6 +68,7 @@ def scenes(part: str, size: tuple[int, int] | None) -> Dataset:
         colours=COLOURS,
     )
 
+
 def scenes_photo(part: str, size: tuple[int, int] | None) -> Domains:
     """The landscapes of `scenes` as pairs: a is the label map in the colours of its classes, without void, b the picture."""
     b = scenes(part, size)
@@ -65,7 +79,9 @@ def scenes_photo(part: str, size: tuple[int, int] | None) -> Domains:
         painted = _blocks(chosen + first, (height, width), lambda numbers: _labels(numbers, height, width))
         return np.ascontiguousarray(COLOURS[painted].transpose(0, 3, 1, 2))
 
-    a = Dataset("scenes-labels", "images", b.shape, len(b), read, cache.key("scenes-labels", part, height, width, VERSION))
+    a = Dataset(
+        "scenes-labels", "images", b.shape, len(b), read, cache.key("scenes-labels", part, height, width, VERSION)
+    )
     plain = Dataset("scenes", "images", b.shape, len(b), b.read, b.fingerprint)
     return Domains("scenes-photo", a, plain, kind="pairs")
 
@@ -86,7 +102,9 @@ def _draw(numbers: np.ndarray, what: int, count: int) -> np.ndarray:
 def _axes(height: int, width: int) -> tuple[np.ndarray, np.ndarray, float]:
     """y (1, H, 1) and x (1, 1, W) of the pixels, in half the shorter side, and that half in pixels."""
     half = min(height, width) / 2
-    y, x = ((np.arange(side, dtype=np.float32) + np.float32(0.5 - side / 2)) / np.float32(half) for side in (height, width))
+    y, x = (
+        (np.arange(side, dtype=np.float32) + np.float32(0.5 - side / 2)) / np.float32(half) for side in (height, width)
+    )
     return y[None, :, None], x[None, None, :], half
 
 
@@ -166,7 +184,9 @@ def _picture(numbers: np.ndarray, height: int, width: int) -> np.ndarray:
         for one in np.unique(kind):
             rows = kind[:, 0, 0] == one
             share[rows] = cut(textures[one], top[rows], left[rows], height, width)
-        moved = 60 * (np.reshape(shift, (2, 3, -1)).swapaxes(1, 2) - 0.5)  # the colours of a texture differ from picture to picture
+        moved = 60 * (
+            np.reshape(shift, (2, 3, -1)).swapaxes(1, 2) - 0.5
+        )  # the colours of a texture differ from picture to picture
         dark, light = (table[kind[:, 0, 0]] + change for table, change in zip((DARK, LIGHT), moved))
         for c in range(3):
             low, high = (colour[:, c].astype(np.float32)[:, None, None] for colour in (dark, light))
@@ -192,7 +212,9 @@ def _textures(side: int, half: int) -> list[np.ndarray]:
     clouds = 0.6 * grain(0, 4, 8) + 0.3 * grain(1, 2, 4) + 0.15 * grain(2, 1, 2)
     ripples = 0.7 * grain(3, 0.7, 4) + 0.5 * grain(4, 0.5, 1.5)
     blades = 0.8 * grain(5, 1.6, 0.45) + 0.35 * grain(6, 4, 4)
-    foliage = np.maximum(grain(7, 1.3, 1.3), grain(8, 1.3, 1.3)) - 0.6 + 0.4 * grain(9, 0.4, 0.4) + 0.4 * grain(10, 5, 5)
+    foliage = (
+        np.maximum(grain(7, 1.3, 1.3), grain(8, 1.3, 1.3)) - 0.6 + 0.4 * grain(9, 0.4, 0.4) + 0.4 * grain(10, 5, 5)
+    )
     sand = 0.45 * grain(11, 0.4, 0.4) + 0.35 * grain(12, 1.2, 5)
     return [
         np.clip(0.9 * clouds - 0.1, 0, 1),
@@ -224,7 +246,9 @@ def _stones(y: np.ndarray, x: np.ndarray, grain: np.ndarray, step: float = 7.0) 
     for i in (-1, 0, 1):
         for j in (-1, 0, 1):
             cy, cx, own = (draws.uniform(SEED, 61 + k, row + i, column + j).astype(np.float32) for k in range(3))
-            away = np.hypot(y - (row + i + 0.15 + 0.7 * cy) * step, x - (column + j + 0.15 + 0.7 * cx) * step).astype(np.float32)
+            away = np.hypot(y - (row + i + 0.15 + 0.7 * cy) * step, x - (column + j + 0.15 + 0.7 * cx) * step).astype(
+                np.float32
+            )
             second = np.minimum(second, np.maximum(nearest, away))
             tone = np.where(away < nearest, own, tone)
             nearest = np.minimum(nearest, away)

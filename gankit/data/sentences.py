@@ -26,7 +26,9 @@ MODULES = (
 )  # fmt: skip
 MODULE = re.compile(rf"sentence_transformers(\.[A-Za-z]\w*)*\.({'|'.join(MODULES)})")
 ACTIVATION = re.compile(r"torch\.nn\.(modules\.(activation|linear)\.)?[A-Z]\w*")
-TOKENIZER = re.compile(r"sentence_transformers\.(models|sentence_transformer\.modules)\.tokenizer(\.\w+)?\.\w*Tokenizer\w*")
+TOKENIZER = re.compile(
+    r"sentence_transformers\.(models|sentence_transformer\.modules)\.tokenizer(\.\w+)?\.\w*Tokenizer\w*"
+)
 METHOD = re.compile(r"forward|get_\w+_features")
 ATTENTION = ("eager", "sdpa")  # the others may be fetched from a hub, as code
 CODE = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".pyz")
@@ -38,7 +40,8 @@ REFUSED = {  # names in a JSON file, and what is wrong with them
     "base_model_name_or_path": "names another model",
     "tokenizer_name_or_path": "names another model",
     **dict.fromkeys(
-        ("model_args", "tokenizer_args", "config_args", "model_kwargs", "processor_kwargs", "config_kwargs"), "changes how files are opened"
+        ("model_args", "tokenizer_args", "config_args", "model_kwargs", "processor_kwargs", "config_kwargs"),
+        "changes how files are opened",
     ),
 }
 MOST_FILES, MOST_BYTES, MOST_JSON = 10_000, 2**36, 2**26
@@ -61,7 +64,9 @@ def check(folder: Path) -> str:
         if path.suffix.lower() in CODE:
             raise ValueError(f"holds code, {shown(name)}, and none is run: delete it if the model needs none")
         if path.name == "adapter_config.json":
-            raise ValueError(f"holds an adapter, {shown(name)}, which names another model: merge it into that model first")
+            raise ValueError(
+                f"holds an adapter, {shown(name)}, which names another model: merge it into that model first"
+            )
         if path.name == "pytorch_model.bin" and not path.with_name("model.safetensors").exists():
             raise ValueError(f"holds {shown(name)}, which is a pickle: save the model as safetensors")
         if path.suffix.lower() == ".json":
@@ -84,10 +89,14 @@ def load(folder: Path, fingerprint: str) -> Callable[[Sequence[str]], np.ndarray
     try:
         library = importlib.import_module("sentence_transformers")
     except ImportError as error:
-        raise ValueError(f"this text encoder needs sentence-transformers ({error}): pip install sentence-transformers") from error
+        raise ValueError(
+            f"this text encoder needs sentence-transformers ({error}): pip install sentence-transformers"
+        ) from error
     safe = {"use_safetensors": True}  # weights in any other form would be unpickled
     try:
-        model = library.SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=False, model_kwargs=safe)
+        model = library.SentenceTransformer(
+            str(folder), device="cpu", local_files_only=True, trust_remote_code=False, model_kwargs=safe
+        )
     except Exception as error:  # untrusted files: the library raises what it likes
         raise ValueError(f"{shown(str(folder))} cannot be used as a text encoder: {_first(error)}") from error
 
@@ -113,7 +122,9 @@ def _walk(folder: Path) -> Iterator[Path]:
             for item in items:
                 path, name = here / item.name, shown(str((here / item.name).relative_to(folder)))
                 if item.is_symlink() and not _leads_to_file(path, roots):
-                    raise ValueError(f"holds a link, {name}, which leads to a folder, to nothing or out of it: copy the files themselves")
+                    raise ValueError(
+                        f"holds a link, {name}, which leads to a folder, to nothing or out of it: copy the files themselves"
+                    )
                 if item.is_dir():
                     waiting.append(path)
                     continue
@@ -134,7 +145,9 @@ def _leads_to_file(link: Path, roots: list[Path]) -> bool:
 
 def _look(name: str, tree: object) -> None:
     """Refuse what names code, another model or another place, in the JSON of a file."""
-    if name == "modules.json" and not (isinstance(tree, list) and all(isinstance(one, dict) and "type" in one for one in tree)):
+    if name == "modules.json" and not (
+        isinstance(tree, list) and all(isinstance(one, dict) and "type" in one for one in tree)
+    ):
         raise ValueError("is no list of modules with a type each")
     waiting = [tree]
     while waiting:
@@ -150,8 +163,12 @@ def _look(name: str, tree: object) -> None:
             for place, kind in one["types"].items():
                 _module(kind, place)
         for key, value in one.items():
-            if key in REFUSED and value and (value is True or isinstance(value, (str, list, dict))):  # a number is a token's
-                raise ValueError(f"has {key!r}, which {REFUSED[key]}: {str(value)[:80]}; delete it if the model needs it not")
+            if (
+                key in REFUSED and value and (value is True or isinstance(value, (str, list, dict)))
+            ):  # a number is a token's
+                raise ValueError(
+                    f"has {key!r}, which {REFUSED[key]}: {str(value)[:80]}; delete it if the model needs it not"
+                )
             if isinstance(value, str):
                 _name(key, value)
 

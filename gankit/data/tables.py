@@ -14,7 +14,18 @@ from gankit.data.files import CELEBA, File, Source, shown
 from gankit.data.images import ENDINGS
 from gankit.data.metadata import MOST_COLUMNS, SIGNS, Row, binary, canonical, refuse_many
 
-TITLES = {"file_name", "filename", "file", "image", "image_id", "image_name", "img", "name", "path", "id"}  # of columns that name images
+TITLES = {
+    "file_name",
+    "filename",
+    "file",
+    "image",
+    "image_id",
+    "image_name",
+    "img",
+    "name",
+    "path",
+    "id",
+}  # of columns that name images
 UNIT = re.compile(r"(AU\d\d)_r")  # OpenFace's intensities, 0 to 5; AU.._c says only whether
 SURE = 0.7  # of OpenFace's confidence, 0 to 1: below it a face is taken for not found
 
@@ -80,7 +91,9 @@ class Named:
         for name in [text] if text in self.places else _variants(text):
             if found := self.places.get(name):
                 if len(found) > 1:
-                    raise ValueError(f"{text!r} names several images, {shown(found[0])} and {shown(found[1])}: write their folders, too")
+                    raise ValueError(
+                        f"{text!r} names several images, {shown(found[0])} and {shown(found[1])}: write their folders, too"
+                    )
                 return found[0]
         return None
 
@@ -158,7 +171,9 @@ def _called(name: str) -> bool:
     return re.sub(r"\W+", "_", name.lower()) in TITLES
 
 
-def _by_name(file: File, title: list[str], lines: list[list[str | float]], place: int, named: Named, units: bool) -> Table:
+def _by_name(
+    file: File, title: list[str], lines: list[list[str | float]], place: int, named: Named, units: bool
+) -> Table:
     """A table with a row for each image."""
     table = Table(shown(os.path.basename(file.name)), [file])
     here = [line for line in lines if len(line) <= place or named.find(line[place])]
@@ -166,7 +181,9 @@ def _by_name(file: File, title: list[str], lines: list[list[str | float]], place
     for row in _rows(title, here):
         groups.setdefault(named.find(row.pop(title[place])), []).append(row)
     if strangers := len(lines) - len(here):
-        table.warnings.append(f"{table.name}: {strangers:,} of its {len(lines):,} rows are of images that are not here.")
+        table.warnings.append(
+            f"{table.name}: {strangers:,} of its {len(lines):,} rows are of images that are not here."
+        )
     for image, group in groups.items():
         if units:
             _face(table, image, group)
@@ -186,7 +203,9 @@ def _openface(faces: list[tuple[File, list[str], list[list[str]]]], images: list
     if not found and len(own) == 1 and not any(os.path.basename(os.path.dirname(image)) in own for image in images):
         sequences = [(next(iter(own.values())), images)]
     else:
-        sequences = [(face, [i for i in images if os.path.basename(os.path.dirname(i)) == name]) for name, face in own.items()]
+        sequences = [
+            (face, [i for i in images if os.path.basename(os.path.dirname(i)) == name]) for name, face in own.items()
+        ]
     for (file, title, lines), sequence in [*((face, [image]) for image, face in found.items()), *sequences]:
         if not sequence:
             continue
@@ -200,7 +219,11 @@ def _openface(faces: list[tuple[File, list[str], list[list[str]]]], images: list
             raise ValueError(f"{shown(file.name)}: {error}") from error
     if found:
         known = {*table.rows, *(name for name, _ in table.bad)}
-        table.bad += [(image, f"has no {_stem(image)}.csv: OpenFace found no face in it, or did not see it") for image in images if image not in known]
+        table.bad += [
+            (image, f"has no {_stem(image)}.csv: OpenFace found no face in it, or did not see it")
+            for image in images
+            if image not in known
+        ]
     return table if table.files else None
 
 
@@ -209,7 +232,9 @@ def _frames(rows: list[Row], sequence: list[str]) -> dict[str, list[Row]]:
     frames: dict[int, list[Row]] = {}
     for row in rows:
         if not str(row.get("frame", "")).isdigit():
-            raise ValueError("its rows are of no image here: it has neither a column file_name with the images' names nor frame with their numbers")
+            raise ValueError(
+                "its rows are of no image here: it has neither a column file_name with the images' names nor frame with their numbers"
+            )
         frames.setdefault(int(row["frame"]), []).append(row)
     if len(frames) != len(sequence):
         raise ValueError(
@@ -235,8 +260,12 @@ def _face(table: Table, image: str, rows: list[Row]) -> None:
         units = {match[1]: _number(row, name, -1.0) for name in row if (match := UNIT.fullmatch(name))}
         for name, value in units.items():
             if not 0 <= value <= 5:
-                raise ValueError(f"{name}_r of {shown(image)} is {row[f'{name}_r']!r}, and OpenFace's intensities are 0 to 5")
-        table.rows[image] = {name: value / 5 for name, value in units.items()} | {k: v for k, v in row.items() if k in ("label", "text")}
+                raise ValueError(
+                    f"{name}_r of {shown(image)} is {row[f'{name}_r']!r}, and OpenFace's intensities are 0 to 5"
+                )
+        table.rows[image] = {name: value / 5 for name, value in units.items()} | {
+            k: v for k, v in row.items() if k in ("label", "text")
+        }
 
 
 def _number(row: Row, name: str, default: float) -> float:
@@ -251,7 +280,9 @@ def _rows(title: list[str], lines: list[list[str | float]]) -> list[Row]:
         raise ValueError(f"the column {twice[0]!r} is there twice")
     for line in lines:
         if len(line) != len(title):
-            raise ValueError(f"the row {' '.join(map(str, line))[:40]!r} has {len(line)} values, and {len(title)} columns have names")
+            raise ValueError(
+                f"the row {' '.join(map(str, line))[:40]!r} has {len(line)} values, and {len(title)} columns have names"
+            )
     return [dict(zip(title, line)) for line in lines]
 
 

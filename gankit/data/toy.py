@@ -31,8 +31,11 @@ COLOURS = {
 }
 EDGES = (-0.15, 0.15)  # between the places that captions name, as shares of half the shorter side
 PLACES = {
-    (row, column): ("in the centre" if row == column == 1 else f"at the {high} {side}".replace("middle ", "").replace(" centre", ""))
-    for row, high in enumerate(("top", "middle", "bottom")) for column, side in enumerate(("left", "centre", "right"))
+    (row, column): (
+        "in the centre" if row == column == 1 else f"at the {high} {side}".replace("middle ", "").replace(" centre", "")
+    )
+    for row, high in enumerate(("top", "middle", "bottom"))
+    for column, side in enumerate(("left", "centre", "right"))
 }
 
 
@@ -98,7 +101,11 @@ def shapes_known(known: str, part: str, size: tuple[int, int] | None) -> Dataset
     """
     height, width = size or (32, 32)
     first, last = {"train": (0, SIZE * 9 // 10), "test": (SIZE * 9 // 10, SIZE)}[part]
-    numbers = {"colours": np.arange(first, last, 2), "sizes": np.arange(first + 1, last, 2), "both": np.arange(first, last)}
+    numbers = {
+        "colours": np.arange(first, last, 2),
+        "sizes": np.arange(first + 1, last, 2),
+        "both": np.arange(first, last),
+    }
     drawn = _draw(numbers[known], height, width, lambda share: 0.28 + 0.2 * share + 0.24 * (share >= 0.5))
     colours = np.eye(len(COLOURS), dtype=np.float32)[drawn.colour]
     large = (drawn.radius > 0.5).astype(np.float32)[:, None]

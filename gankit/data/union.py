@@ -49,7 +49,9 @@ class Union:
                 raise ValueError(f"{one.name} holds {one.kind}; data sets of images are joined")
             if one.shape != self.sets[0].shape:
                 a, b = ("x".join(map(str, s.shape)) for s in (self.sets[0], one))
-                raise ValueError(f"{self.sets[0].name} holds images of {a} and {one.name} of {b}; give all one size by --resolution")
+                raise ValueError(
+                    f"{self.sets[0].name} holds images of {a} and {one.name} of {b}; give all one size by --resolution"
+                )
             if not known(one)[0]:
                 raise ValueError(f"{one.name} has neither attributes nor classes: there is nothing to join it by")
         names, _, self.exclusive = map(list, zip(*map(known, self.sets)))
@@ -84,8 +86,12 @@ class Union:
             ValueError: as `Dataset.stream`; or `start` is no multiple of `batch`.
         """
         if start % batch:
-            raise ValueError(f"{start} images are no whole number of batches of {batch}: joined sets take turns batch by batch")
-        streams = [replace(one, mirror=self.mirror).stream(0, batch, resolution, seed, rank, world) for one in self.sets]
+            raise ValueError(
+                f"{start} images are no whole number of batches of {batch}: joined sets take turns batch by batch"
+            )
+        streams = [
+            replace(one, mirror=self.mirror).stream(0, batch, resolution, seed, rank, world) for one in self.sets
+        ]
         return UnionStream(self, streams, start // batch)
 
 

@@ -56,6 +56,12 @@ def read_conditions(path: Path) -> Tensor:
     """
     with arrays.opened(path) as file:
         holds, found = str(file), file.read(("condition",)).get("condition")
-    if found is None or found.ndim != 2 or not found.size or found.dtype.kind not in "fiub" or not np.isfinite(found).all():
+    if (
+        found is None
+        or found.ndim != 2
+        or not found.size
+        or found.dtype.kind not in "fiub"
+        or not np.isfinite(found).all()
+    ):
         raise ValueError(f"{shown(str(path))} must hold finite numbers `condition` (N, C); found {holds}")
     return torch.from_numpy(found.astype(np.float32))

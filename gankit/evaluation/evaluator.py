@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from gankit.loop import Run
 
 USUAL = "fd,kd,is,precision,density"
-OF_TRANSLATIONS = "l1,psnr,ssim,cycle,style,label_kept,attributes,segmentation,fcn_score,fd,kd,precision,density"  # those that apply
+OF_TRANSLATIONS = (
+    "l1,psnr,ssim,cycle,style,label_kept,attributes,segmentation,fcn_score,fd,kd,precision,density"  # those that apply
+)
 OF_ONE_IMAGE = "sifid,sifid_small,patches,diversity,copies,reconstruction"
 LARGEST = 10_000_000  # samples: features are held in memory
 
@@ -104,7 +106,9 @@ def evaluate(
         folder = checkpoint.locate(what)
         config = checkpoint.read_config(folder)
         settings = config["settings"]
-        against = against or ("" if "source" in config else settings["data"])  # imported weights come without their data
+        against = against or (
+            "" if "source" in config else settings["data"]
+        )  # imported weights come without their data
     fp64 = precision == "fp64"
     if is_run:
         trained = checkpoint.load(folder, model=model or None, device=device, weights=weights)
@@ -113,13 +117,29 @@ def evaluate(
         tried = of_model(trained, against, held_out, settings, resolution, seed, trunc)
     else:
         tried = [of_samples(sources.of_data(str(what), None, resolution), against, held_out, settings, resolution)]
-    own = usual_of(tried[0])  # metrics of this kind of model, which are taken where nobody names any, so far as they apply
+    own = usual_of(
+        tried[0]
+    )  # metrics of this kind of model, which are taken where nobody names any, so far as they apply
     usual = metrics == USUAL and own != USUAL
     names = wanted(own if usual else metrics)
     out, scores = records.records_of(what), []
     reasons = Reasons(say)
     dtype, more = torch.float64 if fp64 else torch.float32, segmenting(segmenter, device)
-    judged = [judge(trial, features, names, n, dtype, place, batch=batch, seed=seed, willing=metrics != "all" and not usual, **more) for trial in tried]
+    judged = [
+        judge(
+            trial,
+            features,
+            names,
+            n,
+            dtype,
+            place,
+            batch=batch,
+            seed=seed,
+            willing=metrics != "all" and not usual,
+            **more,
+        )
+        for trial in tried
+    ]
     for name, reason in left_out(judged, names).items():
         if not usual or own != OF_TRANSLATIONS or any(name in one.failed for one in judged):
             reasons.add(reason)
@@ -147,7 +167,9 @@ def evaluate(
     reasons.tell()
     if processes.rank() == 0:
         for subject in subjects:
-            if subject.extractor is not None and (subject.real is None or subject.fake.fingerprint != subject.real.fingerprint):
+            if subject.extractor is not None and (
+                subject.real is None or subject.fake.fingerprint != subject.real.fingerprint
+            ):
                 forget(subject.fake, subject.extractor, subject.n, seed)
         if is_run:
             try:
@@ -184,7 +206,11 @@ class Reasons:
 
     def refuse(self) -> None:
         """Raises ValueError: no metric is left, and why."""
-        raise ValueError(self.kept[0] if len(self.kept) == 1 else f"none of the metrics can be taken: {'; '.join(self.kept) or 'none applies'}")
+        raise ValueError(
+            self.kept[0]
+            if len(self.kept) == 1
+            else f"none of the metrics can be taken: {'; '.join(self.kept) or 'none applies'}"
+        )
 
 
 def usual_of(trial: Trial) -> str:
@@ -208,7 +234,13 @@ def of_samples(
 
 
 def of_model(
-    trained: checkpoint.Trained, against: str, held_out: str, settings: dict[str, object], resolution: str, seed: int, trunc: float
+    trained: checkpoint.Trained,
+    against: str,
+    held_out: str,
+    settings: dict[str, object],
+    resolution: str,
+    seed: int,
+    trunc: float,
 ) -> list[Trial]:
     """What there is to judge of a model: its samples, or what it makes of images, in each direction."""
     recipe, told = trained.recipe, sources.told(trained)
@@ -234,7 +266,9 @@ def segmenting(run: str, device: str) -> dict[str, object]:
     trained = checkpoint.load(run, device=device)
     recipe = trained.recipe
     if not hasattr(recipe, "segment"):
-        raise ValueError(f"--segmenter {run} is a run of {type(recipe).__name__}, which does not segment; name one of unet")
+        raise ValueError(
+            f"--segmenter {run} is a run of {type(recipe).__name__}, which does not segment; name one of unet"
+        )
     like, told = next(recipe.parameters()), sources.told(trained)
     name = f"{told['run']} {str(told['weights'])[:8]}"
     return dict(segmenter=lambda images: recipe.segment(images.to(like.device, like.dtype)), segmented_by=name)
@@ -257,7 +291,13 @@ class Judged(NamedTuple):
 
 
 def judge(
-    trial: Trial, features: str | Extractor, names: list[str], n: int, dtype: torch.dtype, place: torch.device, **more: object
+    trial: Trial,
+    features: str | Extractor,
+    names: list[str],
+    n: int,
+    dtype: torch.dtype,
+    place: torch.device,
+    **more: object,
 ) -> Judged:
     """Which metrics can be taken of samples. A network is loaded, and if need be downloaded, only if one looks through it.
 
@@ -273,7 +313,11 @@ def judge(
     subject.extractor = None
     if lens is not None and any(map(looks, names)):
         try:
-            subject.extractor = lens.to(place, dtype) if isinstance(lens, Extractor) else extractor(lens.name, dtype=dtype).to(place, dtype)
+            subject.extractor = (
+                lens.to(place, dtype)
+                if isinstance(lens, Extractor)
+                else extractor(lens.name, dtype=dtype).to(place, dtype)
+            )
         except (OSError, ValueError) as error:
             failed = {name: str(error) for name in names if looks(name)}
     for name in names:
@@ -292,7 +336,10 @@ def judge(
 
 def agreed(failed: dict[str, str]) -> dict[str, str]:
     """What failed in any process: all must take the same metrics, as they look at the samples together."""
-    parts = [processes.tell(json.dumps(failed) if rank == processes.rank() else None, rank) for rank in range(processes.world())]
+    parts = [
+        processes.tell(json.dumps(failed) if rank == processes.rank() else None, rank)
+        for rank in range(processes.world())
+    ]
     return {name: reason for part in parts for name, reason in json.loads(part).items()}
 
 
@@ -415,7 +462,12 @@ def progress(subjects: list[Subject]) -> Iterator[Callable[[int], None]]:
 
     sets = [source for s in subjects for source in (s.fake, s.real) if source is not None]
     total = sum(min(subjects[0].n, source.count) for source in sets)
-    with bar(TextColumn("{task.completed:,.0f}/{task.total:,.0f} samples"), BarColumn(None), TimeRemainingColumn(), transient=True) as moving:
+    with bar(
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f} samples"),
+        BarColumn(None),
+        TimeRemainingColumn(),
+        transient=True,
+    ) as moving:
         task = moving.add_task("", total=total)
         yield lambda rows: moving.update(task, advance=rows)
 
@@ -438,7 +490,9 @@ class During:
         self.names, self.config = wanted(s.evaluate), run.config["settings"]
         if translations.translates(run.recipe):
             kind, unseen = run.recipe.data.split()[0], translations.of_unseen(s.data)
-            self.data = tuple(name and sources.opened(name, self.config, want=kind) or None for name in (s.data, unseen))
+            self.data = tuple(
+                name and sources.opened(name, self.config, want=kind) or None for name in (s.data, unseen)
+            )
         else:
             self.real = sources.of_data(s.data, self.config)
             self.held_out = sources.held_out(self.real, self.config, "")
@@ -482,7 +536,9 @@ class During:
         before = [line for line in records.read(path) if line.get("training")]
         lines = [records.record(*one, subject, "fp32", training=True) for subject, *one in found]
         records.append(path, lines)
-        run.log.add({f"evaluation/{score.name}": torch.tensor(score.value, dtype=torch.float64) for _, _, score, _ in found})
+        run.log.add(
+            {f"evaluation/{score.name}": torch.tensor(score.value, dtype=torch.float64) for _, _, score, _ in found}
+        )
         first = lines[0]
         if first["metric"] != self.names[0]:
             return

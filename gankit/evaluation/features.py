@@ -81,7 +81,9 @@ def features(
     return Features(joined["values"], joined.get("probabilities"), joined.get("label"))
 
 
-def block(source: Source, extractor: Extractor, numbers: np.ndarray, batch: int, tell: Callable[[int], None]) -> dict[str, Tensor]:
+def block(
+    source: Source, extractor: Extractor, numbers: np.ndarray, batch: int, tell: Callable[[int], None]
+) -> dict[str, Tensor]:
     """Features of these samples, on the CPU."""
     parts: dict[str, list[Tensor]] = {}
     for images, label in ahead(source, numbers, batch):
@@ -109,7 +111,9 @@ def ahead(source: Source, numbers: np.ndarray, batch: int) -> Iterator[Rows]:
 
 def place(source: Source, extractor: Extractor, n: int, seed: int) -> Path:
     """The cache's folder for the features of these samples."""
-    return cache.location() / "features" / cache.key(source.fingerprint, extractor.fingerprint, extractor.dtype, n, seed)
+    return (
+        cache.location() / "features" / cache.key(source.fingerprint, extractor.fingerprint, extractor.dtype, n, seed)
+    )
 
 
 def forget(source: Source, extractor: Extractor, n: int, seed: int = 0) -> None:

@@ -35,10 +35,14 @@ def mean_of(values: Tensor, name: str, better: str, note: str = "") -> Score:
     there = values.double()[~values.isposinf()]
     if not len(there):
         raise ValueError(f"the outputs are what they should be, exactly, in all of {len(values)} images")
-    without = f"without {len(values) - len(there)} outputs that are exactly what they should be" * (len(there) < len(values))
+    without = f"without {len(values) - len(there)} outputs that are exactly what they should be" * (
+        len(there) < len(values)
+    )
     error = float(there.std()) / math.sqrt(len(there)) if len(there) > 1 else None
     note = "; ".join(filter(None, (note, without)))
-    return Score(name, float(there.mean()), error, "standard error" * (error is not None), better, len(there), len(there), note)
+    return Score(
+        name, float(there.mean()), error, "standard error" * (error is not None), better, len(there), len(there), note
+    )
 
 
 def levels(images: Tensor) -> Tensor:
@@ -85,10 +89,20 @@ def style(s: Subject) -> Iterator[Score]:
     for some in torch.arange(len(styles)).split(s.batch):
         wanted = recipe.statistics(styles[some].to(like))
         for images, found in zip((s.pixels[0], s.inputs), far):
-            apart = [(a - b).square().flatten(1).sum(1) for one, two in zip(recipe.statistics(images[some].to(like)), wanted) for a, b in zip(one, two)]
+            apart = [
+                (a - b).square().flatten(1).sum(1)
+                for one, two in zip(recipe.statistics(images[some].to(like)), wanted)
+                for a, b in zip(one, two)
+            ]
             found.append(torch.stack(apart).sum(0).double().cpu())
     drawn, before = (torch.cat(found) for found in far)
-    yield Score("style", float(drawn.mean() / before.mean()), better="lower", n_fake=len(drawn), note="squared distance of means and deviations, over the content's")
+    yield Score(
+        "style",
+        float(drawn.mean() / before.mean()),
+        better="lower",
+        n_fake=len(drawn),
+        note="squared distance of means and deviations, over the content's",
+    )
 
 
 # Classes and attributes of images ------------------------------------------------------------------------------------
@@ -125,15 +139,22 @@ def degrees(
     """Correlations of asked and found degrees."""
     drawn = found(s.pixels[0])
     known = ~asked.isnan()
-    values = [float(metrics.correlation(asked[rows, i : i + 1], drawn[rows, i : i + 1])) for i, rows in enumerate(known.T)]
+    values = [
+        float(metrics.correlation(asked[rows, i : i + 1], drawn[rows, i : i + 1])) for i, rows in enumerate(known.T)
+    ]
     truth = s.fake.inputs.attributes.known(s.taken).attribute
     reals = metrics.correlation(truth, found(s.inputs)).nanmean()
-    before = [float(metrics.correlation(asked[rows, i : i + 1], found(s.inputs)[rows, i : i + 1])) for i, rows in enumerate(known.T)]
+    before = [
+        float(metrics.correlation(asked[rows, i : i + 1], found(s.inputs)[rows, i : i + 1]))
+        for i, rows in enumerate(known.T)
+    ]
     unmoved = torch.tensor(before).nanmean()
     note = f"mean of {len(values)}; {reals:.3f} for the inputs' own, {unmoved:.3f} if inputs stay as they are"
     yield Score("asked", sum(values) / len(values), better="higher", n_fake=len(asked), note=note)
     for name, value in zip(facts.names, values):
-        yield Score(f"asked_{name}", value, better="higher", n_fake=len(asked), note="correlation of asked and found degrees")
+        yield Score(
+            f"asked_{name}", value, better="higher", n_fake=len(asked), note="correlation of asked and found degrees"
+        )
 
 
 def shown(
@@ -164,7 +185,9 @@ def shown(
         if (here := which == i).any():
             yield share(right[here].double(), f"asked_{name}")
             if stays[here].any():
-                yield share((same | ~stays).all(1)[here].double(), f"kept_{name}", f"all others when {name} was asked for")
+                yield share(
+                    (same | ~stays).all(1)[here].double(), f"kept_{name}", f"all others when {name} was asked for"
+                )
 
 
 def named(numbers: Tensor, facts: Attributes) -> Tensor:
@@ -172,7 +195,9 @@ def named(numbers: Tensor, facts: Attributes) -> Tensor:
     out = torch.empty_like(numbers)
     for part, exclusive in zip(facts.slices(), facts.exclusive):
         mine = numbers[:, part]
-        out[:, part] = torch.nn.functional.one_hot(mine.argmax(1), mine.shape[1]).to(mine) if exclusive else (mine > 0.5).to(mine)
+        out[:, part] = (
+            torch.nn.functional.one_hot(mine.argmax(1), mine.shape[1]).to(mine) if exclusive else (mine > 0.5).to(mine)
+        )
     return out
 
 
@@ -201,15 +226,25 @@ def fcn_score(s: Subject) -> Iterator[Score]:
     net = matched(s.segmenter or taught(s.real, colours, s), s.targets, labels, k)
     score, truth = (metrics.fcn_score(images, labels, net, k) for images in (s.pixels[0], s.targets))
     for name, value, best in zip(("fcn_pixel_accuracy", "fcn_class_accuracy", "fcn_mean_iou"), score, truth):
-        yield Score(name, value, better="higher", n_fake=len(labels), note=f"{best:.3f} for the photographs themselves; by {s.segmented_by}")
+        yield Score(
+            name,
+            value,
+            better="higher",
+            n_fake=len(labels),
+            note=f"{best:.3f} for the photographs themselves; by {s.segmented_by}",
+        )
 
 
 def taught(real: Source | None, colours: Tensor, s: Subject) -> Callable[[Tensor], Tensor]:
     """A segmenter fitted to photographs of the training data and their label maps."""
     if real is None or real.inputs is None:
-        raise ValueError("there are no photographs with label maps to fit a segmenter to: add --against DATA, or --segmenter RUN")
+        raise ValueError(
+            "there are no photographs with label maps to fit a segmenter to: add --against DATA, or --segmenter RUN"
+        )
     numbers = real.numbers(min(TAUGHT, s.many), s.seed)
-    photographs, maps = (torch.cat([x.read(numbers[i : i + 64])[0] for i in range(0, len(numbers), 64)]) for x in (real, real.inputs))
+    photographs, maps = (
+        torch.cat([x.read(numbers[i : i + 64])[0] for i in range(0, len(numbers), 64)]) for x in (real, real.inputs)
+    )
     return metrics.fit_segmenter(photographs, classes_of(maps, colours), len(colours), seed=s.seed)
 
 

@@ -36,13 +36,26 @@ def fd(s: Subject) -> Iterator[Score]:
     if len(fake) < real.shape[1]:
         note = f"fewer samples than the {real.shape[1]} features: strongly biased; {note}"
     value = metrics.frechet_distance(real, fake)
-    yield Score(s.name("fd", "fid"), value, float(np.std(drawn, ddof=1)), f"bootstrap, {times} draws", "lower", len(real), len(fake), note)
+    yield Score(
+        s.name("fd", "fid"),
+        value,
+        float(np.std(drawn, ddof=1)),
+        f"bootstrap, {times} draws",
+        "lower",
+        len(real),
+        len(fake),
+        note,
+    )
 
 
 def kd(s: Subject) -> Iterator[Score]:
     """Kernel distance: squared MMD with a cubic kernel, unbiased, over all pairs."""
     real, fake = s.reals.values, s.fakes.values
-    size, error, kind = min(1000, len(real) // 2, len(fake) // 2), None, ""  # larger subsets share rows, and are too alike
+    size, error, kind = (
+        min(1000, len(real) // 2, len(fake) // 2),
+        None,
+        "",
+    )  # larger subsets share rows, and are too alike
     if size > 1:
         _, error = metrics.kernel_distance_subsets(real, fake, subsets=50, size=size, seed=s.seed)
         kind = f"std over 50 subsets of {size}"
@@ -77,14 +90,18 @@ def density(s: Subject) -> Iterator[Score]:
     """How densely fakes lie among reals, and the share of reals with a fake near (k = 5)."""
     real, fake, n = s.even(s.reals.values, s.fakes.values)
     found, by = metrics.density_coverage(real, fake), over_subsets(metrics.density_coverage, real, fake, 5, s.seed)
-    yield Score(s.name("density"), found[0], better="higher", n_real=n, n_fake=n, note="1 for the data itself; may exceed 1")
+    yield Score(
+        s.name("density"), found[0], better="higher", n_real=n, n_fake=n, note="1 for the data itself; may exceed 1"
+    )
     yield with_error(Score(s.name("coverage"), found[1], better="higher", n_real=n, n_fake=n), by, 1)
 
 
 SUBSETS, MOST = 10, 1000  # subsets for an error, and rows in each at most
 
 
-def over_subsets(measure: Callable[[Tensor, Tensor], tuple[float, ...]], real: Tensor, fake: Tensor, k: int, seed: int) -> Tensor | None:
+def over_subsets(
+    measure: Callable[[Tensor, Tensor], tuple[float, ...]], real: Tensor, fake: Tensor, k: int, seed: int
+) -> Tensor | None:
     """(SUBSETS, values) of a measure with k neighbours, of equally many rows of both sets: half of them, or MOST; None of too few."""
     n = len(real)
     size, generator = min(MOST, n // 2), torch.Generator().manual_seed(seed)
@@ -122,7 +139,9 @@ def ms_ssim(s: Subject) -> Iterator[Score]:
         pairs = 100 if within else min(1000, len(images) // 2)
         value = metrics.ms_ssim_diversity(images, pairs=pairs, seed=s.seed, label=label if within else None)
         fakes = who == "ms_ssim"
-        yield Score(who, value, better="lower" * fakes, n_fake=len(images) * fakes, n_real=len(images) * (not fakes), note=note)
+        yield Score(
+            who, value, better="lower" * fakes, n_fake=len(images) * fakes, n_real=len(images) * (not fakes), note=note
+        )
 
 
 def ppl(s: Subject, distance: Callable[[Tensor, Tensor], Tensor] | None = None, name: str = "") -> Iterator[Score]:
@@ -155,7 +174,9 @@ def ppl(s: Subject, distance: Callable[[Tensor, Tensor], Tensor] | None = None, 
             error = float(values.std()) / math.sqrt(count)
             called = f"ppl_{space}_{where}{name or '_' + s.extractor.name}"
             note = "the middle 98 %" + ("" if name else "; features in place of LPIPS")
-            yield Score(called, metrics.trimmed_mean(values), error, "standard error, untrimmed", "lower", 0, count, note)
+            yield Score(
+                called, metrics.trimmed_mean(values), error, "standard error, untrimmed", "lower", 0, count, note
+            )
 
 
 def ppl_lpips(s: Subject) -> Iterator[Score]:
@@ -179,7 +200,9 @@ def separability(s: Subject) -> Iterator[Score]:
         else:
             found = latent.latents(recipe, seeds)
             found = found if latent.has_style(recipe) else latent.truncate(recipe, found, trunc)
-        rules = metrics.linear_separability(found.float().cpu(), s.fakes.probabilities, threshold=0.5, keep=1.0, seed=s.seed)
+        rules = metrics.linear_separability(
+            found.float().cpu(), s.fakes.probabilities, threshold=0.5, keep=1.0, seed=s.seed
+        )
         note = f"{len(rules.entropies)} classes as attributes, all samples kept; published with 40 attributes of faces"
         yield Score(s.name(f"separability_{space}"), rules.score, better="lower", n_fake=n, note=note)
 
@@ -213,10 +236,18 @@ def cas(s: Subject) -> Iterator[Score]:
 
 def classes(s: Subject) -> Iterator[Score]:
     """KL and Jensen-Shannon divergence, in nats, between the shares of the extractor's classes in fakes and reals."""
-    shares = [f.probabilities.argmax(1).bincount(minlength=f.probabilities.shape[1]).double() / len(f) for f in (s.reals, s.fakes)]
+    shares = [
+        f.probabilities.argmax(1).bincount(minlength=f.probabilities.shape[1]).double() / len(f)
+        for f in (s.reals, s.fakes)
+    ]
     counts = dict(better="lower", n_real=len(s.reals), n_fake=len(s.fakes))
     missing = bool((shares[1] == 0)[shares[0] > 0].any())
-    yield Score(s.name("class_js"), metrics.js(*shares), **counts, note="a class of the reals is missing in the samples" * missing)
+    yield Score(
+        s.name("class_js"),
+        metrics.js(*shares),
+        **counts,
+        note="a class of the reals is missing in the samples" * missing,
+    )
     if not missing:
         yield Score(s.name("class_kl"), metrics.kl(*shares), **counts)
 
@@ -234,7 +265,13 @@ def modes(s: Subject) -> Iterator[Score]:
     yield Score("modes_strict", found.strict, better="higher", n_fake=n, note=f"of {of}; a fifth of the fair share")
     q = found.high_quality
     yield Score("high_quality", q, share_error(q, n), "standard error", "higher", 0, n)
-    yield Score("reverse_kl", found.reverse_kl, better="lower", n_fake=n, note=f"the data itself has about {(of - 1) / 2 / n:.3g}")
+    yield Score(
+        "reverse_kl",
+        found.reverse_kl,
+        better="lower",
+        n_fake=n,
+        note=f"the data itself has about {(of - 1) / 2 / n:.3g}",
+    )
 
 
 def emd(s: Subject) -> Iterator[Score]:
@@ -259,7 +296,16 @@ def critic(s: Subject) -> Iterator[Score]:
         )
     error = float((real.var() / len(real) + fake.var() / len(fake)).sqrt()) if min(len(real), len(fake)) > 1 else None
     note = "only for one critic with itself: units differ"
-    yield Score("critic", metrics.critic_distance(real, fake), error, "standard error" * (error is not None), "lower", len(real), len(fake), note)
+    yield Score(
+        "critic",
+        metrics.critic_distance(real, fake),
+        error,
+        "standard error" * (error is not None),
+        "lower",
+        len(real),
+        len(fake),
+        note,
+    )
 
 
 def parzen(s: Subject) -> Iterator[Score]:
@@ -278,7 +324,9 @@ def ndb(s: Subject) -> Iterator[Score]:
     if k < 2:
         raise ValueError(f"{len(real)} reals and {len(fake)} samples make no two bins; give 40 and 20 at least")
     share, js = metrics.ndb(real, fake, k=k, seed=s.seed)
-    yield Score("ndb", share, better="lower", n_real=len(real), n_fake=len(fake), note=f"{k} bins; 0.05 for the data itself")
+    yield Score(
+        "ndb", share, better="lower", n_real=len(real), n_fake=len(fake), note=f"{k} bins; 0.05 for the data itself"
+    )
     yield Score("ndb_js", js, better="lower", n_real=len(real), n_fake=len(fake))
 
 
@@ -312,7 +360,12 @@ POINTS = ("points", "vectors")
 
 def shares_classes(s: Subject) -> bool:
     """Whether the extractor's classes are those of the data: the digits classifier on digits."""
-    return s.extractor is not None and s.extractor.name == "digits" and s.real is not None and s.real.data.split(":")[0] == "digits"
+    return (
+        s.extractor is not None
+        and s.extractor.name == "digits"
+        and s.real is not None
+        and s.real.data.split(":")[0] == "digits"
+    )
 
 
 NEEDS: dict[str, tuple[Callable[[Subject], bool], str]] = {
@@ -320,17 +373,41 @@ NEEDS: dict[str, tuple[Callable[[Subject], bool], str]] = {
     "points": (lambda s: s.fake.kind in POINTS, "it is for points and vectors; for images see kd"),
     "reals": (lambda s: s.real is not None, "it needs reals: add --against DATA"),
     "unseen": (lambda s: s.held_out is not None, "it needs reals that were not trained on: add --held-out DATA"),
-    "features": (lambda s: s.extractor is not None or s.fake.kind in POINTS, "no network goes with this data: name one with --features"),
-    "network": (lambda s: s.extractor is not None, "no network looks at this data; for images name one with --features"),
+    "features": (
+        lambda s: s.extractor is not None or s.fake.kind in POINTS,
+        "no network goes with this data: name one with --features",
+    ),
+    "network": (
+        lambda s: s.extractor is not None,
+        "no network looks at this data; for images name one with --features",
+    ),
     "classifier": (lambda s: s.extractor is not None and s.extractor.classifies, "the features come with no classes"),
     "the data's classifier": (shares_classes, "no classifier of this data's classes is at hand; digits has one"),
-    "clip": (lambda s: s.extractor is not None and "clip" in s.extractor.name.lower(), "it is defined on CLIP's features"),
-    "labels": (lambda s: s.fake.classes > 0 and s.real is not None and s.real.classes > 0, "samples and reals need labels of the same classes"),
-    "a generator": (lambda s: s.fake.recipe is not None and s.fake.inputs is None, "it looks at the latents of a generator: name a run of one"),
+    "clip": (
+        lambda s: s.extractor is not None and "clip" in s.extractor.name.lower(),
+        "it is defined on CLIP's features",
+    ),
+    "labels": (
+        lambda s: s.fake.classes > 0 and s.real is not None and s.real.classes > 0,
+        "samples and reals need labels of the same classes",
+    ),
+    "a generator": (
+        lambda s: s.fake.recipe is not None and s.fake.inputs is None,
+        "it looks at the latents of a generator: name a run of one",
+    ),
     "a critic": (lambda s: hasattr(s.fake.recipe, "critic"), "the model has no Wasserstein critic"),
-    "one image": (lambda s: single.alone(s.fake, s.real), "it is for samples of one image: a run of singan, or a folder of samples and --against photo.jpg"),
-    "a pyramid": (lambda s: single.pyramid(s) is not None, "the model is none of one image, which gives that image back"),
-    "ImageNet's Inception": (lambda s: s.willing or here(inception.TORCHVISION), "its weights are not here; asked for by name it downloads 109 MB"),
+    "one image": (
+        lambda s: single.alone(s.fake, s.real),
+        "it is for samples of one image: a run of singan, or a folder of samples and --against photo.jpg",
+    ),
+    "a pyramid": (
+        lambda s: single.pyramid(s) is not None,
+        "the model is none of one image, which gives that image back",
+    ),
+    "ImageNet's Inception": (
+        lambda s: s.willing or here(inception.TORCHVISION),
+        "its weights are not here; asked for by name it downloads 109 MB",
+    ),
     "gankit's encoder": (lambda s: True, ""),
     "VGG16": (lambda s: s.willing or vgg.here(), "VGG16's weights are not here; asked for by name it downloads 553 MB"),
     "targets": (
@@ -339,13 +416,26 @@ NEEDS: dict[str, tuple[Callable[[Subject], bool], str]] = {
     ),
     "a way back": (lambda s: bool(s.fake.way), "the model does not translate both ways"),
     "digits in and out": (
-        lambda s: bool(s.fake.view) and bool(s.fake.inputs.view), "the classifier of digits does not know these inputs and outputs"
+        lambda s: bool(s.fake.view) and bool(s.fake.inputs.view),
+        "the classifier of digits does not know these inputs and outputs",
     ),
-    "styles": (lambda s: s.fake.styles is not None and hasattr(s.fake.recipe, "statistics"), "the model does not transfer styles"),
-    "asked attributes": (lambda s: s.fake.attributes is not None and s.real is not None, "no attributes are asked of the model"),
+    "styles": (
+        lambda s: s.fake.styles is not None and hasattr(s.fake.recipe, "statistics"),
+        "the model does not transfer styles",
+    ),
+    "asked attributes": (
+        lambda s: s.fake.attributes is not None and s.real is not None,
+        "no attributes are asked of the model",
+    ),
     "label maps": (lambda s: s.fake.kind == "maps", "the model does not segment"),
-    "labelled inputs": (lambda s: s.fake.colours is not None, "the inputs are not coloured label maps that go with photographs"),
-    "modes": (lambda s: s.real is not None and s.real.data in (*data.MODES, "stacked-digits"), "mode counts are known only for ring, grid and stacked-digits"),
+    "labelled inputs": (
+        lambda s: s.fake.colours is not None,
+        "the inputs are not coloured label maps that go with photographs",
+    ),
+    "modes": (
+        lambda s: s.real is not None and s.real.data in (*data.MODES, "stacked-digits"),
+        "mode counts are known only for ring, grid and stacked-digits",
+    ),
 }
 
 
@@ -420,7 +510,11 @@ def network(name: str) -> tuple[str, WeightsFile | Path | None]:
 def through(name: str) -> dict[str, str] | None:
     """The same for its record."""
     title, file = network(name)
-    return None if file is None else {"name": title, "fingerprint": sha256(file) if isinstance(file, Path) else file.sha256}
+    return (
+        None
+        if file is None
+        else {"name": title, "fingerprint": sha256(file) if isinstance(file, Path) else file.sha256}
+    )
 
 
 def looks(name: str) -> bool:

@@ -31,8 +31,13 @@ def draw(subjects: list[Subject], folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for s in subjects:
         if s.fake.inputs is not None:
-            columns = [images[:GROUPS] for images in (s.inputs, s.pixels[0])] + ([s.targets[:GROUPS]] if s.fake.targets else [])
-            columns = [painted(column, s.fake.classes) if s.fake.kind == "maps" and column.ndim == 3 else column for column in columns]
+            columns = [images[:GROUPS] for images in (s.inputs, s.pixels[0])] + (
+                [s.targets[:GROUPS]] if s.fake.targets else []
+            )
+            columns = [
+                painted(column, s.fake.classes) if s.fake.kind == "maps" and column.ndim == 3 else column
+                for column in columns
+            ]
             name = f"translations{'-ba' if s.fake.way == 'ba' else ''}.png"
             pictures.save(folder / name, latent.beside(columns), 4 * len(columns))
     s = subjects[0]
@@ -50,7 +55,10 @@ def draw(subjects: list[Subject], folder: Path) -> None:
         pictures.save(folder / "pairs.png", fake[metrics.closest_pairs(fake, 10).index.flatten()], 10)
     (folder / "classes.png").unlink(missing_ok=True)
     if label is not None and asked is not None:
-        rows = [torch.cat([x[y == k][:5] for x, y in ((real, label), (fake, asked))]) for k in range(min(10, s.real.classes))]
+        rows = [
+            torch.cat([x[y == k][:5] for x, y in ((real, label), (fake, asked))])
+            for k in range(min(10, s.real.classes))
+        ]
         if whole := [row for row in rows if len(row) == 10]:
             pictures.save(folder / "classes.png", torch.cat(whole), 10)
     if s.extractor is not None and "fakes" in s.__dict__ and "reals" in s.__dict__:

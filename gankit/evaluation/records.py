@@ -34,7 +34,9 @@ def record(
         "metric": metric,
         "fake": subject.fake.about,
         "real": None if subject.real is None else subject.real.about,
-        "held_out": subject.held_out.about if subject.held_out is not None and HELD_OUT & set(METRICS[metric].needs) else None,
+        "held_out": subject.held_out.about
+        if subject.held_out is not None and HELD_OUT & set(METRICS[metric].needs)
+        else None,
         "features": seen,
         "segmenter": subject.segmented_by if "labelled inputs" in METRICS[metric].needs else None,
         "seed": subject.seed,

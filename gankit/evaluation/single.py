@@ -67,14 +67,18 @@ def diversity(s: Subject) -> Iterator[Score]:
     real, fake = both(s)
     if len(fake) < 2:
         raise ValueError(f"{len(fake)} sample has no deviation; give two at least")
-    yield Score("diversity", metrics.pixel_std(fake) / float(real.double().std()), better="higher", n_real=1, n_fake=len(fake))
+    yield Score(
+        "diversity", metrics.pixel_std(fake) / float(real.double().std()), better="higher", n_real=1, n_fake=len(fake)
+    )
 
 
 def copies(s: Subject) -> Iterator[Score]:
     """Root mean square difference from the image of the sample that is nearest to it: 0 is a copy."""
     real, fake = both(s)
     apart = (fake - real).double().square().mean((1, 2, 3)).sqrt()
-    yield Score("nearest_rmse", float(apart.min()), better="", n_real=1, n_fake=len(fake), note="images in [-1, 1]; 0 is a copy")
+    yield Score(
+        "nearest_rmse", float(apart.min()), better="", n_real=1, n_fake=len(fake), note="images in [-1, 1]; 0 is a copy"
+    )
 
 
 def reconstruction(s: Subject) -> Iterator[Score]:
@@ -89,4 +93,6 @@ def reconstruction(s: Subject) -> Iterator[Score]:
 def over(values: Tensor, name: str, better: str) -> Score:
     """A mean over samples of distances from one image, and its standard error where there are two."""
     error = float(values.double().std()) / len(values) ** 0.5 if len(values) > 1 else None
-    return Score(name, float(values.double().mean()), error, "standard error" * (error is not None), better, 1, len(values))
+    return Score(
+        name, float(values.double().mean()), error, "standard error" * (error is not None), better, 1, len(values)
+    )

@@ -128,7 +128,12 @@ def of_dataset(dataset: data.Dataset, typed: str = "") -> Source:
         real = rows["real"]
         return data.normalise(real) if real.dtype == torch.uint8 else real.float(), rows.get("label")
 
-    about = {"data": dataset.name, "fingerprint": dataset.fingerprint, "shape": list(dataset.shape), "count": len(dataset)}
+    about = {
+        "data": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "shape": list(dataset.shape),
+        "count": len(dataset),
+    }
     classes = dataset.num_classes if dataset.labels is not None else 0
     return Source(
         dataset.name, dataset.kind, tuple(dataset.shape), len(dataset), read, dataset.fingerprint, classes,
@@ -137,7 +142,12 @@ def of_dataset(dataset: data.Dataset, typed: str = "") -> Source:
 
 
 def of_recipe(
-    recipe: Recipe, name: str, fingerprint: str, seed: int = 0, trunc: float = 1.0, about: dict[str, object] | None = None
+    recipe: Recipe,
+    name: str,
+    fingerprint: str,
+    seed: int = 0,
+    trunc: float = 1.0,
+    about: dict[str, object] | None = None,
 ) -> Source:
     """Samples of the seeds from `seed` on, as many as are asked for; a model with labels draws the classes in turn.
 
@@ -181,10 +191,14 @@ def of_npz(path: Path) -> Source:
         array, digest = file.arrays[samples], file.sha256()
         images = len(array.shape) == 4 and array.dtype == np.uint8 and array.shape[3] in (1, 3, 4)
         if not (images or len(array.shape) == 2 and array.dtype.kind == "f") or not array.size or array.columns:
-            raise ValueError(f"`{samples}` is {array}{', column by column' * array.columns}; expected uint8 (N, H, W, C), or float (N, D), row by row")
+            raise ValueError(
+                f"`{samples}` is {array}{', column by column' * array.columns}; expected uint8 (N, H, W, C), or float (N, D), row by row"
+            )
         label = file.read(("label",)).get("label")
     if label is not None and (label.shape != array.shape[:1] or label.dtype.kind not in "iu" or label.min() < 0):
-        raise ValueError(f"{path}: label is {label.dtype}{list(label.shape)}; expected whole numbers from 0, ({array.shape[0]},)")
+        raise ValueError(
+            f"{path}: label is {label.dtype}{list(label.shape)}; expected whole numbers from 0, ({array.shape[0]},)"
+        )
 
     def build(out: Path) -> dict:
         cache.room(out, array.size)

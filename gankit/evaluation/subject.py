@@ -118,7 +118,9 @@ class Subject:
         if self.fake.view != NEGATIVE or self.extractor is None or self.extractor.name != "digits":
             return source
         key = cache.key(source.fingerprint, "negative")
-        return replace(source, read=lambda numbers: (-source.read(numbers)[0], source.read(numbers)[1]), fingerprint=key)
+        return replace(
+            source, read=lambda numbers: (-source.read(numbers)[0], source.read(numbers)[1]), fingerprint=key
+        )
 
     @property
     def many(self) -> int:
@@ -164,7 +166,10 @@ class Subject:
     def even(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, int]:
         """Equally many of both, for metrics that hang on the counts: random ones, as sets may be sorted by class."""
         n = min(len(real), len(fake))
-        real, fake = (x if len(x) == n else x[torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed))[:n]] for x in (real, fake))
+        real, fake = (
+            x if len(x) == n else x[torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed))[:n]]
+            for x in (real, fake)
+        )
         return real, fake, n
 
     def name(self, metric: str, official: str = "") -> str:
@@ -177,5 +182,7 @@ class Subject:
 def refuse_nan(found: Features, source: Source) -> Features:
     bad = int((~found.values.isfinite()).any(1).sum())
     if bad:
-        raise ValueError(f"{bad} of {len(found)} samples of {source.name} have features that are not finite numbers: they hold NaN")
+        raise ValueError(
+            f"{bad} of {len(found)} samples of {source.name} have features that are not finite numbers: they hold NaN"
+        )
     return found

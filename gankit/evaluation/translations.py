@@ -75,14 +75,19 @@ def trials(
     """
     held = unseen if unseen is not None else train
     if held is None:
-        raise ValueError(f"{type(recipe).__name__} is judged by what it makes of images: name some with --held-out or --against")
+        raise ValueError(
+            f"{type(recipe).__name__} is judged by what it makes of images: name some with --held-out or --against"
+        )
     kinds = recipe.data.split()
     if held.kind not in kinds:
         raise ValueError(f"{type(recipe).__name__} learns from {' or '.join(kinds)}; {held.name} holds {held.kind}")
     for shape, needed in ((held.shape, recipe.spec.shape), (held.other, recipe.spec.other)):
         if len(shape) == 3 and needed and shape[0] != needed[0]:
             raise ValueError(f"{held.name} has images of {shape[0]} channels where {name} takes {needed[0]}")
-    told = (about or {}) | {"seed": seed, "inputs": {"data": held.name, "fingerprint": held.fingerprint, "held_out": unseen is not None}}
+    told = (about or {}) | {
+        "seed": seed,
+        "inputs": {"data": held.name, "fingerprint": held.fingerprint, "held_out": unseen is not None},
+    }
     note = "" if unseen is not None else NO_INPUTS
     parameters = inspect.signature(recipe.translate).parameters if hasattr(recipe, "translate") else {}
     if hasattr(recipe, "segment") and held.kind == "masks":
@@ -102,8 +107,18 @@ def trials(
             make = maker(recipe, seed, to if both else "", styles)
             way = f"{origin}{to}" if len(ways) > 1 else ""
             fake = made(recipe, name, fingerprint, inputs, seed, make, "images", sides[to].shape, told, note, way)
-            fake = replace(fake, targets=shuffled(sides[to], seed) if held.kind == "pairs" else None, styles=styles, view=sides[to].view, colours=label_colours(held, inputs))
-            real = None if learned is None else replace(learned[to], inputs=learned[origin] if held.kind == "pairs" else None)
+            fake = replace(
+                fake,
+                targets=shuffled(sides[to], seed) if held.kind == "pairs" else None,
+                styles=styles,
+                view=sides[to].view,
+                colours=label_colours(held, inputs),
+            )
+            real = (
+                None
+                if learned is None
+                else replace(learned[to], inputs=learned[origin] if held.kind == "pairs" else None)
+            )
             found.append(Trial(fake, real, sides[to] if unseen is not None else None))
         return found
     inputs = shuffled(of_images(held, typed), seed)
@@ -216,7 +231,10 @@ def shuffled(source: Source, seed: int) -> Source:
         inner = attributes.known
         attributes = replace(attributes, known=lambda numbers: inner(order[numbers]))
     return replace(
-        source, read=lambda numbers: source.read(order[numbers]), attributes=attributes, fingerprint=cache.key(source.fingerprint, seed)
+        source,
+        read=lambda numbers: source.read(order[numbers]),
+        attributes=attributes,
+        fingerprint=cache.key(source.fingerprint, seed),
     )
 
 
@@ -244,7 +262,16 @@ def of_masks(dataset: data.Dataset) -> Source:
         return dataset.rows(numbers)["mask"].long(), None
 
     shape = tuple(dataset.shape[1:])
-    return Source(f"{dataset.name} label maps", "maps", shape, len(dataset), read, dataset.fingerprint, dataset.num_classes, tuple(dataset.class_names))
+    return Source(
+        f"{dataset.name} label maps",
+        "maps",
+        shape,
+        len(dataset),
+        read,
+        dataset.fingerprint,
+        dataset.num_classes,
+        tuple(dataset.class_names),
+    )
 
 
 def of_images(found: data.Dataset | data.Union, typed: str) -> Source:
@@ -283,9 +310,19 @@ def of_images(found: data.Dataset | data.Union, typed: str) -> Source:
     facts = None
     if all(len(each[0]) for each in own):
         graded = any(bool(((each[1] != 0) & (each[1] != 1)).any()) for each in own)
-        facts = Attributes(names, tuple(len(each[0]) for each in own), tuple(each[2] for each in own), attributes, graded)
+        facts = Attributes(
+            names, tuple(len(each[0]) for each in own), tuple(each[2] for each in own), attributes, graded
+        )
     about = {"data": found.name, "fingerprint": found.fingerprint, "shape": list(found.shape), "count": len(found)}
-    whole = replace(parts[0], name=found.name, count=len(found), read=read, fingerprint=found.fingerprint, about=about, attributes=facts)
+    whole = replace(
+        parts[0],
+        name=found.name,
+        count=len(found),
+        read=read,
+        fingerprint=found.fingerprint,
+        about=about,
+        attributes=facts,
+    )
     return whole if len(sets) == 1 else replace(whole, classes=0, class_names=())
 
 

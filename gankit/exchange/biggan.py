@@ -36,7 +36,9 @@ class Layers:
         rows = self.source.shape(f"{theirs}.weight", 2, 4)[0]
         weight = self.source.take(f"{theirs}.weight")
         if f"{theirs}.u0" not in self.source:
-            raise Refused(f"{self.source.where} has no {theirs}.u0: it was trained without spectral norm, which biggan always has")
+            raise Refused(
+                f"{self.source.where} has no {theirs}.u0: it was trained without spectral norm, which biggan always has"
+            )
         self.into[f"{ours}.parametrizations.weight.original"] = weight
         self.into[f"{ours}.parametrizations.weight.0.u"] = self.source.take(f"{theirs}.u0", (1, rows))[0]
         self.source.drop(f"{theirs}.sv0")
@@ -45,10 +47,16 @@ class Layers:
 
     def statistics(self, theirs: str, ours: str, channels: int, eps: float) -> None:
         """Running mean and variance."""
-        for prefix, mean, variance in (("", "stored_mean", "stored_var"), ("bn.", "stored_mean", "stored_var"), ("bn.", "running_mean", "running_var")):
+        for prefix, mean, variance in (
+            ("", "stored_mean", "stored_var"),
+            ("bn.", "stored_mean", "stored_var"),
+            ("bn.", "running_mean", "running_var"),
+        ):
             if f"{theirs}.{prefix}{mean}" in self.source:
                 self.into[f"{ours}.running_mean"] = self.source.take(f"{theirs}.{prefix}{mean}", (channels,))
-                self.into[f"{ours}.running_var"] = self.source.take(f"{theirs}.{prefix}{variance}", (channels,)) + (eps - EPS)
+                self.into[f"{ours}.running_var"] = self.source.take(f"{theirs}.{prefix}{variance}", (channels,)) + (
+                    eps - EPS
+                )
                 self.source.drop(f"{theirs}.{prefix}num_batches_tracked")
                 return
         raise Refused(f"{self.source.where} has no {theirs}.stored_mean")
@@ -73,7 +81,9 @@ def convert(tree: object, size: int, critic: object = None, critic_size: int = 0
         Refused: it is no such file, or a form that biggan does not have.
     """
     if not is_dict_of_tensors(tree):
-        raise Refused(f"{show(tree)} where the state dict of a BigGAN's generator was expected: G_ema.pth, G.pth or pytorch_model.bin")
+        raise Refused(
+            f"{show(tree)} where the state dict of a BigGAN's generator was expected: G_ema.pth, G.pth or pytorch_model.bin"
+        )
     g = Tensors(tree, "the generator", size)
     if "generator.gen_z.weight_orig" in g:
         return deep(g, trunc)
@@ -92,7 +102,9 @@ def plain(g: Tensors, d: Tensors | None) -> Found:
     classes, embed_dim = g.shape("shared.weight", 2)
     rows, chunk = g.shape("linear.weight", 2)
     if g.shape("blocks.0.0.bn1.gain.weight", 2)[1] != embed_dim + chunk:
-        raise Refused("batch norms that do not see a part of the latent: a G without the split latent (hier), which biggan always has")
+        raise Refused(
+            "batch norms that do not see a part of the latent: a G without the split latent (hier), which biggan always has"
+        )
     if rows != 16 * widths[0]:
         raise Refused(f"a first map of {rows} numbers with {widths[0]} channels: 4x4 was expected")
     places = [i for i in range(count) if f"blocks.{i}.1.gamma" in g]
@@ -128,10 +140,14 @@ def plain(g: Tensors, d: Tensors | None) -> Found:
     found.tensors["g.norm.bias"] = g.take("output_layer.0.bias", widths[-1:])
     layers.statistics("output_layer.0", "g.norm", widths[-1], 1e-5)
     layers.spectral("output_layer.2", "g.out")
-    found.notes.append("batch norm's 1e-5, which the author's scripts give, is worked into the running variances; ours is 1e-4")
+    found.notes.append(
+        "batch norm's 1e-5, which the author's scripts give, is worked into the running variances; ours is 1e-4"
+    )
     found.unused = g.unused("G")
     if d is not None and count > 1 and f"blocks.{count - 1}.0.conv_sc.weight" not in d:
-        raise Refused(f"a D that halves pictures of {full} px less than {count} times, as BigGAN-PyTorch's of 32 px; biggan's halves {count} times. Leave --discriminator out")
+        raise Refused(
+            f"a D that halves pictures of {full} px less than {count} times, as BigGAN-PyTorch's of 32 px; biggan's halves {count} times. Leave --discriminator out"
+        )
     if d is None:
         found.fresh += ("d.",)
         found.notes.append("no discriminator: give it with --discriminator D.pth")
@@ -139,7 +155,9 @@ def plain(g: Tensors, d: Tensors | None) -> Found:
 
     own, same = d.shape("blocks.0.0.conv1.weight", 4)[0], widths_of(width, count)[1][0]
     if own != same:
-        raise Refused(f"D's first block has {own} channels where a G with {widths[-1]} at its end has a D with {same}: biggan has one width for both")
+        raise Refused(
+            f"D's first block has {own} channels where a G with {widths[-1]} at its end has a D with {same}: biggan has one width for both"
+        )
     layers = Layers(d, found.tensors)
     halvings = next((i + 1 for i in range(count) if f"blocks.{i}.1.gamma" in d), None)
     ours_at = next(k for k in range(1, count + 1) if full >> k <= at or k == count)
@@ -177,7 +195,9 @@ def deep(g: Tensors, trunc: float) -> Found:
     embed_dim, classes = g.shape("embeddings.weight", 2)
     rows, columns = g.shape("generator.gen_z.weight_orig", 2)
     if rows % 16 or columns <= embed_dim:
-        raise Refused(f"{g.where}: generator.gen_z.weight_orig is {(rows, columns)}; 4x4 places and more than the embedding's {embed_dim} were expected")
+        raise Refused(
+            f"{g.where}: generator.gen_z.weight_orig is {(rows, columns)}; 4x4 places and more than the embedding's {embed_dim} were expected"
+        )
     width = max(1, rows // 16 // widths_of(1, count)[0][0])
     sets = g.shape("generator.bn.running_means", 2)[0]
     if not 0 <= trunc <= 1 or sets < 2:
@@ -231,7 +251,11 @@ def deep(g: Tensors, trunc: float) -> Found:
 
     theirs = "generator.conv_to_rgb"
     rows, *rest = g.shape(f"{theirs}.weight_orig", 4)
-    weight, u, v = g.take(f"{theirs}.weight_orig"), g.take(f"{theirs}.weight_u", (rows,)), g.take(f"{theirs}.weight_v", (prod(rest),))
+    weight, u, v = (
+        g.take(f"{theirs}.weight_orig"),
+        g.take(f"{theirs}.weight_u", (rows,)),
+        g.take(f"{theirs}.weight_v", (prod(rest),)),
+    )
     sigma = float(u.double() @ weight.double().flatten(1) @ v.double())
     used = weight[:3].contiguous()
     leading = torch.linalg.eigh(used.double().flatten(1) @ used.double().flatten(1).T).eigenvectors[:, -1]
@@ -268,7 +292,9 @@ def direction(weight: Tensor, u: Tensor, sigma: float) -> Tensor:
         vectors = F.normalize(matrix @ torch.linalg.eigh(matrix.T @ matrix).eigenvectors, dim=0)
     low, high = vectors[:, 0], vectors[:, -1]
     if not given(low) * (1 - 1e-6) <= sigma <= given(high) * (1 + 1e-6):
-        raise Refused(f"a spectral norm of {sigma:.6g} where the weight's singular values are {given(low):.6g} to {given(high):.6g}")
+        raise Refused(
+            f"a spectral norm of {sigma:.6g} where the weight's singular values are {given(low):.6g} to {given(high):.6g}"
+        )
     a, b = 0.0, 1.0
     for _ in range(60):
         middle = (a + b) / 2

@@ -36,21 +36,56 @@ def text(trained: Trained, seeds: list[int], license: str = "") -> str:
     if not config.get("own"):
         paper = models.paper(name)
         lines += [f"{name}: {paper.authors}, [{paper.title}]({paper.url}), {paper.venue} {paper.year}.", ""]
-    lines += [f"A generator of {described(trained.recipe)}, made with gankit {config['history'][0]['versions']['gankit']}.", ""]
-    lines += ["![samples](samples.png)", "", f"Seeds {seeds[0]} to {seeds[-1]}, not chosen: `gankit sample . --seeds {seeds[0]}-{seeds[-1]} -o samples.png`.", ""]
-    lines += ["## Use", "", "```python", "import gankit", "", 'model = gankit.load("path/to/this/folder")', "model.sample(n=16, seed=0)  # images in [-1, 1]", "```", ""]
-    lines += ["`python inference.py 0 1 2` draws seeds into PNG files. The weights are safetensors: loading them runs no code.", ""]
+    lines += [
+        f"A generator of {described(trained.recipe)}, made with gankit {config['history'][0]['versions']['gankit']}.",
+        "",
+    ]
+    lines += [
+        "![samples](samples.png)",
+        "",
+        f"Seeds {seeds[0]} to {seeds[-1]}, not chosen: `gankit sample . --seeds {seeds[0]}-{seeds[-1]} -o samples.png`.",
+        "",
+    ]
+    lines += [
+        "## Use",
+        "",
+        "```python",
+        "import gankit",
+        "",
+        'model = gankit.load("path/to/this/folder")',
+        "model.sample(n=16, seed=0)  # images in [-1, 1]",
+        "```",
+        "",
+    ]
+    lines += [
+        "`python inference.py 0 1 2` draws seeds into PNG files. The weights are safetensors: loading them runs no code.",
+        "",
+    ]
     lines += ["## Data and training", ""]
     if source:
         lines += [f"Imported from `{source['file']}` ({source['about']}), sha256 `{source['sha256']}`.", ""]
         lines += [f"- {note}" for note in source["notes"]]
-        lines += [f"- Not in the source, so as first initialised: {', '.join(source['not_in_it'])}."] if source["not_in_it"] else []
+        lines += (
+            [f"- Not in the source, so as first initialised: {', '.join(source['not_in_it'])}."]
+            if source["not_in_it"]
+            else []
+        )
     else:
         data, settings = config["data"], config["settings"]
         lines += [f"Data: {data['name']}, {data['count']:,} samples, fingerprint `{data['fingerprint'][:16]}`.", ""]
-        lines += [f"Trained on {trained.images:,} images, batch {settings['batch']}, seed {settings['seed']}, {settings['precision']}; config.json has all settings.", "", "```", command(trained), "```"]
+        lines += [
+            f"Trained on {trained.images:,} images, batch {settings['batch']}, seed {settings['seed']}, {settings['precision']}; config.json has all settings.",
+            "",
+            "```",
+            command(trained),
+            "```",
+        ]
     lines += ["", "## Metrics", "", *metrics(trained), "", "## Licence", ""]
-    lines += [source["terms"] if source and not license else known or "Not stated by whoever exported this model; ask them. (`gankit export ... --license` states it.)"]
+    lines += [
+        source["terms"]
+        if source and not license
+        else known or "Not stated by whoever exported this model; ask them. (`gankit export ... --license` states it.)"
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -59,7 +94,11 @@ def command(trained: Trained) -> str:
     config = published(trained.config)
     settings, arguments = loop.plan(type(trained.recipe), config.get("preset", ""), {})
     usual = vars(settings) | arguments
-    changed = {k: v for k, v in (config["settings"] | config["arguments"]).items() if k in usual and v != usual[k] and k != "data"}
+    changed = {
+        k: v
+        for k, v in (config["settings"] | config["arguments"]).items()
+        if k in usual and v != usual[k] and k != "data"
+    }
     words = ["gankit", "train", config.get("own") or config["model"], "--data", config["settings"]["data"]]
     words += ["--preset", config.get("preset", "")] if config.get("preset", "") else []
     hints = get_type_hints(loop.Settings) | get_type_hints(type(trained.recipe).__init__)
@@ -92,17 +131,24 @@ def described(recipe: Recipe) -> str:
     spec = recipe.spec
     shape = " x ".join(str(side) for side in spec.shape)
     classes = f" of {spec.num_classes} classes" if latent.takes_label(recipe) else ""
-    return f"{'images' if len(spec.shape) == 3 else 'points'}{classes}, {shape}" + (f", given {spec.condition_dim} features each" if spec.condition_dim else "")
+    return f"{'images' if len(spec.shape) == 3 else 'points'}{classes}, {shape}" + (
+        f", given {spec.condition_dim} features each" if spec.condition_dim else ""
+    )
 
 
 def metrics(trained: Trained) -> list[str]:
     """A table of the latest record of each score, or a line that there is none."""
     found = records.read(trained.folder / "evaluations.jsonl")
-    latest = {(r["name"], str((r.get("real") or {}).get("name")), str((r.get("features") or {}).get("name"))): r for r in found}
+    latest = {
+        (r["name"], str((r.get("real") or {}).get("name")), str((r.get("features") or {}).get("name"))): r
+        for r in found
+    }
     if not latest:
         return ["None were measured: `gankit evaluate` measures them."]
     rows = ["| metric | value | +- | samples | against | features |", "|---|---|---|---|---|---|"]
     for (name, real, features), r in sorted(latest.items()):
         error = "" if r.get("error") is None else f"{r['error']:.2g}"
-        rows.append(f"| {name} | {r['value']:.4g} | {error} | {r.get('n_fake') or ''} | {real if real != 'None' else ''} | {features if features != 'None' else ''} |")
+        rows.append(
+            f"| {name} | {r['value']:.4g} | {error} | {r.get('n_fake') or ''} | {real if real != 'None' else ''} | {features if features != 'None' else ''} |"
+        )
     return rows

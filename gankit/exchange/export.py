@@ -118,7 +118,9 @@ def export(trained: Trained, form: str, output: str | Path = "", count: int = 16
         raise ValueError(f"{count} latents to compare on; give 1 at least")
     recipe = trained.recipe
     if not hasattr(recipe, "sample") or not hasattr(recipe, "noise"):
-        raise ValueError(f"{trained.config['model']} does not draw from noise, so there is no generator to export; its weights are {trained.folder}/weights.safetensors")
+        raise ValueError(
+            f"{trained.config['model']} does not draw from noise, so there is no generator to export; its weights are {trained.folder}/weights.safetensors"
+        )
     ending = {"safetensors": "", "onnx": ".onnx", "torch.export": ".pt2", "hub-folder": "-hub"}[form]
     path = Path(output).expanduser() if output else Path("out") / f"{trained.folder.name}{ending}"
     if os.path.lexists(path):
@@ -135,13 +137,19 @@ def export(trained: Trained, form: str, output: str | Path = "", count: int = 16
         found = torch.cat([run(z[i : i + 5], None if given is None else given[i : i + 5]) for i in range(0, count, 5)])
         difference = float((found.float().cpu() - expected).abs().max())
         if not difference <= CLOSE:
-            raise ValueError(f"what was written as {form} draws samples that differ by {difference:.3g} from the model's, on {count} latents; it was deleted")
+            raise ValueError(
+                f"what was written as {form} draws samples that differ by {difference:.3g} from the model's, on {count} latents; it was deleted"
+            )
     except BaseException:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         raise
     inputs = f"z (N, {z.shape[1]}) float32"
     if given is not None:
-        inputs += f", label (N,) int64 below {recipe.spec.num_classes}" if given.ndim == 1 else f", condition (N, {given.shape[1]}) float32"
+        inputs += (
+            f", label (N,) int64 below {recipe.spec.num_classes}"
+            if given.ndim == 1
+            else f", condition (N, {given.shape[1]}) float32"
+        )
     return Exported(path, inputs, count, difference)
 
 
@@ -152,7 +160,9 @@ def device_of(recipe: Recipe) -> torch.device:
 def need(*packages: str) -> None:
     """Refuse, saying what to install, where a package is missing."""
     if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
-        raise ValueError(f"this export needs {', '.join(missing)}: pip install 'gankit[onnx]', or pip install {' '.join(missing)}")
+        raise ValueError(
+            f"this export needs {', '.join(missing)}: pip install 'gankit[onnx]', or pip install {' '.join(missing)}"
+        )
 
 
 def examples(recipe: Recipe, count: int) -> tuple[Tensor, Tensor | None]:
@@ -177,8 +187,15 @@ def write_weights(trained: Trained, path: Path, z: Tensor, given: Tensor | None,
 def write_folder(trained: Trained, path: Path, name: str, left_out: list[str]) -> Callable[..., Tensor]:
     """A folder that `gankit.load` takes."""
     path.mkdir(parents=True, exist_ok=True)
-    tensors = {key: value for key, value in checkpoint.weights_of(trained.recipe).items() if key.split(".")[0] not in left_out}
-    about = {"run": trained.config["id"], "images": trained.images, "model": trained.config["model"], "left_out": left_out}
+    tensors = {
+        key: value for key, value in checkpoint.weights_of(trained.recipe).items() if key.split(".")[0] not in left_out
+    }
+    about = {
+        "run": trained.config["id"],
+        "images": trained.images,
+        "model": trained.config["model"],
+        "left_out": left_out,
+    }
     checkpoint.write_tensors(path / name, tensors, about)
     checkpoint.write_text(path / "config.json", json.dumps(card.published(trained.config), indent=2))
     kind = type(trained.recipe)
@@ -252,7 +269,9 @@ def trace(recipe: Recipe, z: Tensor, given: Tensor | None) -> torch.export.Expor
             return torch.export.export(sampler, tuple(row[two] for row in rows), dynamic_shapes=shapes, strict=True)
         except Exception as error:
             try:
-                return torch.export.export(sampler, tuple(row[two] for row in rows), dynamic_shapes=shapes, strict=False)
+                return torch.export.export(
+                    sampler, tuple(row[two] for row in rows), dynamic_shapes=shapes, strict=False
+                )
             except Exception:
                 raise ValueError(f"torch cannot trace this model's sample(): {str(error).splitlines()[0]}") from error
 

@@ -34,9 +34,17 @@ class Source:
     terms: str
 
 
-FAULTS = (LookupError, TypeError, ArithmeticError, RuntimeError, ValueError)  # what sizes that do not fit together end in
+FAULTS = (
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    RuntimeError,
+    ValueError,
+)  # what sizes that do not fit together end in
 MORE, LEAST = 8, 1 << 26  # a model may have this many times the bytes of the weights that were found, or so many bytes
-BSD = "BSD 2-clause (LICENSE of pytorch-CycleGAN-and-pix2pix); the data that they were trained on have terms of their own"
+BSD = (
+    "BSD 2-clause (LICENSE of pytorch-CycleGAN-and-pix2pix); the data that they were trained on have terms of their own"
+)
 SOURCES = {
     "stylegan2": Source(
         "NVIDIA's stylegan2-ada-pytorch: network pickles (.pkl)",
@@ -54,8 +62,14 @@ SOURCES = {
         "mit",
         "MIT (LICENSE of BigGAN-PyTorch); the data they were trained on, ImageNet, has terms of its own",
     ),
-    "pix2pix": Source("pytorch-CycleGAN-and-pix2pix: latest_net_G.pth of pix2pix, and latest_net_D.pth", "bsd-2-clause", BSD),
-    "cyclegan": Source("pytorch-CycleGAN-and-pix2pix: latest_net_G_A.pth and G_B, or latest_net_G.pth, and D_A, D_B", "bsd-2-clause", BSD),
+    "pix2pix": Source(
+        "pytorch-CycleGAN-and-pix2pix: latest_net_G.pth of pix2pix, and latest_net_D.pth", "bsd-2-clause", BSD
+    ),
+    "cyclegan": Source(
+        "pytorch-CycleGAN-and-pix2pix: latest_net_G_A.pth and G_B, or latest_net_G.pth, and D_A, D_B",
+        "bsd-2-clause",
+        BSD,
+    ),
     "stargan": Source(
         "StarGAN by its authors: 200000-G.ckpt, and 200000-D.ckpt",
         "mit",
@@ -140,11 +154,19 @@ def import_weights(
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name the file of weights in it")
     if (path.parent / "config.json").exists() and path.name in ("weights.safetensors", "state.safetensors"):
-        raise ValueError(f"{path} is of a run of gankit's own, which needs no import: name its folder, {path.parent}, to gankit sample and the others")
+        raise ValueError(
+            f"{path} is of a run of gankit's own, which needs no import: name its folder, {path.parent}, to gankit sample and the others"
+        )
     given = dict(discriminator=discriminator, back=back, attributes=attributes, encoder=encoder)
     if wrong := [name for name, value in given.items() if value and kind not in TAKES[name]]:
-        raise ValueError(f"files for {kind} take no --{wrong[0]}; leave it out. Those for {', '.join(TAKES[wrong[0]])} do")
-    critics = [Path(name.strip()).expanduser() for name in str(discriminator).split(",")] if kind == "cyclegan" else [Path(discriminator).expanduser()]
+        raise ValueError(
+            f"files for {kind} take no --{wrong[0]}; leave it out. Those for {', '.join(TAKES[wrong[0]])} do"
+        )
+    critics = (
+        [Path(name.strip()).expanduser() for name in str(discriminator).split(",")]
+        if kind == "cyclegan"
+        else [Path(discriminator).expanduser()]
+    )
     critics = critics if discriminator else []
     if len(critics) > 2:
         raise ValueError(f"--discriminator names {len(critics)} files; cyclegan has two, D_A and D_B")
@@ -157,7 +179,11 @@ def import_weights(
                 raise Refused("one file is given twice")
             local = Path(encoder).expanduser()
             parts = translators.Parts(
-                sources[path], sources[more[0]] if back else None, tuple(sources[at] for at in critics), attributes, str(local.resolve() if local.is_file() else encoder)
+                sources[path],
+                sources[more[0]] if back else None,
+                tuple(sources[at] for at in critics),
+                attributes,
+                str(local.resolve() if local.is_file() else encoder),
             )
             found = translators.CONVERT[kind](parts)
         elif kind == "biggan":
@@ -166,14 +192,18 @@ def import_weights(
             found = CONVERT[kind](*trees[path])
         deep = bool(found.arguments.get("deep"))
         if trunc != 1 and not deep:
-            raise Refused("it has one set of batch statistics at most, which --trunc cannot choose from: leave it out, and give it to `gankit sample`")
+            raise Refused(
+                "it has one set of batch statistics at most, which --trunc cannot choose from: leave it out, and give it to `gankit sample`"
+            )
         settings, arguments = fit(kind, found)
     except Refused as error:
         more = layouts.hint(trees[path][0], kind, SOURCES[kind].about)
         raise Refused(f"{path} as {kind}: {error}" + (f". {more}" if more else "")) from None
     except FAULTS as error:
         first = (str(error).splitlines() or [""])[0]
-        raise Refused(f"{path} as {kind}: its parts do not fit together ({type(error).__name__}: {show(first)})") from error
+        raise Refused(
+            f"{path} as {kind}: its parts do not fit together ({type(error).__name__}: {show(first)})"
+        ) from error
     recipe = loop.build(models.find(kind), found.spec, arguments, settings.seed)
     recipe.load_state_dict(found.tensors, strict=False)
     source = DEEP if deep else SOURCES[kind]
@@ -204,7 +234,11 @@ def import_weights(
         },
     }
     folder = write(Path(output).expanduser() if output else None, Path(outdir).expanduser(), kind, recipe, config)
-    counts = {name: sum(p.numel() for p in net.parameters()) for name, net in recipe.named_children() if f"{name}." not in found.fresh}
+    counts = {
+        name: sum(p.numel() for p in net.parameters())
+        for name, net in recipe.named_children()
+        if f"{name}." not in found.fresh
+    }
     return Imported(folder, found, terms, {name: count for name, count in counts.items() if count})
 
 
@@ -240,14 +274,24 @@ def fit(kind: str, found: Found) -> tuple[loop.Settings, dict[str, object]]:
         if name not in ours:
             raise Refused(f"a weight for {name}, which {kind} does not have at these sizes ({found.arguments})")
         if ours[name].shape != value.shape:
-            raise Refused(f"the weight for {name} is {tuple(value.shape)}; {tuple(ours[name].shape)} was expected ({found.arguments})")
-    missing = [name for name in ours if name not in found.tensors and not name.startswith(found.fresh or ("\0",)) and not name.endswith("num_batches_tracked")]
+            raise Refused(
+                f"the weight for {name} is {tuple(value.shape)}; {tuple(ours[name].shape)} was expected ({found.arguments})"
+            )
+    missing = [
+        name
+        for name in ours
+        if name not in found.tensors
+        and not name.startswith(found.fresh or ("\0",))
+        and not name.endswith("num_batches_tracked")
+    ]
     if missing:
         raise Refused(f"{len(missing)} weights are not in the file: {', '.join(missing[:3])} ...")
     held = sum(value.untyped_storage().nbytes() for value in found.tensors.values())
     need = sum(4 * value.numel() for value in ours.values())
     if need > max(MORE * held, LEAST):
-        raise Refused(f"{kind} of {need:,} bytes where the file has weights of {held:,}: most of it would be as first initialised")
+        raise Refused(
+            f"{kind} of {need:,} bytes where the file has weights of {held:,}: most of it would be as first initialised"
+        )
     return dataclasses.replace(settings, data="imported", images=1), arguments
 
 

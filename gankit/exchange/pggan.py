@@ -42,7 +42,9 @@ def convert(tree: object, size: int) -> Found:
 
     levels = g.count("toRGBLayers.{}.weight")
     if not levels or g.count("scaleLayers.{}.0.weight") != levels - 1:
-        raise Refused(f"{g.where} has {levels} toRGBLayers and {g.count('scaleLayers.{}.0.weight')} scaleLayers: no progressive GAN of the zoo's")
+        raise Refused(
+            f"{g.where} has {levels} toRGBLayers and {g.count('scaleLayers.{}.0.weight')} scaleLayers: no progressive GAN of the zoo's"
+        )
     full = side(levels - 1)
     widths = [g.shape(f"toRGBLayers.{i}.weight", 4)[1] for i in range(levels)]
     channels, z_dim = g.shape("toRGBLayers.0.weight")[0], g.shape("formatLayer.weight", 2)[1]
@@ -91,7 +93,9 @@ def convert(tree: object, size: int) -> Found:
             found.tensors["d.head.1.0.weight"][:, :first] = scaled
         else:
             weight[:, first] *= (4 / 3) ** 0.5  # the zoo divides the variance over 4 images by 3
-            found.notes.append("D's outputs equal the zoo's for batches of four; for others the zoo gives one group's deviation to another")
+            found.notes.append(
+                "D's outputs equal the zoo's for batches of four; for others the zoo gives one group's deviation to another"
+            )
         layer(d, "groupScaleZero.1", "d.head.3", (first, 16 * first))
         layer(d, "decisionLayer", "d.head.5", (1, first), gain=ROOT)
 

@@ -87,7 +87,9 @@ def convert(tree: object, size: int) -> Found:
     if not sides:
         raise Refused(f"{g.where} has no synthesis.b4.conv1.weight: no StyleGAN2 of NVIDIA's")
     widths = [g.shape(f"synthesis.b{s}.conv1.weight", 4)[0] for s in sides]
-    if any(f"synthesis.b{s}.torgb.weight" not in g for s in sides) or any(f"synthesis.b{s}.skip.weight" in g for s in sides):
+    if any(f"synthesis.b{s}.torgb.weight" not in g for s in sides) or any(
+        f"synthesis.b{s}.skip.weight" in g for s in sides
+    ):
         raise Refused("a G of the architecture orig or resnet; stylegan2 adds up pictures of all sides (skip)")
     channels, w_dim = g.shape("synthesis.b4.torgb.weight", 4)[0], g.shape("synthesis.b4.conv1.affine.weight", 2)[1]
     classes = g.shape("mapping.embed.weight", 2)[1] if "mapping.embed.weight" in g else 0
@@ -99,7 +101,9 @@ def convert(tree: object, size: int) -> Found:
     base = next((width * s for s, width in zip(sides, widths) if width < most), most * sides[-1])
     if [max(1, min(base // s, most)) for s in sides] != widths:
         raise Refused(f"maps of {widths} channels; stylegan2 has channel_base / side of them, up to channel_max")
-    clamp = number(next((v for k, v in values.items() if k.endswith("conv_clamp") and v is not None), 0), "conv_clamp", 0, 1e6)
+    clamp = number(
+        next((v for k, v in values.items() if k.endswith("conv_clamp") and v is not None), 0), "conv_clamp", 0, 1e6
+    )
     group = number(judged.get("b4.mbstd.group_size", 4), "D's group_size", 1, 1e6, whole=True)
     residual = d is None or f"b{sides[-1]}.skip.weight" in d
     check(values | {f"D {k}": v for k, v in judged.items()})
@@ -191,6 +195,8 @@ def check(values: dict[str, object]) -> None:
         if last == "activation" and value not in ("lrelu", "linear"):
             raise Refused(f"the activation {show(value)}; stylegan2 has leaky ReLUs")
         if last == "bias_gain" and "mapping.fc" in name and abs(number(value, last, 0, 1e6) - 0.01) > 1e-9:
-            raise Refused(f"a mapping network that learns {show(value)} times as fast; stylegan2's learns 0.01 times so")
+            raise Refused(
+                f"a mapping network that learns {show(value)} times as fast; stylegan2's learns 0.01 times so"
+            )
         if last == "num_channels" and value != 1:
             raise Refused(f"{show(value)} maps of the batch's deviation; stylegan2 has one")

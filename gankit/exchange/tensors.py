@@ -64,10 +64,14 @@ class Tensors:
             Refused: there is none of the name, it is empty, or has another number of sizes.
         """
         if name not in self.items:
-            raise Refused(f"{self.where} has no {name}; it has {', '.join(show(k) for k in list(self.items)[:4]) or 'no tensors'} ...")
+            raise Refused(
+                f"{self.where} has no {name}; it has {', '.join(show(k) for k in list(self.items)[:4]) or 'no tensors'} ..."
+            )
         found = tuple(self.items[name].shape)
         if ranks and len(found) not in ranks:
-            raise Refused(f"{self.where}: {name} is {found}; a shape of {' or '.join(map(str, ranks))} sizes was expected")
+            raise Refused(
+                f"{self.where}: {name} is {found}; a shape of {' or '.join(map(str, ranks))} sizes was expected"
+            )
         if 0 in found:
             raise Refused(f"{self.where}: {name} is {found}: it is empty")
         return found
@@ -91,7 +95,9 @@ class Tensors:
         value = self.items[name]
         tensor = value if isinstance(value, Tensor) else value.tensor()
         if not tensor.is_floating_point():
-            raise Refused(f"{self.where}: {name} holds {str(tensor.dtype).removeprefix('torch.')}; weights were expected")
+            raise Refused(
+                f"{self.where}: {name} holds {str(tensor.dtype).removeprefix('torch.')}; weights were expected"
+            )
         if not torch.isfinite(tensor).all():
             raise Refused(f"{self.where}: {name} holds numbers that are not finite")
         return tensor.float()
@@ -145,7 +151,9 @@ def number(value: object, name: str, least: float, most: float, whole: bool = Fa
         Refused: it is none, or out of range.
     """
     if type(value) not in ((int,) if whole else (int, float)) or not least <= value <= most:
-        raise Refused(f"{name} is {show(value)}; a {'whole ' if whole else ''}number from {least:g} to {most:g} was expected")
+        raise Refused(
+            f"{name} is {show(value)}; a {'whole ' if whole else ''}number from {least:g} to {most:g} was expected"
+        )
     return value if whole else float(value)
 
 

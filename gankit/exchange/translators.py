@@ -46,10 +46,14 @@ class Parts:
     def done(self, found: Found) -> Found:
         """What was found, with the names that are left in the files; running statistics are not among them."""
         for source in filter(None, (self.g, self.back, *self.d)):
-            names = [name for name in source.left if name.endswith((".running_mean", ".running_var", ".num_batches_tracked"))]
+            names = [
+                name for name in source.left if name.endswith((".running_mean", ".running_var", ".num_batches_tracked"))
+            ]
             source.drop(*names)
             if names and not any("statistics" in note for note in found.notes):
-                found.notes.append("running statistics of norms are not used, as by its authors: each picture's own are")
+                found.notes.append(
+                    "running statistics of norms are not used, as by its authors: each picture's own are"
+                )
             found.unused += source.unused()
         return found
 
@@ -76,12 +80,17 @@ def pix2pix(parts: Parts) -> Found:
     width, channels = g.shape(f"{outer}0.weight", 4)[:2]
     out_channels = g.shape(f"{outer}3.weight", 4)[1]
     if f"{paths[1]}2.weight" not in g:
-        raise Refused(f"{g.where} has no {paths[1]}2.weight: it was trained without batch norm, which pix2pix always has")
+        raise Refused(
+            f"{g.where} has no {paths[1]}2.weight: it was trained without batch norm, which pix2pix always has"
+        )
     found = Found(
         Spec((channels, 2**levels, 2**levels), other=(out_channels, 2**levels, 2**levels)),
         dict(levels=levels, width=width, dropout_inner=False),
         {},
-        notes=["dropout, G's noise, is on as in training; the file does not say whether it was (--no_dropout)", "a is what it is given, b what it draws, whichever they were called"],
+        notes=[
+            "dropout, G's noise, is on as in training; the file does not say whether it was (--no_dropout)",
+            "a is what it is given, b what it draws, whichever they were called",
+        ],
     )
     for i, path in enumerate(paths):
         inner, up = i == levels - 1, f"g.up.{levels - 1 - i}"
@@ -95,7 +104,9 @@ def pix2pix(parts: Parts) -> Found:
     for d in parts.d:
         seen = judge(d, found, "d")
         if seen not in (out_channels, channels + out_channels):
-            raise Refused(f"{d.where} sees {seen} channels; {channels + out_channels} of both sides, or {out_channels}, were expected")
+            raise Refused(
+                f"{d.where} sees {seen} channels; {channels + out_channels} of both sides, or {out_channels}, were expected"
+            )
         found.arguments["conditional"] = seen != out_channels
     return parts.done(found)
 
@@ -129,7 +140,11 @@ def cyclegan(parts: Parts) -> Found:
     side = 256 if blocks >= 9 else 128
     found.spec = Spec((channels, side, side), other=(out_channels, side, side))
     found.arguments = dict(blocks=blocks, width=width)
-    found.notes.append(f"the file does not say for which size it was trained: {side} px, as the paper has {blocks} blocks for" if blocks in (6, 9) else f"{side} px were assumed")
+    found.notes.append(
+        f"the file does not say for which size it was trained: {side} px, as the paper has {blocks} blocks for"
+        if blocks in (6, 9)
+        else f"{side} px were assumed"
+    )
     for d, ours in zip(parts.d, ("d_b", "d_a")):
         judge(d, found, ours)
     given = {"g_ba": parts.back, "d_b": parts.d[:1], "d_a": parts.d[1:]}
@@ -144,7 +159,9 @@ def residual(g: Tensors, found: Found, ours: str) -> tuple[int, int, int, int]:
     if "model.model.0.weight" in g:
         raise Refused("a U-Net; cyclegan's generators have residual blocks. Try --as pix2pix")
     if "model.2.weight" in g:
-        raise Refused(f"{g.where} has model.2.weight: norms with weights of their own, which cyclegan's do not have (--norm instance)")
+        raise Refused(
+            f"{g.where} has model.2.weight: norms with weights of their own, which cyclegan's do not have (--norm instance)"
+        )
     width, channels = g.shape("model.1.weight", 4)[:2]
     blocks = 0
     while f"model.{10 + blocks}.conv_block.1.weight" in g:
@@ -156,7 +173,9 @@ def residual(g: Tensors, found: Found, ours: str) -> tuple[int, int, int, int]:
         take(g, f"model.{i}.conv_block.1", found, f"{ours}.net.{i}.net.1")
         take(g, f"model.{i}.conv_block.{second}", found, f"{ours}.net.{i}.net.5")
         if second == 6 and not any("dropout" in note for note in found.notes):
-            found.notes.append("it was trained with dropout in its residual blocks, which cyclegan does not have: nothing is dropped")
+            found.notes.append(
+                "it was trained with dropout in its residual blocks, which cyclegan does not have: nothing is dropped"
+            )
     return channels, found.tensors[f"{ours}.net.{17 + blocks}.weight"].shape[0], width, blocks
 
 
@@ -201,7 +220,9 @@ def names(typed: str) -> list[list[str]]:
     """
     sets = [[name.strip() for name in part.split(",")] for part in typed.split("+")] if typed else []
     if any("" in part or len(set(part)) < len(part) for part in sets):
-        raise Refused(f"--attributes is {show(typed)}; write each name once, with commas between, and + between joined data sets")
+        raise Refused(
+            f"--attributes is {show(typed)}; write each name once, with commas between, and + between joined data sets"
+        )
     return sets
 
 
@@ -211,7 +232,9 @@ def taken(dim: int, known: list[str]) -> str:
 
 def guessed(word: str, dim: int, found: Found) -> list[str]:
     """Names for numbers of which nothing is known, and a note of that."""
-    found.notes.append(f"the file does not name its {dim} numbers: they are {word}1, {word}2 ... here; --attributes a,b,c names them")
+    found.notes.append(
+        f"the file does not name its {dim} numbers: they are {word}1, {word}2 ... here; --attributes a,b,c names them"
+    )
     return [f"{word}{i + 1}" for i in range(dim)]
 
 
@@ -235,12 +258,21 @@ def starred(parts: Parts) -> Found:
     needs = total + len(sets) * (len(sets) > 1)
     if needs != dim or outputs not in (None, total):
         read = "" if outputs is None else f" and D reads {outputs}"
-        given = f"{total} names in {len(sets)} set{'s' * (len(sets) > 1)} need {needs}" + ("" if outputs is None else f" and {total}")
-        raise Refused(f"G is given {dim} numbers{read}; {given}. Name them with --attributes a,b,c, those of joined data sets a,b+c,d")
+        given = f"{total} names in {len(sets)} set{'s' * (len(sets) > 1)} need {needs}" + (
+            "" if outputs is None else f" and {total}"
+        )
+        raise Refused(
+            f"G is given {dim} numbers{read}; {given}. Name them with --attributes a,b,c, those of joined data sets a,b+c,d"
+        )
     rafd = [set(part) == set(stargan.RAFD) for part in sets]  # a face has one expression
     groups = tuple(map(len, sets)) if len(sets) > 1 else ()
     size = size or ((256, 256) if groups else (128, 128))
-    found.spec = Spec((channels, *size), attributes=tuple(name for part in sets for name in part), groups=groups, exclusive=tuple(rafd))
+    found.spec = Spec(
+        (channels, *size),
+        attributes=tuple(name for part in sets for name in part),
+        groups=groups,
+        exclusive=tuple(rafd),
+    )
     found.arguments |= dict(width=width, blocks=blocks)
     found.fresh = () if parts.d else ("d.",)
     return parts.done(found)
@@ -262,7 +294,9 @@ def animated(parts: Parts) -> Found:
         if known:
             found.notes.append(taken(dim, sets[0]))
     if len(sets) > 1 or len(sets[0]) != dim:
-        raise Refused(f"G is given {dim} numbers and --attributes names {' + '.join(str(len(part)) for part in sets)}: name each action unit, AU01,AU02 ...")
+        raise Refused(
+            f"G is given {dim} numbers and --attributes names {' + '.join(str(len(part)) for part in sets)}: name each action unit, AU01,AU02 ..."
+        )
     found.spec = Spec((channels, *size), attributes=tuple(sets[0]), exclusive=(False,))
     found.arguments |= dict(width=width, blocks=blocks)
     found.fresh = () if parts.d else ("d.",)
@@ -277,9 +311,15 @@ def decoder(parts: Parts) -> Found:
     g = parts.g
     if "0.weight" in g:
         raise Refused("its first layer is 0, as an encoder's: --as adain takes decoder.pth, and --encoder this file")
-    convolutions = sorted(int(name.removesuffix(".weight")) for name in g.items if name.removesuffix(".weight").isdecimal() and len(name) < 12)
+    convolutions = sorted(
+        int(name.removesuffix(".weight"))
+        for name in g.items
+        if name.removesuffix(".weight").isdecimal() and len(name) < 12
+    )
     if not convolutions:
-        raise Refused(f"{g.where} has {', '.join(show(name) for name in list(g.items)[:4]) or 'no tensors'}; 1.weight, 5.weight ... of AdaIN's decoder.pth were expected")
+        raise Refused(
+            f"{g.where} has {', '.join(show(name) for name in list(g.items)[:4]) or 'no tensors'}; 1.weight, 5.weight ... of AdaIN's decoder.pth were expected"
+        )
     encoder = parts.encoder or "vgg19"
     try:
         frozen, digest = adain.open_encoder(encoder)
@@ -289,13 +329,25 @@ def decoder(parts: Parts) -> Found:
         Spec((3, 512, 512), other=(3, 512, 512)),
         dict(encoder=encoder),
         {"encoder_sha256": torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8)},
-        notes=["its authors' port divides variances by H W - 1, gankit as the paper by H W: styles differ by as little"],
+        notes=[
+            "its authors' port divides variances by H W - 1, gankit as the paper by H W: styles differ by as little"
+        ],
     )
-    if (shapes := [g.shape(f"{i}.weight", 4)[1::-1] for i in convolutions]) != [wide[::-1] for wide in reversed(frozen.shapes)]:
-        raise Refused(f"its maps have {', '.join(str(into) for into, _ in shapes)} channels, not those of the encoder {encoder} backwards; name its own with --encoder")
+    if (shapes := [g.shape(f"{i}.weight", 4)[1::-1] for i in convolutions]) != [
+        wide[::-1] for wide in reversed(frozen.shapes)
+    ]:
+        raise Refused(
+            f"its maps have {', '.join(str(into) for into, _ in shapes)} channels, not those of the encoder {encoder} backwards; name its own with --encoder"
+        )
     for i in convolutions:
         take(g, f"{i}", found, f"g.{i}")
     return parts.done(found)
 
 
-CONVERT: dict[str, Callable[[Parts], Found]] = {"pix2pix": pix2pix, "cyclegan": cyclegan, "stargan": starred, "ganimation": animated, "adain": decoder}
+CONVERT: dict[str, Callable[[Parts], Found]] = {
+    "pix2pix": pix2pix,
+    "cyclegan": cyclegan,
+    "stargan": starred,
+    "ganimation": animated,
+    "adain": decoder,
+}

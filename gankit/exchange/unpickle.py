@@ -29,9 +29,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first number in a torch file from before 1.6
-SCALARS = dict(f2="e", f4="f", f8="d", i1="b", i2="h", i4="i", i8="q", u1="B", u2="H", u4="I", u8="Q", b1="?")  # numpy's types as struct's
+SCALARS = dict(
+    f2="e", f4="f", f8="d", i1="b", i2="h", i4="i", i8="q", u1="B", u2="H", u4="I", u8="Q", b1="?"
+)  # numpy's types as struct's
 LAYERS = 4  # pickles inside of pickles
-LARGEST = 2**60  # of the whole numbers that are keys: from 2^61 - 1 on many have one hash, and a dictionary of them takes a square of their number
+LARGEST = (
+    2**60
+)  # of the whole numbers that are keys: from 2^61 - 1 on many have one hash, and a dictionary of them takes a square of their number
 MOST_BYTES = 2**34  # of a file; no published GAN comes near
 OTHERS = {  # beginnings of files that hold no checkpoint which is read, and what they are
     b"\x89HDF\r\n": "an HDF5 file, as Keras writes them",
@@ -145,7 +149,9 @@ def make_tensor(reader: Reader, storage: object, offset: object, size: object, s
     offset, shape, stride = whole(offset), sizes(size), sizes(stride)
     last = offset + sum((n - 1) * step for n, step in zip(shape, stride)) if shape and 0 not in shape else offset
     if len(shape) != len(stride) or (0 not in shape and last >= storage.count) or math.prod(shape) > storage.count:
-        raise Refused(f"a tensor of shape {shape} in a storage of {storage.count} numbers: larger than what the file has")
+        raise Refused(
+            f"a tensor of shape {shape} in a storage of {storage.count} numbers: larger than what the file has"
+        )
     return Stored(storage, offset, shape, stride)
 
 
@@ -200,7 +206,11 @@ def make_bytes(reader: Reader, text: object = "", encoding: object = "latin1") -
 
 def make_node(reader: Reader, meta: object) -> Node:
     """What NVIDIA's files would have rebuilt from source text inside them: that text is not looked at."""
-    if type(meta) not in (dict, Bag) or type(meta.get("class_name")) is not str or type(meta.get("state")) not in (dict, Bag):
+    if (
+        type(meta) not in (dict, Bag)
+        or type(meta.get("class_name")) is not str
+        or type(meta.get("state")) not in (dict, Bag)
+    ):
         raise Refused(f"a network made of {show(meta)}")
     return Node(meta["class_name"], meta["state"])
 
@@ -251,7 +261,13 @@ HINTS = {
 }
 
 
-WORDS = {Node: "a network with its code", Stored: "a tensor", Tensor: "a tensor", Storage: "a tensor's numbers", Type: "a type of numpy's"}
+WORDS = {
+    Node: "a network with its code",
+    Stored: "a tensor",
+    Tensor: "a tensor",
+    Storage: "a tensor's numbers",
+    Type: "a type of numpy's",
+}
 
 
 def put(target: object, key: object, value: object) -> None:
@@ -353,7 +369,13 @@ class Reader:
 
     def outside(self, key: object) -> Storage:
         """A storage beside the pickle: ("storage", its kind, its key, device, count)."""
-        if type(key) is not tuple or len(key) not in (5, 6) or key[0] != "storage" or type(key[1]) is not Name or type(key[2]) is not str:
+        if (
+            type(key) is not tuple
+            or len(key) not in (5, 6)
+            or key[0] != "storage"
+            or type(key[1]) is not Name
+            or type(key[2]) is not str
+        ):
             raise Refused(f"{show(key)} outside of the pickle where a storage was expected")
         if len(key) == 6 and key[5] is not None:
             raise Refused("a storage that is a part of another: save the file again with a newer torch")
@@ -481,7 +503,9 @@ class Reader:
             count = struct.unpack_from("<q", view, at)[0] if at + 8 <= len(view) else -1
             need = count * storage.dtype.itemsize
             if count != storage.count or at + 8 + need > len(view):
-                raise Refused(f"a storage of {storage.count} numbers, for which the file has no room: it is cut short or damaged")
+                raise Refused(
+                    f"a storage of {storage.count} numbers, for which the file has no room: it is cut short or damaged"
+                )
             storage.fetch = lambda start=at + 8, end=at + 8 + need: view[start:end]
             at += 8 + need
         if known:
@@ -523,7 +547,9 @@ def read(path: Path) -> object:
         if head[:4] == b"PK\x03\x04":
             return read_archive(path)
         if head[257:262] == b"ustar":
-            raise Refused("a tar: torch's form of 2016 is not read; open it with a torch of that time and save it again")
+            raise Refused(
+                "a tar: torch's form of 2016 is not read; open it with a torch of that time and save it again"
+            )
         if path.suffix == ".safetensors":
             return Bag(load_file(path))
         if not head:
@@ -531,7 +557,9 @@ def read(path: Path) -> object:
         if other := next((what for start, what in OTHERS.items() if head.startswith(start)), ""):
             raise Refused(f"{other}. Checkpoints of PyTorch are read")
         if head.lstrip()[:1] in (b"<", b"{") or head.startswith(b"version https://git-lfs"):
-            raise Refused(f"text, {show(head[:40].decode('latin1'))}: the download gave a page or a pointer, not the weights")
+            raise Refused(
+                f"text, {show(head[:40].decode('latin1'))}: the download gave a page or a pointer, not the weights"
+            )
         reader = Reader(path.read_bytes())
         try:
             first = reader.run(stream := io.BytesIO(reader.data))
@@ -551,7 +579,9 @@ def read(path: Path) -> object:
     except (zipfile.BadZipFile, RuntimeError, EOFError) as error:  # a RuntimeError where it is encrypted
         raise Refused(f"{path}: a zip that is damaged or locked ({show(str(error))}); nothing was executed") from None
     except Refused as error:
-        raise Refused(f"{path}: {error}. Only tensors, numbers, text and plain containers are read; nothing was executed") from None
+        raise Refused(
+            f"{path}: {error}. Only tensors, numbers, text and plain containers are read; nothing was executed"
+        ) from None
 
 
 PROGRAMS = {
@@ -591,7 +621,9 @@ def read_archive(path: Path) -> object:
         if name not in members:
             raise Refused(f"a storage {show(key)} that is not in the archive")
         if members[name].file_size < storage.count * storage.dtype.itemsize:
-            raise Refused(f"a storage of {storage.count} numbers, for which the archive has {members[name].file_size} bytes")
+            raise Refused(
+                f"a storage of {storage.count} numbers, for which the archive has {members[name].file_size} bytes"
+            )
         storage.fetch = lambda: bytes_of(name)
 
     reader.find = find

@@ -1,8 +1,8 @@
 """Tools to explore what a trained generator learned: each takes a run and gives a picture, numbers, maybe an animation.
 
-    model = gankit.load("latest")
-    result = gankit.explore.truncation(model, seeds=range(4))
-    result.picture().show(); result.numbers; result.write(Path("out/truncation"))
+model = gankit.load("latest")
+result = gankit.explore.truncation(model, seeds=range(4))
+result.picture().show(); result.numbers; result.write(Path("out/truncation"))
 """
 
 from collections.abc import Callable
@@ -20,7 +20,28 @@ from gankit.explore.sums import arithmetic
 
 TOOLS: dict[str, Callable[..., Result]] = {
     f.__name__: f
-    for f in (truncation, arithmetic, neighbours, project, sefa, ganspace, boundary, sliders, mix, layers, noise, features, filters, drop, sizes, enlarge, paint, harmonise, edit, animate)
+    for f in (
+        truncation,
+        arithmetic,
+        neighbours,
+        project,
+        sefa,
+        ganspace,
+        boundary,
+        sliders,
+        mix,
+        layers,
+        noise,
+        features,
+        filters,
+        drop,
+        sizes,
+        enlarge,
+        paint,
+        harmonise,
+        edit,
+        animate,
+    )
 }
 
 __all__ = ["TOOLS", "Result", "Seeds", *TOOLS]

@@ -52,7 +52,9 @@ def sefa(
     many = latent.points(recipe, range(1000, 3000), label, space=space)[0]
     found = found._replace(scale=spread(many, found.vectors))
     numbers = {"share of the change in the first layers": found.share.tolist()}
-    return along(trained, begin, found, steps, reach, which, numbers, [f"{share:.0%}" for share in found.share.tolist()])
+    return along(
+        trained, begin, found, steps, reach, which, numbers, [f"{share:.0%}" for share in found.share.tolist()]
+    )
 
 
 def ganspace(
@@ -93,7 +95,9 @@ def ganspace(
         raise ValueError(f"--n is {n}; components are of 2 latents at least, better of thousands")
     found = latent.ganspace(recipe, *latent.points(recipe, range(1000, 1000 + n), label, space=space), count)
     numbers = {"explained variance, share": found.share.tolist(), "explained together": float(found.share.sum())}
-    return along(trained, begin, found, steps, reach, which, numbers, [f"{share:.0%}" for share in found.share.tolist()])
+    return along(
+        trained, begin, found, steps, reach, which, numbers, [f"{share:.0%}" for share in found.share.tolist()]
+    )
 
 
 def sliders(
@@ -124,7 +128,9 @@ def sliders(
     """
     finite(reach=reach)
     if steps < 1 or index < 0:
-        raise ValueError(f"--steps is {steps} and --index {index}; a row has 1 picture at least, and directions count from 0")
+        raise ValueError(
+            f"--steps is {steps} and --index {index}; a row has 1 picture at least, and directions count from 0"
+        )
     trained = noised(trained, latent_file)
     if not directions:
         kept = sefa(trained, count=index + 1, label=label, steps=1, latent_file=latent_file).arrays
@@ -134,13 +140,21 @@ def sliders(
     begin = start(trained, seeds, label, trunc, space, latent_file)
     vectors = torch.from_numpy(np.atleast_2d(kept["directions"])).to(begin.points)
     if vectors.shape[1] != begin.points.shape[-1]:
-        raise ValueError(f"{directions} holds directions of {vectors.shape[1]} numbers; this model's latents have {begin.points.shape[-1]}")
+        raise ValueError(
+            f"{directions} holds directions of {vectors.shape[1]} numbers; this model's latents have {begin.points.shape[-1]}"
+        )
     if not 0 <= index < len(vectors):
         raise ValueError(f"--index is {index}; the file holds directions 0 to {len(vectors) - 1}")
     scale = float(np.atleast_1d(kept.get("scale", np.ones(len(vectors))))[index])
-    which = list(chosen_layers(begin.points, layers) or []) if layers else [int(i) for i in np.atleast_1d(kept.get("layers", []))]
+    which = (
+        list(chosen_layers(begin.points, layers) or [])
+        if layers
+        else [int(i) for i in np.atleast_1d(kept.get("layers", []))]
+    )
     if which and begin.points.ndim == 3 and not 0 <= min(which) <= max(which) < begin.points.shape[1]:
-        raise ValueError(f"{directions} holds directions for layers {min(which)} to {max(which)}; this model has 0 to {begin.points.shape[1] - 1}: choose with --layers")
+        raise ValueError(
+            f"{directions} holds directions for layers {min(which)} to {max(which)}; this model has 0 to {begin.points.shape[1] - 1}: choose with --layers"
+        )
     strengths = torch.linspace(-reach, reach, steps).tolist() if steps > 1 else [0.0]
     drawn = torch.stack([
         latent.render(trained.recipe, latent.move(begin.points, vectors[index], strength * scale, which or None), begin.given)

@@ -63,7 +63,9 @@ def features(trained: Trained, *, data: str = "", n: int = 5000, centres: int = 
         train, label = train[order], label[order]
         train, test, label, truth = train[:cut], train[cut:], label[:cut], label[cut:]
     if not 2 <= patch <= min(train.shape[2:]) or centres < 1:
-        raise ValueError(f"--patch is {patch} and --centres {centres}; patches are of 2 to {min(train.shape[2:])} pixels")
+        raise ValueError(
+            f"--patch is {patch} and --centres {centres}; patches are of 2 to {min(train.shape[2:])} pixels"
+        )
     ways: dict[str, Callable[[Tensor], Tensor]] = {
         "D's features": lambda x: pooled(trained.recipe, x),
         "an untrained D's": lambda x, untrained=untrained(trained): pooled(untrained, x),
@@ -76,7 +78,13 @@ def features(trained: Trained, *, data: str = "", n: int = 5000, centres: int = 
         said[way], sizes[way] = answers(a, label, b), a.shape[1]
         found[way] = float((said[way] == truth).double().mean())
     say = [f"{way}: {value:.1%} of {len(test)} right ({sizes[way]} numbers an image)" for way, value in found.items()]
-    numbers = {"accuracy": found, "numbers an image": sizes, "train": len(train), "test": len(test), "convolutions": len(convs)}
+    numbers = {
+        "accuracy": found,
+        "numbers an image": sizes,
+        "train": len(train),
+        "test": len(test),
+        "convolutions": len(convs),
+    }
     guess = said["D's features"]
     wrong = (guess != truth).nonzero().flatten()[:20]
     shown = wrong if len(wrong) else torch.arange(10)
@@ -105,7 +113,9 @@ def answers(x: Tensor, y: Tensor, test: Tensor) -> Tensor:
     scale = std * (x.shape[1] / 100) ** 0.5  # rows of about length 10, so that one grid serves all features
     search = GridSearchCV(LinearSVC(dual=True, random_state=0, tol=1e-2), {"C": [0.01, 0.1, 1, 10]}, cv=3)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # where errors weigh most it may stop early, and is then not best
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # where errors weigh most it may stop early, and is then not best
         search.fit(((x - mean) / scale).numpy(), y.numpy())
     return torch.from_numpy(search.predict(((test - mean) / scale).numpy()))
 
@@ -168,10 +178,16 @@ def filters(trained: Trained, *, data: str = "", count: int = 5, images: int = 5
         slopes = [guided(recipe, some, filter_) for some, filter_ in zip(best, chosen)]
         drawn = [one / one.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12) for one in slopes]
         halves.append([row for pair in zip(best, drawn) for row in pair])
-        told[name] = {"filters": chosen, "share of the gradient in a tenth of the pixels": float(np.mean([concentration(one) for one in slopes]))}
+        told[name] = {
+            "filters": chosen,
+            "share of the gradient in a tenth of the pixels": float(np.mean([concentration(one) for one in slopes])),
+        }
     cells = torch.cat([part for left, right in zip(*halves) for part in (left, blank(left), right)])
     heads = ["trained", *[""] * images, "untrained", *[""] * (images - 1)]
-    say = [f"{name}: {one['share of the gradient in a tenth of the pixels']:.0%} of the gradient lies in a tenth of the pixels" for name, one in told.items()]
+    say = [
+        f"{name}: {one['share of the gradient in a tenth of the pixels']:.0%} of the gradient lies in a tenth of the pixels"
+        for name, one in told.items()
+    ]
     return Result(cells, 2 * images + 1, heads, (), told, say=say)
 
 
@@ -247,10 +263,14 @@ def drop(
 
     recipe = recipe_of(trained)
     convs = {name: m for name, m in recipe.named_modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))}
-    names = [name for name, m in convs.items() if max(m.kernel_size) > 1] or list(convs)  # without the shortcuts of blocks
+    names = [name for name, m in convs.items() if max(m.kernel_size) > 1] or list(
+        convs
+    )  # without the shortcuts of blocks
     order = called(recipe, names)
     if not -len(order) <= layer <= -1 or not order:
-        raise ValueError(f"--layer is {layer}; {trained.config['model']}'s generator has {len(order)} convolutions, so -1 to -{len(order)}")
+        raise ValueError(
+            f"--layer is {layer}; {trained.config['model']}'s generator has {len(order)} convolutions, so -1 to -{len(order)}"
+        )
     at = order[layer]
     if boxes:
         learned, masks, thing = boxed(recipe, boxes, label)
@@ -258,7 +278,9 @@ def drop(
         learned = start(trained, range(10_000, 10_000 + n), label)
         masks = painted(latent.render(recipe, learned.points, learned.given), thing)
     else:
-        raise ValueError(f"nothing says where {thing!r} is: --thing takes {', '.join(COLOURS)} in colour images, others need --boxes FILE.csv")
+        raise ValueError(
+            f"nothing says where {thing!r} is: --thing takes {', '.join(COLOURS)} in colour images, others need --boxes FILE.csv"
+        )
     maps = before(recipe, at, learned)
     inside = F.adaptive_avg_pool2d(masks.float()[:, None], maps.shape[2:])[:, 0] > 0.5
     x, y = maps.permute(0, 2, 3, 1)[inside], maps.permute(0, 2, 3, 1)[~inside]
@@ -283,7 +305,9 @@ def drop(
         left = {c: float(painted(cut, c).sum() / painted(plain, c).sum().clamp(min=1)) for c in COLOURS}
         numbers["pixels of each colour, after over before"] = left
         others = np.mean([value for c, value in left.items() if c != thing])
-        say.append(f"of the pixels that were {thing} {left[thing]:.0%} are left, of the other colours {others:.0%} on average")
+        say.append(
+            f"of the pixels that were {thing} {left[thing]:.0%} are left, of the other colours {others:.0%} on average"
+        )
     half = -(-len(pictures) // 2)
     cells, sides = [], []
     for i in range(0, len(pictures), half):
@@ -319,7 +343,9 @@ def boxed(recipe: Recipe, file: str, label: int | None) -> tuple[Start, Tensor, 
         except ValueError:
             raise ValueError(f"{file}: {','.join(row)!r} is no seed,left,top,right,bottom in whole pixels") from None
         if seed < 0 or not (0 <= left < right <= wide and 0 <= top < bottom <= high):
-            raise ValueError(f"{file}: {','.join(row)!r} is no box in an image {wide} wide and {high} high: seed,left,top,right,bottom")
+            raise ValueError(
+                f"{file}: {','.join(row)!r} is no box in an image {wide} wide and {high} high: seed,left,top,right,bottom"
+            )
         found.setdefault(seed, []).append([left, top, right, bottom])
     if not found:
         raise ValueError(f"{file} has no line seed,left,top,right,bottom")
@@ -362,9 +388,15 @@ def maps_of_d(recipe: Recipe, images: Tensor) -> list[Tensor]:
             found[-1] = output
 
     needed = [p for p in inspect.signature(recipe.d.forward).parameters.values() if p.default is p.empty]
-    given = [torch.zeros(len(images), dtype=torch.int64, device=like.device)] if [p.name for p in needed[1:]] == ["label"] else []
+    given = (
+        [torch.zeros(len(images), dtype=torch.int64, device=like.device)]
+        if [p.name for p in needed[1:]] == ["label"]
+        else []
+    )
     if len(needed) != 1 + len(given):
-        raise ValueError(f"the discriminator of {type(recipe).__name__} needs {', '.join(p.name for p in needed)}; this tool gives it images and labels")
+        raise ValueError(
+            f"the discriminator of {type(recipe).__name__} needs {', '.join(p.name for p in needed)}; this tool gives it images and labels"
+        )
     for layer in recipe.d.modules():
         if not list(layer.children()) or isinstance(layer, nn.Conv2d):
             watched.append(layer.register_forward_hook(after))
@@ -401,7 +433,9 @@ def called(recipe: Recipe, names: Sequence[str]) -> list[str]:
 def before(recipe: Recipe, name: str, begin: Start) -> Tensor:
     """(N, C, H, W) what a layer is given when points are drawn."""
     found: list[Tensor] = []
-    handle = recipe.get_submodule(name).register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].float().cpu().clone()))
+    handle = recipe.get_submodule(name).register_forward_pre_hook(
+        lambda _, inputs: found.append(inputs[0].float().cpu().clone())
+    )
     try:
         latent.render(recipe, begin.points, begin.given)
     finally:

@@ -53,7 +53,9 @@ def data_of(trained: Trained, name: str = "") -> sources.Source:
     settings = trained.config["settings"]
     found = sources.of_data(name or settings["data"], settings)
     if tuple(found.shape) != tuple(trained.recipe.spec.shape):
-        raise ValueError(f"{found.name} holds {list(found.shape)}; the run's images are {list(trained.recipe.spec.shape)}")
+        raise ValueError(
+            f"{found.name} holds {list(found.shape)}; the run's images are {list(trained.recipe.spec.shape)}"
+        )
     return found
 
 
@@ -68,7 +70,9 @@ def classes_of(trained: Trained) -> Judge:
         return Judge(metrics.classify, tuple(str(i) for i in range(10)), "gankit's classifier of digits")
     found = data_of(trained)
     if not found.classes:
-        raise ValueError(f"the run's data {name} have no labels, so no classifier can be fitted: give --labels FILE.csv, or --target brightness")
+        raise ValueError(
+            f"the run's data {name} have no labels, so no classifier can be fitted: give --labels FILE.csv, or --target brightness"
+        )
     images, label = found.some(3000)
     predict = metrics.fit_convnet(images, label, epochs=3)
     names = found.class_names or tuple(str(i) for i in range(found.classes))
@@ -98,8 +102,12 @@ def labels_of(file: str) -> tuple[Sequence[int], Tensor]:
             seeds, label = numbers[:, 0], numbers[:, 1]
         except (ValueError, IndexError):
             raise ValueError(f"{file} is no table of seed,label with whole numbers; write lines like 17,1") from None
-    if seeds.dtype.kind not in "iu" or seeds.ndim != 1 or seeds.shape != label.shape or not set(np.unique(label)) <= {0, 1} or seeds.min(initial=0) < 0:
+    if (
+        seeds.dtype.kind not in "iu"
+        or seeds.ndim != 1
+        or seeds.shape != label.shape
+        or not set(np.unique(label)) <= {0, 1}
+        or seeds.min(initial=0) < 0
+    ):
         raise ValueError(f"{file} must hold as many seeds, whole numbers, as labels, and labels of 0 and 1 alone")
     return [int(seed) for seed in seeds], torch.from_numpy(label.astype(np.int64))
-
-

@@ -48,11 +48,13 @@ def neighbours(
     else:
         net = extractor(features)
         near = metrics.nearest_neighbours(net(samples), net(images), k)
-    rows = torch.cat([samples[:, None], blank(samples).expand(len(samples), -1, -1, -1)[:, None], images[near.index.cpu()]], 1)
+    rows = torch.cat(
+        [samples[:, None], blank(samples).expand(len(samples), -1, -1, -1)[:, None], images[near.index.cpu()]], 1
+    )
     numbers: dict[str, object] = {"features": features, "images": len(images), "distances": near.distance.tolist()}
     if features == "pixels":
-        inner = metrics.nearest_neighbours(images[:500].flatten(1), images.flatten(1), min(2, len(images))).distance[:, -1]
+        inner = metrics.nearest_neighbours(images[:500].flatten(1), images.flatten(1), min(2, len(images))).distance[
+            :, -1
+        ]
         numbers["median distance of an image of the data to its nearest other one"] = float(inner.median())
-    return Result(
-        rows.flatten(0, 1), k + 2, ["sample", "", *[f"{i + 1}." for i in range(k)]], begin.names, numbers
-    )
+    return Result(rows.flatten(0, 1), k + 2, ["sample", "", *[f"{i + 1}." for i in range(k)]], begin.names, numbers)

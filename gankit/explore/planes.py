@@ -96,9 +96,7 @@ def boundary(
     drawn = torch.stack([latent.render(recipe, one, begin.given) for one in moved], 1)
     if not labels:
         found["share with it along the way"] = {
-            text: [
-                float(share(trained, direction, by * unit, name, judge, which, label, space, images)) for by in way
-            ]
+            text: [float(share(trained, direction, by * unit, name, judge, which, label, space, images)) for by in way]
             for text, direction in edits.items()
         }
     directions = latent.Directions(normal[None], torch.tensor([unit]), torch.ones(1))
@@ -121,7 +119,13 @@ class Plane:
     """
 
     def __init__(self, normal: Tensor, accuracy: float, balanced: float, chance: float, held_out: int):
-        self.normal, self.accuracy, self.balanced, self.chance, self.held_out = normal, accuracy, balanced, chance, held_out
+        self.normal, self.accuracy, self.balanced, self.chance, self.held_out = (
+            normal,
+            accuracy,
+            balanced,
+            chance,
+            held_out,
+        )
 
 
 def fit(rows: Tensor, truth: Tensor) -> Plane:
@@ -135,7 +139,9 @@ def fit(rows: Tensor, truth: Tensor) -> Plane:
     x, y = rows.double().cpu().numpy(), truth.cpu().numpy()
     cut = len(x) * 4 // 5
     if min(np.bincount(y[:cut], minlength=2)) < 5 or len(np.unique(y[cut:])) < 2:
-        raise ValueError(f"of {len(y)} samples {int(y.sum())} have the property; a plane needs some with and some without: another --target, or more --n")
+        raise ValueError(
+            f"of {len(y)} samples {int(y.sum())} have the property; a plane needs some with and some without: another --target, or more --n"
+        )
     middle, width = x[:cut].mean(0), x[:cut].std(0) + 1e-12
     model = LogisticRegression(class_weight="balanced", max_iter=2000).fit((x[:cut] - middle) / width, y[:cut])
     right = model.predict((x[cut:] - middle) / width) == y[cut:]

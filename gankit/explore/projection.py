@@ -81,7 +81,9 @@ def project(
     recipe = recipe_of(trained)
     latent.check(recipe, label)
     if steps < 1 or restarts < 1 or tune < 0 or not 0 < lr < math.inf:
-        raise ValueError(f"--steps, --restarts and --lr must be above 0, --tune at least 0; found {steps}, {restarts}, {lr}, {tune}")
+        raise ValueError(
+            f"--steps, --restarts and --lr must be above 0, --tune at least 0; found {steps}, {restarts}, {lr}, {tune}"
+        )
     target, name = target_of(trained, image, number, data)
     distance = distance_of(recipe, lpips)
     folder = Path(tuned_outdir) if tuned_outdir else Path(f"tuned-{trained.folder.name}")
@@ -99,7 +101,7 @@ def project(
     arrays |= {} if found.label is None else {"label": found.label.cpu().numpy()}
     arrays |= {f"noise.{key}": value.cpu().numpy() for key, value in found.noise.items()}
     goal = target.cpu().float()
-    cells, heads, say = [goal, *found.path[1:-1:max(1, len(found.path) // 5)][:4], found.picture], [], []
+    cells, heads, say = [goal, *found.path[1 : -1 : max(1, len(found.path) // 5)][:4], found.picture], [], []
     heads = ["target", *[""] * (len(cells) - 2), f"in {space}"]
     if tune:
         tuned = pivot(recipe, found, target, tune, tune_lr, distance)
@@ -173,7 +175,9 @@ def distance_of(recipe: Recipe, lpips: str) -> Distance:
     channels, *sides = recipe.spec.shape
     fits = min(sides) >= 32 and channels in (1, 3)
     if lpips == "yes" and (min(sides) < 16 or channels not in (1, 3)):
-        raise ValueError(f"LPIPS takes sides of 16 and 1 or 3 channels; these images are {list(recipe.spec.shape)}: --lpips no")
+        raise ValueError(
+            f"LPIPS takes sides of 16 and 1 or 3 channels; these images are {list(recipe.spec.shape)}: --lpips no"
+        )
     if lpips == "no" or (lpips == "auto" and not (fits and vgg.here())):
         return Distance(None)
     try:
@@ -217,7 +221,9 @@ def search(
         if space == "z":
             free.copy_(free.clamp(least, most))
 
-    free, pictures, losses = descend(recipe, first, points, given, target, distance, steps, lr, NOISE * width, seed, {}, keep)
+    free, pictures, losses = descend(
+        recipe, first, points, given, target, distance, steps, lr, NOISE * width, seed, {}, keep
+    )
     best = int(losses.argmin())
     path, one = [step[best : best + 1] for step in pictures], None if given is None else given[best : best + 1]
     free, value, noise = free[best : best + 1], float(losses[best]), {}
@@ -229,7 +235,9 @@ def search(
     reached = float(point.square().mean().sqrt() / (many if space == "z" else w).square().mean().sqrt())
     with _lent(recipe, noise):
         picture = latent.render(recipe, point, one)
-    return Found(point, one, picture, value, losses.tolist(), [*path, picture], noise, reached, time.perf_counter() - began)
+    return Found(
+        point, one, picture, value, losses.tolist(), [*path, picture], noise, reached, time.perf_counter() - began
+    )
 
 
 def descend(
@@ -244,11 +252,15 @@ def descend(
     with torch.enable_grad(), _lent(recipe, maps):
         for step in range(steps):
             done = step / steps
-            adam.param_groups[0]["lr"] = lr * smooth(min(1.0, (1 - done) / RAMP_DOWN)) * min(1.0, (step + 1) / steps / RAMP_UP)
+            adam.param_groups[0]["lr"] = (
+                lr * smooth(min(1.0, (1 - done) / RAMP_DOWN)) * min(1.0, (step + 1) / steps / RAMP_UP)
+            )
             with seeded(seed, step):
                 shake = torch.randn(first.shape).to(first) * noise * max(0.0, 1 - done / NOISE_END) ** 2
             pictures = latent.generate(recipe, points(free + shake), given)
-            loss = distance(pictures, target).sum() + NOISE_WEIGHT * sum((correlation(one) for one in maps.values()), free.new_zeros(()))
+            loss = distance(pictures, target).sum() + NOISE_WEIGHT * sum(
+                (correlation(one) for one in maps.values()), free.new_zeros(())
+            )
             adam.zero_grad()
             loss.backward()
             adam.step()
@@ -363,7 +375,10 @@ def pivot(recipe: Recipe, found: Found, target: Tensor, steps: int, lr: float, d
 def write_run(trained: Trained, tuned: Recipe, folder: Path) -> None:
     """A run folder that holds the tuned model: it samples and is explored as any other, and cannot be resumed."""
     folder.mkdir(parents=True)
-    config = trained.config | {"id": uuid.uuid4().hex, "tuned": {"from": str(trained.folder), "id": trained.config["id"]}}
+    config = trained.config | {
+        "id": uuid.uuid4().hex,
+        "tuned": {"from": str(trained.folder), "id": trained.config["id"]},
+    }
     about = {"run": config["id"], "images": trained.images, "model": config["model"]}
     checkpoint.write_tensors(folder / "weights.safetensors", checkpoint.weights_of(tuned), about)
     checkpoint.write_text(folder / "config.json", json.dumps(config, indent=2))

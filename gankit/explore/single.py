@@ -47,7 +47,9 @@ def sizes(
     factors = [parsed(part) for part in shapes.split(",")]
     rows = [[sample(recipe, seed, first, factor) for factor in factors] for seed in seeds]
     most = [max(x.shape[d] for row in rows for x in row) for d in (2, 3)]
-    cells = torch.cat([F.pad(x, (0, most[1] - x.shape[3], 0, most[0] - x.shape[2]), value=float("nan")) for row in rows for x in row])
+    cells = torch.cat(
+        [F.pad(x, (0, most[1] - x.shape[3], 0, most[0] - x.shape[2]), value=float("nan")) for row in rows for x in row]
+    )
     return Result(
         cells, len(factors), [f"{h:g} x {w:g}" for h, w in factors], [f"seed {seed}" for seed in seeds],
         {"sizes": [list(x.shape[2:]) for x in rows[0]], "start": first},
@@ -94,7 +96,13 @@ def paint(trained: Trained, *, image: str = "", starts: str = "1,2", seed: int =
     recipe = pyramid(trained)
     daub = read(image, recipe)
     drawn = [inject(recipe, daub, first, seed) for first in scales(recipe, starts)]
-    return Result(torch.cat([daub, *drawn]).float().cpu(), 1 + len(drawn), ["painted", *titles(recipe, starts)], (), {"image": image})
+    return Result(
+        torch.cat([daub, *drawn]).float().cpu(),
+        1 + len(drawn),
+        ["painted", *titles(recipe, starts)],
+        (),
+        {"image": image},
+    )
 
 
 def harmonise(trained: Trained, *, image: str = "", mask: str = "", starts: str = "2,3", seed: int = 0) -> Result:
@@ -122,7 +130,14 @@ def edit(trained: Trained, *, image: str = "", mask: str = "", starts: str = "2,
 
 
 def animate(
-    trained: Trained, *, frames: int = 60, start: int = 1, alpha: float = 0.1, beta: float = 0.9, seed: int = 0, fps: int = 10
+    trained: Trained,
+    *,
+    frames: int = 60,
+    start: int = 1,
+    alpha: float = 0.1,
+    beta: float = 0.9,
+    seed: int = 0,
+    fps: int = 10,
 ) -> Result:
     """Animation of a still: noise wanders from z*, and back to it. Weights of `--preset animation` have no still borders.
 
@@ -139,9 +154,14 @@ def animate(
     recipe = pyramid(trained)
     first = scale(recipe, start)
     if frames < 2 or fps < 1 or not 0 <= alpha <= 1 or not 0 <= beta <= 1:
-        raise ValueError(f"--frames is 2 at least, --fps 1, --alpha and --beta within 0 and 1; found {frames}, {fps}, {alpha} and {beta}")
+        raise ValueError(
+            f"--frames is 2 at least, --fps 1, --alpha and --beta within 0 and 1; found {frames}, {fps}, {alpha} and {beta}"
+        )
     with torch.no_grad(), seeded(seed):
-        still = [recipe.z_star if i == 0 else recipe.z_star.new_zeros(1, *recipe.maps(i, s)) for i, s in enumerate(recipe.sizes)]
+        still = [
+            recipe.z_star if i == 0 else recipe.z_star.new_zeros(1, *recipe.maps(i, s))
+            for i, s in enumerate(recipe.sizes)
+        ]
         before = list(still)
         now = [0.95 * z + 0.05 * torch.randn(z.shape).to(z) for z in still]
         shown = []
@@ -164,13 +184,17 @@ def animate(
 def pyramid(trained: Trained) -> Pyramid:
     """The model. Raises ValueError: it is none of one image."""
     if not hasattr(trained.recipe, "rebuilt"):
-        raise ValueError(f"this tool is for a model of one image; {trained.config['model']} is none: gankit train singan --data photo.jpg")
+        raise ValueError(
+            f"this tool is for a model of one image; {trained.config['model']} is none: gankit train singan --data photo.jpg"
+        )
     return trained.recipe
 
 
 def scale(recipe: Pyramid, number: int) -> int:
     if not 0 <= number < len(recipe.sizes):
-        raise ValueError(f"there is no scale {number}; this model has scales 0, the coarsest, to {len(recipe.sizes) - 1}")
+        raise ValueError(
+            f"there is no scale {number}; this model has scales 0, the coarsest, to {len(recipe.sizes) - 1}"
+        )
     return number
 
 
@@ -205,21 +229,32 @@ def sample(recipe: Pyramid, seed: int, first: int, factor: tuple[float, float] =
     drawn = [tuple(max(11, round(side * f)) for side, f in zip(size, factor)) for size in recipe.sizes]
     with torch.no_grad(), seeded(seed):
         below = recipe.rebuilt(first - 1) if first else None
-        return recipe.draw(lambda i: torch.randn(1, *recipe.maps(i, drawn[i])).to(recipe.z_star), drawn, first, below).clamp(-1, 1).float().cpu()
+        return (
+            recipe.draw(lambda i: torch.randn(1, *recipe.maps(i, drawn[i])).to(recipe.z_star), drawn, first, below)
+            .clamp(-1, 1)
+            .float()
+            .cpu()
+        )
 
 
 def inject(recipe: Pyramid, image: Tensor, first: int, seed: int) -> Tensor:
     """(1, C, H, W) made coarser, handed to scale `first`, and drawn on from there."""
     small = F.interpolate(image, recipe.sizes[first - 1], mode="bicubic", antialias=True)
     with torch.no_grad(), seeded(seed):
-        return recipe.draw(lambda i: torch.randn(1, *recipe.maps(i, recipe.sizes[i])).to(image), recipe.sizes, first, small).clamp(-1, 1)
+        return recipe.draw(
+            lambda i: torch.randn(1, *recipe.maps(i, recipe.sizes[i])).to(image), recipe.sizes, first, small
+        ).clamp(-1, 1)
 
 
 def read(path: str, recipe: Pyramid) -> Tensor:
     """A picture file as (1, C, H, W) of the model's finest scale."""
     file = Path(path).expanduser()
     if not path or not file.exists():
-        raise ValueError(f"there is no file {path}" if path else "this tool takes a picture, --image FILE, and harmonise and edit a --mask FILE, too")
+        raise ValueError(
+            f"there is no file {path}"
+            if path
+            else "this tool takes a picture, --image FILE, and harmonise and edit a --mask FILE, too"
+        )
     try:
         pixels = files.decode(content(file), (recipe.spec.channels, *recipe.sizes[-1]), "squash", "white")
     except files.Unusable as error:
@@ -231,12 +266,20 @@ def _blended(trained: Trained, image: str, mask: str, starts: str, seed: int, re
     recipe = pyramid(trained)
     given = read(image, recipe)
     if (sides := [header(path) for path in (image, mask)])[0] != sides[1]:
-        raise ValueError(f"{image} is {dims(sides[0])} (height x width) and its mask {dims(sides[1])}; they must be of one size")
+        raise ValueError(
+            f"{image} is {dims(sides[0])} (height x width) and its mask {dims(sides[1])}; they must be of one size"
+        )
     soft = softened(read(mask, recipe).mean(1, keepdim=True) > 0, reach)
     drawn = [given * (1 - soft) + inject(recipe, given, first, seed) * soft for first in scales(recipe, starts)]
     shown = (soft * 2 - 1).expand_as(given)
     cells = torch.cat([given, shown, *drawn]).float().cpu()
-    return Result(cells, len(cells), [title, "where", *titles(recipe, starts)], (), {"image": image, "mask": mask, "share": float(soft.mean())})
+    return Result(
+        cells,
+        len(cells),
+        [title, "where", *titles(recipe, starts)],
+        (),
+        {"image": image, "mask": mask, "share": float(soft.mean())},
+    )
 
 
 def header(path: str) -> Size:
@@ -253,5 +296,3 @@ def softened(mask: Tensor, reach: int, std: float = 5.0) -> Tensor:
     taps = taps / taps.sum()
     rows = F.conv2d(F.pad(wide, [15, 15, 0, 0], mode="replicate"), taps[None, None, None])
     return F.conv2d(F.pad(rows, [0, 0, 15, 15], mode="replicate"), taps[None, None, :, None]).clamp(0, 1)
-
-

@@ -57,14 +57,21 @@ def recipe_of(trained: Trained) -> Recipe:
     recipe = trained.recipe
     name = trained.config["model"]
     if not latent.draws_alone(recipe):
-        raise ValueError(f"{name} does not draw from noise alone, so it has no latents to explore; this needs a run that does")
+        raise ValueError(
+            f"{name} does not draw from noise alone, so it has no latents to explore; this needs a run that does"
+        )
     if len(recipe.spec.shape) != 3:
         raise ValueError(f"{name} was trained on points, and exploring draws images; `gankit interpolate` draws points")
     return recipe
 
 
 def start(
-    trained: Trained, seeds: Sequence[int], label: int | None = None, trunc: float = 1.0, space: str = "", file: str = ""
+    trained: Trained,
+    seeds: Sequence[int],
+    label: int | None = None,
+    trunc: float = 1.0,
+    space: str = "",
+    file: str = "",
 ) -> Start:
     """Points of seeds, or the points in a file that `project` wrote.
 
@@ -124,15 +131,31 @@ def of_file(trained: Trained, file: str, label: int | None = None, space: str = 
     like, given = latent.points(recipe, [0], space=space)
     found = torch.from_numpy(arrays["latent"].astype(np.float64)).to(like)
     if found.ndim != like.ndim or found.shape[1:] != like.shape[1:]:
-        raise ValueError(f"{file} holds latents {tuple(found.shape)}; this model's are (N, {', '.join(map(str, like.shape[1:]))})")
+        raise ValueError(
+            f"{file} holds latents {tuple(found.shape)}; this model's are (N, {', '.join(map(str, like.shape[1:]))})"
+        )
     if given is not None:
         own = arrays.get("label", np.array(label or 0))
-        if own.dtype.kind not in "iu" or own.size not in (1, len(found)) or own.min() < 0 or own.max() >= recipe.spec.num_classes:
-            raise ValueError(f"{file} holds labels that are no classes of this model, 0 to {recipe.spec.num_classes - 1}, one for each latent")
+        if (
+            own.dtype.kind not in "iu"
+            or own.size not in (1, len(found))
+            or own.min() < 0
+            or own.max() >= recipe.spec.num_classes
+        ):
+            raise ValueError(
+                f"{file} holds labels that are no classes of this model, 0 to {recipe.spec.num_classes - 1}, one for each latent"
+            )
         if label is not None and (own != label).any():
-            raise ValueError(f"--class is {label}, and the latent in {file} is of class {', '.join(map(str, np.unique(own)))}; leave --class out")
+            raise ValueError(
+                f"--class is {label}, and the latent in {file} is of class {', '.join(map(str, np.unique(own)))}; leave --class out"
+            )
         given = torch.from_numpy(np.broadcast_to(own.flatten(), (len(found),)).astype(np.int64)).to(given)
-    return Start(found, given, [Path(file).stem if len(found) == 1 else f"{Path(file).stem} {i}" for i in range(len(found))], space)
+    return Start(
+        found,
+        given,
+        [Path(file).stem if len(found) == 1 else f"{Path(file).stem} {i}" for i in range(len(found))],
+        space,
+    )
 
 
 def table(file: str, what: str) -> list[list[str]]:
@@ -165,5 +188,7 @@ def read(file: str, name: str, what: str) -> dict[str, np.ndarray]:
         raise ValueError(f"{file} cannot be used: {error}; give {what}") from error
     found = arrays.get(name)
     if found is None or found.dtype.kind not in "fiu" or not found.size or not np.isfinite(found).all():
-        raise ValueError(f"{file} holds {', '.join(sorted(arrays)) or 'nothing'}, and no finite numbers `{name}`; give {what}")
+        raise ValueError(
+            f"{file} holds {', '.join(sorted(arrays)) or 'nothing'}, and no finite numbers `{name}`; give {what}"
+        )
     return arrays

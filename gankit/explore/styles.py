@@ -74,7 +74,9 @@ def mix(
     pictures = latent.render(recipe, mixed).unflatten(0, (len(source), len(base)))
     body = torch.cat([of_source[:, None], pictures], 1).flatten(0, 1)
     change = {
-        name: float((latent.render(recipe, latent.mix_styles(base, base.roll(1, 0), part)) - of_base).square().mean().sqrt())
+        name: float(
+            (latent.render(recipe, latent.mix_styles(base, base.roll(1, 0), part)) - of_base).square().mean().sqrt()
+        )
         for name in ("coarse", "middle", "fine")
         if len(part := latent.layers_of(recipe.num_ws, name))
     }
@@ -85,7 +87,9 @@ def mix(
     )  # fmt: skip
 
 
-def layers(trained: Trained, *, seed: int = 0, others: Seeds = Seeds(range(1, 5)), label: int | None = None, trunc: float = 1.0) -> Result:
+def layers(
+    trained: Trained, *, seed: int = 0, others: Seeds = Seeds(range(1, 5)), label: int | None = None, trunc: float = 1.0
+) -> Result:
     """Layer by layer: one layer's style from another picture, and in a last column all of them.
 
     Args:
@@ -150,7 +154,9 @@ def styled(trained: Trained, tool: str) -> Recipe:
     """
     recipe = recipe_of(trained)
     if not latent.has_style(recipe):
-        raise ValueError(f"{tool} needs a model with a style for each layer, such as stylegan2; {trained.config['model']} has none")
+        raise ValueError(
+            f"{tool} needs a model with a style for each layer, such as stylegan2; {trained.config['model']} has none"
+        )
     return recipe
 
 

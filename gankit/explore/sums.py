@@ -44,7 +44,9 @@ def arithmetic(
     if classes:
         lists, names = chosen(trained, classes, label, max(1, len(plus)))
     elif len({len(one) for one in lists}) > 1:
-        raise ValueError(f"--plus, --minus and --plus2 have {', '.join(str(len(one)) for one in lists)} seeds; give as many of each")
+        raise ValueError(
+            f"--plus, --minus and --plus2 have {', '.join(str(len(one)) for one in lists)} seeds; give as many of each"
+        )
     starts = [start(trained, seeds, label, 1.0, space) for seeds in lists]
     means = torch.stack([one.points.mean(0) for one in starts])
     total = means[0] - means[1] + means[2]

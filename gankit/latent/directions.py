@@ -88,7 +88,9 @@ def sefa(
         ValueError: latents are too long for it, or no layer takes them.
     """
     if points.shape[-1] > LONGEST:
-        raise ValueError(f"SeFa's matrix has a side as long as a latent, {points.shape[-1]:,} numbers here; {LONGEST:,} are the most")
+        raise ValueError(
+            f"SeFa's matrix has a side as long as a latent, {points.shape[-1]:,} numbers here; {LONGEST:,} are the most"
+        )
     exact = copy.deepcopy(recipe).double().requires_grad_(False).eval()
     latent = points.double().detach().requires_grad_()
     total = torch.zeros(points.shape[-1], points.shape[-1], dtype=torch.float64, device=points.device)
@@ -118,7 +120,9 @@ def sefa(
 
 def _back(x: Tensor, latent: Tensor, down: Tensor, layers: Sequence[int] | None) -> Tensor:
     """(K, N, D) rows `down` (K, inputs) times the derivative of x (N, inputs) by latents, summed over chosen layers."""
-    (slopes,) = torch.autograd.grad(x, latent, down[:, None].expand(-1, *x.shape), is_grads_batched=True, retain_graph=True)
+    (slopes,) = torch.autograd.grad(
+        x, latent, down[:, None].expand(-1, *x.shape), is_grads_batched=True, retain_graph=True
+    )
     return slopes if slopes.ndim == 3 else (slopes if layers is None else slopes[:, :, list(layers)]).sum(2)
 
 

@@ -55,7 +55,9 @@ def sample(
     return torch.cat(out)
 
 
-def check(recipe: Recipe, label: int | None = None, condition: Tensor | None = None, caption: Tensor | None = None) -> None:
+def check(
+    recipe: Recipe, label: int | None = None, condition: Tensor | None = None, caption: Tensor | None = None
+) -> None:
     """Refuse what cannot be sampled, saying why."""
     name, wide = type(recipe).__name__, recipe.spec.condition_dim
     if not hasattr(recipe, "sample") and (hasattr(recipe, "translate") or hasattr(recipe, "segment")):
@@ -79,7 +81,12 @@ def check(recipe: Recipe, label: int | None = None, condition: Tensor | None = N
 
 def draws_alone(recipe: Recipe) -> bool:
     """Whether the model draws from noise, with a label at most, so that seeds are enough."""
-    return hasattr(recipe, "sample") and hasattr(recipe, "noise") and not recipe.spec.condition_dim and not takes_caption(recipe)
+    return (
+        hasattr(recipe, "sample")
+        and hasattr(recipe, "noise")
+        and not recipe.spec.condition_dim
+        and not takes_caption(recipe)
+    )
 
 
 def takes_label(recipe: Recipe) -> bool:

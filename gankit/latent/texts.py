@@ -11,7 +11,9 @@ from gankit.latent import space
 from gankit.recipe import Recipe
 
 
-def between(recipe: Recipe, seeds: Sequence[int], ends: Tensor, steps: int, trunc: float = 1.0, batch: int = 64) -> Tensor:
+def between(
+    recipe: Recipe, seeds: Sequence[int], ends: Tensor, steps: int, trunc: float = 1.0, batch: int = 64
+) -> Tensor:
     """Samples on the straight way from one text's embedding to another's, (N * steps, C, H, W), `steps` of a seed side by side.
 
     Args:

@@ -66,7 +66,9 @@ def data(model: str) -> dict:
     """
     kind = models.find(model)
     if models.own_file(kind):
-        raise ValueError(f"{model} is a model of your own; ledgers are kept for gankit's models: {', '.join(models.names())}")
+        raise ValueError(
+            f"{model} is a model of your own; ledgers are kept for gankit's models: {', '.join(models.names())}"
+        )
     return json.loads((Path(models.__file__).parent / f"{models.name_of(kind)}.json").read_text(encoding="utf-8"))
 
 
@@ -83,9 +85,21 @@ def rows(model: str) -> list[Row]:
     found = []
     for entry in data(model)["rows"]:
         preset = entry.get("preset", "paper")
-        value = f"yours to give: {entry['yours']}" if "yours" in entry else readers.read(opened(name, preset), entry["read"])
+        value = (
+            f"yours to give: {entry['yours']}"
+            if "yours" in entry
+            else readers.read(opened(name, preset), entry["read"])
+        )
         found.append(
-            Row(entry["quantity"], entry.get("of", ""), preset, entry["paper"], entry.get("source", ""), value, entry.get("reason", ""))
+            Row(
+                entry["quantity"],
+                entry.get("of", ""),
+                preset,
+                entry["paper"],
+                entry.get("source", ""),
+                value,
+                entry.get("reason", ""),
+            )
         )
     return found
 
@@ -93,7 +107,11 @@ def rows(model: str) -> list[Row]:
 def faults(model: str, found_rows: list[Row]) -> list[str]:
     """What is wrong with a model's ledger and its rows; nothing where it holds."""
     entries = data(model)["rows"]
-    found = [f"no row for {quantity!r}" for quantity in QUANTITIES if quantity not in {entry["quantity"] for entry in entries}]
+    found = [
+        f"no row for {quantity!r}"
+        for quantity in QUANTITIES
+        if quantity not in {entry["quantity"] for entry in entries}
+    ]
     for entry in entries:
         if unknown := (set(entry) - KEYS) | ({entry["quantity"]} - {*QUANTITIES}):
             found.append(f"{entry['quantity']}: {', '.join(sorted(unknown))} is unknown")

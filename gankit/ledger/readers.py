@@ -42,9 +42,18 @@ NAMES = {
     "units": "mean square of the units",
 }
 """What stands for a function of `gankit.losses` or `gankit.penalties`, or for a logged number, in a loss."""
-ROOTS = {"mean softplus neg": "-log D", "mean softplus view": "-log(1 - D)", "mean softplus": "-log(1 - D)", "mean abs sub": "L1"}
+ROOTS = {
+    "mean softplus neg": "-log D",
+    "mean softplus view": "-log(1 - D)",
+    "mean softplus": "-log(1 - D)",
+    "mean abs sub": "L1",
+}
 ROOTS |= {"mean pow sub": "mean square", "mean mean pow sub": "mean square", "mean mean view pow": "mean square"}
-ROOTS |= {"mean sum pow": "square, summed", "mean convolution leakyrelu": "D(G(z))", "mean sum view pow": "squares of differences, summed"}
+ROOTS |= {
+    "mean sum pow": "square, summed",
+    "mean convolution leakyrelu": "D(G(z))",
+    "mean sum view pow": "squares of differences, summed",
+}
 ROOTS |= {"mean sigmoid": "mean of the mask"}
 """The same for numbers that the loss function computes itself, by the operations that end in them."""
 
@@ -89,7 +98,9 @@ def optimizer(r: Reading) -> str:
 def rates(r: Reading, *words: str) -> str:
     """Learning rates as the optimizers are made with; of some, "of g1 d1"."""
     _, names = before_of(words)
-    return grouped({name: number(opt.param_groups[0]["lr"]) for name, opt in r.built.opt.items() if not names or name in names})
+    return grouped(
+        {name: number(opt.param_groups[0]["lr"]) for name, opt in r.built.opt.items() if not names or name in names}
+    )
 
 
 def before_of(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -106,7 +117,9 @@ def constants(r: Reading, *words: str) -> str:
         named = []
         for key in (key for key in keys if key in opt.defaults):
             values = [group[key] for group in opt.param_groups]
-            texts = dict.fromkeys(f"({', '.join(map(number, v))})" if isinstance(v, tuple) else number(v) for v in values)
+            texts = dict.fromkeys(
+                f"({', '.join(map(number, v))})" if isinstance(v, tuple) else number(v) for v in values
+            )
             named.append(f"{key.replace('_', ' ')} {' and '.join(texts)}")
         return ", ".join(named) or "none"
 
@@ -129,7 +142,9 @@ def batch(r: Reading) -> str:
     latents = {update.label: update.latents for update in r.updates[0] if update.latents}
     if len({*latents.values()}) < 2:  # of equal numbers in all updates: one or, for mixing, two for each image
         return number(size)
-    return f"{number(size)}, latents of " + ", ".join(f"{label} {count}" for label, count in latents.items() if count != size)
+    return f"{number(size)}, latents of " + ", ".join(
+        f"{label} {count}" for label, count in latents.items() if count != size
+    )
 
 
 def judged(r: Reading, net: str) -> str:
@@ -174,7 +189,9 @@ def loss(r: Reading, *words: str) -> str:
             for name, terms in update.terms.items():
                 if wanted == (name if " and " in update.label else update.label):
                     return summed(terms)
-    raise ValueError(f"there is no update {wanted!r}; there are {', '.join({u.label for us in r.updates.values() for u in us})}")
+    raise ValueError(
+        f"there is no update {wanted!r}; there are {', '.join({u.label for us in r.updates.values() for u in us})}"
+    )
 
 
 def summed(terms: list[Term]) -> str:
@@ -183,7 +200,11 @@ def summed(terms: list[Term]) -> str:
     for (name, weight), times in Counter((spelled(t.name), float(f"{t.weight:.4g}")) for t in terms).items():
         sign = "-" if weight < 0 else "+"
         factor = "" if abs(weight) == 1 else f"{number(abs(weight))} "
-        name = name if factor == "" or re.fullmatch(r"[\w.]+( [\w.]+)*|.*\)\^2|\|.*\|\^2|\[.*\]|\(.*\)", name) else f"({name})"
+        name = (
+            name
+            if factor == "" or re.fullmatch(r"[\w.]+( [\w.]+)*|.*\)\^2|\|.*\|\^2|\[.*\]|\(.*\)", name)
+            else f"({name})"
+        )
         text += f" {sign} {factor}{name}" + (f" ({times} times)" if times > 1 else "")
     return text.removeprefix(" + ").strip()
 
@@ -236,7 +257,9 @@ def distribution(x: Tensor) -> str:
     if kind == "constant":
         return number(round(mean, 6))
     if kind == "uniform":
-        low, high = (float(f"{edge:.3g}") if abs(edge) > 0.002 * deviation else 0.0 for edge in (x.min().item(), x.max().item()))
+        low, high = (
+            float(f"{edge:.3g}") if abs(edge) > 0.002 * deviation else 0.0 for edge in (x.min().item(), x.max().item())
+        )
         return f"U({number(low)}, {number(high)})"
     centre = round(mean, 1) if abs(mean) > 0.1 * deviation else 0.0
     if kind == "cut":
@@ -269,7 +292,11 @@ def asked(r: Reading) -> str:
         r.run(whole=ROWS)
     wanted, real = calls[0].inputs[-1].detach(), r.batch(0, None, ROWS).attribute
     near = (wanted[:, None] - real).abs().amax(2).amin(1)
-    return "another image's of the same batch" if near.max() <= r.arguments.get("noise_width", 0) + 1e-6 else "no image's of the batch"
+    return (
+        "another image's of the same batch"
+        if near.max() <= r.arguments.get("noise_width", 0) + 1e-6
+        else "no image's of the batch"
+    )
 
 
 def kept(r: Reading, name: str) -> str:
@@ -305,7 +332,11 @@ def codes(r: Reading) -> str:
     with torch.no_grad():
         [layer for layer in recipe.e.modules() if isinstance(layer, nn.Linear)][-1].weight.mul_(1000)
         found = recipe.encode(r.batch(0, None, r.settings.batch).real)
-    return f"[{number(round(found.min().item(), 2))}, {number(round(found.max().item(), 2))}]" if found.abs().max() < 10 else "unbounded"
+    return (
+        f"[{number(round(found.min().item(), 2))}, {number(round(found.max().item(), 2))}]"
+        if found.abs().max() < 10
+        else "unbounded"
+    )
 
 
 def start_bias(r: Reading) -> str:
@@ -315,7 +346,11 @@ def start_bias(r: Reading) -> str:
     mean = (batch.real.flatten(1) + 1).mean(0) / 2
     wanted = ((mean * batch.size + 0.5) / (batch.size + 1)).logit()
     alike = torch.allclose(r.first.g.out.bias, wanted, atol=1e-4)
-    return "the logit of the first batch's mean, with one grey image" if alike else "not the logit of the first batch's mean"
+    return (
+        "the logit of the first batch's mean, with one grey image"
+        if alike
+        else "not the logit of the first batch's mean"
+    )
 
 
 def init(r: Reading, where: str, kind: str, unit: str = "") -> str:
@@ -340,7 +375,9 @@ def init(r: Reading, where: str, kind: str, unit: str = "") -> str:
     said = distribution(x)
     if unit == "glorot":
         bound = float(f"{x.abs().max():.3g}")
-        return f"Glorot's uniform, times {number(bound)}" if family(x) == "uniform" else f"{said} / sqrt((in + out) / 6)"
+        return (
+            f"Glorot's uniform, times {number(bound)}" if family(x) == "uniform" else f"{said} / sqrt((in + out) / 6)"
+        )
     if unit in ("inputs", "used"):
         return f"{said} / sqrt(inputs)" if family(x) == "uniform" else f"N(0, {float(f'{x.var():.1g}'):g} / inputs)"
     return said
@@ -401,7 +438,9 @@ def norm_of(layer: nn.Module) -> str:
 
 def running(r: Reading, where: str) -> str:
     """The share of a batch in a network's running statistics, where there are any."""
-    found = [m for m in layers(r.built, where) if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    found = [
+        m for m in layers(r.built, where) if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
+    ]
     return " and ".join(dict.fromkeys(number(norm.momentum) for norm in found)) or "none"
 
 
@@ -438,7 +477,9 @@ def module(r: Reading, kind: str, name: str) -> str:
 
 def dropout(r: Reading, where: str) -> str:
     """The shares that a network's dropout leaves out, the first layer's first."""
-    rates = dict.fromkeys(layer.p for layer in layers(r.built, where) if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p)
+    rates = dict.fromkeys(
+        layer.p for layer in layers(r.built, where) if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p
+    )
     return ", ".join(map(number, rates)) or "none"
 
 
@@ -471,7 +512,11 @@ def shape_of(shares: list[float], curve: list[float], early: list[float]) -> str
     if end < 1e-6 and curve[-2] > 0:
         flat = 1 - 1 / 8 / curve[-2]
         if like([min(1.0, (1 - s) / (1 - flat)) for s in shares]):
-            return "on a line to 0 at the end" if abs(flat) < 1e-3 else f"constant, after {number(round(flat, 3))} of the run on a line to 0"
+            return (
+                "on a line to 0 at the end"
+                if abs(flat) < 1e-3
+                else f"constant, after {number(round(flat, 3))} of the run on a line to 0"
+            )
     if 0 < early[1] < 1:
         by_batch = early[1] ** (-1 / 1000)
         if math.isclose(early[2], by_batch**-10_000, rel_tol=1e-3):
@@ -486,7 +531,9 @@ def at(r: Reading, key: str, *words: str) -> str:
     """A number of the optimizers, or of some, in the steps after so many images."""
     images, names = before_of(words)
     values = r.curve(key, tuple(int(n.replace("_", "")) for n in images))
-    return grouped({name: ", ".join(map(number, numbers)) for name, numbers in values.items() if not names or name in names})
+    return grouped(
+        {name: ", ".join(map(number, numbers)) for name, numbers in values.items() if not names or name in names}
+    )
 
 
 def phase_begins(r: Reading, index: str) -> str:
@@ -560,12 +607,17 @@ def steps(r: Reading, name: str = "") -> str:
 
 def setting(r: Reading, *names: str) -> str:
     """Settings of the run."""
-    return ", ".join(listed(getattr(r.settings, name)) if len(names) == 1 else f"{name} {listed(getattr(r.settings, name))}" for name in names)
+    return ", ".join(
+        listed(getattr(r.settings, name)) if len(names) == 1 else f"{name} {listed(getattr(r.settings, name))}"
+        for name in names
+    )
 
 
 def argument(r: Reading, *names: str) -> str:
     """Arguments of the model."""
-    return ", ".join(listed(r.arguments[name]) if len(names) == 1 else f"{name} {listed(r.arguments[name])}" for name in names)
+    return ", ".join(
+        listed(r.arguments[name]) if len(names) == 1 else f"{name} {listed(r.arguments[name])}" for name in names
+    )
 
 
 def argument_values(r: Reading, *names: str) -> str:
@@ -628,7 +680,12 @@ def statistics(r: Reading, *nets: str) -> str:
     with Trace(r.small, r.plain).averaged() as recipe:
         if any(module.training for module in recipe.modules()):
             return "in training mode"
-    norms = [m for net in nets for m in r.built.get_submodule(net).modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [
+        m
+        for net in nets
+        for m in r.built.get_submodule(net).modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm)
+    ]
     if not norms:
         return "no statistics of a batch"
     return "running statistics" if all(m.track_running_stats for m in norms) else "each image's own statistics"

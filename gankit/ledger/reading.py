@@ -33,7 +33,11 @@ def functions_of_losses() -> dict[CodeType, str]:
     found: dict[CodeType, str] = {F.mse_loss.__code__: "mse_loss"}
     for module in (losses, penalties):
         for name, value in vars(module).items():
-            if inspect.isfunction(value) and value.__module__ == module.__name__ and name not in ("scores", "path_length"):
+            if (
+                inspect.isfunction(value)
+                and value.__module__ == module.__name__
+                and name not in ("scores", "path_length")
+            ):
                 found[inspect.unwrap(value).__code__] = name.lstrip("_")
     for key, pair in losses.ADVERSARIAL.items():
         for part in ("d", "g"):
@@ -165,7 +169,11 @@ def terms_of(loss: Tensor, found: list[tuple[str, Tensor]], outputs: dict[str, T
                 walk(part, weight * (second if i else 1), over)
         elif kind in ("NegBackward", "RsubBackward"):
             walk(inputs[0][1], -weight, over)
-        elif kind in ("MulBackward", "DivBackward") and len(inputs) == 1 and (factor := constant(node, inputs[0][0])) is not None:
+        elif (
+            kind in ("MulBackward", "DivBackward")
+            and len(inputs) == 1
+            and (factor := constant(node, inputs[0][0])) is not None
+        ):
             walk(inputs[0][1], weight / factor if kind == "DivBackward" else weight * factor, over)
         elif kind in ("ToCopyBackward", "ViewBackward", "UnsqueezeBackward", "SqueezeBackward"):
             walk(inputs[0][1], weight, over)
@@ -219,9 +227,15 @@ class Reading:
         self.settings, self.arguments = loop.plan(self.kind, preset, {})
         self.spec: Spec = self.kind.presets[preset].spec or self.kind.presets["paper"].spec
         shape = {key: tuple(small[key]) for key in ("shape", "other", "caption") if key in small}
-        sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in small.items() if k not in ("shape", "other", "caption")}
+        sizes = {
+            k: tuple(v) if isinstance(v, list) else v
+            for k, v in small.items()
+            if k not in ("shape", "other", "caption")
+        }
         if wrong := sorted(set(sizes) - SIZES):
-            raise ValueError(f"the small build of {model} changes {wrong[0]!r}, which is no size; it may change {', '.join(sorted(SIZES))}")
+            raise ValueError(
+                f"the small build of {model} changes {wrong[0]!r}, which is no size; it may change {', '.join(sorted(SIZES))}"
+            )
         self.small_spec, self.sizes = dataclasses.replace(self.spec, **shape), sizes
 
     @cached_property
@@ -303,18 +317,28 @@ class Reading:
 
     def input_of(self, net: str) -> tuple[float, float, bool]:
         """Of the reals that a network's first layer sees: the smallest and the largest number, and whether any is no grey level."""
-        leaves = [m for m in self.small.get_submodule(net).modules() if not [n for n, _ in m.named_children() if n != "parametrizations"]]
+        leaves = [
+            m
+            for m in self.small.get_submodule(net).modules()
+            if not [n for n, _ in m.named_children() if n != "parametrizations"]
+        ]
         with self.calls(*leaves) as seen:
             self.run()
         shown = [call.inputs[0].detach().flatten(1) for call in seen if call.inputs[0].is_floating_point()]
         fields = self.batch(0, self.small.phase(0).resolution, self.settings.batch).fields
         real = fields.get("real", fields.get("a")).flatten(1)
         alike = [x for x in shown if x.shape == real.shape]
-        x = max(alike, key=lambda x: torch.corrcoef(torch.stack([x.flatten(), real.flatten()]))[0, 1]) if alike else shown[0]
+        x = (
+            max(alike, key=lambda x: torch.corrcoef(torch.stack([x.flatten(), real.flatten()]))[0, 1])
+            if alike
+            else shown[0]
+        )
         steps = (x - x.min()) / (x.max() - x.min()) * 255
         return x.min().item(), x.max().item(), bool(alike) and bool((steps - steps.round()).abs().max() > 0.01)
 
-    def run(self, images: int = 0, steps: int = 1, idle: bool = False, enter: bool = True, whole: int = 0) -> list[Update]:
+    def run(
+        self, images: int = 0, steps: int = 1, idle: bool = False, enter: bool = True, whole: int = 0
+    ) -> list[Update]:
         """The updates of some steps of the small recipe, which begin after so many images of the preset's run.
 
         Args:

@@ -83,7 +83,9 @@ def fit_convnet(images: Tensor, label: Tensor, seed: int = 0, epochs: int = 10) 
     return predict
 
 
-def fit_attributes(images: Tensor, attribute: Tensor, seed: int = 0, epochs: int = 10, side: int = 64) -> Callable[[Tensor], Tensor]:
+def fit_attributes(
+    images: Tensor, attribute: Tensor, seed: int = 0, epochs: int = 10, side: int = 64
+) -> Callable[[Tensor], Tensor]:
     """A small network that learns (N, A) attributes of (N, C, H, W) images, as images to (n, A) numbers in [0, 1].
 
     Three convolutions, trained as in `fit_convnet`, on images of `side` pixels at most, and a sigmoid with its
@@ -100,7 +102,9 @@ def fit_attributes(images: Tensor, attribute: Tensor, seed: int = 0, epochs: int
         ValueError: shapes do not match, numbers are outside 0 to 1, or nothing is known of an attribute.
     """
     if images.ndim != 4 or attribute.ndim != 2 or len(images) != len(attribute) or not len(images):
-        raise ValueError(f"images are {tuple(images.shape)} and attributes {tuple(attribute.shape)}; give (N, C, H, W) and (N, A)")
+        raise ValueError(
+            f"images are {tuple(images.shape)} and attributes {tuple(attribute.shape)}; give (N, C, H, W) and (N, A)"
+        )
     if not (~attribute.isnan()).any(0).all():
         raise ValueError("nothing is known of an attribute: all its numbers are NaN")
     low, high = map(float, attribute.nan_to_num(0.5).aminmax())

@@ -176,8 +176,12 @@ def extractor(name: str, layer: str | None = None, dtype: torch.dtype = torch.fl
         ValueError: an unknown name or layer, a missing package, or weights that are not the published ones.
         OSError: weights that are nowhere and cannot be downloaded; inside of `weights.not_asked`, a timm or dinov2 (NotAsked).
     """
-    if layer is not None and (name not in ("inception", "inception-clean") or layer not in ("64", "192", "768", "2048")):
-        raise ValueError(f"{name} has no choice of layer {layer!r}; inception and inception-clean have 64, 192, 768, 2048")
+    if layer is not None and (
+        name not in ("inception", "inception-clean") or layer not in ("64", "192", "768", "2048")
+    ):
+        raise ValueError(
+            f"{name} has no choice of layer {layer!r}; inception and inception-clean have 64, 192, 768, 2048"
+        )
     made = _named(name, layer)
     return made if dtype == made.dtype else made.to(made.device, dtype)
 
@@ -381,7 +385,9 @@ def _levels(values: float | Iterable[float]) -> tuple[float, ...]:
 
 def _checked(images: Tensor) -> Tensor:
     if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images) or not images.is_floating_point():
-        raise ValueError(f"images are {images.dtype} {tuple(images.shape)}; give (N, C, H, W) floats in [-1, 1], C 1 or 3")
+        raise ValueError(
+            f"images are {images.dtype} {tuple(images.shape)}; give (N, C, H, W) floats in [-1, 1], C 1 or 3"
+        )
     low, high = (float(value) for value in images.detach().aminmax())
     if not -float("inf") < low <= high < float("inf"):
         raise ValueError("images hold values that are not finite; look at the generator before its scores")

@@ -244,5 +244,7 @@ def load_stem(file: WeightsFile | None = None, download: bool = True) -> Stem:
         net = Stem()
     found = tensors(fetch(file or TORCHVISION, download))
     counts = {name: torch.tensor(0) for name in net.state_dict() if name.endswith("num_batches_tracked")}
-    net.load_state_dict({name: found.get(name, counts.get(name)) for name in net.state_dict()}, strict=True, assign=True)
+    net.load_state_dict(
+        {name: found.get(name, counts.get(name)) for name in net.state_dict()}, strict=True, assign=True
+    )
     return net.requires_grad_(False).eval()

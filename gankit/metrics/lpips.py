@@ -80,7 +80,9 @@ def lpips(a: Tensor, b: Tensor, net: Lpips | None = None, batch: int = 16) -> Te
         )
     for x in (a, b):
         if not x.is_floating_point() or not x.isfinite().all() or x.abs().max() > 10:
-            raise ValueError("images are not finite floats about [-1, 1]; give floats in [-1, 1], not levels of 0 to 255")
+            raise ValueError(
+                "images are not finite floats about [-1, 1]; give floats in [-1, 1], not levels of 0 to 255"
+            )
     net = net or _published()
     a, b = (x.expand(-1, 3, -1, -1) for x in (a, b))
     return torch.cat([net(x, y) for x, y in zip(a.split(batch), b.split(batch))])

@@ -19,7 +19,11 @@ def patch_distances(real: Tensor, fakes: Iterable[Tensor], seed: int = 0) -> Ten
     for fake in fakes:
         check(real, fake)
         if aims is None:
-            aims = draw_directions(len(real) * SIDE**2, DIRECTIONS, torch.Generator().manual_seed(seed)).float().to(real.device)
+            aims = (
+                draw_directions(len(real) * SIDE**2, DIRECTIONS, torch.Generator().manual_seed(seed))
+                .float()
+                .to(real.device)
+            )
         scales = max(1, (min(*real.shape[1:], *fake.shape[1:]) // SMALLEST).bit_length())
         lines += [_projected(real, aims, k) for k in range(len(lines), scales)]
         found.append(sum(_apart(lines[k], _projected(fake, aims, k)) for k in range(scales)) / scales)
@@ -42,7 +46,9 @@ def patch_distance(real: Tensor, fake: Tensor, seed: int = 0) -> float:
 
 def check(real: Tensor, fake: Tensor) -> None:
     if real.ndim != 3 or fake.ndim != 3 or len(real) != len(fake) or min(*real.shape[1:], *fake.shape[1:]) < SIDE:
-        raise ValueError(f"images are {tuple(real.shape)} and {tuple(fake.shape)}; give (C, H, W) with one C and sides of {SIDE} at least")
+        raise ValueError(
+            f"images are {tuple(real.shape)} and {tuple(fake.shape)}; give (C, H, W) with one C and sides of {SIDE} at least"
+        )
     if not (real.isfinite().all() and fake.isfinite().all()):
         raise ValueError("images hold values that are not finite")
 

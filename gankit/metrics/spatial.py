@@ -51,7 +51,9 @@ def spatial_features(network: str = "inception", download: bool = True) -> Calla
 
     def look(images: Tensor) -> Tensor:
         if network == "inception" and min(images.shape[2:]) < inception.STEM:
-            raise ValueError(f"images are {images.shape[2]}x{images.shape[3]} (height x width); Inception's layers need {inception.STEM} pixels a side")
+            raise ValueError(
+                f"images are {images.shape[2]}x{images.shape[3]} (height x width); Inception's layers need {inception.STEM} pixels a side"
+            )
         return net(images.float().cpu()) if network == "inception" else encoder(images.float().cpu())[2]
 
     return look

@@ -104,7 +104,9 @@ class ACGAN(Recipe):
         count = stages(spec.height, spec.width)
         widths = widths or WIDTHS.get(count, (768,) * (count - 5) + WIDTHS[5])
         if len(widths) != count:
-            raise ValueError(f"{spec.height}x{spec.width} images need {count} widths, one for each doubling; found {len(widths)}")
+            raise ValueError(
+                f"{spec.height}x{spec.width} images need {count} widths, one for each doubling; found {len(widths)}"
+            )
         h, w = spec.height >> count, spec.width >> count
         layers = [nn.Linear(z_dim + spec.num_classes, widths[0] * h * w), nn.Unflatten(1, (widths[0], h, w)), nn.ReLU()]
         for a, b in zip(widths, widths[1:]):

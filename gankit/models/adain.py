@@ -88,8 +88,12 @@ def open_encoder(name: str) -> tuple[FrozenEncoder, str]:
             ".safetensors that scripts/make_style_encoder.py wrote"
         )
     layers = style.layers_of(tensors(path), 4)  # to relu4_1; what follows is not looked through
-    if [w.shape[1] for w, _ in layers] != [3, *(len(w) for w, _ in layers[:-1])] or sum(w.shape[0] > w.shape[1] for w, _ in layers) != 4:
-        raise ValueError(f"{path} is no encoder: it needs convolutions one after the other from 3 channels on, which widen four times")
+    if [w.shape[1] for w, _ in layers] != [3, *(len(w) for w, _ in layers[:-1])] or sum(
+        w.shape[0] > w.shape[1] for w, _ in layers
+    ) != 4:
+        raise ValueError(
+            f"{path} is no encoder: it needs convolutions one after the other from 3 channels on, which widen four times"
+        )
     half, one = torch.full((3,), 0.5, device="cpu"), torch.ones(3, device="cpu")
     ranges = {"vgg19": (half, half), "vgg19-imagenet": (half / DEVIATION, (half - MEAN) / DEVIATION)}
     return FrozenEncoder(layers, *ranges.get(name, (one, 0 * one))), sha256(path)
@@ -167,7 +171,9 @@ class AdaIN(Recipe):
     ):
         super().__init__(spec)
         if crop and (crop % 8 or not 16 <= crop <= min(spec.shape[1:])):
-            raise ValueError(f"crop is {crop}; it is a multiple of 8 from 16 to {min(spec.shape[1:])}, the images' shorter side, or 0")
+            raise ValueError(
+                f"crop is {crop}; it is a multiple of 8 from 16 to {min(spec.shape[1:])}, the images' shorter side, or 0"
+            )
         if init not in ("torch", "he"):
             raise ValueError(f"init is {init!r}; choose from torch and he")
         self.crop, self.lr, self.lr_decay = crop, lr, lr_decay
@@ -185,7 +191,9 @@ class AdaIN(Recipe):
     def same_encoder(self, digest: str) -> None:
         """Refuse weights that were trained with another encoder than the one of this sha256."""
         if (wanted := bytes(self.encoder_sha256.tolist()).hex()) != digest:
-            raise ValueError(f"it was trained with an encoder of sha256 {wanted}, and the one found has {digest}: put that file back")
+            raise ValueError(
+                f"it was trained with an encoder of sha256 {wanted}, and the one found has {digest}: put that file back"
+            )
 
     def decode(self, maps: Tensor) -> Tensor:
         """(N, C, h, w) maps of relu4_1 to (N, 3, 8 h, 8 w) images, which may leave [-1, 1]."""
@@ -234,13 +242,23 @@ class AdaIN(Recipe):
         """How much of each style there is at each place of (N, C, h, w) maps: (N or 1, S, h, w), at most 1 together."""
         weights = torch.ones(count) if weights is None else torch.as_tensor(weights)
         weights = weights.to(maps).view(-1, weights.shape[-1])
-        if count == 0 or weights.shape[1] != count or len(weights) not in (1, len(maps)) or weights.min() < 0 or not (weights.sum(1) > 0).all():
-            raise ValueError(f"{count} styles need as many weights of 0 or more, not all of them 0; found {weights.tolist()}")
+        if (
+            count == 0
+            or weights.shape[1] != count
+            or len(weights) not in (1, len(maps))
+            or weights.min() < 0
+            or not (weights.sum(1) > 0).all()
+        ):
+            raise ValueError(
+                f"{count} styles need as many weights of 0 or more, not all of them 0; found {weights.tolist()}"
+            )
         if masks is None:
             return (weights / weights.sum(1, keepdim=True))[:, :, None, None].expand(-1, -1, *maps.shape[2:])
         masks = masks.to(maps).view(-1, *masks.shape[-3:])
         if masks.shape[1] != count or len(masks) not in (1, len(maps)) or not 0 <= masks.min() <= masks.max() <= 1:
-            raise ValueError(f"{count} styles need as many masks, (S, H, W) or (N, S, H, W) from 0 to 1; found {tuple(masks.shape)}")
+            raise ValueError(
+                f"{count} styles need as many masks, (S, H, W) or (N, S, H, W) from 0 to 1; found {tuple(masks.shape)}"
+            )
         masks = F.adaptive_avg_pool2d(masks, maps.shape[2:]) * (weights > 0)[:, :, None, None]
         mixed = masks * (weights / weights.amax(1, keepdim=True))[:, :, None, None]
         return mixed / mixed.sum(1, keepdim=True).clamp_min(1)
@@ -264,7 +282,9 @@ class AdaIN(Recipe):
         drawn = self.encoder(image)
         outputs = {"content": F.mse_loss(drawn[-1], target)}
         found = [moments(maps) for maps in drawn]
-        distances = [(a - b).square().sum((1, 2, 3)).mean() for one, two in zip(found, wanted) for a, b in zip(one, two)]
+        distances = [
+            (a - b).square().sum((1, 2, 3)).mean() for one, two in zip(found, wanted) for a, b in zip(one, two)
+        ]
         outputs["style"] = torch.stack(distances).sum()
         loss = self.content_weight * outputs["content"] + self.style_weight * outputs["style"]
         if self.identity_weight:

@@ -118,7 +118,14 @@ class Generator(nn.Module):
     """Linear layer to a small map; up-blocks, or pairs of a block that keeps and one that doubles; norm, ReLU, 3x3, tanh."""
 
     def __init__(
-        self, shape: tuple[int, ...], widths: list[int], z_dim: int, num_classes: int, embed_dim: int, at: int, deep: bool
+        self,
+        shape: tuple[int, ...],
+        widths: list[int],
+        z_dim: int,
+        num_classes: int,
+        embed_dim: int,
+        at: int,
+        deep: bool,
     ):
         super().__init__()
         self.deep, self.at, self.start = deep, at, (widths[0], *(side >> len(widths) - 1 for side in shape[1:]))
@@ -305,7 +312,9 @@ class BigGAN(Recipe):
 
     def step(self, batch: Batch, run: Run) -> None:
         if self.consistency != "none" and run.augment is not None:
-            raise ValueError("--consistency compares what D says of an image twice, and --augment would change it in between: take one")
+            raise ValueError(
+                "--consistency compares what D says of an image twice, and --augment would change it in between: take one"
+            )
         run.update("d", self.d_loss, batch)
         if run.step % self.n_dis == self.n_dis - 1:
             run.update("g", self.g_loss, batch)

@@ -115,9 +115,20 @@ class CGAN(Recipe):
         "small": Preset(
             "digits at 16 px on two CPU cores: narrower, Adam, a paired loss and R1 + R2 (R3GAN, 2024), no dropout",
             model=dict(
-                z_dim=16, prior="normal", g_hidden=(128, 128, 256), d_hidden=(256, 64, 256), maxout_pieces=(2, 2, 2),
-                dropout=0.0, g_init=0.1, d_init=0.1, optimizer="adam", lr=1e-3, lr_decay=1.0008,
-                loss="relativistic", penalty="r1_r2", penalty_weight=0.5,
+                z_dim=16,
+                prior="normal",
+                g_hidden=(128, 128, 256),
+                d_hidden=(256, 64, 256),
+                maxout_pieces=(2, 2, 2),
+                dropout=0.0,
+                g_init=0.1,
+                d_init=0.1,
+                optimizer="adam",
+                lr=1e-3,
+                lr_decay=1.0008,
+                loss="relativistic",
+                penalty="r1_r2",
+                penalty_weight=0.5,
             ),
             settings=dict(batch=50, images=100_000, ema=20_000),
         ),
@@ -147,7 +158,11 @@ class CGAN(Recipe):
             if name not in known:
                 raise ValueError(f"{what} is {name!r}; choose from {', '.join(known)}")
         self.adversarial, self.penalty, self.penalty_weight = ADVERSARIAL[loss], PENALTIES.get(penalty), penalty_weight
-        for name, numbers, counts in ("g_hidden", g_hidden, (2, 3)), ("d_hidden", d_hidden, (3,)), ("maxout_pieces", maxout_pieces, (3,)):
+        for name, numbers, counts in (
+            ("g_hidden", g_hidden, (2, 3)),
+            ("d_hidden", d_hidden, (3,)),
+            ("maxout_pieces", maxout_pieces, (3,)),
+        ):
             if len(numbers) not in counts:
                 raise ValueError(f"{name} must have {' or '.join(map(str, counts))} numbers, not {len(numbers)}")
         self.z_dim, self.prior, self.lr, self.lr_decay = z_dim, prior, lr, lr_decay
@@ -203,7 +218,9 @@ class CGAN(Recipe):
         """(N, z_dim) latents with (N,) labels or (N, condition_dim) features to (N, C, H, W) in [-1, 1] or (N, D)."""
         return self.g(z, self.condition(label))
 
-    def words(self, condition: Tensor, vocabulary: Tensor, samples: int = 100, nearest: int = 20, most: int = 10) -> Tensor:
+    def words(
+        self, condition: Tensor, vocabulary: Tensor, samples: int = 100, nearest: int = 20, most: int = 10
+    ) -> Tensor:
         """The `most` rows of a vocabulary (V, D) that come up most for one (condition_dim,) condition (section 4.2).
 
         Of each of `samples` generated vectors the `nearest` rows by cosine are counted.

@@ -70,7 +70,9 @@ def faces_g(channels: int, z_dim: int, width: int, h: int, w: int) -> list[nn.Mo
     """(N, z_dim) to (N, channels, h, w) in [-1, 1]: a map of 4x4 doubles until it is there, then a 3x3 convolution."""
     count = stages(h, w)
     h, w = h >> count, w >> count
-    blocks = [nn.Sequential(nn.Linear(z_dim, width * h * w), nn.Unflatten(1, (width, h, w)), BatchNorm2d(width), nn.PReLU())]
+    blocks = [
+        nn.Sequential(nn.Linear(z_dim, width * h * w), nn.Unflatten(1, (width, h, w)), BatchNorm2d(width), nn.PReLU())
+    ]
     for c in (width >> i for i in range(1, count + 1)):
         blocks += [nn.Sequential(nn.ConvTranspose2d(2 * c, c, 4, 2, 1), BatchNorm2d(c), nn.PReLU())]
     return [*blocks, nn.Sequential(nn.ConvTranspose2d(width >> count, channels, 3, 1, 1), nn.Tanh())]
@@ -199,7 +201,9 @@ class CoGAN(Recipe):
         h, w = spec.shape[1:]
         digits = form == "digits" or (form == "auto" and (h, w) == (28, 28))
         if digits and (h % 8 != 4 or w % 8 != 4 or min(h, w) < 20):
-            raise ValueError(f"form digits draws sides of 20, 28, 36 ...; found {h}x{w}. Add --resolution 28, or --form faces")
+            raise ValueError(
+                f"form digits draws sides of 20, 28, 36 ...; found {h}x{w}. Add --resolution 28, or --form faces"
+            )
         if digits:
             blocks_g, count = partial(digits_g, z_dim=z_dim, width=width, h=h, w=w), 5
             blocks_d, count_d = partial(digits_d, h=h, w=w, dropout=dropout), 4
@@ -208,7 +212,9 @@ class CoGAN(Recipe):
             blocks_d, count_d = partial(faces_d, width=width, h=h, w=w, norm=norm_d, dropout=dropout), stages(h, w) + 3
         for name, own, most in ("own_g", own_g, count), ("own_d", own_d, count_d):
             if not 1 <= own < most:
-                raise ValueError(f"{name} is {own}; with {most} layers it is 1 to {most - 1}. --share none shares no layer at all")
+                raise ValueError(
+                    f"{name} is {own}; with {most} layers it is 1 to {most - 1}. --share none shares no layer at all"
+                )
         if share not in ("both", "g", "d", "none"):
             raise ValueError(f"share is {share!r}; choose from both, g, d and none")
         channels = spec.channels, (spec.other or spec.shape)[0]

@@ -44,7 +44,12 @@ class Residual(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for last in (False, True):
-            layers += [nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3), instance_norm(width), *([] if last else [nn.ReLU()])]
+            layers += [
+                nn.ReflectionPad2d(1),
+                nn.Conv2d(width, width, 3),
+                instance_norm(width),
+                *([] if last else [nn.ReLU()]),
+            ]
         self.net = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,7 +147,9 @@ class CycleGAN(Recipe):
         if cycle not in ("both", "forward", "backward", "none"):
             raise ValueError(f"cycle is {cycle!r}; choose from both, forward, backward and none")
         if identity_weight and a != b:
-            raise ValueError(f"the identity loss needs domains with equal channels; these have {a} and {b}: leave --identity-weight out")
+            raise ValueError(
+                f"the identity loss needs domains with equal channels; these have {a} and {b}: leave --identity-weight out"
+            )
         self.cycle_weight, self.identity_weight, self.flat, self.lr = cycle_weight, identity_weight, flat, lr
         self.load_size = larger_size(spec.shape, 286 / 256) if jitter else None
         self.forward_weight = cycle_weight * (cycle in ("both", "forward"))
@@ -194,9 +201,12 @@ class CycleGAN(Recipe):
             loss = loss + self.identity_weight * self.cycle_weight * outputs["identity"]
         return loss, outputs
 
-    def d_loss(self, batch: Batch, a: Tensor, b: Tensor, past_a: Tensor, past_b: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def d_loss(
+        self, batch: Batch, a: Tensor, b: Tensor, past_a: Tensor, past_b: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         judged = [
-            [net(batch.augment(images)) for images in pair] for net, pair in ((self.d_a, (a, past_a)), (self.d_b, (b, past_b)))
+            [net(batch.augment(images)) for images in pair]
+            for net, pair in ((self.d_a, (a, past_a)), (self.d_b, (b, past_b)))
         ]
         loss = sum(lsgan.d(real, fake) for real, fake in judged)
         return loss, scores(*(torch.cat(maps) for maps in zip(*judged)), lsgan.boundary)

@@ -88,8 +88,19 @@ class DCGAN(Recipe):
         "small": Preset(
             "digits at 16 px on two CPU cores: narrower, with R1 in place of D's batch norm, which leaves blots",
             model=dict(
-                z_dim=32, width=24, unit_norm=False, norm_d=False, bias_d=True, norm_eps=1e-5, prior="normal",
-                penalty="r1", penalty_weight=0.5, lr_g=1e-3, lr_d=1e-3, beta1=0.0, beta2=0.99,
+                z_dim=32,
+                width=24,
+                unit_norm=False,
+                norm_d=False,
+                bias_d=True,
+                norm_eps=1e-5,
+                prior="normal",
+                penalty="r1",
+                penalty_weight=0.5,
+                lr_g=1e-3,
+                lr_d=1e-3,
+                beta1=0.0,
+                beta2=0.99,
             ),
             settings=dict(batch=64, images=150_000, ema=10_000),
         ),
@@ -145,7 +156,9 @@ class DCGAN(Recipe):
 
     def step(self, batch: Batch, run: Run) -> None:
         if self.consistency != "none" and run.augment is not None:
-            raise ValueError("--consistency compares what D says of an image twice, and --augment would change it in between: take one")
+            raise ValueError(
+                "--consistency compares what D says of an image twice, and --augment would change it in between: take one"
+            )
         (batch.fields["real"],) = random_crop([batch.real], batch.draw, *self.spec.shape[1:])
         given = (batch.draw(self.noise),) if self.same_z else ()
         outputs = run.update("d", self.d_loss, batch, *given)

@@ -55,7 +55,9 @@ def down(in_channels: int, out_channels: int, bias: bool, outer: bool) -> nn.Mod
     """TensorFlow's "SAME" convolution to half an even side: of the k - 2 pixels at the edges the larger half is at the end."""
     kernel = 5 if outer else 3
     before, after = (kernel - 2) // 2, (kernel - 1) // 2
-    return nn.Sequential(nn.ZeroPad2d((before, after, before, after)), nn.Conv2d(in_channels, out_channels, kernel, 2, bias=bias))
+    return nn.Sequential(
+        nn.ZeroPad2d((before, after, before, after)), nn.Conv2d(in_channels, out_channels, kernel, 2, bias=bias)
+    )
 
 
 def up(in_channels: int, out_channels: int, bias: bool, outer: bool) -> nn.Module:
@@ -112,7 +114,9 @@ class DualGAN(Recipe):
         ),
         "small": Preset(
             "digits at 16 px on two CPU cores: narrow, small patches, a lower lambda and larger steps",
-            model=dict(width=16, patch=16, cycle_weight_a=10.0, cycle_weight_b=10.0, n_critic=2, lr=1e-3, clip_value=0.05),
+            model=dict(
+                width=16, patch=16, cycle_weight_a=10.0, cycle_weight_b=10.0, n_critic=2, lr=1e-3, clip_value=0.05
+            ),
             settings=dict(batch=16, images=20_000),
         ),
     }
@@ -144,7 +148,9 @@ class DualGAN(Recipe):
             raise ValueError(f"n_critic is {n_critic}; it must be at least 1")
         levels = unet_levels(h, w, levels)
         if form == "code" and min(h, w) < 32:
-            raise ValueError(f"form code needs sides of 32 and more; found {h}x{w}. Add --resolution 32, or --form paper")
+            raise ValueError(
+                f"form code needs sides of 32 and more; found {h}x{w}. Add --resolution 32, or --form paper"
+            )
         self.cycle_weight_a, self.cycle_weight_b, self.n_critic = cycle_weight_a, cycle_weight_b, n_critic
         self.penalty, self.clip_value, self.penalty_weight = penalty, clip_value, penalty_weight
         if form == "code":
@@ -188,7 +194,10 @@ class DualGAN(Recipe):
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         z_ab, z_ba = self.drawn(batch)
         reals, fakes, loss, outputs = [], [], 0, {}
-        for net, real, fake in (self.d_a, batch.a, self.g_ba(batch.b, z_ba)), (self.d_b, batch.b, self.g_ab(batch.a, z_ab)):
+        for net, real, fake in (
+            (self.d_a, batch.a, self.g_ba(batch.b, z_ba)),
+            (self.d_b, batch.b, self.g_ab(batch.a, z_ab)),
+        ):
 
             def critic(x: Tensor, net: nn.Module = net) -> Tensor:
                 return net(batch.augment(x)).flatten(1).mean(1)
@@ -197,7 +206,9 @@ class DualGAN(Recipe):
             if self.penalty == "gp":
                 outputs["penalty"] = outputs.get("penalty", 0) + wgan_gp(critic, real, fake, batch.draw) / 2
         real, fake = torch.cat(reals), torch.cat(fakes)
-        loss = 2 * (wasserstein.d(real, fake) + self.penalty_weight * outputs.get("penalty", 0))  # the sum over both critics
+        loss = 2 * (
+            wasserstein.d(real, fake) + self.penalty_weight * outputs.get("penalty", 0)
+        )  # the sum over both critics
         return loss, outputs | scores(real, fake, boundary=None)
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -117,7 +117,11 @@ class GAN(Recipe):
         "paper-cifar10": Preset(
             "the paper's fully connected network for CIFAR-10, without averaged weights, for 250 epochs",
             model=dict(
-                prior="normal", g_hidden=(8000, 8000), d_hidden=(1600, 1600), output="linear", lr=0.025,
+                prior="normal",
+                g_hidden=(8000, 8000),
+                d_hidden=(1600, 1600),
+                output="linear",
+                lr=0.025,
                 momentum_images=10_000_000,
             ),
             settings=dict(resolution="32", images=10_000_000, ema=0),
@@ -165,7 +169,11 @@ class GAN(Recipe):
     ):
         super().__init__(spec)
         self.z_dim, self.prior, self.lr, self.lr_decay, self.penalty_weight = z_dim, prior, lr, lr_decay, penalty_weight
-        choices = ("loss", loss, [*ADVERSARIAL]), ("penalty", penalty, ["none", *PENALTIES]), ("prior", prior, ["uniform", "normal"])
+        choices = (
+            ("loss", loss, [*ADVERSARIAL]),
+            ("penalty", penalty, ["none", *PENALTIES]),
+            ("prior", prior, ["uniform", "normal"]),
+        )
         for kind, name, known in choices:
             if name not in known:
                 raise ValueError(f"there is no {kind} {name!r}; choose from {', '.join(known)}")
@@ -205,7 +213,9 @@ class GAN(Recipe):
         real_logit, fake_logit = self.judge(batch, batch.real), self.judge(batch, fake)
         d_loss = self.adversarial.d(real_logit, fake_logit)
         if self.penalty is not None:
-            d_loss = d_loss + self.penalty_weight * self.penalty(partial(self.judge, batch), batch.real, fake, batch.draw)
+            d_loss = d_loss + self.penalty_weight * self.penalty(
+                partial(self.judge, batch), batch.real, fake, batch.draw
+            )
         g_loss = self.adversarial.g(fake_logit, real_logit if self.adversarial.paired else None)
         return (d_loss / 2, g_loss), scores(real_logit, fake_logit, self.adversarial.boundary)
 

@@ -36,7 +36,9 @@ from gankit.recipe import Batch, Preset, Recipe, Spec, adam, decay, shuffled
 if TYPE_CHECKING:
     from gankit.loop import Run
 
-UNITS = tuple(f"AU{i:02d}" for i in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45))  # OpenFace's intensities
+UNITS = tuple(
+    f"AU{i:02d}" for i in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
+)  # OpenFace's intensities
 
 
 class Generator(nn.Module):
@@ -113,7 +115,9 @@ class GANimation(Recipe):
         super().__init__(spec)
         if not spec.attributes or len(spec.groups) > 1:
             found = f"{len(spec.groups)} joined sets" if spec.attributes else "no attributes"
-            raise ValueError(f"ganimation needs one set of faces with action units as attributes; the data have {found}. Try --data faces")
+            raise ValueError(
+                f"ganimation needs one set of faces with action units as attributes; the data have {found}. Try --data faces"
+            )
         self.unit_weight, self.attention_weight, self.smooth_weight = unit_weight, attention_weight, smooth_weight
         self.cycle_weight, self.penalty_weight, self.noise_width = cycle_weight, penalty_weight, noise_width
         self.n_critic, self.lr = n_critic, lr
@@ -133,7 +137,9 @@ class GANimation(Recipe):
             ValueError: there are more or fewer numbers than action units.
         """
         if attribute.shape[1] != len(self.names):
-            raise ValueError(f"{attribute.shape[1]} action units were given; there are {', '.join(self.names)} ({len(self.names)})")
+            raise ValueError(
+                f"{attribute.shape[1]} action units were given; there are {', '.join(self.names)} ({len(self.names)})"
+            )
         return self.g(images, attribute)
 
     def translate(self, images: Tensor, attribute: Tensor) -> Tensor:
@@ -143,7 +149,9 @@ class GANimation(Recipe):
     def enter(self, index: int, batch: Batch) -> None:
         for name, values in zip(self.names, batch.attribute[:, self.columns].T):
             if values.min() < 0 or values.max() > 1:
-                raise ValueError(f"action units go from 0 to 1; {name} goes from {values.min():g} to {values.max():g}. Divide OpenFace's by 5, or choose others with --attributes")
+                raise ValueError(
+                    f"action units go from 0 to 1; {name} goes from {values.min():g} to {values.max():g}. Divide OpenFace's by 5, or choose others with --attributes"
+                )
 
     def step(self, batch: Batch, run: Run) -> None:
         for opt in self.opt.values():
@@ -170,7 +178,9 @@ class GANimation(Recipe):
         error = (units - target).square().mean()
         cycle = (batch.real - blend(fakes, back, mask_back)).abs().mean()
         still = sum(m.mean() + self.smooth_weight * variation(m) for m in (mask, mask_back))
-        loss = wasserstein.g(fake) + self.unit_weight * error + self.cycle_weight * cycle + self.attention_weight * still
+        loss = (
+            wasserstein.g(fake) + self.unit_weight * error + self.cycle_weight * cycle + self.attention_weight * still
+        )
         return loss, {"units": error, "cycle": cycle, "mask": mask.mean()}
 
     def strip(self, batch: Batch) -> list[Tensor]:

@@ -62,7 +62,15 @@ class InfoGAN(Recipe):
         "small": Preset(
             "digits at 16 px on two CPU cores: narrower, with R1 in place of D's batch norm, which let G drop digits",
             model=dict(
-                noise_dim=24, continuous=1, width=24, hidden=192, norm_d=False, r1_weight=0.5, init_std=0.0, lr_g=1e-3, lr_d=1e-3
+                noise_dim=24,
+                continuous=1,
+                width=24,
+                hidden=192,
+                norm_d=False,
+                r1_weight=0.5,
+                init_std=0.0,
+                lr_g=1e-3,
+                lr_d=1e-3,
             ),
             settings=dict(batch=32, images=100_000, ema=10_000),
         ),
@@ -86,7 +94,9 @@ class InfoGAN(Recipe):
     ):
         super().__init__(spec)
         if categories < 2 or continuous < 0 or noise_dim < 0:
-            raise ValueError(f"infogan needs two categories at least, and no counts below 0; found {categories} categories")
+            raise ValueError(
+                f"infogan needs two categories at least, and no counts below 0; found {categories} categories"
+            )
         self.noise_dim, self.categories, self.continuous = noise_dim, categories, continuous
         self.info_weight, self.r1_weight = info_weight, r1_weight
         h, w, inner = spec.height // 4, spec.width // 4, 2 * width
@@ -104,7 +114,10 @@ class InfoGAN(Recipe):
         )  # fmt: skip
         self.d = nn.Sequential(trunk, nn.Linear(hidden, 1))
         self.q = nn.Sequential(
-            nn.Linear(hidden, hidden // 8), bn1(hidden // 8), nn.LeakyReLU(0.01), nn.Linear(hidden // 8, categories + continuous)
+            nn.Linear(hidden, hidden // 8),
+            bn1(hidden // 8),
+            nn.LeakyReLU(0.01),
+            nn.Linear(hidden // 8, categories + continuous),
         )
         if init_std:
             init_normal(self, init_std)
@@ -170,7 +183,9 @@ class InfoGAN(Recipe):
     def information(self, features: Tensor, z: Tensor) -> Tensor:
         """L_I = E log Q(c | x) + H(c) in nats (eq. 5), of (N, hidden) features of G's images and their latents."""
         guess, codes = self.q(features), z[:, self.noise_dim :]
-        category = math.log(self.categories) - cross_entropy(guess[:, : self.categories], codes[:, : self.categories].argmax(1))
+        category = math.log(self.categories) - cross_entropy(
+            guess[:, : self.categories], codes[:, : self.categories].argmax(1)
+        )
         squares = (codes - guess)[:, self.categories :].float().square().sum(1).mean()
         # log N(c; mean, 1) = -(c - mean)^2 / 2 - log(2 pi) / 2, and a code from U(-1, 1) has the entropy log 2.
         return category - squares / 2 + self.continuous * (math.log(2) - math.log(2 * math.pi) / 2)

@@ -65,7 +65,14 @@ class Base(nn.Module):
     def __init__(self, inputs: int, units: int, outputs: int, classes: int, dropout: float = 0.0):
         super().__init__()
         self.classes = classes
-        layers = [nn.Linear(inputs + classes, units), nn.ReLU(), Dropout(dropout), nn.Linear(units, units), nn.ReLU(), Dropout(dropout)]
+        layers = [
+            nn.Linear(inputs + classes, units),
+            nn.ReLU(),
+            Dropout(dropout),
+            nn.Linear(units, units),
+            nn.ReLU(),
+            Dropout(dropout),
+        ]
         self.net = nn.Sequential(*layers, nn.Linear(units, outputs))
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
@@ -240,8 +247,16 @@ class LAPGAN(Recipe):
         check_sides(sides, min(spec.shape[1:]), 13 if form == "large" else 9)
         shares = shares or (1,) * len(sides)
         if len(shares) != len(sides) or min(shares) < 1 or turn < 1:
-            raise ValueError(f"shares are {shares} and a turn is {turn} images; expected {len(sides)} shares, for {sides}, and 1 at least each")
-        if least := [name for name, value in dict(z_dim=z_dim, units_g=units_g, units_d=units_d, width=width, epoch=epoch, g_batch=g_batch).items() if value < 1]:
+            raise ValueError(
+                f"shares are {shares} and a turn is {turn} images; expected {len(sides)} shares, for {sides}, and 1 at least each"
+            )
+        if least := [
+            name
+            for name, value in dict(
+                z_dim=z_dim, units_g=units_g, units_d=units_d, width=width, epoch=epoch, g_batch=g_batch
+            ).items()
+            if value < 1
+        ]:
             raise ValueError(f"{least[0]} must be 1 at least")
         scale = min(spec.shape[1:])
         self.sides, self.turn, self.shares = sides, turn, shares
@@ -263,7 +278,9 @@ class LAPGAN(Recipe):
         make = partial(adam, betas=(0, 0.99)) if optimizer == "adam" else partial(torch.optim.SGD, momentum=momentum)
         self.opt = {name: make(net.parameters(), lr=lr) for name, net in self.named_children()}
         self.ema, self.load_size = tuple(f"g{side}" for side in sides), larger_size(spec.shape, load_scale)
-        self.register_buffer("seen", torch.zeros(len(sides), dtype=torch.int64))  # images that each level has learnt from
+        self.register_buffer(
+            "seen", torch.zeros(len(sides), dtype=torch.int64)
+        )  # images that each level has learnt from
 
     def net(self, kind: str, level: int) -> nn.Module:
         """G ("g") or D ("d") of a level."""

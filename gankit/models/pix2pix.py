@@ -118,16 +118,26 @@ class Pix2Pix(Recipe):
         if loss not in ADVERSARIAL:
             raise ValueError(f"loss is {loss!r}; choose from {', '.join(ADVERSARIAL)}")
         self.sides = ("a", "b") if direction == "AtoB" else ("b", "a")
-        self.conditional, self.loss, self.gan_weight, self.l1_weight = conditional, ADVERSARIAL[loss], gan_weight, l1_weight
+        self.conditional, self.loss, self.gan_weight, self.l1_weight = (
+            conditional,
+            ADVERSARIAL[loss],
+            gan_weight,
+            l1_weight,
+        )
         self.load_size = larger_size(spec.shape, 286 / 256) if jitter else None
         channels, out_channels = (dict(a=spec.shape, b=spec.other)[side][0] for side in self.sides)
         levels = unet_levels(*spec.shape[1:], levels)
         layers, normed = patch_layers(patch, *spec.shape[1:]), partial(OwnBatchNorm2d, whole=norm == "batch")
-        self.g = UNet(channels, out_channels, levels, width, normed, dropout=dropout, skips=skips, dropout_inner=dropout_inner)
+        self.g = UNet(
+            channels, out_channels, levels, width, normed, dropout=dropout, skips=skips, dropout_inner=dropout_inner
+        )
         self.d = PatchDiscriminator(channels * conditional + out_channels, width_d or width, layers, normed)
         init_normal(self)
         self.multiple = 2**levels
-        self.opt = {"d": adam(self.d.parameters(), lr_d, (beta1, beta2)), "g": adam(self.g.parameters(), lr, (beta1, beta2))}
+        self.opt = {
+            "d": adam(self.d.parameters(), lr_d, (beta1, beta2)),
+            "g": adam(self.g.parameters(), lr, (beta1, beta2)),
+        }
 
     def noise(self, n: int, height: int, width: int) -> Tensor:
         """(n, K) zeros and ones, dropout's masks for images of a height and width."""

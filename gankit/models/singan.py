@@ -61,7 +61,9 @@ def pyramid(height: int, width: int, least: int, most: int, factor: float, scale
     shrink = min(most / long, 1)
     h, w = (math.ceil(side * shrink - 1e-9) for side in (height, width))  # 250.00000000000003 pixels are 250
     if short < 2 * REACH + 1:
-        raise ValueError(f"the image is {height}x{width} (height x width); a patch needs {2 * REACH + 1} pixels a side: take a larger one")
+        raise ValueError(
+            f"the image is {height}x{width} (height x width); a patch needs {2 * REACH + 1} pixels a side: take a larger one"
+        )
     if min(h, w) < 2 * REACH + 1:
         raise ValueError(
             f"the image is {height}x{width} (height x width): with a longer side of {most} its shorter one has {min(h, w)} pixels, and a patch "
@@ -227,7 +229,9 @@ class SinGAN(Recipe):
         self.scale.fill_(index)
         self.frozen(index)
         if index == 0:
-            self.z_star.copy_(batch.draw(lambda n: torch.randn(n, *self.z_star.shape[1:])[:1].expand(n, -1, -1, -1))[:1])
+            self.z_star.copy_(
+                batch.draw(lambda n: torch.randn(n, *self.z_star.shape[1:])[:1].expand(n, -1, -1, -1))[:1]
+            )
             self.amplitudes[0] = 1
             return
         for nets in (self.g, self.d):

@@ -49,7 +49,9 @@ if TYPE_CHECKING:
 
 def pyramid_widths(width: int, halvings: int) -> list[int]:
     """Channels of the maps from the image's size on: they double up to 16 times `width`; for 256 px as the authors' do."""
-    return [width * k for k in ((1, 2, 4, 8, 8, 16, 16) if halvings == 6 else [min(2**i, 16) for i in range(halvings + 1)])]
+    return [
+        width * k for k in ((1, 2, 4, 8, 8, 16, 16) if halvings == 6 else [min(2**i, 16) for i in range(halvings + 1)])
+    ]
 
 
 class Discriminator(nn.Module):

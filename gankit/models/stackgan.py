@@ -53,7 +53,9 @@ TIMES = 4  # Stage II's sides are so many times Stage I's
 EXAMPLES = 64  # captions that a model keeps, for samples that nobody gave a text for
 
 
-def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, norm: bool = True, slope: float | None = 0.0) -> list[nn.Module]:
+def conv(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, norm: bool = True, slope: float | None = 0.0
+) -> list[nn.Module]:
     """A convolution that keeps or halves the side, norm, and a rectifier of this slope; None for none."""
     layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=not norm)]
     layers += [BatchNorm2d(outputs)] if norm else []
@@ -88,7 +90,11 @@ class TextEncoder(nn.Module):
         layers: list[nn.Module] = []
         for i, inputs in enumerate((codes - 1, width, width)):
             layers += [nn.Conv1d(inputs, width, 4, padding=2), nn.ReLU(), *([nn.MaxPool1d(3)] if i < 2 else [])]
-        self.convs, self.rnn, self.head = nn.Sequential(*layers), nn.GRU(width, width, batch_first=True), nn.Linear(width, embed_dim)
+        self.convs, self.rnn, self.head = (
+            nn.Sequential(*layers),
+            nn.GRU(width, width, batch_first=True),
+            nn.Linear(width, embed_dim),
+        )
 
     def forward(self, caption: Tensor) -> Tensor:
         """(N, L) codes of letters, 0 for none, to (N, embed_dim) of mean 0 and mean square 1."""
@@ -106,7 +112,9 @@ class ImageEncoder(nn.Module):
         for c in (width * min(2**i, 8) for i in range(count)):
             layers += conv(last, c, 4, 2, norm=last != shape[0], slope=0.2)
             last = c
-        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(last * (shape[1] >> count) * (shape[2] >> count), embed_dim))
+        self.net = nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(last * (shape[1] >> count) * (shape[2] >> count), embed_dim)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) in [-1, 1] to (N, embed_dim)."""
@@ -139,7 +147,11 @@ class StageOne(nn.Module):
         count = stages(*shape[1:])
         c, h, w = width << count - 1, shape[1] >> count, shape[2] >> count
         self.ca = Conditioning(embed_dim, c_dim, pytorch)
-        layers = [nn.Linear(z_dim + c_dim, c * h * w, bias=not pytorch), BatchNorm1d(c * h * w), nn.Unflatten(1, (c, h, w))]
+        layers = [
+            nn.Linear(z_dim + c_dim, c * h * w, bias=not pytorch),
+            BatchNorm1d(c * h * w),
+            nn.Unflatten(1, (c, h, w)),
+        ]
         layers += [nn.ReLU()] if pytorch else [Residual(c, True)]
         for i in range(count if pytorch else count - 1):
             layers += up(c, c // 2)
@@ -174,22 +186,42 @@ class StageTwo(nn.Module):
 class Discriminator(nn.Module):
     """Whether an image is real and goes with a text: convolutions down to a map of four, the text beside each place of it."""
 
-    def __init__(self, shape: tuple[int, ...], embed_dim: int, c_dim: int, width: int, wide: int, pytorch: bool, norm: bool, alone: bool):
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        embed_dim: int,
+        c_dim: int,
+        width: int,
+        wide: int,
+        pytorch: bool,
+        norm: bool,
+        alone: bool,
+    ):
         super().__init__()
         count, last, layers = stages(*shape[1:]), shape[0], []
-        for i in range(count):  # in Stage I the TensorFlow code has no rectifier after the last two halvings but the residual's
+        for i in range(
+            count
+        ):  # in Stage I the TensorFlow code has no rectifier after the last two halvings but the residual's
             c, bare = width << i, not pytorch and wide == count and i >= count - 2
             plain = [nn.Conv2d(last, c, 4, 2, 1, bias=not norm), nn.LeakyReLU(0.2)]
             layers += plain if i == 0 else conv(last, c, 4, 2, norm, None if bare else 0.2)
             last = c
         while last > width << wide - 1:  # Stage II's map is as wide as Stage I's
-            layers += conv(last, last // 2, 3 if pytorch else 1, norm=norm, slope=0.2 if pytorch or last // 2 > width << wide - 1 else None)
+            layers += conv(
+                last,
+                last // 2,
+                3 if pytorch else 1,
+                norm=norm,
+                slope=0.2 if pytorch or last // 2 > width << wide - 1 else None,
+            )
             last //= 2
         layers += [] if pytorch else [Residual(last, True, norm, 0.2)]
         self.image = nn.Sequential(*layers)
         self.text = nn.Identity() if pytorch else nn.Sequential(nn.Linear(embed_dim, c_dim), nn.LeakyReLU(0.2))
         size = shape[1] >> count, shape[2] >> count
-        self.joint = nn.Sequential(*conv(last + c_dim, last, 3 if pytorch else 1, norm=norm, slope=0.2), nn.Conv2d(last, 1, size, bias=pytorch))
+        self.joint = nn.Sequential(
+            *conv(last + c_dim, last, 3 if pytorch else 1, norm=norm, slope=0.2), nn.Conv2d(last, 1, size, bias=pytorch)
+        )
         self.alone = nn.Conv2d(last, 1, size) if alone else None
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
@@ -332,29 +364,50 @@ class StackGAN(Recipe):
         pytorch, (channels, height, width) = form == "pytorch", spec.shape
         small = channels, height // TIMES, width // TIMES
         self.pytorch, self.z_dim, self.c_dim, self.margin = pytorch, z_dim, c_dim, margin
-        self.augmented, self.kl_weight, self.penalty_weight, self.lr = conditioning_augmentation, kl_weight, penalty_weight, lr
+        self.augmented, self.kl_weight, self.penalty_weight, self.lr = (
+            conditioning_augmentation,
+            kl_weight,
+            penalty_weight,
+            lr,
+        )
         self.half_images, self.stage1_eval = (stage1_half_images, half_images), stage1_eval
         self.load_size = tuple(TIMES * round(side // TIMES * 76 / 64) for side in (height, width)) if crop else None
         letters = spec.caption[1] > 0
-        self.image_shrink = 1 if min(height, width) <= 32 else 2  # the encoder of images looks at halves, but for small ones
+        self.image_shrink = (
+            1 if min(height, width) <= 32 else 2
+        )  # the encoder of images looks at halves, but for small ones
         embed_dim = embed_dim if letters else spec.caption[0]
-        self.t = TextEncoder(spec.caption[1], text_width, embed_dim) if letters else None  # else captions are vectors already
-        self.v = ImageEncoder((channels, height // self.image_shrink, width // self.image_shrink), max(1, text_width // 8), embed_dim) if letters else None
+        self.t = (
+            TextEncoder(spec.caption[1], text_width, embed_dim) if letters else None
+        )  # else captions are vectors already
+        self.v = (
+            ImageEncoder(
+                (channels, height // self.image_shrink, width // self.image_shrink), max(1, text_width // 8), embed_dim
+            )
+            if letters
+            else None
+        )
         self.ends = (text_images, text_images + stage1_images) if letters else (0, stage1_images)
         count = stages(*small[1:])
         self.g1 = StageOne(small, z_dim, embed_dim, c_dim, width_g, pytorch)
         self.d1 = Discriminator(small, embed_dim, c_dim, width_d, count, pytorch, norm_d, alone=False)
         self.g2 = StageTwo(channels, embed_dim, c_dim, width_g // narrow, blocks, pytorch)
-        self.d2 = Discriminator(spec.shape, embed_dim, c_dim, max(1, width_d // narrow), count, pytorch, norm_d, alone=pytorch)
+        self.d2 = Discriminator(
+            spec.shape, embed_dim, c_dim, max(1, width_d // narrow), count, pytorch, norm_d, alone=pytorch
+        )
         for net in (self.g1, self.d1, self.g2, self.d2):
             init_normal(net)
             if not pytorch:
                 truncate(net)
             if isinstance(net, Discriminator) and not norm_d:
                 init_he(net)
-        self.register_buffer("examples", torch.zeros(EXAMPLES, spec.caption[0], dtype=torch.int64 if letters else None))  # captions of the data
+        self.register_buffer(
+            "examples", torch.zeros(EXAMPLES, spec.caption[0], dtype=torch.int64 if letters else None)
+        )  # captions of the data
         self.register_buffer("stage", torch.ones((), dtype=torch.int64))  # the one that samples are from
-        self.opt = {name: adam(getattr(self, name).parameters(), lr, (beta1, 0.999)) for name in ("d1", "g1", "d2", "g2")}
+        self.opt = {
+            name: adam(getattr(self, name).parameters(), lr, (beta1, 0.999)) for name in ("d1", "g1", "d2", "g2")
+        }
         if letters:
             self.opt["t"] = adam([*self.t.parameters(), *self.v.parameters()], lr_text)
 
@@ -464,7 +517,10 @@ class StackGAN(Recipe):
         maps = [d.image(batch.augment(x)) for x in (batch.real, batch.wrong, image)]
         real, wrong, fake = (d.head(x, text) for x in maps)
         if d.alone is None:
-            loss = F.softplus(-real.float()).mean() + (F.softplus(wrong.float()).mean() + F.softplus(fake.float()).mean()) / 2
+            loss = (
+                F.softplus(-real.float()).mean()
+                + (F.softplus(wrong.float()).mean() + F.softplus(fake.float()).mean()) / 2
+            )
         else:
             good, bad = d.unconditional(maps[0]), d.unconditional(maps[2])
             false = sum(F.softplus(x.float()).mean() for x in (wrong, fake, bad))

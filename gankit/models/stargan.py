@@ -122,16 +122,22 @@ class StarGAN(Recipe):
         self.class_weight, self.cycle_weight, self.penalty_weight = class_weight, cycle_weight, penalty_weight
         self.identity_weight, self.n_critic, self.lr = identity_weight, n_critic, lr
         if not spec.attributes and not spec.num_classes:
-            raise ValueError("stargan needs attributes or classes, and the data have none: a table beside the images, or a folder for each class")
+            raise ValueError(
+                "stargan needs attributes or classes, and the data have none: a table beside the images, or a folder for each class"
+            )
         if attributes and not spec.attributes:
-            raise ValueError(f"the data have {spec.num_classes} classes and no attributes to choose from: leave --attributes out")
+            raise ValueError(
+                f"the data have {spec.num_classes} classes and no attributes to choose from: leave --attributes out"
+            )
         self.columns = spec.columns(attributes) if spec.attributes else list(range(spec.num_classes))
         self.names = [spec.attributes[i] for i in self.columns] if spec.attributes else [str(i) for i in self.columns]
         counts = spec.groups or (len(spec.attributes) or spec.num_classes,)
         ends = [sum(counts[: i + 1]) for i in range(len(counts))]
         self.counts = [sum(end - n <= i < end for i in self.columns) for n, end in zip(counts, ends)]
         just_one = spec.exclusive or (not spec.attributes,)
-        self.exclusive = [one and own == n for one, own, n in zip(just_one, self.counts, counts)]  # of a part none may hold
+        self.exclusive = [
+            one and own == n for one, own, n in zip(just_one, self.counts, counts)
+        ]  # of a part none may hold
         total, sets = len(self.columns), len(self.counts)
         self.g = Generator(spec.channels, total + sets * (sets > 1), width, blocks)
         self.d = PatchCritic(spec.shape, total, width_d or width)
@@ -149,12 +155,16 @@ class StarGAN(Recipe):
             ValueError: there is no such set, or it has another number of attributes.
         """
         if not 0 <= source < len(self.counts):
-            raise ValueError(f"source is {source}; this model learnt from {len(self.counts)} data sets, numbered from 0")
+            raise ValueError(
+                f"source is {source}; this model learnt from {len(self.counts)} data sets, numbered from 0"
+            )
         own, total = self.span(source), sum(self.counts)
         if attribute.shape[1] == total:
             attribute = attribute[:, own]
         if attribute.shape[1] != self.counts[source]:
-            raise ValueError(f"{attribute.shape[1]} attributes were given; there are {', '.join(self.names[own])} ({self.counts[source]})")
+            raise ValueError(
+                f"{attribute.shape[1]} attributes were given; there are {', '.join(self.names[own])} ({self.counts[source]})"
+            )
         sets = len(self.counts)
         known = attribute.new_zeros(len(attribute), total + sets * (sets > 1))
         known[:, own] = attribute
@@ -180,7 +190,9 @@ class StarGAN(Recipe):
     def enter(self, index: int, batch: Batch) -> None:
         for name, values in zip(self.names, self.known(batch)[0].T):
             if not ((values == 0) | (values == 1)).all():
-                raise ValueError(f"stargan learns attributes of 0 or 1; {name} goes from {values.min():g} to {values.max():g}. Choose others with --attributes")
+                raise ValueError(
+                    f"stargan learns attributes of 0 or 1; {name} goes from {values.min():g} to {values.max():g}. Choose others with --attributes"
+                )
 
     def step(self, batch: Batch, run: Run) -> None:
         for opt in self.opt.values():
@@ -193,7 +205,9 @@ class StarGAN(Recipe):
     def class_loss(self, logits: Tensor, attribute: Tensor, source: int) -> Tensor:
         """Cross-entropy of the source's own attributes, (N, A) logits and truth: the sum over attributes, or one of classes."""
         logits, attribute = logits[:, self.span(source)], attribute[:, self.span(source)]
-        return cross_entropy(logits, attribute.argmax(1)) if self.exclusive[source] else bernoulli_nll(logits, attribute)
+        return (
+            cross_entropy(logits, attribute.argmax(1)) if self.exclusive[source] else bernoulli_nll(logits, attribute)
+        )
 
     def d_loss(self, batch: Batch, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         attribute, source = self.known(batch)
@@ -210,7 +224,10 @@ class StarGAN(Recipe):
         fake, logits = self.d.judge(batch.augment(fakes))
         class_loss = self.class_loss(logits, target, source)
         cycle = (batch.real - self.translate(fakes, attribute, source)).abs().mean()
-        loss, outputs = wasserstein.g(fake) + self.class_weight * class_loss + self.cycle_weight * cycle, {"class": class_loss, "cycle": cycle}
+        loss, outputs = (
+            wasserstein.g(fake) + self.class_weight * class_loss + self.cycle_weight * cycle,
+            {"class": class_loss, "cycle": cycle},
+        )
         if self.identity_weight:
             outputs["identity"] = (batch.real - self.translate(batch.real, attribute, source)).abs().mean()
             loss = loss + self.identity_weight * outputs["identity"]

@@ -314,7 +314,9 @@ class StyleGAN2(Recipe):
         if not 0 <= mixing <= 1:
             raise ValueError(f"mixing is {mixing}; it is how often styles are mixed, from 0 to 1")
         if layers < 1 or r1_every < 1 or path_every < 1:
-            raise ValueError("layers, r1_every and path_every must be 1 at least; gamma 0 and path_weight 0 leave penalties out")
+            raise ValueError(
+                "layers, r1_every and path_every must be 1 at least; gamma 0 and path_weight 0 leave penalties out"
+            )
         self.z_dim, self.mixing, self.gamma, self.path_weight = z_dim, mixing, gamma, path_weight
         self.r1_every, self.path_every = r1_every, path_every
         last, classes = stages(spec.height, spec.width), self.spec.num_classes
@@ -379,7 +381,9 @@ class StyleGAN2(Recipe):
         return non_saturating.g(logits), {"w": w}
 
     def path_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        rows = slice(batch.first // batch.every % 2 if len(batch) > 1 else 0, None, 2)  # half of the batch over all processes is enough
+        rows = slice(
+            batch.first // batch.every % 2 if len(batch) > 1 else 0, None, 2
+        )  # half of the batch over all processes is enough
         ws, maps = self.styles(batch)[1][rows], self.maps(batch.draw(self.numbers)[rows])
         lengths = path_length(lambda ws: self.g.synthesis(ws, maps), ws, lambda sampler: batch.draw(sampler)[rows])
         look("the mean path length")

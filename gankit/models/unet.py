@@ -110,7 +110,9 @@ def deform(
     angle, contrast, brightness = numbers[:, 18:].t()[..., None, None]
     if elastic or rotate:
         height, width = images.shape[2:]
-        bends = F.interpolate(elastic * numbers[:, :18].view(-1, 2, 3, 3), (height, width), mode="bicubic", align_corners=True)
+        bends = F.interpolate(
+            elastic * numbers[:, :18].view(-1, 2, 3, 3), (height, width), mode="bicubic", align_corners=True
+        )
         y, x = (torch.arange(s, device=images.device, dtype=images.dtype) - (s - 1) / 2 for s in (height, width))
         cos, sin = (angle * math.radians(rotate)).cos(), (angle * math.radians(rotate)).sin()
         at_y = cos * y[:, None] + sin * x + bends[:, 0] + (height - 1) / 2
@@ -142,7 +144,9 @@ def components(inside: Tensor) -> Tensor:
     numbers = torch.arange(1, height * width + 1, device=inside.device).view(1, height, width) * inside
     while True:
         wide = F.pad(numbers, (1, 1, 1, 1))
-        beside = torch.stack([wide[:, 1:-1, :-2], wide[:, 1:-1, 2:], wide[:, :-2, 1:-1], wide[:, 2:, 1:-1], numbers]).amax(0)
+        beside = torch.stack(
+            [wide[:, 1:-1, :-2], wide[:, 1:-1, 2:], wide[:, :-2, 1:-1], wide[:, 2:, 1:-1], numbers]
+        ).amax(0)
         flat = beside.flatten(1)  # a number is also a place, whose own number may be larger by now
         grown = flat.gather(1, (flat - 1).clamp(min=0)).view(n, height, width) * inside
         if torch.equal(grown, numbers):
@@ -206,7 +210,9 @@ def tiles(side: int, tile: int, levels: int, valid: bool) -> Iterator[Tile]:
     factor = 1 << levels
     margin = 6 * factor - 4 if valid else 6 * factor
     rest = 4 % factor if valid else 0  # sides of the output are a multiple of the factor and this, like 388
-    whole = max(1 if valid else 2, -(-(side - rest) // factor)) * factor  # batch norm needs more than one pixel at the bottom
+    whole = (
+        max(1 if valid else 2, -(-(side - rest) // factor)) * factor
+    )  # batch norm needs more than one pixel at the bottom
     step = max(factor, (tile - rest) // factor * factor) if tile else whole
     for first in range(0, max(1, side - rest), step):
         size, last = min(step, whole - first), first + step >= side - rest
@@ -287,8 +293,15 @@ class UNet(Recipe):
     ):
         super().__init__(spec)
         if spec.num_classes < 2:
-            raise ValueError(f"unet tells classes of pixels apart, and this data has {spec.num_classes}; its masks need two or more")
-        for name, value, least in (("levels", levels, 1), ("width", width, 1), ("tile", tile, 0), ("border_sigma", border_sigma, 1e-6)):
+            raise ValueError(
+                f"unet tells classes of pixels apart, and this data has {spec.num_classes}; its masks need two or more"
+            )
+        for name, value, least in (
+            ("levels", levels, 1),
+            ("width", width, 1),
+            ("tile", tile, 0),
+            ("border_sigma", border_sigma, 1e-6),
+        ):
             if value < least:
                 raise ValueError(f"{name} is {value}; it must be at least {least}")
         self.valid, self.levels, self.tile = padding == "valid", levels, tile
@@ -301,7 +314,9 @@ class UNet(Recipe):
         init_he(self.net)
         parameters = self.net.parameters()
         self.opt = {
-            "net": torch.optim.SGD(parameters, lr, momentum) if optimizer == "sgd" else adam(parameters, lr, (momentum, 0.999))
+            "net": torch.optim.SGD(parameters, lr, momentum)
+            if optimizer == "sgd"
+            else adam(parameters, lr, (momentum, 0.999))
         }
 
     def step(self, batch: Batch, run: Run) -> None:
@@ -370,5 +385,7 @@ def numbers_of(text: str, num_classes: int) -> Tensor:
         numbers = []
     if len(numbers) != num_classes or not all(0 <= number < math.inf for number in numbers):
         example = ",".join("1" for _ in range(num_classes))
-        raise ValueError(f"class_weights is {text!r}; write balanced, none, or {num_classes} numbers of 0 or more: {example}")
+        raise ValueError(
+            f"class_weights is {text!r}; write balanced, none, or {num_classes} numbers of 0 or more: {example}"
+        )
     return torch.tensor(numbers)

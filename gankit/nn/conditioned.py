@@ -20,8 +20,14 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        layers = [nn.Conv2d(channels, channels, 3, 1, 1, bias=False), instance_norm(channels, affine=True), nn.ReLU(inplace=True)]
-        self.body = nn.Sequential(*layers, nn.Conv2d(channels, channels, 3, 1, 1, bias=False), instance_norm(channels, affine=True))
+        layers = [
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
+            instance_norm(channels, affine=True),
+            nn.ReLU(inplace=True),
+        ]
+        self.body = nn.Sequential(
+            *layers, nn.Conv2d(channels, channels, 3, 1, 1, bias=False), instance_norm(channels, affine=True)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, H, W) to the same."""

@@ -21,4 +21,6 @@ class Maxout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_features) to (N, out_features)."""
-        return self.linear(x).unflatten(1, (-1, self.pieces)).max(2).values  # twice as fast as amax, whose gradient is shared out among ties
+        return (
+            self.linear(x).unflatten(1, (-1, self.pieces)).max(2).values
+        )  # twice as fast as amax, whose gradient is shared out among ties

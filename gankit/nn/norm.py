@@ -161,7 +161,9 @@ def standing(module: nn.Module, forward: Callable[[int], object], batches: int) 
         for i in range(batches):
             forward(i)
         if not any(norm.num_batches_tracked for norm in kept):
-            raise ValueError("its samples go through no batch norm with running statistics, so there are none to take anew")
+            raise ValueError(
+                "its samples go through no batch norm with running statistics, so there are none to take anew"
+            )
     finally:
         for norm, (training, momentum, buffers) in kept.items():
             norm.train(training).momentum = momentum

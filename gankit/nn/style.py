@@ -69,7 +69,9 @@ class FrozenEncoder:
 def layers_of(held: dict[str, Tensor], taps: int) -> list[Layer]:
     """The convolutions of a stack's weights, named by numbers that rise, up to the one that grows wider the `taps`-th time."""
     layers: list[Layer] = []
-    for key in sorted((k for k in held if k.endswith(".weight") and held[k].ndim == 4), key=lambda k: int(k.split(".")[-2])):
+    for key in sorted(
+        (k for k in held if k.endswith(".weight") and held[k].ndim == 4), key=lambda k: int(k.split(".")[-2])
+    ):
         layers.append((held[key].float(), held[key.replace("weight", "bias")].float()))
         if sum(w.shape[0] > w.shape[1] for w, _ in layers) == taps:
             break

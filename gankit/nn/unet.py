@@ -96,7 +96,9 @@ class UNet(nn.Module):
         for i in reversed(range(levels)):
             c = widths[i] * (2 if skips and i < levels - 1 else 1)
             last = [norm(widths[i - 1])] if i else [nn.Tanh()]
-            self.up.append(nn.Sequential(nn.ReLU(), up(c, widths[i - 1] if i else out_channels, bias or not i, not i), *last))
+            self.up.append(
+                nn.Sequential(nn.ReLU(), up(c, widths[i - 1] if i else out_channels, bias or not i, not i), *last)
+            )
 
     def noise(self, n: int, height: int, width: int) -> Tensor:
         """(n, K) zeros and ones for images of a height and width: what dropout leaves, map after map, the innermost first."""

@@ -87,8 +87,13 @@ def translate(
     unknown = set(options) - set(Options.__dataclass_fields__)
     if unknown:
         raise ValueError(checkpoint.unknown("option", sorted(unknown)[0], sorted(Options.__dataclass_fields__)))
-    words = {k: (v,) if k in ("set", "au", "style", "mask") and isinstance(v, (str, Path)) else v for k, v in options.items()}
-    words = {k: tuple(f"{name}={number}" for name, number in v.items()) if isinstance(v, dict) else v for k, v in words.items()}
+    words = {
+        k: (v,) if k in ("set", "au", "style", "mask") and isinstance(v, (str, Path)) else v for k, v in options.items()
+    }
+    words = {
+        k: tuple(f"{name}={number}" for name, number in v.items()) if isinstance(v, dict) else v
+        for k, v in words.items()
+    }
     asked = Options(**words)
     trained = run if isinstance(run, Trained) else checkpoint.load(run, model=model, device=device, weights=weights)
     with ExitStack() as stack:
@@ -108,7 +113,9 @@ class Work:
         self.trained, self.options, self.quiet, self.done = trained, options, quiet, Outcome()
         self.asked = ask(trained, options)
         self.translator = Translator(trained.recipe, self.asked or Ask({}, {}), options.seed, options.tile, self.note)
-        self.colours = data.palette(trained.recipe.spec.num_classes, trained.config["data"].get("colours"))  # of the maps that it learned from
+        self.colours = data.palette(
+            trained.recipe.spec.num_classes, trained.config["data"].get("colours")
+        )  # of the maps that it learned from
         self.counts: dict[str, int] = {}
         self.large = 0
 
@@ -126,14 +133,25 @@ class Work:
             self.note(f"left out, as no pictures: {', '.join(map(shown, other[:3]))}{more}")
         ending = ".png" if self.translator.segments else f".{options.format}" if options.format else ""
         paths = files.destinations(items, output, ending)
-        if self.translator.segments and (lossy := [path for path in paths if path.suffix.lower() not in (".png", *files.VIDEOS)]):
-            raise ValueError(f"label maps are written as .png, so that each pixel is its class's number; {lossy[0].name} is none")
-        kinds = ["strip"] * (options.strip or options.round_trip) + ["attention"] * options.attention + ["overlay"] * options.overlay
+        if self.translator.segments and (
+            lossy := [path for path in paths if path.suffix.lower() not in (".png", *files.VIDEOS)]
+        ):
+            raise ValueError(
+                f"label maps are written as .png, so that each pixel is its class's number; {lossy[0].name} is none"
+            )
+        kinds = (
+            ["strip"] * (options.strip or options.round_trip)
+            + ["attention"] * options.attention
+            + ["overlay"] * options.overlay
+        )
         further = {kind: files.beside(paths, kind) for kind in kinds}
         still = [i for i, item in enumerate(items) if not item.video]
         written = [path for path, item in zip(paths, items) if self.asked is not None or item.video]
         files.refuse(items, written + [further[kind][i] for kind in kinds for i in still], options.overwrite)
-        jobs = [Job(item, path, {kind: further[kind][i] for kind in kinds}) for i, (item, path) in enumerate(zip(items, paths))]
+        jobs = [
+            Job(item, path, {kind: further[kind][i] for kind in kinds})
+            for i, (item, path) in enumerate(zip(items, paths))
+        ]
         with self.progress(len(jobs)) as step:
             for group in self.groups(jobs):
                 self.change(group)
@@ -150,7 +168,10 @@ class Work:
         if isinstance(found, data.Union) or found.kind not in data.KINDS:
             raise ValueError(f"{name} holds no pictures of one kind to begin with: name one of its sets")
         numbers = found.numbers(np.arange(min(self.options.n, len(found))), self.options.seed)
-        return [Item(f"{i:05d}.png", None, lambda i=i: files.encoded(found.read(np.array([i]))[0])) for i in numbers.tolist()]
+        return [
+            Item(f"{i:05d}.png", None, lambda i=i: files.encoded(found.read(np.array([i]))[0]))
+            for i in numbers.tolist()
+        ]
 
     def groups(self, jobs: list[Job]) -> Iterator[list[Job]]:
         """Jobs that were read, in groups of one size, no more than fit into memory; videos are done on the way."""
@@ -160,7 +181,9 @@ class Work:
                 if job.item.video:
                     self.film(job)
                     continue
-                job.picture = files.as_picture(job.item.read(), self.translator.shape[0], self.options.size, self.background)
+                job.picture = files.as_picture(
+                    job.item.read(), self.translator.shape[0], self.options.size, self.background
+                )
             except ValueError as error:
                 self.done.skipped.append((job.item.name, str(error)))
                 continue
@@ -202,7 +225,9 @@ class Work:
             for job in jobs:
                 job.boxes = faces.find(files.as_pixels(job.picture.image[0]), self.options.face_margin)
                 if not job.boxes:
-                    self.done.measured.append((job.item.name, "no face was found" + ("; the picture is copied" if self.asked else "")))
+                    self.done.measured.append(
+                        (job.item.name, "no face was found" + ("; the picture is copied" if self.asked else ""))
+                    )
         if self.asked is not None:
             if self.options.faces:
                 for job in jobs:
@@ -226,7 +251,9 @@ class Work:
             files.save(job.path, files.as_pixels(image), job.picture.alpha)
         self.done.written.append(job.path)
         if "overlay" in job.beside:
-            self.keep(job.beside["overlay"], strips.overlaid(job.picture.image[0], image, self.colours), job.picture.alpha)
+            self.keep(
+                job.beside["overlay"], strips.overlaid(job.picture.image[0], image, self.colours), job.picture.alpha
+            )
 
     def keep(self, path: Path, image: Tensor, alpha: np.ndarray | None = None) -> None:
         files.save(path, files.as_pixels(image), alpha)
@@ -258,7 +285,10 @@ class Work:
             made, kept = self.translator.attention(crops)
             shares = list((1 - kept[:, 0]).double().numpy())
         else:
-            made, shares = self.translator(crops, [key_of(f"{name} {i}") for i in range(len(boxes))]), [None] * len(boxes)
+            made, shares = (
+                self.translator(crops, [key_of(f"{name} {i}") for i in range(len(boxes))]),
+                [None] * len(boxes),
+            )
         for box, face, share in zip(boxes, made, shares):
             pixels = faces.paste(pixels, files.as_pixels(face), box, share)
         return pixels
@@ -311,7 +341,9 @@ class Work:
 
     def frames(self, rows: list[np.ndarray], job: Job) -> Iterator[np.ndarray]:
         """(H, W, 3) uint8 frames of one video, changed. All have the same random numbers: others would flicker."""
-        pictures = [files.from_image(files.Image.fromarray(row), self.translator.shape[0], self.options.size) for row in rows]
+        pictures = [
+            files.from_image(files.Image.fromarray(row), self.translator.shape[0], self.options.size) for row in rows
+        ]
         if self.options.faces:
             for picture in pictures:
                 pixels = files.as_pixels(picture.image[0])
@@ -321,7 +353,11 @@ class Work:
         made = self.translator(images, [job.key] * len(rows))
         for image, out in zip(images, made):
             if self.translator.segments:
-                out = strips.overlaid(image, out, self.colours) if self.options.overlay else strips.painted(out, self.colours)
+                out = (
+                    strips.overlaid(image, out, self.colours)
+                    if self.options.overlay
+                    else strips.painted(out, self.colours)
+                )
             yield rgb(files.as_pixels(out))
 
     @contextlib.contextmanager

@@ -38,7 +38,9 @@ def find(pixels: np.ndarray, margin: float = 0.5) -> list[Box]:
     grey = np.ascontiguousarray(np.asarray(Image.fromarray(pixels).convert("L")))
     least = max(24, min(grey.shape) // 20)
     boxes = []
-    for left, top, width, height in sorted(detector.detectMultiScale(grey, 1.1, 5, minSize=(least, least)), key=lambda b: (-b[2], *b)):
+    for left, top, width, height in sorted(
+        detector.detectMultiScale(grey, 1.1, 5, minSize=(least, least)), key=lambda b: (-b[2], *b)
+    ):
         side = round(int(width) * (1 + margin))
         boxes.append(Box(int(top) + (int(height) - side) // 2, int(left) + (int(width) - side) // 2, side))
     return boxes
@@ -77,11 +79,15 @@ def paste(pixels: np.ndarray, face: np.ndarray, box: Box, share: np.ndarray | No
     enlarged = np.asarray(Image.fromarray(face).resize((box.side, box.side), Image.Resampling.BICUBIC), np.float64)
     weight = feather(box.side)
     if share is not None:
-        weight = weight * np.asarray(Image.fromarray(share.astype(np.float32)).resize((box.side, box.side), Image.Resampling.BILINEAR))
+        weight = weight * np.asarray(
+            Image.fromarray(share.astype(np.float32)).resize((box.side, box.side), Image.Resampling.BILINEAR)
+        )
     top, left = max(0, box.top), max(0, box.left)
     bottom, right = min(pixels.shape[0], box.top + box.side), min(pixels.shape[1], box.left + box.side)
     inside = np.s_[top - box.top : bottom - box.top, left - box.left : right - box.left]
     weight = weight[inside].reshape(bottom - top, right - left, *[1] * (pixels.ndim - 2))
     there = out[top:bottom, left:right]
-    out[top:bottom, left:right] = np.rint(there * (1 - weight) + enlarged[inside] * weight).clip(0, 255).astype(np.uint8)
+    out[top:bottom, left:right] = (
+        np.rint(there * (1 - weight) + enlarged[inside] * weight).clip(0, 255).astype(np.uint8)
+    )
     return out

@@ -84,7 +84,11 @@ def find(
         if "\0" in word or not word:
             raise ValueError(f"{shown(word)!r} is no path")
         if not path.exists() and glob.has_magic(word):
-            found = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file() and not made(p, plain(path), output))
+            found = sorted(
+                p
+                for p in map(Path, glob.glob(str(path), recursive=True))
+                if p.is_file() and not made(p, plain(path), output)
+            )
             if not found:
                 raise ValueError(f"no file is like {shown(word)}")
             loose += found
@@ -104,7 +108,13 @@ def find(
     for path in loose:
         with named(str(path)), files.opened(path) as source:
             file, read = source.files[0], source.read
-        items.append(Item(os.path.relpath(path.parent.resolve() / path.name, root).replace(os.sep, "/"), path, lambda f=file, r=read: r(f)))
+        items.append(
+            Item(
+                os.path.relpath(path.parent.resolve() / path.name, root).replace(os.sep, "/"),
+                path,
+                lambda f=file, r=read: r(f),
+            )
+        )
     if not items:
         raise ValueError(f"there is no picture in {', '.join(map(shown, map(str, inputs)))}")
     return items, other
@@ -162,7 +172,11 @@ def destinations(items: Sequence[Item], output: Path, ending: str) -> list[Path]
         if item.video:
             path = output if single else output / name.with_suffix(".mp4")
         else:
-            path = output if single else output / name.with_suffix(ending or (name.suffix if name.suffix.lower() in KEPT else ".png"))
+            path = (
+                output
+                if single
+                else output / name.with_suffix(ending or (name.suffix if name.suffix.lower() in KEPT else ".png"))
+            )
         paths.append(path)
     count = Counter(str(path).lower() for path in paths)
     paths = [
@@ -171,14 +185,18 @@ def destinations(items: Sequence[Item], output: Path, ending: str) -> list[Path]
     ]
     lost = [path for path, count in Counter(paths).items() if count > 1]
     if lost:
-        raise ValueError(f"several inputs would be written to {lost[0]}: give them one after the other, with an output each")
+        raise ValueError(
+            f"several inputs would be written to {lost[0]}: give them one after the other, with an output each"
+        )
     return paths
 
 
 def beside(paths: Sequence[Path], kind: str) -> list[Path]:
     """Where further pictures of a kind go: a.strip.png beside a.jpg, a.jpg.strip.png where there is an a.png, too."""
     count = Counter(path.with_suffix("") for path in paths)
-    return [path.with_name(f"{path.stem if count[path.with_suffix('')] == 1 else path.name}.{kind}.png") for path in paths]
+    return [
+        path.with_name(f"{path.stem if count[path.with_suffix('')] == 1 else path.name}.{kind}.png") for path in paths
+    ]
 
 
 def refuse(items: Sequence[Item], paths: Sequence[Path], overwrite: bool) -> None:
@@ -189,7 +207,9 @@ def refuse(items: Sequence[Item], paths: Sequence[Path], overwrite: bool) -> Non
     """
     own = {item.path.resolve() for item in items if item.path is not None}
     if eaten := [path for path in paths if path.resolve() in own]:
-        raise ValueError(f"{shown(str(eaten[0]))} goes in, and inputs are never overwritten: name another place with -o")
+        raise ValueError(
+            f"{shown(str(eaten[0]))} goes in, and inputs are never overwritten: name another place with -o"
+        )
     if not overwrite and (there := [path for path in paths if path.exists()]):
         more = f" and {len(there) - 1} more are" if len(there) > 1 else " is"
         raise ValueError(f"{shown(str(there[0]))}{more} there already: add --overwrite, or name another place with -o")
@@ -270,7 +290,9 @@ def save(path: Path, pixels: np.ndarray, alpha: np.ndarray | None = None, colour
     if colours is not None:
         image.putpalette(colours.astype(np.uint8).tobytes())
     elif image.mode in ("LA", "RGBA") and path.suffix.lower() in OPAQUE:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert(image.mode[:-1])
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert(
+            image.mode[:-1]
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         image.save(temporary, kind, **(JPEG if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}))

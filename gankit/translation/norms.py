@@ -35,7 +35,9 @@ def shared(module: nn.Module | None, look: Callable[[], object]) -> Iterator[Non
         met[norm].append((mean, (variance + norm.eps).rsqrt()))
 
     def apply(norm: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-        mean, scale = met[norm][turn[norm] % len(met[norm])]  # a norm that is met twice in a pass is met twice in the next
+        mean, scale = met[norm][
+            turn[norm] % len(met[norm])
+        ]  # a norm that is met twice in a pass is met twice in the next
         turn[norm] += 1
         out = (inputs[0] - mean) * scale
         return out if norm.weight is None else out * norm.weight[:, None, None] + norm.bias[:, None, None]

@@ -23,7 +23,10 @@ from gankit.recipe import Recipe
 from gankit.translation import files
 
 UNIT = re.compile(r"AU(\d{1,2})", re.I)
-STYLE_SIDE, STYLE_LEAST = 512, 32  # sides that style pictures are fitted to: statistics need no more, and have none of less
+STYLE_SIDE, STYLE_LEAST = (
+    512,
+    32,
+)  # sides that style pictures are fitted to: statistics need no more, and have none of less
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,11 @@ def usage(trained: Trained) -> str:
 def example(kind: type[Recipe]) -> str:
     """How a trained model of this kind is used, as one would type it."""
     names = set(inspect.signature(kind.translate).parameters) if hasattr(kind, "translate") else set()
-    flags = {"to": "--to b", "attribute": "--au NAME=0.8" if hasattr(kind, "attention") else "--set NAME=1", "styles": "--style PICTURE"}
+    flags = {
+        "to": "--to b",
+        "attribute": "--au NAME=0.8" if hasattr(kind, "attention") else "--set NAME=1",
+        "styles": "--style PICTURE",
+    }
     return " ".join(["gankit translate RUN INPUT -o OUTPUT", *(flag for name, flag in flags.items() if name in names)])
 
 
@@ -187,7 +194,9 @@ def check(trained: Trained, options: Options) -> None:
     recipe, name = trained.recipe, trained.config["model"]
     if not hasattr(recipe, "translate") and not hasattr(recipe, "segment"):
         can = ", ".join(recipe.abilities()) or "nothing"
-        raise ValueError(f"{name} makes nothing of pictures; models that do are {', '.join(able())}. What it can: {can}")
+        raise ValueError(
+            f"{name} makes nothing of pictures; models that do are {', '.join(able())}. What it can: {can}"
+        )
     has = takes(recipe) | {ability for ability in ("translate", "segment", "attention") if hasattr(recipe, ability)}
     for field in fields(Options):
         if field.name in OF and OF[field.name] not in has and getattr(options, field.name) != field.default:
@@ -227,7 +236,9 @@ def ask(trained: Trained, options: Options) -> Ask | None:
             if options.strip:
                 return None
             raise ValueError(f"what is to change? {trained.config['model']} takes {usage(trained)}")
-        rows["attribute"], source = units(known, words, options.au_from) if known.units else attributes(known, words, options.source)
+        rows["attribute"], source = (
+            units(known, words, options.au_from) if known.units else attributes(known, words, options.source)
+        )
         if "source" in names:
             fixed["source"] = source
     if "styles" in names:
@@ -245,16 +256,20 @@ def refuse_absent(trained: Trained, to: str) -> None:
     """
     for side in to:
         if side not in trained.domains:
-            raise ValueError(f"this model's file had no generator to {side}; import it again with --back and the file of that one")
+            raise ValueError(
+                f"this model's file had no generator to {side}; import it again with --back and the file of that one"
+            )
 
 
 def domain(trained: Trained, typed: str) -> str:
-    """"a" or "b" from what a user typed."""
+    """ "a" or "b" from what a user typed."""
     a, b = domains_of(trained.config)
     found = {"b": "b", "a": "a", b.lower(): "b", a.lower(): "a"}.get(typed.lower())
     if found is None or (typed.lower() not in "ab" and a.lower() == b.lower()):
         said = f"--to a ({a}) or --to b ({b})" if (a, b) != ("a", "b") else "--to a or --to b"
-        raise ValueError(f"{f'there is no domain {shown(typed)!r}' if typed else 'to which domain?'} {said}".replace("' -", "'; -"))
+        raise ValueError(
+            f"{f'there is no domain {shown(typed)!r}' if typed else 'to which domain?'} {said}".replace("' -", "'; -")
+        )
     return found
 
 
@@ -268,7 +283,9 @@ def value(word: str) -> tuple[str, float]:
     try:
         return name.strip(), float(text) if text else 1.0
     except ValueError:
-        raise ValueError(f"{shown(word)!r}: write NAME=VALUE with a number, such as {shown(name) or 'NAME'}=1") from None
+        raise ValueError(
+            f"{shown(word)!r}: write NAME=VALUE with a number, such as {shown(name) or 'NAME'}=1"
+        ) from None
 
 
 def place(name: str, known: Sequence[str]) -> list[int]:
@@ -277,7 +294,9 @@ def place(name: str, known: Sequence[str]) -> list[int]:
     Raises:
         ValueError: nowhere; says what is near.
     """
-    found = [i for i, one in enumerate(known) if one == name] or [i for i, one in enumerate(known) if one.lower() == name.lower()]
+    found = [i for i, one in enumerate(known) if one == name] or [
+        i for i, one in enumerate(known) if one.lower() == name.lower()
+    ]
     if not found:
         low = {one.lower(): one for one in known}
         near = [low[key] for key in difflib.get_close_matches(name.lower(), low, 3, 0.5)]
@@ -297,12 +316,22 @@ def attributes(known: Attributes, words: Sequence[str], source: int | None = Non
         raise ValueError(f"--source is {source}; the model learnt from {len(known.groups)} data sets, numbered from 0")
     of = [next(s for s in range(len(known.groups)) if i in known.span(s)) for i in range(len(known.names))]
     wanted = [(name, number, place(name, known.names)) for name, number in map(value, words)]
-    sets = [s for s in range(len(known.groups)) if source in (None, s) and all(any(of[i] == s for i in at) for *_, at in wanted)]
+    sets = [
+        s
+        for s in range(len(known.groups))
+        if source in (None, s) and all(any(of[i] == s for i in at) for *_, at in wanted)
+    ]
     if not sets:
-        where = "; ".join(f"set {s}: {', '.join(known.names[i] for i in known.span(s))}" for s in range(len(known.groups)))
-        raise ValueError(f"these attributes are of different data sets, and the model changes those of one at a time. {where}")
+        where = "; ".join(
+            f"set {s}: {', '.join(known.names[i] for i in known.span(s))}" for s in range(len(known.groups))
+        )
+        raise ValueError(
+            f"these attributes are of different data sets, and the model changes those of one at a time. {where}"
+        )
     if len(sets) > 1:
-        raise ValueError(f"{wanted[0][0]} is an attribute of several data sets: say which with --source {' or '.join(map(str, sets))}")
+        raise ValueError(
+            f"{wanted[0][0]} is an attribute of several data sets: say which with --source {' or '.join(map(str, sets))}"
+        )
     chosen, row, given = sets[0], torch.zeros(len(known.names)), {}
     for name, number, at in wanted:
         index = next(i for i in at if of[i] == chosen)
@@ -384,7 +413,11 @@ def styles(options: Options) -> dict[str, object]:
         image = picture(path, 3)
         scale = min(1.0, STYLE_SIDE / max(image.shape[2:]))
         size = [max(STYLE_LEAST, round(side * scale)) for side in image.shape[2:]]
-        found.append(F.interpolate(image, size, mode="bilinear", antialias=True)[0] if size != list(image.shape[2:]) else image[0])
+        found.append(
+            F.interpolate(image, size, mode="bilinear", antialias=True)[0]
+            if size != list(image.shape[2:])
+            else image[0]
+        )
     fixed: dict[str, object] = {"styles": found, "strength": options.strength, "keep_colour": options.keep_colour}
     if options.mix:
         try:
@@ -393,7 +426,9 @@ def styles(options: Options) -> dict[str, object]:
             raise ValueError(f"--mix is {shown(options.mix)!r}: write weights with commas between, 0.7,0.3") from None
         weights = fixed["weights"]
         if len(weights) != len(found) or not weights.min() >= 0 or not 0 < weights.sum() < torch.inf:
-            raise ValueError(f"--mix is {shown(options.mix)}: {len(found)} styles need as many weights of 0 or more, not all of them 0")
+            raise ValueError(
+                f"--mix is {shown(options.mix)}: {len(found)} styles need as many weights of 0 or more, not all of them 0"
+            )
     return fixed
 
 

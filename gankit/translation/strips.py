@@ -37,7 +37,9 @@ class Strip(NamedTuple):
     def picture(self) -> Image.Image:
         """All of it as one picture."""
         if len(self.heads) == len(self.rows[0]):
-            return pictures.sheet(together([cell for row in self.rows for cell in row]), len(self.heads), self.heads, self.sides)
+            return pictures.sheet(
+                together([cell for row in self.rows for cell in row]), len(self.heads), self.heads, self.sides
+            )
         cells, pages = together([cell for row in self.rows for cell in row]), []
         for i in range(0, len(cells), WIDE):
             row = cells[i : i + WIDE]
@@ -76,7 +78,13 @@ def overlaid(image: Tensor, classes: Tensor, colours: np.ndarray) -> Tensor:
 
 
 def strip(
-    trained: Trained, translator: Translator, options: Options, asked: Ask | None, image: Tensor, key: int, colours: np.ndarray
+    trained: Trained,
+    translator: Translator,
+    options: Options,
+    asked: Ask | None,
+    image: Tensor,
+    key: int,
+    colours: np.ndarray,
 ) -> Strip:
     """What the model makes of a picture, in the ways that it knows.
 
@@ -91,7 +99,9 @@ def strip(
     """
     if translator.segments:
         classes = translator(image, [key])[0]
-        return Strip(["input", "map", "both"], [[image[0], painted(classes, colours), overlaid(image[0], classes, colours)]])
+        return Strip(
+            ["input", "map", "both"], [[image[0], painted(classes, colours), overlaid(image[0], classes, colours)]]
+        )
     names = takes(trained.recipe)
     if "to" in names:
         return there(trained, translator, image, key, options.round_trip)
@@ -139,7 +149,9 @@ def domains(trained: Trained, translator: Translator, asked: Ask | None, image: 
     return Strip(heads, [cells[i : i + WIDE] for i in range(0, len(cells), WIDE)])
 
 
-def intensities(trained: Trained, translator: Translator, options: Options, asked: Ask | None, image: Tensor, key: int) -> Strip:
+def intensities(
+    trained: Trained, translator: Translator, options: Options, asked: Ask | None, image: Tensor, key: int
+) -> Strip:
     """The way from where the action units begin to what is asked for; a row for each unit where nothing is."""
     known = attributes_of(trained)
     start = units(known, (), options.au_from)[0]
@@ -160,7 +172,9 @@ def strengths(translator: Translator, options: Options, image: Tensor, key: int)
     shares = torch.linspace(0, 1, options.steps).tolist()
     way = [translator.asked(strength=share)(image, [key])[0] for share in shares]
     styles = [covering(style, *image.shape[2:]) for style in translator.ask.fixed["styles"]]
-    return Strip(["input", *(f"{share:.2f}" for share in shares), *["style"] * len(styles)], [[image[0], *way, *styles]])
+    return Strip(
+        ["input", *(f"{share:.2f}" for share in shares), *["style"] * len(styles)], [[image[0], *way, *styles]]
+    )
 
 
 def covering(image: Tensor, height: int, width: int) -> Tensor:
@@ -168,4 +182,6 @@ def covering(image: Tensor, height: int, width: int) -> Tensor:
     scale = max(height / image.shape[1], width / image.shape[2])
     high, wide = min(image.shape[1], round(height / scale)), min(image.shape[2], round(width / scale))
     top, left = (image.shape[1] - high) // 2, (image.shape[2] - wide) // 2
-    return F.interpolate(image[None, :, top : top + high, left : left + wide].float(), (height, width), mode="bilinear", antialias=True)[0]
+    return F.interpolate(
+        image[None, :, top : top + high, left : left + wide].float(), (height, width), mode="bilinear", antialias=True
+    )[0]

@@ -16,7 +16,9 @@ PIXELS = 2**21  # of an image that goes through a network whole: full HD; above 
 TILE = 1024  # side of the tiles when nothing is said
 LEAST = 32  # sides below it are padded to it, for networks that have no place for less
 
-Whole = Callable[[Tensor, int], Tensor]  # images of sides that are multiples, and the tile's number, to what is made of them
+Whole = Callable[
+    [Tensor, int], Tensor
+]  # images of sides that are multiples, and the tile's number, to what is made of them
 
 
 class Cut(NamedTuple):
@@ -159,7 +161,9 @@ def through(
         give_back()
         say(f"memory was short, so some pictures went through in tiles of {chosen}")
     if out.shape[-2:] != whole.shape[2:]:
-        raise ValueError(f"the model made {out.shape[-2]}x{out.shape[-1]} of {whole.shape[2]}x{whole.shape[3]} (height x width)")
+        raise ValueError(
+            f"the model made {out.shape[-2]}x{out.shape[-1]} of {whole.shape[2]}x{whole.shape[3]} (height x width)"
+        )
     return out[..., :height, :width]
 
 

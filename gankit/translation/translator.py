@@ -75,8 +75,13 @@ class Translator:
         images = images.to(like.device, like.dtype)
         if self.segments:
             return self.run(lambda pictures, tile: self.recipe.segment(pictures), images)
-        masks = [F.interpolate(mask.to(images), images.shape[2:], mode="bilinear", antialias=True) for mask in self.ask.regions]
-        images = torch.cat([images, *(mask.expand(len(images), -1, -1, -1) for mask in masks)], 1)  # they are cut like the pictures
+        masks = [
+            F.interpolate(mask.to(images), images.shape[2:], mode="bilinear", antialias=True)
+            for mask in self.ask.regions
+        ]
+        images = torch.cat(
+            [images, *(mask.expand(len(images), -1, -1, -1) for mask in masks)], 1
+        )  # they are cut like the pictures
         return self.run(lambda pictures, tile: self.piece(pictures, keys, tile), images)
 
     def attention(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,12 +103,16 @@ class Translator:
             if self.segments and hasattr(recipe, "tile"):  # it cuts tiles itself
                 recipe.tile = self.tile or recipe.tile
                 return function(images, 0).cpu()
-            return tiles.through(function, images, recipe.multiple, getattr(recipe, "reach", None), self.tile, least, self.say, recipe)
+            return tiles.through(
+                function, images, recipe.multiple, getattr(recipe, "reach", None), self.tile, least, self.say, recipe
+            )
 
     def piece(self, pictures: Tensor, keys: Sequence[int], tile: int) -> Tensor:
         """What the model makes of whole pictures, or of one tile of each."""
         names = options.takes(self.recipe)
-        given = dict(self.ask.fixed) | {name: row.to(pictures).expand(len(pictures), *row.shape) for name, row in self.ask.rows.items()}
+        given = dict(self.ask.fixed) | {
+            name: row.to(pictures).expand(len(pictures), *row.shape) for name, row in self.ask.rows.items()
+        }
         if self.ask.regions:
             pictures, masks = pictures.split([self.shape[0], len(self.ask.regions)], 1)
             given["masks"] = masks.clamp(0, 1)

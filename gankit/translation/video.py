@@ -42,7 +42,18 @@ def probe(path: Path) -> Header:
     Raises:
         ValueError: ffmpeg is not there, or cannot read it.
     """
-    command = [program(), "-loglevel", "error", "-nostdin", "-i", f"file:{plain(path)}", "-map", "0:v:0", "-frames:v", "1"]
+    command = [
+        program(),
+        "-loglevel",
+        "error",
+        "-nostdin",
+        "-i",
+        f"file:{plain(path)}",
+        "-map",
+        "0:v:0",
+        "-frames:v",
+        "1",
+    ]
     done = subprocess.run([*command, "-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe", "-"], capture_output=True)
     found = re.match(rb"YUV4MPEG2 W(\d+) H(\d+) F(\d+):(\d+)", done.stdout)
     if not found:
@@ -59,7 +70,9 @@ def frames(path: Path, header: Header) -> Iterator[np.ndarray]:
     """
     command = [program(), "-loglevel", "error", "-nostdin", "-i", f"file:{path}", "-map", "0:v:0", "-r", header.rate]
     with tempfile.TemporaryFile() as errors:
-        with subprocess.Popen([*command, "-pix_fmt", "rgb24", "-f", "rawvideo", "-"], stdout=subprocess.PIPE, stderr=errors) as process:
+        with subprocess.Popen(
+            [*command, "-pix_fmt", "rgb24", "-f", "rawvideo", "-"], stdout=subprocess.PIPE, stderr=errors
+        ) as process:
             size = header.height * header.width * 3
             try:
                 while len(content := process.stdout.read(size)) == size:
@@ -92,7 +105,9 @@ def write(path: Path, pictures: Iterable[np.ndarray], rate: str, sound: Path) ->
         try:
             for frame in pictures:
                 if process is None:
-                    process = subprocess.Popen(command(unfinished, frame, rate, sound), stdin=subprocess.PIPE, stderr=errors)
+                    process = subprocess.Popen(
+                        command(unfinished, frame, rate, sound), stdin=subprocess.PIPE, stderr=errors
+                    )
                 process.stdin.write(np.ascontiguousarray(frame).tobytes())
                 count += 1
             if process is None:
@@ -117,8 +132,34 @@ def write(path: Path, pictures: Iterable[np.ndarray], rate: str, sound: Path) ->
 def command(path: Path, frame: np.ndarray, rate: str, sound: Path) -> list[str]:
     """What ffmpeg is told, to write frames like this one."""
     height, width = frame.shape[:2]
-    words = [program(), "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", rate, "-i", "-"]
-    words += ["-i", f"file:{sound}", "-map", "0:v:0", "-map", "1:a:0?", "-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2", "-pix_fmt", "yuv420p"]
+    words = [
+        program(),
+        "-loglevel",
+        "error",
+        "-y",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-s",
+        f"{width}x{height}",
+        "-r",
+        rate,
+        "-i",
+        "-",
+    ]
+    words += [
+        "-i",
+        f"file:{sound}",
+        "-map",
+        "0:v:0",
+        "-map",
+        "1:a:0?",
+        "-vf",
+        "crop=trunc(iw/2)*2:trunc(ih/2)*2",
+        "-pix_fmt",
+        "yuv420p",
+    ]
     return [*words, *(["-c:a", "copy"] if sound.suffix.lower() == path.suffix.lower() else []), f"file:{path}"]
 
 
