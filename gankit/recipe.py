@@ -1,4 +1,4 @@
-"""What a paper says: a Recipe holds its networks, its optimizers and its algorithm; the loop in loop.py runs it."""
+"""What a paper says: a Recipe holds its networks, its optimizers and its algorithm; the loop in `gankit.training` runs it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, NewType
+from typing import ClassVar, NamedTuple, NewType, Protocol
 
 import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
 
 Images = NewType("Images", int)  # a count of images: a length, an interval; flags of this type also take 200k and 5M
 Draw = Callable[
@@ -128,6 +125,32 @@ class Preset:
     settings: dict[str, object] = field(default_factory=dict)
     spec: Spec | None = None
     parameters: dict[str, int] = field(default_factory=dict)
+
+
+class Run(Protocol):
+    """What a recipe's `step` sees of its run; `gankit.training.Run` is one.
+
+    Attributes:
+        images: images seen before the current batch.
+        step: batches before it.
+        done: share of the run that is done, 0 to 1.
+        phase: the current phase.
+        augment: what `--augment` does to images; None without it.
+    """
+
+    images: int
+    step: int
+    phase: Phase | None
+    augment: nn.Module | None
+
+    @property
+    def done(self) -> float: ...
+
+    def update(
+        self, names: str | tuple[str, ...], loss_fn: Callable[..., tuple], batch: Batch, *more: Tensor
+    ) -> dict[str, Tensor]: ...
+
+    def mean(self, tensor: Tensor) -> Tensor: ...
 
 
 class Recipe(nn.Module):
