@@ -34,7 +34,7 @@ import gankit
 from gankit import anomaly, data, metrics
 from gankit.runs.config import arguments_of, versions
 from gankit.runs.trained import load
-from gankit.training.setup import build
+from gankit.training.setup import build_recipe
 
 MODELS = ("anogan", "f_anogan")
 SIDES = {"digits": "16", "lfw": "32", "textures": "32"}
@@ -147,7 +147,7 @@ def main() -> None:
                     args.outdir / f"{model}-{title.replace(' ', '-')}-{seed}.csv",
                     f"{model}, {title}",
                 )
-                fresh = build(type(run.recipe), trained.recipe.spec, arguments_of(run.config), seed).eval()
+                fresh = build_recipe(type(run.recipe), trained.recipe.spec, arguments_of(run.config), seed).eval()
                 trained.recipe.load_state_dict(fresh.state_dict())
                 note(
                     title,

@@ -62,7 +62,7 @@ from gankit.losses import bernoulli_nll
 from gankit.runs.config import arguments_of, read_spec, versions
 from gankit.runs.files import digest
 from gankit.runs.state import Diverged, weights_of
-from gankit.training.setup import build, plan
+from gankit.training.setup import build_recipe, plan
 
 Numbers = dict[str, float]
 
@@ -380,7 +380,7 @@ def one_seed(model: str, seed: int, judge: Judge, outdir: Path, options: dict[st
 
 def untrained(run: Run, judge: Judge) -> Numbers:
     spec, arguments = read_spec(run.config), arguments_of(run.config)
-    return measure(build(type(run.recipe), spec, arguments, run.settings.seed).eval(), judge)
+    return measure(build_recipe(type(run.recipe), spec, arguments, run.settings.seed).eval(), judge)
 
 
 def table(title: str, rows: dict[str, list[Numbers]]) -> Table:

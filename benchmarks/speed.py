@@ -36,7 +36,7 @@ from gankit import Batch, Run, Spec, models
 from gankit.nn import Fir, ModulatedConv2d
 from gankit.training import loop
 from gankit.training.log import Log
-from gankit.training.setup import build, fit, open_data, plan, prepare
+from gankit.training.setup import build_recipe, check_data, open_data, plan, start_processes
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 5e-2}  # of the first loss; bfloat16 keeps 8 bits
 
@@ -149,11 +149,11 @@ class Bench:
         given = dict(batch=options.batch, data=options.data, resolution=options.resolution, threads=options.threads)
         given = {k: v for k, v in given.items() if v} | dict(precision=precision, device="cpu")
         settings, arguments = plan(model, options.preset, given)
-        device = prepare(settings)
+        device = start_processes(settings)
         self.data = open_data(settings)
-        fit(model, self.data, settings)
+        check_data(model, self.data, settings)
         spec = Spec(tuple(self.data.shape), self.data.num_classes, self.data.condition_dim, tuple(self.data.other))
-        recipe = build(model, spec, arguments, settings.seed)
+        recipe = build_recipe(model, spec, arguments, settings.seed)
         folder = Path(tempfile.gettempdir())  # nothing is written
         self.run = kind(recipe, settings, folder, {}, device, Log(folder, settings, quiet=True))
         self.batch = settings.batch

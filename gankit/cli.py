@@ -1330,11 +1330,11 @@ def spawn(gpus: str, words: list[str]) -> None:
 
 
 def dry_run(kind: type, options: dict[str, object]) -> None:
-    from gankit.training.setup import build, opened, plan, spec_of
+    from gankit.training.setup import build_recipe, open_for, plan, spec_of
 
     settings, arguments = plan(kind, "", options)
-    dataset, settings, arguments = opened(settings, arguments, kind)
-    recipe = build(kind, spec_of(dataset), arguments, settings.seed)
+    dataset, settings, arguments = open_for(kind, settings, arguments)
+    recipe = build_recipe(kind, spec_of(dataset), arguments, settings.seed)
     put(
         json.dumps(
             {

@@ -88,12 +88,12 @@ def train(case: str, outdir: Path, **more: object) -> Run:
     fixed = dict(
         precision="fp64", device="cpu", workers=0, preview=0, log=1000, save=1000, ema=20, images=images, quiet=True
     )
-    build = loop.build
+    build = loop.build_recipe
     try:
-        loop.build = partial(steady, build) if case in UNSTEADY else build
+        loop.build_recipe = partial(steady, build) if case in UNSTEADY else build
         return training.train(model, outdir=outdir / case, **fixed | options | more)
     finally:
-        loop.build = build
+        loop.build_recipe = build
 
 
 def steady(build: Callable[..., Recipe], *arguments: object) -> Recipe:

@@ -17,7 +17,7 @@ from gankit.runs.config import read_config
 from gankit.runs.state import Diverged, pack, unpack
 from gankit.training import Run, Settings
 from gankit.training.log import Log, diagnose
-from gankit.training.setup import augmentation
+from gankit.training.setup import build_augmentation
 
 
 class Pair(Recipe):
@@ -242,7 +242,7 @@ def test_augmentation_is_refused_where_it_would_do_nothing(tmp_path):
     with pytest.raises(ValueError, match="take one"):
         gankit.train("dcgan", augment="diffaugment", consistency="cr", **short)
     with pytest.raises(ValueError, match="these images have 2. Add --augment-policy blit,geometric"):
-        augmentation(Settings(augment="ada")).fits(2)
+        build_augmentation(Settings(augment="ada")).fits(2)
     assert not list(tmp_path.iterdir()), "a refused run leaves no folder that `latest` would name"
     gankit.train("wgan", augment="ada", augment_p=0.2, augment_target=0.0, **short)
     with pytest.raises(ValueError, match="did you mean translation"):

@@ -97,7 +97,7 @@ def test_two_processes_equal_one(case, alone, pair):
 def test_pieces_change_the_result_of_what_they_announce_and_of_nothing_else(case, alone, tmp_path):
     run = small_runs.train(case, tmp_path, pieces=2)
     far, name = apart(alone(case), tensors(tmp_path / case))
-    assert far > 1e-7 if run.across else far < 1e-12, (name, run.across)
+    assert far > 1e-7 if run.announced else far < 1e-12, (name, run.announced)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from gankit.runs import lock
 from gankit.runs.config import read_config
 from gankit.runs.files import last_save, read_tensors, write_tensors
 from gankit.runs.state import Diverged, not_finite
-from gankit.training import Run, loop
+from gankit.training import Run, signals
 
 TINY = dict(
     preset="small", data="digits", width=8, images=32, batch=8, preview=0, save=16, log=16, quiet=True, device="cpu"
@@ -385,7 +385,7 @@ def test_a_command_whose_result_nobody_gets_does_not_leave_with_0(words):
     assert done.returncode == 2 and "No space left" in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", [n for n in loop.Signals.ASK if hasattr(signal, n)])
+@pytest.mark.parametrize("name", [n for n in signals.ASK if hasattr(signal, n)])
 def test_a_signal_saves_and_leaves_with_its_number_and_the_run_ends_the_same(tmp_path, monkeypatch, name):
     whole = training.train("dcgan", outdir=tmp_path / "whole", **TINY)
     number, advance = getattr(signal, name), Run.advance

@@ -21,7 +21,7 @@ from gankit.runs.files import FORMAT, write_tensors, write_text
 from gankit.runs.state import weights_of
 from gankit.text import suggest
 from gankit.training import Settings
-from gankit.training.setup import build, plan
+from gankit.training.setup import build_recipe, plan
 from gankit.weights import sha256
 
 
@@ -210,7 +210,7 @@ def import_weights(
         raise Refused(
             f"{path} as {kind}: its parts do not fit together ({type(error).__name__}: {show(first)})"
         ) from error
-    recipe = build(models.find(kind), found.spec, arguments, settings.seed)
+    recipe = build_recipe(models.find(kind), found.spec, arguments, settings.seed)
     recipe.load_state_dict(found.tensors, strict=False)
     source = DEEP if deep else SOURCES[kind]
     terms = license or source.terms

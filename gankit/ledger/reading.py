@@ -21,7 +21,7 @@ from gankit import losses, models, penalties
 from gankit.recipe import Batch, Recipe, Spec
 from gankit.training import Run, Settings
 from gankit.training.settings import with_length
-from gankit.training.setup import build, plan
+from gankit.training.setup import build_recipe, plan
 
 ROWS = 2  # of a batch that a small build is shown; it counts as the preset's whole batch
 SIZES = frozenset(
@@ -250,12 +250,12 @@ class Reading:
     @cached_property
     def first(self) -> Recipe:
         """The recipe with its first weights, narrow and for small images."""
-        return build(self.kind, self.small_spec, self.arguments | self.sizes, 0)
+        return build_recipe(self.kind, self.small_spec, self.arguments | self.sizes, 0)
 
     @cached_property
     def small(self) -> Recipe:
         """The same, to be trained."""
-        return build(self.kind, self.small_spec, self.arguments | self.sizes, 0)
+        return build_recipe(self.kind, self.small_spec, self.arguments | self.sizes, 0)
 
     @cached_property
     def plain(self) -> Settings:

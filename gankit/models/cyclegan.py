@@ -93,6 +93,7 @@ class CycleGAN(Recipe):
     """
 
     data, ema, multiple = "domains", ("g_ab", "g_ba"), 4
+    domains = {"a": "g_ba", "b": "g_ab"}
     defaults = dict(batch=1, ema=0, data="digits-negative")
     presets = {
         "paper": Preset(

@@ -93,6 +93,7 @@ class DualGAN(Recipe):
     """
 
     data, ema = "domains", ("g_ab", "g_ba")
+    domains = {"a": "g_ba", "b": "g_ab"}
     defaults = dict(batch=1, ema=0, data="digits-negative")
     nearest = staticmethod(unet_size)
     presets = {

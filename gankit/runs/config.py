@@ -18,7 +18,7 @@ import torch
 import gankit
 from gankit import models, processes
 from gankit.data import Dataset
-from gankit.recipe import Recipe, Spec
+from gankit.recipe import Recipe, Spec, can
 from gankit.runs import schema
 from gankit.runs.files import FORMAT, BadCheckpoint, refuse_newer, write_text
 from gankit.text import shown, suggest
@@ -57,7 +57,7 @@ def new_config(kind: type[Recipe], preset: str, arguments: dict, settings: dict,
             "classes": list(dataset.class_names),
         }
         | painted,
-        "preview": "strips" if hasattr(kind, "strip") else "samples",
+        "preview": "strips" if can(kind, "strip") else "samples",
         "processes": processes.world(),
         "images": 0,
         "history": [history_entry(0, {})],

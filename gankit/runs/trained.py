@@ -29,9 +29,9 @@ class Trained:
 
     @property
     def domains(self) -> str:
-        """The domains that a translator's weights draw: "ab"; "b" alone or "a" where an imported file had one generator of two."""
+        """The domains that a translator's weights generate: "ab"; "a" or "b" if an imported file had one generator of two."""
         absent = self.config.get("source", {}).get("not_in_it", [])
-        return "".join(side for side, net in (("a", "g_ba"), ("b", "g_ab")) if net not in absent)
+        return "".join(side for side in "ab" if self.recipe.domains.get(side) not in absent)
 
     def sample(
         self,

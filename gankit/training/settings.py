@@ -1,4 +1,4 @@
-"""Settings: how a run goes, whatever the model."""
+"""The settings of a run, whatever the model."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from gankit.runs.files import BadCheckpoint
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run goes, whatever the model.
+    """How a run goes, whatever the model. Lengths and intervals are counts of images shown to the model.
 
     Args:
-        data: a folder, zip or tar of images, or built-in: digits, photo, textures, ring, grid, stacked-digits, shapes.
-        resolution: side of the images, 64 or 64x96 (height x width); empty for the data's own.
+        data: a folder, zip or tar of images, or a built-in set: digits, photo, textures, ring, grid, stacked-digits, shapes ...
+        resolution: side of the images, 64 or 64x96 (height x width); default: the data's own.
         fit: how images of another shape are fitted: centre crop, pad, or squash.
         mirror: flip half of the images left to right.
-        alpha: what stands behind transparent pixels; keep makes it a fourth channel.
-        skip_bad: leave unreadable files out, and record them, instead of stopping.
-        images: how many images to train on, counting each time that one is seen; 0 for what singan's scales need.
+        alpha: background of transparent pixels; keep makes alpha a fourth channel.
+        skip_bad: leave out unreadable files and record them, instead of stopping.
+        images: training length in images shown; 0 for the length that singan's scales need.
         batch: images in a step, over all processes.
-        pieces: parts that a batch is worked through in, to save memory (gradient accumulation). Batch norm and other layers
-            that look across a batch see one part at a time, which changes the result; the start of a run names them.
+        pieces: parts into which a batch is split to save memory (gradient accumulation). Layers that look across a batch,
+            such as batch norm, see one part at a time, which changes the result; the run names them when it starts.
         precision: fp32, or bf16 for faster networks with float32 weights; fp64 to check exactness.
         device: auto, cpu, cuda, cuda:1 or mps.
-        threads: CPU threads; 0 leaves it to PyTorch.
-        seed: the seed of everything drawn at random.
+        threads: CPU threads; 0 leaves the choice to PyTorch.
+        seed: seed of all random numbers.
         ema: half-life of the averaged weights; 0 for no averaging.
         clip: largest norm of an optimizer's gradient; 0 for no limit.
-        augment: change what D sees at random, for small data sets: diffaugment, or ada, which learns how often.
-        augment_policy: which changes, like color,translation or blit,geometric:0.5; empty for the paper's.
-        augment_p: with ada, how often each change is made at first, 0 to 1.
-        augment_target: with ada, mean sign of D on reals at which it is held; 0 to leave augment_p as it is.
-        augment_speed: with ada, images in which it can go from never to always.
-        log: how often to log.
-        preview: how often to draw the grid of samples; 0 for never.
-        save: how often to save.
-        keep: how often to keep a copy of the averaged weights for good; 0 for never.
-        evaluate: metrics to take while it trains, like fd,precision; the best weights by the first of them are kept.
-        evaluate_every: how often to take them.
-        evaluate_n: samples for them; 0 for what `gankit evaluate` takes.
-        evaluate_features: network to look through; as `gankit evaluate --features`.
-        text_encoder: for models that draw from texts, what makes vectors of them: the folder of a sentence-transformers model, or
-            a .npz with `text` and `vector`; empty for an encoder that is learnt from the captions.
-        workers: threads that fetch batches ahead; 0 fetches each when it is needed.
-        compile: compile the generators with torch.compile: slow to start, and seldom worth it on a CPU.
+        augment: random changes of the images that D sees, for small data sets: diffaugment, or ada, which adapts how often.
+        augment_policy: which changes, such as color,translation or blit,geometric:0.5; default: the paper's.
+        augment_p: initial probability of each change with ada, 0 to 1.
+        augment_target: mean sign of D on real images that ada aims at; 0 to keep augment_p fixed.
+        augment_speed: images in which ada can go from probability 0 to 1.
+        log: interval between log lines.
+        preview: interval between grids of samples; 0 for none.
+        save: interval between saves.
+        keep: interval between copies of the averaged weights that are kept; 0 for none.
+        evaluate: metrics to compute during training, such as fd,precision; the best weights by the first one are kept.
+        evaluate_every: interval between evaluations.
+        evaluate_n: samples for each evaluation; 0 for the default of `gankit evaluate`.
+        evaluate_features: feature extractor, as for `gankit evaluate --features`.
+        text_encoder: encoder of texts for models that draw from texts: the folder of a sentence-transformers model, or
+            a .npz with `text` and `vector`; default: an encoder that is learned from the captions.
+        workers: threads that fetch batches ahead; 0 fetches each batch when it is needed.
+        compile: compile the generators with torch.compile: slow to start, and seldom faster on a CPU.
     """
 
     data: str = "digits"
@@ -84,17 +84,23 @@ class Settings:
     workers: int = 1
     compile: bool = False
 
-    # May differ on resume: they change how fast the run goes, how long it is and what is drawn, but no number in it.
+    # May differ on resume: they change speed, length and what is drawn, but no trained number.
     FREE: ClassVar[tuple[str, ...]] = (
         "images", "device", "threads", "log", "preview", "save", "keep", "workers", "compile",
         "evaluate", "evaluate_every", "evaluate_n", "evaluate_features",
     )  # fmt: skip
 
-    # Where else than at any number from 0 on: the least and the most.
+    # Least and most of each setting, where these are not 0 and 2**62.
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {
-        "batch": (1, 2**24), "pieces": (1, 2**24), "threads": (0, max(64, 4 * (os.cpu_count() or 1))), "workers": (0, 256), "seed": (0, 2**63 - 1),
-        "log": (1, 2**62), "save": (1, 2**62), "evaluate_every": (1, 2**62), "augment_speed": (1, 2**62), "augment_p": (0, 1), "augment_target": (0, 1),
-    }  # fmt: skip
+        "batch": (1, 2**24),
+        "pieces": (1, 2**24),
+        "threads": (0, max(64, 4 * (os.cpu_count() or 1))),
+        "workers": (0, 256),
+        "seed": (0, 2**63 - 1),
+        "augment_p": (0, 1),
+        "augment_target": (0, 1),
+        **dict.fromkeys(("log", "save", "evaluate_every", "augment_speed"), (1, 2**62)),
+    }
 
     def __post_init__(self) -> None:
         hints = get_type_hints(Settings)
@@ -113,14 +119,14 @@ class Settings:
             raise ValueError(f"pieces is {self.pieces}, more than the {self.batch} images of a batch; lower --pieces")
 
 
-MOVED = ("data", "text_encoder")  # where these are may differ on resume, what they hold may not
+MOVED = ("data", "text_encoder")  # their paths may differ on resume, their content may not
 
 
 def with_length(settings: Settings, recipe: Recipe) -> Settings:
-    """The settings with the model's own length where `images` is 0. Raises ValueError: it has none."""
+    """The settings with the model's own length where `images` is 0. Raises ValueError if the model has none."""
     if settings.images:
         return settings
-    if not hasattr(recipe, "length"):
+    if not recipe.length:
         raise ValueError("images is 0; it must be at least 1")
     return dataclasses.replace(settings, images=recipe.length)
 
@@ -129,7 +135,7 @@ def settings_of(config: dict) -> Settings:
     """The settings in a run's config.
 
     Raises:
-        BadCheckpoint: one of them is none that a run could have.
+        BadCheckpoint: a setting is invalid.
     """
     known = {f.name for f in dataclasses.fields(Settings)}
     try:

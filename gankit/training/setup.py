@@ -1,4 +1,4 @@
-"""Before the first step: settings and arguments, the data, whether the model can learn from it, and the model itself."""
+"""Before the first step: settings and arguments, processes, data that the model can learn from, and the model."""
 
 from __future__ import annotations
 
@@ -9,27 +9,32 @@ from datetime import timedelta
 import numpy as np
 import torch
 
-from gankit import build as building
-from gankit import data, models, processes
+from gankit import build, data, models, processes
 from gankit.augment import Augment
-from gankit.recipe import Recipe, Spec
+from gankit.recipe import Recipe, Spec, can
 from gankit.text import suggest
 from gankit.training.settings import Settings
 
+Data = data.Dataset | data.Domains | data.Union
+
 
 def plan(kind: type[Recipe], preset: str, options: dict[str, object]) -> tuple[Settings, dict[str, object]]:
-    """Settings and model arguments: defaults, then the model's, then the preset's, then the options."""
+    """Settings and model arguments: the defaults, then the model's, then the preset's, then the options.
+
+    Raises:
+        ValueError: there is no such preset or option, or a value is invalid.
+    """
     if preset and preset not in kind.presets:
         raise ValueError(f"{models.name_of(kind)} has no preset {preset!r}; it has {', '.join(kind.presets) or 'none'}")
     chosen = kind.presets[preset] if preset else None
     fields = {f.name for f in dataclasses.fields(Settings)}
     settings = dict(kind.defaults) | (chosen.settings if chosen else {})
-    own = building.defaults(kind)
-    if clash := fields & set(own):
+    defaults = build.defaults(kind)
+    if clash := fields & set(defaults):
         raise ValueError(
             f"{models.name_of(kind)} has an argument {min(clash)!r}, which is a setting of every run: rename it"
         )
-    arguments = own | (chosen.model if chosen else {})
+    arguments = defaults | (chosen.model if chosen else {})
     for name, value in options.items():
         if name in fields:
             settings[name] = value
@@ -37,62 +42,55 @@ def plan(kind: type[Recipe], preset: str, options: dict[str, object]) -> tuple[S
             arguments[name] = value
         else:
             raise ValueError(suggest("option", name, [*fields, *arguments]))
-    building.check(kind, arguments)
+    build.check(kind, arguments)
     return Settings(**settings), arguments
 
 
-def prepare(settings: Settings) -> torch.device:
+def start_processes(settings: Settings) -> torch.device:
+    """Join the run's other processes, if there are any; returns the device that this one works on.
+
+    Raises:
+        ValueError: the batch does not divide by the processes, or the device is not on this machine.
+    """
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    patience = (
-        timedelta(days=1) if settings.evaluate else timedelta(minutes=10)
-    )  # while the first process takes metrics
+    patience = timedelta(days=1) if settings.evaluate else timedelta(minutes=10)  # the first process evaluates alone
     device = processes.start(settings.device, patience)
     if settings.batch % processes.world():
         raise ValueError(f"batch {settings.batch} does not divide by the {processes.world()} processes; change --batch")
     return device
 
 
-def open_data(settings: Settings, kind: type[Recipe]) -> data.Dataset | data.Domains | data.Union:
+def open_data(settings: Settings, kind: type[Recipe]) -> Data:
     """The data of the settings, read as the kind that the model learns from where it can be read in several ways."""
-    s = settings
-    known = dict(resolution=s.resolution or None, fit=s.fit, mirror=s.mirror, alpha=s.alpha, skip_bad=s.skip_bad)
-    want = kind.data.split()[0]
-    if s.text_encoder and want != "captions":
+    wanted = kind.data.split()[0]
+    if settings.text_encoder and wanted != "captions":
         raise ValueError(
             f"{models.name_of(kind)} learns from {kind.data} and draws from no texts: leave --text-encoder out"
         )
-    return data.open(s.data, **known, want=want, text_encoder=s.text_encoder)
+    return data.open(
+        settings.data,
+        resolution=settings.resolution or None,
+        fit=settings.fit,
+        mirror=settings.mirror,
+        alpha=settings.alpha,
+        skip_bad=settings.skip_bad,
+        want=wanted,
+        text_encoder=settings.text_encoder,
+    )
 
 
-def training_data(
-    recipe: Recipe, settings: Settings, dataset: data.Dataset | data.Domains | data.Union
-) -> data.Dataset | data.Domains | data.Union:
-    """What batches are fetched from: the run's data, or the same read at the size that the model cuts its crops from (`load_size`)."""
-    size = recipe.load_size
-    if size is None or size == tuple(dataset.shape[1:]):
-        return dataset
-    large, own = ("x".join(map(str, sides)) for sides in (size, dataset.shape[1:]))
-    try:
-        return open_data(dataclasses.replace(settings, resolution=large), type(recipe))
-    except ValueError as error:
-        error.args = (
-            f"{error}. Images to train on are read at {large}, and crops of {own} cut from them: try a lower --resolution",
-        )
-        raise
-
-
-def opened(
-    settings: Settings, arguments: dict[str, object], kind: type[Recipe]
-) -> tuple[data.Dataset | data.Domains | data.Union, Settings, dict[str, object]]:
-    """Data that the model can learn from, and the settings and arguments that hold with it: it may make images smaller (`reduced`).
+def open_for(
+    kind: type[Recipe], settings: Settings, arguments: dict[str, object]
+) -> tuple[Data, Settings, dict[str, object]]:
+    """The data, with the settings and arguments that apply to it: a model of one image may reduce its size (`reduced`).
 
     Raises:
         ValueError: the model cannot learn from the data.
     """
     dataset = open_data(settings, kind)
-    fit(kind, dataset, settings)
-    if hasattr(kind, "reduced"):
+    check_data(kind, dataset, settings)
+    if can(kind, "reduced"):
         (height, width), changed = kind.reduced(*dataset.shape[1:], arguments)
         if (height, width) != tuple(dataset.shape[1:]):
             settings, arguments = dataclasses.replace(settings, resolution=f"{height}x{width}"), arguments | changed
@@ -100,40 +98,54 @@ def opened(
     return dataset, settings, arguments
 
 
-def spec_of(dataset: data.Dataset | data.Domains | data.Union) -> Spec:
+def open_training_data(recipe: Recipe, settings: Settings, dataset: Data) -> Data:
+    """The data that batches come from: the run's own, or the same at `load_size`, from which the model cuts its crops."""
+    size = recipe.load_size
+    if size is None or size == tuple(dataset.shape[1:]):
+        return dataset
+    load_size, crop_size = ("x".join(map(str, sides)) for sides in (size, dataset.shape[1:]))
+    try:
+        return open_data(dataclasses.replace(settings, resolution=load_size), type(recipe))
+    except ValueError as error:
+        error.args = (
+            f"{error}. Images to train on are read at {load_size}, and crops of {crop_size} cut from them: "
+            "try a lower --resolution",
+        )
+        raise
+
+
+def spec_of(dataset: Data) -> Spec:
     """What a model must know of a data set."""
     attributes = tuple(getattr(dataset, "attribute_names", ()))
     groups, exclusive = tuple(getattr(dataset, "groups", ())), getattr(dataset, "exclusive", False)
-    exclusive = tuple(exclusive) if groups else (exclusive,) * bool(attributes)
-    shape, other = tuple(dataset.shape), tuple(dataset.other)
-    caption = getattr(dataset, "caption", ())
-    return Spec(shape, dataset.num_classes, dataset.condition_dim, other, attributes, groups, exclusive, caption)
+    return Spec(
+        shape=tuple(dataset.shape),
+        num_classes=dataset.num_classes,
+        condition_dim=dataset.condition_dim,
+        other=tuple(dataset.other),
+        attributes=attributes,
+        groups=groups,
+        exclusive=tuple(exclusive) if groups else (exclusive,) * bool(attributes),
+        caption=getattr(dataset, "caption", ()),
+    )
 
 
-def fit(kind: type[Recipe], dataset: data.Dataset, settings: Settings) -> None:
-    """Refuse data that the model cannot learn from, saying what to type instead."""
-    name = models.name_of(kind)
-    if dataset.kind not in kind.data.split():
-        hint = next((f". {data.HOW[one]}" for one in kind.data.split() if one in data.HOW), "")
+def check_data(kind: type[Recipe], dataset: Data, settings: Settings) -> None:
+    """Refuse data that the model cannot learn from.
+
+    Raises:
+        ValueError: with the flag or the step that would help.
+    """
+    name, kinds = models.name_of(kind), kind.data.split()
+    if dataset.kind not in kinds:
+        hint = next((f". {data.HOW[wanted]}" for wanted in kinds if wanted in data.HOW), "")
         if dataset.kind == "domains" and (parts := data.split(settings.data)):
             hint = f". For one of its domains type --data {parts[0]}"
-        if dataset.kind == "masks" and (found := data.two_sided(settings.data, "")):
-            hint = f". For its images alone type --data {found[1][0]}"
-        raise ValueError(
-            f"{name} learns from {' or '.join(kind.data.split())}; {settings.data} holds {dataset.kind}{hint}"
-        )
-    if settings.augment != "none":
-        if dataset.kind in ("points", "vectors"):
-            raise ValueError(f"there is no augmentation of {dataset.kind}; leave --augment out")
-        for shape in filter(None, (dataset.shape, dataset.other)):
-            augmentation(settings).fits(shape[0])
-    if settings.augment == "none" and settings.augment_policy not in ("", kind.defaults.get("augment_policy")):
-        raise ValueError(
-            "an augmentation policy does nothing without an augmentation: add --augment diffaugment or --augment ada"
-        )
-    if settings.augment != "ada" and settings.augment_p:
-        raise ValueError("augment_p is how often ada changes an image: add --augment ada, or leave --augment-p out")
-    if hasattr(kind, "reduced") and len(dataset) > 1:
+        if dataset.kind == "masks" and (two_sides := data.two_sided(settings.data, "")):
+            hint = f". For its images alone type --data {two_sides[1][0]}"
+        raise ValueError(f"{name} learns from {' or '.join(kinds)}; {settings.data} holds {dataset.kind}{hint}")
+    check_augmentation(kind, dataset, settings)
+    if can(kind, "reduced") and len(dataset) > 1:
         raise ValueError(
             f"{name} learns from one image, and {settings.data} holds {len(dataset):,}: name the file of one of them"
         )
@@ -149,20 +161,31 @@ def fit(kind: type[Recipe], dataset: data.Dataset, settings: Settings) -> None:
             raise ValueError(f"{name} cannot draw {height}x{width} (height x width) images. Add --resolution {flag}.")
 
 
-def augmentation(settings: Settings) -> Augment:
-    """What changes the images that D sees, as the settings have it.
+def check_augmentation(kind: type[Recipe], dataset: Data, settings: Settings) -> None:
+    """Refuse an augmentation that the data cannot have, and its options without it. Raises ValueError."""
+    if settings.augment != "none":
+        if dataset.kind in ("points", "vectors"):
+            raise ValueError(f"there is no augmentation of {dataset.kind}; leave --augment out")
+        for shape in filter(None, (dataset.shape, dataset.other)):
+            build_augmentation(settings).fits(shape[0])
+    elif settings.augment_policy not in ("", kind.defaults.get("augment_policy")):
+        raise ValueError(
+            "an augmentation policy does nothing without an augmentation: add --augment diffaugment or --augment ada"
+        )
+    if settings.augment != "ada" and settings.augment_p:
+        raise ValueError("augment_p is how often ada changes an image: add --augment ada, or leave --augment-p out")
 
-    Raises:
-        ValueError: the policy or a number is wrong.
-    """
+
+def build_augmentation(settings: Settings) -> Augment:
+    """The augmentation of the settings. Raises ValueError: the policy or a number is invalid."""
     s = settings
     return Augment(s.augment, s.augment_policy, s.augment_p, s.augment_target, s.augment_speed)
 
 
-def build(kind: type[Recipe], spec: Spec, arguments: dict[str, object], seed: int) -> Recipe:
-    """The recipe with its first weights drawn from the seed; training's own random numbers follow it."""
+def build_recipe(kind: type[Recipe], spec: Spec, arguments: dict[str, object], seed: int) -> Recipe:
+    """The recipe with its initial weights drawn from the seed, as the random numbers of training are after it."""
     torch.manual_seed(seed)
-    recipe = building.construct(kind, spec, arguments, building.TRAINED)
-    own = seed + 7919 * (1 + processes.rank())  # what is drawn without batch.draw must differ between processes
-    torch.manual_seed(own), random.seed(own), np.random.seed(own % 2**32)
+    recipe = build.construct(kind, spec, arguments, build.TRAINED)
+    process_seed = seed + 7919 * (1 + processes.rank())  # numbers drawn without batch.draw differ between processes
+    torch.manual_seed(process_seed), random.seed(process_seed), np.random.seed(process_seed % 2**32)
     return recipe
