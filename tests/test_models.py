@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -115,9 +117,12 @@ def test_previews_and_saves_do_not_touch_training(model, tmp_path):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_trained_model_loads_and_a_seed_is_one_sample(model, tmp_path):
+def test_a_trained_model_loads_and_a_seed_is_one_sample(model, tmp_path, monkeypatch):
     run = training.train(model, outdir=tmp_path, **small(model) | dict(images=16))
+    devices, kind = [], models.find(model)
+    monkeypatch.setattr(kind, "__init__", noting_the_device(kind.__init__, devices))
     trained = gankit.load(run.folder)
+    assert devices == ["meta"] and not trained.recipe.opt, "no network is built to draw, nor an optimizer"
     if "sample" not in trained.recipe.abilities():
         pytest.skip("does not sample")
     assert torch.equal(trained.sample(3), run.sample(3))
@@ -132,6 +137,17 @@ def test_a_trained_model_loads_and_a_seed_is_one_sample(model, tmp_path):
     assert one.shape == (5, *trained.recipe.spec.shape)
     if one.ndim == 4:
         assert one.min() >= -1 and one.max() <= 1
+
+
+def noting_the_device(init: Callable[..., None], devices: list[str]) -> Callable[..., None]:
+    """A constructor that also notes on which device it makes its tensors."""
+
+    @functools.wraps(init)
+    def noting(*args: object, **options: object) -> None:
+        devices.append(torch.empty(0).device.type)
+        init(*args, **options)
+
+    return noting
 
 
 @pytest.mark.parametrize("model, preset", COUNTED)

@@ -100,22 +100,15 @@ def load(
             f"{file}: {bad} is not finite, so the model draws nothing. Take an earlier file, with --weights, or train again"
         )
     try:
-        recipe = build.construct(kind, read_spec(config), arguments_of(config))
-        found = recipe.load_state_dict(tensors, strict=False)
+        recipe, missing, unexpected = build.from_tensors(kind, read_spec(config), arguments_of(config), tensors)
     except (TypeError, RuntimeError, ValueError) as error:
         raise BadCheckpoint(f"{folder} does not fit the model {config['model']}: {reason(error)}") from error
-    left_out = about.get("left_out", [])  # networks that an export for sampling goes without
-    missing = [k for k in found.missing_keys if not k.endswith("_extra_state") and k.split(".")[0] not in left_out]
-    if missing or found.unexpected_keys:
-        raise BadCheckpoint(
-            f"{file} does not fit {config['model']}: {', '.join([*missing, *found.unexpected_keys][:5])} ..."
-        )
+    left_out = about.get("left_out", [])  # networks that are not in an export for sampling
+    missing = [k for k in missing if not k.endswith("_extra_state") and k.split(".")[0] not in left_out]
+    if missing or unexpected:
+        raise BadCheckpoint(f"{file} does not fit {config['model']}: {', '.join([*missing, *unexpected][:5])} ...")
     settings = config["settings"]
+    dtype = torch.float64 if settings["precision"] == "fp64" else torch.float32
     recipe.requires_grad_(False).eval()
-    place(
-        recipe,
-        processes.pick(device),
-        torch.float64 if settings["precision"] == "fp64" else torch.float32,
-        settings["batch"],
-    )
+    place(recipe, processes.pick(device), dtype, settings["batch"])
     return Trained(recipe, config, folder, about["images"])
