@@ -314,7 +314,7 @@ class BigGAN(Recipe):
     def step(self, batch: Batch, run: Run) -> None:
         if self.consistency != "none" and run.augment is not None:
             raise ValueError(
-                "--consistency compares two outputs of D for one image; --augment would change the image: take one of them"
+                "--consistency compares two outputs of D for an image, which --augment would change: take one of them"
             )
         run.update("d", self.d_loss, batch)
         if run.step % self.n_dis == self.n_dis - 1:

@@ -207,7 +207,7 @@ class CGAN(Recipe):
         return mean + (z - mean) * trunc
 
     def sample(self, z: Tensor, label: Tensor) -> Tensor:
-        """(N, z_dim) latents and (N,) labels or (N, condition_dim) features to (N, C, H, W) images or (N, D) vectors."""
+        """(N, z_dim) latents, and (N,) labels or (N, condition_dim) features, to (N, C, H, W) or (N, D) samples."""
         return self.g(z, self.condition(label))
 
     def words(
