@@ -89,7 +89,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
 
 
 def measure(case: str, rank: int, world: int) -> dict[str, Tensor]:
-    """Outputs and input derivatives, (batches, rows here, ...), and parameter derivatives summed over processes."""
+    """Outputs and input derivatives, (batches, rows here, ...); parameter derivatives summed over processes."""
     build, shape, k = CASES[case]
     torch.manual_seed(7)
     module = build().double()

@@ -42,6 +42,7 @@ from torch import Tensor, nn
 from gankit.augment import CONSISTENCY, Shown, consistency_d, consistency_g
 from gankit.losses import hinge, scores
 from gankit.nn import BatchNorm2d, DBlock, GBlock, OptimizedDBlock, SelfAttention, nearest_size, spectral_norm, stages
+from gankit.nn.projection import ProjectionDiscriminator
 from gankit.penalties import orthogonal
 from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
@@ -155,27 +156,20 @@ class Generator(nn.Module):
         return self.out(F.relu(self.norm(h))).tanh()
 
 
-class Discriminator(nn.Module):
-    """Projection discriminator: residual blocks, with attention after `attention_at` halvings, ReLU and sum pooling."""
-
-    def __init__(self, shape: tuple[int, ...], widths: list[int], num_classes: int, attention_at: int, deep: bool):
-        super().__init__()
-        pairs = list(zip(widths, widths[1:]))
-        if deep:
-            trunk = [nn.Conv2d(shape[0], widths[0], 3, padding=1)]
-            trunk += [block for a, b in pairs for block in (DeepDBlock(a, b, down=True), DeepDBlock(b, b, down=False))]
-            trunk.insert(2 * attention_at + 1, SelfAttention(widths[attention_at]))
-        else:
-            trunk = [OptimizedDBlock(shape[0], widths[0])]
-            trunk += [DBlock(a, b, down=i < len(pairs), hidden=b) for i, (a, b) in enumerate(pairs, 1)]
-            trunk.insert(attention_at, SelfAttention(widths[attention_at - 1]))
-        self.trunk = nn.Sequential(*trunk)
-        self.head, self.embed = nn.Linear(widths[-1], 1), nn.Embedding(num_classes, widths[-1])
-
-    def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        """(N, C, H, W) images in [-1, 1] and (N,) labels to (N,) logits."""
-        features = F.relu(self.trunk(x)).sum((2, 3))
-        return self.head(features).squeeze(1) + (self.embed(label) * features).sum(1)
+def discriminator(
+    shape: tuple[int, ...], widths: list[int], num_classes: int, attention_at: int, deep: bool
+) -> ProjectionDiscriminator:
+    """Residual blocks for (C, H, W) images, with attention after `attention_at` halvings, and class projection."""
+    pairs = list(zip(widths, widths[1:]))
+    if deep:
+        blocks = [nn.Conv2d(shape[0], widths[0], 3, padding=1)]
+        blocks += [block for a, b in pairs for block in (DeepDBlock(a, b, down=True), DeepDBlock(b, b, down=False))]
+        blocks.insert(2 * attention_at + 1, SelfAttention(widths[attention_at]))
+    else:
+        blocks = [OptimizedDBlock(shape[0], widths[0])]
+        blocks += [DBlock(a, b, down=i < len(pairs), hidden=b) for i, (a, b) in enumerate(pairs, 1)]
+        blocks.insert(attention_at, SelfAttention(widths[attention_at - 1]))
+    return ProjectionDiscriminator(blocks, widths[-1], num_classes)
 
 
 class BigGAN(Recipe):
@@ -284,7 +278,7 @@ class BigGAN(Recipe):
         self.orthogonal_weight, self.consistency, self.n_dis = orthogonal_weight, consistency, n_dis
         halvings = next((k for k in range(1, count) if side >> k <= attention), count)
         self.g = Generator(spec.shape, widths, self.z_dim, spec.num_classes, embed_dim, count - halvings, deep)
-        self.d = Discriminator(spec.shape, widths_d, spec.num_classes, halvings, deep)
+        self.d = discriminator(spec.shape, widths_d, spec.num_classes, halvings, deep)
         for layer in list(self.modules()):
             if isinstance(layer, (nn.Linear, nn.Conv2d, nn.Embedding)):
                 nn.init.orthogonal_(layer.weight)

@@ -83,7 +83,7 @@ class DCGAN(Recipe):
             parameters=dict(g=3_576_704, d=2_765_568),
         ),
         "small": Preset(
-            "for digits at 16 px on two CPU cores: narrower, R1 instead of D's batch norm, which leaves artefacts",
+            "for digits at 16 px on two CPU cores: narrower, R1 instead of D's batch norm, which causes blots",
             model=dict(
                 z_dim=32,
                 width=24,
