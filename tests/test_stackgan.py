@@ -15,7 +15,7 @@ import torch.nn.functional as F
 import gankit
 from gankit import cli, data, latent, training
 from gankit.data import captions, toy
-from gankit.models.stackgan import StackGAN, matching
+from gankit.models.stackgan import StackGAN, matching_loss
 from gankit.recipe import Batch, Phase, Spec
 from gankit.runs import texts
 from gankit.runs.files import read_tensors
@@ -139,7 +139,7 @@ def test_the_encoders_loss_is_the_paper_s_sum_over_pairs_with_other_captions():
     torch.manual_seed(0)
     image, text = torch.randn(5, 16, dtype=torch.double), torch.randn(5, 16, dtype=torch.double)
     caption = torch.tensor([[1, 2], [1, 3], [1, 2], [4, 0], [5, 0]])  # rows 0 and 2 have the same caption
-    loss, best = matching(image, text, caption, 0.7)
+    loss, best = matching_loss(image, text, caption, 0.7)
     total, count = 0.0, 0
     for i in range(5):
         for j in range(5):
@@ -152,7 +152,7 @@ def test_the_encoders_loss_is_the_paper_s_sum_over_pairs_with_other_captions():
         for i in range(5)
     ]
     assert best.item() == pytest.approx(np.mean(is_best))
-    alone, _ = matching(image[:1], text[:1], caption[:1], 0.7)
+    alone, _ = matching_loss(image[:1], text[:1], caption[:1], 0.7)
     assert alone == 0
 
 

@@ -69,11 +69,11 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, level: int, alpha: float) -> Tensor:
         """(N, z_dim) to (N, C, h 2^level, w 2^level): by alpha the level's image, else the previous one's, enlarged."""
-        x = before = self.second(self.first(z) + self.bias)
+        x = previous = self.second(self.first(z) + self.bias)
         for block in self.blocks[:level]:
-            before, x = x, block(double(x))
+            previous, x = x, block(double(x))
         image = self.to_rgb[level](x)
-        return image if alpha == 1 else torch.lerp(double(self.to_rgb[level - 1](before)), image, alpha)
+        return image if alpha == 1 else torch.lerp(double(self.to_rgb[level - 1](previous)), image, alpha)
 
 
 class Discriminator(nn.Module):

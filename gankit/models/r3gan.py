@@ -1,8 +1,8 @@
 """r3gan. Yiwen Huang, Aaron Gokaslan, Volodymyr Kuleshov, James Tompkin, "The GAN is dead; long live the GAN! A
 Modern GAN Baseline", NeurIPS 2024. https://arxiv.org/abs/2501.05441
 
-D learns to rate each real above the fake paired with it, and G the reverse (relativistic pairing loss). This loss
-alone need not converge, but with zero-centred gradient penalties on reals (R1) and on fakes (R2) it converges
+D learns to rate each real above the fake paired with it, and G the reverse (relativistic pairing loss). On its own
+this loss need not converge, but with zero-centred gradient penalties on reals (R1) and fakes (R2) it converges
 locally. StyleGAN's tricks are then unnecessary, and both networks are a plain stack of modern residual blocks: a 1x1
 convolution that widens, a grouped 3x3, a 1x1 that narrows, with leaky ReLUs and fix-up initialization instead of
 normalization. Maps are doubled and halved with the filter (1, 3, 3, 1). G begins with a learned 4x4 map, and D ends

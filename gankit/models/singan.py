@@ -55,8 +55,8 @@ def pyramid(height: int, width: int, least: int, most: int, factor: float, scale
     patch = 2 * REACH + 1
     if not patch <= least <= most or not 0 < factor < 1 or scales < 0:
         raise ValueError(
-            f"least is {least}, most {most}, factor {factor} and scales {scales}; least must be at least {patch} and "
-            "at most most, factor between 0 and 1, and scales at least 0"
+            f"least is {least}, most {most}, factor {factor} and scales {scales}; least must be from {patch} to "
+            "most, factor between 0 and 1, and scales at least 0"
         )
     short, long = min(height, width), max(height, width)
     shrink = min(most / long, 1)
@@ -159,7 +159,7 @@ class SinGAN(Recipe):
         self.register_buffer("scale", torch.zeros((), dtype=torch.int64))  # the finest scale whose training has begun
         self.opt = {
             f"{name}{i}": adam(net.parameters(), lr, (0.5, 0.999))
-            for name, nets in (("d", self.d), ("g", self.g)) for i, net in enumerate(nets)
+            for name, networks in (("d", self.d), ("g", self.g)) for i, net in enumerate(networks)
         }  # fmt: skip
 
     @staticmethod
@@ -233,9 +233,10 @@ class SinGAN(Recipe):
             self.z_star.copy_(batch.draw(lambda n: torch.randn(n, *shape)[:1].expand(n, -1, -1, -1))[:1])
             self.amplitudes[0] = 1
             return
-        for nets in (self.g, self.d):
-            if nets[index].net[0].weight.shape == nets[index - 1].net[0].weight.shape:
-                nets[index].load_state_dict(nets[index - 1].state_dict())
+        for networks in (self.g, self.d):
+            net, coarser = networks[index], networks[index - 1]
+            if net.net[0].weight.shape == coarser.net[0].weight.shape:
+                net.load_state_dict(coarser.state_dict())
         real, below = resize(batch.real, self.sizes[index]), resize(self.rebuilt(index - 1), self.sizes[index])
         self.amplitudes[index] = self.noise_weight * (real - below).square().mean().sqrt()
 

@@ -33,7 +33,7 @@ Deviations:
   I's reals are averages over 4x4 pixels of the larger images; the TensorFlow code resizes with a cubic filter.
 - The preset `coco` has batches of 128; the release's configurations have 128 on each of two GPUs in Stage I, and 40
   in Stage II.
-- Only the preset `small` has two options, with which its numbers were measured: whole images instead of crops, and
+- Only the preset `small` sets two options, with which its numbers were measured: whole images instead of crops, and
   Stage I in eval mode while Stage II is trained; both releases leave its batch norms in training mode.
 - One caption per image is used at a time; the TensorFlow code takes the mean of four embeddings, and truncates its
   noise at two standard deviations.
@@ -240,7 +240,7 @@ def joined(image: Tensor, c: Tensor) -> Tensor:
     return torch.cat([image, c[:, :, None, None].expand(-1, -1, *image.shape[2:])], 1)
 
 
-def matching(image: Tensor, text: Tensor, caption: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+def matching_loss(image: Tensor, text: Tensor, caption: Tensor, margin: float) -> tuple[Tensor, Tensor]:
     """Reed et al.'s joint loss of (N, D) embeddings of pairs, and the share of images whose text scores best.
 
     The loss is the mean of max(0, margin + s_ij - s_ii) + max(0, margin + s_ji - s_ii) over all pairs i, j with
@@ -491,7 +491,7 @@ class StackGAN(Recipe):
         run.update(f"g{i}", self.g_loss, batch)
 
     def t_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        loss, best = matching(self.v(batch.augment(batch.real)), self.t(batch.caption), batch.caption, self.margin)
+        loss, best = matching_loss(self.v(batch.augment(batch.real)), self.t(batch.caption), batch.caption, self.margin)
         return loss, {"own_best": best}
 
     def fakes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,7 +6,7 @@ images, and w scales the input channels of each convolution. StyleGAN then norma
 artifacts; here the convolution's weights are divided by their norm after scaling (demodulation), which is equivalent
 in expectation. Nothing grows: G sums images from all its resolutions, and D is residual. Two penalties are lazy: they
 are computed only every few batches, with a proportionally larger weight, in updates of their own. R1 on D follows
-every 16th batch, and on G every fourth the path-length penalty, which wants a step in w to change the image by the
+every 16th batch, and on G every fourth the path-length penalty, by which a step in w should change the image by the
 same amount wherever it is made. In most batches some layers get their style from another z (style mixing). Each layer
 adds noise for stochastic detail such as hair.
 
@@ -240,28 +240,28 @@ class StyleGAN2(Recipe):
             parameters=dict(g=30_034_338, d=28_864_129),
         ),
         "ada-1024": Preset(
-            "the ADA code's paper1024",
+            "the ADA code's configuration paper1024",
             model=dict(gamma=2.0),
             settings=dict(resolution="1024", augment="ada"),
             spec=Spec((3, 1024, 1024)),
             parameters=dict(g=30_370_060, d=29_012_513),
         ),
         "ada-512": Preset(
-            "the ADA code's paper512",
+            "the ADA code's configuration paper512",
             model=dict(group=8, gamma=0.5, lr=2.5e-3),
             settings=dict(resolution="512", batch=64, ema=20_000, augment="ada"),
             spec=Spec((3, 512, 512)),
             parameters=dict(g=30_276_583, d=28_982_849),
         ),
         "ada-256": Preset(
-            "the ADA code's paper256",
+            "the ADA code's configuration paper256",
             model=dict(channel_base=16384, group=8, gamma=1.0, lr=2.5e-3),
             settings=dict(resolution="256", batch=64, ema=20_000, augment="ada"),
             spec=Spec((3, 256, 256)),
             parameters=dict(g=24_767_458, d=24_001_089),
         ),
         "auto-256": Preset(
-            "the ADA code's auto for one GPU at 256 px",
+            "the ADA code's configuration auto for one GPU at 256 px",
             model=dict(layers=2, channel_base=16384, gamma=0.8192, lr=2.5e-3),
             settings=dict(resolution="256", batch=16, ema=5_000, augment="ada"),
             spec=Spec((3, 256, 256)),
