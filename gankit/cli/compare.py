@@ -31,7 +31,7 @@ def compare(words: list[str]) -> None:
     columns = {"metric": {}, **{subject: {"justify": "right"} for subject in subjects}, "better": {}, "taken with": {}}
     show_table(columns, map(cells, lines))
     if any(line.unlike for line in lines):
-        put("Values in different lines of one metric were measured differently and are not comparable.")
+        put("Values in different lines of one metric were measured differently and cannot be compared.")
 
 
 def cells(line: Line) -> tuple[str, ...]:

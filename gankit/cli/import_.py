@@ -70,7 +70,7 @@ def describe(kind: str, imported: Imported) -> None:
     for note in found.notes:
         put(f"- {note}")
     if found.fresh:
-        put(f"- not in the file, so newly initialised: {', '.join(name.rstrip('.') for name in found.fresh)}")
+        put(f"- not in the file, so as first initialised: {', '.join(name.rstrip('.') for name in found.fresh)}")
     if found.unused:
         more = len(found.unused) - 6
         put(f"- not used: {', '.join(found.unused[:6])}{f' and {more} more' if more > 0 else ''}")
