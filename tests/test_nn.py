@@ -16,9 +16,9 @@ from gankit.nn import (
     BatchNorm1d,
     BatchNorm2d,
     ConditionalBatchNorm2d,
-    ConvDiscriminator,
-    ConvGenerator,
     DBlock,
+    DCGANDiscriminator,
+    DCGANGenerator,
     Dropout,
     Dropout2d,
     GBlock,
@@ -26,7 +26,7 @@ from gankit.nn import (
     MinibatchDiscrimination,
     MinibatchStddev,
     OptimizedDBlock,
-    ResNetGenerator,
+    SNGANGenerator,
     VirtualBatchNorm,
     at_work,
     init_glorot,
@@ -415,7 +415,7 @@ def test_blocks_leave_their_input_as_it_was():
 
 def test_a_conditional_generator_gives_its_labels_to_every_block():
     torch.manual_seed(0)
-    net = ResNetGenerator(4, (1, 8, 12), [6, 6], lambda c: ConditionalBatchNorm2d(c, 3)).double()
+    net = SNGANGenerator(4, (1, 8, 12), [6, 6], lambda c: ConditionalBatchNorm2d(c, 3)).double()
     z = normal(3, 4)
     assert net(z, torch.tensor([0, 1, 2])).shape == (3, 1, 8, 12)
     net.blocks[0].norm2.bias.weight.data[2] = 1.0
@@ -448,26 +448,26 @@ def test_the_nearest_size_is_one_that_can_be_drawn(height):
 @pytest.mark.parametrize("kernel", [4, 5])
 @pytest.mark.parametrize("shape", [(1, 16, 16), (3, 32, 48), (2, 28, 28), (4, 8, 16)])
 def test_convnets_at_many_sizes(shape, kernel):
-    g = ConvGenerator(5, shape, 2, kernel, unit_norm=kernel == 5)
+    g = DCGANGenerator(5, shape, 2, kernel, unit_norm=kernel == 5)
     images = g(torch.randn(3, 5))
     assert images.shape == (3, *shape) and images.abs().max() <= 1
     for norm in (True, False):
         for pooling in (True, False):
-            assert ConvDiscriminator(shape, 2, kernel, norm, pooling)(images).shape == (3,)
+            assert DCGANDiscriminator(shape, 2, kernel, norm, pooling)(images).shape == (3,)
 
 
 def test_batch_norm_hides_contrast_unless_there_is_a_bias_before_it():
     x = normal(4, 1, 16, 16)
     for bias in (False, True):
         torch.manual_seed(0)
-        d = ConvDiscriminator((1, 16, 16), 4, bias=bias).double()
+        d = DCGANDiscriminator((1, 16, 16), 4, bias=bias).double()
         d.features[3].eps = 1e-30
         assert torch.allclose(d(x), d(3 * x), atol=1e-12) != bias
 
 
 def test_a_discriminator_without_norm_judges_each_image_alone():
     torch.manual_seed(0)
-    d, x = ConvDiscriminator((1, 16, 16), 4, norm=False).double(), normal(4, 1, 16, 16)
+    d, x = DCGANDiscriminator((1, 16, 16), 4, norm=False).double(), normal(4, 1, 16, 16)
     assert torch.allclose(d(x), torch.cat([d(x[i : i + 1]) for i in range(4)]), atol=1e-14)
     assert torch.autograd.gradgradcheck(d, x[:2].requires_grad_())
 

@@ -14,7 +14,7 @@ from gankit.models.pix2pix import Pix2Pix
 from gankit.nn import (
     OwnBatchNorm2d,
     PatchDiscriminator,
-    UNet,
+    UNetGenerator,
     instance_norm,
     patch_layers,
     unet_levels,
@@ -61,12 +61,12 @@ class Kept:
 def test_networks_have_the_paper_s_counts_and_maps():
     with torch.device("meta"):
         for net, parameters in (
-            (UNet(3, 3, 8), 54_413_955),
-            (UNet(3, 3, 8, bias=True), 54_419_459),
-            (UNet(3, 3, 8, bias=True, norm_inner=True), 54_420_483),
-            (UNet(3, 3, 8, norm=instance_norm, bias=True), 54_409_603),
-            (UNet(3, 3, 7), 41_828_995),
-            (UNet(3, 3, 7, norm=instance_norm, bias=True), 41_825_667),
+            (UNetGenerator(3, 3, 8), 54_413_955),
+            (UNetGenerator(3, 3, 8, bias=True), 54_419_459),
+            (UNetGenerator(3, 3, 8, bias=True, norm_inner=True), 54_420_483),
+            (UNetGenerator(3, 3, 8, norm=instance_norm, bias=True), 54_409_603),
+            (UNetGenerator(3, 3, 7), 41_828_995),
+            (UNetGenerator(3, 3, 7, norm=instance_norm, bias=True), 41_825_667),
         ):
             assert count(net) == parameters
         for layers, plain, biased, side, larger in (
@@ -93,7 +93,7 @@ def test_networks_have_the_paper_s_counts_and_maps():
 
 def test_maps_of_the_unet_are_the_paper_s():
     with torch.device("meta"):
-        seen, net = [], UNet(3, 3, 8)
+        seen, net = [], UNetGenerator(3, 3, 8)
         for block in (*net.down, *net.up):
             block.register_forward_hook(lambda _, x, y: seen.append((x[0].shape[1], y.shape[1], y.shape[2])))
         net(torch.empty(1, 3, 256, 256), torch.empty(1, net.noise(1, 256, 256).shape[1]))
@@ -121,7 +121,7 @@ def test_maps_of_the_unet_are_the_paper_s():
     assert net.noise(1, 256, 256).shape[1] == 512 * (2 * 2 + 4 * 4 + 8 * 8), "masks of the three innermost maps"
     normed = [any(isinstance(layer, nn.BatchNorm2d) for layer in block) for block in (*net.down, *net.up)]
     assert normed == [False] + [True] * 6 + [False] + [True] * 7 + [False], "none at 1x1, where it would leave nothing"
-    without = UNet(3, 3, 8, skips=False, width=2)
+    without = UNetGenerator(3, 3, 8, skips=False, width=2)
     assert [block[1].in_channels for block in without.up] == [16, 16, 16, 16, 16, 8, 4, 2]
 
 
@@ -137,7 +137,7 @@ def test_a_patch_is_as_large_as_it_says():
         assert rows.max() - rows.min() + 1 == patch
 
 
-def literal_unet(net: UNet, x: Tensor, masks: list[Tensor]) -> Tensor:
+def literal_unet(net: UNetGenerator, x: Tensor, masks: list[Tensor]) -> Tensor:
     """The paper's appendix written out, with each image's own statistics."""
 
     def normed(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
@@ -157,7 +157,7 @@ def literal_unet(net: UNet, x: Tensor, masks: list[Tensor]) -> Tensor:
         h = torch.cat([downs.pop(), h * masks[i] * 2 if i < len(masks) else h], 1)
 
 
-def cut(net: UNet, z: Tensor, height: int, width: int) -> list[Tensor]:
+def cut(net: UNetGenerator, z: Tensor, height: int, width: int) -> list[Tensor]:
     """Dropout's masks, map after map."""
     masks, at = [], 0
     for i, c in enumerate(net.masked):
@@ -201,7 +201,7 @@ def test_a_batch_of_one_trains_though_the_innermost_map_is_one_pixel():
     recipe, run = tiny(), Kept()
     recipe.step(pairs(1), run)
     with pytest.raises(ValueError, match="more than 1 value"):
-        UNet(1, 1, 4, width=2, norm_inner=True)(torch.zeros(1, 1, 16, 16), torch.ones(1, 2 * 336))
+        UNetGenerator(1, 1, 4, width=2, norm_inner=True)(torch.zeros(1, 1, 16, 16), torch.ones(1, 2 * 336))
 
 
 def test_sizes_follow_the_image_and_errors_say_what_to_type():

@@ -105,7 +105,7 @@ def test_the_condition_is_the_paper_s_with_a_mask_of_the_set():
     assert recipe.condition(everything, 0).tolist() == [[1, 1, 1, 0, 0, 1, 0]]
     assert recipe.condition(everything, 1).tolist() == [[0, 0, 0, 0, 1, 0, 1]]
     assert tiny().condition(own).tolist() == own.tolist()  # of one set there is no mask
-    with pytest.raises(ValueError, match="source is 2; this model learnt from 2 data sets"):
+    with pytest.raises(ValueError, match="source is 2; this model was trained on 2 data sets"):
         recipe.condition(own, 2)
     with pytest.raises(ValueError, match=r"3 attributes were given; there are p, q \(2\)"):
         recipe.condition(own, 1)

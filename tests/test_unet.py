@@ -311,5 +311,5 @@ def test_bad_options_say_what_to_write(options, words):
 
 
 def test_masks_of_one_class_are_refused():
-    with pytest.raises(ValueError, match="this data has 1; its masks need two or more"):
+    with pytest.raises(ValueError, match="unet needs masks of two or more classes; this data has 1"):
         UNet(Spec((3, 16, 16), num_classes=1))
