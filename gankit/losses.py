@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gankit.nn import average, look
+from gankit.nn import average, look, widened
 
 VOID = 255
 """Mask value of pixels without a label."""
@@ -41,11 +41,10 @@ def _wide(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The loss computed in float32 or wider: half-precision logits, as under autocast, are too coarse for a mean."""
 
     @wraps(loss)
-    def widened(*tensors: Tensor | None) -> Tensor:
-        halves = (torch.bfloat16, torch.float16)
-        return loss(*(t.float() if t is not None and t.dtype in halves else t for t in tensors))
+    def wide_loss(*tensors: Tensor | None) -> Tensor:
+        return loss(*(t if t is None else widened(t) for t in tensors))
 
-    return widened
+    return wide_loss
 
 
 @_wide

@@ -14,16 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit.nn import look, whole
+from gankit.nn import look, whole, widened
+from gankit.nn.across import Draw
 
 Critic = Callable[[Tensor], Tensor]
-Draw = Callable[[Callable[[int], Tensor]], Tensor]
 
 
 def _slopes(critic: Critic, at: Tensor) -> Tensor:
     """(N,) squared norms of each output's gradient w.r.t. its sample, differentiable w.r.t. the critic's parameters."""
     with torch.autocast(at.device.type, enabled=False):
-        at = (at.float() if at.dtype in (torch.bfloat16, torch.float16) else at).detach().requires_grad_()
+        at = widened(at).detach().requires_grad_()
         (grad,) = torch.autograd.grad(critic(at).sum(), at, create_graph=True)
         return grad.flatten(1).square().sum(1)
 
@@ -92,7 +92,7 @@ def path_length(synthesis: Callable[[Tensor], Tensor], w: Tensor, draw: Draw) ->
     The caller computes the penalty, E (length - running mean)^2.
     """
     with torch.autocast(w.device.type, enabled=False):
-        w = w.float() if w.dtype in (torch.bfloat16, torch.float16) else w
+        w = widened(w)
         w = w if w.requires_grad else w.detach().requires_grad_()
         images = synthesis(w)
         y = draw(lambda n: torch.randn(n, *images.shape[1:])) / images[0, 0].numel() ** 0.5

@@ -23,6 +23,7 @@ from gankit.nn.norm import (
 )
 from gankit.nn.patch import PATCHES, PatchDiscriminator, patch_layers
 from gankit.nn.pool import Pool
+from gankit.nn.precision import widened
 from gankit.nn.resample import Fir, mirrored
 from gankit.nn.residual import DBlock, GBlock, OptimizedDBlock, SNGANGenerator, residual_trunk
 from gankit.nn.spectral import spectral_norm
@@ -86,4 +87,5 @@ __all__ = [
     "unet_levels",
     "unet_size",
     "whole",
+    "widened",
 ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-Draw = Callable[[Callable[[int], Tensor]], Tensor]
+from gankit.nn.across import Draw
 
 
 def larger_size(shape: Sequence[int], scale: float) -> tuple[int, int] | None:

@@ -29,7 +29,7 @@ class Dropout2d(nn.Dropout2d):
 
 
 @torch.compiler.disable
-def _kept(layer: nn.Module, x: Tensor, shape: Sequence[int]) -> Tensor | None:
+def _kept(layer: nn.Dropout | nn.Dropout2d, x: Tensor, shape: Sequence[int]) -> Tensor | None:
     """(N, *shape) factors, 0 or 1 / (1 - p); None outside an update."""
 
     def sampler(n: int, k: int) -> Tensor:  # on the batch's device: drawing on the CPU takes longer than the layer

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gankit.nn.precision import widened
+
 
 class _Equalised(nn.Module):
     """Weights drawn from N(0, 1) and multiplied at each use by He's constant, gain / sqrt(fan-in).
@@ -81,5 +83,4 @@ class PixelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, ...) to the same: x / sqrt(mean of x^2 over C + 1e-8)."""
-        wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-        return x * torch.rsqrt(wide.square().mean(1, keepdim=True) + 1e-8).to(x.dtype)
+        return x * torch.rsqrt(widened(x).square().mean(1, keepdim=True) + 1e-8).to(x.dtype)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.nn.equalised import EqualisedLinear
+from gankit.nn.precision import widened
 from gankit.nn.resample import Fir
 
 
@@ -39,7 +40,7 @@ class ModulatedConv2d(nn.Module):
     def scales(self, w: Tensor, gain: float) -> tuple[Tensor, Tensor | None]:
         """(N, in_channels) factors before the convolution and, if it demodulates, (N, out_channels) after it."""
         with torch.autocast(w.device.type, enabled=False):  # bfloat16 has too few bits for a norm
-            s = self.style(w.float() if w.dtype in (torch.bfloat16, torch.float16) else w)
+            s = self.style(widened(w))
             if not self.demodulate:
                 return s * (gain / self.weight[0].numel() ** 0.5), None
             return s, gain * torch.rsqrt(s.square() @ self.weight.square().sum((2, 3)).T + 1e-8)

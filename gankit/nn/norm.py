@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from gankit.nn.across import gathered, several
+from gankit.nn.precision import widened
 
 
 def _normalise(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
     """Batch norm of x over the rows of all processes, equal to that of a single process with all rows."""
-    wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    wide = widened(x)
     dims = [d for d in range(x.dim()) if d != 1]
     shape = [1, -1] + [1] * (x.dim() - 2)
     rows = x.numel() // x.shape[1]

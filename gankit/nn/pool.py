@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
-from gankit.nn.across import own, whole
-
-Draw = Callable[[Callable[[int], Tensor]], Tensor]
+from gankit.nn.across import Draw, own, whole
 
 
 class Pool(nn.Module):

@@ -58,6 +58,8 @@ class Fir(nn.Module):
         gain: factor on the result; None: up * up, which preserves the brightness.
     """
 
+    kernel: Tensor
+
     def __init__(
         self,
         taps: Sequence[float] = (1, 3, 3, 1),

@@ -13,6 +13,8 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2
 class _Spectral(nn.Module):
     """A weight divided by its largest singular value, estimated by one power iteration from the previous `u`."""
 
+    u: Tensor
+
     def __init__(self, weight: Tensor, transposed: bool, eps: float):
         super().__init__()
         self.transposed, self.eps = transposed, eps

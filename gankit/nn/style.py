@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gankit.nn.precision import widened
+
 Layer = tuple[Tensor, Tensor]  # weight (out, in, k, k) and bias (out,) of a convolution
 
 SMALL = Path(__file__).with_name("style_encoder.safetensors")  # made by scripts/make_style_encoder.py
@@ -47,7 +49,7 @@ class FrozenEncoder:
     def each(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) images to the maps after each ReLU."""
         gain, shift, *flat = self._at(images)
-        x, maps = images * gain + shift, []
+        x, maps = images * gain + shift, list[Tensor]()
         for weight, bias in zip(flat[::2], flat[1::2]):
             if weight.shape[-1] == 1:
                 x = F.conv2d(x, weight, bias)
@@ -87,7 +89,7 @@ def moments(maps: Tensor, share: Tensor | None = None) -> tuple[Tensor, Tensor]:
         maps: the maps.
         share: (N, 1, H, W) weights of the positions, 0 or more; None: equal weights.
     """
-    maps = maps.float() if maps.dtype in (torch.bfloat16, torch.float16) else maps
+    maps = widened(maps)
     share = torch.ones_like(maps[:1, :1]) if share is None else share
     share = share / share.sum((2, 3), keepdim=True).clamp_min(EPS)
     mean = (maps * share).sum((2, 3), keepdim=True)

@@ -18,7 +18,7 @@ class Residual(nn.Sequential):
     """x + f(x), with nothing after the sum.
 
     Args:
-        name: the name of f in state dicts; published weights of CycleGAN and of StarGAN differ in it.
+        name: the name of f in state dicts, which differs between the models.
         layers: the layers of f.
     """
 
