@@ -78,6 +78,7 @@ def test_a_skip_is_cropped_at_its_centre_and_stands_first():
 
 
 def test_weights_begin_as_he_has_them():
+    torch.manual_seed(0)
     net = Network(1, 2, 2, 64, 0, False, 0.5)
     init_he(net)
     for layer, inputs in (net.down[0][2], 9 * 64), (net.up[1], 128), (net.head, 64), (net.merge[0][0], 9 * 256):
