@@ -14,7 +14,7 @@ import pytest
 from gankit import cli, data, texts
 from gankit.data import captions, embedding, files, labelmaps
 from gankit.evaluation import sources
-from gankit.explore import examine, judge, projection, single, start
+from gankit.explore import classifiers, inputs, manipulation, object_removal, projection
 from gankit.translation import files as translated
 from gankit.translation import options, video
 
@@ -37,13 +37,13 @@ DOORS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "names of classes": (".txt", labelmaps.read_names),
     "samples": (".npz", sources.of_npz),
     "evaluate": (".npz", lambda path: sources.of_data(str(path))),
-    "latent file": (".npz", lambda path: start.read(str(path), "latent", "a latent")),
-    "boxes": (".csv", lambda path: examine.boxed(RUN.recipe, str(path), None)),
-    "labels": (".csv", lambda path: judge.labels_of(str(path))),
-    "labels as arrays": (".npz", lambda path: judge.labels_of(str(path))),
+    "latent file": (".npz", lambda path: inputs.read_arrays(str(path), "latent", "a latent")),
+    "boxes": (".csv", lambda path: object_removal.read_boxes(RUN.recipe, str(path), None)),
+    "labels": (".csv", lambda path: classifiers.read_labels(str(path))),
+    "labels as arrays": (".npz", lambda path: classifiers.read_labels(str(path))),
     "projected picture": (".png", lambda path: projection.target_of(RUN, str(path), 0, "")),
-    "picture of a tool": (".png", lambda path: single.read(str(path), RUN.recipe)),
-    "its header": (".png", lambda path: single.header(str(path))),
+    "picture of a tool": (".png", lambda path: manipulation.read_for(RUN.recipe, str(path))),
+    "its header": (".png", lambda path: manipulation.size_of(str(path))),
     "style": (".png", lambda path: options.picture(str(path), 3)),
     "table of a face": (".csv", lambda path: options.openface(str(path), ["AU01"])),
     "translated picture": (".png", lambda path: taken(path)),
@@ -142,11 +142,11 @@ def test_no_more_is_read_than_is_asked_for(tmp_path):
         files.text,
         lambda path: files.read(path, 1000),
         labelmaps.read_names,
-        lambda path: judge.labels_of(str(path)),
+        lambda path: classifiers.read_labels(str(path)),
     ):
         with pytest.raises(ValueError, match="holds 1,099.5 GB, and .* are the most"):
             enter(path)
     path.write_bytes(b"\xff\xfe")
-    for enter in (texts.read, files.text, labelmaps.read_names, lambda path: judge.labels_of(str(path))):
+    for enter in (texts.read, files.text, labelmaps.read_names, lambda path: classifiers.read_labels(str(path))):
         with pytest.raises(ValueError, match="no text in UTF-8"):
             enter(path)
