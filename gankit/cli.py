@@ -866,7 +866,6 @@ def score(words: list[str]) -> None:
     options = parse({"score": described(Score)}, "gankit score RUN IMAGES", flags)["score"]
 
     from gankit import anomaly
-    from gankit.anomaly import pages
 
     path = Path(options.output)
     if path.suffix != ".csv" or options.batch < 1 or options.n < 0:
@@ -892,7 +891,7 @@ def score(words: list[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     written = anomaly.write(found, numbers, path, f"{trained.folder.name} on {name}")
     if options.maps:
-        written.append(pages.save_maps(trained, name, found, Path(options.maps)))
+        written.append(anomaly.save_maps(found, Path(options.maps)))
     for note in found.notes:
         aside(f"- {note}")
     for key, value in numbers.items():
