@@ -964,7 +964,7 @@ def import_(words: list[str]) -> None:
 
     from gankit import models, recipe
     from gankit.exchange import imports, translators
-    from gankit.translation.options import example
+    from gankit.translation import example
 
     if kind is None:
         sources = [*imports.SOURCES.items(), ("biggan", imports.DEEP)]

@@ -15,8 +15,7 @@ from gankit import cli, data, texts
 from gankit.data import captions, embedding, files, labelmaps
 from gankit.evaluation import sources
 from gankit.explore import classifiers, inputs, manipulation, object_removal, projection
-from gankit.translation import files as translated
-from gankit.translation import options, video
+from gankit.translation import conditions, paths, video
 
 SPEC = SimpleNamespace(shape=(1, 16, 16), height=16, width=16, channels=1)
 RUN = SimpleNamespace(
@@ -44,8 +43,8 @@ DOORS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "projected picture": (".png", lambda path: projection.target_of(RUN, str(path), 0, "")),
     "picture of a tool": (".png", lambda path: manipulation.read_for(RUN.recipe, str(path))),
     "its header": (".png", lambda path: manipulation.size_of(str(path))),
-    "style": (".png", lambda path: options.picture(str(path), 3)),
-    "table of a face": (".csv", lambda path: options.openface(str(path), ["AU01"])),
+    "style": (".png", lambda path: conditions.picture(str(path), 3)),
+    "table of a face": (".csv", lambda path: conditions.openface(str(path), ["AU01"])),
     "translated picture": (".png", lambda path: taken(path)),
     "translated archive": (".zip", lambda path: taken(path)),
     "video": (".mp4", video.probe),
@@ -56,7 +55,7 @@ DOORS: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 def taken(path: Path) -> None:
     with ExitStack() as stack:
-        for item in translated.find([path], path.parent / "out", stack)[0]:
+        for item in paths.find([path], path.parent / "out", stack)[0]:
             item.read()
 
 

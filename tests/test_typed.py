@@ -144,7 +144,7 @@ def parser(monkeypatch):
     monkeypatch.chdir(HOUSE)
 
 
-@pytest.mark.parametrize("model", translation.options.able())
+@pytest.mark.parametrize("model", translation.able())
 def test_translate_takes_the_example_that_show_prints(model, parser):
     with pytest.raises(Parsed):
         cli.main(shlex.split(translation.example(models.find(model)))[1:])

@@ -103,7 +103,7 @@ def commas(text: str) -> list[str]:
 
 
 @dataclass
-class Samples:
+class LabelledSamples:
     """Samples that have a property or not.
 
     Args:
@@ -123,7 +123,7 @@ class Samples:
     classifier: ImageClassifier | None = None
 
 
-def from_file(file: str, name: str) -> Samples:
+def from_file(file: str, name: str) -> LabelledSamples:
     """Samples labelled in a file.
 
     Raises:
@@ -132,10 +132,10 @@ def from_file(file: str, name: str) -> Samples:
     seeds, truth = read_labels(file)
     if len(seeds) < 20:
         raise ValueError(f"{file} has {len(seeds)} labels; a plane needs 20 at least")
-    return Samples(name or "labelled", seeds, truth, "labels of a file")
+    return LabelledSamples(name or "labelled", seeds, truth, "labels of a file")
 
 
-def classified(trained: Trained, target: str, label: int | None, n: int) -> Samples:
+def classified(trained: Trained, target: str, label: int | None, n: int) -> LabelledSamples:
     """`n` samples labelled by a classifier, or by brightness.
 
     Raises:
@@ -149,7 +149,7 @@ def classified(trained: Trained, target: str, label: int | None, n: int) -> Samp
     images = latent.sample(trained.recipe, seeds, label)
     name, truth = property_of(images, target, classifier)
     about = classifier.about if classifier else "the brighter half"
-    return Samples(name, seeds, truth, about, images, classifier)
+    return LabelledSamples(name, seeds, truth, about, images, classifier)
 
 
 def property_of(images: Tensor, target: str, classifier: ImageClassifier | None) -> tuple[str, Tensor]:
@@ -161,7 +161,7 @@ def property_of(images: Tensor, target: str, classifier: ImageClassifier | None)
     return classifier.names[number], (classes == number).long()
 
 
-def other_normal(trained: Trained, samples: Samples, name: str, rows: Tensor, label: int | None) -> Tensor:
+def other_normal(trained: Trained, samples: LabelledSamples, name: str, rows: Tensor, label: int | None) -> Tensor:
     """(D,) the normal of the plane of another property of the same samples."""
     if samples.images is None:
         samples.images = latent.sample(trained.recipe, samples.seeds, label)
@@ -170,7 +170,7 @@ def other_normal(trained: Trained, samples: Samples, name: str, rows: Tensor, la
     return fit_plane(rows, property_of(samples.images, name, samples.classifier)[1]).normal
 
 
-def share_with(samples: Samples, move: Move, direction: Tensor, by: float, label: int | None) -> float:
+def share_with(samples: LabelledSamples, move: Move, direction: Tensor, by: float, label: int | None) -> float:
     """Share of 200 other samples with the property after a move; bright is brighter than the median of `samples`."""
     points, labels = latent.points(move.recipe, range(500_000, 500_200), label, space=move.space)
     images = latent.render(move.recipe, move.moved(points, direction.to(points), by), labels)

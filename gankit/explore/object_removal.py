@@ -60,7 +60,7 @@ def drop(
         fitted, masks, thing = read_boxes(recipe, boxes, label)
     elif thing in COLOURS and recipe.spec.channels == 3:
         fitted = latents_of(trained, range(10_000, 10_000 + n), label)
-        masks = painted(fitted.render(recipe), thing)
+        masks = mask_of_colour(fitted.render(recipe), thing)
     else:
         raise ValueError(
             f"it is not known where {thing!r} is: --thing takes {', '.join(COLOURS)} in colour images, "
@@ -77,7 +77,7 @@ def drop(
     }  # fmt: skip
     say = [f"{int(dropped.sum())} of {len(dropped)} maps before {name} were dropped"]
     if not boxes:
-        left = {c: float(painted(fresh_after, c).sum() / painted(fresh_before, c).sum().clamp(min=1)) for c in COLOURS}
+        left = {c: float(mask_of_colour(fresh_after, c).sum() / mask_of_colour(fresh_before, c).sum().clamp(min=1)) for c in COLOURS}
         numbers["pixels of each colour, after over before"] = left
         others = np.mean([value for c, value in left.items() if c != thing])
         say.append(
@@ -119,7 +119,7 @@ def maps_of_object(maps: Tensor, masks: Tensor, thing: str) -> tuple[Tensor, flo
 # Where the object is -------------------------------------------------------------------------------------------------
 
 
-def painted(images: Tensor, colour: str) -> Tensor:
+def mask_of_colour(images: Tensor, colour: str) -> Tensor:
     """(N, 3, H, W) to (N, H, W): the pixels whose nearest colour, of those of `shapes` and black, is this one."""
     palette = torch.tensor([*COLOURS.values(), (0, 0, 0)]).float() / 127.5 - 1
     distance = (images[:, None] - palette[None, :, :, None, None]).square().sum(2)

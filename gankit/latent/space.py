@@ -118,7 +118,7 @@ def render_domain(recipe: Recipe, z: Tensor, domain: str) -> Tensor:
         ValueError: there is no such domain.
     """
     if domain not in ("a", "b", "pairs"):
-        raise ValueError(f"there is no domain {domain!r}; choose a, b, or pairs, which are a above b")
+        raise ValueError(f"there is no domain {domain!r}; choose from a, b and pairs, which are a above b")
     with torch.no_grad():
         a, b = (images.float().cpu() for images in recipe.pair(z))
     return {"a": a, "b": b}[domain] if domain != "pairs" else above(a, b)
