@@ -11,10 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from gankit import cli, data, texts
+from gankit import cli, data
 from gankit.data import captions, embedding, files, labelmaps
 from gankit.evaluation import sources
 from gankit.explore import classifiers, inputs, manipulation, object_removal, projection
+from gankit.runs import texts
 from gankit.translation import conditions, paths, video
 
 SPEC = SimpleNamespace(shape=(1, 16, 16), height=16, width=16, channels=1)

@@ -11,11 +11,17 @@ from pathlib import Path
 
 import torch
 
-from gankit import checkpoint, loop, models
+from gankit import models
 from gankit.exchange import biggan, layouts, pggan, stylegan2, translators, unpickle
 from gankit.exchange.tensors import Conversion, Tensors, is_dict_of_tensors
 from gankit.exchange.unpickle import Refused, show
 from gankit.recipe import Recipe
+from gankit.runs.config import history_entry, new_folder
+from gankit.runs.files import FORMAT, write_tensors, write_text
+from gankit.runs.state import weights_of
+from gankit.text import suggest
+from gankit.training import Settings
+from gankit.training.setup import build_recipe, plan
 from gankit.weights import sha256
 
 
@@ -174,7 +180,7 @@ def import_weights(
         raise Refused(
             f"{path} as {kind}: its parts do not fit together ({type(error).__name__}: {show(first)})"
         ) from error
-    recipe = loop.build(models.find(kind), found.spec, arguments, settings.seed)
+    recipe = build_recipe(models.find(kind), found.spec, arguments, settings.seed)
     recipe.load_state_dict(found.tensors, strict=False)
     publisher = DEEP if is_deep else SOURCES[kind]
     config = new_config(kind, found, settings, arguments, files, publisher, license)
@@ -208,7 +214,7 @@ def check_file(path: Path, kind: str) -> None:
         ValueError: says what to type instead.
     """
     if kind not in SOURCES:
-        raise ValueError(checkpoint.unknown("kind of weights", kind, list(SOURCES)))
+        raise ValueError(suggest("kind of weights", kind, list(SOURCES)))
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name the file of weights in it")
     if (path.parent / "config.json").exists() and path.name in ("weights.safetensors", "state.safetensors"):
@@ -289,7 +295,7 @@ def state(path: Path, tree: object, size: int) -> Tensors:
     return Tensors(tree, path.name, size)
 
 
-def settings_for(kind: str, found: Conversion) -> tuple[loop.Settings, dict[str, object]]:
+def settings_for(kind: str, found: Conversion) -> tuple[Settings, dict[str, object]]:
     """Settings and arguments of our model, after a check that every weight has its place.
 
     The model is built on the meta device, because a small file may claim to be of any size.
@@ -299,7 +305,7 @@ def settings_for(kind: str, found: Conversion) -> tuple[loop.Settings, dict[str,
             initial values.
     """
     recipe_kind = models.find(kind)
-    settings, arguments = loop.plan(recipe_kind, "", dict(found.arguments))
+    settings, arguments = plan(recipe_kind, "", dict(found.arguments))
     with torch.device("meta"):
         recipe = recipe_kind(found.spec, **arguments)
     ours = {name: value for name, value in recipe.state_dict().items() if isinstance(value, torch.Tensor)}
@@ -328,7 +334,7 @@ def settings_for(kind: str, found: Conversion) -> tuple[loop.Settings, dict[str,
 def new_config(
     kind: str,
     found: Conversion,
-    settings: loop.Settings,
+    settings: Settings,
     arguments: dict[str, object],
     files: Files,
     publisher: Publisher,
@@ -336,7 +342,7 @@ def new_config(
 ) -> dict:
     """The config.json of the run folder, with the source of the weights."""
     return {
-        "format": checkpoint.FORMAT,
+        "format": FORMAT,
         "id": uuid.uuid4().hex,
         "model": kind,
         "own": "",
@@ -347,7 +353,7 @@ def new_config(
         "data": {"name": "imported", "fingerprint": "", "count": 0, "classes": []},
         "processes": 1,
         "images": 0,
-        "history": [checkpoint.history_entry(0, {})],
+        "history": [history_entry(0, {})],
         "source": {
             "about": publisher.about,
             "file": files.g.name,
@@ -375,7 +381,7 @@ def parameters_of(recipe: Recipe, found: Conversion) -> dict[str, int]:
 def write(output: Path | None, outdir: Path, kind: str, recipe: Recipe, config: dict) -> Path:
     """Write the run folder, all of it or nothing."""
     if output is None:
-        folder = checkpoint.new_folder(outdir, models.find(kind), "imported", "", config)
+        folder = new_folder(outdir, models.find(kind), "imported", "", config)
     else:
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
             raise ValueError(f"{output} is there already; choose another with -o, or delete it")
@@ -383,8 +389,8 @@ def write(output: Path | None, outdir: Path, kind: str, recipe: Recipe, config: 
         folder = output
     try:
         about = {"run": config["id"], "images": 0, "model": kind}
-        checkpoint.write_tensors(folder / "weights.safetensors", checkpoint.weights_of(recipe), about)
-        checkpoint.write_text(folder / "config.json", json.dumps(config, indent=2))
+        write_tensors(folder / "weights.safetensors", weights_of(recipe), about)
+        write_text(folder / "config.json", json.dumps(config, indent=2))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

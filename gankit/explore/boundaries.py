@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from gankit import latent
-from gankit.checkpoint import Trained
 from gankit.explore.classifiers import ImageClassifier, classifier_of, is_bright, read_labels
 from gankit.explore.inputs import Seeds, check_finite
 from gankit.explore.moves import Move, captions, deviations, direction_arrays
 from gankit.explore.result import Result
+from gankit.runs.trained import Trained
 
 
 def boundary(

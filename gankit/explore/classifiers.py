@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from gankit import metrics
-from gankit.checkpoint import Trained
 from gankit.data.files import listed
 from gankit.explore.inputs import data_of, read_arrays, read_table
+from gankit.runs.trained import Trained
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gankit import latent
-from gankit.checkpoint import Trained
 from gankit.explore.moves import Move, deviations, rows_along
 from gankit.explore.result import Result
+from gankit.runs.trained import Trained
 
 
 def sefa(

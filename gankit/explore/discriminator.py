@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gankit import data as library
-from gankit.checkpoint import Trained, arguments_of
 from gankit.evaluation import sources
 from gankit.explore.inputs import data_of
 from gankit.explore.result import Result, blank
 from gankit.recipe import Recipe, seeded
+from gankit.runs.config import arguments_of
+from gankit.runs.trained import Trained
 
 CONCENTRATION = "share of the gradient in a tenth of the pixels"
 

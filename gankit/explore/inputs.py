@@ -15,12 +15,12 @@ from torch import Tensor
 
 from gankit import data as library
 from gankit import latent
-from gankit.checkpoint import Trained
 from gankit.data import arrays as npz
 from gankit.data import files
 from gankit.data import images as image_files
 from gankit.evaluation import sources
 from gankit.recipe import Recipe
+from gankit.runs.trained import Trained
 
 LATENT_FILE = "the latent that `gankit explore RUN project` wrote"
 

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from gankit import latent
-from gankit.checkpoint import Trained
 from gankit.explore.classifiers import classifier_of
 from gankit.explore.inputs import Seeds, check_finite, generator_of, latents_of
 from gankit.explore.result import Result, blank
 from gankit.recipe import seeded
+from gankit.runs.trained import Trained
 
 
 def arithmetic(

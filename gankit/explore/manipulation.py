@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gankit.checkpoint import Trained
 from gankit.data import files
 from gankit.data import images as image_files
 from gankit.explore.inputs import Seeds, read_image
 from gankit.explore.result import Result
 from gankit.recipe import Spec, seeded
+from gankit.runs.trained import Trained
 
 Size = tuple[int, int]
 HARMONISE, EDIT = 7, 20  # pixels by which a mask is dilated before its edge is blurred: the authors' code

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from gankit import latent
-from gankit.checkpoint import Trained
 from gankit.explore.inputs import Latents, check_finite, latents_of, with_noise_maps
 from gankit.explore.result import Result
 from gankit.recipe import Recipe
+from gankit.runs.trained import Trained
 
 
 @dataclass

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from gankit import metrics
-from gankit.checkpoint import Trained
 from gankit.explore.inputs import Seeds, data_of, latents_of, with_noise_maps
 from gankit.explore.result import Result, blank
 from gankit.metrics.extractors import extractor
+from gankit.runs.trained import Trained
 
 
 def neighbours(

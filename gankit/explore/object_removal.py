@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit import latent
-from gankit.checkpoint import Trained
 from gankit.explore.inputs import Latents, Seeds, generator_of, latents_of, read_table
 from gankit.explore.result import Result, blank
 from gankit.recipe import Recipe
+from gankit.runs.trained import Trained
 
 COLOURS = {  # of the built-in data `shapes`
     "red": (230, 40, 40),
@@ -77,7 +77,10 @@ def drop(
     }  # fmt: skip
     say = [f"{int(dropped.sum())} of {len(dropped)} maps before {name} were dropped"]
     if not boxes:
-        left = {c: float(mask_of_colour(fresh_after, c).sum() / mask_of_colour(fresh_before, c).sum().clamp(min=1)) for c in COLOURS}
+        left = {
+            c: float(mask_of_colour(fresh_after, c).sum() / mask_of_colour(fresh_before, c).sum().clamp(min=1))
+            for c in COLOURS
+        }
         numbers["pixels of each colour, after over before"] = left
         others = np.mean([value for c, value in left.items() if c != thing])
         say.append(

@@ -13,13 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gankit import checkpoint, latent
 from gankit import data as library
-from gankit.checkpoint import Trained
+from gankit import latent
 from gankit.explore.inputs import data_of, generator_of, read_image
 from gankit.explore.latent_search import Distance, Found, Search, distance_of, replaced
 from gankit.explore.result import Result, blank
 from gankit.recipe import Recipe
+from gankit.runs.files import write_tensors, write_text
+from gankit.runs.state import weights_of
+from gankit.runs.trained import Trained
 
 
 def project(
@@ -162,5 +164,5 @@ def write_run(trained: Trained, tuned: Recipe, folder: Path) -> None:
         "tuned": {"from": str(trained.folder), "id": trained.config["id"]},
     }
     about = {"run": config["id"], "images": trained.images, "model": config["model"]}
-    checkpoint.write_tensors(folder / "weights.safetensors", checkpoint.weights_of(tuned), about)
-    checkpoint.write_text(folder / "config.json", json.dumps(config, indent=2))
+    write_tensors(folder / "weights.safetensors", weights_of(tuned), about)
+    write_text(folder / "config.json", json.dumps(config, indent=2))

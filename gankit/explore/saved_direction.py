@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gankit.checkpoint import Trained
 from gankit.explore.components import sefa
 from gankit.explore.inputs import Latents, Seeds, check_finite, latents_of, read_arrays, with_noise_maps
 from gankit.explore.moves import Move, captions, parse_layers, strengths_of
 from gankit.explore.result import Result
+from gankit.runs.trained import Trained
 
 
 def sliders(

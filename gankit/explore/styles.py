@@ -7,10 +7,10 @@ import math
 import torch
 
 from gankit import latent
-from gankit.checkpoint import Trained
 from gankit.explore.inputs import Seeds, generator_of, latents_of
 from gankit.explore.result import Result, blank
 from gankit.recipe import Recipe
+from gankit.runs.trained import Trained
 
 
 def truncation(

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gankit import models
-from gankit.checkpoint import Trained
 from gankit.data import layout, split
 from gankit.recipe import Recipe
+from gankit.runs.trained import Trained
 
 UNIT = re.compile(r"AU(\d{1,2})", re.I)
 

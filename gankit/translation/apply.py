@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gankit import checkpoint, data
-from gankit.checkpoint import Trained, replacing
-from gankit.text import bar, shown
+from gankit import data
+from gankit.runs.files import replacing
+from gankit.runs.trained import Trained, load
+from gankit.text import bar, shown, suggest
 from gankit.translation import conversion, face_boxes, paths, strips, tiles, video
 from gankit.translation.conditions import Request, request_of
 from gankit.translation.conversion import Picture
@@ -97,9 +98,9 @@ def translate(
     """
     unknown = set(options) - set(Options.__dataclass_fields__)
     if unknown:
-        raise ValueError(checkpoint.unknown("option", sorted(unknown)[0], sorted(Options.__dataclass_fields__)))
+        raise ValueError(suggest("option", sorted(unknown)[0], sorted(Options.__dataclass_fields__)))
     chosen = Options(**{name: as_words(name, value) for name, value in options.items()})
-    trained = run if isinstance(run, Trained) else checkpoint.load(run, model=model, device=device, weights=weights)
+    trained = run if isinstance(run, Trained) else load(run, model=model, device=device, weights=weights)
     with ExitStack() as stack:
         several = [inputs] if isinstance(inputs, (str, Path)) else inputs
         return Translation(trained, chosen, quiet).run(several, Path(output).expanduser(), stack)

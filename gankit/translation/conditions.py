@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gankit.checkpoint import Trained
 from gankit.data import tables
 from gankit.data.files import opened
 from gankit.data.lookup import named
+from gankit.runs.trained import Trained
 from gankit.text import shown
 from gankit.translation.abilities import UNIT, Attributes, arguments_of_translate, attributes_of, domains_of, usage
 from gankit.translation.conversion import as_picture

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from gankit import data
-from gankit.checkpoint import replacing
 from gankit.data import images
+from gankit.runs.files import replacing
 
 KEPT = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
 OPAQUE = (".jpg", ".jpeg", ".bmp")  # endings of formats that are written without alpha

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from gankit.checkpoint import Trained
 from gankit.data.lookup import parse_resolution
+from gankit.runs.trained import Trained
 from gankit.translation.abilities import able, arguments_of_translate, usage
 
 # What a model must have for an option: an argument of `translate`, or a method.

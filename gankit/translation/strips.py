@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from gankit import data, latent, pictures
-from gankit.checkpoint import Trained
+from gankit.runs.trained import Trained
 from gankit.translation.abilities import arguments_of_translate, attributes_of, domains_of
 from gankit.translation.conditions import Request, units
 from gankit.translation.options import Options
