@@ -46,7 +46,7 @@ def write(found: Scores, numbers: dict[str, float], path: Path, title: str) -> l
         table.writerow([name, f"{score:.6g}", steps, *flags])
     write_text(path, text.getvalue())
     write_text(path.with_suffix(".json"), json.dumps(numbers, indent=2))
-    strips(found).save(path.with_suffix(".png"))
+    pictures.save_picture(path.with_suffix(".png"), strips(found))
     write_text(path.with_suffix(".html"), page(found, numbers, path, title))
     return [path, *(path.with_suffix(s) for s in (".json", ".png", ".html"))]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gankit import data, metrics
 from gankit.data.files import listed
-from gankit.recipe import Anomaly, Recipe
+from gankit.recipe import Anomaly, Recipe, can
 from gankit.runs.trained import Trained
 
 NORMAL = ("good", "normal", "ok")  # class names that folders of normal images usually have
@@ -110,7 +110,7 @@ def score_images(recipe: Recipe, images: Tensor, batch: int = 64) -> Anomaly:
     Raises:
         ValueError: the model does not score images.
     """
-    if not hasattr(recipe, "score"):
+    if not can(recipe, "score"):
         raise ValueError(f"{type(recipe).__name__} does not score images; anogan and f_anogan do")
     like, parts = next(recipe.parameters()), []
     for part in images.split(batch):

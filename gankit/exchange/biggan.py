@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gankit.exchange.tensors import Conversion, Tensors, is_dict_of_tensors, side
+from gankit.exchange.tensors import Conversion, Layers, Tensors, is_dict_of_tensors, side
 from gankit.exchange.unpickle import Refused, show
 from gankit.models.biggan import EPS, WIDTHS, WIDTHS_D
 from gankit.recipe import Spec
@@ -25,16 +25,8 @@ def widths_of(width: int, doublings: int) -> tuple[list[int], list[int]]:
     return [width * k for k in g], [width * k for k in WIDTHS_D.get(doublings, g[::-1])]
 
 
-class PlainLayers:
-    """Copies layers, from their names to ours, into the tensors of a model.
-
-    Args:
-        source: the tensors of the file.
-        into: the tensors of our model, by name.
-    """
-
-    def __init__(self, source: Tensors, into: dict[str, Tensor]):
-        self.source, self.into = source, into
+class PlainLayers(Layers):
+    """Copies layers of the author's BigGAN."""
 
     def spectral(self, theirs: str, ours: str, bias: bool = True) -> None:
         """Copy a layer with spectral norm, with its u."""
@@ -224,7 +216,7 @@ def discriminator(d: Tensors, found: Conversion, count: int) -> None:
 # BigGAN-deep ---------------------------------------------------------------------------------------------------------
 
 
-class DeepLayers:
+class DeepLayers(Layers):
     """Copies layers of BigGAN-deep into the tensors of a model.
 
     Args:
@@ -235,7 +227,8 @@ class DeepLayers:
     """
 
     def __init__(self, source: Tensors, into: dict[str, Tensor], sets: int, step: int):
-        self.source, self.into, self.sets, self.step = source, into, sets, step
+        super().__init__(source, into)
+        self.sets, self.step = sets, step
 
     def spectral_norm_of(self, theirs: str) -> tuple[Tensor, Tensor, float]:
         """The weight of a layer, its u, and the spectral norm that u and v of the file give."""

@@ -24,7 +24,7 @@ from torch.nn.utils import parametrize
 
 from gankit import latent, pictures
 from gankit.exchange import card
-from gankit.recipe import Recipe
+from gankit.recipe import Recipe, can
 from gankit.runs.files import replacing, write_tensors, write_text
 from gankit.runs.state import weights_of
 from gankit.runs.trained import Trained, load
@@ -126,7 +126,7 @@ def export(trained: Trained, form: str, output: str | Path = "", count: int = 16
     if count < 1:
         raise ValueError(f"{count} latents to compare on; give 1 at least")
     recipe = trained.recipe
-    if not hasattr(recipe, "sample") or not hasattr(recipe, "noise"):
+    if not can(recipe, "sample") or not can(recipe, "noise"):
         raise ValueError(
             f"{trained.config['model']} does not draw from noise, so there is no generator to export; "
             f"its weights are {trained.folder}/weights.safetensors"

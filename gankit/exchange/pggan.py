@@ -10,9 +10,8 @@ from __future__ import annotations
 from math import prod
 
 import torch
-from torch import Tensor
 
-from gankit.exchange.tensors import Conversion, Tensors, is_dict_of_tensors, others, side
+from gankit.exchange.tensors import Conversion, Layers, Tensors, is_dict_of_tensors, others, side
 from gankit.exchange.unpickle import Refused, show
 from gankit.recipe import Spec
 
@@ -24,16 +23,8 @@ def without_module(network: dict[object, object]) -> dict[object, object]:
     return {key.replace(".module.", ".") if type(key) is str else key: value for key, value in network.items()}
 
 
-class ScaledLayers:
-    """Copies layers into the tensors of a model.
-
-    Args:
-        source: the tensors of the file.
-        into: the tensors of our model, by name.
-    """
-
-    def __init__(self, source: Tensors, into: dict[str, Tensor]):
-        self.source, self.into = source, into
+class ScaledLayers(Layers):
+    """Copies layers, whose weights and biases are scaled."""
 
     def copy(self, theirs: str, ours: str, shape: tuple[int, ...], gain: float = 1.0) -> None:
         """Copy their (W x + b) c as (gain W) (c / gain) x + (b c), where c / gain is the scale of our layer."""

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from gankit.exchange.tensors import Conversion, Tensors, number, others, side
+from gankit.exchange.tensors import Conversion, Layers, Tensors, number, others, side
 from gankit.exchange.unpickle import STYLEGAN3, Node, Refused, Stored, show
 from gankit.recipe import Spec
 
@@ -168,16 +167,8 @@ def sizes_of(g: Tensors) -> Sizes:
     return Sizes(sides, widths, channels, w_dim, z_dim, classes, layers, base)
 
 
-class StyleLayers:
-    """Copies layers into the tensors of a model.
-
-    Args:
-        source: the tensors of the file.
-        into: the tensors of our model, by name.
-    """
-
-    def __init__(self, source: Tensors, into: dict[str, Tensor]):
-        self.source, self.into = source, into
+class StyleLayers(Layers):
+    """Copies layers of StyleGAN2."""
 
     def copy(self, theirs: str, ours: str) -> None:
         """Copy a weight and a bias."""

@@ -128,6 +128,18 @@ class Tensors:
         return [f"{where or self.where}.{word(name)}" for name in self.left]
 
 
+class Layers:
+    """Copies layers, from a file's names to ours, into the tensors of a model.
+
+    Args:
+        source: the tensors of the file.
+        into: the tensors of our model, by name.
+    """
+
+    def __init__(self, source: Tensors, into: dict[str, Tensor]):
+        self.source, self.into = source, into
+
+
 def is_dict_of_tensors(tree: object) -> bool:
     """Whether it is a flat state dict, with tensors by name."""
     return isinstance(tree, dict) and bool(tree) and any(isinstance(v, (Stored, Tensor)) for v in tree.values())

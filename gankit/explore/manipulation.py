@@ -18,7 +18,7 @@ from gankit.data import files
 from gankit.data import images as image_files
 from gankit.explore.inputs import Seeds, read_image
 from gankit.explore.result import Result
-from gankit.recipe import Spec, seeded
+from gankit.recipe import Spec, can, seeded
 from gankit.runs.trained import Trained
 
 Size = tuple[int, int]
@@ -186,7 +186,7 @@ def pyramid_of(trained: Trained) -> Pyramid:
     Raises:
         ValueError: it is not a model of one image.
     """
-    if not hasattr(trained.recipe, "rebuilt"):
+    if not can(trained.recipe, "rebuilt"):
         raise ValueError(
             f"this tool is for a model of one image, and {trained.config['model']} is not: "
             "gankit train singan --data photo.jpg"

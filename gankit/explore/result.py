@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gankit import pictures
 from gankit.pictures import sheet, white
-from gankit.runs.files import replacing, write_text
+from gankit.runs.files import write_text
 
 
 @dataclass
@@ -57,15 +57,13 @@ class Result:
         """
         stem.parent.mkdir(parents=True, exist_ok=True)
         paths = [stem.with_name(stem.name + ".png")]
-        with replacing(paths[0]) as temporary:
-            self.picture().save(temporary, "PNG")
+        pictures.save_picture(paths[0], self.picture())
         if self.frames:
             grids = [pictures.grid(white(frame), self.frame_columns or len(frame)) for frame in self.frames]
             paths += [pictures.animate(stem.with_name(f"{stem.name}.{kind}"), grids, self.fps) for kind in animation]
         if self.arrays:
             paths.append(stem.with_name(stem.name + ".npz"))
-            with replacing(paths[-1]) as temporary, open(temporary, "wb") as file:
-                np.savez(file, **self.arrays)
+            pictures.save_arrays(paths[-1], **self.arrays)
         paths.append(stem.with_name(stem.name + ".json"))
         write_text(paths[-1], json.dumps(self.numbers, indent=2) + "\n")
         return paths

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gankit.recipe import Recipe, seeded
+from gankit.recipe import Recipe, can, seeded
 
 
 def sample(
@@ -65,11 +65,11 @@ def check(
         ValueError: which one, and why.
     """
     name, width = type(recipe).__name__, recipe.spec.condition_dim
-    if not hasattr(recipe, "sample") and (hasattr(recipe, "translate") or hasattr(recipe, "segment")):
+    if not can(recipe, "sample") and (can(recipe, "translate") or can(recipe, "segment")):
         raise ValueError(
             f"{name} translates images, and does not sample from noise: gankit translate RUN INPUT -o OUTPUT"
         )
-    if not hasattr(recipe, "sample") or not hasattr(recipe, "noise"):
+    if not can(recipe, "sample") or not can(recipe, "noise"):
         raise ValueError(f"{name} does not draw from noise; in Python, call its own methods on model.recipe")
     if width and condition is None:
         raise ValueError(f"{name} is conditioned on features: give {width} numbers a sample, --condition FILE.npz")
@@ -89,10 +89,7 @@ def check(
 def draws_alone(recipe: Recipe) -> bool:
     """Whether the model samples from noise, or from noise and labels, so that seeds are enough."""
     return (
-        hasattr(recipe, "sample")
-        and hasattr(recipe, "noise")
-        and not recipe.spec.condition_dim
-        and not takes_caption(recipe)
+        can(recipe, "sample") and can(recipe, "noise") and not recipe.spec.condition_dim and not takes_caption(recipe)
     )
 
 
@@ -103,12 +100,12 @@ def takes_label(recipe: Recipe) -> bool:
 
 def takes_caption(recipe: Recipe) -> bool:
     """Whether `sample` takes captions, as codes of their letters."""
-    return hasattr(recipe, "sample") and "caption" in inspect.signature(recipe.sample).parameters
+    return can(recipe, "sample") and "caption" in inspect.signature(recipe.sample).parameters
 
 
 def has_domains(recipe: Recipe) -> bool:
     """Whether the model draws a pair of images, one of each of two domains, from one latent."""
-    return hasattr(recipe, "pair")
+    return can(recipe, "pair")
 
 
 def render_domain(recipe: Recipe, z: Tensor, domain: str) -> Tensor:
@@ -198,7 +195,7 @@ def truncate(recipe: Recipe, z: Tensor, trunc: float) -> Tensor:
         return z
     if has_style(recipe):
         raise ValueError(f"{type(recipe).__name__} is truncated in w, not in z: latent.shorten(recipe, z, trunc)")
-    return recipe.truncate(z, trunc) if hasattr(recipe, "truncate") else z * trunc
+    return recipe.truncate(z, trunc) if can(recipe, "truncate") else z * trunc
 
 
 def shorten(recipe: Recipe, z: Tensor, trunc: float, given: Tensor | None = None) -> Tensor:
@@ -213,7 +210,7 @@ def shorten(recipe: Recipe, z: Tensor, trunc: float, given: Tensor | None = None
 
 def has_style(recipe: Recipe) -> bool:
     """Whether the model maps z to styles w, as StyleGAN does."""
-    return hasattr(recipe, "mapping") and hasattr(recipe, "synthesis")
+    return can(recipe, "mapping") and can(recipe, "synthesis")
 
 
 def to_w(recipe: Recipe, z: Tensor, label: Tensor | None = None) -> Tensor:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from gankit import models
 from gankit.data import layout, split
-from gankit.recipe import Recipe
+from gankit.recipe import Recipe, can
 from gankit.runs.trained import Trained
 
 UNIT = re.compile(r"AU(\d{1,2})", re.I)
@@ -52,7 +52,7 @@ def attributes_of(trained: Trained) -> Attributes:
 
 def arguments_of_translate(kind: Recipe | type[Recipe]) -> set[str]:
     """The names of the arguments of `translate`, besides the images."""
-    if not hasattr(kind, "translate"):
+    if not can(kind, "translate"):
         return set()
     return set(inspect.signature(kind.translate).parameters) - {"self", "images"}
 
@@ -84,7 +84,7 @@ def example(kind: type[Recipe]) -> str:
     names = arguments_of_translate(kind)
     flags = {
         "to": "--to b",
-        "attribute": "--au NAME=0.8" if hasattr(kind, "attention") else "--set NAME=1",
+        "attribute": "--au NAME=0.8" if can(kind, "attention") else "--set NAME=1",
         "styles": "--style PICTURE",
     }
     return " ".join(["gankit translate RUN INPUT -o OUTPUT", *(flag for name, flag in flags.items() if name in names)])

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gankit import data
+from gankit import data, pictures
+from gankit.recipe import can
 from gankit.runs.files import replacing
 from gankit.runs.trained import Trained, load
 from gankit.text import bar, shown, suggest
@@ -307,7 +308,7 @@ class Translation:
             return pixels
         height, width = self.translator.shape[1:]
         crops = torch.cat([conversion.as_tensor(face_boxes.crop(pixels, box, height, width)) for box in boxes])
-        if hasattr(self.trained.recipe, "attention"):
+        if can(self.trained.recipe, "attention"):
             translated, kept = self.translator.attention(crops)
             shares = list((1 - kept[:, 0]).double().numpy())
         else:
@@ -330,8 +331,7 @@ class Translation:
             self.done.measured.append((job.item.name, strip.say))
         path = job.beside["strip"]
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            strip.picture().save(temporary, "PNG")
+        pictures.save_picture(path, strip.picture())
         self.done.written.append(path)
 
     def save_attention(self, job: Job) -> None:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from gankit import data
 from gankit.data import images
+from gankit.pictures import STILLS
 from gankit.runs.files import replacing
 
-KEPT = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
 OPAQUE = (".jpg", ".jpeg", ".bmp")  # endings of formats that are written without alpha
 JPEG = {"quality": 95, "subsampling": 0}
 
@@ -106,7 +106,7 @@ def save(path: Path, pixels: np.ndarray, alpha: np.ndarray | None = None, colour
     if alpha is not None and pixels.shape[-1] != 4:
         pixels = np.dstack([pixels, alpha])
     image = Image.fromarray(pixels)
-    kind = KEPT[path.suffix.lower()]
+    kind = STILLS[path.suffix.lower()]
     if colours is not None:
         image.putpalette(colours.astype(np.uint8).tobytes())
     elif image.mode in ("LA", "RGBA") and path.suffix.lower() in OPAQUE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from gankit.data.lookup import parse_resolution
+from gankit.recipe import can
 from gankit.runs.trained import Trained
 from gankit.translation.abilities import able, arguments_of_translate, usage
 
@@ -93,12 +94,12 @@ def check(trained: Trained, options: Options) -> None:
         ValueError: says what the model takes.
     """
     recipe, name = trained.recipe, trained.config["model"]
-    if not hasattr(recipe, "translate") and not hasattr(recipe, "segment"):
+    if not can(recipe, "translate") and not can(recipe, "segment"):
         abilities = ", ".join(recipe.abilities()) or "nothing"
         raise ValueError(
             f"{name} does not translate images; models that do are {', '.join(able())}. What it can: {abilities}"
         )
-    methods = {ability for ability in ("translate", "segment", "attention") if hasattr(recipe, ability)}
+    methods = {ability for ability in ("translate", "segment", "attention") if can(recipe, ability)}
     available = arguments_of_translate(recipe) | methods
     for field in fields(Options):
         is_set = getattr(options, field.name) != field.default

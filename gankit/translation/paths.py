@@ -15,8 +15,8 @@ from typing import NamedTuple
 from gankit import data
 from gankit.data import files, images
 from gankit.data.lookup import named
+from gankit.pictures import STILLS
 from gankit.text import shown
-from gankit.translation.conversion import KEPT
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 
@@ -142,7 +142,7 @@ def destinations(items: Sequence[Item], output: Path, ending: str) -> list[Path]
     Raises:
         ValueError: two inputs would have one output, or the output cannot hold them.
     """
-    is_file = not output.is_dir() and output.suffix.lower() in (*KEPT, ".gif", *VIDEOS)
+    is_file = not output.is_dir() and output.suffix.lower() in (*STILLS, ".gif", *VIDEOS)
     if is_file:
         check_single(items, output)
     elif output.exists() and not output.is_dir():
@@ -150,7 +150,7 @@ def destinations(items: Sequence[Item], output: Path, ending: str) -> list[Path]
     paths = []
     for item in items:
         name = PurePosixPath(item.name)
-        written = name.suffix if name.suffix.lower() in KEPT else ".png"
+        written = name.suffix if name.suffix.lower() in STILLS else ".png"
         suffix = ".mp4" if item.video else ending or written
         paths.append(output if is_file else output / name.with_suffix(suffix))
     count = Counter(str(path).lower() for path in paths)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gankit.recipe import Recipe, seeded
+from gankit.recipe import Recipe, can, seeded
 from gankit.translation import tiles
 from gankit.translation.abilities import arguments_of_translate
 from gankit.translation.conditions import Request
@@ -42,7 +42,7 @@ class Translator:
     @property
     def segments(self) -> bool:
         """Whether the model makes label maps."""
-        return not hasattr(self.recipe, "translate")
+        return not can(self.recipe, "translate")
 
     @property
     def side(self) -> str:
