@@ -269,7 +269,7 @@ def test_an_unknown_consistency_is_refused(model):
 @pytest.mark.parametrize("model", ["biggan", "dcgan"])
 def test_consistency_transforms_the_reals_and_then_this_step_s_fakes(model, monkeypatch):
     transformed = []
-    monkeypatch.setattr("gankit.augment.flip_shift", lambda x, draw: transformed.append(x) or x)
+    monkeypatch.setattr("gankit.augment.consistency.flip_shift", lambda x, draw: transformed.append(x) or x)
     recipe = (BigGAN if model == "biggan" else DCGAN)(Spec((1, 16, 16), num_classes=3), width=4, consistency="bcr")
     recipe.double().eval()
     batch = Batch({"real": normal(4, 1, 16, 16).clamp(-1, 1), "label": torch.tensor([0, 1, 2, 1])}, seed=3)
