@@ -1,4 +1,4 @@
-"""What is no regular file is refused, at every place where a path is given: a pipe would be waited for, a device read without end."""
+"""Only regular files are accepted, wherever a path is given: reading a pipe would block, a device would never end."""
 
 from __future__ import annotations
 

@@ -307,7 +307,8 @@ def test_results_are_written_whole(tmp_path):
 # As a user runs them -------------------------------------------------------------------------------------------------
 
 QUICK = {
-    "boundary": ["--n", "300", "--target", "brightness", "--steps", "3"], "project": ["--steps", "4", "--restarts", "2", "--tune", "2"],
+    "boundary": ["--n", "300", "--target", "brightness", "--steps", "3"],
+    "project": ["--steps", "4", "--restarts", "2", "--tune", "2"],
     "ganspace": ["--n", "60", "--count", "2"], "sefa": ["--count", "2"], "features": ["--n", "60", "--centres", "4"],
     "filters": ["--n", "60", "--count", "2", "--images", "2"], "neighbours": ["--seeds", "0-1", "--n", "50"],
 }  # fmt: skip
