@@ -14,7 +14,7 @@ import pytest
 from gankit import cli, data
 from gankit.data import captions, embedding, files, labelmaps
 from gankit.evaluation import sources
-from gankit.explore import classifiers, inputs, manipulation, object_removal, projection
+from gankit.explore import classifiers, inputs, inversion, manipulation, object_removal
 from gankit.runs import texts
 from gankit.translation import conditions, paths, video
 
@@ -41,14 +41,14 @@ DOORS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "boxes": (".csv", lambda path: object_removal.read_boxes(RUN.recipe, str(path), None)),
     "labels": (".csv", lambda path: classifiers.read_labels(str(path))),
     "labels as arrays": (".npz", lambda path: classifiers.read_labels(str(path))),
-    "projected picture": (".png", lambda path: projection.target_of(RUN, str(path), 0, "")),
+    "projected picture": (".png", lambda path: inversion.target_of(RUN, str(path), 0, "")),
     "picture of a tool": (".png", lambda path: manipulation.read_for(RUN.recipe, str(path))),
     "its header": (".png", lambda path: manipulation.size_of(str(path))),
-    "style": (".png", lambda path: conditions.picture(str(path), 3)),
+    "style": (".png", lambda path: conditions.read_picture(str(path), 3)),
     "table of a face": (".csv", lambda path: conditions.openface(str(path), ["AU01"])),
     "translated picture": (".png", lambda path: taken(path)),
     "translated archive": (".zip", lambda path: taken(path)),
-    "video": (".mp4", video.probe),
+    "video": (".mp4", video.read_header),
     "bytes": (".x", lambda path: files.read(path, 100)),
     "text": (".x", files.text),
 }
@@ -56,7 +56,7 @@ DOORS: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 def taken(path: Path) -> None:
     with ExitStack() as stack:
-        for item in paths.find([path], path.parent / "out", stack)[0]:
+        for item in paths.find_inputs([path], path.parent / "out", stack)[0]:
             item.read()
 
 

@@ -1547,7 +1547,7 @@ def test_a_hub_folder_has_a_card_and_draws_its_samples(runs, tmp_path):
     assert ran.returncode == 0, ran.stderr
     pictures.save(tmp_path / "own.png", model.sample(1, seed=3))
     assert (tmp_path / "seed0003.png").read_bytes() == (tmp_path / "own.png").read_bytes()
-    assert "not stated" not in card.lower() and "license" not in export.card.text(model, [0]).split("---")[1]
+    assert "not stated" not in card.lower() and "license" not in export.card.readme(model, [0]).split("---")[1]
 
 
 def test_an_imported_models_card_names_its_source_and_licence(tmp_path):

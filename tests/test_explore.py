@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import gankit
 from gankit import cli, explore, latent, training
-from gankit.explore import boundaries, classifiers, discriminator, inputs, latent_search, object_removal, projection
+from gankit.explore import boundaries, classifiers, discriminator, inputs, inversion, latent_search, object_removal
 from gankit.explore.result import Result, blank, sheet
 from gankit.recipe import Recipe, Spec, seeded
 from gankit.runs.trained import Trained
@@ -132,7 +132,7 @@ def test_keeping_a_property_moves_at_right_angles_to_it():
 def test_projection_finds_a_picture_that_the_model_drew(kind, space, monkeypatch):
     model = trained(kind)
     target = latent.render(model.recipe, *latent.points(model.recipe, [42]))
-    monkeypatch.setattr(projection, "target_of", lambda *_: (target, "seed 42"))
+    monkeypatch.setattr(inversion, "target_of", lambda *_: (target, "seed 42"))
     result = explore.project(model, space=space, steps=120, restarts=2, noise_maps=False)
     assert result.numbers["rmse"] < 0.05, result.numbers
     found, _ = latent.points(model.recipe, [0], space=space[0])
@@ -145,7 +145,7 @@ def test_noise_maps_learn_what_styles_cannot_draw_and_stay_noise(monkeypatch, tm
     model = trained(Styled)
     before, drawn = model.recipe.layer.noise.clone(), latent.sample(model.recipe, [0])
     target = latent.render(model.recipe, *latent.points(model.recipe, [42]), noise=5)
-    monkeypatch.setattr(projection, "target_of", lambda *_: (target, "another noise"))
+    monkeypatch.setattr(inversion, "target_of", lambda *_: (target, "another noise"))
     plain = explore.project(model, steps=60, restarts=2, noise_maps=False).numbers["rmse"]
     assert torch.equal(before, model.recipe.layer.noise)
     monkeypatch.setattr(latent_search, "NOISE_WEIGHT", 0.0)

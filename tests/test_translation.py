@@ -323,7 +323,7 @@ UNITS = Attributes(("AU01", "AU12", "AU45"), (3,), (False,))
     ],
 )
 def test_attributes_by_name(words, source, row, chosen):
-    found, number = conditions.attributes(JOINED, words, source)
+    found, number = conditions.attribute_row(JOINED, words, source)
     assert found.tolist() == row and number == chosen
 
 
@@ -344,15 +344,15 @@ def test_attributes_by_name(words, source, row, chosen):
 )
 def test_wrong_attributes_are_refused(words, source, said):
     with pytest.raises(ValueError, match=said.replace("?", r"\?")):
-        conditions.attributes(JOINED, words, source)
+        conditions.attribute_row(JOINED, words, source)
 
 
 def test_action_units_by_name_and_from_openface(tmp_path):
-    assert conditions.units(UNITS, ["AU12=0.8", "au1=3", "AU45=-1"]).tolist() == pytest.approx([1, 0.8, 0])
+    assert conditions.unit_row(UNITS, ["AU12=0.8", "au1=3", "AU45=-1"]).tolist() == pytest.approx([1, 0.8, 0])
     table = tmp_path / "face.csv"
     table.write_text("frame, confidence, success, AU01_r, AU12_r, AU45_r, AU12_c\n1, 0.98, 1, 2.5, 5, 0, 1\n")
-    assert conditions.units(UNITS, [], str(table)).tolist() == [0.5, 1.0, 0.0]
-    assert conditions.units(UNITS, ["AU45=1"], str(table)).tolist() == [0.5, 1.0, 1.0]
+    assert conditions.unit_row(UNITS, [], str(table)).tolist() == [0.5, 1.0, 0.0]
+    assert conditions.unit_row(UNITS, ["AU45=1"], str(table)).tolist() == [0.5, 1.0, 1.0]
     table.write_text("frame, confidence, success, AU01_r, AU12_r\n1, 0.98, 1, 2.5, 5\n")
     for text, said in (
         ("", "lacks AU45_r"),
@@ -362,9 +362,9 @@ def test_action_units_by_name_and_from_openface(tmp_path):
         if text:
             table.write_text(text)
         with pytest.raises(ValueError, match=said):
-            conditions.units(UNITS, [], str(table))
+            conditions.unit_row(UNITS, [], str(table))
     with pytest.raises(ValueError, match="missing.csv"):
-        conditions.units(UNITS, [], "missing.csv")
+        conditions.unit_row(UNITS, [], "missing.csv")
 
 
 def test_domains_are_called_like_their_folders(colour, tmp_path):
@@ -578,7 +578,7 @@ def test_strips_of_many_pictures_break_into_rows():
     made = strips.Strip([str(i) for i in range(11)], [cells[: strips.WIDE], cells[strips.WIDE :]]).picture()
     one = strips.Strip([str(i) for i in range(strips.WIDE)], [cells[: strips.WIDE]]).picture()
     assert made.width == one.width and made.height == 2 * one.height
-    assert max(strips.small(torch.zeros(3, 700, 100)).shape) == strips.CELL
+    assert max(strips.fit_cell(torch.zeros(3, 700, 100)).shape) == strips.CELL
 
 
 # Faces ---------------------------------------------------------------------------------------------------------------
@@ -599,14 +599,14 @@ def test_a_face_is_blended_back_and_nothing_else_changes():
     assert face_boxes.crop(pixels, beyond, 24, 24).shape == (24, 24, 3)
     assert face_boxes.paste(pixels, face_boxes.crop(pixels, beyond, 24, 24), beyond).shape == pixels.shape
     assert np.array_equal(face_boxes.crop(pixels, box, 24, 24), pixels[20:44, 30:54])
-    assert np.array_equal(face_boxes.mirrored(np.arange(-3, 8), 5), np.pad(np.arange(5), 3, mode="reflect"))
+    assert np.array_equal(face_boxes.reflected_indices(np.arange(-3, 8), 5), np.pad(np.arange(5), 3, mode="reflect"))
 
 
 def test_faces_are_found_changed_and_the_rest_is_kept(tmp_path, monkeypatch):
     """With a detector that finds two faces in large pictures and none in small ones."""
     monkeypatch.setattr(
         face_boxes,
-        "find",
+        "find_faces",
         lambda pixels, margin: [face_boxes.Box(4, 4, 20), face_boxes.Box(30, 34, 16)] if len(pixels) > 30 else [],
     )
     model = small("ganimation", Spec((3, 16, 16), attributes=UNITS.names, exclusive=(False,)), width=4, blocks=1)
@@ -631,17 +631,17 @@ def test_faces_are_found_changed_and_the_rest_is_kept(tmp_path, monkeypatch):
 def test_without_opencv_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ValueError, match=r"pip install 'gankit\[faces\]'"):
-        face_boxes.find(picture(40, 40))
+        face_boxes.find_faces(picture(40, 40))
 
 
 def test_opencv_finds_a_face():
     pytest.importorskip("cv2")
     data = pytest.importorskip("skimage.data")
-    boxes = face_boxes.find(data.astronaut(), 0.5)
+    boxes = face_boxes.find_faces(data.astronaut(), 0.5)
     assert len(boxes) == 1
     top, left, side = boxes[0]
     assert top < 100 < 150 < top + side and left < 200 < 250 < left + side, "eyes and mouth are inside"
-    assert not face_boxes.find(np.zeros((100, 100), np.uint8))
+    assert not face_boxes.find_faces(np.zeros((100, 100), np.uint8))
 
 
 # Videos --------------------------------------------------------------------------------------------------------------
@@ -666,9 +666,9 @@ def test_a_video_goes_through_frame_by_frame_with_its_sound(colour, tmp_path, mo
     )
     done = gankit.translate(colour, source, out, to="a", batch=5)
     assert done.written == [out] and not done.skipped
-    before, after = video.probe(source), video.probe(out)
-    assert before == after == video.Header(48, 64, "12/1")
-    monkeypatch.setattr(face_boxes, "find", lambda pixels, margin: [])
+    before, after = video.read_header(source), video.read_header(out)
+    assert before == after == video.VideoHeader(48, 64, "12/1")
+    monkeypatch.setattr(face_boxes, "find_faces", lambda pixels, margin: [])
     assert gankit.translate(
         colour, source, tmp_path / "faces.mp4", to="a", faces=True
     ).written  # no face in it, and no harm
@@ -678,7 +678,7 @@ def test_a_video_goes_through_frame_by_frame_with_its_sound(colour, tmp_path, mo
     streams = subprocess.run(["ffmpeg", "-i", str(out)], capture_output=True, text=True).stderr
     assert "Audio:" in streams
     with pytest.raises(ValueError, match="cannot read"):
-        video.probe(Path(__file__))
+        video.read_header(Path(__file__))
 
 
 # Around it -----------------------------------------------------------------------------------------------------------

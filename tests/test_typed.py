@@ -77,7 +77,7 @@ def test_train_takes_the_command_of_a_card(model, typed):
             "settings": dataclasses.asdict(settings),
             "arguments": arguments,
         }
-        words = shlex.split(card.command(SimpleNamespace(recipe=kind.__new__(kind), config=config)))
+        words = shlex.split(card.training_command(SimpleNamespace(recipe=kind.__new__(kind), config=config)))
         assert words[:3] == ["gankit", "train", model]
         taken = typed(model, words[3:])
         assert {name: taken[name] for name in whole} == whole, preset

@@ -58,7 +58,7 @@ class Detector(OutlierMixin, BaseEstimator):
         Raises:
             ValueError: X is something else, or too few images are held out for the rate of false alarms.
         """
-        X = checked(X)
+        X = check_images(X)
         order = np.random.default_rng(self.seed).permutation(len(X))
         count = max(1, round(self.held_out * len(X)))
         if count + 1 < 1 / self.contamination:
@@ -86,7 +86,7 @@ class Detector(OutlierMixin, BaseEstimator):
         """(N, H, W[, C]) uint8 images to (N,) scores, larger for more normal images, as in scikit-learn."""
         if not hasattr(self, "trained_"):
             raise ValueError("this detector is not fitted: call fit(X) with normal images first")
-        images = as_tensor(checked(X))
+        images = to_images(check_images(X))
         shape = self.trained_.recipe.spec.shape
         if tuple(images.shape[1:]) != tuple(shape):
             raise ValueError(
@@ -103,7 +103,7 @@ class Detector(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
 
-def checked(images: np.ndarray) -> np.ndarray:
+def check_images(images: np.ndarray) -> np.ndarray:
     """(N, H, W) or (N, H, W, C) uint8 to (N, H, W, C).
 
     Raises:
@@ -120,6 +120,6 @@ def checked(images: np.ndarray) -> np.ndarray:
     return images if has_channels else images[..., None]
 
 
-def as_tensor(images: np.ndarray) -> Tensor:
+def to_images(images: np.ndarray) -> Tensor:
     """(N, H, W, C) uint8 to (N, C, H, W) in [-1, 1]."""
     return data.normalise(torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))))

@@ -47,7 +47,7 @@ def write(found: Scores, numbers: dict[str, float], path: Path, title: str) -> l
     write_text(path, text.getvalue())
     write_text(path.with_suffix(".json"), json.dumps(numbers, indent=2))
     pictures.save_picture(path.with_suffix(".png"), strips(found))
-    write_text(path.with_suffix(".html"), page(found, numbers, path, title))
+    write_text(path.with_suffix(".html"), html_page(found, numbers, path, title))
     return [path, *(path.with_suffix(s) for s in (".json", ".png", ".html"))]
 
 
@@ -86,18 +86,18 @@ def save_maps(found: Scores, folder: Path) -> Path:
     return folder
 
 
-def page(found: Scores, numbers: dict[str, float], path: Path, title: str) -> str:
+def html_page(found: Scores, numbers: dict[str, float], path: Path, title: str) -> str:
     """An HTML page: summary, extremes, histogram and curves."""
     rows = {name: f"{value:.4g}" for name, value in numbers.items()}
     parts = [f"<h1>{escaped(title)}</h1>", report.table("", rows), "<h2>Least and most anomalous</h2>"]
     caption = "image, normal counterpart, difference between them: lowest scores first, highest last"
     parts += [report.figure(path.with_suffix(".png"), caption), "<h2>Curves</h2><div class=row>"]
-    parts += [pictures.chart(name, series, unit=unit) for name, series, unit in curves(found)]
+    parts += [pictures.chart(name, series, unit=unit) for name, series, unit in score_curves(found)]
     parts += ["</div>", *(f"<p>{escaped(note)}</p>" for note in found.notes)]
     return report.page(title, parts)
 
 
-def curves(found: Scores) -> list[tuple[str, dict[str, list[tuple[float, float]]], str]]:
+def score_curves(found: Scores) -> list[tuple[str, dict[str, list[tuple[float, float]]], str]]:
     """Histogram of scores, and ROC and precision-recall curves if the truth is known: names, series, units of x."""
     truth = found.anomalous
     sets = (

@@ -89,10 +89,10 @@ def convert(tree: object, size: int, critic: object = None, critic_size: int = 0
         raise Refused("a BigGAN-deep of BigGAN-PyTorch: of the deep ones those of Hugging Face are read")
     if "shared.weight" not in g:
         raise Refused("no shared.weight: a G without the shared embedding (G_shared), which biggan always has")
-    return plain(g, Tensors(critic, "the discriminator", critic_size) if is_dict_of_tensors(critic) else None)
+    return original(g, Tensors(critic, "the discriminator", critic_size) if is_dict_of_tensors(critic) else None)
 
 
-def plain(g: Tensors, d: Tensors | None) -> Conversion:
+def original(g: Tensors, d: Tensors | None) -> Conversion:
     """The author's BigGAN with the shared embedding and the split latent."""
     count = g.count("blocks.{}.0.conv1.weight")
     first = g.shape("blocks.0.0.conv1.weight", 4)[1]

@@ -20,7 +20,7 @@ NAMES = {
 }  # fmt: skip  # identifiers of the Hub; others are given as "other" with a name
 
 
-def text(trained: Trained, seeds: list[int], license: str = "") -> str:
+def readme(trained: Trained, seeds: list[int], license: str = "") -> str:
     """The README.md of a hub folder, with the hub's header.
 
     Args:
@@ -39,11 +39,11 @@ def text(trained: Trained, seeds: list[int], license: str = "") -> str:
         ]
     version = config["history"][0]["versions"]["gankit"]
     first, last = seeds[0], seeds[-1]
-    lines += [f"A generator of {described(trained.recipe)}, made with gankit {version}.", ""]
+    lines += [f"A generator of {description(trained.recipe)}, made with gankit {version}.", ""]
     lines += ["![samples](samples.png)", ""]
     lines += [f"Seeds {first} to {last}, not chosen: `gankit sample . --seeds {first}-{last} -o samples.png`.", ""]
     lines += USE + ["## Data and training", ""] + origin(trained)
-    lines += ["", "## Metrics", "", *metrics(trained), "", "## Licence", ""]
+    lines += ["", "## Metrics", "", *metrics_table(trained), "", "## Licence", ""]
     if source and not license:
         lines.append(source["terms"])
     else:
@@ -94,12 +94,12 @@ def origin(trained: Trained) -> list[str]:
         f"{settings['precision']}; config.json has all settings.",
         "",
         "```",
-        command(trained),
+        training_command(trained),
         "```",
     ]
 
 
-def command(trained: Trained) -> str:
+def training_command(trained: Trained) -> str:
     """The command that trains the model again on the same data: the flags that differ from the preset's."""
     config = published(trained.config)
     settings, arguments = plan(type(trained.recipe), config.get("preset", ""), {})
@@ -128,16 +128,16 @@ def licensed(name: str, source: dict | None) -> list[str]:
     if name.lower() in NAMES:
         return [f"license: {name.lower()}"]
     if name and name != "other":
-        return ["license: other", f'license_name: "{plain(name)}"']
+        return ["license: other", f'license_name: "{yaml_text(name)}"']
     return ["license: other", 'license_name: "see below"'] if source else []
 
 
-def plain(value: str) -> str:
+def yaml_text(value: str) -> str:
     """Text that can stand between quotes in a line of YAML."""
     return " ".join(value.replace("\\", "/").replace('"', "'").split())
 
 
-def described(recipe: Recipe) -> str:
+def description(recipe: Recipe) -> str:
     """The kind, classes and shape of the samples, as text."""
     spec = recipe.spec
     shape = " x ".join(str(side) for side in spec.shape)
@@ -147,7 +147,7 @@ def described(recipe: Recipe) -> str:
     )
 
 
-def metrics(trained: Trained) -> list[str]:
+def metrics_table(trained: Trained) -> list[str]:
     """A table of the latest record of each metric, or a line that there is none."""
     found = records.read(trained.folder / "evaluations.jsonl")
     latest = {

@@ -154,10 +154,10 @@ def export(trained: Trained, form: str, output: str | Path = "", count: int = 16
     except BaseException:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         raise
-    return Exported(path, inputs_of(recipe, z, given), count, difference)
+    return Exported(path, input_text(recipe, z, given), count, difference)
 
 
-def inputs_of(recipe: Recipe, z: Tensor, given: Tensor | None) -> str:
+def input_text(recipe: Recipe, z: Tensor, given: Tensor | None) -> str:
     """Names and shapes of an export's inputs."""
     text = f"z (N, {z.shape[1]}) float32"
     if given is None:
@@ -255,7 +255,7 @@ def write_hub(trained: Trained, path: Path, z: Tensor, given: Tensor | None, lic
         pictures.save(path / "samples.png", latent.sample(recipe, seeds))
     else:
         pictures.save(path / "samples.png", latent.sample(recipe, seeds, condition=given))
-    write_text(path / "README.md", card.text(trained, seeds, license))
+    write_text(path / "README.md", card.readme(trained, seeds, license))
     write_text(path / "inference.py", SCRIPT)
     return write_folder(trained, path, "model.safetensors", [])
 

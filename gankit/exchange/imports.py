@@ -183,8 +183,8 @@ def import_weights(
     recipe = build_recipe(models.find(kind), found.spec, arguments, settings.seed)
     recipe.load_state_dict(found.tensors, strict=False)
     publisher = DEEP if is_deep else SOURCES[kind]
-    config = new_config(kind, found, settings, arguments, files, publisher, license)
-    folder = write(Path(output).expanduser() if output else None, Path(outdir).expanduser(), kind, recipe, config)
+    config = imported_config(kind, found, settings, arguments, files, publisher, license)
+    folder = write_run(Path(output).expanduser() if output else None, Path(outdir).expanduser(), kind, recipe, config)
     return Imported(folder, found, config["source"]["terms"], parameters_of(recipe, found))
 
 
@@ -331,7 +331,7 @@ def settings_for(kind: str, found: Conversion) -> tuple[Settings, dict[str, obje
     return dataclasses.replace(settings, data="imported", images=1), arguments
 
 
-def new_config(
+def imported_config(
     kind: str,
     found: Conversion,
     settings: Settings,
@@ -378,7 +378,7 @@ def parameters_of(recipe: Recipe, found: Conversion) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def write(output: Path | None, outdir: Path, kind: str, recipe: Recipe, config: dict) -> Path:
+def write_run(output: Path | None, outdir: Path, kind: str, recipe: Recipe, config: dict) -> Path:
     """Write the run folder, all of it or nothing."""
     if output is None:
         folder = new_folder(outdir, models.find(kind), "imported", "", config)

@@ -50,7 +50,7 @@ def convert(tree: object, size: int) -> Conversion:
     d = Tensors(without_module(tree["netD"]), "netD", size) if is_dict_of_tensors(tree.get("netD")) else None
     widths = widths_of(g)
     found = Conversion(Spec(()), {}, {})
-    sizes(g, found, widths)
+    set_sizes(g, found, widths)
     generator(ScaledLayers(g, found.tensors), widths)
     if d is None:
         found.fresh = ("d.",)
@@ -82,7 +82,7 @@ def widths_of(g: Tensors) -> list[int]:
     return [g.shape(f"toRGBLayers.{i}.weight", 4)[1] for i in range(levels)]
 
 
-def sizes(g: Tensors, found: Conversion, widths: list[int]) -> None:
+def set_sizes(g: Tensors, found: Conversion, widths: list[int]) -> None:
     """Set the spec and the arguments of our model.
 
     Raises:

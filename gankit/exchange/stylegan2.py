@@ -111,7 +111,7 @@ def convert(tree: object, size: int) -> Conversion:
     clamp = number(next(clamps, 0), "conv_clamp", 0, 1e6)
     group = number(d_values.get("b4.mbstd.group_size", 4), "D's group_size", 1, 1e6, whole=True)
     is_residual = d is None or f"b{sizes.sides[-1]}.skip.weight" in d
-    check(values | {f"D {key}": value for key, value in d_values.items()})
+    check_settings(values | {f"D {key}": value for key, value in d_values.items()})
     full = sizes.sides[-1]
     found = Conversion(
         Spec((sizes.channels, full, full), num_classes=sizes.classes),
@@ -238,7 +238,7 @@ def discriminator(layers: StyleLayers, sizes: Sizes, is_residual: bool) -> None:
         layers.mapping("d.mapping", layers.source.count("mapping.fc{}.weight"), sizes.classes)
 
 
-def check(values: dict[str, object]) -> None:
+def check_settings(values: dict[str, object]) -> None:
     """Refuse settings of the file that differ from those of stylegan2."""
     for name, value in values.items():
         last = name.rsplit(".", 1)[-1]

@@ -57,7 +57,7 @@ class Parts:
         return found
 
 
-def take(source: Tensors, theirs: str, found: Conversion, ours: str) -> None:
+def copy_layer(source: Tensors, theirs: str, found: Conversion, ours: str) -> None:
     """Copy the weight of a layer or norm, and its bias if the file has one."""
     found.tensors[f"{ours}.weight"] = source.take(f"{theirs}.weight")
     if f"{theirs}.bias" in source:
@@ -93,12 +93,12 @@ def pix2pix(parts: Parts) -> Conversion:
     )
     for i, path in enumerate(paths):
         inner, up = i == levels - 1, f"g.up.{levels - 1 - i}"
-        take(g, f"{path}{1 if i else 0}", found, f"g.down.{i}.{1 if i else 0}")
-        take(g, f"{path}{3 if inner or not i else 5}", found, f"{up}.1")
+        copy_layer(g, f"{path}{1 if i else 0}", found, f"g.down.{i}.{1 if i else 0}")
+        copy_layer(g, f"{path}{3 if inner or not i else 5}", found, f"{up}.1")
         if i:
-            take(g, f"{path}{4 if inner else 6}", found, f"{up}.2")
+            copy_layer(g, f"{path}{4 if inner else 6}", found, f"{up}.2")
         if i and not inner:
-            take(g, f"{path}2", found, f"g.down.{i}.2")
+            copy_layer(g, f"{path}2", found, f"g.down.{i}.2")
     found.fresh = () if parts.d else ("d.",)
     for d in parts.d:
         seen = patch_discriminator(d, found, "d")
@@ -119,9 +119,9 @@ def patch_discriminator(d: Tensors, found: Conversion, ours: str) -> int:
     while f"{theirs}.{3 * len(convolutions) - 1}.weight" in d:
         convolutions.append(3 * len(convolutions) - 1)
     for i in convolutions:
-        take(d, f"{theirs}.{i}", found, f"{ours}.net.{i}")
+        copy_layer(d, f"{theirs}.{i}", found, f"{ours}.net.{i}")
         if f"{theirs}.{i + 1}.weight" in d:
-            take(d, f"{theirs}.{i + 1}", found, f"{ours}.net.{i + 1}")
+            copy_layer(d, f"{theirs}.{i + 1}", found, f"{ours}.net.{i + 1}")
     patch = 7  # of only the last two layers
     for _ in convolutions[2:]:
         patch = 2 * patch + 2
@@ -168,11 +168,11 @@ def residual(g: Tensors, found: Conversion, ours: str) -> tuple[int, int, int, i
     while f"model.{10 + blocks}.conv_block.1.weight" in g:
         blocks += 1
     for i in (1, 4, 7, 10 + blocks, 13 + blocks, 17 + blocks):
-        take(g, f"model.{i}", found, f"{ours}.net.{i}")
+        copy_layer(g, f"model.{i}", found, f"{ours}.net.{i}")
     for i in range(10, 10 + blocks):
         second = 6 if f"model.{i}.conv_block.6.weight" in g else 5
-        take(g, f"model.{i}.conv_block.1", found, f"{ours}.net.{i}.net.1")
-        take(g, f"model.{i}.conv_block.{second}", found, f"{ours}.net.{i}.net.5")
+        copy_layer(g, f"model.{i}.conv_block.1", found, f"{ours}.net.{i}.net.1")
+        copy_layer(g, f"model.{i}.conv_block.{second}", found, f"{ours}.net.{i}.net.5")
         if second == 6 and not any("dropout" in note for note in found.notes):
             found.notes.append(
                 "it was trained with dropout in its residual blocks, which cyclegan does not have: nothing is dropped"
@@ -183,31 +183,31 @@ def residual(g: Tensors, found: Conversion, ours: str) -> tuple[int, int, int, i
 # StarGAN and GANimation ----------------------------------------------------------------------------------------------
 
 
-def trunk(g: Tensors, found: Conversion) -> tuple[int, int, int]:
+def copy_trunk(g: Tensors, found: Conversion) -> tuple[int, int, int]:
     """Copy the trunk that both have in G; returns its input channels, width and number of blocks."""
     blocks = 0
     while f"main.{9 + blocks}.main.0.weight" in g:
         blocks += 1
     for i in (0, 3, 6, 9 + blocks, 12 + blocks):
-        take(g, f"main.{i}", found, f"g.trunk.net.{i}")
-        take(g, f"main.{i + 1}", found, f"g.trunk.net.{i + 1}")
+        copy_layer(g, f"main.{i}", found, f"g.trunk.net.{i}")
+        copy_layer(g, f"main.{i + 1}", found, f"g.trunk.net.{i + 1}")
     for i in range(9, 9 + blocks):
         for k in (0, 1, 3, 4):
-            take(g, f"main.{i}.main.{k}", found, f"g.trunk.net.{i}.body.{k}")
+            copy_layer(g, f"main.{i}.main.{k}", found, f"g.trunk.net.{i}.body.{k}")
     width, channels = found.tensors["g.trunk.net.0.weight"].shape[:2]
     return channels, width, blocks
 
 
-def critic(d: Tensors, found: Conversion) -> tuple[int, tuple[int, int]]:
+def copy_critic(d: Tensors, found: Conversion) -> tuple[int, tuple[int, int]]:
     """Copy the critic of both; returns the number of its attributes and the size of its images."""
     depth = 0
     while f"main.{2 * depth}.weight" in d:
-        take(d, f"main.{2 * depth}", found, f"d.trunk.{2 * depth}")
+        copy_layer(d, f"main.{2 * depth}", found, f"d.trunk.{2 * depth}")
         depth += 1
     outputs, _, height, width = d.shape("conv2.weight", 4)
     found.arguments["width_d"] = d.shape("main.0.weight", 4)[0]
-    take(d, "conv1", found, "d.patches")
-    take(d, "conv2", found, "d.condition")
+    copy_layer(d, "conv1", found, "d.patches")
+    copy_layer(d, "conv2", found, "d.condition")
     if depth > DEEPEST or max(height, width) << depth > 1 << DEEPEST:
         raise Refused(f"{d.where} halves pictures {depth} times to {height}x{width}; 8192 px at most were expected")
     return outputs, (height << depth, width << depth)
@@ -243,12 +243,12 @@ def numbered(word: str, dim: int, found: Conversion) -> list[str]:
 def stargan_model(parts: Parts) -> Conversion:
     """StarGAN: the number of input channels shows the number of attributes, but not their names."""
     g, found = parts.g, Conversion(Spec(()), {}, {})
-    planes, width, blocks = trunk(g, found)
-    take(g, f"main.{15 + blocks}", found, "g.out")
+    planes, width, blocks = copy_trunk(g, found)
+    copy_layer(g, f"main.{15 + blocks}", found, "g.out")
     channels = found.tensors["g.out.weight"].shape[0]
     dim, outputs, size = planes - channels, None, None
     for d in parts.d:
-        outputs, size = critic(d, found)
+        outputs, size = copy_critic(d, found)
     sets = parse_names(parts.attributes)
     if not sets:
         known = {5: [stargan.CELEBA], 8: [stargan.RAFD], 15: [stargan.CELEBA, stargan.RAFD]}
@@ -284,12 +284,12 @@ def stargan_model(parts: Parts) -> Conversion:
 def ganimation_model(parts: Parts) -> Conversion:
     """GANimation: StarGAN's networks, with a head for colours and one for the attention mask."""
     g, found = parts.g, Conversion(Spec(()), {}, {})
-    planes, width, blocks = trunk(g, found)
-    take(g, "img_reg.0", found, "g.colour")
-    take(g, "attetion_reg.0", found, "g.mask")  # its authors' spelling
+    planes, width, blocks = copy_trunk(g, found)
+    copy_layer(g, "img_reg.0", found, "g.colour")
+    copy_layer(g, "attetion_reg.0", found, "g.mask")  # its authors' spelling
     channels, size = found.tensors["g.colour.weight"].shape[0], (128, 128)
     for d in parts.d:
-        _, size = critic(d, found)
+        _, size = copy_critic(d, found)
     dim, sets = planes - channels, parse_names(parts.attributes)
     if not sets:
         known = dim == len(ganimation.UNITS)
@@ -342,7 +342,7 @@ def adain_model(parts: Parts) -> Conversion:
             "name its own with --encoder"
         )
     for i in convolutions:
-        take(g, f"{i}", found, f"g.{i}")
+        copy_layer(g, f"{i}", found, f"g.{i}")
     return parts.done(found)
 
 

@@ -86,7 +86,7 @@ def noise_correlation(noise: Tensor) -> Tensor:
 
 
 @dataclass
-class Found:
+class Projected:
     """The result of a search.
 
     Args:
@@ -157,7 +157,7 @@ class Search:
     lr: float
     seed: int
 
-    def run(self, restarts: int, label: int | None, noise_maps: bool) -> Found:
+    def run(self, restarts: int, label: int | None, noise_maps: bool) -> Projected:
         """All restarts in one batch; the noise maps are optimized after that, for the best one."""
         began = time.perf_counter()
         with torch.no_grad():
@@ -178,7 +178,7 @@ class Search:
         with replaced(self.recipe, maps):
             image = latent.render(self.recipe, point, labels)
         seconds = time.perf_counter() - began
-        return Found(point, labels, image, loss, losses.tolist(), [*path, image], maps, length, seconds)
+        return Projected(point, labels, image, loss, losses.tolist(), [*path, image], maps, length, seconds)
 
     def expand(self, free: Tensor) -> Tensor:
         """Optimized values to points: in w, one style is shared by all layers."""

@@ -66,7 +66,7 @@ def drop(
             f"it is not known where {thing!r} is: --thing takes {', '.join(COLOURS)} in colour images, "
             "others need --boxes FILE.csv"
         )
-    dropped, accuracy = maps_of_object(inputs_of(recipe, name, fitted), masks, thing)
+    dropped, accuracy = maps_of_object(layer_inputs(recipe, name, fitted), masks, thing)
     shown, fresh = latents_of(trained, seeds, label), latents_of(trained, range(50_000, 50_300), label)
     fresh_before, before = fresh.render(recipe), shown.render(recipe)
     with without_maps(recipe, name, dropped):
@@ -170,7 +170,7 @@ def layer_name(trained: Trained, layer: int) -> str:
     recipe = trained.recipe
     layers = {name: m for name, m in recipe.named_modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))}
     spatial = [name for name, m in layers.items() if max(m.kernel_size) > 1]  # without the shortcuts of blocks
-    order = order_of(recipe, spatial or list(layers))
+    order = layers_in_order(recipe, spatial or list(layers))
     if not -len(order) <= layer <= -1 or not order:
         count = len(order)
         raise ValueError(
@@ -179,7 +179,7 @@ def layer_name(trained: Trained, layer: int) -> str:
     return order[layer]
 
 
-def order_of(recipe: Recipe, names: Sequence[str]) -> list[str]:
+def layers_in_order(recipe: Recipe, names: Sequence[str]) -> list[str]:
     """The layers, of these, that a sample passes, in order."""
     order: list[str] = []
     handles = [
@@ -193,7 +193,7 @@ def order_of(recipe: Recipe, names: Sequence[str]) -> list[str]:
     return order
 
 
-def inputs_of(recipe: Recipe, name: str, latents: Latents) -> Tensor:
+def layer_inputs(recipe: Recipe, name: str, latents: Latents) -> Tensor:
     """(N, C, H, W) the input of a layer when these latents are sampled."""
     inputs: list[Tensor] = []
     handle = recipe.get_submodule(name).register_forward_pre_hook(

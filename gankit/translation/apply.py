@@ -21,7 +21,7 @@ from gankit.text import bar, shown, suggest
 from gankit.translation import conversion, face_boxes, paths, strips, tiles, video
 from gankit.translation.conditions import Request, request_of
 from gankit.translation.conversion import Picture
-from gankit.translation.options import Options, check
+from gankit.translation.options import Options, check_options
 from gankit.translation.paths import Item
 from gankit.translation.translator import Translator, key_of
 
@@ -127,7 +127,7 @@ class Translation:
     """
 
     def __init__(self, trained: Trained, options: Options, quiet: bool = True):
-        check(trained, options)
+        check_options(trained, options)
         self.trained, self.options, self.quiet, self.done = trained, options, quiet, Outcome()
         self.request = request_of(trained, options)
         request = self.request or Request({}, {})
@@ -143,7 +143,7 @@ class Translation:
 
     def run(self, inputs: Sequence[str | Path], output: Path, stack: ExitStack) -> Outcome:
         """Translate all inputs."""
-        items, other = paths.find(inputs, output, stack, self.builtin_items)
+        items, other = paths.find_inputs(inputs, output, stack, self.builtin_items)
         self.done.inputs = len(items)
         if other:
             more = f" and {len(other) - 3} more" if len(other) > 3 else ""
@@ -265,7 +265,7 @@ class Translation:
 
     def find_faces(self, job: Job) -> None:
         """Find the faces of an image, and note if there are none."""
-        job.boxes = face_boxes.find(conversion.as_pixels(job.picture.image[0]), self.options.face_margin)
+        job.boxes = face_boxes.find_faces(conversion.as_pixels(job.picture.image[0]), self.options.face_margin)
         if not job.boxes:
             copied = "; the picture is copied" if self.request else ""
             self.done.measured.append((job.item.name, "no face was found" + copied))
@@ -273,9 +273,9 @@ class Translation:
     def save(self, job: Job, image: Tensor) -> None:
         """Write an output image, or a label map and its overlay."""
         if self.translator.segments:
-            conversion.save(job.path, image.numpy().astype(np.uint8), colours=self.colours)
+            conversion.save_image(job.path, image.numpy().astype(np.uint8), colours=self.colours)
         else:
-            conversion.save(job.path, conversion.as_pixels(image), job.picture.alpha)
+            conversion.save_image(job.path, conversion.as_pixels(image), job.picture.alpha)
         self.done.written.append(job.path)
         if "overlay" in job.beside:
             blended = strips.blend_map(job.picture.image[0], image, self.colours)
@@ -283,20 +283,20 @@ class Translation:
 
     def keep(self, path: Path, image: Tensor, alpha: np.ndarray | None = None) -> None:
         """Write an additional image."""
-        conversion.save(path, conversion.as_pixels(image), alpha)
+        conversion.save_image(path, conversion.as_pixels(image), alpha)
         self.done.written.append(path)
 
     def translate_faces(self, job: Job) -> None:
         """Translate only the faces of an image; an image without faces is copied."""
         pixels = conversion.as_pixels(job.picture.image[0])
         if job.boxes:
-            conversion.save(job.path, self.with_faces(pixels, job.boxes, job.item.name), job.picture.alpha)
+            conversion.save_image(job.path, self.with_faces(pixels, job.boxes, job.item.name), job.picture.alpha)
         elif job.path.suffix.lower() == Path(job.item.name).suffix.lower() and not self.options.size:
             job.path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(job.path) as temporary:
                 temporary.write_bytes(job.item.read())
         else:
-            conversion.save(job.path, pixels, job.picture.alpha)
+            conversion.save_image(job.path, pixels, job.picture.alpha)
         self.done.written.append(job.path)
 
     def with_faces(self, pixels: np.ndarray, boxes: list[face_boxes.Box], name: str) -> np.ndarray:
@@ -349,7 +349,7 @@ class Translation:
             raise ValueError("a video in an archive: unpack it first")
         if self.request is None:
             raise ValueError("strips are of pictures; say what the video is to become")
-        header = video.probe(job.item.path)
+        header = video.read_header(job.item.path)
 
         def translated() -> Iterator[np.ndarray]:
             rows: list[np.ndarray] = []
@@ -361,7 +361,7 @@ class Translation:
             if rows:
                 yield from self.frames(rows, job)
 
-        video.write(job.path, translated(), header.rate, job.item.path)
+        video.write_frames(job.path, translated(), header.rate, job.item.path)
         self.done.written.append(job.path)
 
     def frames(self, rows: list[np.ndarray], job: Job) -> Iterator[np.ndarray]:
@@ -371,7 +371,9 @@ class Translation:
         if self.options.faces:
             for image in images:
                 pixels = conversion.as_pixels(image[0])
-                yield rgb(self.with_faces(pixels, face_boxes.find(pixels, self.options.face_margin), job.item.name))
+                yield rgb(
+                    self.with_faces(pixels, face_boxes.find_faces(pixels, self.options.face_margin), job.item.name)
+                )
             return
         outputs = self.translator(torch.cat(images), [job.key] * len(rows))
         for image, out in zip(images, outputs):

@@ -57,9 +57,9 @@ def request_of(trained: Trained, options: Options) -> Request | None:
                 return None
             raise ValueError(f"what is to change? {trained.config['model']} takes {usage(trained)}")
         if known.are_units:
-            rows["attribute"], source = units(known, words, options.au_from), 0
+            rows["attribute"], source = unit_row(known, words, options.au_from), 0
         else:
-            rows["attribute"], source = attributes(known, words, options.source)
+            rows["attribute"], source = attribute_row(known, words, options.source)
         if "source" in names:
             fixed["source"] = source
     if "styles" in names:
@@ -135,7 +135,7 @@ def positions(name: str, names: Sequence[str]) -> list[int]:
     return found
 
 
-def attributes(known: Attributes, words: Sequence[str], source: int | None = None) -> tuple[Tensor, int]:
+def attribute_row(known: Attributes, words: Sequence[str], source: int | None = None) -> tuple[Tensor, int]:
     """(A,) attributes, 0 for those that are not named, and the number of their data set.
 
     Raises:
@@ -184,7 +184,7 @@ def common_source(known: Attributes, wanted: list[tuple[str, float, list[int]]],
     return sets[0]
 
 
-def units(known: Attributes, words: Sequence[str], start: str = "") -> Tensor:
+def unit_row(known: Attributes, words: Sequence[str], start: str = "") -> Tensor:
     """(A,) action units in 0..1; those that are not named come from `start`, "neutral" or a table of OpenFace.
 
     Raises:
@@ -203,7 +203,7 @@ def openface(path: str, names: Sequence[str]) -> Tensor:
     Raises:
         ValueError: the table cannot be read, or lacks a unit.
     """
-    content = read(path)
+    content = read_file(path)
     with named(path):
         try:
             values = tables.face(content.decode("utf-8-sig"), path)
@@ -217,7 +217,7 @@ def openface(path: str, names: Sequence[str]) -> Tensor:
 # Styles --------------------------------------------------------------------------------------------------------------
 
 
-def read(path: str | Path) -> bytes:
+def read_file(path: str | Path) -> bytes:
     """The bytes of a file that a flag names.
 
     Raises:
@@ -231,13 +231,13 @@ def read(path: str | Path) -> bytes:
             return source.read(source.files[0])
 
 
-def picture(path: str, channels: int) -> Tensor:
+def read_picture(path: str, channels: int) -> Tensor:
     """(1, C, H, W) in [-1, 1] of an image file that a flag names.
 
     Raises:
         ValueError: naming the file.
     """
-    content = read(path)
+    content = read_file(path)
     with named(path):
         return as_picture(content, channels).image
 
@@ -250,7 +250,7 @@ def styles(options: Options) -> dict[str, object]:
     """
     images = []
     for path in options.style:
-        image = picture(path, 3)
+        image = read_picture(path, 3)
         scale = min(1.0, STYLE_MOST / max(image.shape[2:]))
         size = [max(STYLE_LEAST, round(side * scale)) for side in image.shape[2:]]
         if size != list(image.shape[2:]):
@@ -283,7 +283,7 @@ def regions(options: Options) -> list[Tensor]:
     Raises:
         ValueError: a mask cannot be used, or there is not one for each style.
     """
-    masks = [(picture(path, 1) + 1) / 2 for path in options.mask]
+    masks = [(read_picture(path, 1) + 1) / 2 for path in options.mask]
     if len(masks) == 1 and len(options.style) == 2:
         masks.append(1 - masks[0])
     if masks and len(masks) != len(options.style):

@@ -94,7 +94,9 @@ def resized(image: Image.Image, size: str) -> Image.Image:
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def save(path: Path, pixels: np.ndarray, alpha: np.ndarray | None = None, colours: np.ndarray | None = None) -> None:
+def save_image(
+    path: Path, pixels: np.ndarray, alpha: np.ndarray | None = None, colours: np.ndarray | None = None
+) -> None:
     """Write an image file atomically.
 
     Args:

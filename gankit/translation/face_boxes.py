@@ -23,7 +23,7 @@ class Box(NamedTuple):
     side: int
 
 
-def find(pixels: np.ndarray, margin: float = 0.5) -> list[Box]:
+def find_faces(pixels: np.ndarray, margin: float = 0.5) -> list[Box]:
     """The faces in (H, W) or (H, W, C) uint8, the largest first; `margin` of the face's side is added as surroundings.
 
     Raises:
@@ -51,11 +51,11 @@ def find(pixels: np.ndarray, margin: float = 0.5) -> list[Box]:
 def crop(pixels: np.ndarray, box: Box, height: int, width: int) -> np.ndarray:
     """The region resized to (height, width, ...); beyond the image it is mirrored."""
     rows, columns = (np.arange(start, start + box.side) for start in box[:2])
-    cut = pixels[mirrored(rows, pixels.shape[0])][:, mirrored(columns, pixels.shape[1])]
+    cut = pixels[reflected_indices(rows, pixels.shape[0])][:, reflected_indices(columns, pixels.shape[1])]
     return np.asarray(Image.fromarray(cut).resize((width, height), Image.Resampling.LANCZOS))
 
 
-def mirrored(places: np.ndarray, length: int) -> np.ndarray:
+def reflected_indices(places: np.ndarray, length: int) -> np.ndarray:
     """Indices beyond a line of this length, reflected at its ends."""
     places = np.abs(places) % max(1, 2 * length - 2)
     return np.minimum(places, 2 * length - 2 - places) if length > 1 else places * 0

@@ -87,7 +87,7 @@ class Options:
     overwrite: bool = False
 
 
-def check(trained: Trained, options: Options) -> None:
+def check_options(trained: Trained, options: Options) -> None:
     """Refuse options that the model does not take, and values out of range.
 
     Raises:

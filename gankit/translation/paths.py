@@ -39,7 +39,7 @@ class Item(NamedTuple):
         return self.name.lower().endswith(VIDEOS)
 
 
-def find(
+def find_inputs(
     inputs: Sequence[str | Path], output: Path, stack: ExitStack, builtin: Callable[[str], list[Item]] = lambda name: []
 ) -> tuple[list[Item], list[str]]:
     """The input images and videos, in order, and the names of the other files.

@@ -13,7 +13,7 @@ from torch import Tensor
 from gankit import data, latent, pictures
 from gankit.runs.trained import Trained
 from gankit.translation.abilities import arguments_of_translate, attributes_of, domains_of
-from gankit.translation.conditions import Request, units
+from gankit.translation.conditions import Request, unit_row
 from gankit.translation.options import Options
 from gankit.translation.translator import Translator
 
@@ -54,10 +54,10 @@ class Strip(NamedTuple):
 
 def as_cells(cells: list[Tensor]) -> Tensor:
     """(C, H, W) images of one size as (N, C, H, W), downsized to a strip's cells."""
-    return torch.cat(latent.alike([small(cell)[None] for cell in cells]))
+    return torch.cat(latent.alike([fit_cell(cell)[None] for cell in cells]))
 
 
-def small(image: Tensor) -> Tensor:
+def fit_cell(image: Tensor) -> Tensor:
     """(C, H, W) downsized to a strip's cell, if it is larger."""
     scale = CELL / max(image.shape[1:])
     if scale >= 1:
@@ -159,7 +159,7 @@ def intensity_strip(
 ) -> Strip:
     """The image with rising intensities of the requested action units; without a request, a row for each unit."""
     known = attributes_of(trained)
-    start = units(known, (), options.au_from)
+    start = unit_row(known, (), options.au_from)
     shares = torch.linspace(0, 1, options.steps).tolist()
     if request is None:
         ends = [start.index_fill(0, torch.tensor([i]), 1.0) for i in range(len(known.names))]

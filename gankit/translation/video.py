@@ -16,7 +16,7 @@ from gankit.data.files import plain
 from gankit.runs.files import replacing
 
 
-class Header(NamedTuple):
+class VideoHeader(NamedTuple):
     """The height and width of a video in pixels, and its frames per second as a fraction, "25/1"."""
 
     height: int
@@ -36,7 +36,7 @@ def program() -> str:
     return path
 
 
-def probe(path: Path) -> Header:
+def read_header(path: Path) -> VideoHeader:
     """The header of a video's first track, after rotation.
 
     Raises:
@@ -49,10 +49,10 @@ def probe(path: Path) -> Header:
     if not header:
         raise ValueError(f"ffmpeg cannot read it: {last_line(done.stderr)}")
     width, height, count, seconds = map(int, header.groups())
-    return Header(height, width, f"{count}/{seconds}")
+    return VideoHeader(height, width, f"{count}/{seconds}")
 
 
-def frames(path: Path, header: Header) -> Iterator[np.ndarray]:
+def frames(path: Path, header: VideoHeader) -> Iterator[np.ndarray]:
     """The frames as (H, W, 3) uint8, at a constant rate.
 
     Raises:
@@ -76,7 +76,7 @@ def frames(path: Path, header: Header) -> Iterator[np.ndarray]:
             raise ValueError(f"ffmpeg stopped half way: {last_line(errors.read())}")
 
 
-def write(path: Path, pictures: Iterable[np.ndarray], rate: str, sound: Path) -> int:
+def write_frames(path: Path, pictures: Iterable[np.ndarray], rate: str, sound: Path) -> int:
     """Write frames as a video with the sound of another, atomically; returns the number of frames.
 
     Args:
@@ -96,7 +96,7 @@ def write(path: Path, pictures: Iterable[np.ndarray], rate: str, sound: Path) ->
             for frame in pictures:
                 if process is None:
                     process = subprocess.Popen(
-                        command(unfinished, frame, rate, sound), stdin=subprocess.PIPE, stderr=errors
+                        writing_command(unfinished, frame, rate, sound), stdin=subprocess.PIPE, stderr=errors
                     )
                 process.stdin.write(np.ascontiguousarray(frame).tobytes())
                 count += 1
@@ -119,7 +119,7 @@ def write(path: Path, pictures: Iterable[np.ndarray], rate: str, sound: Path) ->
     return count
 
 
-def command(path: Path, frame: np.ndarray, rate: str, sound: Path) -> list[str]:
+def writing_command(path: Path, frame: np.ndarray, rate: str, sound: Path) -> list[str]:
     """The command of ffmpeg that writes frames of this size."""
     height, width = frame.shape[:2]
     words = [program(), "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]

@@ -16,7 +16,7 @@ from torch import Tensor
 from gankit import data as library
 from gankit import latent
 from gankit.explore.inputs import data_of, generator_of, read_image
-from gankit.explore.latent_search import Distance, Found, Search, distance_of, replaced
+from gankit.explore.latent_search import Distance, Projected, Search, distance_of, replaced
 from gankit.explore.result import Result, blank
 from gankit.recipe import Recipe
 from gankit.runs.files import write_tensors, write_text
@@ -139,7 +139,9 @@ def errors(image: Tensor, target: Tensor) -> dict[str, float]:
 # Pivotal tuning ------------------------------------------------------------------------------------------------------
 
 
-def pivotal_tuning(recipe: Recipe, found: Found, target: Tensor, steps: int, lr: float, distance: Distance) -> Recipe:
+def pivotal_tuning(
+    recipe: Recipe, found: Projected, target: Tensor, steps: int, lr: float, distance: Distance
+) -> Recipe:
     """A copy of the model whose generator is fine-tuned to draw the target from the latent that was found."""
     with replaced(recipe, found.noise):  # the copy keeps them
         tuned = copy.deepcopy(recipe).requires_grad_(True).eval()
