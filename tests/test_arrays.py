@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from gankit import data
 from gankit.data import arrays, cache, captions, embedding
 from gankit.evaluation import sources
-from gankit.explore import start
+from gankit.explore import inputs
 
 
 @pytest.fixture(autouse=True)
@@ -200,7 +200,7 @@ DOORS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "--data": ("real", data.open),
     "--condition": ("condition", data.read_conditions),
     "--text-encoder": ("vector", lambda path: embedding.open_encoder(str(path), captions.plain)),
-    "--latent-file": ("latent", lambda path: start.read(str(path), "latent", "a latent")),
+    "--latent-file": ("latent", lambda path: inputs.read_arrays(str(path), "latent", "a latent")),
     "evaluate": ("samples", sources.of_npz),
     "evaluate by name": ("samples", lambda path: sources.of_data(str(path))),
 }
