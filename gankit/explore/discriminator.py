@@ -238,7 +238,7 @@ def convolutions(recipe: Recipe) -> list[nn.Module]:
     Raises:
         ValueError: the model has no `d`, or one without convolutions.
     """
-    layers = [m for m in getattr(recipe, "d", nn.Module()).modules() if isinstance(m, nn.Conv2d)]
+    layers = [m for m in dict(recipe.named_children()).get("d", nn.Module()).modules() if isinstance(m, nn.Conv2d)]
     if not layers:
         raise ValueError(f"{type(recipe).__name__} has no discriminator `d` with convolutions; dcgan has")
     return layers
