@@ -91,7 +91,7 @@ def summary(config: dict, records: list[dict[str, float]]) -> str:
 def evaluations(folder: Path) -> list[str]:
     """The latest number of each metric, with its uncertainty and what it means, and the pictures that go with them."""
     from gankit import evaluation
-    from gankit.evaluation.pictures import CAPTIONS
+    from gankit.evaluation.figures import CAPTIONS
 
     latest = {line["name"]: line for line in evaluation.read(folder / "evaluations.jsonl")}
     if not latest:

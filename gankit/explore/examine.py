@@ -54,9 +54,9 @@ def features(trained: Trained, *, data: str = "", n: int = 5000, centres: int = 
     if not source.classes:
         raise ValueError(f"{name} has no labels, so nothing can be told apart: name labelled data, --data digits")
     convs = convolutions(trained.recipe)
-    train, label = source.some(n)
+    train, label = source.select(n)
     if f"{name}:test" in library.BUILTIN:
-        test, truth = sources.of_data(f"{name}:test", trained.config["settings"]).some(n)
+        test, truth = sources.of_data(f"{name}:test", trained.config["settings"]).select(n)
     else:
         cut = len(train) * 4 // 5
         order = torch.from_numpy(np.random.default_rng(0).permutation(len(train)))
@@ -166,7 +166,7 @@ def filters(trained: Trained, *, data: str = "", count: int = 5, images: int = 5
         images: images for each filter.
         n: images of the data to choose from.
     """
-    pictures, _ = data_of(trained, data).some(n)
+    pictures, _ = data_of(trained, data).select(n)
     if count < 1 or not 1 <= images <= len(pictures):
         raise ValueError(f"--count must be 1 at least and --images 1 to {len(pictures)}; found {count} and {images}")
     halves, told = [], {}

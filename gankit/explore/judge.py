@@ -44,7 +44,7 @@ class Judge:
         raise ValueError(f"there is no class {name!r}; there are {', '.join(listed(self.names, len(self.names)))}")
 
 
-def data_of(trained: Trained, name: str = "") -> sources.Source:
+def data_of(trained: Trained, name: str = "") -> sources.Samples:
     """The run's own data, or others, fitted as the run's settings say.
 
     Raises:
@@ -73,7 +73,7 @@ def classes_of(trained: Trained) -> Judge:
         raise ValueError(
             f"the run's data {name} have no labels, so no classifier can be fitted: give --labels FILE.csv, or --target brightness"
         )
-    images, label = found.some(3000)
+    images, label = found.select(3000)
     predict = metrics.fit_convnet(images, label, epochs=3)
     names = found.class_names or tuple(str(i) for i in range(found.classes))
     return Judge(predict, names, f"a small network fitted to {len(images)} images of {name}")

@@ -42,7 +42,7 @@ def neighbours(
     found = data_of(trained, data)
     if not 1 <= k <= min(n, found.count):
         raise ValueError(f"--k is {k}; there are {min(n, found.count)} images to be near")
-    images, _ = found.some(n)
+    images, _ = found.select(n)
     if features == "pixels":
         near = metrics.nearest_neighbours(samples.flatten(1), images.flatten(1), k)
     else:
