@@ -602,7 +602,7 @@ def test_only_https_is_fetched(alone, server):
         "http://127.0.0.1.example.invalid/w",
         "words.pth",
     ):
-        with pytest.raises(OSError, match="its address is no https") as error:
+        with pytest.raises(OSError, match="its URL is not https") as error:
             fetch(words(server)._replace(url=url))
         assert words(server).sha256 in str(error.value)
     assert server.hits == 0
@@ -652,7 +652,7 @@ def test_what_was_not_asked_for_is_not_downloaded(alone, server, monkeypatch):
     with weights.not_asked("Type --evaluate-features NAME to allow it"), weights.not_asked("Type --inner"):
         with pytest.raises(
             weights.NotAsked,
-            match=f"words.pth, {len(WORDS):,} bytes, would be downloaded .* but by a file alone. Type --inner",
+            match=f"words.pth, {len(WORDS):,} bytes, would be downloaded .* which only a file requests and not the command line. Type --inner",
         ):
             fetch(words(server))
         for name in ("timm:resnet18", "dinov2:vits14"):
@@ -748,7 +748,7 @@ def test_a_wrong_file_of_the_user_is_refused_and_left(alone, server, monkeypatch
     path.write_bytes(body)
     if folder == "mine":
         monkeypatch.setenv("GANKIT_WEIGHTS", str(path.parent))
-    with pytest.raises(ValueError, match="is not used, and left as it is") as error:
+    with pytest.raises(ValueError, match="neither used nor changed") as error:
         fetch(words(server))
     assert str(path) in str(error.value) and words(server).sha256 in str(error.value)
     assert path.read_bytes() == body and server.hits == 0
@@ -761,7 +761,7 @@ def test_a_file_that_changes_is_checked_again(alone, server):
     assert weights._verified == {key: words(server).sha256}
     path.write_bytes(WORDS[:-1] + b"x")
     os.utime(path, ns=(1, 1))
-    with pytest.raises(ValueError, match="left as it is"):
+    with pytest.raises(ValueError, match="neither used nor changed"):
         fetch(words(server))
 
 
