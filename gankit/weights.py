@@ -175,8 +175,8 @@ def _checked(path: Path, file: WeightsFile) -> Path:
     if size != file.size or sha256(path) != file.sha256:
         found = f"{size} bytes" if size != file.size else f"sha256 {sha256(path)}"
         raise ValueError(
-            f"{path} has {found}; the published {file.name} has {file.size} bytes and sha256 {file.sha256}. It is neither "
-            f"used nor changed. Move it away and run again, or replace it by {file.url}"
+            f"{path} has {found}; the published {file.name} has {file.size} bytes and sha256 {file.sha256}. It is "
+            f"neither used nor changed. Move it away and run again, or replace it by {file.url}"
         )
     return path
 

@@ -1,4 +1,4 @@
-"""What is no regular file is refused, at every place where a path is given: a pipe would be waited for, a device read without end."""
+"""Every path argument refuses what is not a regular file: a pipe would block, a device would be read without end."""
 
 from __future__ import annotations
 

@@ -15,10 +15,10 @@ import torch
 import gankit
 from gankit import checkpoint, cli, data, evaluation, loop, metrics, report
 from gankit.data import cache
-from gankit.evaluation import catalogue, extraction, plan, sources
+from gankit.evaluation import catalogue, extraction, figures, plan, sources
 from gankit.evaluation.families import distribution
 from gankit.evaluation.needs import Metric
-from gankit.evaluation.subject import share_error
+from gankit.evaluation.subject import Subject, share_error
 from tests.waiting import finished, torchrun
 
 TINY = dict(data="digits", images=64, batch=16, z_dim=4, width=4, preview=0, quiet=True)
@@ -360,6 +360,51 @@ def test_classes_are_matched_by_name(here):
         gankit.evaluate("some", against="others", metrics="fd_per_class", features="digits")
 
 
+def test_the_catalogue_has_every_family_and_every_metric_once():
+    folder = Path(catalogue.__file__).with_name("families")
+    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == {
+        family.__name__.rsplit(".", 1)[1] for family in catalogue.FAMILIES
+    }
+    names = [name for family in catalogue.FAMILIES for name in family.METRICS]
+    assert len(names) == len(set(names)) == len(evaluation.METRICS)
+    used = {need for metric in evaluation.METRICS.values() for need in metric.needs}
+    assert used == set(catalogue.NEEDS)
+    assert {name for metric in evaluation.METRICS.values() for name in metric.figures} == set(figures.FIGURES)
+    assert all(evaluation.about(name) for name in evaluation.METRICS)
+    for default in (catalogue.DEFAULT, catalogue.DEFAULT_OF_TRANSLATORS, catalogue.DEFAULT_OF_ONE_IMAGE):
+        assert catalogue.parse_metrics(default)
+
+
+@pytest.mark.parametrize(("chosen", "files"), [
+    ("fd,precision", {"manifold.png"}),
+    ("ms_ssim", set()),
+    ("swd", {"spectrum.json"}),
+    ("memorisation", {"neighbours.png"}),
+])  # fmt: skip
+def test_figures_are_rendered_only_for_the_chosen_metrics(chosen, files, here, monkeypatch):
+    if "memorisation" not in chosen:
+
+        def searched(*_: object, **__: object) -> None:
+            raise AssertionError("nearest neighbours were searched for metrics that do not need them")
+
+        monkeypatch.setattr(metrics, "nearest_neighbours", searched)
+    gankit.evaluate("00000", metrics=chosen, n=60)
+    folder = here / "runs/00000-dcgan-digits/evaluation"
+    assert {path.name for path in folder.glob("*")} == files
+
+
+def test_modes_come_with_the_data_set(monkeypatch, here):
+    assert data.open("ring").modes.count == 8 and data.open("grid").modes.count == 25
+    assert data.open("stacked-digits").modes.count == 1000 and data.open("digits").modes is None
+    two = np.random.default_rng(0).normal(size=(400, 2)).astype(np.float32) * 0.01
+    two[::2] += 1
+    points = data.Dataset("two", "points", (2,), 400, two.__getitem__, "two")
+    points.modes = data.Modes(2, np.array([[0.0, 0.0], [1.0, 1.0]]), 0.01)
+    samples = sources.of_dataset(points, "two")
+    found = by_name(evaluation.METRICS["modes"].compute(Subject(samples, samples, None, None, 400)))
+    assert found["modes"].value == 2 and found["high_quality"].value > 0.95
+
+
 def breaks(error: Exception):
     """A metric that raises."""
 
@@ -413,7 +458,8 @@ def test_an_error_that_is_not_finite_is_none(here, monkeypatch):
 def test_a_reason_is_said_once_and_those_of_all_stand_in_the_error(here, capsys):
     with pytest.raises(
         ValueError,
-        match="^none of the metrics can be computed: fd cannot be computed: a covariance .*; is cannot be computed: 1 samples",
+        match="^none of the metrics can be computed: fd cannot be computed: a covariance .*; "
+        "is cannot be computed: 1 samples",
     ):
         gankit.evaluate("00000", metrics="fd,is", n=1)
     with pytest.raises(
@@ -439,12 +485,10 @@ def pictures(here, monkeypatch):
     return loaded
 
 
-BLIND = [
-    name for name in evaluation.METRICS if not catalogue.uses_extractor(name)
-]  # those that look through no extractor
+WITHOUT_EXTRACTOR = [name for name in evaluation.METRICS if not catalogue.uses_extractor(name)]
 
 
-@pytest.mark.parametrize("name", BLIND)
+@pytest.mark.parametrize("name", WITHOUT_EXTRACTOR)
 def test_metrics_of_pixels_need_no_network(name, pictures, here):
     """Each is taken, or does not apply to such a run, and nothing is loaded for it."""
     said = []
@@ -464,14 +508,14 @@ def test_metrics_of_pixels_need_no_network(name, pictures, here):
 
 
 def test_a_network_that_cannot_be_had_leaves_out_what_looks_through_it_alone(pictures, here, capsys):
-    for metrics in ("all", "fd,swd,kd,ms_ssim"):
+    for chosen in ("all", "fd,swd,kd,ms_ssim"):
         said = []
-        names = by_name(gankit.evaluate("latest", metrics=metrics, n=40, say=said.append))
+        names = by_name(gankit.evaluate("latest", metrics=chosen, n=40, say=said.append))
         assert {"swd", "swd_16", "ms_ssim", "ms_ssim_reals"} <= names.keys() and not any("fd" in name for name in names)
         told = [text for text in said if "pt_inception" in text]
         looking = [
             name
-            for name in (evaluation.METRICS if metrics == "all" else metrics.split(","))
+            for name in (evaluation.METRICS if chosen == "all" else chosen.split(","))
             if catalogue.uses_extractor(name)
         ]
         away = [text.split(" does not")[0] for text in said if "does not apply" in text]
@@ -539,7 +583,8 @@ def test_n_is_said_where_there_are_fewer_and_refused_where_it_cannot_be_meant(he
         assert stop.value.code == 2 and "Traceback" not in capsys.readouterr().err
 
 
-WITH_ERRORS = "fd,kd,is,precision,density,ppl,accuracy,parzen,l1,psnr,ssim,modes"  # and cas, cycle and others, which are shares and means alike
+# cas, cycle and others compute shares and means in the same way
+WITH_ERRORS = "fd,kd,is,precision,density,ppl,accuracy,parzen,l1,psnr,ssim,modes"
 
 
 @pytest.mark.parametrize(
@@ -556,7 +601,7 @@ WITH_ERRORS = "fd,kd,is,precision,density,ppl,accuracy,parzen,l1,psnr,ssim,modes
     ],
 )
 def test_an_error_is_never_absurdly_small(run, n, here):
-    """Each uncertainty beside how far the number moves from one choice of samples and reals to another: none, or of that order."""
+    """Each uncertainty is None or of the order of the deviation over choices of samples and real data."""
     found: dict[str, list[evaluation.Score]] = {}
     for seed in range(6):
         for score in gankit.evaluate(run, metrics=WITH_ERRORS, n=n, seed=1000 * seed + 7):

@@ -77,7 +77,7 @@ class Threshold(Fixed):
 def trials_of(kind, name, held="", side=None):
     """What there is to judge of a recipe of this kind, built for this data."""
     opened = [data.open(n, side, want=kind.data.split()[0]) if n else None for n in (name, held)]
-    return translations.trials(kind(loop.spec_of(opened[0])).eval(), "it", "none", *opened, typed=name)
+    return translations.translator_trials(kind(loop.spec_of(opened[0])).eval(), "it", "none", *opened, typed=name)
 
 
 def subject(trial, n=40, **more):
@@ -203,7 +203,9 @@ def test_pairs_are_held_against_their_targets(here):
     with pytest.raises(ValueError, match="ppl does not apply: it needs the latents of a generator"):
         gankit.evaluate(run.folder, model=Grey, metrics="ppl")
     with pytest.raises(ValueError, match="has images of 3 channels where it takes 1"):
-        translations.trials(run.recipe, "it", "none", None, data.Domains("swapped", held.b, held.a, kind="pairs"))
+        translations.translator_trials(
+            run.recipe, "it", "none", None, data.Domains("swapped", held.b, held.a, kind="pairs")
+        )
 
 
 def test_attributes_asked_for_and_kept(here, monkeypatch):
@@ -261,7 +263,7 @@ class Chooses(Fixed):
 def test_one_colour_of_hair_is_asked_for_at_a_time(here):
     for kind, count in ((Painter, 5), (Chooses, 3)):
         known = people()
-        trial = translations.trials(kind(loop.spec_of(known)).eval(), "it", "0", known, None)[0]
+        trial = translations.translator_trials(kind(loop.spec_of(known)).eval(), "it", "0", known, None)[0]
         numbers = np.arange(100)
         asked, own = trial.fake.attributes.known(numbers), trial.fake.inputs.attributes.known(numbers)
         hair = count - 2 if count == 5 else 2
@@ -301,7 +303,7 @@ class Moves(Fixed):
 
 def test_degrees_that_were_asked_for_are_found_again(here, monkeypatch):
     known = faces()
-    trial = translations.trials(Moves(loop.spec_of(known)).eval(), "it", "0", known, known)[0]
+    trial = translations.translator_trials(Moves(loop.spec_of(known)).eval(), "it", "0", known, known)[0]
     assert trial.fake.attributes.is_continuous
     found = by_name(attributes.attributes(subject(trial, 200)))
     assert found["asked_AU01"].value > 0.9 > 0.3 > abs(found["asked_AU12"].value)
@@ -360,7 +362,7 @@ def test_styles_are_held_against_what_they_were_to_be(here):
 
 
 def scenes(n, seed):
-    """(N, 3, 16, 16) label maps of three colours, void in a corner of the index maps, and photographs: the colours with noise."""
+    """(N, 16, 16) classes, (N, 3, 16, 16) label maps of three colours, and photographs: the colours with noise."""
     generator = torch.Generator().manual_seed(seed)
     label = (torch.rand(n, 1, 4, 4, generator=generator) * 3).long()
     label = torch.nn.functional.interpolate(label.float(), scale_factor=4)[:, 0].long()
@@ -401,17 +403,17 @@ def test_fcn_score_of_photographs_that_show_their_labels_and_of_others(here):
     values = {}
     for weight in (0.0, 1.0):
         nn.init.constant_(recipe.weight, weight)
-        trial = translations.trials(recipe, "it", f"{weight}", train_, held)[0]
+        trial = translations.translator_trials(recipe, "it", f"{weight}", train_, held)[0]
         assert trial.fake.colours.shape == (3, 3)
         values[weight] = by_name(segmentation.fcn_score(subject(trial)))["fcn_mean_iou"]
     assert float(values[0.0].note.split()[0]) > 0.8
     assert values[0.0].value > 0.7 > 0.3 > values[1.0].value
-    # A segmenter with classes of other numbers, as another run may have, is asked for what it finds in real photographs.
+    # A segmenter that numbers its classes otherwise, as another run may, is matched on real photographs.
     order = torch.tensor([2, 0, 1])
     paint = trial.fake.colours * 0.5 - 0.15
     net = lambda images: order[torch.cdist(images.flatten(2).transpose(1, 2), paint).argmin(2).view(-1, 16, 16)]  # noqa: E731
     nn.init.zeros_(recipe.weight)
-    trial = translations.trials(recipe, "it", "0", train_, held)[0]
+    trial = translations.translator_trials(recipe, "it", "0", train_, held)[0]
     assert by_name(segmentation.fcn_score(subject(trial, segmenter=net)))["fcn_mean_iou"].value > 0.8
     with pytest.raises(ValueError, match="no photographs with label maps"):
         list(segmentation.fcn_score(subject(trial._replace(real=None))))
@@ -436,7 +438,7 @@ def test_label_maps_are_judged_by_one_confusion_without_void(here):
         class_names=["ground", "thing"],
         masks=lambda i: truth.numpy()[i],
     )
-    trial = translations.trials(Threshold(loop.spec_of(known)).eval(), "it", "0", known, None)[0]
+    trial = translations.translator_trials(Threshold(loop.spec_of(known)).eval(), "it", "0", known, None)[0]
     found = by_name(segmentation.segmentation(subject(trial, batch=7)))
     there = truth != 255
     right = (label == truth) & there

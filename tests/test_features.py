@@ -474,8 +474,8 @@ def literal_lpips(net: Lpips, a: torch.Tensor, b: torch.Tensor) -> list[float]:
     values = []
     for pair in zip(a, b):
         total, (f, g) = 0.0, ((x - shift) / scale for x in pair)
-        i = head = 0
-        for layer in net.trunk[:30]:
+        head = 0
+        for i, layer in enumerate(net.trunk[:30]):
             f, g = layer(f[None])[0], layer(g[None])[0]
             if i in (3, 8, 15, 22, 29):  # relu1_2, 2_2, 3_3, 4_3, 5_3
                 for y in range(f.shape[1]):
@@ -483,7 +483,6 @@ def literal_lpips(net: Lpips, a: torch.Tensor, b: torch.Tensor) -> list[float]:
                         p, q = (v[:, y, x] / (v[:, y, x].square().sum().sqrt() + 1e-10) for v in (f, g))
                         total += float((net.heads[head] * (p - q) ** 2).sum()) / (f.shape[1] * f.shape[2])
                 head += 1
-            i += 1
         values.append(total)
     return values
 
@@ -543,7 +542,7 @@ def test_lpips_refuses_what_is_no_pair_of_images(random_lpips):
 
 @pytest.fixture
 def server():
-    """Sends `server.body` once `server.go` is set, saying it is `server.said` bytes, or on to `server.goes`; counts the requests."""
+    """Sends `server.body` once `server.go` is set, announced as `server.said` bytes, or redirects; counts requests."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -652,7 +651,7 @@ def test_what_was_not_asked_for_is_not_downloaded(alone, server, monkeypatch):
     with weights.not_asked("Type --evaluate-features NAME to allow it"), weights.not_asked("Type --inner"):
         with pytest.raises(
             weights.NotAsked,
-            match=f"words.pth, {len(WORDS):,} bytes, would be downloaded .* which only a file requests and not the command line. Type --inner",
+            match=f"words.pth, {len(WORDS):,} bytes, would be downloaded .* which only a file requests .* Type --inner",
         ):
             fetch(words(server))
         for name in ("timm:resnet18", "dinov2:vits14"):
@@ -771,7 +770,8 @@ def test_two_processes_make_one_download(alone, server):
     (weights.location() / "words.pth.0123.part").write_bytes(b"what a kill left")
     code = (  # the file alone: importing torch twice more takes longer than all of this
         "import sys, runpy; weights = runpy.run_path(sys.argv[1])\n"
-        "print('ready', flush=True); sys.stdin.readline(); print(weights['fetch'](weights['WeightsFile'](*eval(sys.argv[2]))))"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "print(weights['fetch'](weights['WeightsFile'](*eval(sys.argv[2]))))"
     )
     command = [sys.executable, "-c", code, weights.__file__, repr(tuple(words(server)))]
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -12,7 +12,7 @@ from gankit.evaluation.catalogue import parse_metrics
 from gankit.evaluation.comparison import conditions
 from gankit.evaluation.measure import measure
 from gankit.evaluation.plan import Options, Reasons, make_plan, skipped
-from gankit.evaluation.translations import Trial
+from gankit.evaluation.sources import Trial
 from gankit.evaluation.trials import open_reference, trials_of_model
 from gankit.recipe import Recipe
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from gankit.evaluation import extraction, figures, records, sources
 from gankit.evaluation.catalogue import DEFAULT, DEFAULT_OF_TRANSLATORS, METRICS, parse_metrics
 from gankit.evaluation.measure import describe, measure, progress_bar
 from gankit.evaluation.plan import Options, Plan, Reasons, default_metrics, make_plan, skipped
+from gankit.evaluation.sources import Trial
 from gankit.evaluation.subject import Score, Subject
-from gankit.evaluation.translations import Trial
 from gankit.evaluation.trials import open_reference, trial_of_samples, trials_of_model
 from gankit.metrics.extractors import Extractor
 
@@ -97,10 +98,11 @@ def evaluate(
     uses_own_default = metrics == DEFAULT and own_default != DEFAULT
     if uses_own_default:
         names = parse_metrics(own_default)
-    options = Options(
-        place, features, n, batch, seed, dtype, may_download=metrics != "all" and not uses_own_default,
-        **open_segmenter(segmenter, device),
-    )  # fmt: skip
+    may_download = metrics != "all" and not uses_own_default
+    options = Options(place, features, n, batch, seed, dtype, may_download=may_download)
+    if segmenter:
+        function, title = open_segmenter(segmenter, device)
+        options = replace(options, segmenter=function, segmented_by=title)
     plans, reasons = [make_plan(trial, names, options) for trial in trials], Reasons(say)
     for name, reason in skipped(plans, names).items():
         is_expected = uses_own_default and own_default == DEFAULT_OF_TRANSLATORS
@@ -162,14 +164,12 @@ def trials_of_run(
     )
 
 
-def open_segmenter(run: str, device: str) -> dict[str, object]:
-    """The segmenter of a run and its name, as options; empty without a run.
+def open_segmenter(run: str, device: str) -> tuple[Callable[[Tensor], Tensor], str]:
+    """The segmenter of a run, (n, C, H, W) images to (n, H, W) classes, and its name for records.
 
     Raises:
         ValueError: there is no such run, or its model does not segment.
     """
-    if not run:
-        return {}
     trained = checkpoint.load(run, device=device)
     recipe = trained.recipe
     if not hasattr(recipe, "segment"):
@@ -181,7 +181,7 @@ def open_segmenter(run: str, device: str) -> dict[str, object]:
     def segment(images: Tensor) -> Tensor:
         return recipe.segment(images.to(like.device, like.dtype))
 
-    return {"segmenter": segment, "segmented_by": f"{about['run']} {str(about['weights'])[:8]}"}
+    return segment, f"{about['run']} {str(about['weights'])[:8]}"
 
 
 def measure_plans(plans: list[Plan], path: Path, n: int, precision: str, quiet: bool, reasons: Reasons) -> list[Score]:

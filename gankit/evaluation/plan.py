@@ -21,9 +21,8 @@ from gankit.evaluation.catalogue import (
     uses_extractor,
 )
 from gankit.evaluation.families import single_image
-from gankit.evaluation.sources import Samples
+from gankit.evaluation.sources import Samples, Trial
 from gankit.evaluation.subject import ExtractorInfo, Subject
-from gankit.evaluation.translations import Trial
 from gankit.metrics.extractors import NAMES, Extractor, check_name, extractor
 from gankit.weights import WeightsFile, fetch
 

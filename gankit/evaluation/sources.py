@@ -123,6 +123,14 @@ class Samples:
         return torch.cat([part[0] for part in parts]), label
 
 
+class Trial(NamedTuple):
+    """Samples to evaluate and what they are compared with: real data, and real data that no model was trained on."""
+
+    fake: Samples
+    real: Samples | None
+    held_out: Samples | None
+
+
 def of_dataset(dataset: data.Dataset, typed: str = "") -> Samples:
     """A data set's samples, in its own order, unmirrored; `typed` is the data set's name as the user typed it."""
 

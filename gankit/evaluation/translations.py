@@ -19,19 +19,11 @@ from gankit import data
 from gankit.data import cache
 from gankit.evaluation.inputs import label_colours, of_images, of_masks, of_side, repeated, shuffled
 from gankit.evaluation.requests import requested, with_columns
-from gankit.evaluation.sources import Attributes, Known, Rows, Samples, of_dataset
+from gankit.evaluation.sources import Attributes, Known, Rows, Samples, Trial, of_dataset
 from gankit.recipe import Recipe, seeded
 
 Data = data.Dataset | data.Domains | data.Union
 NO_INPUTS = "the inputs are training data, as none are held out"
-
-
-class Trial(NamedTuple):
-    """Samples to evaluate and what they are compared with: real data, and real data that no model was trained on."""
-
-    fake: Samples
-    real: Samples | None
-    held_out: Samples | None
 
 
 def translates(recipe: Recipe) -> bool:
@@ -91,7 +83,7 @@ class Translator(NamedTuple):
         )  # fmt: skip
 
 
-def trials(
+def translator_trials(
     recipe: Recipe,
     name: str,
     fingerprint: str,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gankit.evaluation import sources, translations
-from gankit.evaluation.sources import Samples
-from gankit.evaluation.translations import Data, Trial
+from gankit.evaluation.sources import Samples, Trial
+from gankit.evaluation.translations import Data
 from gankit.recipe import Recipe
 
 
@@ -73,7 +73,7 @@ def trials_of_model(
     name = str(about["run"])
     if translations.translates(recipe):
         real, held_out, typed = reference
-        return translations.trials(recipe, name, fingerprint, real, held_out, seed, about, typed, domains)
+        return translations.translator_trials(recipe, name, fingerprint, real, held_out, seed, about, typed, domains)
     return [trial_of_samples(sources.of_recipe(recipe, name, fingerprint, seed, trunc, about), reference)]
 
 
