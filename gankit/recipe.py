@@ -1,4 +1,4 @@
-"""What a paper says: a Recipe holds its networks, its optimizers and its algorithm; the loop in loop.py runs it."""
+"""What a paper says: a Recipe holds its networks, its optimizers and its algorithm; the loop in `gankit.training` runs it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, NewType
+from typing import ClassVar, NamedTuple, NewType, Protocol
 
 import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
 
 Images = NewType("Images", int)  # a count of images: a length, an interval; flags of this type also take 200k and 5M
 Draw = Callable[
@@ -130,45 +127,176 @@ class Preset:
     parameters: dict[str, int] = field(default_factory=dict)
 
 
+class Run(Protocol):
+    """What a recipe's `step` sees of its run; `gankit.training.Run` is one.
+
+    Attributes:
+        images: images seen before the current batch.
+        step: batches before it.
+        done: share of the run that is done, 0 to 1.
+        phase: the current phase.
+        augment: what `--augment` does to images; None without it.
+    """
+
+    images: int
+    step: int
+    phase: Phase | None
+    augment: nn.Module | None
+
+    @property
+    def done(self) -> float: ...
+
+    def update(
+        self, names: str | tuple[str, ...], loss_fn: Callable[..., tuple], batch: Batch, *more: Tensor
+    ) -> dict[str, Tensor]: ...
+
+    def mean(self, tensor: Tensor) -> Tensor: ...
+
+
+class Abilities(Protocol):
+    """Every method that some part of gankit looks for on a recipe, with `can`. All are optional: what is there lights up.
+
+    N is a number of samples, (C, H, W) the shape of an image in [-1, 1].
+    """
+
+    def noise(self, n: int, height: int = 0, width: int = 0) -> Tensor:
+        """(n, z_dim) latents from torch's default generator, or random numbers for n images of a translator.
+
+        For: latent, previews, export, translation. With `sample`: `gankit sample`, `interpolate` and `explore`.
+        """
+
+    def sample(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """(N, z_dim) latents to (N, C, H, W) images or (N, D) points.
+
+        The second argument, where there is one, is called `label`, (N,) int64, or `caption`, (N, L) codes of letters, of
+        which the buffer `examples` then holds some; or it is a feature vector (N, condition_dim) if the spec has such.
+        """
+
+    def pair(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, z_dim) latents to an image of each of two domains. For: latent (`--domain`), previews."""
+
+    def truncate(self, z: Tensor, trunc: float) -> Tensor:
+        """(N, z_dim) latents nearer to the prior's mean, as the paper defines it. For: latent (`--trunc`)."""
+
+    def mapping(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """(N, z_dim) latents to (N, num_ws, w_dim) styles. With `synthesis`, the buffer `w_mean` (w_dim,) and
+        `trunc_layers`, the number of layers that truncation changes or None: styles in `explore`."""
+
+    def synthesis(self, ws: Tensor, noise: str | int = "const") -> Tensor:
+        """(N, num_ws, w_dim) styles to images; `noise` is "const", "none" or a seed. For: latent, explore."""
+
+    def embed(self, caption: Tensor) -> Tensor:
+        """(N, L) codes of letters, or (N, D) vectors of texts, to embeddings. For: latent (`--to-text`)."""
+
+    def draw(self, z: Tensor, text: Tensor) -> Tensor:
+        """(N, z_dim) latents and (N, E) embeddings to images. For: latent (`--to-text`)."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images to (N, z_dim) latents, or to the codes that the paper names. For: `gankit show`, the fidelity ledger."""
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """Images to images, through the latent space. For: evaluation (reconstruction error)."""
+
+    def score(self, images: Tensor) -> Anomaly:
+        """Images to anomaly scores and maps. For: `gankit score`, `anomaly.Detector`."""
+
+    def translate(self, images: Tensor) -> Tensor:
+        """Images to images. For: `gankit translate` and the scores of translators.
+
+        The names of further arguments say what it takes: `to`, a domain "a" or "b"; `attribute` (N, A) numbers, with
+        `source` where data sets were joined; `styles`, images; `z`, random numbers of `noise(n, height, width)`.
+        """
+
+    def attention(self, images: Tensor, attribute: Tensor) -> tuple[Tensor, Tensor]:
+        """What `translate` paints, (N, C, H, W), and the share of the input that it keeps, (N, 1, H, W) in 0..1.
+
+        For: translation (`--attention`); its attributes are action units (`--au`).
+        """
+
+    def statistics(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Means and deviations of features, layer by layer, that define a style. For: evaluation of style transfer."""
+
+    def segment(self, images: Tensor) -> Tensor:
+        """Images to (N, H, W) int64 classes. For: `gankit translate`, evaluation (intersection over union)."""
+
+    def critic(self, images: Tensor) -> Tensor:
+        """Images to (N,) values of a Wasserstein critic. For: evaluation (critic distance)."""
+
+    def rebuilt(self, upto: int, n: int = 1) -> Tensor:
+        """The one training image as scales 0 to `upto` rebuild it. For: explore and evaluation of models of one image."""
+
+    def strip(self, batch: Batch) -> list[Tensor]:
+        """Columns of a preview: (N, C, H, W) images such as input, output and target, or (N, H, W) label maps.
+
+        For: previews of models that do not sample.
+        """
+
+    @staticmethod
+    def reduced(height: int, width: int, arguments: dict[str, object]) -> tuple[tuple[int, int], dict[str, object]]:
+        """For models of one image: the size that it is reduced to before training, and the arguments then."""
+
+
+def can(recipe: Recipe | type[Recipe], ability: str) -> bool:
+    """Whether a recipe has a method of `Abilities`.
+
+    Raises:
+        AttributeError: there is no such ability, for any recipe.
+    """
+    if ability not in vars(Abilities):
+        raise AttributeError(f"no ability {ability!r}: state it in gankit.recipe.Abilities")
+    return hasattr(recipe, ability)
+
+
 class Recipe(nn.Module):
     """A paper: networks as attributes, `opt`, and `step`, its algorithm from top to bottom.
 
-    Several processes give what one gives where random numbers come from `batch.draw`, and what looks across the batch from
-    `gankit.nn`: its batch norms, minibatch layers and dropout in place of torch's, `average` for means over the batch inside a
-    loss, `whole` for all rows.
+    What a model can do is a method of `Abilities`. State that is neither a parameter nor a buffer and must survive an
+    interruption goes through `nn.Module.get_extra_state` and `set_extra_state`, as dicts and lists of tensors and plain
+    values. Several processes compute what one does if random numbers come from `batch.draw` and operations across the
+    batch from `gankit.nn`: its batch norms, minibatch layers and dropout; `average` for means over the batch inside a loss;
+    `whole` for all rows. To stop a gradient inside a loss, compute under `torch.no_grad()`.
 
-    A model adds what it can do as methods, found by their presence: `noise(n)` with `sample(z)` or
-    `sample(z, label)`, or `sample(z, caption)` with (N, L) codes of letters, a buffer `examples` of such, `embed(caption)` and
-    `draw(z, text)`; `translate(images, ...)`, `encode(images)`, `score(images)`, `segment(images)`. The names of
-    `translate`'s further arguments say what it takes: `to` a domain, "a" or "b"; `attribute` (N, A) numbers, with `source`
-    where data sets were joined; `styles` images; `z` random numbers of `noise(n, height, width)`. `strip(batch)` gives the
-    columns of a preview for models that do not sample: a list of (N, C, H, W), such as input, output and target, and of
-    (N, H, W) label maps. `reduced(height, width, arguments)` is for models of one image alone: the size that it is made first, and
-    the arguments then. What must survive an interruption and is neither parameter nor buffer goes through
-    `nn.Module.get_extra_state` / `set_extra_state`, as dicts and lists of tensors and plain values.
+    Of the outputs of `run.update`, these names have a meaning wherever they are logged: `real_right` and `fake_right`, the
+    shares of real and fake images that D classifies correctly, which steer adaptive augmentation (`real_right`) and two
+    warnings; names that end in `loss` and `grad`, which warnings read; `samples/std`, the diversity of previews.
 
     Attributes:
-        data: kinds of data it learns from, separated by spaces: "images", "points", "vectors", "domains", "pairs", "masks",
-            "captions".
-        multiple: heights and widths that `translate` takes are multiples of it.
-        load_size: (height, width) at which images to train on are read, where the model cuts crops of `spec`'s size from them
-            itself; previews and scores see whole images at `spec`'s size. None: that size too.
-        length: where a model has it, images that a run takes when the setting is 0.
+        data: kinds of data that it learns from, separated by spaces: "images", "points", "vectors", "domains", "pairs",
+            "masks", "captions".
         labels: "none", "optional" or "required".
         ema: names of the networks that are averaged over training.
         defaults: settings of the run that the paper asks for.
         presets: named sizes; "paper" is always among them.
         signed: names of the arguments that may be negative.
+        domains: for translators between two domains, the network that generates each: {"a": "g_ba", "b": "g_ab"}.
+        load_size: (height, width) at which training images are read if the model cuts crops of `spec`'s size from them;
+            previews and scores see whole images at `spec`'s size. None: `spec`'s size.
+        length: training length in images when the setting is 0; 0 if the model has none of its own.
+        multiple: heights and widths that `translate` takes are multiples of it.
+        reach: pixels around an output pixel that it depends on, if `translate` has a limit; None if it is unknown.
+        tile: side of the tiles that `segment` itself cuts, in pixels; None if it cuts none.
+        sides: the side of a pair that `translate` takes, and the one that it returns.
+        columns: which of the data's attributes it learns, by number; None for all.
+        names: their names; `counts`: how many each joined data set has; `exclusive`: whether just one of these holds.
     """
 
     data: ClassVar[str] = "images"
-    multiple: int = 1
-    load_size: tuple[int, int] | None = None
     labels: ClassVar[str] = "none"
     ema: ClassVar[tuple[str, ...]] = ()
     defaults: ClassVar[dict[str, object]] = {}
     presets: ClassVar[dict[str, Preset]] = {}
     signed: ClassVar[tuple[str, ...]] = ()
+    domains: ClassVar[dict[str, str]] = {}
+    load_size: tuple[int, int] | None = None
+    length: int = 0
+    multiple: int = 1
+    reach: int | None = None
+    tile: int | None = None
+    sides: tuple[str, str] = ("a", "b")
+    columns: list[int] | None = None
+    names: list[str] | None = None
+    counts: list[int] | None = None
+    exclusive: list[bool] | None = None
 
     def __init__(self, spec: Spec):
         super().__init__()
@@ -193,8 +321,8 @@ class Recipe(nn.Module):
 
     @classmethod
     def abilities(cls) -> list[str]:
-        """What the model can do once trained, by the methods it has."""
-        return [a for a in ("sample", "encode", "reconstruct", "translate", "score", "segment") if hasattr(cls, a)]
+        """What the model can do once it is trained, as the commands name it."""
+        return [a for a in ("sample", "encode", "reconstruct", "translate", "score", "segment") if can(cls, a)]
 
 
 class Batch:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import gankit
-from gankit import anomaly, cli, data, loop, metrics
+from gankit import anomaly, cli, data, metrics, training
 from gankit.models.anogan import AnoGAN
 from gankit.models.f_anogan import FAnoGAN
 from gankit.recipe import Spec
@@ -77,7 +77,7 @@ def test_the_encoder_learns_on_networks_that_stay_as_they_are(tmp_path):
             kept[index] = {k: v.clone() for k, v in self.state_dict().items()}
 
     options = dict(data="digits", preset="small", images=64, batch=8, gan_images=32, ema=0, preview=8, quiet=True)
-    after = loop.train(Watched, outdir=tmp_path, **options).recipe.state_dict()
+    after = training.train(Watched, outdir=tmp_path, **options).recipe.state_dict()
     for name, value in kept[1].items():
         if name.startswith("e.") or value.ndim > 1:
             assert torch.equal(value, kept[0][name]) == name.startswith("e."), name
@@ -151,7 +151,7 @@ def test_region_overlap_is_its_definition():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     options = dict(data="digits", preset="small", images=96, batch=16, gan_images=48, preview=0, quiet=True)
-    return loop.train("f_anogan", outdir=tmp_path_factory.mktemp("runs"), **options).folder
+    return training.train("f_anogan", outdir=tmp_path_factory.mktemp("runs"), **options).folder
 
 
 def test_the_command_writes_scores_maps_and_a_page(run, tmp_path, capsys):
@@ -201,7 +201,7 @@ def test_bad_input_gets_one_line(run, words, said, capsys):
 
 
 def test_a_model_that_does_not_score_says_so(tmp_path):
-    other = loop.train(
+    other = training.train(
         "dcgan", data="digits", preset="small", images=16, batch=8, preview=0, outdir=tmp_path, quiet=True
     )
     with pytest.raises(ValueError, match="anogan and f_anogan do"):

@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit import checkpoint, cli, loop
+from gankit import cli, training
 from gankit.models.biggan import BigGAN, DeepDBlock, DeepGBlock, LinearBatchNorm
 from gankit.models.dcgan import DCGAN
 from gankit.nn import BatchNorm2d, standing
 from gankit.recipe import Batch, Spec
+from gankit.runs.files import read_tensors
+from gankit.training import Run
 
 
 def small(side: int = 16, wide: int = 16, deep: bool = False) -> BigGAN:
@@ -150,10 +152,10 @@ def test_a_deep_block_of_d_by_definition(out_channels, down):
 
 def test_a_deep_run_resumes_bit_for_bit(tmp_path, interrupt):
     options = dict(preset="small-deep", width=8, images=16, batch=4, save=8, preview=0, log=4, ema=20, quiet=True)
-    whole = loop.train("biggan", outdir=tmp_path / "whole", **options).folder
+    whole = training.train("biggan", outdir=tmp_path / "whole", **options).folder
     broken = interrupt(8, "biggan", outdir=tmp_path / "broken", **options)
-    loop.resume(broken, quiet=True)
-    (one, _), (two, _) = (checkpoint.read_tensors(folder / "state.safetensors") for folder in (whole, broken))
+    training.resume(broken, quiet=True)
+    (one, _), (two, _) = (read_tensors(folder / "state.safetensors") for folder in (whole, broken))
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -185,7 +187,7 @@ def test_standing_statistics_that_cannot_be_taken_leave_all_as_it_was():
 
 def test_samples_with_standing_statistics_repeat_and_leave_the_run_alone(tmp_path, capsys):
     options = dict(images=32, batch=8, preview=0, outdir=tmp_path, quiet=True)
-    run = loop.train("biggan", preset="small", width=4, **options)
+    run = training.train("biggan", preset="small", width=4, **options)
     weights = (run.folder / "weights.safetensors").read_bytes()
 
     def drawn(*flags: str) -> np.ndarray:
@@ -196,7 +198,7 @@ def test_samples_with_standing_statistics_repeat_and_leave_the_run_alone(tmp_pat
     assert np.array_equal(once, drawn("--standing", "2", "--batch", "2")) and not np.array_equal(once, plain)
     assert not np.array_equal(once, drawn("--standing", "3"))
     assert (run.folder / "weights.safetensors").read_bytes() == weights
-    mlp = loop.train("gan", **options)
+    mlp = training.train("gan", **options)
     with pytest.raises(SystemExit):
         cli.main(["sample", str(mlp.folder), "--standing", "2"])
     assert "no batch norm" in capsys.readouterr().err
@@ -232,9 +234,9 @@ def test_weights_begin_orthogonal_and_all_but_g_s_embedding_are_spectrally_norma
 
 
 def test_d_learns_twice_for_each_time_that_g_does(tmp_path, monkeypatch):
-    turns, update = [], loop.Run.update
-    monkeypatch.setattr(loop.Run, "update", lambda run, name, *rest: (turns.append(name), update(run, name, *rest))[1])
-    loop.train("biggan", preset="small", width=4, images=32, batch=8, preview=0, outdir=tmp_path, quiet=True)
+    turns, update = [], Run.update
+    monkeypatch.setattr(Run, "update", lambda run, name, *rest: (turns.append(name), update(run, name, *rest))[1])
+    training.train("biggan", preset="small", width=4, images=32, batch=8, preview=0, outdir=tmp_path, quiet=True)
     assert turns == ["d", "d", "g", "d", "d", "g"]
 
 

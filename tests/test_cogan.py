@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 import gankit
-from gankit import cli, latent, loop
+from gankit import cli, latent, training
 from gankit.models.cogan import CoGAN
 from gankit.models.dcgan import DCGAN
 from gankit.recipe import Batch, Spec
@@ -157,7 +157,7 @@ def test_faces_are_cut_out_of_larger_ones_for_each_domain_at_a_place_of_its_own(
     options = dict(
         preset="small", data=str(tmp_path / "pics"), resolution="16", images=16, batch=8, quiet=True, preview=0
     )
-    loop.train(Watched, load_scale=1.5, outdir=tmp_path / "runs", **options)
+    training.train(Watched, load_scale=1.5, outdir=tmp_path / "runs", **options)
     windows = (
         torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float().div(127.5).sub(1).unfold(1, 16, 1).unfold(2, 16, 1)
     )
@@ -174,7 +174,7 @@ def test_domains_of_unlike_channels_train_and_are_drawn(tmp_path):
         for i in range(6):
             Image.fromarray(rng.integers(256, size=shape, dtype=np.uint8)).save(tmp_path / "pics" / title / f"{i}.png")
     options = dict(preset="small", images=16, batch=8, quiet=True, outdir=tmp_path / "runs", width=16, preview=16)
-    run = loop.train("cogan", data=str(tmp_path / "pics"), **options)
+    run = training.train("cogan", data=str(tmp_path / "pics"), **options)
     recipe = gankit.load(run.folder).recipe
     assert recipe.spec == Spec((3, 16, 16), other=(1, 16, 16))
     drawn = {domain: latent.sample(recipe, range(3), domain=domain) for domain in ("a", "b", "pairs")}

@@ -9,10 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gankit import checkpoint, latent, loop
-from gankit.log import TIMES
+from gankit import latent, training
 from gankit.models.lapgan import LAPGAN, PoolPairs
 from gankit.recipe import Batch, Spec
+from gankit.runs.files import read_tensors
+from gankit.training.log import TIMES
 
 TINY = dict(z_dim=3, units_g=8, units_d=8, width=4, dropout=0.0)
 TURNS = dict(
@@ -194,7 +195,7 @@ def test_only_the_level_whose_turn_it_is_learns(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LAPGAN, "step", spied)
-        run = loop.train("lapgan", outdir=tmp_path, **TURNS)
+        run = training.train("lapgan", outdir=tmp_path, **TURNS)
     names = [{"g8", "d8", "seen"}, {"g16", "d16", "seen"}]
     assert [level for level, _ in states] == [0, 0, 1, 1, 0, 0, 1, 1, 0]
     assert all(changed == names[level] for level, changed in states)
@@ -203,16 +204,16 @@ def test_only_the_level_whose_turn_it_is_learns(tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return loop.train("lapgan", outdir=tmp_path_factory.mktemp("whole"), **TURNS).folder
+    return training.train("lapgan", outdir=tmp_path_factory.mktemp("whole"), **TURNS).folder
 
 
 @pytest.mark.parametrize("after", [16, 24])
 def test_a_run_interrupted_in_any_turn_ends_with_the_same_bits(after, whole, tmp_path, interrupt):
     broken = interrupt(after, "lapgan", outdir=tmp_path / "broken", **TURNS)
     torch.manual_seed(5)
-    loop.resume(broken, quiet=True)
+    training.resume(broken, quiet=True)
     for file in ("state.safetensors", "weights.safetensors"):
-        (a, about), (b, told) = (checkpoint.read_tensors(folder / file) for folder in (whole, broken))
+        (a, about), (b, told) = (read_tensors(folder / file) for folder in (whole, broken))
         assert (
             a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a) and about.get("state") == told.get("state")
         )

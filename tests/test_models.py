@@ -11,11 +11,14 @@ import pytest
 import torch
 
 import gankit
-from gankit import build, checkpoint, cli, latent, loop, models
-from gankit.log import TIMES
+from gankit import build, cli, latent, models, training
 from gankit.losses import ADVERSARIAL
 from gankit.penalties import PENALTIES
 from gankit.recipe import Recipe, Spec
+from gankit.runs.files import read_tensors
+from gankit.runs.state import set_state, state_of
+from gankit.training import Settings
+from gankit.training.log import TIMES
 
 ODD = str(Path(__file__).parent / "odd_gan.py")
 MODELS = models.names()
@@ -37,8 +40,8 @@ def small(model: str) -> dict:
 def same(a: Path, b: Path) -> None:
     """Both runs end with the same bits: weights, averages, moments, generators, pools, phase and log."""
     for file in ("state.safetensors", "weights.safetensors"):
-        tensors_a, about_a = checkpoint.read_tensors(a / file)
-        tensors_b, about_b = checkpoint.read_tensors(b / file)
+        tensors_a, about_a = read_tensors(a / file)
+        tensors_b, about_b = read_tensors(b / file)
         assert tensors_a.keys() == tensors_b.keys()
         for name, tensor in tensors_a.items():
             assert torch.equal(tensor, tensors_b[name]), f"{file}: {name} differs"
@@ -54,20 +57,20 @@ def stats(folder: Path) -> list[dict]:
 
 @pytest.mark.parametrize("model", [*MODELS, ODD])
 def test_an_interrupted_run_ends_with_the_same_bits(model, tmp_path, interrupt):
-    whole = loop.train(model, outdir=tmp_path / "whole", **small(model)).folder
+    whole = training.train(model, outdir=tmp_path / "whole", **small(model)).folder
     broken = interrupt(24, model, outdir=tmp_path / "broken", **small(model))
     torch.manual_seed(1), random.seed(1), np.random.seed(1)  # other code draws in between
     torch.randn(10)
-    loop.resume(broken, model=model if model == ODD else None, quiet=True)
+    training.resume(broken, model=model if model == ODD else None, quiet=True)
     same(whole, broken)
 
 
 @pytest.mark.parametrize("augment", ["diffaugment", "ada"])
 def test_an_interrupted_run_with_augmentation_ends_with_the_same_bits(augment, tmp_path, interrupt):
     options = small("dcgan") | dict(augment=augment, augment_p=0.4 if augment == "ada" else 0.0, augment_speed=100)
-    whole = loop.train("dcgan", outdir=tmp_path / "whole", **options)
+    whole = training.train("dcgan", outdir=tmp_path / "whole", **options)
     broken = interrupt(24, "dcgan", outdir=tmp_path / "broken", **options)
-    loop.resume(broken, quiet=True)
+    training.resume(broken, quiet=True)
     same(whole.folder, broken)
     moved = {line.get("augment/p") for line in stats(whole.folder)}
     assert len(moved) > 1 if augment == "ada" else moved == {None}
@@ -76,44 +79,44 @@ def test_an_interrupted_run_with_augmentation_ends_with_the_same_bits(augment, t
 @pytest.mark.parametrize("model", MODELS)
 def test_every_gan_shows_its_discriminator_augmented_images_and_others_refuse(model, tmp_path):
     options = small(model) | dict(images=16, augment="ada", augment_p=0.5, augment_target=0.0)
-    plain = loop.train(model, outdir=tmp_path, **options | dict(augment="none", augment_p=0.0))
+    plain = training.train(model, outdir=tmp_path, **options | dict(augment="none", augment_p=0.0))
     if not any(name.startswith("d") for name in plain.recipe.opt):
         with pytest.raises(ValueError, match="no discriminator whose images could be augmented; leave --augment out"):
-            loop.train(model, outdir=tmp_path, **options)
+            training.train(model, outdir=tmp_path, **options)
         return
-    run = loop.train(model, outdir=tmp_path, **options)
+    run = training.train(model, outdir=tmp_path, **options)
     assert run.augment.used, "batch.augment was never called"
     assert any(not torch.equal(a, b) for a, b in zip(plain.recipe.parameters(), run.recipe.parameters()))
 
 
 @pytest.mark.parametrize("part", ["random", "optimizers", "phase", "extra", "averages", "log"])
 def test_leaving_a_part_of_the_state_out_shows(part, tmp_path, interrupt, monkeypatch):
-    whole = loop.train(ODD, outdir=tmp_path / "whole", **small(ODD)).folder
+    whole = training.train(ODD, outdir=tmp_path / "whole", **small(ODD)).folder
     broken = interrupt(24, ODD, outdir=tmp_path / "broken", **small(ODD))
-    restore = checkpoint.set_state
+    restore = set_state
     torch.manual_seed(1)
 
     def all_but_one(run, state):
-        fresh = checkpoint.state_of(run)
+        fresh = state_of(run)
         restore(run, state | {part: fresh[part]})
 
-    monkeypatch.setattr(checkpoint, "set_state", all_but_one)
-    loop.resume(broken, model=ODD, quiet=True)
+    monkeypatch.setattr("gankit.runs.state.set_state", all_but_one)
+    training.resume(broken, model=ODD, quiet=True)
     with pytest.raises(AssertionError):
         same(whole, broken)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_previews_and_saves_do_not_touch_training(model, tmp_path):
-    often = loop.train(model, outdir=tmp_path / "often", **small(model) | dict(preview=8, save=8))
-    never = loop.train(model, outdir=tmp_path / "never", **small(model) | dict(preview=0, save=48))
+    often = training.train(model, outdir=tmp_path / "often", **small(model) | dict(preview=8, save=8))
+    never = training.train(model, outdir=tmp_path / "never", **small(model) | dict(preview=0, save=48))
     for (name, a), b in zip(often.recipe.state_dict().items(), never.recipe.state_dict().values()):
         assert not isinstance(a, torch.Tensor) or torch.equal(a, b), name
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_trained_model_loads_and_a_seed_is_one_sample(model, tmp_path):
-    run = loop.train(model, outdir=tmp_path, **small(model) | dict(images=16))
+    run = training.train(model, outdir=tmp_path, **small(model) | dict(images=16))
     trained = gankit.load(run.folder)
     if "sample" not in trained.recipe.abilities():
         pytest.skip("does not sample")
@@ -148,7 +151,7 @@ def test_a_model_s_file_says_what_the_commands_show(model):
     assert "paper" in kind.presets
     assert "Deviations" in (__import__(kind.__module__, fromlist=["_"]).__doc__ or "")
     for preset in kind.presets.values():
-        loop.Settings(**(kind.defaults | preset.settings))
+        Settings(**(kind.defaults | preset.settings))
         assert set(preset.model) <= set(build.defaults(kind))
     assert isinstance(kind.nearest(16, 16), tuple) and kind.nearest(16, 16) == kind.nearest(*kind.nearest(16, 16))
 
@@ -171,7 +174,7 @@ def test_cgan_learns_vectors_from_features(tmp_path):
     topic = rng.integers(5, size=64)
     features = np.eye(5, dtype=np.float32)[topic]
     np.savez(tmp_path / "tags.npz", real=words[topic], condition=features)
-    run = loop.train(
+    run = training.train(
         "cgan",
         data=str(tmp_path / "tags.npz"),
         images=64,
@@ -214,7 +217,7 @@ def test_cgan_learns_vectors_from_features(tmp_path):
 @pytest.mark.parametrize("penalty", ["none", *sorted(PENALTIES), "orthogonal", "lecam", "clip"])
 def test_dcgan_takes_any_loss_with_any_penalty(loss, penalty, tmp_path):
     options = small("dcgan") | dict(images=16, preview=0, loss=loss, penalty=penalty, penalty_weight=0.01, norm_d=False)
-    run = loop.train("dcgan", outdir=tmp_path, **options)
+    run = training.train("dcgan", outdir=tmp_path, **options)
     last = json.loads((run.folder / "stats.jsonl").read_text().splitlines()[-1])
     assert np.isfinite(last["d/loss"]) and ("d/penalty" in last) == (penalty not in ("none", "clip"))
     if penalty == "clip":

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 import gankit
-from gankit import checkpoint, latent, loop
-from gankit.log import TIMES
+from gankit import latent, training
 from gankit.models.pggan import PGGAN
 from gankit.nn import EqualisedConv2d, EqualisedLinear, PixelNorm
 from gankit.recipe import Batch, Phase, Spec
+from gankit.runs.files import read_tensors
+from gankit.training import Run
+from gankit.training.log import TIMES
 
 TINY = dict(z_dim=8, channel_base=32, channel_max=8, hold=16, fade=16, group=4)
 
@@ -186,7 +188,7 @@ GROWING = dict(
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return loop.train("pggan", outdir=tmp_path_factory.mktemp("whole"), **GROWING)
+    return training.train("pggan", outdir=tmp_path_factory.mktemp("whole"), **GROWING)
 
 
 # 4 px to 16 images, fade to 32, 8 px to 48, fade to 64, 16 px: at the edges of a fade and within
@@ -196,17 +198,17 @@ def test_a_run_interrupted_as_it_grows_ends_with_the_same_bits(after, whole, tmp
     monkeypatch.setattr(PGGAN, "enter", lambda self, index, batch: (entered.append(index), enter(self, index, batch)))
     broken = interrupt(after, "pggan", outdir=tmp_path, **GROWING)
     torch.manual_seed(1)
-    resumed = loop.resume(broken, quiet=True)
+    resumed = training.resume(broken, quiet=True)
     assert entered == [0, 1, 2, 3, 4]  # once each, whether before or after the interruption
     for file in ("state.safetensors", "weights.safetensors"):
-        (a, about_a), (b, about_b) = (checkpoint.read_tensors(run.folder / file) for run in (whole, resumed))
+        (a, about_a), (b, about_b) = (read_tensors(run.folder / file) for run in (whole, resumed))
         assert a.keys() == b.keys() and about_a.get("state") == about_b.get("state")
         assert all(torch.equal(a[name], b[name]) for name in a)
     assert stats(whole) == stats(resumed)
     assert [line["d/level"] for line in stats(whole)] == [0, 0.25, 1, 1.25, 2, 2]
 
 
-def stats(run: loop.Run) -> list[dict]:
+def stats(run: Run) -> list[dict]:
     lines = (run.folder / "stats.jsonl").read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
 
@@ -224,6 +226,6 @@ def test_moments_are_of_the_last_phase_and_a_loaded_model_knows_its_level(whole)
 
 def test_images_that_are_not_square_and_least_squares_train_as_they_grow(tmp_path):
     options = GROWING | dict(data="textures", resolution="16x24", batches="8:4", lrs="16:.5", loss="lsgan", images=80)
-    run = loop.train("pggan", outdir=tmp_path, **options)
+    run = training.train("pggan", outdir=tmp_path, **options)
     assert run.phase == Phase(4, 16, 4) and run.recipe.opt["d"].param_groups[0]["lr"] == 0.5
     assert run.step == 16 // 8 + (80 - 16) // 4 and run.sample(2).shape == (2, 1, 16, 24)

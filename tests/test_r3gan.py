@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit import loop, penalties
+from gankit import penalties, training
 from gankit.models.r3gan import R3GAN, Block
 from gankit.nn import Fir
 from gankit.recipe import Batch, Spec
@@ -186,7 +186,7 @@ def test_d_and_g_learn_from_batches_in_turn_at_the_schedule_s_rates(tmp_path):
             for opt in self.opt.values():
                 assert opt.param_groups[0]["lr"] == now["lr"] and opt.param_groups[0]["betas"] == (0.0, now["beta2"])
 
-    run = loop.train(
+    run = training.train(
         Watched,
         data="digits",
         images=32,

@@ -10,10 +10,12 @@ import torch
 from PIL import Image
 
 import gankit
-from gankit import checkpoint, cli, explore, latent, loop
+from gankit import cli, explore, latent, training
 from gankit.models.singan import REACH, SinGAN, pyramid, resize
 from gankit.penalties import wgan_gp_pixels
 from gankit.recipe import Batch, Spec
+from gankit.runs.config import read_config
+from gankit.runs.files import read_tensors
 
 TINY = dict(
     data="photo:china:whole",
@@ -75,13 +77,13 @@ def test_the_penalty_is_taken_at_each_pixel():
 
 def test_an_interrupted_pyramid_ends_with_the_same_bits(tmp_path, interrupt):
     options = TINY | dict(preview=4, save=2, log=2)
-    whole = loop.train("singan", outdir=tmp_path / "whole", **options)
+    whole = training.train("singan", outdir=tmp_path / "whole", **options)
     assert whole.images == whole.recipe.length == 4 * len(whole.recipe.sizes) and len(whole.recipe.sizes) == 3
     broken = interrupt(6, "singan", outdir=tmp_path / "broken", images=12, **options)
     torch.manual_seed(3)
-    loop.resume(broken, quiet=True)
+    training.resume(broken, quiet=True)
     for file in ("state.safetensors", "weights.safetensors"):
-        a, b = (checkpoint.read_tensors(folder / file)[0] for folder in (whole.folder, broken))
+        a, b = (read_tensors(folder / file)[0] for folder in (whole.folder, broken))
         assert all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -98,7 +100,7 @@ def test_a_scale_begins_from_the_one_below_and_leaves_it_alone(tmp_path):
                 assert torch.equal(self.amplitudes[index], 0.1 * error)
                 assert torch.equal(self.g[index].net[0].weight, self.g[index - 1].net[0].weight)
 
-    run = loop.train(Watched, outdir=tmp_path, preview=0, **TINY)
+    run = training.train(Watched, outdir=tmp_path, preview=0, **TINY)
     assert set(seen) == {0, 1, 2}
     after = run.recipe.state_dict()
     for name, value in seen[2].items():
@@ -109,7 +111,7 @@ def test_a_scale_begins_from_the_one_below_and_leaves_it_alone(tmp_path):
 
 
 def test_any_size_is_drawn_and_a_start_keeps_what_is_below(tmp_path):
-    recipe = gankit.load(loop.train("singan", outdir=tmp_path, preview=0, **TINY).folder).recipe
+    recipe = gankit.load(training.train("singan", outdir=tmp_path, preview=0, **TINY).folder).recipe
     assert latent.sample(recipe, range(2)).shape == (2, 3, 32, 44)
     wide = [(h, 2 * w) for h, w in recipe.sizes]
     with torch.no_grad():
@@ -134,11 +136,11 @@ def test_a_large_photograph_is_made_smaller_once_and_keeps_its_scales(tmp_path, 
     monkeypatch.chdir(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
     Image.fromarray(pixels).save("photo.png")
-    run = loop.train(
+    run = training.train(
         "singan", **TINY | dict(data="photo.png", resolution="", least=25, most=60, factor=0.75), images=2, preview=0
     )
     assert run.recipe.spec.shape == (3, 45, 60) and run.settings.resolution == "45x60"
-    again = loop.train(
+    again = training.train(
         "singan",
         **TINY | dict(data="photo.png", resolution="300x400", least=25, most=60, factor=0.75),
         images=2,
@@ -146,19 +148,19 @@ def test_a_large_photograph_is_made_smaller_once_and_keeps_its_scales(tmp_path, 
     )
     assert again.recipe.sizes == run.recipe.sizes and again.recipe.spec == run.recipe.spec
     assert run.recipe.sizes == pyramid(300, 400, 25, 60, 0.75) == [(25, 34), (31, 41), (37, 50), (45, 60)]
-    resumed = loop.resume(run.folder, images=3, quiet=True)
+    resumed = training.resume(run.folder, images=3, quiet=True)
     assert resumed.recipe.sizes == run.recipe.sizes and latent.sample(resumed.recipe, [0]).shape == (1, 3, 45, 60)
     (tmp_path / "two").mkdir()
     for name in "ab":
         Image.fromarray(pixels).save(tmp_path / "two" / f"{name}.png")
     with pytest.raises(ValueError, match="one image, and two holds 2"):
-        loop.train("singan", **TINY | dict(data="two"))
+        training.train("singan", **TINY | dict(data="two"))
     with pytest.raises(ValueError, match="least is 90, most 60"):
-        loop.train("singan", **TINY | dict(data="photo.png", resolution="", least=90, most=60))
+        training.train("singan", **TINY | dict(data="photo.png", resolution="", least=90, most=60))
 
 
 def test_noise_beyond_the_borders_is_an_option(tmp_path):
-    recipe = loop.train("singan", outdir=tmp_path, preview=0, **TINY | dict(pad_noise=True, images=4)).recipe
+    recipe = training.train("singan", outdir=tmp_path, preview=0, **TINY | dict(pad_noise=True, images=4)).recipe
     h, w = recipe.sizes[0]
     assert recipe.z_star.shape == (1, 1, h + 2 * REACH, w + 2 * REACH)
     assert recipe.sample(recipe.noise(1)).shape == (1, 3, 32, 44)
@@ -168,19 +170,19 @@ def test_a_run_is_as_long_as_its_scales_and_says_so(tmp_path, capsys):
     words = [f"--{k.replace('_', '-')}={v}" for k, v in TINY.items() if k not in ("quiet",)]
     cli.main(["train", "singan", *words, "--quiet", "--preview", "0", "--outdir", str(tmp_path)])
     folder = next(tmp_path.iterdir())
-    assert checkpoint.read_config(folder)["settings"]["images"] == 12
+    assert read_config(folder)["settings"]["images"] == 12
     with pytest.raises(ValueError, match="images is 0"):
-        loop.train("dcgan", data="digits", preset="small", images=0, outdir=tmp_path)
-    other = loop.train(
+        training.train("dcgan", data="digits", preset="small", images=0, outdir=tmp_path)
+    other = training.train(
         "dcgan", data="digits", preset="small", images=16, batch=8, preview=0, outdir=tmp_path / "other", quiet=True
     )
     with pytest.raises(ValueError, match="images is 0"):
-        loop.resume(other.folder, images=0, quiet=True)
+        training.resume(other.folder, images=0, quiet=True)
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return loop.train("singan", outdir=tmp_path_factory.mktemp("runs"), preview=0, **TINY).folder
+    return training.train("singan", outdir=tmp_path_factory.mktemp("runs"), preview=0, **TINY).folder
 
 
 @pytest.fixture
@@ -289,9 +291,9 @@ def test_metrics_of_one_image_while_it_trains(tmp_path, monkeypatch):
     monkeypatch.setenv("GANKIT_OFFLINE", "1")
     options = TINY | dict(preview=0, evaluate_n=2, evaluate_every=6)
     with pytest.raises(ValueError, match="sifid cannot be computed: inception_v3_google"):  # before anything trains
-        loop.train("singan", outdir=tmp_path / "none", **options, evaluate="sifid")
+        training.train("singan", outdir=tmp_path / "none", **options, evaluate="sifid")
     assert not list((tmp_path / "none").glob("*/stats.jsonl"))
-    run = loop.train("singan", outdir=tmp_path, **options, evaluate="reconstruction,diversity", images=6)
+    run = training.train("singan", outdir=tmp_path, **options, evaluate="reconstruction,diversity", images=6)
     line = json.loads((run.folder / "evaluations.jsonl").read_text().splitlines()[0])
     recipe, real = (
         run.recipe,

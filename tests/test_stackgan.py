@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 
 import gankit
-from gankit import checkpoint, cli, data, latent, loop, texts
+from gankit import cli, data, latent, training
 from gankit.data import captions, toy
 from gankit.models.stackgan import StackGAN, matching
 from gankit.recipe import Batch, Phase, Spec
+from gankit.runs import texts
+from gankit.runs.files import read_tensors
 
 SMALL = dict(
     width_g=16,
@@ -51,16 +53,16 @@ def batch(side: int) -> Batch:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return loop.train("stackgan", outdir=tmp_path_factory.mktemp("runs"), **RUN, **PHASES).folder
+    return training.train("stackgan", outdir=tmp_path_factory.mktemp("runs"), **RUN, **PHASES).folder
 
 
 @pytest.mark.parametrize("after", [8, 16, 24, 32, 40])
 def test_a_run_interrupted_in_any_phase_or_between_two_ends_with_the_same_bits(after, folder, tmp_path, interrupt):
     broken = interrupt(after, "stackgan", outdir=tmp_path, **RUN, **PHASES)
     torch.manual_seed(1)
-    loop.resume(broken, quiet=True)
+    training.resume(broken, quiet=True)
     for file in ("state.safetensors", "weights.safetensors"):
-        whole, resumed = (checkpoint.read_tensors(run / file)[0] for run in (folder, broken))
+        whole, resumed = (read_tensors(run / file)[0] for run in (folder, broken))
         assert whole.keys() == resumed.keys() and all(torch.equal(whole[k], resumed[k]) for k in whole), file
     assert (folder / "fakes000000048.png").read_bytes() == (broken / "fakes000000048.png").read_bytes()
 
@@ -103,7 +105,7 @@ def test_each_phase_changes_its_own_networks_alone(stage1_eval, monkeypatch, tmp
         seen[f"lr {run.images}"] = self.opt["g1"].param_groups[0]["lr"], self.opt["g2"].param_groups[0]["lr"]
 
     monkeypatch.setattr(StackGAN, "step", watched)
-    loop.train("stackgan", outdir=tmp_path, **RUN | dict(preview=0), **PHASES, stage1_eval=stage1_eval)
+    training.train("stackgan", outdir=tmp_path, **RUN | dict(preview=0), **PHASES, stage1_eval=stage1_eval)
     assert (
         seen[0] == {"t", "v"}
         and seen[1] == {"g1", "d1"}
@@ -217,7 +219,9 @@ def test_the_discriminator_s_loss_has_three_kinds_of_pairs(form, side):
 
 
 def test_a_discriminator_without_norm_judges_each_pair_alone_and_takes_r1(tmp_path):
-    run = loop.train("stackgan", outdir=tmp_path, **RUN | dict(preview=0), **PHASES, norm_d=False, penalty_weight=1.0)
+    run = training.train(
+        "stackgan", outdir=tmp_path, **RUN | dict(preview=0), **PHASES, norm_d=False, penalty_weight=1.0
+    )
     d, rows = run.recipe.d2.double(), batch(32)
     text = torch.randn(6, 8, dtype=torch.double)
     assert (d(rows.real, text)[2:3] - d(rows.real[2:3], text[2:3])).abs().max() < 1e-12
@@ -244,7 +248,7 @@ def test_samples_are_of_kept_captions_or_of_texts(folder):
 
 
 def test_before_stage_two_learns_samples_are_stage_one_s(tmp_path):
-    run = loop.train("stackgan", outdir=tmp_path, **RUN | dict(images=24, preview=0), **PHASES)
+    run = training.train("stackgan", outdir=tmp_path, **RUN | dict(images=24, preview=0), **PHASES)
     drawn = gankit.load(run.folder).sample(2)
     assert torch.equal(drawn, drawn[:, :, ::4, ::4].repeat_interleave(4, 2).repeat_interleave(4, 3))
 
@@ -310,7 +314,9 @@ def test_texts_that_cannot_be_drawn_are_refused_in_a_line(folder, flags, message
 
 
 def test_models_without_captions_and_data_without_them_are_refused(tmp_path, capsys, folder):
-    run = loop.train("gan", preset="small", data="digits", images=32, batch=32, outdir=tmp_path, quiet=True, preview=0)
+    run = training.train(
+        "gan", preset="small", data="digits", images=32, batch=32, outdir=tmp_path, quiet=True, preview=0
+    )
     for words in (
         ["sample", str(run.folder), "--text", "a seven"],
         ["interpolate", str(folder)],
@@ -375,11 +381,11 @@ def test_vectors_of_texts_need_no_encoder_and_no_phase_for_one(tmp_path, interru
         vector=np.random.default_rng(0).normal(size=(len(distinct), 6)).astype(np.float32),
     )
     options = RUN | PHASES | dict(text_encoder=str(table), images=32)
-    run = loop.train("stackgan", outdir=tmp_path / "whole", **options)
+    run = training.train("stackgan", outdir=tmp_path / "whole", **options)
     assert run.recipe.t is None and "t" not in run.recipe.opt and run.phase == Phase(2, 40)
     broken = interrupt(16, "stackgan", outdir=tmp_path / "broken", **options)
-    loop.resume(broken, text_encoder=str(table), quiet=True)
-    whole, resumed = (checkpoint.read_tensors(folder / "state.safetensors")[0] for folder in (run.folder, broken))
+    training.resume(broken, text_encoder=str(table), quiet=True)
+    whole, resumed = (read_tensors(folder / "state.safetensors")[0] for folder in (run.folder, broken))
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
     trained, encoder = gankit.load(run.folder), {"text_encoder": str(table)}
     assert torch.equal(trained.sample(2), run.sample(2)) and trained.recipe.examples.dtype == torch.float32
@@ -405,4 +411,4 @@ def test_vectors_of_texts_need_no_encoder_and_no_phase_for_one(tmp_path, interru
     with pytest.raises(ValueError, match="has no vector of 'a seven'"):
         trained.sample(2, text="a seven", **encoder)
     with pytest.raises(ValueError, match="leave --text-encoder out"):
-        loop.train("dcgan", data="digits", text_encoder=str(table), outdir=tmp_path)
+        training.train("dcgan", data="digits", text_encoder=str(table), outdir=tmp_path)

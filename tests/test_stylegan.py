@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import gankit
-from gankit import checkpoint, latent, loop
-from gankit.log import TIMES
+from gankit import latent, training
 from gankit.models.stylegan import DownConv, Style, StyleGAN, UpConv
 from gankit.nn import Fir
 from gankit.recipe import Batch, Phase, Spec
+from gankit.runs.files import read_tensors
+from gankit.training import Run
+from gankit.training.log import TIMES
 
 TINY = dict(z_dim=6, w_dim=5, mapping_layers=2, channel_base=32, channel_max=8, hold=16, fade=16)
 
@@ -308,10 +310,10 @@ GROWING = dict(
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return loop.train("stylegan", outdir=tmp_path_factory.mktemp("whole"), **GROWING)
+    return training.train("stylegan", outdir=tmp_path_factory.mktemp("whole"), **GROWING)
 
 
-def stats(run: loop.Run) -> list[dict]:
+def stats(run: Run) -> list[dict]:
     lines = (run.folder / "stats.jsonl").read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
 
@@ -324,10 +326,10 @@ def test_a_run_interrupted_as_it_grows_ends_with_the_same_bits(after, whole, tmp
     )
     broken = interrupt(after, "stylegan", outdir=tmp_path, **GROWING)
     torch.manual_seed(1)
-    resumed = loop.resume(broken, quiet=True)
+    resumed = training.resume(broken, quiet=True)
     assert entered == [2, 3, 4]  # once each, whether before or after the interruption
     for file in ("state.safetensors", "weights.safetensors"):
-        (a, about_a), (b, about_b) = (checkpoint.read_tensors(run.folder / file) for run in (whole, resumed))
+        (a, about_a), (b, about_b) = (read_tensors(run.folder / file) for run in (whole, resumed))
         assert a.keys() == b.keys() and about_a.get("state") == about_b.get("state")
         assert all(torch.equal(a[name], b[name]) for name in a)
     assert stats(whole) == stats(resumed)
@@ -346,7 +348,7 @@ def test_a_loaded_model_knows_its_level_noise_and_mean(whole):
 
 def test_pieces_agree_with_the_whole_batch(tmp_path):
     options = GROWING | dict(images=8, precision="fp64", group=1, w_beta=0.5)
-    runs = [loop.train("stylegan", outdir=tmp_path / str(n), **options | dict(pieces=n)) for n in (1, 4)]
+    runs = [training.train("stylegan", outdir=tmp_path / str(n), **options | dict(pieces=n)) for n in (1, 4)]
     states = [run.recipe.state_dict() for run in runs]
     assert (
         max((states[0][name] - states[1][name]).abs().max() for name in states[0]) < 1e-6
@@ -357,10 +359,10 @@ def test_pieces_agree_with_the_whole_batch(tmp_path):
 
 def test_labels_sides_tables_and_all_stages_train(tmp_path):
     options = GROWING | dict(data="digits", batches="8:4 16:2", lrs="16:.5", images=40, conditional=True, start=4)
-    run = loop.train("stylegan", outdir=tmp_path, **options)
+    run = training.train("stylegan", outdir=tmp_path, **options)
     assert run.phase == Phase(3, 16, 2) or run.phase.resolution == 8
     assert run.sample(3, label=2).shape == (3, 1, 16, 16)
-    run = loop.train("stylegan", outdir=tmp_path, **GROWING | dict(data="textures", resolution="16x24", images=40))
+    run = training.train("stylegan", outdir=tmp_path, **GROWING | dict(data="textures", resolution="16x24", images=40))
     assert run.phase == Phase(4, 16) and run.sample(2).shape == (2, 1, 16, 24)
 
 

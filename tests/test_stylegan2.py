@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import gankit
-from gankit import checkpoint, loop
+from gankit import training
 from gankit.models.stylegan2 import Block, Conv, Layer, Mapping, StyleGAN2
 from gankit.nn import MinibatchStddev, ModulatedConv2d
 from gankit.penalties import path_length
 from gankit.recipe import Batch, Spec
+from gankit.runs.files import read_tensors
 
 TINY = dict(z_dim=6, w_dim=5, layers=2, channel_base=32, channel_max=6, group=2)
 
@@ -383,8 +384,8 @@ def test_adam_is_corrected_for_the_updates_in_between():
 
 def test_the_running_means_are_saved_and_come_back(tmp_path):
     options = dict(preset="small", data="digits", images=8, batch=8, preview=0, quiet=True, conditional=True) | TINY
-    run = loop.train("stylegan2", outdir=tmp_path, **options)
-    tensors, _ = checkpoint.read_tensors(run.folder / "state.safetensors")
+    run = training.train("stylegan2", outdir=tmp_path, **options)
+    tensors, _ = read_tensors(run.folder / "state.safetensors")
     assert run.recipe.path_mean > 0 and any(
         k.endswith("path_mean") and v == run.recipe.path_mean for k, v in tensors.items()
     )

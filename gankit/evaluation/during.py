@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
-from gankit import checkpoint, processes
+from gankit import processes
 from gankit.evaluation import records
 from gankit.evaluation.catalogue import parse_metrics
 from gankit.evaluation.comparison import conditions
@@ -15,9 +13,8 @@ from gankit.evaluation.plan import Options, Reasons, make_plan, skipped
 from gankit.evaluation.sources import Trial
 from gankit.evaluation.trials import open_reference, trials_of_model
 from gankit.recipe import Recipe
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.runs.files import digest
+from gankit.runs.state import LiveRun, save_weights, weights_of
 
 
 class During:
@@ -30,7 +27,7 @@ class During:
         ValueError: a metric is unknown, or none can be computed; before anything trains.
     """
 
-    def __init__(self, run: Run):
+    def __init__(self, run: LiveRun):
         settings, config = run.settings, run.config["settings"]
         names = parse_metrics(settings.evaluate)
         self.reference = open_reference(run.recipe, settings.data, "", config)
@@ -45,17 +42,17 @@ class During:
             self.reasons.fail()
         self.reasons.report()
 
-    def trials(self, run: Run, recipe: Recipe, weights: str) -> list[Trial]:
+    def trials(self, run: LiveRun, recipe: Recipe, weights: str) -> list[Trial]:
         """What to evaluate of the run's model with the weights of this digest."""
         about = {"run": run.folder.name, "model": run.config["model"], "images": run.images, "weights": weights}
         return trials_of_model(recipe, self.reference, about, f"{run.config['id']}-{run.images}")
 
-    def __call__(self, run: Run) -> None:
+    def __call__(self, run: LiveRun) -> None:
         """Compute the metrics of the averaged weights. Training is not affected; each failure is reported once."""
         measured = []
         with run.averaged() as recipe:
-            digest = checkpoint.digest(checkpoint.weights_of(recipe))
-            for plan, trial in zip(self.plans, self.trials(run, recipe, digest)):
+            trials = self.trials(run, recipe, digest(weights_of(recipe)))
+            for plan, trial in zip(self.plans, trials):
                 subject = plan.subject_of(trial)
                 measured += [(subject, result) for result in measure(subject, plan.names, self.reasons.add)]
         self.reasons.report()
@@ -68,7 +65,7 @@ class During:
         scores = [result.score for _, result in measured]
         run.log.add({f"evaluation/{s.name}": torch.tensor(s.value, dtype=torch.float64) for s in scores})
         if lines[0]["metric"] == self.names[0] and is_best(lines[0], earlier):
-            checkpoint.save_weights(run, run.folder / "weights-best.safetensors")
+            save_weights(run, run.folder / "weights-best.safetensors")
 
 
 def is_best(line: dict, earlier: list[dict]) -> bool:
@@ -82,7 +79,7 @@ def is_best(line: dict, earlier: list[dict]) -> bool:
     return not values or sign * line["value"] < min(values)
 
 
-def during(run: Run) -> During | None:
+def during(run: LiveRun) -> During | None:
     """The evaluation of a run while it trains, if its settings ask for one."""
     if not run.settings.evaluate:
         return None

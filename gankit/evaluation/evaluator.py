@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gankit import checkpoint, processes
+from gankit import processes
 from gankit.evaluation import extraction, figures, records, sources
 from gankit.evaluation.catalogue import DEFAULT, DEFAULT_OF_TRANSLATORS, METRICS, parse_metrics
 from gankit.evaluation.measure import describe, measure, progress_bar
@@ -20,6 +20,8 @@ from gankit.evaluation.sources import Trial
 from gankit.evaluation.subject import Score, Subject
 from gankit.evaluation.trials import open_reference, trial_of_samples, trials_of_model
 from gankit.metrics.extractors import Extractor
+from gankit.runs.config import locate, read_config
+from gankit.runs.trained import load
 
 MAX_SAMPLES = 10_000_000  # features are held in memory
 
@@ -133,7 +135,7 @@ def find_run(what: str | Path) -> Path | None:
         ValueError: there is neither such a run nor such a path.
     """
     path = Path(what).expanduser()
-    return checkpoint.locate(what) if not path.exists() or (path / "config.json").exists() else None
+    return locate(what) if not path.exists() or (path / "config.json").exists() else None
 
 
 def trials_of_run(
@@ -150,11 +152,11 @@ def trials_of_run(
     device: str,
 ) -> list[Trial]:
     """What to evaluate of a trained model, compared with its own data unless others are named."""
-    config = checkpoint.read_config(folder)
+    config = read_config(folder)
     settings = config["settings"]
     if not against and "source" not in config:  # imported weights come without their data
         against = settings["data"]
-    trained = checkpoint.load(folder, model=model or None, device=device, weights=weights)
+    trained = load(folder, model=model or None, device=device, weights=weights)
     if dtype == torch.float64:
         trained.recipe.double()
     about = sources.about_model(trained)
@@ -170,7 +172,7 @@ def open_segmenter(run: str, device: str) -> tuple[Callable[[Tensor], Tensor], s
     Raises:
         ValueError: there is no such run, or its model does not segment.
     """
-    trained = checkpoint.load(run, device=device)
+    trained = load(run, device=device)
     recipe = trained.recipe
     if not hasattr(recipe, "segment"):
         raise ValueError(

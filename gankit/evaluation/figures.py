@@ -11,8 +11,9 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from gankit import checkpoint, data, latent, metrics, pictures
+from gankit import data, latent, metrics, pictures
 from gankit.evaluation.subject import Subject
+from gankit.runs.files import write_text
 
 GROUPS = 16  # translations in a figure
 CAPTIONS = {
@@ -98,7 +99,7 @@ def manifold(s: Subject, folder: Path) -> None:
 def spectrum(s: Subject, folder: Path) -> None:
     """Power spectra of real images and samples."""
     lines = {"reals": power_spectrum(s.real_pixels[0]), "samples": power_spectrum(s.pixels[0])}
-    checkpoint.write_text(folder / "spectrum.json", json.dumps(lines))
+    write_text(folder / "spectrum.json", json.dumps(lines))
 
 
 FIGURES: dict[str, Callable[[Subject, Path], None]] = {

@@ -6,11 +6,13 @@ import json
 import time
 from pathlib import Path
 
-from gankit import checkpoint, schema
 from gankit.evaluation.catalogue import about_own_network, uses, uses_extractor
 from gankit.evaluation.measure import Measured
 from gankit.evaluation.needs import HELD_OUT, SEGMENTER
 from gankit.evaluation.subject import Subject
+from gankit.runs import schema
+from gankit.runs.config import locate, versions
+from gankit.runs.files import write_text
 
 
 def records_of(what: str | Path, outdir: str | Path = "runs") -> Path:
@@ -22,7 +24,7 @@ def records_of(what: str | Path, outdir: str | Path = "runs") -> Path:
     path = Path(what).expanduser()
     if path.exists() and not (path / "config.json").exists():
         return path.with_name(f"{path.name}.evaluations.jsonl")
-    return checkpoint.locate(what, outdir) / "evaluations.jsonl"
+    return locate(what, outdir) / "evaluations.jsonl"
 
 
 def record(measured: Measured, subject: Subject, precision: str, training: bool = False) -> dict[str, object]:
@@ -42,7 +44,7 @@ def record(measured: Measured, subject: Subject, precision: str, training: bool 
         "training": training,
         "seconds": round(seconds, 2),
         "time": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "versions": checkpoint.versions(),
+        "versions": versions(),
     }
 
 
@@ -71,4 +73,4 @@ def cut(path: Path, images: int) -> None:
     lines = read(path)
     kept = [line for line in lines if not (line.get("training") and line["fake"]["images"] > images)]
     if kept != lines:
-        checkpoint.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))

@@ -11,12 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gankit import checkpoint, data, latent
+from gankit import data, latent
 from gankit.data import arrays as npz
 from gankit.data import cache
 from gankit.data.lookup import named
 from gankit.data.rows import Rows as PreparedRows
 from gankit.recipe import Recipe
+from gankit.runs.files import digest
+from gankit.runs.state import weights_of
+from gankit.runs.trained import Trained
 
 Rows = tuple[Tensor, Tensor | None]
 UNLIMITED = 1 << 40  # count of a model's samples
@@ -179,10 +182,10 @@ def of_recipe(
     return Samples(name, kind, tuple(recipe.spec.shape), UNLIMITED, read, key, classes, (), about, recipe)
 
 
-def about_model(trained: checkpoint.Trained) -> dict[str, object]:
+def about_model(trained: Trained) -> dict[str, object]:
     """The description of a trained model for records."""
-    digest = checkpoint.digest(checkpoint.weights_of(trained.recipe))
-    return {"run": trained.folder.name, "model": trained.config["model"], "images": trained.images, "weights": digest}
+    weights = digest(weights_of(trained.recipe))
+    return {"run": trained.folder.name, "model": trained.config["model"], "images": trained.images, "weights": weights}
 
 
 def of_npz(path: Path) -> Samples:
@@ -199,7 +202,7 @@ def of_npz(path: Path) -> Samples:
         key = next((name for name in ("samples", "arr_0") if name in file.arrays), None)
         if key is None:
             raise ValueError(f"it holds {file}, and no `samples`")
-        array, digest = file.arrays[key], file.sha256()
+        array, fingerprint = file.arrays[key], file.sha256()
         is_images = len(array.shape) == 4 and array.dtype == np.uint8 and array.shape[3] in (1, 3, 4)
         is_points = len(array.shape) == 2 and array.dtype.kind == "f"
         if not (is_images or is_points) or not array.size or array.columns:
@@ -216,13 +219,13 @@ def of_npz(path: Path) -> Samples:
     def build(out: Path) -> dict:
         cache.room(out, array.size)
         with named(path), npz.opened(absolute) as file, open(out, "wb") as unpacked:
-            if file.sha256() != digest:
+            if file.sha256() != fingerprint:
                 raise ValueError("it has changed while it was read")
             unpacked.writelines(file.stream(key))
         return {"count": array.shape[0], "parts": [array.size // array.shape[0]]}
 
     def prepare() -> cache.Prepared:
-        return cache.prepare(cache.key("samples", digest, key), build)
+        return cache.prepare(cache.key("samples", fingerprint, key), build)
 
     stored = PreparedRows(prepare(), prepare, str(path), keep=False).of(array.shape[1:], dtype=array.dtype)
 
@@ -235,10 +238,10 @@ def of_npz(path: Path) -> Samples:
         return rows.float(), None if label is None else torch.from_numpy(label[numbers].astype(np.int64))
 
     count, shape = array.shape[0], (array.shape[3], *array.shape[1:3]) if is_images else array.shape[1:]
-    about = {"file": path.name, "fingerprint": digest, "shape": list(shape), "count": count}
+    about = {"file": path.name, "fingerprint": fingerprint, "shape": list(shape), "count": count}
     classes = 0 if label is None else int(label.max()) + 1
     kind = "images" if is_images else "points"
-    return Samples(path.stem, kind, tuple(shape), count, read, digest, classes, (), about)
+    return Samples(path.stem, kind, tuple(shape), count, read, fingerprint, classes, (), about)
 
 
 def of_data(name: str, settings: dict[str, object] | None = None, resolution: str = "") -> Samples:

@@ -16,18 +16,13 @@ Deviations:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.losses import cross_entropy, non_saturating, scores
 from gankit.nn import BatchNorm2d, Dropout, nearest_size, stages
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
 # Channels of G's maps from the first on, by the number of doublings; those of 3 and 5 are the paper's.
 WIDTHS = {1: (96,), 2: (192, 96), 3: (384, 192, 96), 4: (384, 256, 192, 96), 5: (768, 384, 256, 192, 64)}

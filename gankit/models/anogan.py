@@ -19,7 +19,7 @@ Deviations:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,10 +27,7 @@ from torch import Tensor
 from gankit.losses import non_saturating, scores
 from gankit.nn import ConvDiscriminator, ConvGenerator, init_normal, nearest_size
 from gankit.penalties import r1
-from gankit.recipe import Anomaly, Batch, Preset, Recipe, Spec, adam, seeded
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Anomaly, Batch, Preset, Recipe, Run, Spec, adam, seeded
 
 
 class AnoGAN(Recipe):

@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -43,10 +43,7 @@ from gankit.augment import CONSISTENCY, Shown, consistency_d, consistency_g
 from gankit.losses import hinge, scores
 from gankit.nn import BatchNorm2d, DBlock, GBlock, OptimizedDBlock, SelfAttention, nearest_size, spectral_norm, stages
 from gankit.penalties import orthogonal
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
 EPS = 1e-4  # of batch norm and of spectral norm, as in the authors' released models
 # Channels of G's maps from the first on, by the number of doublings, as multiples of `width`; D's are the same reversed but

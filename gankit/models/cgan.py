@@ -21,7 +21,7 @@ Deviations:
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -30,10 +30,7 @@ from torch import Tensor, nn
 from gankit.losses import ADVERSARIAL, scores
 from gankit.nn import Dropout, Maxout
 from gankit.penalties import PENALTIES
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
 
 class Generator(nn.Module):

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,10 +34,7 @@ from torch import Tensor, nn
 from gankit.losses import non_saturating, scores
 from gankit.nn import BatchNorm1d, BatchNorm2d, Dropout, init_normal, larger_size, nearest_size, random_crop, stages
 from gankit.penalties import r1
-from gankit.recipe import Batch, Preset, Recipe, Spec
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec
 
 Blocks = Callable[[int], list[nn.Module]]  # an image's channels to the layers of a network, the first one first
 

@@ -26,7 +26,7 @@ Deviations:
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -35,10 +35,7 @@ from gankit.augment import CONSISTENCY, Shown, consistency_d, consistency_g
 from gankit.losses import ADVERSARIAL, scores
 from gankit.nn import ConvDiscriminator, ConvGenerator, init_normal, larger_size, nearest_size, random_crop
 from gankit.penalties import PENALTIES, clip_weights, lecam, orthogonal
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
 
 class DCGAN(Recipe):

@@ -23,7 +23,7 @@ Deviations:
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,11 +31,7 @@ from torch import Tensor, nn
 from gankit.losses import scores, wasserstein
 from gankit.nn import BatchNorm2d, ResNetGenerator, init_glorot, nearest_size, residual_trunk, stages
 from gankit.penalties import wgan_gp
-from gankit.recipe import Anomaly, Batch, Images, Phase, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
-
+from gankit.recipe import Anomaly, Batch, Images, Phase, Preset, Recipe, Run, Spec, adam
 
 batch_norm = partial(BatchNorm2d, eps=1e-3, momentum=0.01)  # tf.layers.batch_normalization's
 

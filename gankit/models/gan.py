@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,10 +32,7 @@ from torch import Tensor, nn
 from gankit.losses import ADVERSARIAL, scores
 from gankit.nn import Dropout, Maxout, average
 from gankit.penalties import PENALTIES
-from gankit.recipe import Batch, Images, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Images, Preset, Recipe, Run, Spec, adam
 
 
 class Generator(nn.Module):

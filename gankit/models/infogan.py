@@ -20,7 +20,6 @@ Deviations:
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -28,10 +27,7 @@ from torch import Tensor, nn
 from gankit.losses import cross_entropy, non_saturating, scores
 from gankit.nn import BatchNorm1d, BatchNorm2d, init_normal
 from gankit.penalties import r1
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
 
 class InfoGAN(Recipe):

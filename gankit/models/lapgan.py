@@ -34,7 +34,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -43,10 +43,7 @@ from torch import Tensor, nn
 from gankit.losses import non_saturating, scores
 from gankit.nn import BatchNorm2d, Dropout, Dropout2d, init_normal, larger_size, random_crop
 from gankit.penalties import r1
-from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Run, Spec, adam
 
 
 def shrink(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -18,17 +18,12 @@ Deviations:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from gankit.losses import least_squares, scores
 from gankit.nn import BatchNorm2d, nearest_size, stages
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
 
 class Generator(nn.Module):

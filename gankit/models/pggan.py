@@ -20,7 +20,7 @@ takes, and switches for the other rows of the paper's table 1 (pixel norm, equal
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -41,10 +41,7 @@ from gankit.nn import (
     stages,
 )
 from gankit.penalties import wgan_gp
-from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Run, Spec, adam
 
 
 def conv(a: int, b: int, norm: bool = False) -> nn.Sequential:

@@ -24,7 +24,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -33,10 +32,7 @@ from torch import Tensor, nn
 from gankit.losses import relativistic, scores
 from gankit.nn import Fir, nearest_size, stages
 from gankit.penalties import r1
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
 
 class Block(nn.Module):

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -30,10 +29,7 @@ from torch import Tensor, nn
 
 from gankit.nn import BatchNorm2d, init_normal
 from gankit.penalties import wgan_gp_pixels
-from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Phase, Preset, Recipe, Run, Spec, adam
 
 Size = tuple[int, int]
 REACH = 5  # pixels that five 3x3 convolutions without padding take from each side

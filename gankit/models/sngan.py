@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -41,10 +40,7 @@ from gankit.nn import (
     spectral_norm,
     stages,
 )
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
 
 def pyramid_widths(width: int, halvings: int) -> list[int]:

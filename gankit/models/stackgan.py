@@ -35,7 +35,7 @@ Deviations:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -44,10 +44,7 @@ from torch import Tensor, nn
 from gankit.losses import non_saturating, scores
 from gankit.nn import BatchNorm1d, BatchNorm2d, init_normal, look, nearest_size, random_crop, stages, whole
 from gankit.penalties import r1
-from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Run, Spec, adam
 
 TIMES = 4  # Stage II's sides are so many times Stage I's
 EXAMPLES = 64  # captions that a model keeps, for samples that nobody gave a text for

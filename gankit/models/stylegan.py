@@ -28,7 +28,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -50,10 +49,7 @@ from gankit.nn import (
     stages,
 )  # fmt: skip
 from gankit.penalties import r1
-from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Spec, adam, data_labels, see_labels, seeded
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Run, Spec, adam, data_labels, see_labels, seeded
 
 
 def shifted(weight: Tensor) -> Tensor:

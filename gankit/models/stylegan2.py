@@ -27,7 +27,7 @@ Deviations:
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -46,10 +46,7 @@ from gankit.nn import (
     stages,
 )
 from gankit.penalties import path_length, r1
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam, data_labels, see_labels, seeded
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam, data_labels, see_labels, seeded
 
 GAIN = 2**0.5  # of a leaky ReLU's output, so that it keeps variance; as it is positive it may as well go to the input
 

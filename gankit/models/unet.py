@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,11 +32,7 @@ from torch import Tensor, nn
 
 from gankit.losses import VOID, map_cross_entropy
 from gankit.nn import BatchNorm2d, Dropout, mirrored
-from gankit.recipe import Batch, Draw, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
-
+from gankit.recipe import Batch, Draw, Preset, Recipe, Run, Spec, adam
 
 # The network ---------------------------------------------------------------------------------------------------------
 

@@ -16,17 +16,14 @@ Deviations:
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.losses import bernoulli_nll, gaussian_kl
-from gankit.recipe import Batch, Preset, Recipe, Spec
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec
 
 FINEST = 2 * math.log(1 / 256)  # log-variance of a deviation of one grey level
 

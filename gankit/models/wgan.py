@@ -20,18 +20,13 @@ Deviations:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from gankit.losses import scores, wasserstein
 from gankit.nn import ConvDiscriminator, ConvGenerator, init_normal, nearest_size
 from gankit.penalties import clip_weights
-from gankit.recipe import Batch, Preset, Recipe, Spec
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec
 
 
 class WGAN(Recipe):

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -43,10 +42,7 @@ from gankit.nn import (
     stages,
 )
 from gankit.penalties import wgan_gp
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
 layer_norm = partial(nn.GroupNorm, 1)  # over a sample's channels and places, with a gain for each channel
 

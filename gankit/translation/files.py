@@ -19,9 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from gankit import data
-from gankit.checkpoint import replacing
 from gankit.data import files, images
 from gankit.data.lookup import named
+from gankit.runs.files import replacing
 from gankit.text import shown
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gankit import models
-from gankit.checkpoint import Trained
 from gankit.data import layout, split, tables
 from gankit.data.files import opened, shown
 from gankit.data.lookup import named, parse_resolution
 from gankit.recipe import Recipe
+from gankit.runs.trained import Trained
 from gankit.translation import files
 
 UNIT = re.compile(r"AU(\d{1,2})", re.I)
