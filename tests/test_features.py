@@ -729,7 +729,7 @@ def test_a_cache_that_cannot_be_written_says_what_to_do(alone, server, monkeypat
 def test_what_the_user_has_is_used_in_order(alone, server, monkeypatch):
     folders = [alone / "mine", alone / "cache" / "weights", alone / "torch" / "hub" / "checkpoints"]
     monkeypatch.setenv("GANKIT_WEIGHTS", str(folders[0]))
-    with pytest.raises(ValueError, match="GANKIT_WEIGHTS is .* no folder"):
+    with pytest.raises(ValueError, match="GANKIT_WEIGHTS is .* not a folder"):
         fetch(words(server))
     folders[0].mkdir()  # empty: the others are looked at
     for folder in folders[::-1]:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from gankit import data, latent
+from gankit.data import Modes, cache
 from gankit.data import arrays as npz
-from gankit.data import cache
 from gankit.data.lookup import named
 from gankit.data.rows import Rows as PreparedRows
 from gankit.recipe import Recipe
@@ -102,7 +102,7 @@ class Samples:
     about: dict[str, object] = field(default_factory=dict)
     recipe: Recipe | None = None
     data: str = ""
-    modes: data.Modes | None = None
+    modes: Modes | None = None
     inputs: Samples | None = None
     targets: Samples | None = None
     styles: Samples | None = None
