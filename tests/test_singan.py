@@ -1,4 +1,4 @@
-"""SinGAN: sizes of the pyramid, noise, scales that follow one another, and the penalty at each pixel."""
+"""SinGAN: sizes of the pyramid, noise, training scale by scale, the penalty at each pixel, and tools and metrics."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_pyramid_has_the_paper_s_sizes(height, width, count, last):
     sizes = pyramid(height, width, 25, 250, 0.75)
     assert len(sizes) == count and sizes[-1] == last
     assert count == 1 or min(sizes[0]) == 25
-    assert pyramid(*sizes[-1], 25, 250, 0.75, len(sizes)) == sizes  # of the image made smaller
+    assert pyramid(*sizes[-1], 25, 250, 0.75, len(sizes)) == sizes  # from the reduced image
     if (height, width) == (250, 250):
         assert [h for h, _ in sizes] == [25, 32, 40, 50, 63, 80, 100, 126, 158, 199, 250]
 
@@ -55,11 +55,8 @@ def test_nine_scales_have_the_published_counts(shape, g, d):
     with torch.device("meta"):
         recipe = SinGAN(Spec(shape))
     counts = [[sum(p.numel() for p in net.parameters()) for net in nets] for nets in (recipe.g, recipe.d)]
-    assert (
-        [c[0] for c in counts] == [29_763, 29_185]
-        and [c[4] for c in counts] == [114_819, 113_665]
-        and [c[8] for c in counts] == [450_819, 448_513]
-    )
+    assert [c[0] for c in counts] == [29_763, 29_185]
+    assert [c[4] for c in counts] == [114_819, 113_665] and [c[8] for c in counts] == [450_819, 448_513]
     assert [sum(c) for c in counts] == [g, d]
 
 
@@ -67,12 +64,12 @@ def test_the_penalty_is_taken_at_each_pixel():
     torch.manual_seed(0)
     net = torch.nn.Conv2d(3, 1, 3).double()
     real, fake = torch.randn(2, 1, 3, 6, 7, dtype=torch.float64)
-    found = wgan_gp_pixels(net, real, fake, lambda sampler: torch.full((1,), 0.25, dtype=torch.float64))
+    penalty = wgan_gp_pixels(net, real, fake, lambda sampler: torch.full((1,), 0.25, dtype=torch.float64))
     at = (real + 0.25 * (fake - real)).requires_grad_()
     total = sum(net(at)[0, 0, y, x] for y in range(4) for x in range(5))
     grad = torch.autograd.grad(total, at)[0][0]
     by_hand = sum((grad[:, y, x].norm() - 1) ** 2 for y in range(6) for x in range(7)) / 42
-    assert abs(found - by_hand) < 1e-12
+    assert abs(penalty - by_hand) < 1e-12
 
 
 def test_an_interrupted_pyramid_ends_with_the_same_bits(tmp_path, interrupt):
@@ -187,7 +184,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture
 def daub(tmp_path):
-    """A picture, and a mask of its size."""
+    """A folder with an image and a mask of its size."""
     pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "daub.png")
     mask = np.zeros((40, 50), np.uint8)
@@ -218,14 +215,14 @@ def test_every_tool_of_one_image_runs_and_runs_the_same_again(tool, tiny, daub):
 
 def test_what_a_mask_leaves_out_stays_as_it_was(tiny, daub):
     result = explore.harmonise(gankit.load(tiny), image=str(daub / "daub.png"), mask=str(daub / "mask.png"), starts="1")
-    given, where, drawn = result.images
-    weight = (where[:1] + 1) / 2
+    pasted, mask, drawn = result.images
+    weight = (mask[:1] + 1) / 2
     assert weight[0, 12, 14] > 0.95 and weight[0, -1, -1] < 0.01
-    assert (given - drawn).abs()[:, -1, -1].max() < 0.02 < (given - drawn).abs()[:, 12, 14].max()
+    assert (pasted - drawn).abs()[:, -1, -1].max() < 0.02 < (pasted - drawn).abs()[:, 12, 14].max()
 
 
 @pytest.mark.parametrize(
-    "tool, flags, said",
+    "tool, flags, message",
     [
         ("sizes", ["--start", "9"], "there is no scale 9"),
         ("sizes", ["--shapes", "2"], "is no shape"),
@@ -237,12 +234,17 @@ def test_what_a_mask_leaves_out_stays_as_it_was(tiny, daub):
         ("animate", ["--alpha", "2"], "within 0 and 1"),
     ],
 )  # fmt: skip
-def test_tools_of_one_image_say_what_is_wrong(tool, flags, said, tiny, daub, capsys, monkeypatch):
+def test_tools_of_one_image_say_what_is_wrong(tool, flags, message, tiny, daub, capsys, monkeypatch):
     monkeypatch.chdir(daub)
     Image.new("L", (12, 12)).save("small.png")
     with pytest.raises(SystemExit):
         cli.main(["explore", str(tiny), tool, *flags])
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
+
+
+def photo() -> torch.Tensor:
+    """(1, C, H, W) the image that the tiny models are trained on, in [-1, 1]."""
+    return gankit.data.normalise(gankit.data.open(TINY["data"], TINY["resolution"]).rows(np.arange(1))["real"])
 
 
 def test_evaluation_judges_samples_of_one_image(tiny, tmp_path, capsys, monkeypatch):
@@ -251,23 +253,20 @@ def test_evaluation_judges_samples_of_one_image(tiny, tmp_path, capsys, monkeypa
         monkeypatch.setenv(name, str(tmp_path))
     cli.main(["evaluate", str(tiny), "--n", "6"])
     assert "sifid does not apply: its weights are not on this machine" in " ".join(capsys.readouterr().err.split())
-    found = {score.name: score for score in gankit.evaluate(tiny, n=6)}
-    assert set(found) == {"sifid_small", "patch_swd", "diversity", "nearest_rmse", "rec_rmse"}
-    recipe, real = (
-        gankit.load(tiny).recipe,
-        gankit.data.normalise(gankit.data.open(TINY["data"], TINY["resolution"]).rows(np.arange(1))["real"]),
-    )
+    scores = {score.name: score for score in gankit.evaluate(tiny, n=6)}
+    assert set(scores) == {"sifid_small", "patch_swd", "diversity", "nearest_rmse", "rec_rmse"}
+    recipe, real = gankit.load(tiny).recipe, photo()
     samples = gankit.data.normalise(gankit.data.quantise(latent.sample(recipe, range(6)))).double()
-    assert found["diversity"].value == pytest.approx(float(samples.std(0).mean() / real.double().std()), rel=1e-6)
-    assert found["nearest_rmse"].value == pytest.approx(
+    assert scores["diversity"].value == pytest.approx(float(samples.std(0).mean() / real.double().std()), rel=1e-6)
+    assert scores["nearest_rmse"].value == pytest.approx(
         min(float((x - real).square().mean().sqrt()) for x in samples), rel=1e-6
     )
-    assert found["patch_swd"].value == pytest.approx(
+    assert scores["patch_swd"].value == pytest.approx(
         np.mean([gankit.metrics.patch_distance(real[0], x.float()) for x in samples]), rel=1e-6
     )
     with torch.no_grad():
         back = gankit.data.normalise(gankit.data.quantise(recipe.rebuilt(2).clamp(-1, 1)))
-    assert found["rec_rmse"].value == pytest.approx(float((back - real).square().mean().sqrt()), rel=1e-5)
+    assert scores["rec_rmse"].value == pytest.approx(float((back - real).square().mean().sqrt()), rel=1e-5)
     with pytest.raises(ValueError, match="needs two samples at least; there are 1 reals"):
         gankit.evaluate(tiny, metrics="fd", features="digits", n=6)
     cli.main(["sample", str(tiny), "--n", "3", "-o", str(tmp_path / "drawn.npz")])
@@ -282,7 +281,7 @@ def test_evaluation_judges_samples_of_one_image(tiny, tmp_path, capsys, monkeypa
     with pytest.raises(ValueError, match="add --resolution 32x44"):
         gankit.evaluate(tmp_path / "drawn.npz", against=str(tmp_path / "large.png"))
     lines = [json.loads(line) for line in (tiny / "evaluations.jsonl").read_text().splitlines()]
-    assert {line["name"]: bool(line["features"]) for line in lines} == {name: name == "sifid_small" for name in found}
+    assert {line["name"]: bool(line["features"]) for line in lines} == {name: name == "sifid_small" for name in scores}
 
 
 def test_metrics_of_one_image_while_it_trains(tmp_path, monkeypatch):
@@ -295,10 +294,7 @@ def test_metrics_of_one_image_while_it_trains(tmp_path, monkeypatch):
     assert not list((tmp_path / "none").glob("*/stats.jsonl"))
     run = training.train("singan", outdir=tmp_path, **options, evaluate="reconstruction,diversity", images=6)
     line = json.loads((run.folder / "evaluations.jsonl").read_text().splitlines()[0])
-    recipe, real = (
-        run.recipe,
-        gankit.data.normalise(gankit.data.open(TINY["data"], TINY["resolution"]).rows(np.arange(1))["real"]),
-    )
+    recipe, real = run.recipe, photo()
     with run.averaged(), torch.no_grad():  # two of three scales have begun
         drawn = resize(recipe.rebuilt(1), recipe.sizes[-1]).clamp(-1, 1)
     assert line["name"] == "rec_rmse" and line["value"] == pytest.approx(

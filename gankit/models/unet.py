@@ -374,7 +374,7 @@ def numbers_of(text: str, num_classes: int) -> Tensor:
         ValueError: it is neither, or there are not as many numbers as classes, or one is negative.
     """
     if text in ("none", "balanced"):
-        return torch.ones(num_classes)
+        return torch.ones(num_classes, device="cpu")
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
@@ -384,4 +384,4 @@ def numbers_of(text: str, num_classes: int) -> Tensor:
         raise ValueError(
             f"class_weights is {text!r}; write balanced, none, or {num_classes} numbers of 0 or more: {example}"
         )
-    return torch.tensor(numbers)
+    return torch.tensor(numbers, device="cpu")

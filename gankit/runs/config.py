@@ -38,7 +38,7 @@ def history_entry(images: int, changed: dict[str, list]) -> dict:
 
 
 def new_config(kind: type[Recipe], preset: str, arguments: dict, settings: dict, spec: Spec, dataset: Dataset) -> dict:
-    """What config.json says: enough to use the weights, to go on, and to do it again."""
+    """The content of config.json: enough to use the weights, to go on, and to repeat the run."""
     colours = getattr(dataset, "colours", None)  # of the classes of label maps
     painted = {} if colours is None else {"colours": colours.tolist()}
     return {
@@ -65,7 +65,7 @@ def new_config(kind: type[Recipe], preset: str, arguments: dict, settings: dict,
 
 
 def new_folder(outdir: Path, kind: type[Recipe], data_name: str, desc: str, config: dict) -> Path:
-    """Make the next numbered run folder, runs/00007-dcgan-digits, with its config."""
+    """Make the next numbered run folder, such as runs/00007-dcgan-digits, with its config."""
     clean = re.sub(r"[^\w.]+", "-", "-".join(filter(None, [models.name_of(kind), data_name, desc]))).strip("-")
     try:
         outdir.mkdir(parents=True, exist_ok=True)
@@ -127,26 +127,24 @@ def read_spec(config: dict) -> Spec:
         BadCheckpoint: no data has such a shape.
     """
     spec = Spec(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["spec"].items()})
-    if any(
-        len(shape) not in lengths or math.prod(shape) > 2**31
-        for shape, lengths in ((spec.shape, (1, 3)), (spec.other, (0, 1, 3)))
-    ):
+    pairs = ((spec.shape, (1, 3)), (spec.other, (0, 1, 3)))
+    if any(len(shape) not in lengths or math.prod(shape) > 2**31 for shape, lengths in pairs):
         raise BadCheckpoint(f"config.json has data of shape {spec.shape} and {spec.other}; expected (C, H, W) or (D,)")
     return spec
 
 
 def arguments_of(config: dict) -> dict[str, object]:
-    """The model's arguments; JSON made its tuples lists."""
+    """The model's arguments; JSON stores tuples as lists."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in config["arguments"].items()}
 
 
 def find_model(config: dict, model: str | type[Recipe] | None) -> type[Recipe]:
-    """The class of a run's model: one of gankit's own, or the one that the caller gives or whose file the caller names.
+    """The class of a run's model: one of gankit's, or the caller's class, or the one in a file that the caller names.
 
-    What config.json says is a name and never a path: whoever wrote the folder cannot have a file executed.
+    config.json gives a name, never a path, so that the author of a run folder cannot execute a file.
 
     Raises:
-        ValueError: the model is not gankit's own, and the caller does not name its file.
+        BadCheckpoint: the model is not gankit's own, and the caller does not name its file.
     """
     if isinstance(model, type):
         return model
@@ -155,13 +153,14 @@ def find_model(config: dict, model: str | type[Recipe] | None) -> type[Recipe]:
     if config.get("own") or config["model"] not in models.names():
         file = shown(config.get("own") or "its file")
         raise BadCheckpoint(
-            f"this run's model {shown(config['model'])} is not gankit's own. To run the code of its file, name it: --model {file}"
+            f"this run's model {shown(config['model'])} is not gankit's own. To run the code of its file, name it: "
+            f"--model {file}"
         )
     return models.find(config["model"])
 
 
 def locate(name: str | Path, outdir: str | Path = "runs") -> Path:
-    """A run's folder, from its path, a unique beginning of its name in `outdir`, or "latest".
+    """A run folder, from its path, a unique beginning of its name in `outdir`, or "latest".
 
     Raises:
         ValueError: there is no such run, or several.

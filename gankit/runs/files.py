@@ -1,4 +1,4 @@
-"""Files of a run folder: each is written whole or not at all, and nothing read from one is executed."""
+"""Files of a run folder: written atomically, read with checks, never executed."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Tree = None | bool | int | float | str | list | dict
 
 
 class BadCheckpoint(ValueError):
-    """A run folder or a file in it that gankit cannot use."""
+    """A run folder, or a file in it, that gankit cannot use."""
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name to write to, flushed and renamed to `path` if all went well: a kill leaves the old file whole.
+    """A temporary path to write to, which is flushed and renamed to `path` at the end: a kill leaves the old file intact.
 
     Raises:
-        OSError: naming `path`, when it cannot be written (a full disk, say); the old file is still there.
+        OSError: `path` cannot be written (a full disk, for example); the old file is still there.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -51,7 +51,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def cannot_write(path: Path, error: Exception) -> OSError:
-    """The error that says why a file of a run cannot be written, and where the last save is: the folder may have been moved."""
+    """An error with the reason why a file cannot be written, and the last save; the folder may have been moved."""
     why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if (now := lock.place(path.parent)) != path.parent:
         why = f"the folder was moved to {now} while the run was writing it; go on with: gankit resume {now}"
@@ -68,13 +68,13 @@ def last_save(folder: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Tree]) -> None:
-    """Write tensors and JSON as one safetensors file with a checksum, whole or not at all."""
+    """Write tensors and JSON atomically as one safetensors file with a checksum."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     about = about | {"format": FORMAT, "sha256": digest(tensors)}
     with replacing(path) as temporary:
@@ -84,7 +84,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Tree]
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Tensors and JSON of a file that `write_tensors` wrote.
+    """The tensors and JSON of a file from `write_tensors`.
 
     Raises:
         BadCheckpoint: the file is not gankit's, is from a newer gankit, or is damaged.
@@ -108,7 +108,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def regular(path: Path) -> Path:
-    """The path, of a regular file or of none: opening a pipe would wait for ever. Raises BadCheckpoint."""
+    """The path, unless it is a pipe or device, on which opening could wait for ever. Raises BadCheckpoint."""
     if path.exists() and not path.is_file():
         raise BadCheckpoint(f"{path} is no regular file")
     return path
@@ -122,7 +122,7 @@ def refuse_newer(found: int, path: Path) -> None:
 
 
 def digest(tensors: dict[str, Tensor]) -> str:
-    """The sha256 of named tensors: names, types, shapes and bytes."""
+    """The sha256 of named tensors, over names, types, shapes and bytes."""
     sha = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
@@ -132,13 +132,13 @@ def digest(tensors: dict[str, Tensor]) -> str:
 
 
 def reason(error: Exception) -> str:
-    """The first line of an error that says something; PyTorch heads a list with a line that says nothing."""
+    """The first informative line of an error; PyTorch heads lists with a line that has no content."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     line = lines[1] if len(lines) > 1 and lines[0].endswith(":") else lines[0]
     return f"{type(error).__name__} {line}" if isinstance(error, (KeyError, IndexError, AttributeError)) else line
 
 
 def sweep(folder: Path) -> None:
-    """Delete what kills left half-written: our temporary files, and those that safetensors itself writes to."""
+    """Delete half-written temporary files, gankit's and safetensors', that a kill left behind."""
     for left in folder.glob(".*tmp*"):
         left.unlink(missing_ok=True)

@@ -73,7 +73,7 @@ def pack(tree: object, name: str, tensors: dict[str, Tensor]) -> Tree:
 
 
 def unpack(tree: Tree, tensors: dict[str, Tensor]) -> object:
-    """The tree that `pack` took apart."""
+    """The tree that `pack` turned into JSON and tensors."""
     if isinstance(tree, list):
         return [unpack(item, tensors) for item in tree]
     if not isinstance(tree, dict):
@@ -86,7 +86,7 @@ def unpack(tree: Tree, tensors: dict[str, Tensor]) -> object:
 
 
 def random_state(device: torch.device) -> dict:
-    """Every generator that training may have drawn from, in this process."""
+    """The state of every random generator of this process that training may use."""
     kind, keys, *rest = np.random.get_state()
     state = {
         "torch": torch.get_rng_state(),
@@ -108,7 +108,7 @@ def set_random_state(state: dict, device: torch.device) -> None:
 
 
 def state_of(run: LiveRun) -> dict:
-    """All that decides how a run goes on, as one tree, in the parts that a test can leave out."""
+    """Everything that decides how a run goes on, as one tree."""
     return {
         "progress": {"images": run.images, "step": run.step},
         "phase": None if run.phase is None else list(dataclasses.astuple(run.phase)),
@@ -123,7 +123,7 @@ def state_of(run: LiveRun) -> dict:
 
 
 def set_state(run: LiveRun, state: dict) -> None:
-    """Put back what `state_of` gave."""
+    """Restore what `state_of` returned."""
     run.images, run.step = state["progress"]["images"], state["progress"]["step"]
     run.phase = Phase(*state["phase"]) if state["phase"] else None
     run.recipe.load_state_dict(state["recipe"] | state["extra"])
@@ -170,7 +170,7 @@ def save(run: LiveRun, keep: bool = False) -> None:
 
 
 def not_finite(tensors: dict[str, Tensor]) -> str:
-    """The name of the first tensor with NaN or infinity in it, and how many of its numbers are such; empty if there is none."""
+    """The first tensor that is not finite, and how many of its numbers are not; empty if all are finite."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not (fine := tensor.isfinite()).all():
             return f"{name} ({int((~fine).sum()):,} of {tensor.numel():,} numbers)"
@@ -201,41 +201,38 @@ def save_weights(run: LiveRun, path: Path) -> None:
 
 
 def weights_of(recipe: Recipe) -> dict[str, Tensor]:
-    """All that a file of weights holds, on the CPU."""
+    """The tensors of a weights file, on the CPU."""
     return {name: value.detach().cpu() for name, value in recipe.state_dict().items() if isinstance(value, Tensor)}
 
 
 def exists(folder: Path) -> bool:
+    """Whether a run folder has a training state."""
     return (folder / "state.safetensors").exists()
 
 
 def whole(folder: Path, config: dict) -> bool:
-    """Whether the run can go on from a save; a run that has not saved yet begins at its beginning.
+    """Whether the run has a save to go on from; a run without one starts from its beginning.
 
     Raises:
-        BadCheckpoint: it has weights, or counts images, and no training state: to begin again would replace what it learnt.
+        BadCheckpoint: it has weights, or counts images, but no training state: starting again would replace its weights.
     """
     if exists(folder):
         return True
-    whence = (
-        f"imported from {config['source']['file']}"
-        if "source" in config
-        else "tuned by gankit explore"
-        if "tuned" in config
-        else ""
-    )
-    if whence or config["images"]:
-        why = f"was {whence}: it" if whence else f"counts {config['images']:,} images, but"
+    origin = "tuned by gankit explore" if "tuned" in config else ""
+    if "source" in config:
+        origin = f"imported from {config['source']['file']}"
+    if origin or config["images"]:
+        cause = f"was {origin}: it" if origin else f"counts {config['images']:,} images, but"
         raise BadCheckpoint(
-            f"{folder} {why} has weights and no training state (state.safetensors: optimizers, counters, random numbers), so "
-            "there is nothing to go on with. Copy that file from where the run was trained, if it was. As it is, it can be "
-            "sampled, explored, evaluated and exported"
+            f"{folder} {cause} has weights and no training state (state.safetensors: optimizers, counters, random "
+            "numbers), so there is nothing to go on with. Copy that file from where the run was trained, if it was. As it "
+            "is, it can be sampled, explored, evaluated and exported"
         )
     return False
 
 
 def restore(run: LiveRun) -> None:
-    """Bring a run to its last save.
+    """Restore a run to its last save.
 
     Raises:
         BadCheckpoint: the state is damaged, of another run, or of another number of processes.
@@ -257,25 +254,26 @@ def restore(run: LiveRun) -> None:
         set_random_state(unpack(its["state"], mine), run.device)
     if processes.world() != about["world"]:
         run.log.say(
-            f"saved by {about['world']} processes, going on with {processes.world()}: exact but for what is drawn without batch.draw"
+            f"saved by {about['world']} processes, going on with {processes.world()}: exact but for random numbers drawn "
+            "without batch.draw"
         )
 
 
-FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)  # Adagrad on the CPU alone
+FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)  # Adagrad only on the CPU
 
 
 def place(recipe: Recipe, device: torch.device, dtype: torch.dtype, batch: int) -> Recipe:
-    """The recipe where and as it works: channels last where that pays, from batches of 4 on, one kernel an optimizer."""
+    """The recipe on its device: channels last from batches of 4 on, where that is faster, and fused optimizers."""
     recipe.to(device, dtype)
     if batch >= 4:
         recipe.to(memory_format=torch.channels_last)
     for opt in recipe.opt.values():
-        load_optimizer(opt, opt.state_dict())  # what its constructor made, as Adagrad's does, follows the weights
+        load_optimizer(opt, opt.state_dict())  # state made by a constructor, such as Adagrad's, moves too
     return recipe
 
 
 def load_optimizer(opt: torch.optim.Optimizer, state: dict) -> None:
-    """Put an optimizer's state back where its weights are, in their memory layout, as the fused kernels need."""
+    """Load an optimizer's state onto the device and into the memory layout of its weights, as fused kernels need it."""
     opt.load_state_dict(state)
     for group in opt.param_groups:
         if type(opt) in FUSED:

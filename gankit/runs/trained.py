@@ -19,9 +19,10 @@ class Trained:
     """A trained model: averaged weights, in eval mode, without gradients.
 
     Attributes:
-        recipe: the model; its own methods (`noise`, `sample`, `encode` ...) are all there.
+        recipe: the model, with its own methods (`noise`, `sample`, `encode` ...).
         config: the run's config.json.
-        images: images that the weights have seen.
+        folder: the run folder.
+        images: images that the weights were trained on.
     """
 
     def __init__(self, recipe: Recipe, config: dict, folder: Path, images: int):
@@ -29,7 +30,7 @@ class Trained:
 
     @property
     def domains(self) -> str:
-        """The domains that a translator's weights generate: "ab"; "a" or "b" if an imported file had one generator of two."""
+        """The domains that a translator's weights generate: "ab", or one of them if an imported file had one generator."""
         absent = self.config.get("source", {}).get("not_in_it", [])
         return "".join(side for side in "ab" if self.recipe.domains.get(side) not in absent)
 
@@ -48,11 +49,11 @@ class Trained:
         Args:
             n: how many.
             seed: the first seed; seed s is the same sample whatever n is.
-            label: the class, for models that learn from labels; classes in turn without it.
+            label: the class, for models that learn from labels; default: each class in turn, by seed.
             trunc: below 1, latents nearer to the prior's mean: cleaner, and less diverse.
-            condition: (M, condition_dim) features, for models that draw from such; taken in turn, by seed.
-            text: what to draw, or several texts, taken in turn, by seed, for models that draw from such.
-            text_encoder: path of the encoder that the run learnt with, where it learnt from vectors of texts.
+            condition: (M, condition_dim) features, for models conditioned on features; taken in turn, by seed.
+            text: one text or several, taken in turn, by seed, for models conditioned on texts.
+            text_encoder: path of the encoder that the run was trained with, if it was trained on vectors of texts.
 
         Raises:
             ValueError: the model cannot sample, or there is no such class.
@@ -97,25 +98,19 @@ def load(
         raise BadCheckpoint(f"{file} belongs to another run than config.json beside it: put the run's own weights back")
     if bad := not_finite(tensors):
         raise BadCheckpoint(
-            f"{file}: {bad} is not finite, so the model draws nothing. Take an earlier file, with --weights, or train again"
+            f"{file}: {bad} is not finite, so the model cannot be used. Choose an earlier file with --weights, or train "
+            "again"
         )
     try:
-        recipe = build.construct(kind, read_spec(config), arguments_of(config))
-        found = recipe.load_state_dict(tensors, strict=False)
+        recipe, missing, unexpected = build.from_tensors(kind, read_spec(config), arguments_of(config), tensors)
     except (TypeError, RuntimeError, ValueError) as error:
         raise BadCheckpoint(f"{folder} does not fit the model {config['model']}: {reason(error)}") from error
-    left_out = about.get("left_out", [])  # networks that an export for sampling goes without
-    missing = [k for k in found.missing_keys if not k.endswith("_extra_state") and k.split(".")[0] not in left_out]
-    if missing or found.unexpected_keys:
-        raise BadCheckpoint(
-            f"{file} does not fit {config['model']}: {', '.join([*missing, *found.unexpected_keys][:5])} ..."
-        )
+    left_out = about.get("left_out", [])  # networks that are not in an export for sampling
+    missing = [k for k in missing if not k.endswith("_extra_state") and k.split(".")[0] not in left_out]
+    if missing or unexpected:
+        raise BadCheckpoint(f"{file} does not fit {config['model']}: {', '.join([*missing, *unexpected][:5])} ...")
     settings = config["settings"]
+    dtype = torch.float64 if settings["precision"] == "fp64" else torch.float32
     recipe.requires_grad_(False).eval()
-    place(
-        recipe,
-        processes.pick(device),
-        torch.float64 if settings["precision"] == "fp64" else torch.float32,
-        settings["batch"],
-    )
+    place(recipe, processes.pick(device), dtype, settings["batch"])
     return Trained(recipe, config, folder, about["images"])
