@@ -116,7 +116,7 @@ class Run:
         piece: Batch,
         rows: int,
     ) -> dict[str, Tensor]:
-        """Losses and outputs of a piece of `rows` rows, detached; each loss is back-propagated into its own parameters."""
+        """Losses and outputs of a piece of a batch of `rows`, detached; each loss is back-propagated into its group."""
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
         with autocast, at_work(piece.draw, len(piece), rows) as layers:
             losses, outputs = compute()
@@ -162,9 +162,10 @@ class Run:
         """Say once which layers look across a batch and, with --pieces, see one piece of it at a time."""
         if self.settings.pieces > 1 and (new := layers - self.announced):
             self.announced |= new
+            verb = "sees" if len(new) == 1 else "see"
             self.log.say(
-                f"with --pieces {self.settings.pieces} {' and '.join(sorted(new))} {'sees' if len(new) == 1 else 'see'} "
-                "one piece of the batch at a time: the result is not that of --pieces 1"
+                f"with --pieces {self.settings.pieces} {' and '.join(sorted(new))} {verb} one piece "
+                "of the batch at a time: the result is not that of --pieces 1"
             )
 
     # What the loop calls ---------------------------------------------------------------------------------------------
