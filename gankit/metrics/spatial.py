@@ -45,7 +45,7 @@ def spatial_features(network: str = "inception", download: bool = True) -> Calla
         ValueError: by the extractor, for Inception and images with a side below 19 pixels.
     """
     if network != "inception":
-        encoder = style.FrozenEncoder(style.layers_of(tensors(ENCODER), 3), torch.ones(3), torch.zeros(3))
+        encoder = style.FrozenEncoder(style.convolutions_of(tensors(ENCODER), 3), torch.ones(3), torch.zeros(3))
         return lambda images: encoder(images.float().cpu())[2]
     net = inception.load_stem(download=download)
 

@@ -40,7 +40,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, settings: Settings, folder: Path, config: dict, device: torch.device, log: Log):
         self.settings, self.folder, self.config, self.device, self.log = settings, folder, config, device, log
-        self.images = self.step = self.updates = 0
+        self.images = self.step = self.turn = 0
         self.phase: Phase | None = None
         self.dtype = DTYPES[settings.precision]
         self.recipe = place(recipe, device, self.dtype, settings.batch).train()
@@ -80,10 +80,10 @@ class Run:
         for parameter in self.recipe.parameters():
             parameter.requires_grad_(id(parameter) in trained)
             parameter.grad = None
-        self.updates += 1
+        self.turn += 1
         scalars: dict[str, Tensor] = {}
         tensors: dict[str, list[Tensor]] = {}
-        for rows, piece in batch.split(self.settings.pieces, self.updates):
+        for rows, piece in batch.split(self.settings.pieces, self.turn):
             share = len(piece) / len(batch)
             compute = partial(loss_fn, piece, *(tensor[rows] for tensor in more))
             for key, value in self._backward(names, groups, compute, piece, len(batch)).items():
@@ -175,7 +175,7 @@ class Run:
         """Count a batch, and move the averaged weights towards the new ones."""
         self.images += images
         self.step += 1
-        self.updates = 0
+        self.turn = 0
         if self.augment is not None:
             self.augment.adapt(images)
             self.augment.check(type(self.recipe).__name__, self.step)
