@@ -1,15 +1,36 @@
-# make demo: from nothing to pictures.  make test: everything, from nothing.  Both need Python 3.10 or newer.
+# make demo: from nothing to samples.   make check: lint and the fast tests, under a minute.
+# make test: lint and every test.       make docs: the documentation as a site in site/.
+# All of them install what is missing into .venv and need Python 3.10 or newer.
 PYTHON ?= python3
-# The CPU build of PyTorch is a tenth of the CUDA one. A PyTorch that is already in .venv is left alone.
+# The CPU build of PyTorch is a tenth of the CUDA one. A PyTorch that is already in .venv is kept.
 TORCH ?= torch==2.13.0
 BIN = .venv/bin
+PIP = $(BIN)/python -m pip install -q --disable-pip-version-check
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+FAST = tests/test_rules.py tests/test_losses.py tests/test_penalties.py tests/test_text.py tests/test_docs.py \
+  tests/test_nn.py
 
 demo: .venv/installed
 	$(BIN)/gankit train dcgan --data digits --preset small
-	@echo "pictures and report: open the report.html named above; more samples: $(BIN)/gankit sample latest -o grid.png"
+	@echo "samples and report: open the report.html named above; more samples: $(BIN)/gankit sample latest -o grid.png"
 
-test: .venv/tested
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+check: lint
+	$(PYTEST) $(FAST)
+
+test: lint
+	$(PYTEST)
+
+# Types are checked once pyproject.toml configures mypy.
+lint: .venv/tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@if grep -q '^\[tool.mypy\]' pyproject.toml; then $(BIN)/python -m mypy; fi
+
+# The build loads nothing from the network; --strict makes a broken link an error.
+docs: .venv/installed
+	$(PIP) -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "gankit needs Python 3.10 or newer: make PYTHON=python3.12"; exit 1; }
@@ -18,15 +39,15 @@ $(BIN)/python:
 	  else echo "Python's venv module is missing. On Debian and Ubuntu: sudo apt-get install python3-venv"; exit 1; fi; }
 
 .venv/installed: $(BIN)/python pyproject.toml
-	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install -q --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) $(TORCH)
+	$(PIP) -e .
 	@touch $@
 
 .venv/tested: .venv/installed
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
+	$(PIP) -e '.[test]'
 	@touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv site
 
-.PHONY: demo test clean
+.PHONY: demo check test lint docs clean
