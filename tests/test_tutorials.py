@@ -39,7 +39,7 @@ def desk(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", sorted((pages.HOUSE / "docs" / "tutorials").glob("[a-z]*.md")), ids=lambda p: p.stem)
 def test_a_tutorial_runs(page, desk):
-    pages.run(page, {"__name__": "tutorial"})
+    pages.run(pages.blocks(page), {"__name__": "tutorial"})
     for name in re.findall(r"<!-- writes: (.*?) -->", page.read_text(encoding="utf-8")):
         for path in name.split():
             assert list(desk.glob(path)), f"{page.name} says that {path} is written"
