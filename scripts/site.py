@@ -1,8 +1,16 @@
-"""A hook of mkdocs (see mkdocs.yml): the site's navigation, derived from the files in docs/."""
+"""Hooks of mkdocs (see mkdocs.yml): the navigation, derived from the files in docs/, and the list of models."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from gankit import models  # noqa: E402  the repository's own, installed or not
+
+if TYPE_CHECKING:
+    from mkdocs.structure.pages import Page
 
 DOCS = Path(__file__).parents[1] / "docs"
 GUIDE = ["data", "runs", "metrics", "explore", "translate", "anomalies", "augmentation", "weights", "benchmarks"]
@@ -26,3 +34,14 @@ def on_config(config: dict) -> dict:
         {"Project": [f"{name}.md" for name in sorted(top)]},
     ]
     return config
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Add the list of models to their page."""
+    if page.file.src_uri != "models/README.md":
+        return markdown
+    rows = [
+        f"| [{name}]({name}.md) | {paper.authors} | [{paper.title}]({paper.url}) | {paper.venue} {paper.year} |"
+        for name, paper in ((name, models.paper(name)) for name in models.names())
+    ]
+    return "\n".join([markdown, "| model | authors | paper | venue |", "|---|---|---|---|", *rows]) + "\n"

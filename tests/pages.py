@@ -1,8 +1,8 @@
 """What the tests of the documentation share: pages, their blocks of code, and how a block runs at a small size.
 
-In the tutorials and in docs/adding.md every ```bash and ```python block runs, in the order of the page; ```sh blocks are for
-what a test cannot do (installing, GPUs). A block with a title is a file, or with ```diff a change of one. A comment in
-front of a block gives the sizes of the test, which replace the page's or are added:
+In the tutorials and in docs/adding.md every ```bash and ```python block runs, in the order of the page; ```sh blocks
+are for what a test cannot do (installing, GPUs). A block with a title is a file, or with ```diff a change of one. A
+comment in front of a block gives the sizes of the test, which replace the page's or are added:
 `<!-- tested with: train --images 1k; evaluate --n 100 -->`, and for Python `images=1_000`.
 """
 
@@ -21,8 +21,8 @@ from gankit import cli
 HOUSE = Path(__file__).parents[1]
 PAGES = sorted([*HOUSE.glob("*.md"), *(HOUSE / "docs").rglob("*.md"), *(HOUSE / ".github").rglob("*.md")])
 BLOCK = re.compile(
-    r"^(?:<!-- tested with: (?P<sizes>[^\n]*) -->\n)?```(?P<language>bash|python|diff)(?: title=\"(?P<title>[^\"]+)\")?\n"
-    r"(?P<code>.*?)^```$",
+    r"^(?:<!-- tested with: (?P<sizes>[^\n]*) -->\n)?"
+    r"```(?P<language>bash|python|diff)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<code>.*?)^```$",
     re.M | re.S,
 )
 
