@@ -85,6 +85,14 @@ def test_every_function_that_the_architecture_names_is_there():
         assert (HOUSE / "gankit" / name).exists() or (HOUSE / name).exists(), f"there is no {name}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_files_of_the_repository_that_a_page_names_are_there(page):
+    """All but those that examples make."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for name in re.findall(r"\b((?:tests|benchmarks|scripts|examples)/\w+\*?\.py)", text):
+        assert list(HOUSE.glob(name)), f"there is no {name}"
+
+
 def test_the_citation_has_the_version():
     assert f"\nversion: {gankit.__version__}\n" in (HOUSE / "CITATION.cff").read_text(encoding="utf-8")
 
