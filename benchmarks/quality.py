@@ -53,7 +53,8 @@ from torch import Tensor
 
 import gankit
 from gankit import Batch, Recipe, Run, checkpoint, data, latent, loop, metrics, models, pictures
-from gankit.data.builtin import PHOTOS, SKLEARN, edges
+from gankit.data.builtin.digits import edges
+from gankit.data.builtin.photos import PHOTOS, SKLEARN
 from gankit.evaluation import METRICS, sources
 from gankit.evaluation.evaluator import OF_ONE_IMAGE
 from gankit.evaluation.judges import missing

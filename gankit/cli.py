@@ -399,7 +399,7 @@ def translate(words: list[str]) -> None:
     if done.written:
         put(done.written[0] if len(done.written) == 1 else f"{len(done.written)} files in {command.output}")
     if done.skipped:
-        from gankit.data.files import listed
+        from gankit.data.reading.files import listed
 
         lines = "".join(
             f"\n  {line}" for line in listed((f"{name}: {reason}" for name, reason in done.skipped), len(done.skipped))

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gankit import data
-from gankit.data import arrays, cache, captions, embedding
+from gankit.data import captions
+from gankit.data.reading import arrays, cache, embedding
 from gankit.evaluation import sources
 from gankit.explore import start
 
@@ -82,7 +83,7 @@ def test_arrays_are_read_as_numpy_reads_them(tmp_path, write):
         one = found[f"a{i}"]
         assert np.array_equal(one, value) and one.shape == value.shape and one.dtype == value.dtype.newbyteorder("=")
     assert list(arrays.read(tmp_path / "x.npz", ["a1", "other"])) == ["a1"]
-    with arrays.opened(tmp_path / "x.npz") as file:
+    with arrays.open_npz(tmp_path / "x.npz") as file:
         assert b"".join(file.stream("a0")) == VALUES[0].tobytes() and str(file).startswith(
             "a0 int64[2, 3], a1 float64[2, 3]"
         )
@@ -175,7 +176,7 @@ def test_less_than_is_claimed_is_refused(tmp_path):
     (tmp_path / "y.npz").write_bytes(
         content.replace(struct.pack("<I", len(member)), struct.pack("<I", len(member) + 1))
     )
-    with arrays.opened(tmp_path / "y.npz") as file:
+    with arrays.open_npz(tmp_path / "y.npz") as file:
         assert str(file) == "real uint8[4]"
         for take in (lambda: file.read(), lambda: list(file.stream("real"))):
             with pytest.raises(ValueError, match="truncated|not a whole"):

@@ -26,7 +26,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from gankit import data, loop
-from gankit.data import cache, files, folder, images, metadata
+from gankit.data.reading import cache, decoding, files, folder, metadata
 
 RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 256, (24, 32, 3), np.uint8)
@@ -83,7 +83,7 @@ def rows(dataset):
 
 
 def bytes_of(content, shape=(3, 24, 32), fit="crop", alpha="white"):
-    return images.decode(content, shape, fit, alpha).transpose(1, 2, 0)
+    return decoding.decode(content, shape, fit, alpha).transpose(1, 2, 0)
 
 
 @pytest.mark.parametrize("form, options", [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("WEBP", dict(lossless=True))])
@@ -106,7 +106,7 @@ def test_the_first_frame_of_an_animation():
 def test_sixteen_bits_are_scaled_not_cut():
     grey = np.linspace(0, 65535, 24 * 32).reshape(24, 32).astype(np.uint16)
     for content in (encoded(grey), encoded(grey, "TIFF"), encoded(grey.astype(np.int32), "TIFF")):
-        assert images.probe(content).grey
+        assert decoding.probe(content).grey
         assert np.array_equal(bytes_of(content, (1, 24, 32))[:, :, 0], (grey / 257).round())
     deep = encoded(grey.astype(np.int32) * 100, "TIFF")
     with pytest.raises(ValueError, match="neither 16 bits nor floats"):
@@ -139,7 +139,7 @@ def test_transparent_pixels_show_the_background(alpha, expected):
     palette.putpalette([9, 8, 7])
     assert tuple(bytes_of(encoded(palette, transparency=0), (3, 4, 6), alpha=alpha)[0, 0]) == expected
     grey = Image.merge("LA", [Image.new("L", (6, 4), 50), Image.new("L", (6, 4), 0)])
-    assert images.probe(encoded(grey)).grey
+    assert decoding.probe(encoded(grey)).grey
     assert bytes_of(encoded(grey), (1, 4, 6), alpha=alpha)[0, 0] == expected[0]
 
 
@@ -164,7 +164,7 @@ def test_pictures_are_turned_upright(orientation, form):
     content = encoded(
         np.ascontiguousarray(undo[orientation]), form, exif=exif, **dict(quality=95) if form == "JPEG" else {}
     )
-    header = images.probe(content)
+    header = decoding.probe(content)
     assert (header.height, header.width) == (16, 32)
     assert np.abs(bytes_of(content, (1, 16, 32))[:, :, 0].astype(int) - seen).max() < 60
 
@@ -225,7 +225,7 @@ def bomb(side):
 )
 def test_bad_files_have_a_reason(content, reason):
     with pytest.raises(ValueError, match=reason):
-        images.probe(content)
+        decoding.probe(content)
         bytes_of(content)
 
 
@@ -240,7 +240,7 @@ def test_no_bytes_do_anything_but_decode_or_be_refused(given_data):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            images.probe(content)
+            decoding.probe(content)
             assert bytes_of(content, (3, 5, 7)).shape == (5, 7, 3)
         except ValueError as error:
             assert str(error)
@@ -831,8 +831,8 @@ def prepared():
 def test_prepared_once_and_found_again(pictures, tmp_path, monkeypatch):
     fill(pictures)
     first = data.open(pictures)
-    monkeypatch.setattr(images, "decode", lambda *_: pytest.fail("decoded again"))
-    monkeypatch.setattr(images, "load", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(decoding, "decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(decoding, "load", lambda *_: pytest.fail("decoded again"))
     with monkeypatch.context() as patched:
         patched.setattr(folder, "survey", lambda *_: pytest.fail("read again"))
         assert np.array_equal(rows(data.open(pictures)), rows(first))
@@ -900,7 +900,7 @@ def test_a_damaged_cache_is_made_anew(pictures, how):
 def size(request, monkeypatch):
     """Sets that stay in memory once they were read, and sets that are read from the file each time."""
     if request.param == "large":
-        monkeypatch.setattr("gankit.data.rows.KEPT", 0)
+        monkeypatch.setattr("gankit.data.reading.rows.KEPT", 0)
     return request.param
 
 
@@ -1106,6 +1106,6 @@ def test_a_report_says_what_would_be_read(pictures):
 def test_an_npz_that_unpacks_to_too_much_is_refused_unread(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "bomb.npz", real=np.zeros((1000, 1000), np.float32))
     assert (tmp_path / "bomb.npz").stat().st_size < 10_000
-    monkeypatch.setattr("gankit.data.arrays.MOST", 10**6)
+    monkeypatch.setattr("gankit.data.reading.arrays.MOST", 10**6)
     with pytest.raises(ValueError, match="bomb.npz: it unpacks to 4.0 MB, and more than 1.0 MB are refused"):
         data.open(tmp_path / "bomb.npz")

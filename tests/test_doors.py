@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from gankit import cli, data, texts
-from gankit.data import captions, embedding, files, labelmaps
+from gankit.data import captions
+from gankit.data.reading import embedding, files, labelmaps
 from gankit.evaluation import sources
 from gankit.explore import examine, judge, projection, single, start
 from gankit.translation import files as translated

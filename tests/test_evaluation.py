@@ -14,7 +14,7 @@ import torch
 
 import gankit
 from gankit import checkpoint, cli, data, evaluation, loop, metrics, report
-from gankit.data import cache
+from gankit.data.reading import cache
 from gankit.evaluation import evaluator, features, judges, sources
 from gankit.evaluation.subject import share_error
 from tests.waiting import finished, torchrun

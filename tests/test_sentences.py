@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from gankit import texts
-from gankit.data import captions, embedding, sentences
+from gankit.data import captions
+from gankit.data.reading import embedding, sentences
 
 OLD, NEW = "sentence_transformers.models.", "sentence_transformers.sentence_transformer.modules."
 HEAD = ["[PAD]", "red", "types", "auto_map", "method", "activation_function"]

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 
 import gankit
 from gankit import checkpoint, cli, data, latent, loop, texts
-from gankit.data import captions, toy
+from gankit.data import captions
+from gankit.data.builtin import shapes
 from gankit.models.stackgan import StackGAN, matching
 from gankit.recipe import Batch, Phase, Spec
 
@@ -337,14 +338,15 @@ def test_shapes_are_told_as_they_are_drawn_and_three_pairs_are_held_out():
     train, test = (data.open(name, 32, want="captions") for name in ("shapes:captions", "shapes:captions:test"))
     told = [set(" ".join(d.texts.distinct).replace(",", "").split()) for d in (train, test)]
     assert (
-        told[0] >= {*toy.KINDS, *toy.COLOURS, "small", "large", "left", "centre"} and len(train) + len(test) == toy.SIZE
+        told[0] >= {*shapes.KINDS, *shapes.COLOURS, "small", "large", "left", "centre"}
+        and len(train) + len(test) == shapes.SIZE
     )
     pairs = [
         {
             (colour, kind)
             for text in d.texts.distinct
-            for colour in toy.COLOURS
-            for kind in toy.KINDS
+            for colour in shapes.COLOURS
+            for kind in shapes.KINDS
             if f"{colour} {kind}" in text
         }
         for d in (train, test)
@@ -358,7 +360,7 @@ def test_shapes_are_told_as_they_are_drawn_and_three_pairs_are_held_out():
     for text, row in zip(train.captions[:50], rows["attribute"]):
         known = dict(zip(train.attribute_names, row.tolist()))
         first = text.split("\n")[0]
-        assert all((known[name] == 1) == (f" {name} " in first) for name in (*toy.KINDS, *toy.COLOURS))
+        assert all((known[name] == 1) == (f" {name} " in first) for name in (*shapes.KINDS, *shapes.COLOURS))
         assert (
             ("large" in first) == (known["size"] > 0.5)
             and ("left" in first) == (known["x"] < -0.15)

@@ -100,7 +100,8 @@ def test_a_name_in_a_run_s_config_is_never_a_path(copy, capsys, monkeypatch, spe
 
 
 def test_a_text_encoder_in_a_run_s_config_is_not_opened(capsys, tmp_path, monkeypatch):
-    from gankit.data import captions, embedding
+    from gankit.data import captions
+    from gankit.data.reading import embedding
 
     texts = sorted(
         {captions.plain(line) for line in "a red square\na blue circle\na green bar\na red circle".splitlines()}
@@ -285,9 +286,8 @@ def test_where_a_file_system_has_no_locks_host_and_process_are_looked_at(copy, m
         with writer.holding(copy):
             pass
         return
-    with pytest.raises(writer.Held, match=f"process {pid} on .* delete"):
-        with writer.holding(copy):
-            pass
+    with pytest.raises(writer.Held, match=f"process {pid} on .* delete"), writer.holding(copy):
+        pass
 
 
 PARTS = {

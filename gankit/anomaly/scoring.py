@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gankit import data, metrics
 from gankit.checkpoint import Trained
-from gankit.data.files import listed
+from gankit.data.reading.files import listed
 from gankit.recipe import Anomaly, Recipe
 
 NORMAL = ("good", "normal", "ok")  # what folders of normal images are called

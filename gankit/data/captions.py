@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gankit.data import cache, draws, embedding
-from gankit.data.files import File, Source, shown
+from gankit.data import draws
+from gankit.data.reading import cache, embedding
+from gankit.data.reading.files import File, FileSet
 from gankit.data.stream import Dataset
+from gankit.text import shown
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+=<>()[]{} "
 BLANK, UNKNOWN = 0, 1  # codes of no letter and of a letter of another alphabet; LETTERS begin at 2
@@ -189,7 +191,7 @@ def part(dataset: Dataset, kept: np.ndarray, skipped: list[tuple[str, str]]) -> 
     )
 
 
-def beside(source: Source, wanted: list[File]) -> tuple[dict[str, File], dict[str, str], list[tuple[str, str]]]:
+def beside(source: FileSet, wanted: list[File]) -> tuple[dict[str, File], dict[str, str], list[tuple[str, str]]]:
     """The .txt files beside images: by the image's name the file and its text, and those that cannot be used, with the reason."""
     there = {file.name: file for file in source.files if file.name.lower().endswith(".txt")}
     found, texts, bad = {}, {}, []

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from gankit.data import cache, draws, layout
-from gankit.data.files import shown
+from gankit.data import draws
+from gankit.data.reading import cache, layout
 from gankit.data.stream import Dataset, Stream
+from gankit.text import shown
 
 SECOND = 3  # what a draw is for: the seed of b's order and mirroring
 HOW = "Two domains are one folder with A/ and B/ (or trainA/ and trainB/) in it, or two with a comma between: photos,paintings"
@@ -129,11 +130,11 @@ def split(name: str | Path) -> tuple[str, str] | None:
     return parts[0], parts[1]
 
 
-def join(name: str | Path, parts: tuple[str, str], opened: Callable[[str], Dataset]) -> Domains:
+def join(name: str | Path, parts: tuple[str, str], open_part: Callable[[str], Dataset]) -> Domains:
     """Both domains, each opened by its name, as one data set."""
     path = Path(name).expanduser()
     title = path.resolve().name if path.is_dir() else "-".join(Path(part).name for part in parts)
-    a, b = (opened(part) for part in parts)
+    a, b = (open_part(part) for part in parts)
     beside = [e.name for e in path.iterdir() if e.is_file() and not e.name.startswith(".")] if path.is_dir() else []
     if beside:
         text = f"{len(beside)} files beside the folders of the domains are not used ({', '.join(sorted(beside)[:3])})"

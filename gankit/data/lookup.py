@@ -8,16 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gankit.data import captions, embedding, layout, partners
+from gankit.data import captions
 from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join, split
-from gankit.data.files import ARCHIVES, plain, shown
-from gankit.data.folder import BadFiles, open_folder
-from gankit.data.images import ENDINGS
+from gankit.data.reading import embedding, layout, partners
+from gankit.data.reading.decoding import ENDINGS
+from gankit.data.reading.files import ARCHIVES, plain
+from gankit.data.reading.folder import BadFiles, open_folder
+from gankit.data.reading.vectors import open_vectors
 from gankit.data.stream import Dataset
 from gankit.data.union import Union
-from gankit.data.vectors import open_vectors
+from gankit.text import shown
 
 KINDS = {  # of data that have a height and a width, and how to say them
     "images": "images",
@@ -62,7 +64,7 @@ def open(
             two folders with equal names, which are two domains otherwise; "masks" are two folders with equal names, too.
             A folder with images/ and masks/ in it holds label maps whatever is wanted, in pairs as coloured pictures.
             "captions" are images with texts, which are images otherwise.
-        text_encoder: what makes vectors of captions, as `gankit.data.embedding` says; "" for codes of their letters.
+        text_encoder: what makes vectors of captions, as `gankit.data.reading.embedding` says; "" for codes of their letters.
 
     Raises:
         BadFiles: a ValueError with the list of files that cannot be used.

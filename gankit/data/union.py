@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gankit.data import cache
+from gankit.data.reading import cache
 from gankit.data.stream import Dataset, Stream
 
 

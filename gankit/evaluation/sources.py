@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from gankit import checkpoint, data, latent
-from gankit.data import arrays as npz
-from gankit.data import cache
 from gankit.data.lookup import named
-from gankit.data.rows import Rows as PreparedRows
+from gankit.data.reading import arrays as npz
+from gankit.data.reading import cache
+from gankit.data.reading.rows import Rows as PreparedRows
 from gankit.recipe import Recipe
 
 Rows = tuple[Tensor, Tensor | None]
@@ -184,7 +184,7 @@ def of_npz(path: Path) -> Source:
         OSError: it cannot be read, or the disk is too small.
     """
     here = path.absolute()
-    with named(path), npz.opened(here) as file:
+    with named(path), npz.open_npz(here) as file:
         samples = next((name for name in ("samples", "arr_0") if name in file.arrays), None)
         if samples is None:
             raise ValueError(f"it holds {file}, and no `samples`")
@@ -202,7 +202,7 @@ def of_npz(path: Path) -> Source:
 
     def build(out: Path) -> dict:
         cache.room(out, array.size)
-        with named(path), npz.opened(here) as file, open(out, "wb") as unpacked:
+        with named(path), npz.open_npz(here) as file, open(out, "wb") as unpacked:
             if file.sha256() != digest:
                 raise ValueError("it has changed while it was read")
             unpacked.writelines(file.stream(samples))
@@ -235,7 +235,7 @@ def of_data(name: str, settings: dict[str, object] | None = None, resolution: st
     """
     path = data.find(name)
     if path is not None and path.suffix.lower() == ".npz" and not path.is_dir():
-        with named(path), npz.opened(path) as file:
+        with named(path), npz.open_npz(path) as file:
             vectors = "real" in file.arrays
         if not vectors:
             return of_npz(path)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gankit import data
-from gankit.data import cache
+from gankit.data.reading import cache
 from gankit.data.union import known
 from gankit.evaluation.sources import DIGITS, NEGATIVE, Asked, Attributes, Rows, Source, of_dataset
 from gankit.recipe import Recipe, seeded

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gankit import metrics
 from gankit.checkpoint import Trained
-from gankit.data.files import listed
+from gankit.data.reading.files import listed
 from gankit.evaluation import sources
 from gankit.explore.start import read, table
 

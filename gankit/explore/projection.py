@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from gankit import checkpoint, latent
 from gankit import data as library
 from gankit.checkpoint import Trained
-from gankit.data import images as files
-from gankit.data.files import read
+from gankit.data.reading import decoding
+from gankit.data.reading.files import read
 from gankit.explore.judge import data_of
 from gankit.explore.result import Result, blank
 from gankit.explore.start import recipe_of
@@ -340,8 +340,8 @@ def target_of(trained: Trained, image: str, number: int, data: str) -> tuple[Ten
             raise ValueError(f"there is no picture {image}; give a PNG, JPEG or WebP, or --number of the data")
         try:
             alpha = settings.get("alpha", "white")
-            pixels = files.decode(read(path), trained.recipe.spec.shape, settings.get("fit", "crop"), alpha)
-        except files.Unusable as error:
+            pixels = decoding.decode(read(path), trained.recipe.spec.shape, settings.get("fit", "crop"), alpha)
+        except decoding.Unusable as error:
             raise ValueError(f"{image} cannot be used: {error}") from None
         return library.normalise(torch.from_numpy(pixels)[None]).to(like), path.name
     own = settings["data"]

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from gankit import data as library
 from gankit.checkpoint import Trained
-from gankit.data import images as files
-from gankit.data.files import read as content
+from gankit.data.reading import decoding
+from gankit.data.reading.files import read as content
 from gankit.explore.result import Result
 from gankit.explore.start import Seeds
 from gankit.recipe import seeded
@@ -256,8 +256,8 @@ def read(path: str, recipe: Pyramid) -> Tensor:
             else "this tool takes a picture, --image FILE, and harmonise and edit a --mask FILE, too"
         )
     try:
-        pixels = files.decode(content(file), (recipe.spec.channels, *recipe.sizes[-1]), "squash", "white")
-    except files.Unusable as error:
+        pixels = decoding.decode(content(file), (recipe.spec.channels, *recipe.sizes[-1]), "squash", "white")
+    except decoding.Unusable as error:
         raise ValueError(f"{path}: {error}") from error
     return library.normalise(torch.from_numpy(pixels[None])).to(recipe.z_star)
 
@@ -283,7 +283,7 @@ def _blended(trained: Trained, image: str, mask: str, starts: str, seed: int, re
 
 
 def header(path: str) -> Size:
-    found = files.probe(content(Path(path).expanduser()))
+    found = decoding.probe(content(Path(path).expanduser()))
     return found.height, found.width
 
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from gankit import latent
 from gankit.checkpoint import Trained
-from gankit.data import arrays as npz
-from gankit.data.files import text
+from gankit.data.reading import arrays as npz
+from gankit.data.reading.files import text
 from gankit.recipe import Recipe
 
 

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from gankit import data
 from gankit.checkpoint import replacing
-from gankit.data import files, images
 from gankit.data.lookup import named
+from gankit.data.reading import decoding, files
 from gankit.text import shown
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
@@ -106,7 +106,7 @@ def find(
     loose = list(dict.fromkeys(loose))
     root = Path(os.path.commonpath([p.resolve().parent for p in loose])) if loose else Path()
     for path in loose:
-        with named(str(path)), files.opened(path) as source:
+        with named(str(path)), files.open_files(path) as source:
             file, read = source.files[0], source.read
         items.append(
             Item(
@@ -123,12 +123,12 @@ def find(
 def within(path: Path, output: Path, stack: ExitStack) -> tuple[list[Item], list[str]]:
     """The pictures and videos below a folder or in an archive, and the names of all else."""
     with named(str(path)):
-        source = stack.enter_context(files.opened(path))
+        source = stack.enter_context(files.open_files(path))
     items, other = [], []
     for file in source.files:
         if path.is_dir() and made(path / file.name, path, output):
             continue
-        if file.name.lower().endswith((*images.ENDINGS, *VIDEOS)):
+        if file.name.lower().endswith((*decoding.ENDINGS, *VIDEOS)):
             items.append(Item(file.name, path / file.name if path.is_dir() else None, lambda f=file: source.read(f)))
         else:
             other.append(file.name)
@@ -224,9 +224,9 @@ def as_picture(content: bytes, channels: int, size: str = "", background: str = 
         background: "white" or "black".
 
     Raises:
-        ValueError: why it cannot be used (`gankit.data.images.Unusable`).
+        ValueError: why it cannot be used (`gankit.data.reading.decoding.Unusable`).
     """
-    return from_image(images.load(content), channels, size, background)
+    return from_image(decoding.load(content), channels, size, background)
 
 
 def from_image(image: Image.Image, channels: int, size: str = "", background: str = "white") -> Picture:

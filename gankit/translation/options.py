@@ -16,10 +16,12 @@ from torch import Tensor
 
 from gankit import models
 from gankit.checkpoint import Trained
-from gankit.data import layout, split, tables
-from gankit.data.files import opened, shown
+from gankit.data import split
 from gankit.data.lookup import named, parse_resolution
+from gankit.data.reading import layout, tables
+from gankit.data.reading.files import open_files
 from gankit.recipe import Recipe
+from gankit.text import shown
 from gankit.translation import files
 
 UNIT = re.compile(r"AU(\d{1,2})", re.I)
@@ -387,7 +389,7 @@ def read(path: str | Path) -> bytes:
     with named(str(path)):
         if path.is_dir():
             raise ValueError("this is a folder, and a file is asked for")
-        with opened(path) as source:
+        with open_files(path) as source:
             return source.read(source.files[0])
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gankit.checkpoint import replacing
-from gankit.data.files import plain
+from gankit.data.reading.files import plain
 
 
 class Header(NamedTuple):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gankit.data.files import amount
+from gankit.data.reading.files import amount
 from gankit.text import aside
 
 try:

@@ -11,7 +11,8 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 
-from gankit.data.files import listed, shown
+from gankit.data.reading.files import listed
+from gankit.text import shown
 
 FILES = ("metadata.csv", "metadata.jsonl", "dataset.json")
 Row = dict[str, object]

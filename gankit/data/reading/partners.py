@@ -13,14 +13,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from gankit.data import cache, files, images, labelmaps, layout
 from gankit.data.domains import Domains
-from gankit.data.files import File, Source, shown
-from gankit.data.folder import BadFiles, Found, Survey, each, enlarged, recalled, survey, write
-from gankit.data.metadata import canonical
 from gankit.data.pixels import paint
-from gankit.data.rows import Rows
+from gankit.data.reading import cache, decoding, files, labelmaps, layout
+from gankit.data.reading.files import File, FileSet
+from gankit.data.reading.folder import BadFiles, Found, Survey, each, enlarged, recalled, survey, write
+from gankit.data.reading.metadata import canonical
+from gankit.data.reading.rows import Rows
 from gankit.data.stream import Dataset
+from gankit.text import shown
 
 VERSION = 1  # of what is prepared: another number prepares anew
 HOW = "Pairs are images A|B side by side in one folder, or two folders whose files have equal names: A/ and B/ in one, or photos,drawings"
@@ -98,8 +99,8 @@ def open_pairs(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_b
 
             def work(part: Part, data: bytes) -> np.ndarray:
                 if len(paths) == 1:
-                    return images.halves(data, shapes[0], fit, alpha)
-                return images.decode(data, shapes[part.side], fit, alpha)
+                    return decoding.halves(data, shapes[0], fit, alpha)
+                return decoding.decode(data, shapes[part.side], fit, alpha)
 
             return _prepared(
                 seen, work, shapes, [_bytes(shape) for shape in shapes], ("pairs", resolution, fit, alpha), skip_bad
@@ -135,7 +136,7 @@ def open_masks(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_b
 
             def work(part: Part, data: bytes) -> np.ndarray:
                 if part.side == 0:
-                    return images.decode(data, shape, fit, alpha)
+                    return decoding.decode(data, shape, fit, alpha)
                 return labelmaps.decode(data, seen.meaning, *shape[1:], fit)
 
             return _prepared(
@@ -182,7 +183,7 @@ def surveyed(paths: list[Path], maps: bool = False) -> Iterator[Partners]:
         ValueError: one holds no images, no two names are equal, or the label maps hold no classes.
     """
     with ExitStack() as stack:
-        sources = [stack.enter_context(files.opened(path)) for path in paths]
+        sources = [stack.enter_context(files.open_files(path)) for path in paths]
         if len(paths) == 1:
             yield _side_by_side(sources[0])
             return
@@ -225,7 +226,7 @@ def title(paths: list[Path]) -> str:
     return heres[0].name.partition(".")[0] or "pairs"
 
 
-def _side_by_side(source: Source) -> Partners:
+def _side_by_side(source: FileSet) -> Partners:
     """Images A|B: each is cut in the middle."""
     seen = survey(source, known=False)
     bad, good = list(seen.bad), []
@@ -246,7 +247,7 @@ def _side_by_side(source: Source) -> Partners:
     return Partners(samples, [half, half], ["A", "B"], bad, len(seen.names), warnings=notes)
 
 
-def _matched(titles: list[str], sources: list[Source], seen: list[Survey]) -> Partners:
+def _matched(titles: list[str], sources: list[FileSet], seen: list[Survey]) -> Partners:
     """Files whose names are equal but for the ending; what has no partner or another shape than it is bad."""
     stems = [Counter(map(_stem, one.names)) for one in seen]
     if not stems[0].keys() & stems[1].keys():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
-from gankit.data import cache, draws
+from gankit.data import draws
+from gankit.data.builtin.memory import Size
+from gankit.data.builtin.noise import cut, noise
 from gankit.data.domains import Domains
-from gankit.data.noise import cut, noise
+from gankit.data.reading import cache
 from gankit.data.stream import Dataset
 
 VERSION = 1  # of what is drawn: another number is other data
@@ -38,7 +40,7 @@ LIGHT = np.array(
 )
 
 
-def scenes(part: str, size: tuple[int, int] | None) -> Dataset:
+def scenes(part: str, size: Size) -> Dataset:
     """10,000 landscapes, 64x64 or another size, and 1,000 others to test on, with label maps of seven textures.
 
     Each has a sky or a wall behind, maybe hills, a house, another ground and a bush. Two pixels between regions are void
@@ -69,7 +71,7 @@ def scenes(part: str, size: tuple[int, int] | None) -> Dataset:
     )
 
 
-def scenes_photo(part: str, size: tuple[int, int] | None) -> Domains:
+def scenes_photo(part: str, size: Size) -> Domains:
     """The landscapes of `scenes` as pairs: a is the label map in the colours of its classes, without void, b the picture."""
     b = scenes(part, size)
     height, width = b.shape[1:]
@@ -254,3 +256,11 @@ def _stones(y: np.ndarray, x: np.ndarray, grain: np.ndarray, step: float = 7.0) 
             nearest = np.minimum(nearest, away)
     face = 0.45 + 0.5 * tone + 0.07 * grain
     return np.clip(face * np.clip((second - nearest) / 1.6 - 0.1, 0, 1), 0, 1).astype(np.float32)
+
+
+SETS: dict[str, Callable[[Size], Dataset | Domains]] = {
+    "scenes": partial(scenes, "train"),
+    "scenes:test": partial(scenes, "test"),
+    "scenes-photo": partial(scenes_photo, "train"),
+    "scenes-photo:test": partial(scenes_photo, "test"),
+}

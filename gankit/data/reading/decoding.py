@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from gankit.data.files import shown
+from gankit.text import shown
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF")  # nothing that runs a program or asks a network
 ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
@@ -34,7 +34,7 @@ class Unusable(ValueError):
 
 def probe(data: bytes) -> Header:
     """The header of an image. Raises Unusable."""
-    with opened(data) as image:
+    with open_image(data) as image:
         height, width = image.height, image.width
         if image.format != "TIFF" and _orientation(image) > 4:  # Pillow has turned a TIFF's size already
             height, width = width, height
@@ -43,7 +43,7 @@ def probe(data: bytes) -> Header:
 
 def load(data: bytes) -> Image.Image:
     """The first frame, upright, as L, RGB or RGBA. Raises Unusable."""
-    with opened(data) as image:
+    with open_image(data) as image:
         image = upright(image)
         if image.mode in DEEP:
             return Image.fromarray(_shallow(np.asarray(image)))
@@ -111,7 +111,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def opened(data: bytes) -> Iterator[Image.Image]:
+def open_image(data: bytes) -> Iterator[Image.Image]:
     """The image, before it is decoded; whatever goes wrong inside is Unusable."""
     if not data:
         raise Unusable("empty file")
@@ -146,7 +146,7 @@ def _orientation(image: Image.Image) -> int:
 def _shallow(pixels: np.ndarray) -> np.ndarray:
     """Grey of 16 bits, or floats in 0..1 or 0..255, to uint8. Raises Unusable: the numbers are neither."""
     least, most, real = pixels.min(), pixels.max(), pixels.dtype.kind == "f"
-    if not (0 <= least and most <= (255 if real else 65535)):  # false for NaN, too
+    if not (least >= 0 and most <= (255 if real else 65535)):  # false for NaN, too
         raise Unusable("its numbers are neither 16 bits nor floats in 0..1 or 0..255")
     top = 65535 if not real else 255 if most > 1 else 1
     return (pixels * (255 / top)).round().astype(np.uint8)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gankit.data import cache
+from gankit.data.reading import cache
 from gankit.text import aside, shown
 
 KEPT = 2**30  # bytes of prepared data that a process keeps in memory; larger sets are read from the file each time
@@ -50,7 +50,7 @@ class Rows:
             OSError: the prepared data was altered, and cannot be prepared again as it was.
         """
         numbers = np.asarray(numbers, np.int64)
-        if len(numbers) and not (0 <= numbers.min() and numbers.max() < self.count):
+        if len(numbers) and not (numbers.min() >= 0 and numbers.max() < self.count):
             raise IndexError(f"rows {numbers.min()} to {numbers.max()} are asked for, and there are {self.count}")
         for _ in range(3):
             file = self.file

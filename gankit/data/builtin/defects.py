@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gankit.data import cache, draws
+from gankit.data import draws
+from gankit.data.reading import cache
 from gankit.data.stream import Dataset
 
 VERSION = 1  # of what is drawn: another number is other data

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gankit.data import arrays, cache
-from gankit.data.files import shown
+from gankit.data.reading import arrays, cache
 from gankit.data.stream import Dataset
+from gankit.text import shown
 
 NAMES = ("real", "condition", "label")
 
@@ -21,7 +21,7 @@ def open_vectors(path: Path) -> Dataset:
     Raises:
         ValueError: the file is no such thing; nothing in it is executed.
     """
-    with arrays.opened(path) as file:
+    with arrays.open_npz(path) as file:
         found, digest, known = str(file), file.sha256(), file.read(NAMES)
     real, condition, label = map(known.get, NAMES)
     if real is None or any(a.ndim != 2 or a.dtype.kind not in "fiub" for a in (real, condition) if a is not None):
@@ -54,7 +54,7 @@ def read_conditions(path: Path) -> Tensor:
     Raises:
         ValueError: the file is no such thing; nothing in it is executed.
     """
-    with arrays.opened(path) as file:
+    with arrays.open_npz(path) as file:
         holds, found = str(file), file.read(("condition",)).get("condition")
     if (
         found is None

@@ -7,10 +7,14 @@ Lengths are in half the picture's shorter side, in a frame that stands, leans an
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from gankit.data import cache, draws
+from gankit.data import draws
+from gankit.data.builtin.memory import Size
+from gankit.data.reading import cache
 from gankit.data.stream import Dataset
 
 VERSION = 1  # of what is drawn: another number is other data
@@ -54,7 +58,7 @@ WHITE, BLACK, TONGUE, THROAT = np.array(
 )
 
 
-def faces(part: str, size: tuple[int, int] | None) -> Dataset:
+def faces(part: str, size: Size) -> Dataset:
     """50,000 drawn faces, 64x64 or another size, and 5,000 others to test on; the attributes are their action units.
 
     A unit rests in half of the faces and is even in 0..1 in the others; lip corners are pulled up or down, not both,
@@ -377,3 +381,9 @@ def _hair(face: Face) -> None:
     top.over(
         np.maximum(cap, (top.v - line) * 0.8), face.hair[:, :, None, None] * (strands + shine)[:, None], cut["cover"]
     )
+
+
+SETS: dict[str, Callable[[Size], Dataset]] = {
+    "faces": partial(faces, "train"),
+    "faces:test": partial(faces, "test"),
+}

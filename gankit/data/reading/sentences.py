@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gankit.data import cache
-from gankit.data.files import DEEP, amount, open_plain, read, shown
+from gankit.data.reading import cache
+from gankit.data.reading.files import DEEP, amount, open_plain, read
+from gankit.text import shown
 
 MODULES = (
     "Transformer", "Pooling", "Dense", "Normalize", "LayerNorm", "Dropout", "CNN", "LSTM", "BoW", "WordEmbeddings", "WordWeights",

@@ -52,7 +52,7 @@ class Member(NamedTuple):
     plain: bool
 
 
-class Source(NamedTuple):
+class FileSet(NamedTuple):
     """Files in a fixed order, best read in that order, `read`, which raises ValueError saying what is wrong, and notes for the user."""
 
     files: list[File]
@@ -125,7 +125,7 @@ def listing(path: Path) -> list[File]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Source]:
+def open_files(path: Path) -> Iterator[FileSet]:
     """The files of a folder, a zip, a tar, or one file alone.
 
     Raises:
@@ -134,12 +134,12 @@ def opened(path: Path) -> Iterator[Source]:
     """
     if path.is_dir():
         found, notes = _listed(path)
-        yield Source(
+        yield FileSet(
             found, lambda file: _read((path.resolve() if file.name.startswith("../") else path) / file.name), notes
         )
         return
     if not path.name.lower().endswith(ARCHIVES):
-        yield Source(listing(path), lambda file: _read(path))
+        yield FileSet(listing(path), lambda file: _read(path))
         return
     size = os.stat(plain(path)).st_size
     with ExitStack() as stack:
@@ -164,7 +164,7 @@ def opened(path: Path) -> Iterator[Source]:
                 f"refused, as it holds {len(twice):,} names more than once: {', '.join(map(shown, twice[:5]))}; pack the files anew"
             )
         found = {File(m.name, m.size, str(i)): m for i, m in enumerate(members) if not _hidden(m.name)}
-        yield Source(list(found), lambda file: _extract(archive, found[file]))
+        yield FileSet(list(found), lambda file: _extract(archive, found[file]))
 
 
 def _listed(path: Path) -> tuple[list[File], tuple[str, ...]]:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gankit.data import arrays, cache, sentences
-from gankit.data.files import shown
-from gankit.data.rows import Rows
+from gankit.data.reading import arrays, cache, sentences
+from gankit.data.reading.rows import Rows
+from gankit.text import shown
 
 HOW = (
     "--text-encoder takes the folder of a sentence-transformers model, or a .npz with `text` (N,), an array of strings, and `vector` "
@@ -92,7 +92,7 @@ def checked(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
 
 def _table(path: Path, plain: Callable[[str], str]) -> Encoder:
     try:
-        with arrays.opened(path) as file:
+        with arrays.open_npz(path) as file:
             found, digest, known = str(file), file.sha256(), file.read(("text", "vector"))
     except ValueError as error:
         raise ValueError(f"{shown(str(path))} cannot be used: {error}. {HOW}") from error

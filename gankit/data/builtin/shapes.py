@@ -1,25 +1,21 @@
-"""Data whose truth is known: mixtures of Gaussians in the plane, a spiral, and drawn shapes."""
+"""Drawings of one coloured shape each, whose factors are known: kind, colour, size, place and angle."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from gankit.data import cache, draws
+from gankit.data import draws
+from gankit.data.builtin.memory import Size
+from gankit.data.reading import cache
 from gankit.data.stream import Dataset
 
-VERSION = 1  # of what is drawn: another number is other data
-SIZE = 100_000  # the training set of PacGAN's protocol, and of the others here
-RING, GRID, ROLL, SHAPES = range(4)  # seeds
-
-# Centres (K, 2) and standard deviation as VEEGAN (Srivastava et al., 2017) and PacGAN (Lin et al., 2018) publish them.
-_angles = 2 * np.pi * np.arange(8) / 8
-MODES: dict[str, tuple[np.ndarray, float]] = {
-    "ring": (np.stack([np.cos(_angles), np.sin(_angles)], 1), 0.01),
-    "grid": (np.stack(np.meshgrid([-4.0, -2, 0, 2, 4], [-4.0, -2, 0, 2, 4]), -1).reshape(-1, 2), 0.05),
-}
+VERSION = 1  # part of the fingerprint: increase it when the content changes
+SIZE = 100_000
+SEED = 3
 KINDS = {"circle": 0, "triangle": 3, "square": 4}  # corners
 COLOURS = {
     "red": (230, 40, 40),
@@ -30,6 +26,7 @@ COLOURS = {
     "white": (250, 250, 250),
 }
 EDGES = (-0.15, 0.15)  # between the places that captions name, as shares of half the shorter side
+KNOWN = ("colours", "sizes", "both")  # what is known of shapes
 PLACES = {
     (row, column): (
         "in the centre" if row == column == 1 else f"at the {high} {side}".replace("middle ", "").replace(" centre", "")
@@ -39,25 +36,7 @@ PLACES = {
 }
 
 
-def ring(_: object = None) -> Dataset:
-    """100,000 points of 8 Gaussians on a circle of radius 1, standard deviation 0.01, labelled."""
-    return _mixture("ring", RING)
-
-
-def grid(_: object = None) -> Dataset:
-    """100,000 points of 25 Gaussians at {-4, -2, 0, 2, 4} squared, standard deviation 0.05, labelled."""
-    return _mixture("grid", GRID)
-
-
-def swissroll(_: object = None) -> Dataset:
-    """100,000 points of a spiral of one and a half turns with noise of 0.25, all over 7.5, as WGAN-GP's toys."""
-    numbers = np.arange(SIZE)
-    turn = 1.5 * np.pi * (1 + 2 * draws.uniform(ROLL, 0, numbers))
-    roll = np.stack([turn * np.cos(turn), turn * np.sin(turn)], 1)
-    return _points("swissroll", (roll + 0.25 * draws.normal(ROLL, 1, numbers[:, None], np.arange(2))) / 7.5)
-
-
-def shapes(size: tuple[int, int] | None) -> Dataset:
+def shapes(size: Size) -> Dataset:
     """100,000 drawings of one shape, 64x64 or another size, labelled by shape; factors as attributes, and a caption.
 
     Attributes: 1 for the shape and 1 for the colour it has, 0 for the others; size, x and y as shares of half the
@@ -88,7 +67,7 @@ def shapes(size: tuple[int, int] | None) -> Dataset:
     )
 
 
-def shapes_known(known: str, part: str, size: tuple[int, int] | None) -> Dataset:
+def shapes_known(known: str, part: str, size: Size) -> Dataset:
     """Drawings as `shapes`, 32x32 or another size, either small or large, of which one thing is known as attributes.
 
     Two such sets share no drawing, so joined as shapes:colours+shapes:sizes neither colour nor size is known of all.
@@ -125,7 +104,7 @@ def shapes_known(known: str, part: str, size: tuple[int, int] | None) -> Dataset
     )
 
 
-def shapes_told(part: str, size: tuple[int, int] | None) -> Dataset:
+def shapes_told(part: str, size: Size) -> Dataset:
     """Drawings as `shapes`, 64x64 or another size, small or large and apart in place, told in three captions each.
 
     Every colour, shape, size and place is in both parts, but no kind of shape in a colour is: of eighteen such pairs three
@@ -175,8 +154,8 @@ class _Drawn(NamedTuple):
 
 def _draw(numbers: np.ndarray, height: int, width: int, sized: Callable[[np.ndarray], np.ndarray]) -> _Drawn:
     """The drawings of these numbers; `sized` makes a radius of a share in [0, 1)."""
-    kind, colour = (draws.choice(k, SHAPES, i, numbers) for i, k in enumerate((len(KINDS), len(COLOURS))))
-    radius, x, y, angle = (draws.uniform(SHAPES, i, numbers) for i in range(2, 6))
+    kind, colour = (draws.choice(k, SEED, i, numbers) for i, k in enumerate((len(KINDS), len(COLOURS))))
+    radius, x, y, angle = (draws.uniform(SEED, i, numbers) for i in range(2, 6))
     half = min(height, width) / 2
     radius = sized(radius)
     x, y = (2 * x - 1) * (width / 2 / half - radius), (2 * y - 1) * (height / 2 / half - radius)
@@ -206,16 +185,10 @@ def _draw(numbers: np.ndarray, height: int, width: int, sized: Callable[[np.ndar
     return _Drawn(read, kind, colour, radius, x, y, angle, factors)
 
 
-def _mixture(name: str, seed: int) -> Dataset:
-    centres, std = MODES[name]
-    labels = draws.choice(len(centres), seed, 0, np.arange(SIZE))
-    points = centres[labels] + std * draws.normal(seed, 1, np.arange(SIZE)[:, None], np.arange(2))
-    return _points(name, points, labels, [str(i) for i in range(len(centres))])
-
-
-def _points(
-    name: str, points: np.ndarray, labels: np.ndarray | None = None, classes: list[str] | None = None
-) -> Dataset:
-    points = points.astype(np.float32)
-    key = cache.key(name, VERSION)
-    return Dataset(name, "points", points.shape[1:], len(points), points.__getitem__, key, labels, classes or [])
+SETS: dict[str, Callable[[Size], Dataset]] = {
+    "shapes": shapes,
+    **{f"shapes:{known}": partial(shapes_known, known, "train") for known in KNOWN},
+    **{f"shapes:{known}:test": partial(shapes_known, known, "test") for known in KNOWN},
+    "shapes:captions": partial(shapes_told, "train"),
+    "shapes:captions:test": partial(shapes_told, "test"),
+}

@@ -15,7 +15,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
-from gankit.data.files import amount, listed, open_plain, shown
+from gankit.data.reading.files import amount, listed, open_plain
+from gankit.text import shown
 
 MOST = 2**33  # bytes of arrays that are read to memory
 RATIO, FREE = 100, 2**26  # an array that unpacks to more than both, times its packed size and in bytes, is refused
@@ -121,15 +122,15 @@ class Arrays:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Arrays]:
+def open_npz(path: Path) -> Iterator[Arrays]:
     """The arrays of a .npz; errors as of `Arrays`, and an OSError where there is no such file."""
     with open_plain(path) as file:
         yield Arrays(file)
 
 
 def read(path: Path, names: Collection[str] | None = None, most: int | None = None) -> dict[str, np.ndarray]:
-    """The arrays of these names in a .npz, or all; errors as of `opened` and `Arrays.read`."""
-    with opened(path) as arrays:
+    """The arrays of these names in a .npz, or all; errors as of `open_npz` and `Arrays.read`."""
+    with open_npz(path) as arrays:
         return arrays.read(names, most)
 
 

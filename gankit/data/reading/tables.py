@@ -10,9 +10,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from gankit.data.files import CELEBA, File, Source, shown
-from gankit.data.images import ENDINGS
-from gankit.data.metadata import MOST_COLUMNS, SIGNS, Row, binary, canonical, refuse_many
+from gankit.data.reading.decoding import ENDINGS
+from gankit.data.reading.files import CELEBA, File, FileSet
+from gankit.data.reading.metadata import MOST_COLUMNS, SIGNS, Row, binary, canonical, refuse_many
+from gankit.text import shown
 
 TITLES = {
     "file_name",
@@ -49,7 +50,7 @@ class Table:
     warnings: list[str] = field(default_factory=list)
 
 
-def find(source: Source, images: list[str]) -> Table | None:
+def find(source: FileSet, images: list[str]) -> Table | None:
     """The first table that names some of these images: CelebA's list, a csv, or csvs of OpenFace; None if there is none.
 
     Raises:
@@ -105,7 +106,7 @@ def _variants(name: str) -> list[str]:
     return list(dict.fromkeys(one for tail in tails if tail for one in (tail, os.path.splitext(tail)[0])))
 
 
-def _text(source: Source, file: File) -> str:
+def _text(source: FileSet, file: File) -> str:
     try:
         return source.read(file).decode("utf-8-sig")
     except ValueError:  # it may be no table of images at all; if it should have been, its images lack rows
@@ -160,9 +161,10 @@ def _naming(title: list[str], rows: list[list[str]], named: Named) -> int | None
     """The column that names images: by its title, or as its values end like images."""
     for place, name in enumerate(title):
         values = [row[place] for row in rows[:100] if len(row) > place]
-        if _called(name) or any(value.lower().endswith(ENDINGS) for value in values):
-            if any(len(row) > place and set(_variants(row[place])) & named.places.keys() for row in rows):
-                return place
+        if not (_called(name) or any(value.lower().endswith(ENDINGS) for value in values)):
+            continue
+        if any(len(row) > place and set(_variants(row[place])) & named.places.keys() for row in rows):
+            return place
     return None
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
-from gankit.data import cache, draws
-from gankit.data.noise import cut, noise
+from gankit.data import draws
+from gankit.data.builtin.memory import Size
+from gankit.data.builtin.noise import cut, noise
+from gankit.data.reading import cache
 from gankit.data.stream import Dataset
 
 VERSION = 1  # of what is drawn: another number is other data
@@ -17,7 +22,7 @@ SPACING, REACH = (
 GAP = 2.0  # how much nearer a cell's pixel is to it than to any other, in pixels: then no two cells touch, not even diagonally
 
 
-def cells(part: str, size: tuple[int, int] | None) -> Dataset:
+def cells(part: str, size: Size) -> Dataset:
     """1,000 grey pictures of touching cells, 64x64 or another size, and 200 others to test on; with label maps.
 
     Classes are background and cell. Where cells touch, a line of background of two pixels is between them, so each
@@ -127,3 +132,9 @@ def _picture(numbers: np.ndarray, height: int, width: int) -> np.ndarray:
     slope = 0.5 * ((2 * light[1] - 1) * x + (2 * light[2] - 1) * y)
     grey *= (0.85 + 0.4 * light[3]) * (1 + slope) - 0.12 * (x * x + y * y)
     return grey + (0.025 + 0.02 * light[4]) * fine
+
+
+SETS: dict[str, Callable[[Size], Dataset]] = {
+    "cells": partial(cells, "train"),
+    "cells:test": partial(cells, "test"),
+}

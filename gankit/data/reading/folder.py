@@ -16,12 +16,13 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from gankit.data import cache, captions, files, images, layout, metadata, tables
-from gankit.data.files import File, Source, shown
-from gankit.data.images import Header
-from gankit.data.rows import Rows
+from gankit.data import captions
+from gankit.data.reading import cache, decoding, files, layout, metadata, tables
+from gankit.data.reading.decoding import Header
+from gankit.data.reading.files import File, FileSet
+from gankit.data.reading.rows import Rows
 from gankit.data.stream import Dataset
-from gankit.text import aside, bar
+from gankit.text import aside, bar, shown
 
 VERSION = 2  # of what is prepared: another number prepares anew
 R = TypeVar("R")
@@ -152,13 +153,13 @@ def recalled(
     return prepared
 
 
-def survey(source: Source, known: bool = True) -> Survey:
+def survey(source: FileSet, known: bool = True) -> Survey:
     """Read every file once, without decoding it; `known` looks for what is known of the images, too.
 
     Raises:
         ValueError: there are no images, or the metadata is wrong.
     """
-    wanted = [f for f in source.files if f.name.lower().endswith(images.ENDINGS)]
+    wanted = [f for f in source.files if f.name.lower().endswith(decoding.ENDINGS)]
     beside = [f for f in source.files if known and os.path.basename(f.name) in metadata.FILES]
     above = [os.path.dirname(f.name) for f in wanted + beside]
     root = os.path.commonpath(above) + "/" if above and os.path.commonpath(above) else ""
@@ -174,7 +175,7 @@ def survey(source: Source, known: bool = True) -> Survey:
 
     seen = Survey(names=[f.name[len(root) :] for f in wanted], bad=illegible, warnings=list(source.notes))
     for file, result in each(
-        source.read, wanted, lambda _, data: (images.probe(data), hashlib.sha256(data).hexdigest()), "reading"
+        source.read, wanted, lambda _, data: (decoding.probe(data), hashlib.sha256(data).hexdigest()), "reading"
     ):
         if isinstance(result, str):
             seen.bad.append((shown(file.name), result))
@@ -334,7 +335,7 @@ def _prepare(path: Path, resolution: tuple[int, int] | None, fit: str, alpha: st
             out,
             samples,
             lambda i: source.read(i.file),
-            lambda _, data: images.decode(data, shape, fit, alpha),
+            lambda _, data: decoding.decode(data, shape, fit, alpha),
             size,
             int(np.prod(shape)),
         )
@@ -348,7 +349,7 @@ def _prepare(path: Path, resolution: tuple[int, int] | None, fit: str, alpha: st
             count=len(good), parts=[int(np.prod(shape))], shape=shape, names=names, skipped=bad, warnings=notes
         )
 
-    with files.opened(path) as source:
+    with files.open_files(path) as source:
         seen = survey(source)
         shape = seen.shape(resolution, alpha)
         return cache.prepare(cache.key(VERSION, seen.content, shape, fit, alpha), build)

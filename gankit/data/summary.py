@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gankit.data import files, images
 from gankit.data.domains import Domains, split
-from gankit.data.folder import each, know, survey
 from gankit.data.lookup import KINDS, find, named, open, parse_resolution, plus, two_sided
-from gankit.data.partners import surveyed
 from gankit.data.pixels import paint, palette
+from gankit.data.reading import decoding, files
+from gankit.data.reading.folder import each, know, survey
+from gankit.data.reading.partners import surveyed
 from gankit.data.stream import Dataset
 from gankit.data.union import Union
+from gankit.text import shown
 
 ATTRIBUTES = 100  # that are listed; the rest is counted
 MAPS = 1000  # label maps of a built-in set whose pixels are counted
@@ -68,24 +69,23 @@ class Report:
     def __str__(self) -> str:
         kind = "images of two domains" if self.kind == "domains" else KINDS.get(self.kind, self.kind)
         lines = [
-            f"{files.shown(self.name)}: {self.count:,} {kind}"
-            + f", {files.amount(self.bytes)} of files" * (self.bytes > 0)
+            f"{shown(self.name)}: {self.count:,} {kind}" + f", {files.amount(self.bytes)} of files" * (self.bytes > 0)
         ]
         for title, counts in (("height x width", self.sizes), ("modes", self.modes), (self.title, self.classes)):
             if counts:
-                some = ", ".join(f"{files.shown(name)} ({n:,})" for name, n in islice(counts.items(), 12))
+                some = ", ".join(f"{shown(name)} ({n:,})" for name, n in islice(counts.items(), 12))
                 lines.append(f"  {title}: {some}" + f" and {len(counts) - 12} more" * (len(counts) > 12))
         if self.captions:
             lines.append(f"  captions: {self.captions:,}")
         if self.attributes:
             means = files.listed(
-                (f"{files.shown(name)} {mean:.3g}" for name, mean in self.attributes.items()),
+                (f"{shown(name)} {mean:.3g}" for name, mean in self.attributes.items()),
                 len(self.attributes),
                 ATTRIBUTES,
             )
             lines.append(f"  attributes, each with its mean: {', '.join(means)}")
         if self.pixels:
-            shares = [f"{files.shown(name)} {share:.1%}" for name, share in self.pixels.items()]
+            shares = [f"{shown(name)} {share:.1%}" for name, share in self.pixels.items()]
             lines.append(f"  classes, each with its share of the pixels: {', '.join(shares)}")
         if self.shape:
             plane = int(np.prod(self.shape[1:])) if self.kind == "masks" else 0
@@ -147,11 +147,11 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
             attributes=_means(dataset.attribute_names, dataset.attributes),
             pixels=_shares(dataset.class_names, _counted(dataset)) if dataset.masks else {},
         )
-    with named(name), files.opened(path) as source:
+    with named(name), files.open_files(path) as source:
         seen = survey(source)
         decoded = [reason for _, reason in each(source.read, [image.file for image in seen.images], _flaw, "decoding")]
     good = [image.name for image, flaw in zip(seen.images, decoded) if not flaw]
-    bad = seen.bad + [(files.shown(image.file.name), flaw) for image, flaw in zip(seen.images, decoded) if flaw]
+    bad = seen.bad + [(shown(image.file.name), flaw) for image, flaw in zip(seen.images, decoded) if flaw]
     notes = list(seen.warnings)
     try:
         shape = seen.shape(size, alpha)
@@ -313,5 +313,5 @@ def _channels(pixels: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _flaw(item: object, data: bytes) -> str:
-    images.load(data)
+    decoding.load(data)
     return ""

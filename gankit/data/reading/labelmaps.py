@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from gankit.data import images, layout
-from gankit.data.files import text
-from gankit.data.images import Unusable
 from gankit.data.pixels import palette
+from gankit.data.reading import decoding, layout
+from gankit.data.reading.decoding import Unusable
+from gankit.data.reading.files import text
 
 VOID = 255
 MOST = 32  # colours that are taken for classes; a photograph has more
@@ -62,15 +62,15 @@ class Meaning:
 
 def load(data: bytes) -> Raw:
     """A label map as it stands in its file. Raises Unusable."""
-    with images.opened(data) as image:
+    with decoding.open_image(data) as image:
         if image.format == "JPEG":
             raise Unusable("a JPEG, which changes the classes at their borders; save label maps as PNG")
-        image = images.upright(image)
+        image = decoding.upright(image)
         if image.mode == "P":
             return Raw(np.asarray(image), np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3))
         if image.mode in ("1", "L", "LA"):
             return Raw(np.asarray(image.convert("L") if image.mode == "LA" else image).astype(np.uint8), None)
-        if image.mode in images.DEEP:
+        if image.mode in decoding.DEEP:
             numbers = np.asarray(image)
             if not (numbers.min() >= 0 and numbers.max() <= VOID and (numbers == numbers.round()).all()):
                 raise Unusable(
@@ -161,7 +161,7 @@ def decode(data: bytes, known: Meaning, height: int, width: int, fit: str) -> np
         pixels = table[raw.pixels]
     image = Image.fromarray(pixels)
     if image.size != (width, height):
-        image = images.fitted(image, height, width, fit, VOID, Image.Resampling.NEAREST)
+        image = decoding.fitted(image, height, width, fit, VOID, Image.Resampling.NEAREST)
     return np.ascontiguousarray(image)
 
 
