@@ -5,7 +5,7 @@ from gankit.data.builtin.points import MODES
 from gankit.data.domains import Domains, split
 from gankit.data.lookup import HOW, KINDS, find, held_out_of, open, parse_resolution, plus, two_sided
 from gankit.data.pixels import normalise, paint, palette, quantise
-from gankit.data.reading.folder import BadFiles
+from gankit.data.reading.files import BadFiles
 from gankit.data.reading.vectors import read_conditions
 from gankit.data.stream import Dataset, Stream, ahead
 from gankit.data.summary import Report, contact_sheet, describe

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gankit.data import draws
-from gankit.data.reading import cache, embedding
-from gankit.data.reading.files import File, FileSet
-from gankit.data.stream import Dataset
-from gankit.text import shown
+from gankit.data.reading import embedding
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+=<>()[]{} "
 BLANK, UNKNOWN = 0, 1  # codes of no letter and of a letter of another alphabet; LETTERS begin at 2
@@ -140,72 +135,6 @@ class Captions:
             others = ((first + step) % size for step in range(size))
             found[i] = next((j for j in others if text not in self.of(j)), (number + 1) % size)
         return found
-
-
-def captioned(
-    dataset: Dataset, skip_bad: bool, bad: type[ValueError], encoder: embedding.Encoder | None = None
-) -> Dataset:
-    """Images with captions as data of the kind "captions"; their texts as codes of letters, or as an encoder's vectors.
-
-    Raises:
-        ValueError: no image has a caption, all have the same one, or some have none (`bad`) and `skip_bad` is not given.
-    """
-    texts = dataset.captions or []
-    read = {text: lines(text) for text in set(texts)}
-    there = np.array([bool(read[text]) for text in texts], bool)
-    if not there.any():
-        raise ValueError(f"there are no captions. {HOW}")
-    names = dataset.names or [f"image {i}" for i in range(len(dataset))]
-    empty = [(shown(names[i]), "has no caption") for i in np.flatnonzero(~there).tolist()]
-    if empty and not skip_bad:
-        raise bad(empty, len(dataset))
-    captions = Captions([read[text] for text in texts if read[text]], encoder)
-    if len(captions.distinct) < 2:
-        raise ValueError(
-            f"all images have the caption {captions.distinct[0]!r}: there is nothing to tell them apart by. {HOW}"
-        )
-    notes = flaws(captions.distinct) if encoder is None else []
-    key = cache.key(
-        "captions",
-        dataset.fingerprint,
-        encoder and encoder.fingerprint,
-        *captions.distinct,
-        captions.flat.tobytes(),
-        captions.ends.tobytes(),
-    )
-    made = replace(dataset, kind="captions", texts=captions, fingerprint=key, warnings=dataset.warnings + notes)
-    return part(made, np.flatnonzero(there), dataset.skipped + empty) if empty else made
-
-
-def part(dataset: Dataset, kept: np.ndarray, skipped: list[tuple[str, str]]) -> Dataset:
-    """The images of these numbers alone."""
-    return replace(
-        dataset,
-        size=len(kept),
-        read=lambda numbers: dataset.read(kept[numbers]),
-        labels=None if dataset.labels is None else dataset.labels[kept],
-        attributes=None if dataset.attributes is None else dataset.attributes[kept],
-        captions=[dataset.captions[i] for i in kept],
-        names=[dataset.names[i] for i in kept] if dataset.names else [],
-        skipped=skipped,
-    )
-
-
-def beside(source: FileSet, wanted: list[File]) -> tuple[dict[str, File], dict[str, str], list[tuple[str, str]]]:
-    """The .txt files beside images: by the image's name the file and its text, and those that cannot be used, with the reason."""
-    there = {file.name: file for file in source.files if file.name.lower().endswith(".txt")}
-    found, texts, bad = {}, {}, []
-    for image in wanted:
-        stem = os.path.splitext(image.name)[0]
-        file = there.get(f"{stem}.txt") or there.get(f"{stem}.TXT") or there.get(f"{image.name}.txt")
-        if file is None:
-            continue
-        found[image.name] = file
-        try:
-            texts[image.name] = text_of(source.read(file) if file.size <= MOST_BYTES else None)
-        except ValueError as error:
-            bad.append((shown(file.name), str(error)))
-    return found, texts, bad
 
 
 def text_of(data: bytes | None) -> str:

@@ -6,16 +6,19 @@ import difflib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from gankit.data import captions
 from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join, split
-from gankit.data.reading import embedding, layout, partners
-from gankit.data.reading.decoding import ENDINGS
-from gankit.data.reading.files import ARCHIVES, plain
-from gankit.data.reading.folder import BadFiles, open_folder
+from gankit.data.reading import cache, embedding, layout, partners
+from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES
+from gankit.data.reading.files import BadFiles, plain
+from gankit.data.reading.folder import open_folder
 from gankit.data.reading.vectors import open_vectors
 from gankit.data.stream import Dataset
 from gankit.data.union import Union
@@ -92,13 +95,13 @@ def open(
     with named(name):
         if path is None:
             dataset = BUILTIN[str(name)](size)
-        elif path.suffix.lower() == ".npz" and path.is_file():
+        elif path.suffix.lower() == ARRAYS and path.is_file():
             dataset = open_vectors(path)
         else:
             dataset = open_folder(path, size, fit, alpha, skip_bad)
         if want == "captions" and dataset.kind == "images":
             encoder = embedding.open_encoder(text_encoder, captions.plain) if text_encoder else None
-            dataset = captions.captioned(dataset, skip_bad, BadFiles, encoder)
+            dataset = captioned(dataset, skip_bad, encoder)
     if dataset.kind not in KINDS and (mirror or size):
         raise ValueError(
             f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"
@@ -112,6 +115,53 @@ def _single(dataset: Dataset | Domains | Union, name: str, how: str) -> Dataset:
     if isinstance(dataset, Domains):
         raise ValueError(f"{shown(name)} holds two {'sides' if dataset.kind == 'pairs' else 'domains'} itself. {how}")
     return dataset
+
+
+def captioned(dataset: Dataset, skip_bad: bool, encoder: embedding.Encoder | None = None) -> Dataset:
+    """Images with captions as data of the kind "captions"; their texts as codes of letters, or as an encoder's vectors.
+
+    Raises:
+        ValueError: no image has a caption, all have the same one, or some have none and `skip_bad` is not given.
+    """
+    texts = dataset.captions or []
+    read = {text: captions.lines(text) for text in set(texts)}
+    there = np.array([bool(read[text]) for text in texts], bool)
+    if not there.any():
+        raise ValueError(f"there are no captions. {captions.HOW}")
+    names = dataset.names or [f"image {i}" for i in range(len(dataset))]
+    empty = [(shown(names[i]), "has no caption") for i in np.flatnonzero(~there).tolist()]
+    if empty and not skip_bad:
+        raise BadFiles(empty, len(dataset))
+    found = captions.Captions([read[text] for text in texts if read[text]], encoder)
+    if len(found.distinct) < 2:
+        raise ValueError(
+            f"all images have the caption {found.distinct[0]!r}: there is nothing to tell them apart by. {captions.HOW}"
+        )
+    notes = captions.flaws(found.distinct) if encoder is None else []
+    key = cache.key(
+        "captions",
+        dataset.fingerprint,
+        encoder and encoder.fingerprint,
+        *found.distinct,
+        found.flat.tobytes(),
+        found.ends.tobytes(),
+    )
+    made = replace(dataset, kind="captions", texts=found, fingerprint=key, warnings=dataset.warnings + notes)
+    return _part(made, np.flatnonzero(there), dataset.skipped + empty) if empty else made
+
+
+def _part(dataset: Dataset, kept: np.ndarray, skipped: list[tuple[str, str]]) -> Dataset:
+    """The images of these numbers alone."""
+    return replace(
+        dataset,
+        size=len(kept),
+        read=lambda numbers: dataset.read(kept[numbers]),
+        labels=None if dataset.labels is None else dataset.labels[kept],
+        attributes=None if dataset.attributes is None else dataset.attributes[kept],
+        captions=[dataset.captions[i] for i in kept],
+        names=[dataset.names[i] for i in kept] if dataset.names else [],
+        skipped=skipped,
+    )
 
 
 def two_sided(name: str | Path, want: str) -> tuple[str, list[Path]] | None:
@@ -204,7 +254,7 @@ def find(name: str | Path) -> Path | None:
     if text and "\0" not in text and path.is_dir():
         return path
     if text and "\0" not in text and path.exists():
-        if plain(path).name.lower().endswith((".npz", *ARCHIVES, *ENDINGS)):
+        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES)):
             return path
         raise ValueError(f"{shown(text)} is no folder, zip, tar, image or .npz")
     beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.name and path.parent.is_dir() else []

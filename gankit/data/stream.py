@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gankit.data import draws
-
-if TYPE_CHECKING:
-    from gankit.data.captions import Captions
+from gankit.data.captions import Captions
 
 ORDER, MIRROR = 1, 2  # what a draw is for
 

@@ -15,8 +15,9 @@ from PIL import Image
 from gankit.data.domains import Domains, split
 from gankit.data.lookup import KINDS, find, named, open, parse_resolution, plus, two_sided
 from gankit.data.pixels import paint, palette
-from gankit.data.reading import decoding, files
-from gankit.data.reading.folder import each, know, survey
+from gankit.data.reading import files
+from gankit.data.reading.endings import ARRAYS
+from gankit.data.reading.folder import examine_pixels, know, survey
 from gankit.data.reading.partners import surveyed
 from gankit.data.stream import Dataset
 from gankit.data.union import Union
@@ -128,7 +129,7 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
         reports = [describe(part, resolution, alpha) for part in parts]
         joined = open(name, resolution, alpha=alpha, skip_bad=True)
         return _together(str(name), "images", [one.name for one in joined.sets], reports)
-    if path is None or (path.suffix.lower() == ".npz" and path.is_file()):
+    if path is None or (path.suffix.lower() == ARRAYS and path.is_file()):
         dataset = open(name, resolution, want=want)
         if isinstance(dataset, Domains):
             counts = {"A": len(dataset.a), "B": len(dataset.b)} if dataset.kind == "domains" else {}
@@ -148,10 +149,9 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
             pixels=_shares(dataset.class_names, _counted(dataset)) if dataset.masks else {},
         )
     with named(name), files.open_files(path) as source:
-        seen = survey(source)
-        decoded = [reason for _, reason in each(source.read, [image.file for image in seen.images], _flaw, "decoding")]
-    good = [image.name for image, flaw in zip(seen.images, decoded) if not flaw]
-    bad = seen.bad + [(shown(image.file.name), flaw) for image, flaw in zip(seen.images, decoded) if flaw]
+        seen = survey(source, examine_pixels)
+    good = [image.name for image in seen.images if not image.flaw]
+    bad = seen.bad + [(shown(image.file.name), image.flaw) for image in seen.images if image.flaw]
     notes = list(seen.warnings)
     try:
         shape = seen.shape(size, alpha)
@@ -230,10 +230,9 @@ def _rows(dataset: Dataset | Domains | Union, count: int) -> torch.Tensor:
 
 def _partners(name: str, kind: str, paths: list[Path], size: tuple[int, int] | None, alpha: str) -> Report:
     """What is known of pairs, or of images with label maps."""
-    with named(name), surveyed(paths, maps=kind == "masks") as seen:
+    with named(name), surveyed(paths, maps=kind == "masks", decode=True) as seen:
         parts = [part for sample in seen.samples for part in sample]
-        results = [reason for _, reason in each(lambda part: part.read(part.found.file), parts, _flaw, "decoding")]
-    flaws = {part.name: flaw for part, flaw in zip(parts, results) if flaw}
+    flaws = {part.name: part.found.flaw for part in parts if part.found.flaw}
     notes = list(seen.warnings)
     try:
         shape, other = seen.shapes(size, alpha)
@@ -310,8 +309,3 @@ def _channels(pixels: torch.Tensor, count: int) -> torch.Tensor:
     pixels = pixels.expand(-1, min(count, 3), -1, -1) if pixels.shape[1] == 1 else pixels
     opaque = torch.full_like(pixels[:, :1], 255).expand(-1, count - pixels.shape[1], -1, -1)
     return torch.cat([pixels, opaque], 1)
-
-
-def _flaw(item: object, data: bytes) -> str:
-    decoding.load(data)
-    return ""

@@ -22,11 +22,9 @@ from gankit import data
 from gankit.checkpoint import replacing
 from gankit.data.lookup import named
 from gankit.data.reading import decoding, files
+from gankit.data.reading.endings import ARCHIVES, IMAGES, OPAQUE, VIDEOS, WRITTEN
 from gankit.text import shown
 
-VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
-KEPT = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
-OPAQUE = (".jpg", ".jpeg", ".bmp")  # endings of formats that are written without alpha
 JPEG = {"quality": 95, "subsampling": 0}
 
 
@@ -92,7 +90,7 @@ def find(
             if not found:
                 raise ValueError(f"no file is like {shown(word)}")
             loose += found
-        elif path.is_dir() or path.name.lower().endswith(files.ARCHIVES):
+        elif path.is_dir() or path.name.lower().endswith(ARCHIVES):
             below, left = within(path, output, stack)
             items, other = items + below, other + left
         elif path.exists():
@@ -128,7 +126,7 @@ def within(path: Path, output: Path, stack: ExitStack) -> tuple[list[Item], list
     for file in source.files:
         if path.is_dir() and made(path / file.name, path, output):
             continue
-        if file.name.lower().endswith((*decoding.ENDINGS, *VIDEOS)):
+        if file.name.lower().endswith((*IMAGES, *VIDEOS)):
             items.append(Item(file.name, path / file.name if path.is_dir() else None, lambda f=file: source.read(f)))
         else:
             other.append(file.name)
@@ -157,7 +155,7 @@ def destinations(items: Sequence[Item], output: Path, ending: str) -> list[Path]
     Raises:
         ValueError: an output would replace an input, two inputs would have one output, or the output is of another kind.
     """
-    single = not output.is_dir() and output.suffix.lower() in (*KEPT, ".gif", *VIDEOS)
+    single = not output.is_dir() and output.suffix.lower() in (*WRITTEN, ".gif", *VIDEOS)
     if single and len(items) > 1:
         raise ValueError(f"{len(items)} pictures go in, and {output} is one file: name a folder with -o")
     if output.exists() and not output.is_dir() and not single:
@@ -175,7 +173,7 @@ def destinations(items: Sequence[Item], output: Path, ending: str) -> list[Path]
             path = (
                 output
                 if single
-                else output / name.with_suffix(ending or (name.suffix if name.suffix.lower() in KEPT else ".png"))
+                else output / name.with_suffix(ending or (name.suffix if name.suffix.lower() in WRITTEN else ".png"))
             )
         paths.append(path)
     count = Counter(str(path).lower() for path in paths)
@@ -286,7 +284,7 @@ def save(path: Path, pixels: np.ndarray, alpha: np.ndarray | None = None, colour
     if alpha is not None and pixels.shape[-1] != 4:
         pixels = np.dstack([pixels, alpha])
     image = Image.fromarray(pixels)
-    kind = KEPT[path.suffix.lower()]
+    kind = WRITTEN[path.suffix.lower()]
     if colours is not None:
         image.putpalette(colours.astype(np.uint8).tobytes())
     elif image.mode in ("LA", "RGBA") and path.suffix.lower() in OPAQUE:

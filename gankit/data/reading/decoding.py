@@ -13,7 +13,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from gankit.text import shown
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF")  # nothing that runs a program or asks a network
-ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
 MAX_PIXELS = 2**26  # decoded, 200 MB; a few kilobytes can claim any size, so the header is asked first
 DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # more than 8 bits, all grey
 
@@ -35,19 +34,41 @@ class Unusable(ValueError):
 def probe(data: bytes) -> Header:
     """The header of an image. Raises Unusable."""
     with open_image(data) as image:
-        height, width = image.height, image.width
-        if image.format != "TIFF" and _orientation(image) > 4:  # Pillow has turned a TIFF's size already
-            height, width = width, height
-        return Header(height, width, image.mode, image.mode in ("1", "L", "LA", *DEEP), image.has_transparency_data)
+        return header(image)
+
+
+def check(data: bytes) -> tuple[Header, str]:
+    """The header of an image, and why its pixels cannot be used: "" if they can. Raises Unusable."""
+    with open_image(data) as image:
+        found = header(image)
+        try:
+            with unusable():
+                pixels(image)
+        except Unusable as error:
+            return found, str(error)
+        return found, ""
+
+
+def header(image: Image.Image) -> Header:
+    """The header of an open image."""
+    height, width = image.height, image.width
+    if image.format != "TIFF" and _orientation(image) > 4:  # Pillow has turned a TIFF's size already
+        height, width = width, height
+    return Header(height, width, image.mode, image.mode in ("1", "L", "LA", *DEEP), image.has_transparency_data)
 
 
 def load(data: bytes) -> Image.Image:
     """The first frame, upright, as L, RGB or RGBA. Raises Unusable."""
     with open_image(data) as image:
-        image = upright(image)
-        if image.mode in DEEP:
-            return Image.fromarray(_shallow(np.asarray(image)))
-        return image.convert("RGBA" if image.has_transparency_data else "L" if image.mode in ("1", "L") else "RGB")
+        return pixels(image)
+
+
+def pixels(image: Image.Image) -> Image.Image:
+    """`load` of an open image."""
+    image = upright(image)
+    if image.mode in DEEP:
+        return Image.fromarray(_shallow(np.asarray(image)))
+    return image.convert("RGBA" if image.has_transparency_data else "L" if image.mode in ("1", "L") else "RGB")
 
 
 def decode(data: bytes, shape: tuple[int, int, int], fit: str, alpha: str) -> np.ndarray:
@@ -112,14 +133,20 @@ def upright(image: Image.Image) -> Image.Image:
 
 @contextmanager
 def open_image(data: bytes) -> Iterator[Image.Image]:
-    """The image, before it is decoded; whatever goes wrong inside is Unusable."""
+    """The image, before it is decoded; any error inside becomes Unusable."""
     if not data:
         raise Unusable("empty file")
+    with unusable(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise Unusable(f"oversized: {image.height}x{image.width} pixels, above the limit of {MAX_PIXELS:,}")
+        yield image
+
+
+@contextmanager
+def unusable() -> Iterator[None]:
+    """Any error inside becomes Unusable, with its reason."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Unusable(f"oversized: {image.height}x{image.width} pixels, above the limit of {MAX_PIXELS:,}")
-            yield image
+        yield
     except Unusable:
         raise
     except UnidentifiedImageError as error:

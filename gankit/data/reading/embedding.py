@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gankit.data.reading import arrays, cache, sentences
+from gankit.data.reading.endings import ARRAYS
 from gankit.data.reading.rows import Rows
 from gankit.text import shown
 
@@ -43,7 +44,7 @@ def open_encoder(name: str, plain: Callable[[str], str]) -> Encoder:
     if not name:
         raise ValueError(f"no text encoder is named: type --text-encoder PATH. {HOW}")
     path = Path(name).expanduser()
-    if path.suffix.lower() == ".npz" and path.exists():
+    if path.suffix.lower() == ARRAYS and path.exists():
         return _table(path, plain)
     if not path.is_dir():
         raise ValueError(f"there is no text encoder {shown(name)!r}. {HOW}")

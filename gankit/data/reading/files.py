@@ -14,9 +14,9 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from gankit.data.reading.endings import ARCHIVES
 from gankit.text import shown
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 CELEBA = ("list_attr_celeba.txt", "list_attr_celeba.csv")  # as its authors give it, and as Kaggle does
 ABOVE = ("..", "../Anno", "../../Anno")  # where it lies, from the folder of its images
 MAX_BYTES = 2**28  # a file of an image above this is refused unread
@@ -25,6 +25,7 @@ RATIO, FREE = (
     200,
     2**30,
 )  # an archive that unpacks to more than both, times its own size and in bytes, is no archive of images
+KEPT = 2**27  # bytes of files that stay in memory until they are read again
 SHOWN = 20  # lines of a list in a message; the rest is counted
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -58,6 +59,17 @@ class FileSet(NamedTuple):
     files: list[File]
     read: Callable[[File], bytes]
     notes: tuple[str, ...] = ()
+
+
+class BadFiles(ValueError):
+    """Files that cannot be used, with the reasons: `files` has all of them, the message the first."""
+
+    def __init__(self, bad: list[tuple[str, str]], count: int):
+        self.files = bad
+        lines = "".join(f"\n  {line}" for line in listed((f"{name}: {reason}" for name, reason in bad), len(bad)))
+        super().__init__(
+            f"{len(bad):,} of {count:,} files cannot be used; fix or remove them, or add --skip-bad:{lines}"
+        )
 
 
 def listed(lines: Iterable[str], count: int, most: int = SHOWN) -> list[str]:
@@ -165,6 +177,25 @@ def open_files(path: Path) -> Iterator[FileSet]:
             )
         found = {File(m.name, m.size, str(i)): m for i, m in enumerate(members) if not _hidden(m.name)}
         yield FileSet(list(found), lambda file: _extract(archive, found[file]))
+
+
+def kept(source: FileSet, most: int = KEPT) -> FileSet:
+    """The same files, for a caller who reads each twice: up to `most` bytes stay in memory from the first to the second time."""
+    contents: dict[File, bytes] = {}
+    free = most
+
+    def read_once(file: File) -> bytes:
+        nonlocal free
+        if file in contents:
+            free += len(contents[file])
+            return contents.pop(file)
+        content = source.read(file)
+        if len(content) <= free:
+            free -= len(content)
+            contents[file] = content
+        return content
+
+    return source._replace(read=read_once)
 
 
 def _listed(path: Path) -> tuple[list[File], tuple[str, ...]]:

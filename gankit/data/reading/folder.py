@@ -16,10 +16,11 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from gankit.data import captions
 from gankit.data.reading import cache, decoding, files, layout, metadata, tables
 from gankit.data.reading.decoding import Header
-from gankit.data.reading.files import File, FileSet
+from gankit.data.reading.endings import IMAGES
+from gankit.data.reading.files import BadFiles, File, FileSet
+from gankit.data.reading.labelmaps import Tally
 from gankit.data.reading.rows import Rows
 from gankit.data.stream import Dataset
 from gankit.text import aside, bar, shown
@@ -29,24 +30,24 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class BadFiles(ValueError):
-    """Files that cannot be used, with the reasons: `files` has all of them, the message the first."""
-
-    def __init__(self, bad: list[tuple[str, str]], count: int):
-        self.files = bad
-        lines = "".join(f"\n  {line}" for line in files.listed((f"{name}: {reason}" for name, reason in bad), len(bad)))
-        super().__init__(
-            f"{len(bad):,} of {count:,} files cannot be used; fix or remove them, or add --skip-bad:{lines}"
-        )
-
-
 class Found(NamedTuple):
-    """An image that is usable so far: its file, its name as labels and metadata know it, its header and hash."""
+    """An image whose header is sound.
+
+    Args:
+        file: where it is.
+        name: as labels and metadata know it.
+        digest: sha256 of the file.
+        header: size and mode.
+        flaw: why its pixels cannot be used; "" if they can, or were not decoded.
+        tally: of a label map, how often each value is in it.
+    """
 
     file: File
     name: str
-    header: Header
     digest: str
+    header: Header
+    flaw: str = ""
+    tally: Tally | None = None
 
 
 @dataclass
@@ -153,19 +154,37 @@ def recalled(
     return prepared
 
 
-def survey(source: FileSet, known: bool = True) -> Survey:
-    """Read every file once, without decoding it; `known` looks for what is known of the images, too.
+Examine = Callable[[bytes], tuple[Header, str, Tally | None]]
+
+
+def examine_header(data: bytes) -> tuple[Header, str, None]:
+    """Examine the header of an image only."""
+    return decoding.probe(data), "", None
+
+
+def examine_pixels(data: bytes) -> tuple[Header, str, None]:
+    """Examine the header and the pixels of an image."""
+    return *decoding.check(data), None
+
+
+def survey(source: FileSet, examine: Examine = examine_header, known: bool = True) -> Survey:
+    """Read every file once, and open every image once.
+
+    Args:
+        source: the files.
+        examine: what to find out of each image: header, flaw and tally, as `Found` has them.
+        known: read metadata, too.
 
     Raises:
         ValueError: there are no images, or the metadata is wrong.
     """
-    wanted = [f for f in source.files if f.name.lower().endswith(decoding.ENDINGS)]
+    wanted = [f for f in source.files if f.name.lower().endswith(IMAGES)]
     beside = [f for f in source.files if known and os.path.basename(f.name) in metadata.FILES]
     above = [os.path.dirname(f.name) for f in wanted + beside]
     root = os.path.commonpath(above) + "/" if above and os.path.commonpath(above) else ""
     beside = [f for f in beside if f.name[len(root) :] in metadata.FILES]
     found = tables.find(source, [f.name for f in wanted]) if known and wanted and not beside else None
-    told, texts, illegible = captions.beside(source, wanted) if known else ({}, {}, [])
+    told, texts, illegible = metadata.captions_beside(source, wanted) if known else ({}, {}, [])
     read = {*wanted, *beside, *told.values(), *(found.files if found else [])}
     rest = [f for f in source.files if f not in read and not f.name.startswith("../")]
     others = Counter(os.path.splitext(f.name)[1].lower() or "no ending" for f in rest)
@@ -175,7 +194,7 @@ def survey(source: FileSet, known: bool = True) -> Survey:
 
     seen = Survey(names=[f.name[len(root) :] for f in wanted], bad=illegible, warnings=list(source.notes))
     for file, result in each(
-        source.read, wanted, lambda _, data: (decoding.probe(data), hashlib.sha256(data).hexdigest()), "reading"
+        source.read, wanted, lambda _, data: (hashlib.sha256(data).hexdigest(), *examine(data)), "reading"
     ):
         if isinstance(result, str):
             seen.bad.append((shown(file.name), result))
@@ -349,7 +368,8 @@ def _prepare(path: Path, resolution: tuple[int, int] | None, fit: str, alpha: st
             count=len(good), parts=[int(np.prod(shape))], shape=shape, names=names, skipped=bad, warnings=notes
         )
 
-    with files.open_files(path) as source:
+    with files.open_files(path) as opened:
+        source = files.kept(opened)
         seen = survey(source)
         shape = seen.shape(resolution, alpha)
         return cache.prepare(cache.key(VERSION, seen.content, shape, fit, alpha), build)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from gankit.data.pixels import palette
 from gankit.data.reading import decoding, layout
-from gankit.data.reading.decoding import Unusable
+from gankit.data.reading.decoding import Header, Unusable
 from gankit.data.reading.files import text
 
 VOID = 255
@@ -63,27 +63,42 @@ class Meaning:
 def load(data: bytes) -> Raw:
     """A label map as it stands in its file. Raises Unusable."""
     with decoding.open_image(data) as image:
-        if image.format == "JPEG":
-            raise Unusable("a JPEG, which changes the classes at their borders; save label maps as PNG")
-        image = decoding.upright(image)
-        if image.mode == "P":
-            return Raw(np.asarray(image), np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3))
-        if image.mode in ("1", "L", "LA"):
-            return Raw(np.asarray(image.convert("L") if image.mode == "LA" else image).astype(np.uint8), None)
-        if image.mode in decoding.DEEP:
-            numbers = np.asarray(image)
-            if not (numbers.min() >= 0 and numbers.max() <= VOID and (numbers == numbers.round()).all()):
-                raise Unusable(
-                    f"holds numbers from {numbers.min():g} to {numbers.max():g}; classes are 0 to 254, and 255 is void"
-                )
-            return Raw(numbers.astype(np.uint8), None)
-        pixels = np.asarray(image.convert("RGB"))
-        return Raw(pixels[:, :, 0] if (pixels == pixels[:, :, :1]).all() else pixels, None)
+        return raw_of(image)
 
 
-def tally(data: bytes) -> Tally:
+def raw_of(image: Image.Image) -> Raw:
+    """`load` of an open image."""
+    if image.format == "JPEG":
+        raise Unusable("a JPEG, which changes the classes at their borders; save label maps as PNG")
+    image = decoding.upright(image)
+    if image.mode == "P":
+        return Raw(np.asarray(image), np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3))
+    if image.mode in ("1", "L", "LA"):
+        return Raw(np.asarray(image.convert("L") if image.mode == "LA" else image).astype(np.uint8), None)
+    if image.mode in decoding.DEEP:
+        numbers = np.asarray(image)
+        if not (numbers.min() >= 0 and numbers.max() <= VOID and (numbers == numbers.round()).all()):
+            raise Unusable(
+                f"holds numbers from {numbers.min():g} to {numbers.max():g}; classes are 0 to 254, and 255 is void"
+            )
+        return Raw(numbers.astype(np.uint8), None)
+    pixels = np.asarray(image.convert("RGB"))
+    return Raw(pixels[:, :, 0] if (pixels == pixels[:, :, :1]).all() else pixels, None)
+
+
+def examine(data: bytes) -> tuple[Header, str, Tally | None]:
+    """The header of a label map, and its tally, or why there is none. Raises Unusable: not even the header is."""
+    with decoding.open_image(data) as image:
+        header = decoding.header(image)
+        try:
+            with decoding.unusable():
+                return header, "", tally(raw_of(image))
+        except Unusable as error:
+            return header, str(error), None
+
+
+def tally(raw: Raw) -> Tally:
     """The values in a label map. Raises Unusable: there are more than a label map has."""
-    raw = load(data)
     coloured = raw.pixels.ndim == 3
     values, counts = np.unique(_packed(raw) if coloured else raw.pixels, return_counts=True)
     if len(values) > (MOST if coloured else 2 * MOST) and raw.palette is None:

@@ -6,12 +6,15 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 
-from gankit.data.reading.files import listed
+from gankit.data import captions
+from gankit.data.reading.endings import TEXTS
+from gankit.data.reading.files import File, FileSet, listed
 from gankit.text import shown
 
 FILES = ("metadata.csv", "metadata.jsonl", "dataset.json")
@@ -83,6 +86,25 @@ def binary(rows: list[Row]) -> None:
         if any(SIGNS[v] == 0 for v in values):
             for row in rows:
                 row[column] = SIGNS[row[column]]
+
+
+def captions_beside(
+    source: FileSet, wanted: list[File]
+) -> tuple[dict[str, File], dict[str, str], list[tuple[str, str]]]:
+    """The .txt files beside images: by the image's name the file and its text, and those that cannot be used, with the reason."""
+    there = {file.name: file for file in source.files if file.name.lower().endswith(TEXTS)}
+    found, texts, bad = {}, {}, []
+    for image in wanted:
+        stem = os.path.splitext(image.name)[0]
+        file = there.get(f"{stem}.txt") or there.get(f"{stem}.TXT") or there.get(f"{image.name}.txt")
+        if file is None:
+            continue
+        found[image.name] = file
+        try:
+            texts[image.name] = captions.text_of(source.read(file) if file.size <= captions.MOST_BYTES else None)
+        except ValueError as error:
+            bad.append((shown(file.name), str(error)))
+    return found, texts, bad
 
 
 def known(rows: list[Row], name: str) -> Known:

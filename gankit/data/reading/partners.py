@@ -16,8 +16,18 @@ import torch
 from gankit.data.domains import Domains
 from gankit.data.pixels import paint
 from gankit.data.reading import cache, decoding, files, labelmaps, layout
-from gankit.data.reading.files import File, FileSet
-from gankit.data.reading.folder import BadFiles, Found, Survey, each, enlarged, recalled, survey, write
+from gankit.data.reading.files import BadFiles, File, FileSet
+from gankit.data.reading.folder import (
+    Examine,
+    Found,
+    Survey,
+    enlarged,
+    examine_header,
+    examine_pixels,
+    recalled,
+    survey,
+    write,
+)
 from gankit.data.reading.metadata import canonical
 from gankit.data.reading.rows import Rows
 from gankit.data.stream import Dataset
@@ -176,23 +186,29 @@ def painted(dataset: Dataset) -> Domains:
 
 
 @contextmanager
-def surveyed(paths: list[Path], maps: bool = False) -> Iterator[Partners]:
-    """The samples of two folders or archives with equal names (of images and label maps with `maps`), or of one of images A|B.
+def surveyed(paths: list[Path], maps: bool = False, decode: bool = False) -> Iterator[Partners]:
+    """The samples of two folders or archives with equal names, or of one with images A|B.
+
+    Args:
+        paths: of both sides, or of the folder with images A|B.
+        maps: the second side holds label maps.
+        decode: find images whose pixels cannot be used, too (`Found.flaw`).
 
     Raises:
         ValueError: one holds no images, no two names are equal, or the label maps hold no classes.
     """
     with ExitStack() as stack:
-        sources = [stack.enter_context(files.open_files(path)) for path in paths]
+        sources = [files.kept(stack.enter_context(files.open_files(path))) for path in paths]
+        examine = examine_pixels if decode else examine_header
         if len(paths) == 1:
-            yield _side_by_side(sources[0])
+            yield _side_by_side(sources[0], examine)
             return
         names = [path.resolve().name for path in paths]
         titles = names if names[0] != names[1] else ["/".join(path.resolve().parts[-2:]) for path in paths]
         seen = []
-        for name, source in zip(titles, sources):
+        for side, (name, source) in enumerate(zip(titles, sources)):
             try:
-                seen.append(survey(source, known=False))
+                seen.append(survey(source, labelmaps.examine if maps and side == 1 else examine, known=False))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
         found = _matched(titles, sources, seen)
@@ -226,9 +242,9 @@ def title(paths: list[Path]) -> str:
     return heres[0].name.partition(".")[0] or "pairs"
 
 
-def _side_by_side(source: FileSet) -> Partners:
+def _side_by_side(source: FileSet, examine: Examine) -> Partners:
     """Images A|B: each is cut in the middle."""
-    seen = survey(source, known=False)
+    seen = survey(source, examine, known=False)
     bad, good = list(seen.bad), []
     for image in seen.images:
         height, width = image.header.height, image.header.width
@@ -282,20 +298,16 @@ def _matched(titles: list[str], sources: list[FileSet], seen: list[Survey]) -> P
 
 
 def _mean(seen: Partners, names: Path | None) -> None:
-    """Look at every label map: what its pixels stand for; maps that cannot be used are bad, and their samples go."""
+    """Find out which classes the pixels of the label maps are. Maps that cannot be used become bad, without their samples."""
     known = labelmaps.read_names(names) if names else []
     maps = [sample[1] for sample in seen.samples]
-    results = [
-        result
-        for _, result in each(
-            lambda part: part.read(part.found.file), maps, lambda _, data: labelmaps.tally(data), "reading"
-        )
-    ]
-    tallies = [result for result in results if not isinstance(result, str)]
+    tallies = [part.found.tally for part in maps if part.found.tally]
     if not tallies:
-        raise BadFiles(seen.bad + [(part.name, str(result)) for part, result in zip(maps, results)], seen.count)
+        raise BadFiles(seen.bad + [(part.name, part.found.flaw) for part in maps], seen.count)
     seen.meaning = labelmaps.meaning(tallies, known)
-    flaws = [r if isinstance(r, str) else labelmaps.strange(r, seen.meaning) for r in results]
+    flaws = [
+        labelmaps.strange(part.found.tally, seen.meaning) if part.found.tally else part.found.flaw for part in maps
+    ]
     seen.bad += [(part.name, flaw) for part, flaw in zip(maps, flaws) if flaw]
     seen.samples = [sample for sample, flaw in zip(seen.samples, flaws) if not flaw]
     seen.sides = [replace(one, images=[sample[i].found for sample in seen.samples]) for i, one in enumerate(seen.sides)]

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from gankit.data.reading.decoding import ENDINGS
+from gankit.data.reading.endings import IMAGES, TABLES
 from gankit.data.reading.files import CELEBA, File, FileSet
 from gankit.data.reading.metadata import MOST_COLUMNS, SIGNS, Row, binary, canonical, refuse_many
 from gankit.text import shown
@@ -58,7 +58,7 @@ def find(source: FileSet, images: list[str]) -> Table | None:
     """
     named = Named(images)
     lists = [file for file in source.files if os.path.basename(file.name) == CELEBA[0]]
-    csvs = [file for file in source.files if file.name.lower().endswith(".csv")]
+    csvs = [file for file in source.files if file.name.lower().endswith(TABLES)]
     csvs.sort(key=lambda file: (file.name.startswith("../"), file.name.count("/"), file.name))
     faces: list[tuple[File, list[str], list[list[str]]]] = []
     for file in lists + csvs:
@@ -161,7 +161,7 @@ def _naming(title: list[str], rows: list[list[str]], named: Named) -> int | None
     """The column that names images: by its title, or as its values end like images."""
     for place, name in enumerate(title):
         values = [row[place] for row in rows[:100] if len(row) > place]
-        if not (_called(name) or any(value.lower().endswith(ENDINGS) for value in values)):
+        if not (_called(name) or any(value.lower().endswith(IMAGES) for value in values)):
             continue
         if any(len(row) > place and set(_variants(row[place])) & named.places.keys() for row in rows):
             return place
