@@ -614,7 +614,7 @@ def test_any_bytes_as_a_table_are_read_or_refused(name, content):
 @given(st.lists(st.dictionaries(st.sampled_from(["label", "text", "a", "b"]), VALUES), min_size=1, max_size=5))
 def test_any_values_in_a_table_give_known_columns_or_an_error(values):
     try:
-        known = metadata.known(values, "metadata.jsonl")
+        known = metadata.columns(values, "metadata.jsonl")
     except ValueError as error:
         assert "metadata.jsonl" in str(error)
     else:
@@ -736,7 +736,7 @@ def test_every_list_in_a_report_ends(pictures):
     assert len(text.splitlines()) < 80 and max(map(len, text.splitlines())) < 3000
     assert text.count("and 280 more") == 23 and text.count("and 288 more") == 3 and text.count("and 200 more") == 1
     rows = [{"file_name": "a"} | dict.fromkeys(many, "word")]
-    assert len(metadata.known(rows, "metadata.csv").warnings[0]) < 500
+    assert len(metadata.columns(rows, "metadata.csv").warnings[0]) < 500
 
 
 # ---- folders and archives that are built to hang

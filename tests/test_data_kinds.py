@@ -217,7 +217,7 @@ def test_folders_that_are_no_pairs_are_refused(tmp_path, make, said):
 
 
 def test_names_that_are_no_files_have_no_pairs(two):
-    with pytest.raises(ValueError, match="digits is built in, and sides are put together by the names"):
+    with pytest.raises(ValueError, match="digits is built in, and sides are matched by the names"):
         data.open(f"{two}/A,digits", want="pairs")
     with pytest.raises(ValueError, match="--as takes"):
         data.open(two, want="twins")
@@ -695,7 +695,7 @@ def test_joined_sets_go_on_exactly_and_split_over_processes(sets):
         "a mirror image has the same attributes"
     )
     assert equal(list(zip(range(4), data.ahead(union.stream(0, 6, seed=1), 2)))[3][1], whole[3])
-    with pytest.raises(ValueError, match="7 images are no whole number of batches of 6"):
+    with pytest.raises(ValueError, match="7 images are not a whole number of batches of 6"):
         union.stream(7, 6)
 
 

@@ -157,7 +157,7 @@ def test_unlike_domains_are_refused_with_what_to_type(folders):
     with pytest.raises(ValueError, match="holds two domains itself"):
         data.open("digits,digits-negative")
     for text in ("digits,", ",digits", "a,b,c"):
-        with pytest.raises(ValueError, match="are not two names.*photos,paintings"):
+        with pytest.raises(ValueError, match="is not two names.*photos,paintings"):
             data.open(text)
     with pytest.raises(ValueError, match="there is no data 'digit'.*Did you mean digits"):
         data.open("digit,digits")

@@ -201,7 +201,7 @@ def of_npz(path: Path) -> Source:
         )
 
     def build(out: Path) -> dict:
-        cache.room(out, array.size)
+        cache.require_space(out, array.size)
         with named(path), npz.open_npz(here) as file, open(out, "wb") as unpacked:
             if file.sha256() != digest:
                 raise ValueError("it has changed while it was read")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gankit import data
 from gankit.data.reading import cache
-from gankit.data.union import known
+from gankit.data.union import attributes_of
 from gankit.evaluation.sources import DIGITS, NEGATIVE, Asked, Attributes, Rows, Source, of_dataset
 from gankit.recipe import Recipe, seeded
 
@@ -277,7 +277,7 @@ def of_masks(dataset: data.Dataset) -> Source:
 def of_images(found: data.Dataset | data.Union, typed: str) -> Source:
     """A set of images, or several joined ones, with their attributes; classes alone are attributes, too."""
     sets = found.sets if isinstance(found, data.Union) else [found]
-    own = [known(one) for one in sets]
+    own = [attributes_of(one) for one in sets]
     names = tuple(name for each in own for name in each[0])
     ends = np.cumsum([len(one) for one in sets])
     parts = [of_dataset(one, typed) for one in sets]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gankit.data.builtin import cells, digits, drawn_faces, photos, points, scenes, shapes
-from gankit.data.builtin.memory import Size
 from gankit.data.domains import Domains
-from gankit.data.stream import Dataset
+from gankit.data.stream import Dataset, Size
 
 BUILTIN: dict[str, Callable[[Size], Dataset | Domains]] = {
     name: make

@@ -8,10 +8,9 @@ from functools import partial
 import numpy as np
 
 from gankit.data import draws
-from gankit.data.builtin.memory import Size
 from gankit.data.builtin.noise import cut, noise
 from gankit.data.reading import cache
-from gankit.data.stream import Dataset
+from gankit.data.stream import Dataset, Size
 
 VERSION = 1  # of what is drawn: another number is other data
 SEED, SIZE, TEST = 12, 1_000, 200

@@ -11,10 +11,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch.nn import functional as F
 
 from gankit.data import draws
-from gankit.data.builtin.memory import VERSION, Size, in_memory, square_side
+from gankit.data.builtin.memory import VERSION, in_memory, square_side
 from gankit.data.domains import Domains
 from gankit.data.reading import cache
-from gankit.data.stream import Dataset
+from gankit.data.stream import Dataset, Size
 
 
 def digits(part: str, size: Size) -> Dataset:

@@ -6,10 +6,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from gankit.data.reading import cache
-from gankit.data.stream import Dataset
+from gankit.data.stream import Dataset, Size
 
 VERSION = 1  # part of the fingerprint: increase it when the content changes
-Size = tuple[int, int] | None  # (height, width); None for the default
 
 
 def in_memory(name: str, part: str, pixels: np.ndarray, **known: np.ndarray | list[str]) -> Dataset:

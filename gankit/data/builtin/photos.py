@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from gankit.data.builtin import defects
 from gankit.data.builtin.canny import canny
-from gankit.data.builtin.memory import Size, in_memory, patches, square_side
+from gankit.data.builtin.memory import in_memory, patches, square_side
 from gankit.data.domains import Domains
 from gankit.data.reading import decoding
-from gankit.data.stream import Dataset
+from gankit.data.stream import Dataset, Size
 
 PHOTOS = {"astronaut": "astronaut", "camera": "camera", "cat": "chelsea", "coffee": "coffee", "coins": "coins"}
 PHOTOS |= {"hubble": "hubble_deep_field", "moon": "moon", "rocket": "rocket"}  # our names: functions of skimage.data

@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from gankit.data import draws
-from gankit.data.builtin.memory import Size
 from gankit.data.reading import cache
-from gankit.data.stream import Dataset, Modes
+from gankit.data.stream import Dataset, Modes, Size
 
 VERSION = 1  # part of the fingerprint: increase it when the content changes
 SIZE = 100_000  # the training set of PacGAN's protocol, and of the others here

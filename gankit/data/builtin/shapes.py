@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gankit.data import draws
-from gankit.data.builtin.memory import Size
 from gankit.data.reading import cache
-from gankit.data.stream import Dataset
+from gankit.data.stream import Dataset, Size
 
 VERSION = 1  # part of the fingerprint: increase it when the content changes
 SIZE = 100_000

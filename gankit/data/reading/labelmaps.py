@@ -1,4 +1,4 @@
-"""Label maps: images whose pixels are classes, as indices of a palette, greys or exact colours."""
+"""Label maps: images whose pixels are classes, given as indices of a palette, greys or exact colours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gankit.data.reading.decoding import Header, Unusable
 from gankit.data.reading.files import text
 
 VOID = 255
-MOST = 32  # colours that are taken for classes; a photograph has more
+MOST = 32  # colours that can be classes; a photograph has more
 NAMES = "classes.txt"
 MOST_BYTES = 2**20  # of it
 GREY = 0x010101
@@ -25,14 +25,14 @@ HELP = f"{NAMES} beside the folders says which values are classes, with lines li
 
 
 class Raw(NamedTuple):
-    """Pixels (H, W) as numbers or (H, W, 3) as colours, uint8, and the colours (n, 3) that a palette gives the numbers."""
+    """Pixels uint8, (H, W) numbers or (H, W, 3) colours; and for numbers the colours (n, 3) of a palette, if any."""
 
     pixels: np.ndarray
     palette: np.ndarray | None
 
 
 class Tally(NamedTuple):
-    """How often each value is in a map: numbers, or colours 0xRRGGBB; and the palette's colours, 0xRRGGBB."""
+    """The count of each value in a map, numbers or colours 0xRRGGBB; and the colours 0xRRGGBB of its palette."""
 
     coloured: bool
     counts: dict[int, int]
@@ -41,14 +41,14 @@ class Tally(NamedTuple):
 
 @dataclass
 class Meaning:
-    """What the values in a set's label maps stand for.
+    """The classes of the values in the label maps of a data set. Its repr is part of the data's fingerprint.
 
     Args:
         names: of the K classes.
-        table: value to class, or to 255 for void.
-        coloured: the values are colours 0xRRGGBB.
-        colours: K of them, (R, G, B), in which the classes are shown.
-        counts: pixels of each class, and after them of void.
+        table: from a value to its class, or to 255 for void.
+        coloured: whether the values are colours 0xRRGGBB.
+        colours: K colours (R, G, B) that show the classes.
+        counts: pixels of each class, and then of void.
         warnings: what a user should know, in plain sentences.
     """
 
@@ -61,7 +61,7 @@ class Meaning:
 
 
 def load(data: bytes) -> Raw:
-    """A label map as it stands in its file. Raises Unusable."""
+    """The pixels of a label map as they are stored. Raises Unusable."""
     with decoding.open_image(data) as image:
         return raw_of(image)
 
@@ -87,7 +87,7 @@ def raw_of(image: Image.Image) -> Raw:
 
 
 def examine(data: bytes) -> tuple[Header, str, Tally | None]:
-    """The header of a label map, and its tally, or why there is none. Raises Unusable: not even the header is."""
+    """The header of a label map, and why its pixels are unusable, or their tally. Raises Unusable without a header."""
     with decoding.open_image(data) as image:
         header = decoding.header(image)
         try:
@@ -98,7 +98,7 @@ def examine(data: bytes) -> tuple[Header, str, Tally | None]:
 
 
 def tally(raw: Raw) -> Tally:
-    """The values in a label map. Raises Unusable: there are more than a label map has."""
+    """Count the values in a label map. Raises Unusable if there are too many for a label map."""
     coloured = raw.pixels.ndim == 3
     values, counts = np.unique(_packed(raw) if coloured else raw.pixels, return_counts=True)
     if len(values) > (MOST if coloured else 2 * MOST) and raw.palette is None:
@@ -109,18 +109,18 @@ def tally(raw: Raw) -> Tally:
 
 
 def meaning(tallies: list[Tally], names: list[tuple[str, int | None, bool]]) -> Meaning:
-    """What the values of these maps stand for, all together.
+    """The classes of the values in all these maps.
 
-    Colours are classes in the order of their numbers, named #rrggbb; black and white are classes 0 and 1; else
-    numbers are classes, and 255 is void. `names`, as `read_names` gives them, say it otherwise.
+    Without `names` from `read_names`, colours are classes in the order of their values, named #rrggbb; black and white
+    are classes 0 and 1; other numbers are classes themselves, and 255 is void.
 
     Raises:
-        ValueError: the maps hold too many colours, or one class alone.
+        ValueError: the maps hold too many colours, or a single class.
     """
     coloured = any(t.coloured for t in tallies) or any(colour for _, _, colour in names)
     counts: Counter[int] = Counter()
-    for t in tallies:
-        counts.update(in_colours(t) if coloured else t.counts)
+    for counted in tallies:
+        counts.update(in_colours(counted) if coloured else counted.counts)
     values, notes = sorted(counts), []
     if names:
         if coloured and not names[0][2]:
@@ -136,7 +136,8 @@ def meaning(tallies: list[Tally], names: list[tuple[str, int | None, bool]]) -> 
             raise ValueError(f"the label maps hold {len(values)} colours; at most {MOST} are taken for classes. {HELP}")
         table, titles = {value: i for i, value in enumerate(values)}, [f"#{value:06x}" for value in values]
         notes.append(
-            f"Colours are taken for classes; {NAMES} beside the folders names them for good, with lines like 'road 128 64 128'."
+            f"Colours are taken for classes; {NAMES} beside the folders names them for good, "
+            "with lines like 'road 128 64 128'."
         )
     elif VOID in values and set(values) <= {0, VOID}:
         table, titles = {0: 0, VOID: 1}, ["0", "1"]
@@ -148,7 +149,8 @@ def meaning(tallies: list[Tally], names: list[tuple[str, int | None, bool]]) -> 
             notes.append(f"Of {count} classes {missing} are in no label map. If greys were meant, {HELP}")
     if len(titles) < 2:
         raise ValueError(
-            f"the label maps hold {len(titles)} class, and it takes two to learn from: {_values(values, coloured)}. {HELP}"
+            f"the label maps hold {len(titles)} class, and it takes two to learn from: "
+            f"{_values(values, coloured)}. {HELP}"
         )
     sums = [0] * (len(titles) + 1)
     for value, n in counts.items():
@@ -157,22 +159,22 @@ def meaning(tallies: list[Tally], names: list[tuple[str, int | None, bool]]) -> 
     return Meaning(titles, table, coloured, _colours(tallies, table, titles, coloured), sums, notes)
 
 
-def strange(t: Tally, known: Meaning) -> str:
-    """Why a map does not fit the names that were given; "" if it does."""
-    values = [value for value in (in_colours(t) if known.coloured else t.counts) if value not in known.table]
-    return f"holds {_values(values, known.coloured)}, which {NAMES} does not name" if values else ""
+def unnamed(tally: Tally, meaning: Meaning) -> str:
+    """Why a map does not fit the names in classes.txt; "" if it does."""
+    counts = in_colours(tally) if meaning.coloured else tally.counts
+    values = [value for value in counts if value not in meaning.table]
+    return f"holds {_values(values, meaning.coloured)}, which {NAMES} does not name" if values else ""
 
 
-def decode(data: bytes, known: Meaning, height: int, width: int, fit: str) -> np.ndarray:
-    """A label map as uint8 (H, W), each pixel its class or 255, fitted as its image is, with void around. Raises Unusable."""
+def decode(data: bytes, meaning: Meaning, height: int, width: int, fit: str) -> np.ndarray:
+    """A label map as uint8 (H, W) classes, 255 for void, fitted as its image and padded with void. Raises Unusable."""
     raw = load(data)
-    if known.coloured:
+    if meaning.coloured:
         values, places = np.unique(_packed(raw), return_inverse=True)
-        pixels = np.array([known.table[value] for value in values.tolist()], np.uint8)[
-            places.reshape(raw.pixels.shape[:2])
-        ]
+        classes = np.array([meaning.table[value] for value in values.tolist()], np.uint8)
+        pixels = classes[places.reshape(raw.pixels.shape[:2])]
     else:
-        table = np.array([known.table.get(value, VOID) for value in range(256)], np.uint8)
+        table = np.array([meaning.table.get(value, VOID) for value in range(256)], np.uint8)
         pixels = table[raw.pixels]
     image = Image.fromarray(pixels)
     if image.size != (width, height):
@@ -181,12 +183,12 @@ def decode(data: bytes, known: Meaning, height: int, width: int, fit: str) -> np
 
 
 def read_names(path: Path) -> list[tuple[str, int | None, bool]]:
-    """Lines of classes.txt as (name, value, whether it is a colour 0xRRGGBB): `name`, `name number` or `name r g b`.
+    """Lines of classes.txt as (name, value, is_colour): `name`, `name number` or `name r g b`, a colour 0xRRGGBB.
 
     Raises:
-        ValueError: a line is none of these, or unlike the others, or a name or value is there twice.
+        ValueError: a line has another form, or not the form of the others, or a name or value is there twice.
     """
-    found = []
+    classes = []
     try:
         lines = text(path, MOST_BYTES).splitlines()
     except OSError as error:
@@ -199,55 +201,55 @@ def read_names(path: Path) -> list[tuple[str, int | None, bool]]:
         if not name or any(value > 255 for value in values):
             raise ValueError(f"{path}: {line!r} is no class: write 'road', 'road 7' or 'road 128 64 128'")
         value = None if not values else values[0] if len(values) == 1 else values[0] << 16 | values[1] << 8 | values[2]
-        found.append((name, value, len(values) == 3))
-    if len({(value is None, colour) for _, value, colour in found}) > 1:
+        classes.append((name, value, len(values) == 3))
+    if len({(value is None, colour) for _, value, colour in classes}) > 1:
         raise ValueError(
             f"{path}: some classes have a number or a colour and others have not; give all of them one, or none"
         )
-    for what, all_of in (
-        ("name", [name for name, _, _ in found]),
-        ("value", [value for _, value, _ in found if value is not None]),
+    for what, entries in (
+        ("name", [name for name, _, _ in classes]),
+        ("value", [value for _, value, _ in classes if value is not None]),
     ):
-        twice = [one for one, n in Counter(all_of).items() if n > 1 and str(one).lower() != "void"]
+        twice = [entry for entry, n in Counter(entries).items() if n > 1 and str(entry).lower() != "void"]
         if twice:
             raise ValueError(f"{path}: the {what} {twice[0]!r} is there twice")
-    return found
+    return classes
 
 
 def names_file(maps: Path) -> Path | None:
-    """classes.txt in the folder of the label maps or above it, as far as folders are called images, masks, train or the like."""
-    here = maps.resolve()
+    """classes.txt in the folder of the label maps, or above it while folders have names like masks or train."""
+    folder = maps.resolve()
     while True:
-        if (here / NAMES).is_file():
-            return here / NAMES
-        if here.name.lower() not in {*layout.SPLITS, *layout.MAPS} or here == here.parent:
+        if (folder / NAMES).is_file():
+            return folder / NAMES
+        if folder.name.lower() not in {*layout.SPLITS, *layout.MAPS} or folder == folder.parent:
             return None
-        here = here.parent
+        folder = folder.parent
 
 
-def in_colours(t: Tally) -> dict[int, int]:
-    """The counts of a map by colour, whatever its values are."""
-    if t.coloured:
-        return t.counts
+def in_colours(tally: Tally) -> dict[int, int]:
+    """The counts of a map by colour; numbers become colours of the palette, or greys."""
+    if tally.coloured:
+        return tally.counts
     counts: Counter[int] = Counter()
-    for value, n in t.counts.items():
-        counts[value * GREY if t.palette is None else t.palette[value]] += n
+    for value, n in tally.counts.items():
+        counts[value * GREY if tally.palette is None else tally.palette[value]] += n
     return counts
 
 
 def _colours(tallies: list[Tally], table: dict[int, int], titles: list[str], coloured: bool) -> list[list[int]]:
-    """Colours to show the classes in: their own, those of the first palette if they differ, or gankit's."""
+    """Colours that show the classes: their own, those of the first palette if all differ, or gankit's."""
     count = len(titles)
-    own = {i: value for value, i in table.items() if i != VOID} if coloured else {}
-    if not own and (first := next((t.palette for t in tallies if t.palette), None)):
-        own = {i: first[value] for value, i in table.items() if i != VOID and value < len(first)}
-    if len(own) == count and len(set(own.values())) == count:
-        return [[own[i] >> 16, own[i] >> 8 & 255, own[i] & 255] for i in range(count)]
+    colours = {i: value for value, i in table.items() if i != VOID} if coloured else {}
+    if not colours and (first := next((t.palette for t in tallies if t.palette), None)):
+        colours = {i: first[value] for value, i in table.items() if i != VOID and value < len(first)}
+    if len(colours) == count and len(set(colours.values())) == count:
+        return [[colours[i] >> 16, colours[i] >> 8 & 255, colours[i] & 255] for i in range(count)]
     return palette(count).tolist()
 
 
 def _packed(raw: Raw) -> np.ndarray:
-    """(H, W) colours 0xRRGGBB."""
+    """The pixels as (H, W) colours 0xRRGGBB."""
     if raw.pixels.ndim == 3:
         return _pack(raw.pixels)
     return raw.pixels.astype(np.int64) * GREY if raw.palette is None else _pack(raw.palette)[raw.pixels]
@@ -259,5 +261,5 @@ def _pack(colours: np.ndarray) -> np.ndarray:
 
 
 def _values(values: list[int], coloured: bool) -> str:
-    shown = [f"#{value:06x}" if coloured else str(value) for value in values]
-    return ", ".join(shown[:8]) + f" and {len(shown) - 8} more" * (len(shown) > 8)
+    texts = [f"#{value:06x}" if coloured else str(value) for value in values]
+    return ", ".join(texts[:8]) + f" and {len(texts) - 8} more" * (len(texts) > 8)

@@ -25,7 +25,7 @@ SIGNS = {"1": 1.0, "-1": 0.0, "1.0": 1.0, "-1.0": 0.0, 1: 1.0, -1: 0.0}  # of wh
 
 
 @dataclass
-class Known:
+class Metadata:
     """What is known of N images, in their order; empty where nothing is.
 
     Args:
@@ -107,13 +107,13 @@ def captions_beside(
     return found, texts, bad
 
 
-def known(rows: list[Row], name: str) -> Known:
+def columns(rows: list[Row], name: str) -> Metadata:
     """The columns of the rows, one row for each image: `label`, `text`, and whatever holds only numbers.
 
     Raises:
         ValueError: a column has a value for some images only, or a number that is not finite.
     """
-    result = Known()
+    result = Metadata()
     ignored, attributes = [], []
     for column in dict.fromkeys(column for row in rows for column in row):
         values = [row.get(column) for row in rows]
