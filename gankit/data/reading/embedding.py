@@ -1,4 +1,4 @@
-"""Texts to vectors by an encoder that the user has: a sentence-transformers model in a folder, or a table of vectors."""
+"""Vectors of texts by the user's encoder: a folder with a sentence-transformers model, or a table of vectors."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from gankit.data.reading.rows import Rows
 from gankit.text import shown
 
 HOW = (
-    "--text-encoder takes the folder of a sentence-transformers model, or a .npz with `text` (N,), an array of strings, and `vector` "
-    "(N, D) floats; without it an encoder is learnt from the captions"
+    "--text-encoder takes the folder of a sentence-transformers model, or a .npz with `text` (N,), "
+    "an array of strings, and `vector` (N, D) floats; without it an encoder is trained on the captions"
 )
 
 
 class Encoder(NamedTuple):
-    """What makes vectors of texts.
+    """An encoder of texts.
 
     Args:
-        fingerprint: hash of what it is made of.
-        encode: K texts to (K, D) float32; raises ValueError for texts that it does not know.
+        fingerprint: hash of its files.
+        encode: K texts to (K, D) float32; raises ValueError for unknown texts.
     """
 
     fingerprint: str
@@ -32,14 +32,14 @@ class Encoder(NamedTuple):
 
 
 def open_encoder(name: str, plain: Callable[[str], str]) -> Encoder:
-    """The encoder in a folder or file.
+    """Open the encoder in a folder or file.
 
     Args:
-        name: its path.
-        plain: makes texts equal that mean the same to a table.
+        name: the path.
+        plain: normalises texts before they are looked up in a table.
 
     Raises:
-        ValueError: it is none, or sentence-transformers is not installed.
+        ValueError: there is no encoder, or sentence-transformers is not installed.
     """
     if not name:
         raise ValueError(f"no text encoder is named: type --text-encoder PATH. {HOW}")
@@ -63,10 +63,10 @@ def open_encoder(name: str, plain: Callable[[str], str]) -> Encoder:
 
 
 def vectors(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
-    """(K, D) float32 of K texts, made once and kept in the cache.
+    """Vectors (K, D) float32 of K texts, computed once and stored in the cache.
 
     Raises:
-        ValueError: the encoder does not know a text, or gives numbers that are not finite.
+        ValueError: the encoder does not know a text, or returns numbers that are not finite.
     """
 
     def build(file: Path) -> dict:
@@ -82,11 +82,12 @@ def vectors(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
 
 
 def checked(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
-    """(K, D) float32 of K texts, made now; errors as of `vectors`."""
+    """Vectors (K, D) float32 of K texts, without the cache; raises as `vectors`."""
     found = np.ascontiguousarray(encoder.encode(texts), np.float32)
     if found.ndim != 2 or found.shape[0] != len(texts) or not found.shape[1] or not np.isfinite(found).all():
         raise ValueError(
-            f"the text encoder made {found.shape} of {len(texts)} texts; it is to make a vector of finite numbers of each"
+            f"the text encoder returned {found.shape} for {len(texts)} texts; "
+            "one vector of finite numbers is expected for each"
         )
     return found
 
@@ -94,25 +95,21 @@ def checked(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
 def _table(path: Path, plain: Callable[[str], str]) -> Encoder:
     try:
         with arrays.open_npz(path) as file:
-            found, digest, known = str(file), file.sha256(), file.read(("text", "vector"))
+            found, digest, content = str(file), file.sha256(), file.read(("text", "vector"))
     except ValueError as error:
         raise ValueError(f"{shown(str(path))} cannot be used: {error}. {HOW}") from error
-    text, vector = known.get("text", np.zeros(())), known.get("vector", np.zeros(()))
-    if (
-        text.ndim != 1
-        or text.dtype.kind != "U"
-        or vector.shape[:1] != text.shape
-        or vector.ndim != 2
-        or vector.dtype.kind != "f"
-    ):
+    text, vector = content.get("text", np.zeros(())), content.get("vector", np.zeros(()))
+    has_texts = text.ndim == 1 and text.dtype.kind == "U"
+    if not has_texts or vector.ndim != 2 or vector.shape[:1] != text.shape or vector.dtype.kind != "f":
         raise ValueError(f"{shown(str(path))} holds {found}. {HOW}")
-    places = {plain(one): i for i, one in enumerate(text.tolist())}
+    places = {plain(entry): i for i, entry in enumerate(text.tolist())}
 
     def encode(texts: Sequence[str]) -> np.ndarray:
-        if missing := [one for one in texts if plain(one) not in places]:
+        if missing := [text for text in texts if plain(text) not in places]:
             raise ValueError(
-                f"{shown(str(path))} has no vector of {shown(missing[0][:80])!r} and {len(missing) - 1} other texts; add them to it"
+                f"{shown(str(path))} has no vector of {shown(missing[0][:80])!r} "
+                f"and {len(missing) - 1} other texts; add them to it"
             )
-        return vector[[places[plain(one)] for one in texts]]
+        return vector[[places[plain(text)] for text in texts]]
 
     return Encoder(cache.key("table", digest), encode)

@@ -1,4 +1,4 @@
-"""Vectors from a NumPy file, each with a feature vector beside it: data for the cross-modal CGAN."""
+"""Vectors from a NumPy file, with features to condition on: data for the cross-modal CGAN."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ NAMES = ("real", "condition", "label")
 
 
 def open_vectors(path: Path) -> Dataset:
-    """A .npz with `real` (N, D), and maybe `condition` (N, C) or `label` (N,), whole numbers from 0.
+    """A .npz with `real` (N, D), and optionally `condition` (N, C) and `label` (N,), integers from 0.
 
     Raises:
-        ValueError: the file is no such thing; nothing in it is executed.
+        ValueError: the file has another content; nothing in it is executed.
     """
     with arrays.open_npz(path) as file:
-        found, digest, known = str(file), file.sha256(), file.read(NAMES)
-    real, condition, label = map(known.get, NAMES)
+        found, digest, contents = str(file), file.sha256(), file.read(NAMES)
+    real, condition, label = map(contents.get, NAMES)
     if real is None or any(a.ndim != 2 or a.dtype.kind not in "fiub" for a in (real, condition) if a is not None):
         raise ValueError(f"it must hold numbers `real` (N, D), and may hold `condition` (N, C); found {found}")
-    if not real.size or len({len(array) if array.ndim else -1 for array in known.values()}) > 1:
-        raise ValueError(f"the arrays must be as long as each other, and not empty; found {found}")
+    if not real.size or len({len(array) if array.ndim else -1 for array in contents.values()}) > 1:
+        raise ValueError(f"the arrays must have one length, and not be empty; found {found}")
     if label is not None and (
         label.ndim != 1 or label.dtype.kind not in "iu" or label.min() < 0 or label.max() >= len(label)
     ):
-        raise ValueError(f"label must be whole numbers from 0, (N,); found {found}")
+        raise ValueError(f"label must be integers from 0, (N,); found {found}")
     real, condition = (None if a is None else a.astype(np.float32) for a in (real, condition))
     if not all(np.isfinite(a).all() for a in (real, condition) if a is not None):
         raise ValueError("it holds numbers that are not finite")
@@ -52,16 +52,11 @@ def read_conditions(path: Path) -> Tensor:
     """The `condition` (N, C) of a .npz, float32.
 
     Raises:
-        ValueError: the file is no such thing; nothing in it is executed.
+        ValueError: the file has another content; nothing in it is executed.
     """
     with arrays.open_npz(path) as file:
-        holds, found = str(file), file.read(("condition",)).get("condition")
-    if (
-        found is None
-        or found.ndim != 2
-        or not found.size
-        or found.dtype.kind not in "fiub"
-        or not np.isfinite(found).all()
-    ):
-        raise ValueError(f"{shown(str(path))} must hold finite numbers `condition` (N, C); found {holds}")
-    return torch.from_numpy(found.astype(np.float32))
+        found, condition = str(file), file.read(("condition",)).get("condition")
+    is_table = condition is not None and condition.ndim == 2 and condition.size and condition.dtype.kind in "fiub"
+    if not is_table or not np.isfinite(condition).all():
+        raise ValueError(f"{shown(str(path))} must hold finite numbers `condition` (N, C); found {found}")
+    return torch.from_numpy(condition.astype(np.float32))
