@@ -18,13 +18,13 @@ from gankit.data.stream import Dataset, Size
 
 
 def digits(part: str, size: Size) -> Dataset:
-    """1,797 handwritten digits of 43 people, 8x8 in 17 greys, drawn at 16x16 or another side; 1,400 to train on."""
+    """1,797 handwritten digits of 43 people, 8x8 in 17 greys, resized to 16x16 or another side; 1,400 to train on."""
     pixels, labels = _digits(part, square_side(size, 16, "digits"))
     return in_memory("digits", part, pixels, labels=labels, class_names=[str(i) for i in range(10)])
 
 
 def stacked_digits(size: Size) -> Dataset:
-    """128,000 images of three digits, one in each colour channel: 1,000 modes, as PacGAN uses them; without labels."""
+    """128,000 images of three digits, one in each colour channel: 1,000 modes, as in PacGAN; without labels."""
     grey, _ = _digits("train", square_side(size, 16, "stacked-digits"))
     three = draws.choice(len(grey), 3, np.arange(128_000)[:, None], np.arange(3))
 
@@ -36,38 +36,40 @@ def stacked_digits(size: Size) -> Dataset:
 
 
 def digits_negative(part: str, size: Size) -> Domains:
-    """Digits, and negatives of the other half of the digits, so that no digit is there in both domains.
+    """Digits, and negatives of the other half of the digits, so that no digit is in both domains.
 
-    Of the part "test" image i of b is made of image i of a, for all 397 digits: what a translation should be is known.
+    In the part "test", image i of b is the negative of image i of a, for all 397 digits: the correct translation.
     """
     return _changed("digits-negative", part, size, lambda pixels: 255 - pixels)
 
 
 def digits_edges(part: str, size: Size) -> Domains:
-    """As `digits_negative`, with edges: the largest of each pixel's 3x3 neighbours, less the pixel."""
+    """As `digits_negative`, with `edges` instead of negatives."""
     return _changed("digits-edges", part, size, edges)
 
 
 def edges(pixels: np.ndarray) -> np.ndarray:
-    """(..., H, W) uint8 to the edges: a dilation by 3x3 less the image, bright on the outside of bright lines."""
+    """Edges of images (..., H, W) uint8: a 3x3 dilation minus the image, bright around bright lines."""
     wide = np.pad(pixels, [(0, 0)] * (pixels.ndim - 2) + [(1, 1)] * 2)
     return sliding_window_view(wide, (3, 3), (-2, -1)).max((-2, -1)) - pixels
 
 
 def _digits(part: str, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Digits (N, 1, side, side) uint8, resized by cubic splines, and labels (N,): of the train or test part, or all; ten of
-    each of the train part (few); or the train part without a digit (without-3)."""
+    """Digits (N, 1, side, side) uint8, resized by bicubic interpolation, and labels (N,).
+
+    Args:
+        part: "train", "test", "all", "few" (ten of each digit of the train part) or "without-3" (one digit left out).
+        side: of the images.
+    """
     from sklearn.datasets import load_digits  # takes a second to import
 
     bunch = load_digits()
     labels = bunch.target.astype(np.int64)
     shuffled = np.argsort(draws.bits(0, np.arange(len(labels))), kind="stable")
-    share = np.empty(
-        len(labels)
-    )  # each digit's place among those of its kind: the first 22 % of every kind are the test
+    share = np.empty(len(labels))  # position of each image within its class: the first 22 % of each are the test part
     for label in range(10):
-        of_kind = shuffled[labels[shuffled] == label]
-        share[of_kind] = (np.arange(len(of_kind)) + 0.5) / len(of_kind)
+        of_class = shuffled[labels[shuffled] == label]
+        share[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
     test = np.isin(np.arange(len(labels)), np.argsort(share, kind="stable")[:397])
     few = np.zeros_like(test)
     for label in range(10):
@@ -80,13 +82,13 @@ def _digits(part: str, side: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _changed(name: str, part: str, size: Size, change: Callable[[np.ndarray], np.ndarray]) -> Domains:
-    """Every second digit of each class as it is, and the others changed: disjoint halves with equal shares; of the test part, all."""
+    """Every second image of each class as domain a, the others changed as b; of the test part all images in both."""
     pixels, labels = _digits(part, square_side(size, 16, name))
-    of_kind = np.zeros(len(labels), np.int64)  # each digit's place among those of its kind
+    place = np.zeros(len(labels), np.int64)  # number of each image within its class
     for label in range(10):
-        of_kind[labels == label] = np.arange((labels == label).sum())
+        place[labels == label] = np.arange((labels == label).sum())
     names = [str(i) for i in range(10)]
-    first, second = (of_kind % 2 == 0, of_kind % 2 == 1) if part == "train" else (of_kind >= 0,) * 2
+    first, second = (place % 2 == 0, place % 2 == 1) if part == "train" else (place >= 0,) * 2
     title = "half" if part == "train" else part
     a = in_memory("digits", title, pixels[first], labels=labels[first], class_names=names)
     b = in_memory(name, title, change(pixels[second]), labels=labels[second], class_names=names)

@@ -19,7 +19,7 @@ def in_memory(name: str, part: str, pixels: np.ndarray, **known: np.ndarray | li
 
 
 def patches(name: str, part: str, pictures: list[np.ndarray], size: Size, classes: list[str] | None = None) -> Dataset:
-    """Every window of the pictures (C, H, W), as a data set."""
+    """Every window of the pictures (C, H, W), 64x64 by default, as a data set."""
     height, width = size or (64, 64)
     limit = min(p.shape[1] for p in pictures), min(p.shape[2] for p in pictures)
     if height > limit[0] or width > limit[1]:

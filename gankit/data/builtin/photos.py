@@ -20,19 +20,23 @@ from gankit.data.reading import decoding
 from gankit.data.stream import Dataset, Size
 
 PHOTOS = {"astronaut": "astronaut", "camera": "camera", "cat": "chelsea", "coffee": "coffee", "coins": "coins"}
-PHOTOS |= {"hubble": "hubble_deep_field", "moon": "moon", "rocket": "rocket"}  # our names: functions of skimage.data
+PHOTOS |= {
+    "hubble": "hubble_deep_field",
+    "moon": "moon",
+    "rocket": "rocket",
+}  # from names of sets to functions of skimage.data
 SKLEARN = ("china", "flower")
 TEXTURES = ("brick", "grass", "gravel")
 OTHERS = {"tissue": "immunohistochemistry", "retina": "retina", **{name: name for name in TEXTURES}}
-REDUCED = {  # sets of several pictures, and their names in the others
+REDUCED = {  # sets of several pictures, by the names above
     "contents": ("china", "flower", "astronaut", "camera"),
     "styles": ("coffee", "hubble", "retina", "rocket", "tissue", *TEXTURES),
 }
 
 
 def photo(name: str, size: Size, whole: bool = False) -> Dataset:
-    """Every patch of 64x64 or another size of one photograph, or of two (china and flower); or the photograph whole."""
-    pictures = [_photo(one) for one in ([name] if name else SKLEARN)]
+    """Every patch of 64x64 or another size of one photograph, or of china and flower; or one whole photograph."""
+    pictures = [_photo(photo_name) for photo_name in ([name] if name else SKLEARN)]
     if not whole:
         return patches("photo", name, pictures, size)
     height, width = size or pictures[0].shape[1:]
@@ -48,35 +52,35 @@ def textures(size: Size) -> Dataset:
 def reduced(name: str, size: Size) -> Dataset:
     """Every patch of 64x64 or another size of several pictures, labelled, in three channels.
 
-    Each picture is cut to a square and reduced so that a patch spans two fifths of it: what a small network sees is then
-    more than a blur. A style is there in six colours: with its channels in each order, or, where it is grey, tinted.
+    Each picture is cropped to a square and reduced so that a patch spans two fifths of it, and small networks see more
+    than a blur. Each style has six colourings: its channels in all orders, and a tint if it is grey.
 
     Args:
-        name: "contents", photographs of things, or "styles", pictures of strong colours or textures.
+        name: "contents", photographs of objects, or "styles", pictures with strong colours or textures.
     """
     side = max(size or (64, 64)) * 5 // 2
-    fitted = [decoding.fitted(_image(_photo(one)), side, side, "crop", "white") for one in REDUCED[name]]
+    fitted = [decoding.fitted(_image(_photo(title)), side, side, "crop", "white") for title in REDUCED[name]]
     pictures = [np.asarray(picture.convert("RGB")).transpose(2, 0, 1) for picture in fitted]
     if name == "styles":
         tints = [np.array([1, 0.6, 0.25]) if picture.mode == "L" else np.ones(3) for picture in fitted]
         orders = [list(order) for order in permutations(range(3))]
         pictures = [(p[o] * t[o, None, None]).round().astype(np.uint8) for p, t in zip(pictures, tints) for o in orders]
-    found = patches(name, "six colours", pictures, size, list(REDUCED[name]))
-    found.labels //= len(pictures) // len(fitted)
-    return found
+    dataset = patches(name, "six colours", pictures, size, list(REDUCED[name]))
+    dataset.labels //= len(pictures) // len(fitted)
+    return dataset
 
 
 def colour_depth(size: Size) -> Domains:
-    """Patches of 64x64 or another size: in colour from the left half of a photograph, of its depth from the right half.
+    """Patches of 64x64 or another size: colours of the left half of a photograph, and depths of its right half.
 
-    The photograph is the left one of scikit-image's motorcycle stereo pair; near is bright, and where the
-    disparity is not known it is that of the next pixel to the left that has one.
+    The photograph is the left one of scikit-image's motorcycle stereo pair. Near is bright; pixels of unknown disparity
+    take that of the next pixel to the left that has one.
     """
     colour, disparity = _stereo()
-    known = np.isfinite(disparity)
-    before = np.maximum.accumulate(np.where(known, np.arange(disparity.shape[1]), -1), axis=1)  # -1: none to the left
-    before = np.where(before < 0, known.argmax(1)[:, None], before)
-    depth = np.take_along_axis(np.where(known, disparity, disparity[known].min()), before, axis=1)
+    valid = np.isfinite(disparity)
+    before = np.maximum.accumulate(np.where(valid, np.arange(disparity.shape[1]), -1), axis=1)  # -1: none to the left
+    before = np.where(before < 0, valid.argmax(1)[:, None], before)
+    depth = np.take_along_axis(np.where(valid, disparity, disparity[valid].min()), before, axis=1)
     low, high = depth.min(), depth.max()
     grey = ((depth - low) * (255 / (high - low))).round().astype(np.uint8)
     middle = colour.shape[2] // 2
@@ -86,10 +90,10 @@ def colour_depth(size: Size) -> Domains:
 
 
 def photo_pairs(name: str, part: str, size: Size) -> Domains:
-    """Every patch of 64x64 or another size of one photograph (china): b in colour, a its edges or its greys, (1, H, W).
+    """Every patch of 64x64 or another size of one photograph (china): b in colour, a its edges or greys, (1, H, W).
 
-    The left 70 % are to train on, the right 30 % to test; they share no pixel, and edges are found in each alone. The
-    photograph is resized so that the shorter side of a patch spans 128 of its 427 rows, whatever the resolution.
+    The left 70 % are the train part, the right 30 % the test part; they share no pixel, and edges are computed for each
+    part alone. At every resolution the shorter side of a patch spans 128 of the photograph's 427 rows.
 
     Args:
         name: "photo-edges" or "photo-grey".
@@ -110,7 +114,7 @@ def photo_pairs(name: str, part: str, size: Size) -> Domains:
 
 
 def texture(name: str, part: str, size: Size) -> Dataset:
-    """Patches of one texture from the upper 60 % of its picture, from the next 20 % (test), or from the last with defects."""
+    """Patches of one texture: from the upper 60 % of its picture, the next 20 % (test), or the last with defects."""
     picture = _skimage(name)
     ends = [round(share * picture.shape[1]) for share in (0, 0.6, 0.8, 1)]
     which = ("train", "test", "defects").index(part)
@@ -119,16 +123,11 @@ def texture(name: str, part: str, size: Size) -> Dataset:
 
 
 def lfw(part: str, size: Size) -> Dataset:
-    """Of 100 faces of 25x25 the first 70, enlarged to 32x32 or another side; or the other 30, and 100 patches that are no faces."""
+    """The first 70 of 100 faces of 25x25, enlarged to 32x32 or another side; or the other 30, and 100 other patches."""
     grey = torch.from_numpy(_library().lfw_subset()).float()[:, None] * 255
     side = square_side(size, 32, "lfw")
-    pixels = (
-        F.interpolate(grey, (side, side), mode="bicubic", antialias=True)
-        .round_()
-        .clamp_(0, 255)
-        .to(torch.uint8)
-        .numpy()
-    )
+    grey = F.interpolate(grey, (side, side), mode="bicubic", antialias=True)
+    pixels = grey.round_().clamp_(0, 255).to(torch.uint8).numpy()
     if part == "train":
         return in_memory("lfw", part, pixels[:70])
     labels = np.repeat([0, 1], [30, 100])
@@ -150,7 +149,7 @@ def _skimage(name: str) -> np.ndarray:
 
 
 def _stereo() -> tuple[np.ndarray, np.ndarray]:
-    """A photograph (3, H, W) uint8, and how far each pixel (H, W) lies apart in its stereo pair; unknown ones not finite."""
+    """A photograph (3, H, W) uint8 and its disparity (H, W) in the stereo pair; not finite where unknown."""
     left, _, disparity = _library().stereo_motorcycle()
     return left.transpose(2, 0, 1), disparity
 

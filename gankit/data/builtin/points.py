@@ -12,7 +12,7 @@ from gankit.data.reading import cache
 from gankit.data.stream import Dataset, Modes, Size
 
 VERSION = 1  # part of the fingerprint: increase it when the content changes
-SIZE = 100_000  # the training set of PacGAN's protocol, and of the others here
+SIZE = 100_000  # the training set of PacGAN's protocol
 RING, GRID, ROLL = range(3)  # seeds
 
 # Centres (K, 2) and standard deviation as VEEGAN (Srivastava et al., 2017) and PacGAN (Lin et al., 2018) publish them.
@@ -34,7 +34,7 @@ def grid(_: object = None) -> Dataset:
 
 
 def swissroll(_: object = None) -> Dataset:
-    """100,000 points of a spiral of one and a half turns with noise of 0.25, all over 7.5, as WGAN-GP's toys."""
+    """100,000 points of a spiral of one and a half turns with noise of 0.25, all divided by 7.5, as in WGAN-GP."""
     numbers = np.arange(SIZE)
     turn = 1.5 * np.pi * (1 + 2 * draws.uniform(ROLL, 0, numbers))
     roll = np.stack([turn * np.cos(turn), turn * np.sin(turn)], 1)
@@ -42,6 +42,7 @@ def swissroll(_: object = None) -> Dataset:
 
 
 def _mixture(name: str, seed: int) -> Dataset:
+    """Points of a mixture of Gaussians, labelled by their mode."""
     modes = MODES[name]
     labels = draws.choice(len(modes.centres), seed, 0, np.arange(SIZE))
     points = modes.centres[labels] + modes.std * draws.normal(seed, 1, np.arange(SIZE)[:, None], np.arange(2))
@@ -51,6 +52,7 @@ def _mixture(name: str, seed: int) -> Dataset:
 
 
 def _points(name: str, points: np.ndarray) -> Dataset:
+    """Points (N, 2) as a data set."""
     points = points.astype(np.float32)
     return Dataset(name, "points", points.shape[1:], len(points), points.__getitem__, cache.key(name, VERSION))
 

@@ -15,7 +15,7 @@ from gankit.data.stream import Dataset, Size
 VERSION = 1  # part of the fingerprint: increase it when the content changes
 SIZE = 100_000
 SEED = 3
-KINDS = {"circle": 0, "triangle": 3, "square": 4}  # corners
+KINDS = {"circle": 0, "triangle": 3, "square": 4}  # number of corners
 COLOURS = {
     "red": (230, 40, 40),
     "green": (40, 190, 60),
@@ -24,8 +24,8 @@ COLOURS = {
     "magenta": (220, 60, 210),
     "white": (250, 250, 250),
 }
-EDGES = (-0.15, 0.15)  # between the places that captions name, as shares of half the shorter side
-KNOWN = ("colours", "sizes", "both")  # what is known of shapes
+EDGES = (-0.15, 0.15)  # borders between the places that captions name, as shares of half the shorter side
+KNOWN = ("colours", "sizes", "both")  # attributes of shapes
 PLACES = {
     (row, column): (
         "in the centre" if row == column == 1 else f"at the {high} {side}".replace("middle ", "").replace(" centre", "")
@@ -36,11 +36,10 @@ PLACES = {
 
 
 def shapes(size: Size) -> Dataset:
-    """100,000 drawings of one shape, 64x64 or another size, labelled by shape; factors as attributes, and a caption.
+    """100,000 drawings of one shape, 64x64 or another size, labelled by kind; with attributes and a caption.
 
-    Attributes: 1 for the shape and 1 for the colour it has, 0 for the others; size, x and y as shares of half the
-    shorter side, y downwards; angle in degrees, anticlockwise from standing on a side, less than
-    a turn that changes nothing.
+    Attributes: one-hot kind and colour; size, x and y as shares of half the shorter side, with y downwards; and the
+    angle in degrees, anticlockwise from the position on a side, below the shape's rotational symmetry.
     """
     height, width = size or (64, 64)
     drawn = _draw(np.arange(SIZE), height, width, lambda share: 0.3 + 0.4 * share)
@@ -66,14 +65,14 @@ def shapes(size: Size) -> Dataset:
     )
 
 
-def shapes_known(known: str, part: str, size: Size) -> Dataset:
-    """Drawings as `shapes`, 32x32 or another size, either small or large, of which one thing is known as attributes.
+def attributed_shapes(known: str, part: str, size: Size) -> Dataset:
+    """Drawings as `shapes`, 32x32 or another size, either small or large, with colours or sizes as attributes.
 
-    Two such sets share no drawing, so joined as shapes:colours+shapes:sizes neither colour nor size is known of all.
+    The sets share no drawing: joined as shapes:colours+shapes:sizes, each drawing has only one of the two.
 
     Args:
-        known: "colours" (one attribute for each, of which just one holds), "sizes" (one attribute, large: a radius of
-            0.62 to 0.72 of half the shorter side, where small is 0.28 to 0.38) or "both" (all of them, for every drawing).
+        known: "colours" (one attribute for each colour, exactly one of which holds), "sizes" (one attribute, large: the
+            radius is 0.62 to 0.72 of half the shorter side, not 0.28 to 0.38) or "both" (all, for every drawing).
         part: "train", the first 90 % of the drawings, or "test".
         size: height and width.
     """
@@ -103,14 +102,14 @@ def shapes_known(known: str, part: str, size: Size) -> Dataset:
     )
 
 
-def shapes_told(part: str, size: Size) -> Dataset:
-    """Drawings as `shapes`, 64x64 or another size, small or large and apart in place, told in three captions each.
+def captioned_shapes(part: str, size: Size) -> Dataset:
+    """Drawings as `shapes`, 64x64 or another size, small or large and in nine places, with three captions each.
 
-    Every colour, shape, size and place is in both parts, but no kind of shape in a colour is: of eighteen such pairs three
-    are held out, a blue circle, a yellow triangle and a magenta square.
+    Both parts have all colours, kinds, sizes and places, but no combination of colour and kind is in both: three of
+    eighteen are held out, the blue circle, the yellow triangle and the magenta square.
 
     Args:
-        part: "train", or "test", the held-out pairs alone.
+        part: "train", or "test" for the held-out combinations.
         size: height and width.
     """
     height, width = size or (64, 64)
@@ -139,7 +138,7 @@ def shapes_told(part: str, size: Size) -> Dataset:
 
 
 class _Drawn(NamedTuple):
-    """Drawings: how to read them, and their factors, one row for each."""
+    """Drawings: the function that reads them, and their factors, one row for each."""
 
     read: Callable[[np.ndarray], np.ndarray]
     kind: np.ndarray
@@ -152,7 +151,7 @@ class _Drawn(NamedTuple):
 
 
 def _draw(numbers: np.ndarray, height: int, width: int, sized: Callable[[np.ndarray], np.ndarray]) -> _Drawn:
-    """The drawings of these numbers; `sized` makes a radius of a share in [0, 1)."""
+    """The drawings of these numbers; `sized` turns a uniform value in [0, 1) into a radius."""
     kind, colour = (draws.choice(k, SEED, i, numbers) for i, k in enumerate((len(KINDS), len(COLOURS))))
     radius, x, y, angle = (draws.uniform(SEED, i, numbers) for i in range(2, 6))
     half = min(height, width) / 2
@@ -169,7 +168,7 @@ def _draw(numbers: np.ndarray, height: int, width: int, sized: Callable[[np.ndar
     def read(chosen: np.ndarray) -> np.ndarray:
         r, cx, cy, turn = factors[chosen].T[:, :, None, None]
         u, v = across - cx, down - cy
-        outside = np.empty(u.shape, np.float32)  # distance from the edge: along the normal of the nearest side
+        outside = np.empty(u.shape, np.float32)  # distance from the edge, along the normal of the nearest side
         for n in KINDS.values():
             rows = corners[chosen] == n
             if n == 0:
@@ -178,7 +177,7 @@ def _draw(numbers: np.ndarray, height: int, width: int, sized: Callable[[np.ndar
                 normals = [turn[rows] + 2 * np.pi * side / n for side in range(n)]
                 sides = [u[rows] * np.sin(a) + v[rows] * np.cos(a) for a in normals]
                 outside[rows] = np.maximum.reduce(sides) - r[rows] * np.cos(np.pi / n)
-        cover = np.clip(0.5 - outside * half, 0, 1)  # the share of the pixel within, so that edges are smooth
+        cover = np.clip(0.5 - outside * half, 0, 1)  # the share of the pixel inside, for smooth edges
         return (cover[:, None] * paint[colour[chosen]][:, :, None, None]).round().astype(np.uint8)
 
     return _Drawn(read, kind, colour, radius, x, y, angle, factors)
@@ -186,8 +185,8 @@ def _draw(numbers: np.ndarray, height: int, width: int, sized: Callable[[np.ndar
 
 SETS: dict[str, Callable[[Size], Dataset]] = {
     "shapes": shapes,
-    **{f"shapes:{known}": partial(shapes_known, known, "train") for known in KNOWN},
-    **{f"shapes:{known}:test": partial(shapes_known, known, "test") for known in KNOWN},
-    "shapes:captions": partial(shapes_told, "train"),
-    "shapes:captions:test": partial(shapes_told, "test"),
+    **{f"shapes:{known}": partial(attributed_shapes, known, "train") for known in KNOWN},
+    **{f"shapes:{known}:test": partial(attributed_shapes, known, "test") for known in KNOWN},
+    "shapes:captions": partial(captioned_shapes, "train"),
+    "shapes:captions:test": partial(captioned_shapes, "test"),
 }

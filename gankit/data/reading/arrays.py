@@ -81,7 +81,7 @@ class Arrays:
         """Those of the named arrays that are there, or all, in memory and in this machine's byte order.
 
         Raises:
-            ValueError: they are damaged, or hold more than `most` bytes; default: the lower of MOST and half the memory.
+            ValueError: they are damaged, or hold more than `most` bytes; default: MOST or half the memory.
         """
         wanted = {name: array for name, array in self.arrays.items() if names is None or name in names}
         size, limit = sum(array.size for array in wanted.values()), most or min(MOST, _memory() // 2)
