@@ -31,7 +31,10 @@ from sklearn.ensemble import IsolationForest
 from torch import Tensor
 
 import gankit
-from gankit import anomaly, checkpoint, data, loop, metrics
+from gankit import anomaly, data, metrics
+from gankit.runs.config import arguments_of, versions
+from gankit.runs.trained import load
+from gankit.training.setup import build_recipe
 
 MODELS = ("anogan", "f_anogan")
 SIDES = {"digits": "16", "lfw": "32", "textures": "32"}
@@ -112,7 +115,7 @@ def main() -> None:
             "way": way,
             "seed": seed,
             "numbers": numbers,
-            "versions": checkpoint.versions(),
+            "versions": versions(),
         }
         with (args.outdir / "results.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
@@ -134,7 +137,7 @@ def main() -> None:
                     quiet=True,
                 )
                 run = gankit.train(model, **options, **length)
-                trained = checkpoint.load(run.folder)
+                trained = load(run.folder)
                 found = anomaly.score_run(trained, task[1], normal_of(task), limit=args.limit)
                 truth = found.anomalous
                 note(title, model, seed, anomaly.numbers(found))
@@ -144,9 +147,7 @@ def main() -> None:
                     args.outdir / f"{model}-{title.replace(' ', '-')}-{seed}.csv",
                     f"{model}, {title}",
                 )
-                fresh = loop.build(
-                    type(run.recipe), trained.recipe.spec, checkpoint.arguments_of(run.config), seed
-                ).eval()
+                fresh = build_recipe(type(run.recipe), trained.recipe.spec, arguments_of(run.config), seed).eval()
                 trained.recipe.load_state_dict(fresh.state_dict())
                 note(
                     title,

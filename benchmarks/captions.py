@@ -33,7 +33,7 @@ from rich.table import Table
 from torch import Tensor
 
 import gankit
-from gankit import Recipe, data, latent, loop, pictures
+from gankit import Recipe, data, latent, pictures, training
 from gankit.data import captions
 from gankit.data.builtin import shapes
 
@@ -172,7 +172,7 @@ def draw(recipe: Recipe, parts: dict[str, Asked], folder: Path, name: str) -> No
             codes = asked.codes[i : i + 1].expand(4, -1)
             rows.append(asked.real[i : i + 1])
             rows += [in_parts(lambda a, b, s=stage: recipe.draw(a, recipe.embed(b), s), z, codes) for stage in stages]
-        pictures.save_sheet(folder / f"{name}-{part}.png", torch.cat(rows), len(heads), heads, asked.texts[:8])
+        pictures.save(folder / f"{name}-{part}.png", torch.cat(rows), len(heads), heads, asked.texts[:8])
 
 
 def main() -> None:
@@ -217,7 +217,7 @@ def main() -> None:
         for seed in range(args.first, args.first + args.seeds):
             for variant, changed in {"": {}, "without augmentation: ": {"conditioning_augmentation": False}}.items():
                 began = time.process_time()
-                run = loop.train(
+                run = training.train(
                     "stackgan", preset="small", seed=seed, outdir=args.outdir / "runs", quiet=True, **(given | changed)
                 )
                 with run.averaged() as recipe:

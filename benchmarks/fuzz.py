@@ -32,7 +32,7 @@ from unittest import mock
 
 import numpy as np
 
-from gankit import cli, loop
+from gankit import cli, training
 
 SCRIPT, ESCAPE = "<script>alert(1)</script>", "\x1b[31mred\x1b]0;title\x07"
 ODD = (
@@ -303,7 +303,7 @@ def attempt_words(run: Path, rng: random.Random, flags: dict[str, list[str]]) ->
 
 def untrained() -> contextlib.AbstractContextManager:
     """Within it a run is opened and not trained."""
-    return mock.patch.object(loop, "loop", lambda run, dataset: run)
+    return mock.patch("gankit.training.loop.loop", lambda run, dataset: run)
 
 
 # Runs ------------------------------------------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def start(folder: Path) -> Path:
     options = dict(
         data="digits", preset="small", width=8, images=32, batch=8, log=8, preview=16, save=16, quiet=True, device="cpu"
     )
-    run = Path(loop.train("dcgan", outdir=folder, **options).folder)
+    run = Path(training.train("dcgan", outdir=folder, **options).folder)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         cli.main(["evaluate", str(run), "--metrics", "fd,swd", "--n", "64"])
     rng = np.random.default_rng(0)

@@ -34,8 +34,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gankit import checkpoint, cli
-from gankit.log import TIMES
+from gankit import cli
+from gankit.runs.config import read_config
+from gankit.runs.files import BadCheckpoint, read_tensors
+from gankit.training.log import TIMES
 
 MODEL = str(Path(__file__).parents[1] / "tests" / "odd_gan.py")
 FLAGS = ["--data", "digits", "--width", "1024", "--device", "cpu", "--threads", "1"]
@@ -152,7 +154,7 @@ class Bench:
                 self.violations.append(f"half-written: {path}: {damage}")
         if not is_run(folder) or self.damage(folder / "config.json"):
             return
-        config, images = checkpoint.read_config(folder), saved(folder)
+        config, images = read_config(folder), saved(folder)
         if images < start.images:
             self.violations.append(f"{folder}: the save at {start.images} images was lost, now {images}")
         if len(config["history"]) > start.resumes and config["history"][-1]["images"] != start.images:
@@ -164,7 +166,7 @@ class Bench:
         """What is wrong with a file, by its kind; empty when it is whole."""
         try:
             if ".safetensors" in path.name or path.name.startswith(".tmp"):
-                checkpoint.read_tensors(path)
+                read_tensors(path)
             elif ".json" in path.suffixes:
                 json.loads(path.read_text())
             elif ".png" in path.suffixes:
@@ -189,7 +191,7 @@ class Bench:
                 self.violations.append(f"{folder}: was killed by somebody else")
             if len(self.violations) > failed:
                 continue
-            went_on_from = checkpoint.read_config(folder)["history"][-1]["images"]
+            went_on_from = read_config(folder)["history"][-1]["images"]
             if went_on_from != before.images:
                 self.violations.append(f"{folder}: went on from {went_on_from}, not {before.images}")
             found = [f"{folder}: {difference}" for difference in differences(reference, folder)]
@@ -206,7 +208,7 @@ class Start:
     def __init__(self, folder: Path | None):
         self.temporaries = temporaries(folder) if folder else set()
         self.images = saved(folder) if folder else 0
-        self.resumes = len(checkpoint.read_config(folder)["history"]) if folder else 1
+        self.resumes = len(read_config(folder)["history"]) if folder else 1
 
 
 def kill_self_at_rename(number: int, after: bool) -> None:
@@ -247,13 +249,13 @@ def saved(folder: Path) -> int:
     """Images at the last save; 0 when there is none, -1 when it is damaged."""
     path = folder / "state.safetensors"
     try:
-        return checkpoint.read_tensors(path)[1]["images"] if path.exists() else 0
-    except checkpoint.BadCheckpoint:
+        return read_tensors(path)[1]["images"] if path.exists() else 0
+    except BadCheckpoint:
         return -1
 
 
 def finished(folder: Path) -> bool:
-    return saved(folder) >= checkpoint.read_config(folder)["settings"]["images"]
+    return saved(folder) >= read_config(folder)["settings"]["images"]
 
 
 def differences(a: Path, b: Path) -> list[str]:
@@ -267,15 +269,15 @@ def differences(a: Path, b: Path) -> list[str]:
             if (a / name).read_bytes() != (b / name).read_bytes():
                 found.append(f"{name} differs")
         else:
-            (tensors_a, about_a), (tensors_b, about_b) = (checkpoint.read_tensors(folder / name) for folder in (a, b))
+            (tensors_a, about_a), (tensors_b, about_b) = (read_tensors(folder / name) for folder in (a, b))
             same = tensors_a.keys() == tensors_b.keys()
             found += [f"{name}: {k} differs" for k in tensors_a if same and not torch.equal(tensors_a[k], tensors_b[k])]
             if not same or about_a.get("state") != about_b.get("state") or about_a["images"] != about_b["images"]:
                 found.append(f"{name}: what it holds besides tensors differs")
     if stats(a) != stats(b):
         found.append(f"stats.jsonl differs: {len(stats(a))} lines and {len(stats(b))}")
-    if checkpoint.read_config(b)["images"] != checkpoint.read_config(a)["images"]:
-        found.append(f"config.json says {checkpoint.read_config(b)['images']} images")
+    if read_config(b)["images"] != read_config(a)["images"]:
+        found.append(f"config.json says {read_config(b)['images']} images")
     return found
 
 

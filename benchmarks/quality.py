@@ -52,7 +52,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 import gankit
-from gankit import Batch, Recipe, Run, checkpoint, data, latent, loop, metrics, models, pictures
+from gankit import Batch, Recipe, Run, data, latent, metrics, models, pictures
 from gankit.data.builtin.digits import edges
 from gankit.data.builtin.photos import PHOTOS, SKLEARN
 from gankit.evaluation import METRICS, sources
@@ -60,6 +60,10 @@ from gankit.evaluation.evaluator import OF_ONE_IMAGE
 from gankit.evaluation.judges import missing
 from gankit.evaluation.subject import Subject
 from gankit.losses import bernoulli_nll
+from gankit.runs.config import arguments_of, read_spec, versions
+from gankit.runs.files import digest
+from gankit.runs.state import Diverged, weights_of
+from gankit.training.setup import build_recipe, plan
 
 Numbers = dict[str, float]
 
@@ -249,7 +253,7 @@ class OneImage:
         return sources.of_data(self.name, None, "x".join(map(str, recipe.spec.shape[1:])))
 
     def measure(self, recipe: Recipe) -> Numbers:
-        samples = sources.of_recipe(recipe, "samples", checkpoint.digest(checkpoint.weights_of(recipe)))
+        samples = sources.of_recipe(recipe, "samples", digest(weights_of(recipe)))
         return self.numbers(samples, self.image(recipe))
 
     def numbers(self, fake: sources.Source, real: sources.Source) -> Numbers:
@@ -376,8 +380,8 @@ def one_seed(model: str, seed: int, judge: Judge, outdir: Path, options: dict[st
 
 
 def untrained(run: Run, judge: Judge) -> Numbers:
-    spec, arguments = checkpoint.spec_of(run.config), checkpoint.arguments_of(run.config)
-    return measure(loop.build(type(run.recipe), spec, arguments, run.settings.seed).eval(), judge)
+    spec, arguments = read_spec(run.config), arguments_of(run.config)
+    return measure(build_recipe(type(run.recipe), spec, arguments, run.settings.seed).eval(), judge)
 
 
 def table(title: str, rows: dict[str, list[Numbers]]) -> Table:
@@ -446,7 +450,7 @@ def main() -> None:
         | dict(data=args.data, preset=preset)
         | ({"images": args.images} if args.images else {})
     )
-    settings, _ = loop.plan(kind, preset, {k: v for k, v in options.items() if k != "preset"})
+    settings, _ = plan(kind, preset, {k: v for k, v in options.items() if k != "preset"})
     judge = judged(args.data, settings.resolution)
     alone = ABLATIONS.get(name, {}) if args.ablate is None else pairs(args.ablate)
     ablations = judge.ablations if translator and args.ablate is None else [{k: v} for k, v in alone.items()]
@@ -458,7 +462,7 @@ def main() -> None:
     def note(variant: str, run: Run, numbers: Numbers) -> None:
         rows.setdefault(variant, []).append(numbers)
         about = {k: run.config[k] for k in ("model", "preset", "arguments", "settings")}
-        about |= {"versions": checkpoint.versions(), "machine": f"{platform.machine()}, {os.cpu_count()} CPUs"}
+        about |= {"versions": versions(), "machine": f"{platform.machine()}, {os.cpu_count()} CPUs"}
         with out.open("a") as file:
             file.write(json.dumps({"variant": variant, "numbers": numbers} | about) + "\n")
 
@@ -483,7 +487,7 @@ def main() -> None:
             variant = ", ".join(f"{argument}={value}" for argument, value in changed.items())
             try:
                 ablated, numbers = one_seed(args.model, seed, judge, args.outdir, options | changed)
-            except loop.Diverged as error:  # which is an answer, too
+            except Diverged as error:  # which is an answer, too
                 print(f"seed {seed}, {variant}: {error}")
                 continue
             note(variant, ablated, numbers)

@@ -32,9 +32,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from gankit import Batch, Run, Spec, loop, models
-from gankit.log import Log
+from gankit import Batch, Run, Spec, models
 from gankit.nn import Fir, ModulatedConv2d
+from gankit.training import loop
+from gankit.training.log import Log
+from gankit.training.setup import build_recipe, check_data, open_data, plan, start_processes
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 5e-2}  # of the first loss; bfloat16 keeps 8 bits
 
@@ -146,12 +148,12 @@ class Bench:
         model = models.find(options.model)
         given = dict(batch=options.batch, data=options.data, resolution=options.resolution, threads=options.threads)
         given = {k: v for k, v in given.items() if v} | dict(precision=precision, device="cpu")
-        settings, arguments = loop.plan(model, options.preset, given)
-        device = loop.prepare(settings)
-        self.data = loop.open_data(settings)
-        loop.fit(model, self.data, settings)
+        settings, arguments = plan(model, options.preset, given)
+        device = start_processes(settings)
+        self.data = open_data(settings)
+        check_data(model, self.data, settings)
         spec = Spec(tuple(self.data.shape), self.data.num_classes, self.data.condition_dim, tuple(self.data.other))
-        recipe = loop.build(model, spec, arguments, settings.seed)
+        recipe = build_recipe(model, spec, arguments, settings.seed)
         folder = Path(tempfile.gettempdir())  # nothing is written
         self.run = kind(recipe, settings, folder, {}, device, Log(folder, settings, quiet=True))
         self.batch = settings.batch

@@ -32,17 +32,17 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from gankit.checkpoint import load
     from gankit.evaluation import evaluate
-    from gankit.loop import Run, Settings, resume, train
     from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Spec, adam
+    from gankit.runs.trained import load
+    from gankit.training import Run, Settings, resume, train
     from gankit.translation import translate
 
 # Importing gankit must not import torch: each name is fetched when it is first used.
 _HOME = {
     **dict.fromkeys(("Batch", "Images", "Phase", "Preset", "Recipe", "Spec", "adam"), "gankit.recipe"),
-    **dict.fromkeys(("Run", "Settings", "resume", "train"), "gankit.loop"),
-    "load": "gankit.checkpoint",
+    **dict.fromkeys(("Run", "Settings", "resume", "train"), "gankit.training"),
+    "load": "gankit.runs.trained",
     "evaluate": "gankit.evaluation",
     "translate": "gankit.translation",
 }

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import inspect
 import math
 import os
 import re
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
+from torch import Tensor
 
 from gankit.recipe import Recipe, Spec
-from gankit.text import shown
+from gankit.text import shown, suggest
 
 SIZES = re.compile(
     r"\w+_dim|width|width_g|channel_\w+|g_hidden|d_hidden|hidden|units_\w+|maxout_pieces|layers|levels|mapping_layers|n_critic|n_dis|g_batch|group"
@@ -43,9 +44,7 @@ def check(kind: type[Recipe], arguments: dict[str, object]) -> None:
     known, hints = defaults(kind), get_type_hints(kind.__init__)
     for name, value in arguments.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(known) or 'none'}"
-            raise ValueError(f"{kind.__name__} has no argument {shown(name)!r}{hint}")
+            raise ValueError(f"{kind.__name__} has {suggest('argument', shown(name), known)}")
         check_value(name, value, hints.get(name, object))
         for number in value if isinstance(value, (tuple, list)) else (value,):
             if not isinstance(number, (int, float)) or isinstance(number, bool):
@@ -101,39 +100,77 @@ def called(hint: object) -> str:
 
 
 def construct(kind: type[Recipe], spec: Spec, arguments: dict[str, object], copies: int = 1) -> Recipe:
-    """The recipe, with its first weights; built without memory before, so that one that is too large is refused.
+    """The recipe with its initial weights.
 
     Args:
         kind: the model.
-        spec: of its data.
-        arguments: its own.
-        copies: of its weights that will be held at once: 1 to use it, `TRAINED` to train it.
+        spec: what it knows of its data.
+        arguments: its own arguments.
+        copies: copies of its weights that will be held at once: 1 to use it, `TRAINED` to train it.
 
     Raises:
-        ValueError: the arguments are wrong, or the model does not fit into this machine's memory.
+        ValueError: the arguments are invalid, or the model does not fit into this machine's memory.
+    """
+    outline(kind, spec, arguments, copies)
+    return kind(spec, **arguments)
+
+
+def from_tensors(
+    kind: type[Recipe], spec: Spec, arguments: dict[str, object], tensors: dict[str, Tensor]
+) -> tuple[Recipe, list[str], list[str]]:
+    """The recipe with its weights from a file: no initial weight is drawn, and no optimizer is kept.
+
+    Returns:
+        The recipe, the names that it misses, and the names that it does not have.
+
+    Raises:
+        ValueError, RuntimeError: as `construct`, or a tensor has the wrong shape.
+    """
+    recipe = outline(kind, spec, arguments)
+    loaded = recipe.load_state_dict(tensors, strict=False, assign=True) if recipe is not None else None
+    if loaded is None or any(tensor.is_meta for module in recipe.modules() for tensor in tensors_in(vars(module))):
+        recipe = kind(spec, **arguments)
+        loaded = recipe.load_state_dict(tensors, strict=False)
+    recipe.opt = {}
+    return recipe, loaded.missing_keys, loaded.unexpected_keys
+
+
+def tensors_in(tree: object) -> Iterator[Tensor]:
+    """The tensors in a dict, list or tuple, at any depth; modules are not entered."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, (dict, list, tuple)):
+        for item in tree.values() if isinstance(tree, dict) else tree:
+            yield from tensors_in(item)
+
+
+def outline(kind: type[Recipe], spec: Spec, arguments: dict[str, object], copies: int = 1) -> Recipe | None:
+    """The recipe built without memory, or None for a user's model that cannot be built so. Arguments as `construct`.
+
+    Raises:
+        ValueError: the arguments are invalid, or the model does not fit into this machine's memory.
     """
     check(kind, arguments)
     changed = {name: value for name, value in arguments.items() if value != defaults(kind)[name]}
     flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in changed.items()) or "its defaults"
-    own = kind.__module__.startswith("gankit.models.")
+    model = f"{kind.__name__} of {'x'.join(map(str, spec.shape))}"
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            outline = kind(spec, **arguments)
-        need = copies * sum(
-            t.numel() * t.element_size() for t in outline.state_dict().values() if isinstance(t, torch.Tensor)
-        )
+            recipe = kind(spec, **arguments)
+        sizes = [t.numel() * t.element_size() for t in recipe.state_dict().values() if isinstance(t, Tensor)]
     except (RuntimeError, OverflowError, ZeroDivisionError, IndexError, MemoryError, TypeError) as error:
-        if not own:  # a user's model need not be buildable so
-            return kind(spec, **arguments)
+        if not kind.__module__.startswith("gankit.models."):
+            return None
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{model} cannot be built with {flags}: {reason}") from error
+    needed, available = copies * sum(sizes), memory()
+    if needed > available:
+        parts = "weights and their optimizers" if copies > 1 else "weights"
         raise ValueError(
-            f"{kind.__name__} of {'x'.join(map(str, spec.shape))} cannot be built with {flags}: {(str(error) or type(error).__name__).splitlines()[0]}"
-        ) from error
-    if need > (most := memory()):
-        raise ValueError(
-            f"{kind.__name__} of {'x'.join(map(str, spec.shape))} with {flags} takes {need / 1e9:,.0f} GB for its weights"
-            f"{' and their optimizers' if copies > 1 else ''}; this machine has {most / 1e9:,.0f} GB. Make it smaller, or take a preset"
+            f"{model} with {flags} takes {needed / 1e9:,.0f} GB for its {parts}; this machine has "
+            f"{available / 1e9:,.0f} GB. Make it smaller, or take a preset"
         )
-    return kind(spec, **arguments)
+    return recipe
 
 
 def memory() -> float:

@@ -61,9 +61,9 @@ NO_MEMORY = (
 
 def explain(error: Exception) -> None:
     """One line for errors that the user can fix, exit code 2; 1 for a run that broke; a fault of gankit's own is shown whole."""
-    loop, processes = sys.modules.get("gankit.loop"), sys.modules.get("gankit.processes")
+    state, processes = sys.modules.get("gankit.runs.state"), sys.modules.get("gankit.processes")
     text = str(error)
-    if loop and isinstance(error, loop.Diverged):
+    if state and isinstance(error, state.Diverged):
         fail(text, 1)
     if processes and isinstance(error, processes.Lost):
         fail(
@@ -126,11 +126,13 @@ def train(words: list[str]) -> None:
     if gpus and "RANK" not in os.environ:
         spawn(gpus, ["train", name, *flags])
 
-    from gankit import loop, models
+    from gankit import models, training
+    from gankit.training import Settings
+    from gankit.training.setup import plan
 
     kind = models.find(name)
     preset = take(flags, "--preset")[1] or ""
-    settings, arguments = loop.plan(kind, preset, {})  # so that help shows the defaults that hold with this preset
+    settings, arguments = plan(kind, preset, {})  # so that help shows the defaults that hold with this preset
 
     @dataclasses.dataclass
     class Command:
@@ -161,25 +163,30 @@ def train(words: list[str]) -> None:
         ],
     )
     model.__doc__ = f"What {name} takes, besides the data."
-    groups = {"command": described(Command), "run": described(loop.Settings, settings), "model": model}
+    groups = {"command": described(Command), "run": described(Settings, settings), "model": model}
     parsed = parse(groups, f"gankit train {name}", flags)
     command = parsed["command"]
     options = dataclasses.asdict(parsed["run"]) | dataclasses.asdict(parsed["model"])
     if command.dry_run:
         return dry_run(kind, options)
-    loop.train(kind, preset=command.preset, outdir=command.outdir, desc=command.desc, quiet=command.quiet, **options)
+    training.train(
+        kind, preset=command.preset, outdir=command.outdir, desc=command.desc, quiet=command.quiet, **options
+    )
 
 
 def resume(words: list[str]) -> None:
     """Go on with a run that stopped: gankit resume RUN [--images 2M]"""
-    from gankit import checkpoint, loop
+    from gankit import training
+    from gankit.runs.config import locate, read_config
+    from gankit.training import Settings
+    from gankit.training.settings import settings_of
 
     run, flags = first(words, "resume", "RUN")
     if run is None:
-        folder, settings = Path("RUN"), loop.Settings()
+        folder, settings = Path("RUN"), Settings()
     else:
-        folder = checkpoint.locate(run, take(flags, "--outdir")[1] or "runs")
-        settings = loop.settings_of(checkpoint.read_config(folder))
+        folder = locate(run, take(flags, "--outdir")[1] or "runs")
+        settings = settings_of(read_config(folder))
         settings = dataclasses.replace(
             settings, **{k: shown(v) for k, v in vars(settings).items() if isinstance(v, str)}
         )  # help prints them
@@ -199,13 +206,13 @@ def resume(words: list[str]) -> None:
         quiet: bool = False
 
     parsed = parse(
-        {"command": described(Command), "run": described(loop.Settings, settings)}, f"gankit resume {folder}", flags
+        {"command": described(Command), "run": described(Settings, settings)}, f"gankit resume {folder}", flags
     )
     options = dataclasses.asdict(parsed["run"])
     options = {
         name: value for name, value in options.items() if value != getattr(settings, name) or is_typed(flags, name)
     }
-    loop.resume(folder, model=parsed["command"].model or None, quiet=parsed["command"].quiet, **options)
+    training.resume(folder, model=parsed["command"].model or None, quiet=parsed["command"].quiet, **options)
 
 
 def sample(words: list[str]) -> None:
@@ -299,8 +306,9 @@ def sample(words: list[str]) -> None:
 
 def sample_texts(trained: object, options: object, seeds: list[int]) -> None:
     """What `sample` draws of texts: a row for each, or for each seed from one text to another."""
-    from gankit import pictures, texts
+    from gankit import pictures
     from gankit.data import captions
+    from gankit.runs import texts
 
     recipe, encoder = trained.recipe, options.text_encoder
     said = [*options.text, *(texts.read(Path(options.text_file)) if options.text_file else [])]
@@ -348,7 +356,7 @@ def sample_texts(trained: object, options: object, seeds: list[int]) -> None:
             if options.to_text
             else []
         )
-        pictures.save_sheet(output, drawn, columns, heads, shown)
+        pictures.save(output, drawn, columns, heads, shown)
         put(output)
     else:
         write_samples(
@@ -639,9 +647,10 @@ def show(words: list[str]) -> None:
     name, more = first(words, "show", "MODEL")
     look = parse({"look": described(Look)}, "gankit show MODEL", more)["look"]
 
-    from gankit import build, ledger, loop, translation
+    from gankit import build, ledger, translation
     from gankit import models as library
     from gankit.recipe import flags
+    from gankit.training import Settings
 
     kind = library.find(name)
     if look.ledger or look.json:
@@ -651,7 +660,7 @@ def show(words: list[str]) -> None:
             if look.json
             else show_sheet(ledger.COLUMNS, map(ledger.cells, rows))
         )
-    hints = get_type_hints(loop.Settings) | get_type_hints(kind.__init__)
+    hints = get_type_hints(Settings) | get_type_hints(kind.__init__)
     put(inspect.cleandoc(inspect.getmodule(kind).__doc__ or "").strip() + "\n")
     put(f"learns from: {kind.data.replace(' ', ' or ')}; labels: {kind.labels}; can: {', '.join(kind.abilities())}")
     if {"translate", "segment"} & set(kind.abilities()):
@@ -732,10 +741,10 @@ def report(words: list[str]) -> None:
     run, flags = first(words, "report", "RUN")
     parse({}, "gankit report RUN", flags)
 
-    from gankit import checkpoint
     from gankit import report as library
+    from gankit.runs.config import locate
 
-    put(library.write(checkpoint.locate(run)))
+    put(library.write(locate(run)))
 
 
 def evaluate(words: list[str]) -> None:
@@ -1286,8 +1295,9 @@ def write_samples(path: Path, samples: object, seeds: list[int], columns: int) -
     """All samples in one file: a grid as .png, or as .npz with `samples` (uint8 NHWC, or float) and `seeds`."""
     import numpy as np
 
-    from gankit import checkpoint, pictures
     from gankit import data as library
+    from gankit import pictures
+    from gankit.runs.files import replacing
 
     if path.suffix not in (".png", ".npz"):
         raise ValueError(f"cannot write samples as {path.name}; use .png for a grid or .npz for arrays")
@@ -1296,7 +1306,7 @@ def write_samples(path: Path, samples: object, seeds: list[int], columns: int) -
         pictures.save(path, samples, min(columns, len(samples)))
     else:
         arrays = library.quantise(samples).permute(0, 2, 3, 1).numpy() if samples.ndim == 4 else samples.numpy()
-        with checkpoint.replacing(path) as temporary, open(temporary, "wb") as file:
+        with replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, samples=arrays, seeds=np.array(seeds))
     put(path)
 
@@ -1320,11 +1330,11 @@ def spawn(gpus: str, words: list[str]) -> None:
 
 
 def dry_run(kind: type, options: dict[str, object]) -> None:
-    from gankit import loop
+    from gankit.training.setup import build_recipe, open_for, plan, spec_of
 
-    settings, arguments = loop.plan(kind, "", options)
-    dataset, settings, arguments = loop.opened(settings, arguments, kind)
-    recipe = loop.build(kind, loop.spec_of(dataset), arguments, settings.seed)
+    settings, arguments = plan(kind, "", options)
+    dataset, settings, arguments = open_for(kind, settings, arguments)
+    recipe = build_recipe(kind, spec_of(dataset), arguments, settings.seed)
     put(
         json.dumps(
             {
@@ -1345,14 +1355,14 @@ def cost(options: object, path: str) -> str:
     import tempfile
     import time
 
-    from gankit import loop
     from gankit import models as library
     from gankit.recipe import short
+    from gankit.training.setup import plan
 
     kind = library.find(options.model)
     extra = {"resolution": options.resolution, "fit": options.fit, "alpha": options.alpha, "skip_bad": options.skip_bad}
     extra |= {"batch": options.batch} if options.batch else {}
-    settings, _ = loop.plan(kind, options.preset, {"data": path} | extra)
+    settings, _ = plan(kind, options.preset, {"data": path} | extra)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = []
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,7 @@
-"""What a paper says: a Recipe holds its networks, its optimizers and its algorithm; the loop in loop.py runs it."""
+"""A paper as code: a Recipe holds its networks, its optimizers and its algorithm; the loop in `gankit.training` runs it.
+
+The file is long because it states in one place what a recipe is, what it gets, and what the rest of gankit asks of it.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,13 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, NewType
+from typing import ClassVar, NamedTuple, NewType, Protocol
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from gankit.loop import Run
-
 Images = NewType("Images", int)  # a count of images: a length, an interval; flags of this type also take 200k and 5M
-Draw = Callable[
-    [Callable[[int], Tensor]], Tensor
-]  # as `Batch.draw`: a sampler of n rows to the random rows of this piece
+Draw = Callable[[Callable[[int], Tensor]], Tensor]  # as `Batch.draw`: a sampler of n rows to the rows of this piece
 
 
 @dataclass(frozen=True)
@@ -29,10 +27,10 @@ class Spec:
         num_classes: number of classes; 0 when the data has no labels.
         condition_dim: length of the feature vector given beside each sample; 0 when there is none.
         other: one sample of the second domain, or of the other side of a pair, (C, H, W); () when there is one domain.
-        attributes: names of the numbers known of each sample, in their order; () when there are none.
-        groups: of several data sets that were joined, how many of the attributes each knows, in their order; () for one.
-        exclusive: for each of these, whether just one of its attributes holds, as with classes.
-        caption: letters of a caption, and codes that a letter can have; (D, 0) for captions that are vectors; () for none.
+        attributes: names of the attributes of each sample, in their order; () when there are none.
+        groups: for joined data sets, the number of attributes of each, in their order; () for one set.
+        exclusive: for each of these, whether exactly one of its attributes holds, as with classes.
+        caption: length of a caption in letters, and number of codes of a letter; (D, 0) for vectors; () for no captions.
     """
 
     shape: tuple[int, ...]
@@ -62,10 +60,10 @@ class Spec:
         return torch.Size(self.shape).numel()
 
     def columns(self, names: str) -> list[int]:
-        """The numbers of the attributes in "a,b,c"; all for "", and all of a joined set of which none is named.
+        """The indices of the attributes named in "a,b,c"; all for "", and all of a joined set with none of its own named.
 
         Raises:
-            ValueError: there is no attribute of such a name.
+            ValueError: an attribute does not exist.
         """
         wanted = {name.strip() for name in names.split(",")} - {""}
         if missing := sorted(wanted - set(self.attributes)):
@@ -81,13 +79,13 @@ class Spec:
 
 
 class Anomaly(NamedTuple):
-    """What `score` says of N images.
+    """Anomaly scores of N images.
 
     Args:
-        score: (N,) larger for what is less like the normal images.
-        map: (N, H, W) how far each pixel is from its normal counterpart, mean over channels.
-        rebuilt: (N, C, H, W) the normal counterparts, in [-1, 1].
-        steps: (N,) steps that were taken for each image; 1 for models that need no search.
+        score: (N,) larger for images that differ more from the normal ones.
+        map: (N, H, W) distance of each pixel from its reconstruction, mean over channels.
+        rebuilt: (N, C, H, W) the reconstructions, in [-1, 1].
+        steps: (N,) search steps for each image; 1 for models that need no search.
     """
 
     score: Tensor
@@ -102,8 +100,8 @@ class Phase:
 
     Args:
         index: number of the phase; `Recipe.enter` is called when it changes.
-        resolution: side of the images to fetch, or None for the data's own.
-        batch: images in a step, or None for the settings' own.
+        resolution: side of the images to fetch; None for the data's own.
+        batch: images in a step; None for the setting.
     """
 
     index: int = 0
@@ -113,10 +111,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class Preset:
-    """A named set of sizes: the paper's own, or one that says what it is for.
+    """A named set of sizes: the paper's, or sizes for another purpose.
 
     Args:
-        about: one line: whose sizes these are and what for.
+        about: one line: whose sizes these are, and their purpose.
         model: arguments of the recipe that differ from its defaults.
         settings: settings of the run that differ from the defaults.
         spec: the data that the paper's parameter counts are for.
@@ -130,45 +128,176 @@ class Preset:
     parameters: dict[str, int] = field(default_factory=dict)
 
 
+class Run(Protocol):
+    """What a recipe's `step` sees of its run; `gankit.training.Run` is one.
+
+    Attributes:
+        images: images seen before the current batch.
+        step: batches before it.
+        done: share of the run that is done, 0 to 1.
+        phase: the current phase.
+        augment: what `--augment` does to images; None without it.
+    """
+
+    images: int
+    step: int
+    phase: Phase | None
+    augment: nn.Module | None
+
+    @property
+    def done(self) -> float: ...
+
+    def update(
+        self, names: str | tuple[str, ...], loss_fn: Callable[..., tuple], batch: Batch, *more: Tensor
+    ) -> dict[str, Tensor]: ...
+
+    def mean(self, tensor: Tensor) -> Tensor: ...
+
+
+class Abilities(Protocol):
+    """Every method that some part of gankit looks for on a recipe, with `can`. All are optional: what is there lights up.
+
+    N is a number of samples, (C, H, W) the shape of an image in [-1, 1].
+    """
+
+    def noise(self, n: int, height: int = 0, width: int = 0) -> Tensor:
+        """(n, z_dim) latents from torch's default generator, or random numbers for n images of a translator.
+
+        For: latent, previews, export, translation. With `sample`: `gankit sample`, `interpolate` and `explore`.
+        """
+
+    def sample(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """(N, z_dim) latents to (N, C, H, W) images or (N, D) points.
+
+        The second argument, where there is one, is called `label`, (N,) int64, or `caption`, (N, L) codes of letters, of
+        which the buffer `examples` then holds some; or it is a feature vector (N, condition_dim) if the spec has such.
+        """
+
+    def pair(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, z_dim) latents to an image of each of two domains. For: latent (`--domain`), previews."""
+
+    def truncate(self, z: Tensor, trunc: float) -> Tensor:
+        """(N, z_dim) latents nearer to the prior's mean, as the paper defines it. For: latent (`--trunc`)."""
+
+    def mapping(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """(N, z_dim) latents to (N, num_ws, w_dim) styles. With `synthesis`, the buffer `w_mean` (w_dim,) and
+        `trunc_layers`, the number of layers that truncation changes or None: styles in `explore`."""
+
+    def synthesis(self, ws: Tensor, noise: str | int = "const") -> Tensor:
+        """(N, num_ws, w_dim) styles to images; `noise` is "const", "none" or a seed. For: latent, explore."""
+
+    def embed(self, caption: Tensor) -> Tensor:
+        """(N, L) codes of letters, or (N, D) vectors of texts, to embeddings. For: latent (`--to-text`)."""
+
+    def draw(self, z: Tensor, text: Tensor) -> Tensor:
+        """(N, z_dim) latents and (N, E) embeddings to images. For: latent (`--to-text`)."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images to (N, z_dim) latents, or to the codes that the paper names. For: `gankit show`, the fidelity ledger."""
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """Images to images, through the latent space. For: evaluation (reconstruction error)."""
+
+    def score(self, images: Tensor) -> Anomaly:
+        """Images to anomaly scores and maps. For: `gankit score`, `anomaly.Detector`."""
+
+    def translate(self, images: Tensor) -> Tensor:
+        """Images to images. For: `gankit translate` and the scores of translators.
+
+        The names of further arguments say what it takes: `to`, a domain "a" or "b"; `attribute` (N, A) numbers, with
+        `source` where data sets were joined; `styles`, images; `z`, random numbers of `noise(n, height, width)`.
+        """
+
+    def attention(self, images: Tensor, attribute: Tensor) -> tuple[Tensor, Tensor]:
+        """What `translate` paints, (N, C, H, W), and the share of the input that it keeps, (N, 1, H, W) in 0..1.
+
+        For: translation (`--attention`); its attributes are action units (`--au`).
+        """
+
+    def statistics(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Means and deviations of features, layer by layer, that define a style. For: evaluation of style transfer."""
+
+    def segment(self, images: Tensor) -> Tensor:
+        """Images to (N, H, W) int64 classes. For: `gankit translate`, evaluation (intersection over union)."""
+
+    def critic(self, images: Tensor) -> Tensor:
+        """Images to (N,) values of a Wasserstein critic. For: evaluation (critic distance)."""
+
+    def rebuilt(self, upto: int, n: int = 1) -> Tensor:
+        """The one training image as scales 0 to `upto` rebuild it. For: explore and evaluation of models of one image."""
+
+    def strip(self, batch: Batch) -> list[Tensor]:
+        """Columns of a preview: (N, C, H, W) images such as input, output and target, or (N, H, W) label maps.
+
+        For: previews of models that do not sample.
+        """
+
+    @staticmethod
+    def reduced(height: int, width: int, arguments: dict[str, object]) -> tuple[tuple[int, int], dict[str, object]]:
+        """For models of one image: the size that it is reduced to before training, and the arguments then."""
+
+
+def can(recipe: Recipe | type[Recipe], ability: str) -> bool:
+    """Whether a recipe has a method of `Abilities`.
+
+    Raises:
+        AttributeError: there is no such ability, for any recipe.
+    """
+    if ability not in vars(Abilities):
+        raise AttributeError(f"no ability {ability!r}: state it in gankit.recipe.Abilities")
+    return hasattr(recipe, ability)
+
+
 class Recipe(nn.Module):
     """A paper: networks as attributes, `opt`, and `step`, its algorithm from top to bottom.
 
-    Several processes give what one gives where random numbers come from `batch.draw`, and what looks across the batch from
-    `gankit.nn`: its batch norms, minibatch layers and dropout in place of torch's, `average` for means over the batch inside a
-    loss, `whole` for all rows.
+    What a model can do is a method of `Abilities`. State that is neither a parameter nor a buffer and must survive an
+    interruption goes through `nn.Module.get_extra_state` and `set_extra_state`, as dicts and lists of tensors and plain
+    values. Several processes compute what one does if random numbers come from `batch.draw` and operations across the
+    batch from `gankit.nn`: its batch norms, minibatch layers and dropout; `average` for means over the batch inside a loss;
+    `whole` for all rows. To stop a gradient inside a loss, compute under `torch.no_grad()`.
 
-    A model adds what it can do as methods, found by their presence: `noise(n)` with `sample(z)` or
-    `sample(z, label)`, or `sample(z, caption)` with (N, L) codes of letters, a buffer `examples` of such, `embed(caption)` and
-    `draw(z, text)`; `translate(images, ...)`, `encode(images)`, `score(images)`, `segment(images)`. The names of
-    `translate`'s further arguments say what it takes: `to` a domain, "a" or "b"; `attribute` (N, A) numbers, with `source`
-    where data sets were joined; `styles` images; `z` random numbers of `noise(n, height, width)`. `strip(batch)` gives the
-    columns of a preview for models that do not sample: a list of (N, C, H, W), such as input, output and target, and of
-    (N, H, W) label maps. `reduced(height, width, arguments)` is for models of one image alone: the size that it is made first, and
-    the arguments then. What must survive an interruption and is neither parameter nor buffer goes through
-    `nn.Module.get_extra_state` / `set_extra_state`, as dicts and lists of tensors and plain values.
+    Of the outputs of `run.update`, these names have a meaning wherever they are logged: `real_right` and `fake_right`, the
+    shares of real and fake images that D classifies correctly, which steer adaptive augmentation (`real_right`) and two
+    warnings; names that end in `loss` and `grad`, which warnings read; `samples/std`, the diversity of previews.
 
     Attributes:
-        data: kinds of data it learns from, separated by spaces: "images", "points", "vectors", "domains", "pairs", "masks",
-            "captions".
-        multiple: heights and widths that `translate` takes are multiples of it.
-        load_size: (height, width) at which images to train on are read, where the model cuts crops of `spec`'s size from them
-            itself; previews and scores see whole images at `spec`'s size. None: that size too.
-        length: where a model has it, images that a run takes when the setting is 0.
+        data: kinds of data that it learns from, separated by spaces: "images", "points", "vectors", "domains", "pairs",
+            "masks", "captions".
         labels: "none", "optional" or "required".
         ema: names of the networks that are averaged over training.
         defaults: settings of the run that the paper asks for.
         presets: named sizes; "paper" is always among them.
         signed: names of the arguments that may be negative.
+        domains: for translators between two domains, the network that generates each: {"a": "g_ba", "b": "g_ab"}.
+        load_size: (height, width) at which training images are read if the model cuts crops of `spec`'s size from them;
+            previews and scores see whole images at `spec`'s size. None: `spec`'s size.
+        length: training length in images when the setting is 0; 0 if the model has none of its own.
+        multiple: heights and widths that `translate` takes are multiples of it.
+        reach: pixels around an output pixel that it depends on, if `translate` has a limit; None if it is unknown.
+        tile: side of the tiles that `segment` itself cuts, in pixels; None if it cuts none.
+        sides: the side of a pair that `translate` takes, and the one that it returns.
+        columns: which of the data's attributes it learns, by number; None for all.
+        names: their names; `counts`: how many each joined data set has; `exclusive`: whether just one of these holds.
     """
 
     data: ClassVar[str] = "images"
-    multiple: int = 1
-    load_size: tuple[int, int] | None = None
     labels: ClassVar[str] = "none"
     ema: ClassVar[tuple[str, ...]] = ()
     defaults: ClassVar[dict[str, object]] = {}
     presets: ClassVar[dict[str, Preset]] = {}
     signed: ClassVar[tuple[str, ...]] = ()
+    domains: ClassVar[dict[str, str]] = {}
+    load_size: tuple[int, int] | None = None
+    length: int = 0
+    multiple: int = 1
+    reach: int | None = None
+    tile: int | None = None
+    sides: tuple[str, str] = ("a", "b")
+    columns: list[int] | None = None
+    names: list[str] | None = None
+    counts: list[int] | None = None
+    exclusive: list[bool] | None = None
 
     def __init__(self, spec: Spec):
         super().__init__()
@@ -177,7 +306,7 @@ class Recipe(nn.Module):
 
     @staticmethod
     def nearest(height: int, width: int) -> tuple[int, int]:
-        """The (height, width) nearest to the given one that the model can draw; the same when it can."""
+        """The (height, width) nearest to this one that the model can generate; the same if it can."""
         return height, width
 
     def phase(self, images: int) -> Phase:
@@ -193,23 +322,23 @@ class Recipe(nn.Module):
 
     @classmethod
     def abilities(cls) -> list[str]:
-        """What the model can do once trained, by the methods it has."""
-        return [a for a in ("sample", "encode", "reconstruct", "translate", "score", "segment") if hasattr(cls, a)]
+        """What the model can do once it is trained, as the commands name it."""
+        return [a for a in ("sample", "encode", "reconstruct", "translate", "score", "segment") if can(cls, a)]
 
 
 class Batch:
-    """Rows of data, and where in the stream of images they stand: `batch.real`, `batch.label`, `batch.condition`.
+    """Rows of data and their position in the stream of images: `batch.real`, `batch.label`, `batch.condition`.
 
-    `real` is (N, C, H, W) in [-1, 1] or (N, D); `label` is (N,) int64, there when the data has labels.
+    `real` is (N, C, H, W) in [-1, 1] or (N, D); `label` is (N,) int64, present when the data has labels.
 
     Args:
         fields: name to tensor, all of N rows.
         start: images seen before the whole batch.
         size: rows of the whole batch, over all processes.
-        first: row of the whole batch at which these rows begin.
-        every: rows of the whole batch from one of these to the next.
+        first: index of the first of these rows in the whole batch.
+        every: distance between these rows in the whole batch.
         seed: the run's seed.
-        augmenter: what `augment` does to images, given (images, draw); None for nothing.
+        augmenter: what `augment` does to images, given (images, draw); None for no augmentation.
     """
 
     def __init__(
@@ -240,10 +369,10 @@ class Batch:
         return name in self.fields
 
     def draw(self, sampler: Callable[[int], Tensor]) -> Tensor:
-        """These rows of `sampler(n)`, n being the whole batch's size, e.g. `batch.draw(self.noise)`.
+        """These rows of `sampler(n)`, where n is the size of the whole batch, e.g. `batch.draw(self.noise)`.
 
-        What is drawn depends on the seed, the position in the stream, the update and the number of the draw alone: not
-        on pieces, processes, the device or what other code drew before. `sampler` draws with torch's default generator.
+        The numbers depend only on the seed, the position in the stream, the update and the number of the draw; not on
+        pieces, processes, the device or other code's draws. `sampler` uses torch's default generator.
         """
         self.draws += 1
         with seeded(self.seed, self.start, self.turn, self.draws):
@@ -253,10 +382,10 @@ class Batch:
         return rows.to(like.device, like.dtype if rows.is_floating_point() and like.is_floating_point() else None)
 
     def augment(self, images: Tensor) -> Tensor:
-        """Images as the discriminator is to see them: changed at random where the run says so (`--augment`), else as they are.
+        """Images for the discriminator: (k N, C, H, W), k for each of these N rows, randomly changed under `--augment`.
 
-        Every image that a discriminator learns from or judges for G goes through it, reals and fakes alike; penalties
-        differentiate by the image before. (k N, C, H, W) images of these N rows, k for each row side by side.
+        Every image that a discriminator gets goes through it, real or fake, in D's turn and in G's. Penalties
+        differentiate with respect to the images before it.
         """
         if self.augmenter is None:
             return images
@@ -268,7 +397,7 @@ class Batch:
         return self.augmenter(images, draw)
 
     def augment_alike(self, *sides: Tensor) -> list[Tensor]:
-        """As `augment`, of several images of each row, such as the sides of a pair: all are changed by one draw."""
+        """As `augment`, for several images of each row, such as the sides of a pair: one draw changes them all."""
         before, changed = self.draws, []
         for images in sides:
             self.draws = before
@@ -276,9 +405,10 @@ class Batch:
         return changed
 
     def split(self, pieces: int, turn: int) -> Iterator[tuple[slice, Batch]]:
-        """The rows in `pieces` nearly equal parts, as (rows, part); `turn` numbers the update they are for.
+        """The rows in `pieces` nearly equal parts, as (rows, part); `turn` is the number of the update.
 
-        A part has every so manieth row: over all processes those that it has in one process, where pieces come out even.
+        Part i has every `pieces`-th row from row i on: the same rows over all processes as in one process, if the batch
+        divides evenly.
         """
         pieces = min(pieces, len(self))
         for i in range(pieces):
@@ -289,9 +419,9 @@ class Batch:
             yield rows, part
 
     def join(self, parts: list[Tensor]) -> Tensor:
-        """Tensors of the parts of `split`, with a row, or k side by side, for each of theirs, as one in the rows' order."""
+        """Tensors of the parts of `split`, with k rows for each of theirs, as one tensor in the order of the rows."""
         joined, n, pieces = torch.cat(parts), len(self), len(parts)
-        if pieces == 1 or len(joined) % n:  # anything else comes one after the other
+        if pieces == 1 or len(joined) % n:  # other tensors are concatenated
             return joined
         order = torch.arange(n, device=joined.device)
         order = torch.cat([order[i::pieces] for i in range(pieces)])
@@ -300,7 +430,7 @@ class Batch:
 
 @contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """Torch's default CPU generator, seeded from the numbers inside the block and put back after it."""
+    """Inside, torch's default CPU generator is seeded from the numbers; afterwards it is restored."""
     generator = torch.default_generator
     state = generator.get_state()
     generator.manual_seed(mix(*numbers))
@@ -311,7 +441,7 @@ def seeded(*numbers: int) -> Iterator[None]:
 
 
 def mix(*numbers: int) -> int:
-    """A 63-bit seed from whole numbers (splitmix64 over each in turn): equal for equal numbers, unlike for others."""
+    """A 63-bit seed from whole numbers (splitmix64 over each in turn)."""
     state = 0
     for number in numbers:
         state = (state ^ (number & (2**64 - 1))) + 0x9E3779B97F4A7C15 & (2**64 - 1)
@@ -322,33 +452,31 @@ def mix(*numbers: int) -> int:
 
 
 def decay(opt: torch.optim.Optimizer, lr: float, done: float, flat: float = 0.5) -> None:
-    """Set the learning rate: `lr` until the share `flat` of the run is done, then on a straight line to 0 at its end."""
+    """Set the learning rate: `lr` for the share `flat` of the run, then linear to 0 at its end."""
     for group in opt.param_groups:
         group["lr"] = lr * min(1.0, (1 - done) / (1 - flat)) if flat < 1 else lr
 
 
 def shuffled(rows: Tensor, batch: Batch, run: Run) -> Tensor:
-    """The whole batch's rows in a random order, of which this process's are given back: (N, D) to (N, D).
+    """The rows of the whole batch, shuffled, of which this process gets its share: (N, D) to (N, D).
 
-    Call it in `step`, where the batch is whole but for processes: what it gives depends on pieces and processes no more
-    than `batch.draw` does. Every process must call it.
+    Call it in `step`, on every process, where the batch is not yet split into pieces: like `batch.draw`, the result does
+    not depend on pieces or processes.
     """
     whole = rows.new_zeros(batch.size, *rows.shape[1:])
     whole[batch.first : batch.first + len(rows)] = rows
-    whole = run.mean(whole) * (
-        batch.size // len(rows)
-    )  # the others' places hold zeros, so the mean is each row's share
+    whole = run.mean(whole) * (batch.size // len(rows))  # other processes hold zeros here, so the mean is a share
     return whole[batch.draw(torch.randperm)]
 
 
 def see_labels(shares: Tensor, batch: Batch, run: Run) -> None:
-    """Take this batch's labels into the classes' shares of the images seen so far, a buffer (K,). Every process must call it."""
+    """Update the classes' shares of the images seen, a buffer (K,), by this batch. Every process must call it."""
     counted = (batch.label[:, None] == torch.arange(len(shares), device=shares.device)).to(shares.dtype)
     shares.lerp_(run.mean(counted.mean(0)), batch.size / (run.images + batch.size))
 
 
 def data_labels(shares: Tensor, places: Tensor) -> Tensor:
-    """(N,) numbers in [0, 1) to labels, each class as often as its share (K,): for fakes whose labels are not the batch's reals'."""
+    """(N,) uniform numbers in [0, 1) to labels, each class with its share (K,): labels for fakes, drawn like the data's."""
     ends = shares.cumsum(0)
     return torch.searchsorted(ends, places.to(ends) * ends[-1], right=True).clamp(max=len(shares) - 1)
 
@@ -356,12 +484,12 @@ def data_labels(shares: Tensor, places: Tensor) -> Tensor:
 def adam(
     parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
 ) -> torch.optim.Adam:
-    """Adam whose betas may be whole numbers, which torch 2.13 itself refuses."""
+    """Adam whose betas may be integers, which torch 2.13 refuses."""
     return torch.optim.Adam(parameters, lr=lr, betas=(float(betas[0]), float(betas[1])), eps=eps)
 
 
 def flags(options: dict[str, object], hints: dict[str, object]) -> str:
-    """Options as one types them after `gankit train MODEL`: --width 96 --no-deep --sides 8 16 --hold 200k --lrs ''.
+    """Options as flags of `gankit train MODEL`: --width 96 --no-deep --sides 8 16 --hold 200k --lrs ''.
 
     Args:
         options: names of settings or model arguments, and their values.
@@ -380,7 +508,7 @@ def flags(options: dict[str, object], hints: dict[str, object]) -> str:
 
 
 def short(count: int) -> str:
-    """A count of images as one types it: 200k for 200,000, 5M for 5,000,000."""
+    """A count of images as a flag takes it: 200k for 200,000, 5M for 5,000,000."""
     for unit, letter in ((1_000_000, "M"), (1000, "k")):
         if count and count % unit == 0:
             return f"{count // unit}{letter}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import html
 import os
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -25,6 +27,14 @@ def clean(text: object) -> str:
 def escaped(text: object) -> str:
     """Any text as HTML shows it, between tags or in a quoted attribute: nothing in it can be a tag or a script."""
     return html.escape(shown(text), quote=True)
+
+
+def suggest(what: str, name: str, known: Iterable[str]) -> str:
+    """A sentence on an unknown name: the nearest known ones, or all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, 3, 0.6)
+    hint = f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(sorted(known)) or 'none'}"
+    return f"no {what} {name!r}{hint}"
 
 
 def put(text: object) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gankit import loop
+from gankit import training
+from gankit.runs.config import read_config
+from gankit.training import Run
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -30,20 +32,20 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Train, with a real SIGTERM once so many images were seen; gives back the folder that is left."""
 
     def run(after: int, *args: object, **options: object) -> Path:
-        advance = loop.Run.advance
+        advance = Run.advance
 
-        def advance_and_stop(self: loop.Run, n: int) -> None:
+        def advance_and_stop(self: Run, n: int) -> None:
             advance(self, n)
             if self.images >= after:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         with monkeypatch.context() as patch:
-            patch.setattr(loop.Run, "advance", advance_and_stop)
+            patch.setattr(Run, "advance", advance_and_stop)
             with pytest.raises(SystemExit) as left:
-                loop.train(*args, **options)
+                training.train(*args, **options)
             assert left.value.code == 128 + signal.SIGTERM
         folder = next(Path(options["outdir"]).iterdir())
-        assert loop.checkpoint.read_config(folder)["images"] < options["images"], "the run was not interrupted"
+        assert read_config(folder)["images"] < options["images"], "the run was not interrupted"
         return folder
 
     return run

@@ -1,4 +1,4 @@
-"""What looks across a batch, by itself: values, first and second derivatives, of one process or of one of several."""
+"""Layers and losses that depend on the whole batch: values, first and second derivatives, in one process or several."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ MAPS = (3, 4, 4)
 
 
 class Labelled(ConditionalBatchNorm2d):
-    """Conditional batch norm of labels that follow from the images."""
+    """Conditional batch norm with labels computed from the images."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x, (x[:, 0, 0, 0] > 0).long())
 
 
 class Loss(nn.Module):
-    """A loss of the two halves of each row, its mean over processes, once for each row."""
+    """A loss between the two halves of each row, averaged over processes and repeated for each row."""
 
     def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]):
         super().__init__()
@@ -49,7 +49,7 @@ class Loss(nn.Module):
 
 
 class Dragan(nn.Module):
-    """The penalty around rows, likewise; it has no derivative by them, so their sum is added."""
+    """The DRAGAN penalty around the rows, likewise; it has no derivative by the rows, so their sum is added."""
 
     def __init__(self):
         super().__init__()
@@ -60,14 +60,14 @@ class Dragan(nn.Module):
 
 
 class Swapped(Pool):
-    """A pool that is full, so that coins are tossed."""
+    """A full pool, so that images are exchanged at random."""
 
     def forward(self, x: Tensor, draw: Callable[..., Tensor]) -> Tensor:
         self.images = [torch.full_like(x[0], i) for i in range(3)]
         return super().forward(x.detach(), draw) + x - x.detach()
 
 
-# name: what to build, a row's shape, how many batches stand one after the other in the input
+# name: (constructor, shape of a row, number of batches concatenated in the input)
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     **{f"deviation of {k}": (partial(MinibatchStddev, k), MAPS, 1) for k in (1, 3, 4, 5, 7, 12, 16)},
     "deviation of reals, then fakes": (partial(MinibatchStddev, 4), MAPS, 2),
@@ -89,17 +89,14 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
 
 
 def measure(case: str, rank: int, world: int) -> dict[str, Tensor]:
-    """Outputs and derivatives by the input, (batches, rows of this process, ...), and by parameters, summed over processes."""
+    """Outputs and input derivatives, (batches, rows here, ...); parameter derivatives summed over processes."""
     build, shape, k = CASES[case]
     torch.manual_seed(7)
     module = build().double()
     for parameter in module.parameters():
         nn.init.normal_(parameter)
-    inputs, weights, slopes = (
-        torch.randn(k, ROWS, *shape).double(),
-        torch.randn(k, ROWS, 1).double(),
-        torch.randn(k, ROWS, *shape).double(),
-    )
+    sizes = (k, ROWS, *shape), (k, ROWS, 1), (k, ROWS, *shape)
+    inputs, weights, slopes = (torch.randn(*size).double() for size in sizes)
     n = ROWS // world
     x, weight, slope = (t[:, rank * n : rank * n + n].flatten(0, 1) for t in (inputs, weights, slopes))
     x = x.contiguous().requires_grad_()
@@ -109,8 +106,8 @@ def measure(case: str, rank: int, world: int) -> dict[str, Tensor]:
     parameters = list(module.parameters())
     loss = (out.flatten(1).sin() * weight).sum()
     first = torch.autograd.grad(loss, [x, *parameters], create_graph=True, allow_unused=True)
-    again = (first[0].sin() * slope).sum()  # what a gradient penalty does
-    second = torch.autograd.grad(again, [x, *parameters], allow_unused=True)
+    penalty = (first[0].sin() * slope).sum()  # like a gradient penalty
+    second = torch.autograd.grad(penalty, [x, *parameters], allow_unused=True)
     sums = [
         torch.zeros_like(p) if grad is None else grad.detach().clone()
         for p, grad in zip([*parameters] * 2, [*first[1:], *second[1:]])
@@ -119,6 +116,6 @@ def measure(case: str, rank: int, world: int) -> dict[str, Tensor]:
         for tensor in sums:
             dist.all_reduce(tensor)
     rows = {"out": out, "first": first[0], "second": torch.zeros_like(x) if second[0] is None else second[0]}
-    found = {name: t.detach().unflatten(0, (k, n)) for name, t in rows.items()}
+    results = {name: t.detach().unflatten(0, (k, n)) for name, t in rows.items()}
     buffers = {f"buffer {name}": t for name, t in module.named_buffers()}
-    return found | {f"parameter {i}": t for i, t in enumerate(sums)} | buffers
+    return results | {f"parameter {i}": t for i, t in enumerate(sums)} | buffers

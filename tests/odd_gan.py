@@ -1,4 +1,4 @@
-"""A recipe that uses everything a checkpoint must hold: dropout, Adam, phases that begin with a draw, and a pool."""
+"""A recipe with everything that a checkpoint must hold: dropout, Adam, phases that begin with a random draw, a pool."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from gankit.nn import BatchNorm1d
 
 
 class OddGAN(Recipe):
-    """Odd on purpose.
+    """A GAN with every kind of state.
 
     Args:
         width: units in the hidden layers.

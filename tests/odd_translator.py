@@ -1,4 +1,4 @@
-"""A recipe that translates by one convolution of known reach, without any norm, for tests of what is done around it."""
+"""An image translator with one convolution of known receptive field and no norm, for tests of the code around it."""
 
 import torch
 from torch import Tensor, nn
@@ -7,11 +7,11 @@ from gankit import Batch, Recipe, Run, Spec, adam
 
 
 class OddTranslator(Recipe):
-    """Odd on purpose: it doubles and halves nothing, and its two ways are negatives of each other.
+    """A translator from a to b by a small network, and from b to a by negation.
 
     Args:
         kernel: side of the convolution.
-        every: what `multiple` is.
+        every: the recipe's `multiple`, the stride of its pooling.
     """
 
     data, defaults = "domains", dict(batch=4, data="digits-negative")
@@ -19,10 +19,9 @@ class OddTranslator(Recipe):
     def __init__(self, spec: Spec, *, kernel: int = 7, every: int = 4):
         super().__init__(spec)
         self.multiple, self.reach = every, kernel // 2 + every
-        self.net = nn.Sequential(
-            nn.Conv2d(spec.channels, 4, kernel, padding=kernel // 2), nn.Tanh(), nn.AvgPool2d(every), nn.Upsample(scale_factor=every),
-            nn.Conv2d(4, spec.other[0], 1), nn.Tanh(),
-        )  # fmt: skip
+        first, last = nn.Conv2d(spec.channels, 4, kernel, padding=kernel // 2), nn.Conv2d(4, spec.other[0], 1)
+        resample = nn.AvgPool2d(every), nn.Upsample(scale_factor=every)
+        self.net = nn.Sequential(first, nn.Tanh(), *resample, last, nn.Tanh())
         self.opt = {"g": adam(self.net.parameters(), 1e-3)}
 
     def step(self, batch: Batch, run: Run) -> None:

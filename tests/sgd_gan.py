@@ -1,4 +1,4 @@
-"""Plain SGD with convolutions, BatchNorm and a gradient penalty: several processes must give what one gives."""
+"""Plain SGD with convolutions, batch norm and a gradient penalty: several processes must give the result of one."""
 
 from functools import partial
 
@@ -12,10 +12,10 @@ from gankit.penalties import wgan_gp
 
 
 class SgdGAN(Recipe):
-    """Exact on purpose.
+    """A GAN whose updates are linear in the gradients, so that results of several processes can be compared exactly.
 
     Args:
-        norm: batch normalisation in both networks.
+        norm: batch norm in both networks.
     """
 
     ema = ("g",)
@@ -49,12 +49,12 @@ class SgdGAN(Recipe):
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         fake = self.g(batch.draw(self.noise))
-        real_logits, fake_logits = self.judge(batch, batch.real), self.judge(batch, fake)
-        penalty = wgan_gp(partial(self.judge, batch), batch.real, fake, batch.draw)
+        real_logits, fake_logits = self.logits(batch, batch.real), self.logits(batch, fake)
+        penalty = wgan_gp(partial(self.logits, batch), batch.real, fake, batch.draw)
         return wasserstein.d(real_logits, fake_logits) + penalty, scores(real_logits, fake_logits)
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        return non_saturating.g(self.judge(batch, self.g(batch.draw(self.noise)))), {}
+        return non_saturating.g(self.logits(batch, self.g(batch.draw(self.noise)))), {}
 
-    def judge(self, batch: Batch, images: Tensor) -> Tensor:
+    def logits(self, batch: Batch, images: Tensor) -> Tensor:
         return self.d(batch.augment(images))

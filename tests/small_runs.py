@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from gankit import loop, models, processes
+from gankit import models, processes, training
 from gankit.recipe import Recipe
+from gankit.training import Run, loop
 
 BATCH = 8
 STACKGAN = dict(width_g=16, width_d=8, z_dim=8, c_dim=8, text_width=16, embed_dim=16, text_images=16, stage1_images=16)
@@ -73,7 +74,7 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {  # name: model, and its opti
 }  # fmt: skip
 
 
-def train(case: str, outdir: Path, **more: object) -> loop.Run:
+def train(case: str, outdir: Path, **more: object) -> Run:
     """The case's run; its last save holds everything."""
     model, options = CASES[case]
     kind = models.find(model)
@@ -87,12 +88,12 @@ def train(case: str, outdir: Path, **more: object) -> loop.Run:
     fixed = dict(
         precision="fp64", device="cpu", workers=0, preview=0, log=1000, save=1000, ema=20, images=images, quiet=True
     )
-    build = loop.build
+    build = loop.build_recipe
     try:
-        loop.build = partial(steady, build) if case in UNSTEADY else build
-        return loop.train(model, outdir=outdir / case, **fixed | options | more)
+        loop.build_recipe = partial(steady, build) if case in UNSTEADY else build
+        return training.train(model, outdir=outdir / case, **fixed | options | more)
     finally:
-        loop.build = build
+        loop.build_recipe = build
 
 
 def steady(build: Callable[..., Recipe], *arguments: object) -> Recipe:

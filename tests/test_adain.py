@@ -11,11 +11,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 import gankit
-from gankit import checkpoint, data, loop, weights
+from gankit import data, training, weights
 from gankit.models import adain as file
 from gankit.models.adain import AdaIN, decoder, open_encoder
 from gankit.nn.style import EPS, FrozenEncoder, adain, colour_moments, match_colours, moments
 from gankit.recipe import Batch, Spec
+from gankit.runs.files import read_tensors
+from gankit.training import Settings
+from gankit.training.setup import open_data
 
 GREY = Spec((1, 16, 16), other=(1, 16, 16))
 RUN = dict(preset="small", data="digits-negative", images=16, batch=8, log=8, preview=0, save=8, quiet=True)
@@ -173,13 +176,13 @@ def test_the_encoder_is_in_no_checkpoint_and_another_one_is_refused(tmp_path):
         f"{i}.{p}": t.float() for i, layer in enumerate(layers_of(shapes)) for p, t in zip(("weight", "bias"), layer)
     }
     save_file(held, own)
-    run = loop.train("adain", outdir=tmp_path, encoder=str(own), **RUN)
+    run = training.train("adain", outdir=tmp_path, encoder=str(own), **RUN)
     sizes = sum(p.numel() for p in run.recipe.g.parameters())
     for name in "weights.safetensors", "state.safetensors":
-        found, _ = checkpoint.read_tensors(run.folder / name)
+        found, _ = read_tensors(run.folder / name)
         assert not any(torch.equal(t, held["3.weight"]) for t in found.values())
         assert not any("encoder" in key and not key.endswith("encoder_sha256") for key in found)
-    assert sum(t.numel() for t in checkpoint.read_tensors(run.folder / "weights.safetensors")[0].values()) == sizes + 32
+    assert sum(t.numel() for t in read_tensors(run.folder / "weights.safetensors")[0].values()) == sizes + 32
     assert json.loads((run.folder / "config.json").read_text())["arguments"]["encoder"] == str(own)
     trained = gankit.load(run.folder)  # no flags
     x, y = seeded(2, 1, 16, 16).float(), seeded(1, 1, 24, 16, seed=1).float()
@@ -189,7 +192,7 @@ def test_the_encoder_is_in_no_checkpoint_and_another_one_is_refused(tmp_path):
     with pytest.raises(ValueError, match="trained with an encoder of sha256 .* put that file back"):
         gankit.load(run.folder)
     with pytest.raises(ValueError, match="trained with an encoder of sha256"):
-        loop.resume(run.folder, images=32, quiet=True)
+        training.resume(run.folder, images=32, quiet=True)
     own.unlink()
     with pytest.raises(ValueError, match="own.safetensors' is no file"):
         gankit.load(run.folder)
@@ -237,7 +240,7 @@ def test_built_in_contents_and_styles_are_labelled_patches_in_three_channels():
         and len({tuple(sorted(c.tobytes() for c in patch)) for patch in same}) == 1
     )
     with pytest.raises(ValueError, match="must be 32|one size|need one size"):
-        loop.train("adain", data="contents,digits", preset="small", quiet=True)
+        training.train("adain", data="contents,digits", preset="small", quiet=True)
 
 
 def test_the_learning_rate_is_a_function_of_progress():
@@ -334,10 +337,10 @@ def test_the_strip_shows_each_content_in_the_style_beside_it(recipe):
 
 
 def test_training_brings_the_statistics_of_the_output_to_the_style_s(tmp_path):
-    run = loop.train("adain", outdir=tmp_path, **RUN | dict(images=400, ema=0, save=400))
+    run = training.train("adain", outdir=tmp_path, **RUN | dict(images=400, ema=0, save=400))
     torch.manual_seed(1)
     before, trained = AdaIN(GREY, encoder="small"), gankit.load(run.folder).recipe
-    dataset = loop.open_data(loop.Settings(data="digits-negative"), AdaIN)
+    dataset = open_data(Settings(data="digits-negative"), AdaIN)
     a, b = (torch.from_numpy(part.read(np.arange(8))).float() / 127.5 - 1 for part in (dataset.a, dataset.b))
 
     def distance(recipe: AdaIN) -> float:

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 import gankit
-from gankit import anomaly, cli, data, loop, metrics
+from gankit import anomaly, cli, data, metrics, training
 from gankit.models.anogan import AnoGAN
 from gankit.models.f_anogan import FAnoGAN
-from gankit.recipe import Spec
+from gankit.recipe import Batch, Spec
 
 SPEC = Spec((1, 16, 16))
 
@@ -30,78 +30,74 @@ def images():
     return torch.rand(3, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
-def test_what_is_left_is_the_paper_s_sum(model, images):
+def test_the_distance_is_the_paper_s_sum(model, images):
     rebuilt = images.flip(0)
     with torch.no_grad():
-        found = model.left(images, rebuilt)
-        f = model.d.features[:-1]  # before it is flattened
+        distance = model.distance(images, rebuilt)
+        f = model.d.features[:-1]  # without the flattening
         for i in range(3):
             residual = sum(abs(float(a - b)) for a, b in zip(images[i].flatten(), rebuilt[i].flatten()))
-            features = sum(
-                abs(float(a - b)) for a, b in zip(f(images[i : i + 1]).flatten(), f(rebuilt[i : i + 1]).flatten())
-            )
-            assert abs(float(found[i]) - (0.9 * residual + 0.1 * features)) < 1e-9
+            pairs = zip(f(images[i : i + 1]).flatten(), f(rebuilt[i : i + 1]).flatten())
+            features = sum(abs(float(a - b)) for a, b in pairs)
+            assert abs(float(distance[i]) - (0.9 * residual + 0.1 * features)) < 1e-9
 
 
-def test_a_score_hangs_on_its_image_alone(model, images):
+def test_a_score_depends_only_on_its_image(model, images):
     whole = model.score(images)
     for i in range(3):
-        one = model.score(images[i : i + 1])
-        assert abs(one.score[0] - whole.score[i]) < 1e-10 and (one.map[0] - whole.map[i]).abs().max() < 1e-10
+        single = model.score(images[i : i + 1])
+        assert abs(single.score[0] - whole.score[i]) < 1e-10 and (single.map[0] - whole.map[i]).abs().max() < 1e-10
     assert whole.map.shape == (3, 16, 16) and whole.steps.tolist() == [12] * 3
 
 
-def test_the_search_finds_an_image_that_the_generator_draws(model):
+def test_the_search_finds_a_generated_image(model):
     with torch.no_grad():
-        drawn = model.g(torch.tensor([[0.3, -0.2, 0.5, 0.1]], dtype=torch.float64))
-    few, many = (setattr(model, "steps", n) or float(model.score(drawn).score) for n in (1, 300))
+        fake = model.g(torch.tensor([[0.3, -0.2, 0.5, 0.1]], dtype=torch.float64))
+    few, many = (setattr(model, "steps", n) or float(model.score(fake).score) for n in (1, 300))
     assert many < 0.2 * few
 
 
 def test_restarts_keep_the_best_and_patience_ends_a_search(model, images):
-    one = model.score(images).score
+    score = model.score(images).score
     model.restarts = 4
-    assert (model.score(images).score <= one + 1e-9).all()
+    assert (model.score(images).score <= score + 1e-9).all()
     model.steps, model.patience = 400, 5
-    found = model.score(images)
-    assert (found.steps < 400).all()
+    patient = model.score(images)
+    assert (patient.steps < 400).all()
     model.patience = 0
-    assert (model.score(images).score <= found.score * 1.05).all()
+    assert (model.score(images).score <= patient.score * 1.05).all()
 
 
-def test_the_encoder_learns_on_networks_that_stay_as_they_are(tmp_path):
-    kept = {}
+def test_the_encoder_is_trained_on_fixed_networks(tmp_path):
+    states = {}
 
     class Watched(FAnoGAN):
         def enter(self, index, batch):
-            kept[index] = {k: v.clone() for k, v in self.state_dict().items()}
+            states[index] = {k: v.clone() for k, v in self.state_dict().items()}
 
     options = dict(data="digits", preset="small", images=64, batch=8, gan_images=32, ema=0, preview=8, quiet=True)
-    after = loop.train(Watched, outdir=tmp_path, **options).recipe.state_dict()
-    for name, value in kept[1].items():
+    after = training.train(Watched, outdir=tmp_path, **options).recipe.state_dict()
+    for name, value in states[1].items():
         if name.startswith("e.") or value.ndim > 1:
-            assert torch.equal(value, kept[0][name]) == name.startswith("e."), name
+            assert torch.equal(value, states[0][name]) == name.startswith("e."), name
         if not name.startswith("e.") or value.ndim > 1:
             assert torch.equal(value, after[name]) != name.startswith("e."), name
 
 
 def test_the_encoder_ends_in_tanh_or_is_linear_and_norms_have_tensorflow_s_constants(images):
-    made = {}
+    models = {}
     for output in ("tanh", "linear"):
         torch.manual_seed(0)
-        made[output] = FAnoGAN(SPEC, z_dim=4, width=4, encoder_output=output).double().eval()
+        models[output] = FAnoGAN(SPEC, z_dim=4, width=4, encoder_output=output).double().eval()
     assert FAnoGAN(SPEC, z_dim=4, width=4).encoder_output == "tanh", "the paper's"
     with torch.no_grad():
-        far = 30 * images
-        bounded, free = (model.encode(far) for model in made.values())
-        assert torch.equal(bounded, free.tanh()) and free.abs().max() > 1
-        model = made["tanh"]
-        assert torch.equal(model.reconstruct(far), model.g(bounded)) and torch.equal(
-            model.score(far).rebuilt, model.g(bounded)
-        )
-    norms = [
-        module for net in (model.g, model.e) for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d)
-    ]
+        extreme = 30 * images
+        bounded, unbounded = (model.encode(extreme) for model in models.values())
+        assert torch.equal(bounded, unbounded.tanh()) and unbounded.abs().max() > 1
+        model = models["tanh"]
+        assert torch.equal(model.reconstruct(extreme), model.g(bounded))
+        assert torch.equal(model.score(extreme).rebuilt, model.g(bounded))
+    norms = [m for net in (model.g, model.e) for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert len(norms) == 2 * 2 + 1 + 2 * 2 and {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.d.modules())
     with pytest.raises(ValueError, match="choose from tanh and linear"):
@@ -111,8 +107,6 @@ def test_the_encoder_ends_in_tanh_or_is_linear_and_norms_have_tensorflow_s_const
 @pytest.mark.parametrize("output", ["tanh", "linear"])
 @pytest.mark.parametrize("loss", ["izi", "ziz", "izi_f"])
 def test_the_encoder_s_losses(loss, output, images):
-    from gankit.recipe import Batch
-
     model = FAnoGAN(SPEC, z_dim=4, width=4, encoder_loss=loss, encoder_output=output).double().eval()
     encoded = (lambda x: model.e(x).tanh()) if output == "tanh" else model.e
     batch = Batch({"real": images})
@@ -151,7 +145,7 @@ def test_region_overlap_is_its_definition():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     options = dict(data="digits", preset="small", images=96, batch=16, gan_images=48, preview=0, quiet=True)
-    return loop.train("f_anogan", outdir=tmp_path_factory.mktemp("runs"), **options).folder
+    return training.train("f_anogan", outdir=tmp_path_factory.mktemp("runs"), **options).folder
 
 
 def test_the_command_writes_scores_maps_and_a_page(run, tmp_path, capsys):
@@ -201,7 +195,7 @@ def test_bad_input_gets_one_line(run, words, said, capsys):
 
 
 def test_a_model_that_does_not_score_says_so(tmp_path):
-    other = loop.train(
+    other = training.train(
         "dcgan", data="digits", preset="small", images=16, batch=8, preview=0, outdir=tmp_path, quiet=True
     )
     with pytest.raises(ValueError, match="anogan and f_anogan do"):

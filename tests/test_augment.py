@@ -1,4 +1,4 @@
-"""Augmentation against slow literal definitions, one sample and one pixel at a time, and its derivatives and chances."""
+"""Augmentations against slow literal definitions, one image and one pixel at a time; derivatives and probabilities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gankit import augment
-from gankit.augment import Augment, adaptive, diffaugment, flip_shift, parse
+from gankit.augment import Augment, ada, adaptive, diffaugment, flip_shift, geometry, parse
 from gankit.recipe import Batch
 
 ADA = "blit,geometric,color,cutout"
@@ -33,7 +33,7 @@ def batch(images: Tensor, seed: int = 0) -> Batch:
 
 
 def keep(images: Tensor, seed: int = 0):
-    """A draw that gives the same numbers each time."""
+    """A draw that returns the same numbers each time."""
     return lambda sampler: batch(images, seed).draw(sampler)
 
 
@@ -41,14 +41,14 @@ def keep(images: Tensor, seed: int = 0):
 
 
 def mirrored(i: int, side: int) -> int:
-    """Walk back inside from the edges, one reflection at a time."""
+    """Reflect an index at the edges until it is inside."""
     while side > 1 and not 0 <= i < side:
         i = -i if i < 0 else 2 * (side - 1) - i
     return i if side > 1 else 0
 
 
 def forward_place(name: str, value) -> Tensor:
-    """The 3x3 matrix that moves a place of the image by one operation, of values as the docstrings give them."""
+    """The 3x3 matrix of one operation on positions in the image; values as in the docstrings."""
     m = torch.eye(3, dtype=torch.float64)
     if name == "flip":
         m[0, 0] = 1 - 2 * value
@@ -64,7 +64,7 @@ def forward_place(name: str, value) -> Tensor:
 
 
 def placed(steps: list[tuple]) -> Tensor:
-    """From the result's places to the image's, by inverting the product of the operations in turn."""
+    """The matrix from positions in the result to positions in the image: the inverse of the product of operations."""
     m = torch.eye(3, dtype=torch.float64)
     for name, value in steps:
         m = forward_place(name, value) @ m
@@ -85,7 +85,7 @@ def slow_blit(image: Tensor, m: Tensor) -> Tensor:
 def slow_warp(image: Tensor, m: Tensor) -> Tensor:
     """Up by 2 with sym6 on the mirrored plane, bilinear samples at twice the side, down by 2: each from its definition.
 
-    Pixel 2i of the larger map lies on pixel i, pixel 2i + 1 half a pixel further; both are placed from the image's centre.
+    Pixel 2i of the larger map coincides with pixel i, and pixel 2i + 1 is half a pixel further.
     """
     channels, height, width = image.shape
     taps = torch.tensor(augment.SYM6, dtype=torch.float64) / sum(augment.SYM6)
@@ -121,7 +121,7 @@ def slow_warp(image: Tensor, m: Tensor) -> Tensor:
 
 
 def slow_color(steps: list[tuple]) -> Tensor:
-    """4x4: the product of literal matrices, the axis of greys v, and Rodrigues' formula for one vector at a time."""
+    """4x4: the product of literal matrices, with the grey axis v and Rodrigues' formula for one vector at a time."""
     v = torch.ones(3, dtype=torch.float64) / math.sqrt(3)
     m = torch.eye(4, dtype=torch.float64)
     for name, value in steps:
@@ -149,54 +149,62 @@ def slow_color(steps: list[tuple]) -> Tensor:
 
 def slow_adaptive(image: Tensor, row: list[float], p: float, groups: dict[str, float]) -> Tensor:
     channels, height, width = image.shape
-    names = [*augment._ODDS, *augment._EVEN, *augment._NORMAL]
-    cut = len(augment._ODDS), len(augment._ODDS) + len(augment._EVEN)
-    odds, even, normal = (dict(zip(names[a:b], row[a:b])) for a, b in ((0, cut[0]), (cut[0], cut[1]), (cut[1], None)))
+    names = [*ada.CHANCES, *ada.UNIFORM, *ada.NORMAL]
+    cut = len(ada.CHANCES), len(ada.CHANCES) + len(ada.UNIFORM)
+    chances, uniform, normal = (
+        dict(zip(names[a:b], row[a:b])) for a, b in ((0, cut[0]), (cut[0], cut[1]), (cut[1], None))
+    )
     blits, moves, colors = [], [], []
     if "blit" in groups:
         rate = p * groups["blit"]
-        if odds["flip"] < rate:
-            blits.append(("flip", math.floor(2 * even["flip"])))
-        if odds["quarter"] < rate:
-            turns = math.floor(4 * even["quarter"]) if height == width else 2 * math.floor(2 * even["quarter"])
+        if chances["flip"] < rate:
+            blits.append(("flip", math.floor(2 * uniform["flip"])))
+        if chances["quarter"] < rate:
+            turns = math.floor(4 * uniform["quarter"]) if height == width else 2 * math.floor(2 * uniform["quarter"])
             blits.append(("turn", turns * math.pi / 2))
-        if odds["shift"] < rate:
+        if chances["shift"] < rate:
             blits.append(
-                ("shift", (round(width * (even["shift_x"] / 4 - 0.125)), round(height * (even["shift_y"] / 4 - 0.125))))
+                (
+                    "shift",
+                    (round(width * (uniform["shift_x"] / 4 - 0.125)), round(height * (uniform["shift_y"] / 4 - 0.125))),
+                )
             )
     if "geometric" in groups:
         rate = p * groups["geometric"]
         turn = 1 - math.sqrt(1 - min(1, rate))
-        if odds["scale"] < rate:
+        if chances["scale"] < rate:
             moves.append(("scale", (2 ** (0.2 * normal["scale"]),) * 2))
-        if odds["before"] < turn:
-            moves.append(("turn", math.pi * (2 * even["before"] - 1)))
-        if odds["aniso"] < rate:
+        if chances["before"] < turn:
+            moves.append(("turn", math.pi * (2 * uniform["before"] - 1)))
+        if chances["aniso"] < rate:
             moves.append(("scale", (2 ** (0.2 * normal["aniso"]), 2 ** (-0.2 * normal["aniso"]))))
-        if odds["after"] < turn:
-            moves.append(("turn", math.pi * (2 * even["after"] - 1)))
-        if odds["move"] < rate:
+        if chances["after"] < turn:
+            moves.append(("turn", math.pi * (2 * uniform["after"] - 1)))
+        if chances["move"] < rate:
             moves.append(("shift", (0.125 * width * normal["move_x"], 0.125 * height * normal["move_y"])))
     image = slow_warp(image, placed(blits + moves)) if moves else slow_blit(image, placed(blits))
     if "color" in groups:
         rate = p * groups["color"]
-        if odds["brightness"] < rate:
+        if chances["brightness"] < rate:
             colors.append(("brightness", 0.2 * normal["brightness"]))
-        if odds["contrast"] < rate:
+        if chances["contrast"] < rate:
             colors.append(("contrast", 2 ** (0.5 * normal["contrast"])))
-        if odds["luma"] < rate:
-            colors.append(("luma", math.floor(2 * even["luma"])))
-        if odds["hue"] < rate:
-            colors.append(("hue", math.pi * (2 * even["hue"] - 1)))
-        if odds["saturation"] < rate:
+        if chances["luma"] < rate:
+            colors.append(("luma", math.floor(2 * uniform["luma"])))
+        if chances["hue"] < rate:
+            colors.append(("hue", math.pi * (2 * uniform["hue"] - 1)))
+        if chances["saturation"] < rate:
             colors.append(("saturation", 2 ** normal["saturation"]))
         m, rgb = slow_color(colors), image.expand(3, -1, -1)
         image = (torch.einsum("ij,jhw->ihw", m[:3, :3], rgb) + m[:3, 3, None, None])[:channels]
-    if "cutout" in groups and odds["cutout"] < p * groups["cutout"]:
+    if "cutout" in groups and chances["cutout"] < p * groups["cutout"]:
         image = image.clone()
         for j in range(height):
             for i in range(width):
-                if abs((i + 0.5) / width - even["cut_x"]) < 0.25 and abs((j + 0.5) / height - even["cut_y"]) < 0.25:
+                if (
+                    abs((i + 0.5) / width - uniform["cut_x"]) < 0.25
+                    and abs((j + 0.5) / height - uniform["cut_y"]) < 0.25
+                ):
                     image[:, j, i] = 0
     return image
 
@@ -242,7 +250,7 @@ SHAPES = [(3, 4, 4), (1, 5, 3), (3, 2, 5), (1, 1, 1)]
 def test_adaptive_is_its_literal_definition(shape, policy):
     images = pictures(6, *shape)
     draw = keep(images)
-    rows = draw(augment._ada_numbers).tolist()
+    rows = draw(ada._numbers).tolist()
     expected = torch.stack([slow_adaptive(i, r, 0.7, parse(policy, "ada")) for i, r in zip(images, rows)])
     assert (expected != images).any() or shape == (1, 1, 1)
     torch.testing.assert_close(adaptive(images, 0.7, draw, policy), expected, rtol=0, atol=1e-11)
@@ -301,7 +309,7 @@ def test_conventions_on_pictures_one_can_name():
     image = torch.tensor([[1.0, 2.0], [3.0, 4.0]])[None, None]
 
     def blit(*values: int) -> list:
-        return augment._blit(image, augment.blit_matrix(*(torch.tensor([float(v)]) for v in values)))[0, 0].tolist()
+        return geometry.blit(image, augment.blit_matrix(*(torch.tensor([float(v)]) for v in values)))[0, 0].tolist()
 
     assert blit(1, 0, 0, 0) == [[2, 1], [4, 3]]
     assert blit(0, 1, 0, 0) == [[3, 1], [4, 2]], "clockwise"
@@ -324,7 +332,7 @@ def test_sym6_obeys_its_equations():
 def test_the_filters_give_an_image_back_and_keep_what_is_constant():
     images = pictures(3, 2, 9, 6)
     same = torch.eye(3, dtype=torch.float64).expand(3, 3, 3)
-    torch.testing.assert_close(augment._warp(images, same), images, rtol=0, atol=1e-10)
+    torch.testing.assert_close(geometry.warp(images, same), images, rtol=0, atol=1e-10)
     flat = torch.full((40, 1, 5, 8), 0.3, dtype=torch.float64)
     torch.testing.assert_close(adaptive(flat, 1.0, keep(flat), "blit,geometric"), flat, rtol=0, atol=1e-10)
 
@@ -349,10 +357,10 @@ TURNED = {
 @pytest.mark.parametrize("steps", TURNED.values(), ids=list(TURNED))
 @pytest.mark.parametrize("size", [(64, 64), (48, 65)], ids=str)
 def test_geometric_operations_of_an_image_known_by_a_formula(steps, size):
-    """A plane a x + b y + c: filters and bilinear samples keep it, so that each pixel of the result is known.
+    """A plane a x + b y + c: filtering and bilinear sampling preserve it, so each pixel of the result is known.
 
-    Sym6 is not symmetric: its mean tap is 5.098, and pixel 2i of the doubled image shows what is (5 - 5.098) / 2 pixels off
-    pixel i. So operations fix the point that far off the centre, as with the authors' code.
+    Sym6 is not symmetric: its mean tap is 5.098, so pixel 2i of the upsampled image shows the point (5 - 5.098) / 2
+    pixels from pixel i. The fixed point of the operations is that far from the centre, as in the authors' code.
     """
     height, width = size
     x, y = torch.arange(width) - (width - 1) / 2, torch.arange(height) - (height - 1) / 2
@@ -361,10 +369,10 @@ def test_geometric_operations_of_an_image_known_by_a_formula(steps, size):
     taps = torch.tensor(augment.SYM6, dtype=torch.float64)
     fixed = torch.tensor([1, 1, 0]).double() * (5 - (taps / taps.sum()) @ torch.arange(12).double()) / 2
     m = placed(steps)
-    seen = augment._warp((grid @ plane.T).permute(2, 0, 1)[None], m[None])[0]
+    seen = geometry.warp((grid @ plane.T).permute(2, 0, 1)[None], m[None])[0]
     source = (grid - fixed) @ m.T + fixed
     inside = ((source[..., 0].abs() < width / 2 - 6) & (source[..., 1].abs() < height / 2 - 6)).float()
-    inside = -torch.nn.functional.max_pool2d(-inside[None, None], 13, 1, 6)[0, 0] == 1  # all that the filters see
+    inside = -torch.nn.functional.max_pool2d(-inside[None, None], 13, 1, 6)[0, 0] == 1  # the support of the filters
     inside[:6], inside[-6:], inside[:, :6], inside[:, -6:] = False, False, False, False
     assert inside.sum() > 200
     torch.testing.assert_close(seen[:, inside], (source @ plane.T).permute(2, 0, 1)[:, inside], rtol=0, atol=1e-8)
@@ -414,10 +422,8 @@ def test_pieces_are_augmented_as_the_whole(name, shape, dtype):
         all_rows = batch(images)
         seen = all_rows.join([EVERY[name](part.real, part.draw) for _, part in all_rows.split(pieces, turn=2)])
         whole = seen if whole is None else whole
-        far = (
-            (seen - whole).abs().max()
-        )  # processors differ in how they split a convolution's float64 sums over a batch
-        assert far <= (1e-12 if dtype == torch.float64 else 0)
+        # processors differ in how they split a convolution's float64 sums over a batch
+        assert (seen - whole).abs().max() <= (1e-12 if dtype == torch.float64 else 0)
     other = next(batch(images, seed=1).split(1, turn=2))[1]
     assert not torch.equal(EVERY[name](other.real, other.draw), whole)
 
@@ -437,7 +443,7 @@ def test_what_is_drawn_depends_on_no_image_no_policy_and_no_p(name):
     for policy in ("color", "cutout,translation"):
         diffaugment(images, draw, policy)
     assert len(set(asked[:6])) == len(set(asked[6:])) == 1 and len(asked) == 8
-    # so reals and fakes are changed alike: of the same numbers the change is one affine map, whatever the images are
+    # for the same numbers, the augmentation is one affine map of any images: reals and fakes are augmented alike
     a, b, function = pictures(8, 3, 8, 8, seed=1), pictures(8, 3, 8, 8, seed=2), EVERY[name]
     middle = function((a + b) / 2, keep(a))
     torch.testing.assert_close(middle, (function(a, keep(a)) + function(b, keep(a))) / 2, rtol=0, atol=1e-12)
@@ -454,7 +460,7 @@ def test_half_precision_is_widened_inside_even_under_autocast():
 
 
 def test_nothing_waits_for_the_device(monkeypatch):
-    """On the meta device, which has no values and no autocast, whatever reads one raises."""
+    """The meta device has no values and no autocast: reading a value raises."""
     monkeypatch.setattr(torch, "autocast", lambda *a, **k: nullcontext())
     images = torch.zeros(4, 3, 8, 8, device="meta")
 
@@ -490,15 +496,15 @@ def test_the_gpu_agrees(name):
 def parameters(
     monkeypatch, p: float, shape: tuple[int, ...] = (3, 2, 2), n: int = 20_000, policy: str = ADA
 ) -> dict[str, list]:
-    """The arguments that each matrix is built from, over many images."""
+    """The arguments of each matrix function, over many images."""
     given, images = {}, torch.zeros(n, *shape)
     for name in ("blit_matrix", "geometric_matrix", "color_matrix"):
-        function = getattr(augment, name)
-        monkeypatch.setattr(augment, name, lambda *a, name=name, f=function: given.setdefault(name, a) and f(*a))
-    for name in ("_blit", "_warp"):  # the pictures do not matter
-        monkeypatch.setattr(augment, name, lambda x, m: x)
-    cut = augment._ada_cutout
-    monkeypatch.setattr(augment, "_ada_cutout", lambda x, *a: given.setdefault("cutout", a) and cut(x, *a))
+        function = getattr(ada, name)
+        monkeypatch.setattr(ada, name, lambda *a, name=name, f=function: given.setdefault(name, a) and f(*a))
+    for name in ("blit", "warp"):  # the pictures do not matter
+        monkeypatch.setattr(ada, name, lambda x, m: x)
+    cut = ada._cut_out
+    monkeypatch.setattr(ada, "_cut_out", lambda x, *a: given.setdefault("cutout", a) and cut(x, *a))
     adaptive(images, p, batch(images).draw, policy)
     return given
 
@@ -546,7 +552,7 @@ def test_each_operation_is_as_likely_and_as_strong_as_it_says(monkeypatch):
 
 
 def test_operations_are_drawn_independently():
-    rows = batch(torch.zeros(20_000, 1)).draw(augment._ada_numbers)
+    rows = batch(torch.zeros(20_000, 1)).draw(ada._numbers)
     off = rows.T.corrcoef() - torch.eye(rows.shape[1])
     assert off.abs().max() < 0.035
 

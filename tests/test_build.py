@@ -8,8 +8,10 @@ import math
 import pytest
 import torch
 
-from gankit import build, data, loop, models
+from gankit import build, data, models
 from gankit.recipe import Spec
+from gankit.training import Settings
+from gankit.training.setup import plan, spec_of
 
 ODD = (
     -1,
@@ -40,8 +42,8 @@ ODD = (
 @pytest.mark.parametrize("model", models.names())
 def test_any_value_of_any_argument_is_built_or_refused(model):
     kind = models.find(model)
-    settings, small = loop.plan(kind, "small" if "small" in kind.presets else "paper", {})
-    spec = loop.spec_of(data.open(settings.data, settings.resolution or None, want=kind.data.split()[0]))
+    settings, small = plan(kind, "small" if "small" in kind.presets else "paper", {})
+    spec = spec_of(data.open(settings.data, settings.resolution or None, want=kind.data.split()[0]))
     tried = 0
     for name in build.defaults(kind):
         for value in ODD:
@@ -56,11 +58,11 @@ def test_any_value_of_any_argument_is_built_or_refused(model):
     assert tried >= 3 * len(ODD)
 
 
-@pytest.mark.parametrize("setting", [field.name for field in dataclasses.fields(loop.Settings)])
+@pytest.mark.parametrize("setting", [field.name for field in dataclasses.fields(Settings)])
 def test_any_value_of_any_setting_is_taken_or_refused(setting):
     for value in (*ODD, 2**70, -(2**70), 99_999, 10**9):
         try:
-            taken = getattr(loop.Settings(**{setting: value}), setting)
+            taken = getattr(Settings(**{setting: value}), setting)
         except ValueError as error:
             assert setting in str(error) and len(str(error).splitlines()) == 1
         else:
@@ -82,8 +84,8 @@ def test_sizes_are_positive_and_numbers_finite():
         ("z_dmi", 3, "did you mean z_dim"),
     ]:
         with pytest.raises(ValueError, match=said):
-            loop.plan(kind, "", {name: value}) if name != "z_dmi" else build.check(kind, {name: value})
-    assert loop.plan(models.find("lsgan"), "", {"a": -1.0})[1]["a"] == -1.0
+            plan(kind, "", {name: value}) if name != "z_dmi" else build.check(kind, {name: value})
+    assert plan(models.find("lsgan"), "", {"a": -1.0})[1]["a"] == -1.0
 
 
 def test_a_model_that_does_not_fit_is_refused_before_it_is_made(monkeypatch):

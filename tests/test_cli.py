@@ -11,7 +11,10 @@ import pytest
 from PIL import Image
 
 import gankit
-from gankit import checkpoint, cli, loop, models
+from gankit import cli, models, training
+from gankit.runs.files import FORMAT, read_tensors
+from gankit.runs.state import Diverged
+from gankit.training import loop
 
 TINY = [
     "--data",
@@ -36,7 +39,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     for model in ("dcgan", "sngan"):
         options = dict(data="digits", preset="small", images=32, batch=8, preview=16, save=16, quiet=True)
-        loop.train(model, outdir=folder / "runs", **options)
+        training.train(model, outdir=folder / "runs", **options)
     return folder
 
 
@@ -259,7 +262,7 @@ def test_a_config_from_a_newer_gankit_is_refused(here, capsys, tmp_path):
     run = tmp_path / "run"
     copy_run(here / "runs" / "00000-dcgan-digits", run)
     config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps(config | {"format": checkpoint.FORMAT + 1}))
+    (run / "config.json").write_text(json.dumps(config | {"format": FORMAT + 1}))
     assert "upgrade" in refused(capsys, "sample", str(run))
     (run / "config.json").write_text("{")
     assert "damaged" in refused(capsys, "sample", str(run))
@@ -287,11 +290,11 @@ def test_numbers_that_are_not_finite_stop_the_run_and_leave_the_last_save(tmp_pa
         return batch
 
     monkeypatch.setattr(loop, "make_batch", poisoned)
-    with pytest.raises(loop.Diverged, match=r"DCGAN: .*'d' after 32 images.*The last save, at 32 images, is whole"):
-        loop.train(
+    with pytest.raises(Diverged, match=r"DCGAN: .*'d' after 32 images.*The last save, at 32 images, is whole"):
+        training.train(
             "dcgan", data="digits", preset="small", images=64, batch=16, save=16, preview=0, outdir=tmp_path, quiet=True
         )
-    state, _ = checkpoint.read_tensors(next(tmp_path.iterdir()) / "state.safetensors")
+    state, _ = read_tensors(next(tmp_path.iterdir()) / "state.safetensors")
     assert all(tensor.isfinite().all() for tensor in state.values() if tensor.is_floating_point())
 
 

@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit import checkpoint, loop
+from gankit import training
 from gankit.models.cyclegan import CycleGAN
 from gankit.nn import Pool
 from gankit.recipe import Batch, Spec, seeded
+from gankit.runs.files import read_tensors
+from gankit.training import Run
 
 SPEC = Spec((1, 16, 16), other=(1, 16, 16))
 TINY = dict(width=2, blocks=1, patch=16, jitter=False)
@@ -212,12 +214,12 @@ SMALL = dict(
 
 
 def state(folder: Path) -> dict[str, Tensor]:
-    return checkpoint.read_tensors(folder / "state.safetensors")[0]
+    return read_tensors(folder / "state.safetensors")[0]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
-    return loop.train("cyclegan", outdir=tmp_path_factory.mktemp("whole"), quiet=True, **SMALL).folder
+    return training.train("cyclegan", outdir=tmp_path_factory.mktemp("whole"), quiet=True, **SMALL).folder
 
 
 def close(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
@@ -229,10 +231,11 @@ def close(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
 
 
 def test_pieces_give_what_the_whole_batch_gives_and_a_pool_survives(whole, tmp_path, interrupt):
-    close(state(whole), state(loop.train("cyclegan", outdir=tmp_path, quiet=True, **SMALL | dict(pieces=2)).folder))
+    close(state(whole), state(training.train("cyclegan", outdir=tmp_path, quiet=True, **SMALL | dict(pieces=2)).folder))
     broken = interrupt(16, "cyclegan", outdir=tmp_path / "broken", quiet=True, **SMALL)
     assert all(
-        torch.equal(state(whole)[name], value) for name, value in state(loop.resume(broken, quiet=True).folder).items()
+        torch.equal(state(whole)[name], value)
+        for name, value in state(training.resume(broken, quiet=True).folder).items()
     )
 
 
@@ -252,9 +255,9 @@ def test_two_processes_have_one_pool(whole, tmp_path):
 def test_the_learning_rate_is_flat_for_half_the_run_and_then_falls_to_nothing(monkeypatch, tmp_path):
     rates: dict[str, list[float]] = {"g": [], "d": []}
     moved: list[float] = []
-    update = loop.Run.update
+    update = Run.update
 
-    def watched(run: loop.Run, name: str, *args: object) -> dict[str, Tensor]:
+    def watched(run: Run, name: str, *args: object) -> dict[str, Tensor]:
         before = [p.clone() for p in run.recipe.g_ab.parameters()]
         outputs = update(run, name, *args)
         rates[name] += [group["lr"] for group in run.recipe.opt[name].param_groups]
@@ -262,8 +265,8 @@ def test_the_learning_rate_is_flat_for_half_the_run_and_then_falls_to_nothing(mo
             moved.append(max((p - q).abs().max().item() for p, q in zip(run.recipe.g_ab.parameters(), before)))
         return outputs
 
-    monkeypatch.setattr(loop.Run, "update", watched)
-    loop.train("cyclegan", outdir=tmp_path, quiet=True, **SMALL | dict(images=80, lr=1e-3))
+    monkeypatch.setattr(Run, "update", watched)
+    training.train("cyclegan", outdir=tmp_path, quiet=True, **SMALL | dict(images=80, lr=1e-3))
     want = [1e-3 * min(1.0, 2 * (20 - i) / 20) for i in range(20)]
     assert rates["g"] == pytest.approx(want, abs=1e-15) and rates["d"] == pytest.approx(want, abs=1e-15)
     assert want[10] == 1e-3 and want[-1] == pytest.approx(1e-4)  # on the next batch, were there one, it is 0

@@ -25,8 +25,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file
 
-from gankit import data, loop
+from gankit import data, training
 from gankit.data.reading import cache, decoding, files, folder, metadata
+from gankit.training import Run
 
 RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 256, (24, 32, 3), np.uint8)
@@ -1069,17 +1070,17 @@ def test_training_is_the_same_whatever_happens_to_the_cache(pictures, tmp_path, 
         device="cpu",
         quiet=True,
     )
-    expected = load_file(loop.train("dcgan", outdir=tmp_path / "a", **options).folder / "weights.safetensors")
+    expected = load_file(training.train("dcgan", outdir=tmp_path / "a", **options).folder / "weights.safetensors")
     flip(cache.location() / prepared()[0] / "pixels")
-    advance = loop.Run.advance
+    advance = Run.advance
 
     def advance_and_damage(run, n):
         advance(run, n)
         if run.images == 32:
             damage(how)
 
-    monkeypatch.setattr(loop.Run, "advance", advance_and_damage)
-    found = load_file(loop.train("dcgan", outdir=tmp_path / "b", **options).folder / "weights.safetensors")
+    monkeypatch.setattr(Run, "advance", advance_and_damage)
+    found = load_file(training.train("dcgan", outdir=tmp_path / "b", **options).folder / "weights.safetensors")
     assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
 
 

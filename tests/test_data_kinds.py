@@ -820,15 +820,17 @@ def test_what_cannot_be_read_as_asked_is_said(tmp_path, capsys, want, said):
 
 
 def test_models_say_how_their_data_is_laid_out(tmp_path, two):
-    from gankit import loop, models
+    from gankit import models
+    from gankit.training import Settings
+    from gankit.training.setup import check_data
 
     root = labelled(tmp_path / "set", [CLASSES])
     with pytest.raises(
         ValueError, match=f"dcgan learns from images.*holds masks. For its images alone type --data {root}/images"
     ):
-        loop.fit(models.find("dcgan"), data.open(root), loop.Settings(data=str(root)))
+        check_data(models.find("dcgan"), data.open(root), Settings(data=str(root)))
     with pytest.raises(
         ValueError,
         match="unet learns from masks; digits holds images. Images with label maps are a folder with images/ and masks/",
     ):
-        loop.fit(models.find("unet"), data.open("digits"), loop.Settings())
+        check_data(models.find("unet"), data.open("digits"), Settings())

@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from gankit import cli, data, latent, log
+from gankit import cli, data, latent
 from gankit.data import domains
 from gankit.data.builtin import photos
 from gankit.evaluation import sources
+from gankit.training import log
 
 BUILT_IN = ["digits-negative", "digits-edges", "colour-depth"]
 
@@ -142,11 +143,13 @@ def test_streams_of_folders_fit_and_shrink(folders):
     ],
 )
 def test_what_is_wrong_with_a_domain_is_said(folders, break_it, said):
-    from gankit import loop, models
+    from gankit import models
+    from gankit.training import Settings
+    from gankit.training.setup import check_data
 
     break_it(folders)
     with pytest.raises(ValueError, match=said):
-        loop.fit(models.find("cogan"), data.open(folders), loop.Settings(data=str(folders)))
+        check_data(models.find("cogan"), data.open(folders), Settings(data=str(folders)))
 
 
 def test_unlike_domains_are_refused_with_what_to_type(folders):
@@ -164,16 +167,18 @@ def test_unlike_domains_are_refused_with_what_to_type(folders):
 
 
 def test_models_of_one_domain_and_of_two_say_what_they_learn_from(folders):
-    from gankit import loop, models
+    from gankit import models
+    from gankit.training import Settings
+    from gankit.training.setup import check_data
 
     with pytest.raises(
         ValueError, match="dcgan learns from images or points|dcgan learns from images.*--data .*pics/A"
     ):
-        loop.fit(models.find("dcgan"), data.open(folders), loop.Settings(data=str(folders)))
+        check_data(models.find("dcgan"), data.open(folders), Settings(data=str(folders)))
     with pytest.raises(
         ValueError, match="cogan learns from domains; digits holds images. Two domains are one folder with A/"
     ):
-        loop.fit(models.find("cogan"), data.open("digits"), loop.Settings())
+        check_data(models.find("cogan"), data.open("digits"), Settings())
 
 
 def test_the_command_describes_and_lays_out_both(folders, tmp_path, capsys):

@@ -11,11 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from gankit import cli, data, texts
+from gankit import cli, data
 from gankit.data import captions
 from gankit.data.reading import embedding, files, labelmaps
 from gankit.evaluation import sources
 from gankit.explore import examine, judge, projection, single, start
+from gankit.runs import texts
 from gankit.translation import files as translated
 from gankit.translation import options, video
 

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit import loop
+from gankit import training
 from gankit.models.dualgan import DualGAN, ShiftedInstanceNorm, down, up
 from gankit.penalties import wgan_gp
 from gankit.recipe import Batch, Spec
+from gankit.training import Run
 
 SPEC = Spec((1, 16, 16), other=(3, 16, 16))
 TINY = dict(width=3, patch=16)
@@ -59,20 +60,20 @@ def test_the_gradient_penalty_is_the_sum_over_both_critics():
 
 def test_critics_learn_from_every_batch_and_are_clipped_and_g_from_every_nth(monkeypatch, tmp_path):
     names: list[str] = []
-    update = loop.Run.update
+    update = Run.update
 
-    def watched(run: loop.Run, name: str, *args: object) -> dict[str, Tensor]:
+    def watched(run: Run, name: str, *args: object) -> dict[str, Tensor]:
         if name == "d" and names:
             largest = max(p.abs().max().item() for net in (run.recipe.d_a, run.recipe.d_b) for p in net.parameters())
             assert largest <= 0.02
         names.append(name)
         return update(run, name, *args)
 
-    monkeypatch.setattr(loop.Run, "update", watched)
+    monkeypatch.setattr(Run, "update", watched)
     options = dict(
         data="digits-negative", images=28, batch=4, preview=0, quiet=True, clip_value=0.02, n_critic=3, lr=1e-3
     )
-    run = loop.train("dualgan", outdir=tmp_path, **TINY | options)
+    run = training.train("dualgan", outdir=tmp_path, **TINY | options)
     assert names == ["d", "d", "d", "g", "d", "d", "d", "g", "d"]
     largest = [p.abs().max().item() for net in (run.recipe.d_a, run.recipe.d_b) for p in net.parameters()]
     assert max(largest) <= 0.02 and sum(value == pytest.approx(0.02) for value in largest) > 2, "the bound is reached"
@@ -164,7 +165,7 @@ def test_the_code_s_networks_have_its_maps():
 
 
 def test_the_code_s_form_trains(tmp_path):
-    run = loop.train(
+    run = training.train(
         "dualgan", form="code", penalty="gp", n_critic=1, dropout=0.0, width=2, data="digits-negative", resolution="32",
         images=3, batch=1, preview=0, outdir=tmp_path, quiet=True,
     )  # fmt: skip

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 import gankit
-from gankit import checkpoint, cli, data, evaluation, loop, metrics, report
+from gankit import cli, data, evaluation, metrics, report, training
 from gankit.data.reading import cache
 from gankit.evaluation import evaluator, features, judges, sources
 from gankit.evaluation.subject import share_error
+from gankit.runs.files import digest, read_tensors
 from tests.waiting import finished, torchrun
 
 TINY = dict(data="digits", images=64, batch=16, z_dim=4, width=4, preview=0, quiet=True)
@@ -29,11 +30,11 @@ TINY_CGAN = dict(data="digits", images=200, batch=20, z_dim=4, preview=0, quiet=
 def runs(tmp_path_factory):
     """A folder with two dcgans, a cgan, a vae and a gan of points, all hardly trained."""
     folder = tmp_path_factory.mktemp("judged") / "runs"
-    loop.train("dcgan", outdir=folder, **TINY)
-    loop.train("dcgan", outdir=folder, seed=1, **TINY)
-    loop.train("cgan", preset="small", outdir=folder, data="digits", images=2000, preview=0, quiet=True)
-    loop.train("vae", preset="small", outdir=folder, data="digits", images=2000, preview=0, quiet=True)
-    loop.train("gan", preset="ring", outdir=folder, data="ring", images=5120, preview=0, quiet=True)
+    training.train("dcgan", outdir=folder, **TINY)
+    training.train("dcgan", outdir=folder, seed=1, **TINY)
+    training.train("cgan", preset="small", outdir=folder, data="digits", images=2000, preview=0, quiet=True)
+    training.train("vae", preset="small", outdir=folder, data="digits", images=2000, preview=0, quiet=True)
+    training.train("gan", preset="ring", outdir=folder, data="ring", images=5120, preview=0, quiet=True)
     return folder
 
 
@@ -99,9 +100,9 @@ def test_all_takes_what_applies_and_says_why_the_rest_does_not(run, expected, re
     folder = next((here / "runs").glob(f"{run}*"))
     lines = [json.loads(line) for line in (folder / "evaluations.jsonl").read_text().splitlines()]
     assert [line["name"] for line in lines] == list(scores)
-    weights = checkpoint.read_tensors(folder / "weights.safetensors")[0]
+    weights = read_tensors(folder / "weights.safetensors")[0]
     for line in lines:
-        assert line["fake"]["weights"] == checkpoint.digest(weights) and line["versions"]["torch"]
+        assert line["fake"]["weights"] == digest(weights) and line["versions"]["torch"]
         assert (
             line["real"]["fingerprint"]
             and line["seed"] == 0
@@ -188,7 +189,7 @@ def test_reals_are_cached_by_content_count_and_features(here):
 
 def test_evaluation_while_training_touches_nothing(here):
     asked = dict(evaluate="fd,precision", evaluate_every=32, evaluate_n=200)
-    with_, without = (loop.train("dcgan", outdir=here / "new", **TINY | more) for more in (asked, {}))
+    with_, without = (training.train("dcgan", outdir=here / "new", **TINY | more) for more in (asked, {}))
     for (name, one), (_, two) in zip(
         with_.recipe.state_dict().items(), without.recipe.state_dict().items(), strict=True
     ):
@@ -204,7 +205,7 @@ def test_evaluation_while_training_touches_nothing(here):
 
 
 def test_a_resumed_run_drops_what_training_judged_after_its_save(here):
-    run = loop.train("dcgan", outdir=here / "new", evaluate="fd", evaluate_every=16, evaluate_n=50, **TINY)
+    run = training.train("dcgan", outdir=here / "new", evaluate="fd", evaluate_every=16, evaluate_n=50, **TINY)
     path = run.folder / "evaluations.jsonl"
     before = [(line["fake"]["images"], line["value"]) for line in evaluation.read(path)]
     assert [images for images, _ in before] == [16, 32, 48, 64]
@@ -216,7 +217,7 @@ def test_a_resumed_run_drops_what_training_judged_after_its_save(here):
         32,
         64,
     ]  # the last one was asked for by hand
-    more = loop.resume(run.folder, images=96, quiet=True)
+    more = training.resume(run.folder, images=96, quiet=True)
     assert [line["fake"]["images"] for line in evaluation.read(path) if line["training"]][-2:] == [
         80,
         96,
@@ -229,11 +230,11 @@ def test_wrong_features_stop_a_run_before_it_trains(here, monkeypatch):
         ValueError,
         match="--evaluate fd cannot be taken: .*6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     ):
-        loop.train("dcgan", outdir=here / "new", evaluate="fd", evaluate_features="inception", **TINY)
+        training.train("dcgan", outdir=here / "new", evaluate="fd", evaluate_features="inception", **TINY)
     with pytest.raises(ValueError, match="Did you mean inception"):
-        loop.train("dcgan", outdir=here / "new", evaluate="swd", evaluate_features="inceptoin", **TINY)
+        training.train("dcgan", outdir=here / "new", evaluate="swd", evaluate_features="inceptoin", **TINY)
     with pytest.raises(ValueError, match="Did you mean precision"):
-        loop.train("dcgan", outdir=here / "new", evaluate="precison", **TINY)
+        training.train("dcgan", outdir=here / "new", evaluate="precison", **TINY)
 
 
 def test_compare_never_mixes_what_was_taken_differently(here, capsys):
@@ -389,7 +390,7 @@ def test_a_metric_that_fails_ends_no_other(metric, reason, here, capsys, monkeyp
     said = capsys.readouterr()
     assert said.err == f"- {reason}\n" and "swd_16" in said.out and "fd_digits" in said.out
     assert [line["name"] for line in evaluation.read(path)] == ["swd", "swd_16", "fd_digits"]
-    run = loop.train("dcgan", outdir=here / "new", evaluate="odd,swd", evaluate_every=32, evaluate_n=40, **TINY)
+    run = training.train("dcgan", outdir=here / "new", evaluate="odd,swd", evaluate_every=32, evaluate_n=40, **TINY)
     assert {line["metric"] for line in evaluation.read(run.folder / "evaluations.jsonl")} == {
         "swd"
     } and run.images == 64
@@ -429,7 +430,7 @@ def pictures(here, monkeypatch):
     monkeypatch.setenv("GANKIT_OFFLINE", "1")
     loaded, honest = [], evaluator.extractor
     monkeypatch.setattr(evaluator, "extractor", lambda name, **more: loaded.append(name) or honest(name, **more))
-    loop.train("dcgan", outdir=here / "runs", **TINY | dict(data=str(here / "pics")))
+    training.train("dcgan", outdir=here / "runs", **TINY | dict(data=str(here / "pics")))
     return loaded
 
 
@@ -474,7 +475,7 @@ def test_a_network_that_cannot_be_had_leaves_out_what_looks_through_it_alone(pic
     assert stop.value.code == 2 and capsys.readouterr().err.startswith(
         "gankit: fd, kd, is, precision, density cannot be taken: pt_inception-"
     )
-    run = loop.train(
+    run = training.train(
         "dcgan",
         outdir=here / "new",
         evaluate="fd,swd",
@@ -579,14 +580,14 @@ def test_shares_are_never_certain():
 
 
 def test_a_metric_that_cannot_be_taken_does_not_stop_training(here):
-    run = loop.train(
+    run = training.train(
         "cgan", outdir=here / "new", evaluate="separability,fd", evaluate_every=100, evaluate_n=100, **TINY_CGAN
     )
     assert run.images >= 200 and (run.folder / "weights.safetensors").exists()
     assert {line["metric"] for line in evaluation.read(run.folder / "evaluations.jsonl")} == {"fd"}
     assert not (run.folder / "weights-best.safetensors").exists()  # by the first metric alone
     with pytest.raises(ValueError, match="--evaluate critic does not apply"):
-        loop.train("cgan", outdir=here / "new", evaluate="critic", **TINY_CGAN)
+        training.train("cgan", outdir=here / "new", evaluate="critic", **TINY_CGAN)
 
 
 def test_truncation_reaches_the_path_length(here):

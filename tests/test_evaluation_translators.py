@@ -12,11 +12,13 @@ from PIL import Image
 from torch import nn
 
 import gankit
-from gankit import checkpoint, data, evaluation, loop, metrics, report
+from gankit import data, evaluation, metrics, report, training
 from gankit.data.builtin import shapes
 from gankit.evaluation import fidelity, translations
 from gankit.evaluation.subject import Subject
 from gankit.recipe import Recipe, seeded
+from gankit.runs.files import read_tensors
+from gankit.training.setup import spec_of
 
 
 class Fixed(Recipe):
@@ -76,7 +78,7 @@ class Threshold(Fixed):
 def trials_of(kind, name, held="", side=None):
     """What there is to judge of a recipe of this kind, built for this data."""
     opened = [data.open(n, side, want=kind.data.split()[0]) if n else None for n in (name, held)]
-    return translations.trials(kind(loop.spec_of(opened[0])).eval(), "it", "none", *opened, typed=name)
+    return translations.trials(kind(spec_of(opened[0])).eval(), "it", "none", *opened, typed=name)
 
 
 def subject(trial, n=40, **more):
@@ -96,7 +98,7 @@ def here(tmp_path, monkeypatch):
 
 
 def train(kind, name, **more):
-    return loop.train(kind, **dict(data=name, images=16, batch=8, preview=0, ema=0, quiet=True) | more)
+    return training.train(kind, **dict(data=name, images=16, batch=8, preview=0, ema=0, quiet=True) | more)
 
 
 def test_both_ways_of_two_domains_are_judged_on_held_out_images(here):
@@ -260,7 +262,7 @@ class Chooses(Fixed):
 def test_one_colour_of_hair_is_asked_for_at_a_time(here):
     for kind, count in ((Painter, 5), (Chooses, 3)):
         known = people()
-        trial = translations.trials(kind(loop.spec_of(known)).eval(), "it", "0", known, None)[0]
+        trial = translations.trials(kind(spec_of(known)).eval(), "it", "0", known, None)[0]
         numbers = np.arange(100)
         asked, own = trial.fake.attributes.known(numbers), trial.fake.inputs.attributes.known(numbers)
         hair = count - 2 if count == 5 else 2
@@ -300,7 +302,7 @@ class Moves(Fixed):
 
 def test_degrees_that_were_asked_for_are_found_again(here, monkeypatch):
     known = faces()
-    trial = translations.trials(Moves(loop.spec_of(known)).eval(), "it", "0", known, known)[0]
+    trial = translations.trials(Moves(spec_of(known)).eval(), "it", "0", known, known)[0]
     assert trial.fake.attributes.graded
     found = by_name(fidelity.attributes(subject(trial, 200)))
     assert found["asked_AU01"].value > 0.9 > 0.3 > abs(found["asked_AU12"].value)
@@ -396,7 +398,7 @@ class Same(Fixed):
 
 def test_fcn_score_of_photographs_that_show_their_labels_and_of_others(here):
     train_, held = scene_pairs(0, 100), scene_pairs(1)
-    recipe = Same(loop.spec_of(train_)).eval()
+    recipe = Same(spec_of(train_)).eval()
     values = {}
     for weight in (0.0, 1.0):
         nn.init.constant_(recipe.weight, weight)
@@ -435,7 +437,7 @@ def test_label_maps_are_judged_by_one_confusion_without_void(here):
         class_names=["ground", "thing"],
         masks=lambda i: truth.numpy()[i],
     )
-    trial = translations.trials(Threshold(loop.spec_of(known)).eval(), "it", "0", known, None)[0]
+    trial = translations.trials(Threshold(spec_of(known)).eval(), "it", "0", known, None)[0]
     found = by_name(fidelity.segmentation(subject(trial, batch=7)))
     there = truth != 255
     right = (label == truth) & there
@@ -453,7 +455,7 @@ def test_label_maps_are_judged_by_one_confusion_without_void(here):
 def test_evaluation_while_training_touches_nothing(here):
     asked = dict(evaluate="cycle,fd", evaluate_every=8, evaluate_n=30)
     with_, without = (train(Negative, "digits-negative", **more) for more in (asked, {}))
-    tensors = [checkpoint.read_tensors(run.folder / "state.safetensors")[0] for run in (with_, without)]
+    tensors = [read_tensors(run.folder / "state.safetensors")[0] for run in (with_, without)]
     for name, value in tensors[1].items():
         assert torch.equal(tensors[0][name], value), name
     lines = evaluation.read(with_.folder / "evaluations.jsonl")

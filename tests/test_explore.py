@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gankit
-from gankit import cli, explore, latent, loop
-from gankit.checkpoint import Trained
+from gankit import cli, explore, latent, training
 from gankit.explore import examine, judge, planes, projection
 from gankit.explore import start as starts
 from gankit.explore.result import Result, blank, sheet
 from gankit.recipe import Recipe, Spec, seeded
+from gankit.runs.trained import Trained
 
 
 class Styled(Recipe):
@@ -83,7 +83,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a dcgan that has seen a little of digits."""
     folder = tmp_path_factory.mktemp("home")
     options = dict(data="digits", preset="small", images=320, batch=16, preview=0, save=320, quiet=True)
-    loop.train("dcgan", outdir=folder / "runs", width=8, z_dim=6, ema=0, **options)
+    training.train("dcgan", outdir=folder / "runs", width=8, z_dim=6, ema=0, **options)
     return folder
 
 
@@ -359,7 +359,7 @@ def test_every_tool_runs_and_runs_the_same_again(home, tool, tmp_path, monkeypat
 
 def test_tools_for_styles_run_on_stylegan2(tmp_path, capsys):
     options = dict(data="digits", preset="small", images=32, batch=16, preview=0, save=32, quiet=True)
-    run = loop.train("stylegan2", outdir=tmp_path / "runs", channel_base=64, channel_max=8, ema=0, **options).folder
+    run = training.train("stylegan2", outdir=tmp_path / "runs", channel_base=64, channel_max=8, ema=0, **options).folder
     flags = {
         "project": ["--steps", "3", "--restarts", "2"],
         "sefa": ["--count", "2", "--layers", "0-1"],

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gankit import loop, models
+from gankit import models, training
 from gankit.nn import BatchNorm1d, BatchNorm2d
 from gankit.recipe import Batch, Recipe, Spec, data_labels, see_labels
+from gankit.training import Settings
 
 MODELS = models.names()
 PAPERS = [(name, key) for name in MODELS for key in models.find(name).presets if key.startswith("paper")]
@@ -39,21 +40,21 @@ def test_a_paper_s_preset_is_as_long_as_the_paper_s_run_or_says_that_its_length_
     chosen = kind.presets[preset]
     own = "images" in chosen.settings or "images" in kind.defaults
     assert own or "the length is ours" in chosen.about, (
-        f"{model} {preset} would stop after the {loop.Settings().images:,} images of any run"
+        f"{model} {preset} would stop after the {Settings().images:,} images of any run"
     )
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_averaged_weights_are_the_paper_s_or_a_deviation(model):
     kind = models.find(model)
-    averages = bool(loop.Settings(**kind.defaults).ema) and (
+    averages = bool(Settings(**kind.defaults).ema) and (
         kind.ema or model == "lapgan"
     )  # whose networks follow its arguments
     assert model in AVERAGED or not averages or "averaged weights" in deviations(model)
     if model not in AVERAGED:
         for name, preset in kind.presets.items():
             if name.startswith("paper"):
-                assert not loop.Settings(**kind.defaults | preset.settings).ema or not averages, (
+                assert not Settings(**kind.defaults | preset.settings).ema or not averages, (
                     f"{model} {name} averages, the paper does not"
                 )
 
@@ -153,10 +154,10 @@ def test_crops_out_of_larger_images_survive_an_interruption_and_pieces(model, tm
             quiet=True,
             outdir=tmp_path / way,
         )
-        run = loop.train(
+        run = training.train(
             model, images=16 if way == "interrupted" else 32, pieces=2 if way == "pieces" else 1, **options
         )
-        run = loop.resume(run.folder, images=32, quiet=True) if way == "interrupted" else run
+        run = training.resume(run.folder, images=32, quiet=True) if way == "interrupted" else run
         assert run.recipe.load_size == (24, 24) and run.recipe.spec.shape[1:] == (16, 16)
         states.append([v for v in run.recipe.state_dict().values() if v.is_floating_point()])
     whole, interrupted, pieces = states

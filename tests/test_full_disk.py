@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gankit import checkpoint, cli, loop
+from gankit import cli, training
+from gankit.runs.files import read_tensors
 
 resource = pytest.importorskip("resource", reason="this system has no limits on file sizes")
 ODD = str(Path(__file__).parent / "odd_gan.py")
@@ -41,7 +42,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("file", ["state.safetensors", "stats.jsonl"])
 def test_a_write_that_fails_is_named_and_the_run_goes_on_once_there_is_room(file, tmp_path, interrupt, capsys):
-    whole = loop.train(ODD, outdir=tmp_path / "whole", **OPTIONS).folder
+    whole = training.train(ODD, outdir=tmp_path / "whole", **OPTIONS).folder
     broken = interrupt(16, ODD, outdir=tmp_path / "broken", **OPTIONS)
     before = {path.name: path.read_bytes() for path in broken.glob("*.safetensors")}
     limit = (broken / "state.safetensors").stat().st_size // 2
@@ -59,12 +60,12 @@ def test_a_write_that_fails_is_named_and_the_run_goes_on_once_there_is_room(file
     assert "too large" in message and message.endswith("The last save, at 16 images, is whole."), message
     assert before["state.safetensors"] == (broken / "state.safetensors").read_bytes()
     for name in before:
-        checkpoint.read_tensors(broken / name)
+        read_tensors(broken / name)
     assert not [path.name for path in broken.iterdir() if path.name.startswith(".")], "temporary files take up room"
 
-    run = loop.resume(broken, model=ODD, quiet=True)
+    run = training.resume(broken, model=ODD, quiet=True)
     assert run.config["history"][-1]["images"] == 16
-    one, other = (checkpoint.read_tensors(folder / "state.safetensors")[0] for folder in (whole, broken))
+    one, other = (read_tensors(folder / "state.safetensors")[0] for folder in (whole, broken))
     for name in one:
         if name.startswith(("run.recipe", "run.averages", "run.optimizers")):
             assert torch.equal(one[name], other[name]), name
@@ -88,7 +89,7 @@ def test_a_disk_that_fills_up_stops_the_run(tmp_path):
     assert done.returncode == 2 and found, done.stderr
     assert Path(found[1]).parent.parent == disk
     folder, images = next((tmp_path / "kept").iterdir()), int(found[2])
-    assert checkpoint.read_tensors(folder / "state.safetensors")[1]["images"] == images > 0
-    checkpoint.read_tensors(folder / "weights.safetensors")
-    run = loop.resume(folder, model=ODD, quiet=True, images=images + 16)
+    assert read_tensors(folder / "state.safetensors")[1]["images"] == images > 0
+    read_tensors(folder / "weights.safetensors")
+    run = training.resume(folder, model=ODD, quiet=True, images=images + 16)
     assert run.config["history"][-1]["images"] == images and run.images == images + 16

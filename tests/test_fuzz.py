@@ -60,7 +60,8 @@ def test_odd_words_on_the_command_line_end_with_a_result_or_one_line(run):
 
 def test_the_mutations_reach_what_they_attack(run):
     """Most changed configs are still JSON, some are still taken: else the fuzz would stop at the first check."""
-    from gankit import checkpoint, schema
+    from gankit.runs import schema
+    from gankit.runs.config import read_config
 
     whole, taken, parsed = (run / "config.json").read_bytes(), 0, 0
     for seed in range(200):
@@ -73,23 +74,23 @@ def test_the_mutations_reach_what_they_attack(run):
         except ValueError:
             continue
     assert parsed > 100 and 20 < taken < 180
-    assert checkpoint.read_config(run)
+    assert read_config(run)
 
 
 def test_a_fault_is_found(run, monkeypatch):
     """The attempt sees exceptions, control characters and foreign tags, and puts the files back."""
-    from gankit import report, text
+    from gankit import text
 
     door, whole = fuzz.DOORS["config"], (run / "config.json").read_bytes()
-    monkeypatch.setattr(report, "summary", lambda *_: {}["missing"])
+    monkeypatch.setattr("gankit.report.run.summary", lambda *_: {}["missing"])
     assert "KeyError" in fuzz.attempt(run, door, whole)
     monkeypatch.undo()
     named = whole.replace(b'"preset": "small"', b'"preset": "%s"' % fuzz.SCRIPT.encode())
-    monkeypatch.setattr(report, "escaped", str)
+    monkeypatch.setattr("gankit.report.html.escaped", str)
     assert "foreign tag" in fuzz.attempt(run, door, named)
     monkeypatch.undo()
     owned = whole.replace(b'"own": ""', b'"own": "\\u001b[31m"')
     assert owned != whole and not fuzz.attempt(run, door, owned)
-    monkeypatch.setattr(text, "clean", str), monkeypatch.setattr("gankit.checkpoint.shown", str)
+    monkeypatch.setattr(text, "clean", str), monkeypatch.setattr("gankit.runs.config.shown", str)
     assert "control characters" in fuzz.attempt(run, door, owned)
     assert (run / "config.json").read_bytes() == whole

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import gankit
-from gankit import loop
+from gankit import training
 from gankit.models.ganimation import GANimation, blend, variation
 from gankit.recipe import Batch, Spec
 
@@ -159,7 +159,7 @@ def test_what_cannot_be_is_said():
 
 
 def test_what_was_learnt_translates_other_sizes(tmp_path):
-    run = loop.train(
+    run = training.train(
         "ganimation", preset="small", images=16, batch=8, width=4, width_d=4, quiet=True, preview=16, outdir=tmp_path
     )
     recipe = gankit.load(run.folder).recipe

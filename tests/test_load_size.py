@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from gankit import loop, models
-from gankit.checkpoint import read_config
+from gankit import models, training
 from gankit.models.pix2pix import Pix2Pix
 from gankit.nn import random_crop
 from gankit.recipe import Batch
+from gankit.runs.config import read_config
 
 SMALL = dict(
     pix2pix=dict(data="photo-edges", resolution="16", width=2, patch=16, levels=3, norm="image", lr=1e-4),
@@ -67,7 +67,7 @@ def test_a_file_is_resampled_once_to_the_size_that_crops_are_cut_from(tmp_path, 
         outdir=tmp_path,
         quiet=True,
     )
-    run = loop.train(Watched, data=str(tmp_path / "pairs"), **options)
+    run = training.train(Watched, data=str(tmp_path / "pairs"), **options)
     assert run.recipe.spec.shape == (3, 32, 32) and run.recipe.load_size == (36, 36)
     assert read_config(run.folder)["settings"]["resolution"] == "32"
     whole = {}
@@ -91,7 +91,7 @@ def test_data_that_cannot_be_had_so_large_is_refused_with_the_sizes(tmp_path):
     with pytest.raises(
         ValueError, match="335x335 are larger than .* crops of 300x300 cut from them: try a lower --resolution"
     ):
-        loop.train("cyclegan", **options)
+        training.train("cyclegan", **options)
     assert not list(tmp_path.iterdir()), "nothing is left of a run that did not begin"
 
 
@@ -101,10 +101,10 @@ def test_an_interrupted_run_and_one_in_pieces_are_the_same_run(model, tmp_path):
     for way in ("whole", "interrupted", "pieces"):
         options = SMALL[model] | TINY | dict(outdir=tmp_path / way, mirror=True)
         if way == "interrupted":
-            run = loop.train(model, images=12, **options)
-            run = loop.resume(run.folder, images=24, quiet=True)
+            run = training.train(model, images=12, **options)
+            run = training.resume(run.folder, images=24, quiet=True)
         else:
-            run = loop.train(model, images=24, pieces=3 if way == "pieces" else 1, **options)
+            run = training.train(model, images=24, pieces=3 if way == "pieces" else 1, **options)
         assert run.recipe.load_size == (18, 18)
         states.append(run.recipe.state_dict())
     whole, interrupted, pieces = ({n: v for n, v in state.items() if isinstance(v, torch.Tensor)} for state in states)

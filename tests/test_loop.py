@@ -11,9 +11,13 @@ import torch
 from torch import nn
 
 import gankit
-from gankit import build, checkpoint, loop, losses, models
-from gankit.log import Log, diagnose
+from gankit import build, losses, models, training
 from gankit.recipe import Batch, Recipe, Spec, mix, seeded
+from gankit.runs.config import read_config
+from gankit.runs.state import Diverged, pack, unpack
+from gankit.training import Run, Settings
+from gankit.training.log import Log, diagnose
+from gankit.training.setup import build_augmentation
 
 
 class Pair(Recipe):
@@ -27,12 +31,10 @@ class Pair(Recipe):
     ema = ("a",)
 
 
-def new_run(tmp_path: Path, **settings: object) -> loop.Run:
-    chosen = loop.Settings(**dict(batch=4, images=100, device="cpu") | settings)
+def new_run(tmp_path: Path, **settings: object) -> Run:
+    chosen = Settings(**dict(batch=4, images=100, device="cpu") | settings)
     torch.manual_seed(0)
-    return loop.Run(
-        Pair(Spec((2,))), chosen, tmp_path, {"id": "x"}, torch.device("cpu"), Log(tmp_path, chosen, quiet=True)
-    )
+    return Run(Pair(Spec((2,))), chosen, tmp_path, {"id": "x"}, torch.device("cpu"), Log(tmp_path, chosen, quiet=True))
 
 
 def batch(n: int = 4, seed: int = 0) -> Batch:
@@ -101,7 +103,7 @@ def test_clip_bounds_the_norm_of_the_gradient(tmp_path):
 def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path):
     run = new_run(tmp_path)
     before = run.recipe.a.weight.clone()
-    with pytest.raises(loop.Diverged, match="Pair: the gradient of a.weight .*'a' after 0 images"):
+    with pytest.raises(Diverged, match="Pair: the gradient of a.weight .*'a' after 0 images"):
         run.update("a", lambda piece: (run.recipe.a(piece.real).sum() * float("inf"), {}), batch())
     assert torch.equal(run.recipe.a.weight, before)
 
@@ -173,7 +175,7 @@ def test_parts_of_processes_are_those_of_one_and_join_again(pieces):
 
 @pytest.mark.parametrize("number, left", [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
 def test_a_signal_saves_and_leaves(number, left, tmp_path, monkeypatch):
-    advance = loop.Run.advance
+    advance = Run.advance
 
     def stop_at_24(self, n):
         advance(self, n)
@@ -182,20 +184,20 @@ def test_a_signal_saves_and_leaves(number, left, tmp_path, monkeypatch):
 
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Run, "advance", stop_at_24)
+        patch.setattr(Run, "advance", stop_at_24)
         with pytest.raises(left):
-            loop.train(
+            training.train(
                 "dcgan", data="digits", preset="small", images=64, batch=8, preview=0, outdir=tmp_path, quiet=True
             )
     assert signal.getsignal(number) is before
     folder = next(tmp_path.iterdir())
-    assert checkpoint.read_config(folder)["images"] == 24
-    assert loop.resume(folder, quiet=True).images == 64
+    assert read_config(folder)["images"] == 24
+    assert training.resume(folder, quiet=True).images == 64
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
 def test_precisions(precision, tmp_path):
-    run = loop.train(
+    run = training.train(
         "dcgan",
         data="digits",
         preset="small",
@@ -216,9 +218,9 @@ def test_precisions(precision, tmp_path):
 
 def test_settings_and_options_are_checked():
     with pytest.raises(ValueError, match="batch is 0"):
-        loop.Settings(batch=0)
+        Settings(batch=0)
     with pytest.raises(ValueError, match="choose from"):
-        loop.Settings(precision="fp8")
+        Settings(precision="fp8")
     with pytest.raises(ValueError, match="did you mean resolution"):
         gankit.train("dcgan", resolutoin="32")
     with pytest.raises(ValueError, match="no preset"):
@@ -240,7 +242,7 @@ def test_augmentation_is_refused_where_it_would_do_nothing(tmp_path):
     with pytest.raises(ValueError, match="take one"):
         gankit.train("dcgan", augment="diffaugment", consistency="cr", **short)
     with pytest.raises(ValueError, match="these images have 2. Add --augment-policy blit,geometric"):
-        loop.augmentation(loop.Settings(augment="ada")).fits(2)
+        build_augmentation(Settings(augment="ada")).fits(2)
     assert not list(tmp_path.iterdir()), "a refused run leaves no folder that `latest` would name"
     gankit.train("wgan", augment="ada", augment_p=0.2, augment_target=0.0, **short)
     with pytest.raises(ValueError, match="did you mean translation"):
@@ -248,7 +250,7 @@ def test_augmentation_is_refused_where_it_would_do_nothing(tmp_path):
 
 
 def test_keep_leaves_weights_of_earlier_times(tmp_path):
-    run = loop.train(
+    run = training.train(
         "dcgan", data="digits", preset="small", images=32, batch=8, keep=16, preview=0, outdir=tmp_path, quiet=True
     )
     early = gankit.load(run.folder, weights="weights000000016.safetensors")
@@ -289,7 +291,7 @@ def test_a_discriminator_at_chance_is_no_trouble(record):
 
 
 def test_losses_of_a_discriminator_at_chance_are_those_of_the_docs():
-    page = (Path(loop.__file__).parents[1] / "docs" / "runs.md").read_text()
+    page = (Path(__file__).parents[1] / "docs" / "runs.md").read_text()
     none, half = torch.zeros(8), torch.full((8,), 0.5)
     for loss, text in ((losses.non_saturating.d(none, none), "1.386"), (losses.non_saturating.g(none), "0.693")):
         assert f"{loss:.3f}" == text and text in page
@@ -300,8 +302,8 @@ def test_losses_of_a_discriminator_at_chance_are_those_of_the_docs():
 def test_a_tree_survives_packing():
     tree = {"a": [1, 2.5, None, "x", True], "b": ({"c": torch.arange(3)}, torch.ones(())), 3: {"$": "tensor"}}
     tensors: dict[str, torch.Tensor] = {}
-    back = checkpoint.unpack(checkpoint.pack(tree, "t", tensors), tensors)
+    back = unpack(pack(tree, "t", tensors), tensors)
     assert back["a"] == tree["a"] and back[3] == {"$": "tensor"} and isinstance(back["b"], tuple)
     assert torch.equal(back["b"][0]["c"], tree["b"][0]["c"])
     with pytest.raises(TypeError, match="t.x is a .*Path"):
-        checkpoint.pack({"x": Path()}, "t", {})
+        pack({"x": Path()}, "t", {})

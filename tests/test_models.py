@@ -1,9 +1,11 @@
-"""Every file in models/ goes through the same checks, and so does a recipe that uses all that a checkpoint holds."""
+"""The same checks for every file in models/, and for a recipe that uses everything a checkpoint can hold."""
 
 from __future__ import annotations
 
+import functools
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,14 @@ import pytest
 import torch
 
 import gankit
-from gankit import build, checkpoint, cli, latent, loop, models
-from gankit.log import TIMES
+from gankit import build, cli, latent, models, training
 from gankit.losses import ADVERSARIAL
 from gankit.penalties import PENALTIES
 from gankit.recipe import Recipe, Spec
+from gankit.runs.files import read_tensors
+from gankit.runs.state import set_state, state_of
+from gankit.training import Settings
+from gankit.training.log import TIMES
 
 ODD = str(Path(__file__).parent / "odd_gan.py")
 MODELS = models.names()
@@ -23,22 +28,22 @@ COUNTED = [(name, key) for name in MODELS for key, preset in models.find(name).p
 
 
 def data_for(kind: type[Recipe]) -> str:
-    usual = {"points": "ring", "domains": "digits-negative"}.get(kind.data.split()[0], "digits")
-    return kind.defaults.get("data", usual)
+    default = {"points": "ring", "domains": "digits-negative"}.get(kind.data.split()[0], "digits")
+    return kind.defaults.get("data", default)
 
 
 def small(model: str) -> dict:
-    """What makes a model small enough to train a few steps in a test."""
+    """Options of a run small enough for a test."""
     kind = models.find(model)
     preset = "small" if "small" in kind.presets else ""
     return dict(preset=preset, data=data_for(kind), images=48, batch=8, log=16, preview=32, save=16, ema=20, quiet=True)
 
 
 def same(a: Path, b: Path) -> None:
-    """Both runs end with the same bits: weights, averages, moments, generators, pools, phase and log."""
+    """Assert that two runs end with the same bits: weights, averages, moments, generators, pools, phase and log."""
     for file in ("state.safetensors", "weights.safetensors"):
-        tensors_a, about_a = checkpoint.read_tensors(a / file)
-        tensors_b, about_b = checkpoint.read_tensors(b / file)
+        tensors_a, about_a = read_tensors(a / file)
+        tensors_b, about_b = read_tensors(b / file)
         assert tensors_a.keys() == tensors_b.keys()
         for name, tensor in tensors_a.items():
             assert torch.equal(tensor, tensors_b[name]), f"{file}: {name} differs"
@@ -54,107 +59,120 @@ def stats(folder: Path) -> list[dict]:
 
 @pytest.mark.parametrize("model", [*MODELS, ODD])
 def test_an_interrupted_run_ends_with_the_same_bits(model, tmp_path, interrupt):
-    whole = loop.train(model, outdir=tmp_path / "whole", **small(model)).folder
+    whole = training.train(model, outdir=tmp_path / "whole", **small(model)).folder
     broken = interrupt(24, model, outdir=tmp_path / "broken", **small(model))
-    torch.manual_seed(1), random.seed(1), np.random.seed(1)  # other code draws in between
+    torch.manual_seed(1), random.seed(1), np.random.seed(1)  # other code uses the global generators in between
     torch.randn(10)
-    loop.resume(broken, model=model if model == ODD else None, quiet=True)
+    training.resume(broken, model=model if model == ODD else None, quiet=True)
     same(whole, broken)
 
 
 @pytest.mark.parametrize("augment", ["diffaugment", "ada"])
 def test_an_interrupted_run_with_augmentation_ends_with_the_same_bits(augment, tmp_path, interrupt):
     options = small("dcgan") | dict(augment=augment, augment_p=0.4 if augment == "ada" else 0.0, augment_speed=100)
-    whole = loop.train("dcgan", outdir=tmp_path / "whole", **options)
+    whole = training.train("dcgan", outdir=tmp_path / "whole", **options)
     broken = interrupt(24, "dcgan", outdir=tmp_path / "broken", **options)
-    loop.resume(broken, quiet=True)
+    training.resume(broken, quiet=True)
     same(whole.folder, broken)
-    moved = {line.get("augment/p") for line in stats(whole.folder)}
-    assert len(moved) > 1 if augment == "ada" else moved == {None}
+    probabilities = {line.get("augment/p") for line in stats(whole.folder)}
+    assert len(probabilities) > 1 if augment == "ada" else probabilities == {None}
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_gan_shows_its_discriminator_augmented_images_and_others_refuse(model, tmp_path):
+def test_every_discriminator_gets_augmented_images_and_other_models_refuse_augmentation(model, tmp_path):
     options = small(model) | dict(images=16, augment="ada", augment_p=0.5, augment_target=0.0)
-    plain = loop.train(model, outdir=tmp_path, **options | dict(augment="none", augment_p=0.0))
+    plain = training.train(model, outdir=tmp_path, **options | dict(augment="none", augment_p=0.0))
     if not any(name.startswith("d") for name in plain.recipe.opt):
         with pytest.raises(ValueError, match="no discriminator whose images could be augmented; leave --augment out"):
-            loop.train(model, outdir=tmp_path, **options)
+            training.train(model, outdir=tmp_path, **options)
         return
-    run = loop.train(model, outdir=tmp_path, **options)
+    run = training.train(model, outdir=tmp_path, **options)
     assert run.augment.used, "batch.augment was never called"
     assert any(not torch.equal(a, b) for a, b in zip(plain.recipe.parameters(), run.recipe.parameters()))
 
 
 @pytest.mark.parametrize("part", ["random", "optimizers", "phase", "extra", "averages", "log"])
-def test_leaving_a_part_of_the_state_out_shows(part, tmp_path, interrupt, monkeypatch):
-    whole = loop.train(ODD, outdir=tmp_path / "whole", **small(ODD)).folder
+def test_a_missing_part_of_the_state_is_noticed(part, tmp_path, interrupt, monkeypatch):
+    whole = training.train(ODD, outdir=tmp_path / "whole", **small(ODD)).folder
     broken = interrupt(24, ODD, outdir=tmp_path / "broken", **small(ODD))
-    restore = checkpoint.set_state
+    restore = set_state
     torch.manual_seed(1)
 
-    def all_but_one(run, state):
-        fresh = checkpoint.state_of(run)
+    def restore_without_part(run, state):
+        fresh = state_of(run)
         restore(run, state | {part: fresh[part]})
 
-    monkeypatch.setattr(checkpoint, "set_state", all_but_one)
-    loop.resume(broken, model=ODD, quiet=True)
+    monkeypatch.setattr("gankit.runs.state.set_state", restore_without_part)
+    training.resume(broken, model=ODD, quiet=True)
     with pytest.raises(AssertionError):
         same(whole, broken)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_previews_and_saves_do_not_touch_training(model, tmp_path):
-    often = loop.train(model, outdir=tmp_path / "often", **small(model) | dict(preview=8, save=8))
-    never = loop.train(model, outdir=tmp_path / "never", **small(model) | dict(preview=0, save=48))
+def test_previews_and_saves_do_not_change_training(model, tmp_path):
+    often = training.train(model, outdir=tmp_path / "often", **small(model) | dict(preview=8, save=8))
+    never = training.train(model, outdir=tmp_path / "never", **small(model) | dict(preview=0, save=48))
     for (name, a), b in zip(often.recipe.state_dict().items(), never.recipe.state_dict().values()):
         assert not isinstance(a, torch.Tensor) or torch.equal(a, b), name
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_trained_model_loads_and_a_seed_is_one_sample(model, tmp_path):
-    run = loop.train(model, outdir=tmp_path, **small(model) | dict(images=16))
+def test_a_trained_model_loads_and_a_seed_determines_its_sample(model, tmp_path, monkeypatch):
+    run = training.train(model, outdir=tmp_path, **small(model) | dict(images=16))
+    devices, kind = [], models.find(model)
+    monkeypatch.setattr(kind, "__init__", noting_the_device(kind.__init__, devices))
     trained = gankit.load(run.folder)
+    assert devices == ["meta"] and not trained.recipe.opt, "no network is built to draw, nor an optimizer"
     if "sample" not in trained.recipe.abilities():
         pytest.skip("does not sample")
     assert torch.equal(trained.sample(3), run.sample(3))
     trained.recipe.double()
-    one = torch.cat([latent.sample(trained.recipe, [s], label=None) for s in range(5)])
+    single = torch.cat([latent.sample(trained.recipe, [seed], label=None) for seed in range(5)])
     for batch in (2, 5):
-        assert (
-            latent.sample(trained.recipe, range(5), batch=batch) - one
-        ).abs().max() < 2e-7  # float64 inside, float32 out
+        samples = latent.sample(trained.recipe, range(5), batch=batch)
+        assert (samples - single).abs().max() < 2e-7  # computed in float64, returned in float32
     z = latent.latents(trained.recipe, range(5))
     assert torch.equal(z[3], latent.latents(trained.recipe, [3])[0])
-    assert one.shape == (5, *trained.recipe.spec.shape)
-    if one.ndim == 4:
-        assert one.min() >= -1 and one.max() <= 1
+    assert single.shape == (5, *trained.recipe.spec.shape)
+    if single.ndim == 4:
+        assert single.min() >= -1 and single.max() <= 1
+
+
+def noting_the_device(init: Callable[..., None], devices: list[str]) -> Callable[..., None]:
+    """A constructor that also notes on which device it makes its tensors."""
+
+    @functools.wraps(init)
+    def noting(*args: object, **options: object) -> None:
+        devices.append(torch.empty(0).device.type)
+        init(*args, **options)
+
+    return noting
 
 
 @pytest.mark.parametrize("model, preset", COUNTED)
 def test_the_paper_s_sizes_have_the_paper_s_parameter_counts(model, preset):
     kind = models.find(model)
-    chosen = kind.presets[preset]
+    expected = kind.presets[preset]
     with torch.device("meta"):
-        recipe = kind(chosen.spec, **chosen.model)
-    counts = {name: sum(p.numel() for p in getattr(recipe, name).parameters()) for name in chosen.parameters}
-    assert counts == chosen.parameters
+        recipe = kind(expected.spec, **expected.model)
+    counts = {name: sum(p.numel() for p in getattr(recipe, name).parameters()) for name in expected.parameters}
+    assert counts == expected.parameters
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_model_s_file_says_what_the_commands_show(model):
+def test_a_model_s_file_states_what_the_commands_show(model):
     kind, paper = models.find(model), models.paper(model)
     assert paper.title and paper.year.isdigit() and paper.url.startswith("http")
     assert "paper" in kind.presets
     assert "Deviations" in (__import__(kind.__module__, fromlist=["_"]).__doc__ or "")
     for preset in kind.presets.values():
-        loop.Settings(**(kind.defaults | preset.settings))
+        Settings(**(kind.defaults | preset.settings))
         assert set(preset.model) <= set(build.defaults(kind))
     assert isinstance(kind.nearest(16, 16), tuple) and kind.nearest(16, 16) == kind.nearest(*kind.nearest(16, 16))
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_model_file_stays_short_or_says_why(model):
+def test_a_model_file_is_short_or_says_why(model):
     path = Path(models.__file__).parent / f"{model}.py"
     lines = path.read_text().splitlines()
     assert len(lines) <= 155 or "The file is long because" in "\n".join(lines[:40]), f"{len(lines)} lines"
@@ -165,56 +183,38 @@ def test_spec_knows_its_size():
     assert Spec((3, 4, 6)).size == 72 and Spec((3, 4, 6)).width == 6
 
 
-def test_cgan_learns_vectors_from_features(tmp_path):
+def test_cgan_generates_vectors_from_features(tmp_path):
     rng = np.random.default_rng(0)
     words = rng.normal(size=(5, 6)).astype(np.float32)
     topic = rng.integers(5, size=64)
     features = np.eye(5, dtype=np.float32)[topic]
     np.savez(tmp_path / "tags.npz", real=words[topic], condition=features)
-    run = loop.train(
-        "cgan",
-        data=str(tmp_path / "tags.npz"),
-        images=64,
-        batch=8,
-        optimizer="adam",
-        lr=2e-3,
-        outdir=tmp_path / "runs",
-        quiet=True,
-    )
+    options = dict(images=64, batch=8, optimizer="adam", lr=2e-3, quiet=True)
+    run = training.train("cgan", data=str(tmp_path / "tags.npz"), outdir=tmp_path / "runs", **options)
     recipe = gankit.load(run.folder).recipe
-    found = recipe.words(torch.eye(5)[0], torch.from_numpy(words), samples=10, nearest=2, most=3)
-    assert found.shape == (3,)
+    rows = recipe.words(torch.eye(5)[0], torch.from_numpy(words), samples=10, nearest=2, most=3)
+    assert rows.shape == (3,)
     assert recipe.sample(recipe.noise(4), torch.eye(5)[:4]).shape == (4, 6)
     topics = torch.eye(5)
-    drawn = run.sample(7, condition=topics)
-    assert drawn.shape == (7, 6)
-    torch.testing.assert_close(drawn[5:6], run.sample(1, seed=5, condition=topics))
+    vectors = run.sample(7, condition=topics)
+    assert vectors.shape == (7, 6)
+    torch.testing.assert_close(vectors[5:6], run.sample(1, seed=5, condition=topics))
     with pytest.raises(ValueError, match="give it 5 numbers a sample"):
         run.sample(2)
     with pytest.raises(ValueError, match=r"\(5, 4\); CGAN takes \(N, 5\)"):
         run.sample(2, condition=topics[:, :4])
-    cli.main(
-        [
-            "sample",
-            str(run.folder),
-            "--n",
-            "7",
-            "--condition",
-            str(tmp_path / "tags.npz"),
-            "-o",
-            str(tmp_path / "drawn.npz"),
-        ]
-    )
-    with np.load(tmp_path / "drawn.npz") as file:
-        rows = torch.from_numpy(features[:7])
-        assert np.array_equal(file["samples"], run.sample(7, condition=rows).numpy())
+    tags, output = str(tmp_path / "tags.npz"), tmp_path / "samples.npz"
+    cli.main(["sample", str(run.folder), "--n", "7", "--condition", tags, "-o", str(output)])
+    with np.load(output) as file:
+        condition = torch.from_numpy(features[:7])
+        assert np.array_equal(file["samples"], run.sample(7, condition=condition).numpy())
 
 
 @pytest.mark.parametrize("loss", sorted(ADVERSARIAL))
 @pytest.mark.parametrize("penalty", ["none", *sorted(PENALTIES), "orthogonal", "lecam", "clip"])
 def test_dcgan_takes_any_loss_with_any_penalty(loss, penalty, tmp_path):
     options = small("dcgan") | dict(images=16, preview=0, loss=loss, penalty=penalty, penalty_weight=0.01, norm_d=False)
-    run = loop.train("dcgan", outdir=tmp_path, **options)
+    run = training.train("dcgan", outdir=tmp_path, **options)
     last = json.loads((run.folder / "stats.jsonl").read_text().splitlines()[-1])
     assert np.isfinite(last["d/loss"]) and ("d/penalty" in last) == (penalty not in ("none", "clip"))
     if penalty == "clip":

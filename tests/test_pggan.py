@@ -1,4 +1,4 @@
-"""Progressive growing: its layers by their definitions, its schedule, and runs that are interrupted as they grow."""
+"""Progressive growing: layers against their definitions, the schedule, and exact resume while the networks grow."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 import gankit
-from gankit import checkpoint, latent, loop
-from gankit.log import TIMES
+from gankit import latent, training
 from gankit.models.pggan import PGGAN
 from gankit.nn import EqualisedConv2d, EqualisedLinear, PixelNorm
 from gankit.recipe import Batch, Phase, Spec
+from gankit.runs.files import read_tensors
+from gankit.training import Run
+from gankit.training.log import TIMES
 
+SPEC = Spec((2, 16, 16))
 TINY = dict(z_dim=8, channel_base=32, channel_max=8, hold=16, fade=16, group=4)
 
 
@@ -22,7 +25,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def tiny(spec: Spec = Spec((2, 16, 16)), **more: object) -> PGGAN:
+def tiny(spec: Spec = SPEC, **more: object) -> PGGAN:
     torch.manual_seed(0)
     return PGGAN(spec, **TINY | more).double()
 
@@ -39,7 +42,7 @@ def test_equalised_layers_by_definition():
     conv.bias.data = normal(3, seed=2)
     x = normal(2, 2, 4, 5, seed=3)
     assert conv(x).shape == (2, 3, 4, 5)
-    patch = x[1, :, 1:4, 2:5]  # what the output at row 2, column 3 sees
+    patch = x[1, :, 1:4, 2:5]  # the receptive field of the output at row 2, column 3
     expected = (patch * conv.weight[2]).sum() * (2 / 18) ** 0.5 + conv.bias[2]  # a bias is not scaled
     assert conv(x)[1, 2, 2, 3].item() == pytest.approx(expected.item(), abs=1e-14)
 
@@ -104,11 +107,7 @@ def test_the_paper_s_schedule():
     assert recipe.grown(1600 * k) == recipe.grown(2400 * k - 1) == (1, 1.0) and recipe.grown(2400 * k) == (2, 0.0)
     assert recipe.grown(12_800 * k - 1)[1] < 1 and recipe.grown(12_800 * k) == (8, 1.0)  # 8 levels of 800 + 800
     assert code.grown(9_600 * k - 1)[1] < 1 and code.grown(9_600 * k) == code.grown(10**9) == (8, 1.0)
-    assert (
-        recipe.phase(0) == Phase(0, 4)
-        and recipe.phase(1000 * k) == Phase(1, 8)
-        and recipe.phase(2000 * k) == Phase(2, 8)
-    )
+    assert [recipe.phase(i * k) for i in (0, 1000, 2000)] == [Phase(0, 4), Phase(1, 8), Phase(2, 8)]
     batches = {recipe.phase(i).resolution: recipe.phase(i).batch for i in range(0, 14_000 * k, 100 * k)}
     assert batches == {4: None, 8: None, 16: None, 32: None, 64: None, 128: None, 256: 14, 512: 6, 1024: 3}
     batches = {code.phase(i).resolution: code.phase(i).batch for i in range(0, 14_000 * k, 100 * k)}
@@ -149,7 +148,7 @@ def test_the_critic_s_loss_by_its_definition():
     real, fake = recipe.d(batch.real, 1, 1.0), recipe.d(fakes, 1, 1.0)
     between = (batch.real + again.draw(torch.rand).view(-1, 1, 1, 1) * (fakes - batch.real)).detach()
     slopes = torch.zeros(4)
-    for n in range(4):  # numeric: along each pixel
+    for n in range(4):  # numerical gradient, pixel by pixel
         moved = between[n] + 1e-5 * torch.cat([torch.eye(128), -torch.eye(128)]).double().view(256, 2, 8, 8)
         up, down = recipe.d(moved, 1, 1.0).detach().chunk(2)
         slopes[n] = ((up - down) / 2e-5).norm()
@@ -186,7 +185,7 @@ GROWING = dict(
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return loop.train("pggan", outdir=tmp_path_factory.mktemp("whole"), **GROWING)
+    return training.train("pggan", outdir=tmp_path_factory.mktemp("whole"), **GROWING)
 
 
 # 4 px to 16 images, fade to 32, 8 px to 48, fade to 64, 16 px: at the edges of a fade and within
@@ -196,17 +195,17 @@ def test_a_run_interrupted_as_it_grows_ends_with_the_same_bits(after, whole, tmp
     monkeypatch.setattr(PGGAN, "enter", lambda self, index, batch: (entered.append(index), enter(self, index, batch)))
     broken = interrupt(after, "pggan", outdir=tmp_path, **GROWING)
     torch.manual_seed(1)
-    resumed = loop.resume(broken, quiet=True)
-    assert entered == [0, 1, 2, 3, 4]  # once each, whether before or after the interruption
+    resumed = training.resume(broken, quiet=True)
+    assert entered == [0, 1, 2, 3, 4]  # once each, before or after the interruption
     for file in ("state.safetensors", "weights.safetensors"):
-        (a, about_a), (b, about_b) = (checkpoint.read_tensors(run.folder / file) for run in (whole, resumed))
+        (a, about_a), (b, about_b) = (read_tensors(run.folder / file) for run in (whole, resumed))
         assert a.keys() == b.keys() and about_a.get("state") == about_b.get("state")
         assert all(torch.equal(a[name], b[name]) for name in a)
     assert stats(whole) == stats(resumed)
     assert [line["d/level"] for line in stats(whole)] == [0, 0.25, 1, 1.25, 2, 2]
 
 
-def stats(run: loop.Run) -> list[dict]:
+def stats(run: Run) -> list[dict]:
     lines = (run.folder / "stats.jsonl").read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
 
@@ -214,7 +213,7 @@ def stats(run: loop.Run) -> list[dict]:
 def test_moments_are_of_the_last_phase_and_a_loaded_model_knows_its_level(whole):
     for opt in whole.recipe.opt.values():
         assert {int(moments["step"]) for moments in opt.state.values()} == {(96 - 64) // 8}
-    for name in ("to_rgb.0", "to_rgb.1"):  # idle since the fades: no moment moves them any more
+    for name in ("to_rgb.0", "to_rgb.1"):  # unused since the fades, so without moments
         for parameter in whole.recipe.g.get_submodule(name).parameters():
             assert not whole.recipe.opt["g"].state[parameter]["exp_avg_sq"].any()
     trained = gankit.load(whole.folder)
@@ -224,6 +223,6 @@ def test_moments_are_of_the_last_phase_and_a_loaded_model_knows_its_level(whole)
 
 def test_images_that_are_not_square_and_least_squares_train_as_they_grow(tmp_path):
     options = GROWING | dict(data="textures", resolution="16x24", batches="8:4", lrs="16:.5", loss="lsgan", images=80)
-    run = loop.train("pggan", outdir=tmp_path, **options)
+    run = training.train("pggan", outdir=tmp_path, **options)
     assert run.phase == Phase(4, 16, 4) and run.recipe.opt["d"].param_groups[0]["lr"] == 0.5
     assert run.step == 16 // 8 + (80 - 16) // 4 and run.sample(2).shape == (2, 1, 16, 24)

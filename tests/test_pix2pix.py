@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit import loop
+from gankit import data, training
 from gankit.augment import Augment
 from gankit.models.pix2pix import Pix2Pix
 from gankit.nn import (
@@ -21,6 +21,7 @@ from gankit.nn import (
     unet_size,
 )
 from gankit.recipe import Batch, Spec
+from gankit.training.setup import open_data
 
 SPEC = Spec((1, 16, 16), other=(3, 16, 16))
 TINY = dict(width=4, patch=16, jitter=False)
@@ -307,7 +308,7 @@ def test_pieces_give_what_the_whole_batch_gives(tmp_path):
     """With dropout and jitter, where norms go by the image."""
     states = []
     for pieces in (1, 3):
-        run = loop.train(
+        run = training.train(
             "pix2pix", data="photo-edges", resolution="16", precision="fp64", images=18, batch=6, pieces=pieces, width=2,
             patch=16, levels=3, norm="image", mirror=True, lr=1e-3, preview=0, outdir=tmp_path / str(pieces), quiet=True,
         )  # fmt: skip
@@ -318,13 +319,13 @@ def test_pieces_give_what_the_whole_batch_gives(tmp_path):
 
 def test_it_learns_a_pair_and_a_seed_is_one_picture(tmp_path):
     """A few steps of L1 alone come nearer than the mean colour."""
-    run = loop.train(
+    run = training.train(
         "pix2pix", data="photo-grey", resolution="16", images=400, batch=8, width=8, patch=16, gan_weight=0.0, jitter=False,
         lr=5e-3, norm="image", dropout=0.0, preview=0, outdir=tmp_path, quiet=True,
     )  # fmt: skip
     with run.averaged() as recipe:
-        row = next(loop.open_data(run.settings, Pix2Pix).stream(0, 32, seed=9))
-        grey, colour = (loop.data.normalise(row[side]) for side in "ab")
+        row = next(open_data(run.settings, Pix2Pix).stream(0, 32, seed=9))
+        grey, colour = (data.normalise(row[side]) for side in "ab")
         made = recipe.translate(grey, recipe.noise(32, 16, 16))
     baseline = (colour - colour.mean((0, 2, 3), keepdim=True)).abs().mean()
     assert (made - colour).abs().mean() < 0.6 * baseline

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gankit import checkpoint, loop, models, nn, processes
+from gankit import models, nn, processes, training
+from gankit.runs.files import read_tensors
 from tests import small_runs
 from tests.waiting import finished, start, torchrun, until
 
@@ -20,7 +21,7 @@ CASES = list(small_runs.CASES)
 
 
 def tensors(outdir: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.read_tensors(next(outdir.iterdir()) / "state.safetensors")[0]
+    return read_tensors(next(outdir.iterdir()) / "state.safetensors")[0]
 
 
 def apart(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> tuple[float, str]:
@@ -96,7 +97,7 @@ def test_two_processes_equal_one(case, alone, pair):
 def test_pieces_change_the_result_of_what_they_announce_and_of_nothing_else(case, alone, tmp_path):
     run = small_runs.train(case, tmp_path, pieces=2)
     far, name = apart(alone(case), tensors(tmp_path / case))
-    assert far > 1e-7 if run.across else far < 1e-12, (name, run.across)
+    assert far > 1e-7 if run.announced else far < 1e-12, (name, run.announced)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_pieces_change_the_result_of_what_they_announce_and_of_nothing_else(case
 )
 def test_a_run_says_at_its_start_what_pieces_change(model, options, announced, tmp_path, capsys):
     options = dict(preset="small", data="digits", batch=8, images=24, preview=0, pieces=2, log=1) | options
-    loop.train(model, outdir=tmp_path, **options)
+    training.train(model, outdir=tmp_path, **options)
     said = [line for line in capsys.readouterr().err.splitlines() if "--pieces" in line]
     assert len(said) == (announced is not None)
     assert announced is None or announced in said[0]
@@ -162,7 +163,7 @@ def test_two_processes_of_torchrun_equal_one(flags, tmp_path):
 def test_pieces_equal_the_whole_batch(augment, tmp_path):
     states = []
     for pieces in (1, 3, 4):
-        loop.train(
+        training.train(
             str(HERE / "sgd_gan.py"), data="digits", images=32, batch=8, precision="fp64", norm=False, pieces=pieces,
             augment=augment, augment_p=0.5 if augment == "ada" else 0.0, outdir=tmp_path / str(pieces), preview=0, quiet=True,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""R3GAN: its filters and blocks against slow literal definitions, its schedules, its loss, its turns."""
+"""R3GAN: filters and blocks against slow literal definitions, schedules, loss, and the order of updates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit import loop, penalties
+from gankit import penalties, training
 from gankit.models.r3gan import R3GAN, Block
 from gankit.nn import Fir
 from gankit.recipe import Batch, Spec
@@ -21,7 +21,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def literal(x: Tensor, taps: tuple, up: int, down: int, pad: tuple[int, int], gain: float) -> Tensor:
-    """Zeros in between, zeros around, convolution, thinning: loops over the pixels of (H, W)."""
+    """Zero insertion, zero padding, convolution, decimation, by loops over the pixels of (H, W)."""
     first, last = pad
     wide = torch.zeros(*(up * side + first + last for side in x.shape), dtype=x.dtype)
     for i in range(x.shape[0]):
@@ -32,7 +32,7 @@ def literal(x: Tensor, taps: tuple, up: int, down: int, pad: tuple[int, int], ga
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
             for a in range(size):
-                for b in range(size):  # a convolution: the last tap meets the first pixel
+                for b in range(size):  # a convolution: the last tap weighs the first pixel
                     weight = taps[size - 1 - a] * taps[size - 1 - b] / total**2
                     out[i, j] += gain * weight * wide[down * i + a, down * j + b]
     return out
@@ -47,7 +47,7 @@ def literal(x: Tensor, taps: tuple, up: int, down: int, pad: tuple[int, int], ga
         ((1, 3, 3, 1), 1, 1, (2, 1), 1.0),
         ((1, 3, 3, 1), 1, 1, (2, 2), 1.0),
         ((1, 2, 1), 1, 1, (1, 1), 1.0),
-        ((1, 2, 4, 1), 2, 1, (2, 1), 4.0),  # lopsided: a convolution, and no correlation
+        ((1, 2, 4, 1), 2, 1, (2, 1), 4.0),  # asymmetric: tells a convolution from a correlation
         ((1, 2, 4, 1), 1, 2, (1, 1), 1.0),
         ((1, 2, 4, 1), 2, 2, (3, 4), 1.0),
         ((1, 4, 6, 4, 1), 2, 1, (2, 1), 4.0),
@@ -56,10 +56,10 @@ def literal(x: Tensor, taps: tuple, up: int, down: int, pad: tuple[int, int], ga
 )
 def test_fir_is_its_definition(taps, up, down, pad, gain):
     x = normal(2, 3, 4, 6)
-    found = Fir(taps, up, down, pad, gain).double()(x)
+    actual = Fir(taps, up, down, pad, gain).double()(x)
     expected = torch.stack([torch.stack([literal(c, taps, up, down, pad, gain) for c in row]) for row in x])
-    assert found.shape == expected.shape
-    assert (found - expected).abs().max() < 1e-12
+    assert actual.shape == expected.shape
+    assert (actual - expected).abs().max() < 1e-12
 
 
 def test_fir_keeps_the_map_s_place_size_and_brightness():
@@ -156,7 +156,7 @@ def test_d_s_loss_is_the_paper_s_and_its_gradient_the_numeric_one():
     assert abs(loss - by_hand()).item() < 1e-12 and outputs["gamma"].item() == gamma
     (grad,) = torch.autograd.grad(loss, weight)
     direction, step = normal(*weight.shape, seed=9), 1e-7  # too small to cross a kink of a leaky ReLU
-    found = (grad * direction).sum().item()
+    actual = (grad * direction).sum().item()
     ends = []
     for sign in (1, -1):
         with torch.no_grad():
@@ -164,7 +164,7 @@ def test_d_s_loss_is_the_paper_s_and_its_gradient_the_numeric_one():
         ends.append(by_hand().item())
         with torch.no_grad():
             weight.sub_(sign * step * direction)
-    assert found == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-8)
+    assert actual == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-8)
 
 
 def test_g_s_loss_pairs_a_fake_with_the_real_beside_it():
@@ -186,7 +186,7 @@ def test_d_and_g_learn_from_batches_in_turn_at_the_schedule_s_rates(tmp_path):
             for opt in self.opt.values():
                 assert opt.param_groups[0]["lr"] == now["lr"] and opt.param_groups[0]["betas"] == (0.0, now["beta2"])
 
-    run = loop.train(
+    run = training.train(
         Watched,
         data="digits",
         images=32,
@@ -212,7 +212,7 @@ def test_any_size_it_accepts_is_drawn_and_judged(shape):
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match="need 3 widths"):
         R3GAN(Spec((1, 16, 16)), widths=(16, 16))
-    with pytest.raises(ValueError, match="must divide by --group 16; 12 does not"):
+    with pytest.raises(ValueError, match="must be a multiple of --group 16; width 12 gives 24"):
         R3GAN(Spec((1, 16, 16)), widths=(16, 12, 16))
     with pytest.raises(ValueError, match="anneal is 0; it must be above 0"):
         R3GAN(Spec((1, 16, 16)), width=8, anneal=0)

@@ -12,69 +12,49 @@ import pytest
 
 HOUSE = Path(__file__).parents[1] / "gankit"
 FILES = sorted(HOUSE.rglob("*.py"))
-LIBRARY = {"torch", "numpy", "PIL", "scipy", "sklearn", "safetensors", "rich", "tyro", "skimage"}
 TORCH = {"torch"}
-# Part of the house: which parts of gankit, and which packages outside the standard library, it may import.
-ANYWHERE = {"text"}  # the lowest room: text for terminals and pages
-MAY = {
+TOOLS = {"exchange", "anomaly", "translation", "explore"}  # what is done with a trained model: never each other
+WRITING = {"text", "runs.schema", "runs.lock", "runs.files"}  # names that every room may write files with
+CORE = WRITING | {"nn", "losses", "penalties", "recipe", "augment", "weights", "build", "processes", "latent", "models"}
+DATA = WRITING | {"data", "pictures", "metrics"}
+# Part of the house, lowest first: the parts of gankit, all above it in this table, and the packages outside the standard
+# library that it may import. Imports inside functions and those for type checks count.
+LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "text": (set(), {"rich"}),
-    "schema": (set(), set()),
-    "writer": (set(), set()),
-    "build": ({"recipe"}, TORCH),
-    "recipe": (set(), TORCH),
+    "nn": (set(), TORCH),
     "losses": ({"nn"}, TORCH),
     "penalties": ({"nn"}, TORCH),
-    "nn": ({"nn"}, TORCH),
-    "latent": ({"latent", "nn", "recipe"}, TORCH),
+    "recipe": ({"text"}, TORCH),
     "augment": ({"nn", "recipe"}, TORCH),
-    "weights": (set(), {"torch", "safetensors"}),
-    "models": ({"recipe", "nn", "losses", "penalties", "augment", "latent", "weights"}, TORCH),
-    "data": ({"data"}, {"torch", "numpy", "PIL", "sklearn", "skimage", "rich"}),
-    "metrics": ({"metrics", "nn", "weights"}, {"torch", "numpy", "scipy", "sklearn", "safetensors"}),
-    "evaluation": (
-        {
-            "evaluation",
-            "metrics",
-            "weights",
-            "data",
-            "recipe",
-            "latent",
-            "checkpoint",
-            "pictures",
-            "processes",
-            "report",
-            "schema",
-        },
-        {"torch", "numpy", "PIL", "safetensors", "rich"},
-    ),
-    "explore": (
-        {"explore", "latent", "pictures", "data", "metrics", "evaluation", "checkpoint", "recipe"},
-        {"torch", "numpy", "PIL", "sklearn"},
-    ),
-    "exchange": (
-        {
-            "exchange",
-            "evaluation",
-            "metrics",
-            "weights",
-            "latent",
-            "loop",
-            "models",
-            "pictures",
-            "checkpoint",
-            "recipe",
-        },
-        {"torch", "numpy", "safetensors", "onnxruntime"},
-    ),
-    "anomaly": (
-        {"anomaly", "data", "metrics", "recipe", "loop", "checkpoint", "latent", "pictures", "report"},
-        {"torch", "numpy", "PIL", "sklearn"},
-    ),
-    "translation": (
-        {"translation", "models", "nn", "data", "latent", "checkpoint", "pictures", "recipe"},
-        {"torch", "numpy", "PIL", "rich", "cv2"},
-    ),
+    "weights": ({"text"}, {"torch", "safetensors"}),
     "processes": ({"nn"}, TORCH),
+    "build": ({"recipe", "text"}, TORCH),
+    "latent": ({"nn", "recipe"}, TORCH),
+    "models": ({"text", "recipe", "nn", "losses", "penalties", "augment", "latent", "weights"}, TORCH),
+    "data": ({"text"}, {"torch", "numpy", "PIL", "sklearn", "skimage", "rich"}),
+    "metrics": ({"nn", "weights"}, {"torch", "numpy", "scipy", "sklearn", "safetensors"}),
+    "runs.schema": (set(), set()),
+    "runs.lock": (set(), set()),
+    "runs.files": ({"text", "runs.schema", "runs.lock"}, {"torch", "safetensors"}),
+    "pictures": (WRITING | {"data"}, {"torch", "numpy", "PIL"}),
+    "runs": (CORE | {"data", "pictures"}, {"torch", "numpy", "safetensors"}),
+    "evaluation": (CORE | DATA | {"runs"}, {"torch", "numpy", "PIL", "safetensors", "rich"}),
+    "report": (WRITING | {"runs", "evaluation", "pictures"}, set()),
+    "training": (CORE | DATA | {"runs", "evaluation", "report"}, {"torch", "numpy", "rich", "tensorboard"}),
+    "ledger": (CORE | DATA | {"runs", "training"}, TORCH | {"numpy"}),
+    **{
+        tool: (CORE | DATA | {"runs", "evaluation", "report", "training"}, outside)
+        for tool, outside in {
+            "exchange": {"torch", "numpy", "safetensors", "onnxruntime"},
+            "anomaly": {"torch", "numpy", "PIL", "sklearn"},
+            "translation": {"torch", "numpy", "PIL", "rich", "cv2"},
+            "explore": {"torch", "numpy", "PIL", "sklearn"},
+        }.items()
+    },
+    "cli": (
+        CORE | DATA | TOOLS | {"runs", "evaluation", "report", "training", "ledger"},
+        {"rich", "tyro", "numpy", "torch"},
+    ),
 }
 # Modules that can build any object from bytes. The reader of published checkpoints takes pickles apart as data instead:
 # pickletools only names a pickle's instructions, and one file alone may look at them.
@@ -89,13 +69,9 @@ TORCH_ALONE = re.compile(
 
 
 def imports(path: Path) -> tuple[set[str], set[str]]:
-    """The parts of gankit and the outside packages that a file imports when it runs (not for type checks)."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
-            node.body = []
+    """The modules of gankit, dotted and without `gankit.`, and the outside packages that a file imports, wherever it does."""
     inside, outside = set(), set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -105,10 +81,16 @@ def imports(path: Path) -> tuple[set[str], set[str]]:
         for name in names:
             top, *rest = name.split(".")
             if top == "gankit":
-                inside.add(rest[0] if rest else "")
+                inside.add(".".join(rest))
             elif top not in sys.stdlib_module_names:
                 outside.add(top)
-    return inside, outside
+    return inside - {""}, outside
+
+
+def part_of(module: str) -> str:
+    """The row of LAYERS for a module, the longest that fits: "runs.files" for runs.files.replacing, "data" for data.stream."""
+    names = module.split(".")
+    return next((row for n in (2, 1) if (row := ".".join(names[:n])) in LAYERS), names[0])
 
 
 @pytest.mark.parametrize(
@@ -121,21 +103,35 @@ def test_layers_that_see_one_process_alone_are_not_torch_s(path):
     )
 
 
+def test_the_table_of_layers_has_a_row_for_each_part_and_no_circle():
+    parts = {path.relative_to(HOUSE).parts[0].removesuffix(".py") for path in FILES} - {"__init__", "__main__"}
+    assert parts == {row.split(".")[0] for row in LAYERS}
+    above: set[str] = set()
+    for row, (inside, _) in LAYERS.items():
+        assert inside <= above, f"{row} may import {inside - above}, which stands below it in the table"
+        above.add(row)
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
-def test_imports_follow_the_house(path):
-    part = path.relative_to(HOUSE).parts[0].removesuffix(".py")
+def test_imports_follow_the_table_of_layers(path):
+    module = ".".join(path.relative_to(HOUSE).with_suffix("").parts)
+    if module in ("__init__", "__main__"):  # the public names, and the command
+        return
     inside, outside = imports(path)
-    if part == "models" and path.stem == "__init__":
-        return  # it finds models by name, and is none
-    if part in MAY:
-        allowed_inside, allowed_outside = MAY[part]
-        inside -= ANYWHERE
-        assert inside <= allowed_inside, f"{path.name} imports gankit.{inside - allowed_inside}"
-        assert outside <= allowed_outside, f"{path.name} imports {outside - allowed_outside}"
-    assert outside <= LIBRARY | {"tensorboard", "onnxruntime", "cv2"}
-    if part not in ("cli", "web", "lab", "__main__"):
-        assert not inside & {"cli", "web", "lab"}, "nothing imports the commands"
-        assert part == "explore" or "explore" not in inside, "only the commands import the tools"
+    part = part_of(module)
+    used = {part_of(name) for name in inside} - {part}
+    assert used <= LAYERS[part][0], f"{path.name} imports {used - LAYERS[part][0]}"
+    assert outside <= LAYERS[part][1], f"{path.name} imports {outside - LAYERS[part][1]}"
+    if part == "models" and path.stem != "__init__":  # which finds models by name
+        assert not any(name.startswith("models") for name in inside), "models do not import each other"
+
+
+def test_a_picture_is_written_without_a_model():
+    code = "import gankit.pictures, sys; print(*(m for m in sys.modules if m.startswith('gankit.')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=HOUSE.parent)
+    assert done.returncode == 0, done.stderr
+    parts = {part_of(name.removeprefix("gankit.")) for name in done.stdout.split()}
+    assert parts <= {"data", "pictures", "text", "runs", "runs.files", "runs.lock", "runs.schema"}, parts
 
 
 @pytest.mark.parametrize("words", [["-c", "import gankit"], ["-m", "gankit", "--help"]])

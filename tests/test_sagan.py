@@ -1,4 +1,4 @@
-"""Attention against its definition, and where sagan puts it and spectral norm."""
+"""Self-attention against its definition, and the layers of sagan that have it and spectral norm."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def attention(channels: int, gamma: float = 0.7) -> SelfAttention:
 
 
 def by_definition(layer: SelfAttention, x: Tensor) -> Tensor:
-    """Place by place: f = softmax over the 2x2 cells of theta_i . max phi, o_i = W_o sum_j f_ij max g."""
+    """Position by position: f = softmax over the 2x2 cells of theta_i . max phi, o_i = W_o sum_j f_ij max g."""
     theta, phi, g, w = (getattr(layer, n).weight[:, :, 0, 0] for n in ("query", "key", "value", "out"))
     n, _, height, width = x.shape
     rows = []
@@ -70,10 +70,10 @@ def test_attention_begins_as_identity_and_has_the_published_sizes():
 
 
 @pytest.mark.parametrize(
-    "side, most, found",
+    "side, most, expected",
     [(128, 32, 32), (128, 64, 64), (64, 32, 32), (32, 32, 16), (48, 32, 24), (16, 32, 8), (10, 32, 5), (128, 0, None)],
 )
-def test_attention_is_in_both_nets_at_the_same_side(side, most, found):
+def test_attention_is_in_both_nets_at_the_same_side(side, most, expected):
     recipe, sides = SAGAN(Spec((3, side, side), num_classes=3), width=2, attention=most), {}
     for name in ("g", "d"):
         for layer in getattr(recipe, name).modules():
@@ -82,7 +82,7 @@ def test_attention_is_in_both_nets_at_the_same_side(side, most, found):
     images = recipe.sample(recipe.noise(2), torch.tensor([0, 2]))
     logits = recipe.d(images, torch.tensor([0, 2]))
     assert images.shape == (2, 3, side, side) and logits.shape == (2,)
-    assert sides == ({"g": found, "d": found} if found else {})
+    assert sides == ({"g": expected, "d": expected} if expected else {})
 
 
 def test_spectral_norm_is_on_every_weight_but_the_norms():

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gankit import texts
 from gankit.data import captions
 from gankit.data.reading import embedding, sentences
+from gankit.runs import texts
 
 OLD, NEW = "sentence_transformers.models.", "sentence_transformers.sentence_transformer.modules."
 HEAD = ["[PAD]", "red", "types", "auto_map", "method", "activation_function"]

@@ -1,4 +1,4 @@
-"""SinGAN: sizes of the pyramid, noise, scales that follow one another, and the penalty at each pixel."""
+"""SinGAN: sizes of the pyramid, noise, training scale by scale, the penalty at each pixel, and tools and metrics."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import torch
 from PIL import Image
 
 import gankit
-from gankit import checkpoint, cli, explore, latent, loop
+from gankit import cli, explore, latent, training
 from gankit.models.singan import REACH, SinGAN, pyramid, resize
 from gankit.penalties import wgan_gp_pixels
 from gankit.recipe import Batch, Spec
+from gankit.runs.config import read_config
+from gankit.runs.files import read_tensors
 
 TINY = dict(
     data="photo:china:whole",
@@ -43,7 +45,7 @@ def test_the_pyramid_has_the_paper_s_sizes(height, width, count, last):
     sizes = pyramid(height, width, 25, 250, 0.75)
     assert len(sizes) == count and sizes[-1] == last
     assert count == 1 or min(sizes[0]) == 25
-    assert pyramid(*sizes[-1], 25, 250, 0.75, len(sizes)) == sizes  # of the image made smaller
+    assert pyramid(*sizes[-1], 25, 250, 0.75, len(sizes)) == sizes  # from the reduced image
     if (height, width) == (250, 250):
         assert [h for h, _ in sizes] == [25, 32, 40, 50, 63, 80, 100, 126, 158, 199, 250]
 
@@ -53,11 +55,8 @@ def test_nine_scales_have_the_published_counts(shape, g, d):
     with torch.device("meta"):
         recipe = SinGAN(Spec(shape))
     counts = [[sum(p.numel() for p in net.parameters()) for net in nets] for nets in (recipe.g, recipe.d)]
-    assert (
-        [c[0] for c in counts] == [29_763, 29_185]
-        and [c[4] for c in counts] == [114_819, 113_665]
-        and [c[8] for c in counts] == [450_819, 448_513]
-    )
+    assert [c[0] for c in counts] == [29_763, 29_185]
+    assert [c[4] for c in counts] == [114_819, 113_665] and [c[8] for c in counts] == [450_819, 448_513]
     assert [sum(c) for c in counts] == [g, d]
 
 
@@ -65,23 +64,23 @@ def test_the_penalty_is_taken_at_each_pixel():
     torch.manual_seed(0)
     net = torch.nn.Conv2d(3, 1, 3).double()
     real, fake = torch.randn(2, 1, 3, 6, 7, dtype=torch.float64)
-    found = wgan_gp_pixels(net, real, fake, lambda sampler: torch.full((1,), 0.25, dtype=torch.float64))
+    penalty = wgan_gp_pixels(net, real, fake, lambda sampler: torch.full((1,), 0.25, dtype=torch.float64))
     at = (real + 0.25 * (fake - real)).requires_grad_()
     total = sum(net(at)[0, 0, y, x] for y in range(4) for x in range(5))
     grad = torch.autograd.grad(total, at)[0][0]
     by_hand = sum((grad[:, y, x].norm() - 1) ** 2 for y in range(6) for x in range(7)) / 42
-    assert abs(found - by_hand) < 1e-12
+    assert abs(penalty - by_hand) < 1e-12
 
 
 def test_an_interrupted_pyramid_ends_with_the_same_bits(tmp_path, interrupt):
     options = TINY | dict(preview=4, save=2, log=2)
-    whole = loop.train("singan", outdir=tmp_path / "whole", **options)
+    whole = training.train("singan", outdir=tmp_path / "whole", **options)
     assert whole.images == whole.recipe.length == 4 * len(whole.recipe.sizes) and len(whole.recipe.sizes) == 3
     broken = interrupt(6, "singan", outdir=tmp_path / "broken", images=12, **options)
     torch.manual_seed(3)
-    loop.resume(broken, quiet=True)
+    training.resume(broken, quiet=True)
     for file in ("state.safetensors", "weights.safetensors"):
-        a, b = (checkpoint.read_tensors(folder / file)[0] for folder in (whole.folder, broken))
+        a, b = (read_tensors(folder / file)[0] for folder in (whole.folder, broken))
         assert all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -98,7 +97,7 @@ def test_a_scale_begins_from_the_one_below_and_leaves_it_alone(tmp_path):
                 assert torch.equal(self.amplitudes[index], 0.1 * error)
                 assert torch.equal(self.g[index].net[0].weight, self.g[index - 1].net[0].weight)
 
-    run = loop.train(Watched, outdir=tmp_path, preview=0, **TINY)
+    run = training.train(Watched, outdir=tmp_path, preview=0, **TINY)
     assert set(seen) == {0, 1, 2}
     after = run.recipe.state_dict()
     for name, value in seen[2].items():
@@ -109,7 +108,7 @@ def test_a_scale_begins_from_the_one_below_and_leaves_it_alone(tmp_path):
 
 
 def test_any_size_is_drawn_and_a_start_keeps_what_is_below(tmp_path):
-    recipe = gankit.load(loop.train("singan", outdir=tmp_path, preview=0, **TINY).folder).recipe
+    recipe = gankit.load(training.train("singan", outdir=tmp_path, preview=0, **TINY).folder).recipe
     assert latent.sample(recipe, range(2)).shape == (2, 3, 32, 44)
     wide = [(h, 2 * w) for h, w in recipe.sizes]
     with torch.no_grad():
@@ -134,11 +133,11 @@ def test_a_large_photograph_is_made_smaller_once_and_keeps_its_scales(tmp_path, 
     monkeypatch.chdir(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
     Image.fromarray(pixels).save("photo.png")
-    run = loop.train(
+    run = training.train(
         "singan", **TINY | dict(data="photo.png", resolution="", least=25, most=60, factor=0.75), images=2, preview=0
     )
     assert run.recipe.spec.shape == (3, 45, 60) and run.settings.resolution == "45x60"
-    again = loop.train(
+    again = training.train(
         "singan",
         **TINY | dict(data="photo.png", resolution="300x400", least=25, most=60, factor=0.75),
         images=2,
@@ -146,19 +145,19 @@ def test_a_large_photograph_is_made_smaller_once_and_keeps_its_scales(tmp_path, 
     )
     assert again.recipe.sizes == run.recipe.sizes and again.recipe.spec == run.recipe.spec
     assert run.recipe.sizes == pyramid(300, 400, 25, 60, 0.75) == [(25, 34), (31, 41), (37, 50), (45, 60)]
-    resumed = loop.resume(run.folder, images=3, quiet=True)
+    resumed = training.resume(run.folder, images=3, quiet=True)
     assert resumed.recipe.sizes == run.recipe.sizes and latent.sample(resumed.recipe, [0]).shape == (1, 3, 45, 60)
     (tmp_path / "two").mkdir()
     for name in "ab":
         Image.fromarray(pixels).save(tmp_path / "two" / f"{name}.png")
     with pytest.raises(ValueError, match="one image, and two holds 2"):
-        loop.train("singan", **TINY | dict(data="two"))
+        training.train("singan", **TINY | dict(data="two"))
     with pytest.raises(ValueError, match="least is 90, most 60"):
-        loop.train("singan", **TINY | dict(data="photo.png", resolution="", least=90, most=60))
+        training.train("singan", **TINY | dict(data="photo.png", resolution="", least=90, most=60))
 
 
 def test_noise_beyond_the_borders_is_an_option(tmp_path):
-    recipe = loop.train("singan", outdir=tmp_path, preview=0, **TINY | dict(pad_noise=True, images=4)).recipe
+    recipe = training.train("singan", outdir=tmp_path, preview=0, **TINY | dict(pad_noise=True, images=4)).recipe
     h, w = recipe.sizes[0]
     assert recipe.z_star.shape == (1, 1, h + 2 * REACH, w + 2 * REACH)
     assert recipe.sample(recipe.noise(1)).shape == (1, 3, 32, 44)
@@ -168,24 +167,24 @@ def test_a_run_is_as_long_as_its_scales_and_says_so(tmp_path, capsys):
     words = [f"--{k.replace('_', '-')}={v}" for k, v in TINY.items() if k not in ("quiet",)]
     cli.main(["train", "singan", *words, "--quiet", "--preview", "0", "--outdir", str(tmp_path)])
     folder = next(tmp_path.iterdir())
-    assert checkpoint.read_config(folder)["settings"]["images"] == 12
+    assert read_config(folder)["settings"]["images"] == 12
     with pytest.raises(ValueError, match="images is 0"):
-        loop.train("dcgan", data="digits", preset="small", images=0, outdir=tmp_path)
-    other = loop.train(
+        training.train("dcgan", data="digits", preset="small", images=0, outdir=tmp_path)
+    other = training.train(
         "dcgan", data="digits", preset="small", images=16, batch=8, preview=0, outdir=tmp_path / "other", quiet=True
     )
     with pytest.raises(ValueError, match="images is 0"):
-        loop.resume(other.folder, images=0, quiet=True)
+        training.resume(other.folder, images=0, quiet=True)
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return loop.train("singan", outdir=tmp_path_factory.mktemp("runs"), preview=0, **TINY).folder
+    return training.train("singan", outdir=tmp_path_factory.mktemp("runs"), preview=0, **TINY).folder
 
 
 @pytest.fixture
 def daub(tmp_path):
-    """A picture, and a mask of its size."""
+    """A folder with an image and a mask of its size."""
     pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "daub.png")
     mask = np.zeros((40, 50), np.uint8)
@@ -216,14 +215,14 @@ def test_every_tool_of_one_image_runs_and_runs_the_same_again(tool, tiny, daub):
 
 def test_what_a_mask_leaves_out_stays_as_it_was(tiny, daub):
     result = explore.harmonise(gankit.load(tiny), image=str(daub / "daub.png"), mask=str(daub / "mask.png"), starts="1")
-    given, where, drawn = result.images
-    weight = (where[:1] + 1) / 2
+    pasted, mask, drawn = result.images
+    weight = (mask[:1] + 1) / 2
     assert weight[0, 12, 14] > 0.95 and weight[0, -1, -1] < 0.01
-    assert (given - drawn).abs()[:, -1, -1].max() < 0.02 < (given - drawn).abs()[:, 12, 14].max()
+    assert (pasted - drawn).abs()[:, -1, -1].max() < 0.02 < (pasted - drawn).abs()[:, 12, 14].max()
 
 
 @pytest.mark.parametrize(
-    "tool, flags, said",
+    "tool, flags, message",
     [
         ("sizes", ["--start", "9"], "there is no scale 9"),
         ("sizes", ["--shapes", "2"], "is no shape"),
@@ -235,12 +234,17 @@ def test_what_a_mask_leaves_out_stays_as_it_was(tiny, daub):
         ("animate", ["--alpha", "2"], "within 0 and 1"),
     ],
 )  # fmt: skip
-def test_tools_of_one_image_say_what_is_wrong(tool, flags, said, tiny, daub, capsys, monkeypatch):
+def test_tools_of_one_image_say_what_is_wrong(tool, flags, message, tiny, daub, capsys, monkeypatch):
     monkeypatch.chdir(daub)
     Image.new("L", (12, 12)).save("small.png")
     with pytest.raises(SystemExit):
         cli.main(["explore", str(tiny), tool, *flags])
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
+
+
+def photo() -> torch.Tensor:
+    """(1, C, H, W) the image that the tiny models are trained on, in [-1, 1]."""
+    return gankit.data.normalise(gankit.data.open(TINY["data"], TINY["resolution"]).rows(np.arange(1))["real"])
 
 
 def test_evaluation_judges_samples_of_one_image(tiny, tmp_path, capsys, monkeypatch):
@@ -249,23 +253,20 @@ def test_evaluation_judges_samples_of_one_image(tiny, tmp_path, capsys, monkeypa
         monkeypatch.setenv(name, str(tmp_path))
     cli.main(["evaluate", str(tiny), "--n", "6"])
     assert "sifid does not apply: its weights are not here" in " ".join(capsys.readouterr().err.split())
-    found = {score.name: score for score in gankit.evaluate(tiny, n=6)}
-    assert set(found) == {"sifid_small", "patch_swd", "diversity", "nearest_rmse", "rec_rmse"}
-    recipe, real = (
-        gankit.load(tiny).recipe,
-        gankit.data.normalise(gankit.data.open(TINY["data"], TINY["resolution"]).rows(np.arange(1))["real"]),
-    )
+    scores = {score.name: score for score in gankit.evaluate(tiny, n=6)}
+    assert set(scores) == {"sifid_small", "patch_swd", "diversity", "nearest_rmse", "rec_rmse"}
+    recipe, real = gankit.load(tiny).recipe, photo()
     samples = gankit.data.normalise(gankit.data.quantise(latent.sample(recipe, range(6)))).double()
-    assert found["diversity"].value == pytest.approx(float(samples.std(0).mean() / real.double().std()), rel=1e-6)
-    assert found["nearest_rmse"].value == pytest.approx(
+    assert scores["diversity"].value == pytest.approx(float(samples.std(0).mean() / real.double().std()), rel=1e-6)
+    assert scores["nearest_rmse"].value == pytest.approx(
         min(float((x - real).square().mean().sqrt()) for x in samples), rel=1e-6
     )
-    assert found["patch_swd"].value == pytest.approx(
+    assert scores["patch_swd"].value == pytest.approx(
         np.mean([gankit.metrics.patch_distance(real[0], x.float()) for x in samples]), rel=1e-6
     )
     with torch.no_grad():
         back = gankit.data.normalise(gankit.data.quantise(recipe.rebuilt(2).clamp(-1, 1)))
-    assert found["rec_rmse"].value == pytest.approx(float((back - real).square().mean().sqrt()), rel=1e-5)
+    assert scores["rec_rmse"].value == pytest.approx(float((back - real).square().mean().sqrt()), rel=1e-5)
     with pytest.raises(ValueError, match="needs two samples at least; there are 1 reals"):
         gankit.evaluate(tiny, metrics="fd", features="digits", n=6)
     cli.main(["sample", str(tiny), "--n", "3", "-o", str(tmp_path / "drawn.npz")])
@@ -280,7 +281,7 @@ def test_evaluation_judges_samples_of_one_image(tiny, tmp_path, capsys, monkeypa
     with pytest.raises(ValueError, match="add --resolution 32x44"):
         gankit.evaluate(tmp_path / "drawn.npz", against=str(tmp_path / "large.png"))
     lines = [json.loads(line) for line in (tiny / "evaluations.jsonl").read_text().splitlines()]
-    assert {line["name"]: bool(line["features"]) for line in lines} == {name: name == "sifid_small" for name in found}
+    assert {line["name"]: bool(line["features"]) for line in lines} == {name: name == "sifid_small" for name in scores}
 
 
 def test_metrics_of_one_image_while_it_trains(tmp_path, monkeypatch):
@@ -289,14 +290,11 @@ def test_metrics_of_one_image_while_it_trains(tmp_path, monkeypatch):
     monkeypatch.setenv("GANKIT_OFFLINE", "1")
     options = TINY | dict(preview=0, evaluate_n=2, evaluate_every=6)
     with pytest.raises(ValueError, match="sifid cannot be taken: inception_v3_google"):  # before anything trains
-        loop.train("singan", outdir=tmp_path / "none", **options, evaluate="sifid")
+        training.train("singan", outdir=tmp_path / "none", **options, evaluate="sifid")
     assert not list((tmp_path / "none").glob("*/stats.jsonl"))
-    run = loop.train("singan", outdir=tmp_path, **options, evaluate="reconstruction,diversity", images=6)
+    run = training.train("singan", outdir=tmp_path, **options, evaluate="reconstruction,diversity", images=6)
     line = json.loads((run.folder / "evaluations.jsonl").read_text().splitlines()[0])
-    recipe, real = (
-        run.recipe,
-        gankit.data.normalise(gankit.data.open(TINY["data"], TINY["resolution"]).rows(np.arange(1))["real"]),
-    )
+    recipe, real = run.recipe, photo()
     with run.averaged(), torch.no_grad():  # two of three scales have begun
         drawn = resize(recipe.rebuilt(1), recipe.sizes[-1]).clamp(-1, 1)
     assert line["name"] == "rec_rmse" and line["value"] == pytest.approx(

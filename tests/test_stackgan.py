@@ -1,4 +1,4 @@
-"""StackGAN: its losses against literal ones, what is fixed in which phase, exact resume across phases, and its samples of texts."""
+"""StackGAN: losses against literal ones, frozen networks in each phase, exact resume across phases, text samples."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import torch
 import torch.nn.functional as F
 
 import gankit
-from gankit import checkpoint, cli, data, latent, loop, texts
+from gankit import cli, data, latent, training
 from gankit.data import captions
 from gankit.data.builtin import shapes
-from gankit.models.stackgan import StackGAN, matching
+from gankit.models.stackgan import StackGAN, matching_loss
 from gankit.recipe import Batch, Phase, Spec
+from gankit.runs import texts
+from gankit.runs.files import read_tensors
 
 SMALL = dict(
     width_g=16,
@@ -32,7 +34,7 @@ SMALL = dict(
     half_images=8,
 )
 RUN = dict(data="shapes:captions", resolution="32", batch=8, images=48, log=16, preview=24, save=48, ema=20, quiet=True)
-RUN |= dict(seed=3)  # of some seeds the last layers of this tiny Stage II are dead: one grey for all texts
+RUN |= dict(seed=3)  # with some seeds the last layers of this tiny Stage II are dead: all texts give the same grey
 PHASES = SMALL | dict(text_images=16, stage1_images=16)
 SPEC = Spec((3, 32, 32), caption=(56, captions.CODES))
 RUNNING = ("running_mean", "running_var", "num_batches_tracked")
@@ -52,16 +54,16 @@ def batch(side: int) -> Batch:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return loop.train("stackgan", outdir=tmp_path_factory.mktemp("runs"), **RUN, **PHASES).folder
+    return training.train("stackgan", outdir=tmp_path_factory.mktemp("runs"), **RUN, **PHASES).folder
 
 
 @pytest.mark.parametrize("after", [8, 16, 24, 32, 40])
 def test_a_run_interrupted_in_any_phase_or_between_two_ends_with_the_same_bits(after, folder, tmp_path, interrupt):
     broken = interrupt(after, "stackgan", outdir=tmp_path, **RUN, **PHASES)
     torch.manual_seed(1)
-    loop.resume(broken, quiet=True)
+    training.resume(broken, quiet=True)
     for file in ("state.safetensors", "weights.safetensors"):
-        whole, resumed = (checkpoint.read_tensors(run / file)[0] for run in (folder, broken))
+        whole, resumed = (read_tensors(run / file)[0] for run in (folder, broken))
         assert whole.keys() == resumed.keys() and all(torch.equal(whole[k], resumed[k]) for k in whole), file
     assert (folder / "fakes000000048.png").read_bytes() == (broken / "fakes000000048.png").read_bytes()
 
@@ -69,26 +71,25 @@ def test_a_run_interrupted_in_any_phase_or_between_two_ends_with_the_same_bits(a
 def test_phases_are_pure_and_fetch_what_they_need():
     for crop, side in ((False, 32), (True, 40)):  # 76 / 64 of Stage I's 8 px, rounded, four times
         made = recipe(crop=crop)
-        assert [made.phase(i) for i in (0, 15, 16, 31, 32, 10**9)] == [Phase(0, side)] * 2 + [
-            Phase(1, side // 4)
-        ] * 2 + [Phase(2, side)] * 2
+        phases = [
+            Phase(0, side),
+            Phase(0, side),
+            Phase(1, side // 4),
+            Phase(1, side // 4),
+            Phase(2, side),
+            Phase(2, side),
+        ]
+        assert [made.phase(i) for i in (0, 15, 16, 31, 32, 10**9)] == phases
     tall = StackGAN(Spec((3, 64, 32), caption=SPEC.caption), **PHASES)
-    assert (
-        tall.phase(16) == Phase(1, 10)
-        and tall.load_size == (76, 40)
-        and tall.sample(tall.noise(2), torch.ones(2, 56, dtype=torch.int64)).shape == (2, 3, 64, 32)
-    )
+    assert tall.phase(16) == Phase(1, 10) and tall.load_size == (76, 40)
+    assert tall.sample(tall.noise(2), torch.ones(2, 56, dtype=torch.int64)).shape == (2, 3, 64, 32)
     assert StackGAN(Spec((3, 64, 64), caption=SPEC.caption), **PHASES).phase(0) == Phase(0, 38)
-    assert (
-        StackGAN.nearest(64, 96) == (64, 96)
-        and StackGAN.nearest(250, 200) == (256, 192)
-        and StackGAN.nearest(8, 8) == (32, 32)
-    )
+    assert [StackGAN.nearest(*size) for size in ((64, 96), (250, 200), (8, 8))] == [(64, 96), (256, 192), (32, 32)]
 
 
 @pytest.mark.parametrize("stage1_eval", [False, True])
 def test_each_phase_changes_its_own_networks_alone(stage1_eval, monkeypatch, tmp_path):
-    """But for the running statistics of Stage I, which stays in training mode while Stage II learns, as in both releases."""
+    """Except running statistics of Stage I, which stays in training mode in phase 2, as in both releases."""
     seen: dict[int, dict[str, torch.Tensor]] = {}
     step = StackGAN.step
 
@@ -104,12 +105,9 @@ def test_each_phase_changes_its_own_networks_alone(stage1_eval, monkeypatch, tmp
         seen[f"lr {run.images}"] = self.opt["g1"].param_groups[0]["lr"], self.opt["g2"].param_groups[0]["lr"]
 
     monkeypatch.setattr(StackGAN, "step", watched)
-    loop.train("stackgan", outdir=tmp_path, **RUN | dict(preview=0), **PHASES, stage1_eval=stage1_eval)
-    assert (
-        seen[0] == {"t", "v"}
-        and seen[1] == {"g1", "d1"}
-        and seen[2] == {"g2", "d2"} | ({"g1.running"} if not stage1_eval else set())
-    )  # buffers of batch norm count, too
+    training.train("stackgan", outdir=tmp_path, **RUN | dict(preview=0), **PHASES, stage1_eval=stage1_eval)
+    running = set() if stage1_eval else {"g1.running"}  # buffers of batch norm count as changes
+    assert seen[0] == {"t", "v"} and seen[1] == {"g1", "d1"} and seen[2] == {"g2", "d2"} | running
     lr = 2e-4
     assert [seen[f"lr {i}"] for i in range(16, 48, 8)] == [(lr, lr), (lr / 2, lr), (lr / 2, lr), (lr / 2, lr / 2)]
 
@@ -117,43 +115,32 @@ def test_each_phase_changes_its_own_networks_alone(stage1_eval, monkeypatch, tmp
 @pytest.mark.parametrize("phase, side", [(0, 32), (1, 8), (2, 32)])
 def test_each_phase_learns_from_crops_of_its_size_at_a_place_of_each_image_s_own(phase, side):
     made, large = recipe(), side * 40 // 32
-    place = (
-        torch.stack(torch.meshgrid(*[torch.arange(large)] * 2, torch.zeros(1, dtype=torch.int64), indexing="ij"))[
-            ..., 0
-        ]
-        .float()
-        .expand(64, -1, -1, -1)
-    )
+    axes = [torch.arange(large), torch.arange(large), torch.zeros(1, dtype=torch.int64)]
+    place = torch.stack(torch.meshgrid(*axes, indexing="ij"))[..., 0].float().expand(64, -1, -1, -1)
     rows, seen = Batch(dict(real=place, wrong=place.clone(), caption=torch.ones(64, 56, dtype=torch.int64))), []
-    made.step(rows, SimpleNamespace(phase=Phase(phase), images=32, update=lambda name, loss, given: seen.append(given)))
+    made.step(rows, SimpleNamespace(phase=Phase(phase), images=32, update=lambda name, loss, batch: seen.append(batch)))
     for x in (seen[0].real, seen[0].wrong):
         assert x.shape == (64, 3, side, side) and torch.equal(x - x[:, :, :1, :1], place[:, :, :side, :side])
         assert set(x[:, 0, 0, 0].tolist()) == set(range(large - side + 1))
-    assert not torch.equal(seen[0].real, seen[0].wrong), "a place for each"
+    assert not torch.equal(seen[0].real, seen[0].wrong), "each is cropped at its own position"
 
 
 def test_convolutions_of_the_tensorflow_form_begin_within_two_deviations():
-    for form, wanted in (("tensorflow", True), ("pytorch", False)):
+    for form, is_truncated in (("tensorflow", True), ("pytorch", False)):
         made = recipe(form, width_g=64)
-        weights = torch.cat(
-            [
-                layer.weight.detach().flatten()
-                for net in (made.g1, made.g2, made.d1, made.d2)
-                for layer in net.modules()
-                if isinstance(layer, torch.nn.Conv2d)
-            ]
-        )
-        assert (weights.abs().max() <= 0.04) == wanted and weights.std() == pytest.approx(
-            0.0176 if wanted else 0.02, rel=0.01
-        )
-        assert made.g1.net[0].weight.abs().max() > 0.04, "linear layers are not cut"
+        layers = [layer for net in (made.g1, made.g2, made.d1, made.d2) for layer in net.modules()]
+        convolutions = [layer for layer in layers if isinstance(layer, torch.nn.Conv2d)]
+        weights = torch.cat([layer.weight.detach().flatten() for layer in convolutions])
+        assert (weights.abs().max() <= 0.04) == is_truncated
+        assert weights.std() == pytest.approx(0.0176 if is_truncated else 0.02, rel=0.01)
+        assert made.g1.net[0].weight.abs().max() > 0.04, "linear layers are not truncated"
 
 
 def test_the_encoders_loss_is_the_paper_s_sum_over_pairs_with_other_captions():
     torch.manual_seed(0)
     image, text = torch.randn(5, 16, dtype=torch.double), torch.randn(5, 16, dtype=torch.double)
-    caption = torch.tensor([[1, 2], [1, 3], [1, 2], [4, 0], [5, 0]])  # rows 0 and 2 say the same
-    loss, best = matching(image, text, caption, 0.7)
+    caption = torch.tensor([[1, 2], [1, 3], [1, 2], [4, 0], [5, 0]])  # rows 0 and 2 have the same caption
+    loss, best = matching_loss(image, text, caption, 0.7)
     total, count = 0.0, 0
     for i in range(5):
         for j in range(5):
@@ -161,12 +148,12 @@ def test_the_encoders_loss_is_the_paper_s_sum_over_pairs_with_other_captions():
                 s_ii, s_ij, s_ji = ((image[a] * text[b]).sum().item() / 4 for a, b in ((i, i), (i, j), (j, i)))
                 total, count = total + max(0, 0.7 + s_ij - s_ii) + max(0, 0.7 + s_ji - s_ii), count + 1
     assert count == 18 and abs(loss.item() - total / count) < 1e-6
-    right = [
+    is_best = [
         all((image[i] @ text[j]) <= (image[i] @ text[i]) for j in range(5) if not torch.equal(caption[i], caption[j]))
         for i in range(5)
     ]
-    assert best.item() == pytest.approx(np.mean(right))
-    alone, _ = matching(image[:1], text[:1], caption[:1], 0.7)
+    assert best.item() == pytest.approx(np.mean(is_best))
+    alone, _ = matching_loss(image[:1], text[:1], caption[:1], 0.7)
     assert alone == 0
 
 
@@ -211,14 +198,16 @@ def test_the_discriminator_s_loss_has_three_kinds_of_pairs(form, side):
     assert (form, side) == ("pytorch", 32) or d.alone is None
     assert abs(loss - literal) < 1e-6
     rows.draws = 0
-    g, told = made.g_loss(rows)
+    g, _ = made.g_loss(rows)
     extra = 0 if d.alone is None else -bad.log().mean()
     assert abs(g - (-p_fake.log().mean() + extra + made.kl_weight * kl)) < 1e-6
     made.train()
 
 
 def test_a_discriminator_without_norm_judges_each_pair_alone_and_takes_r1(tmp_path):
-    run = loop.train("stackgan", outdir=tmp_path, **RUN | dict(preview=0), **PHASES, norm_d=False, penalty_weight=1.0)
+    run = training.train(
+        "stackgan", outdir=tmp_path, **RUN | dict(preview=0), **PHASES, norm_d=False, penalty_weight=1.0
+    )
     d, rows = run.recipe.d2.double(), batch(32)
     text = torch.randn(6, 8, dtype=torch.double)
     assert (d(rows.real, text)[2:3] - d(rows.real[2:3], text[2:3])).abs().max() < 1e-12
@@ -234,56 +223,42 @@ def test_samples_are_of_kept_captions_or_of_texts(folder):
     assert len(kept) > 2 and kept <= set(dataset.texts.distinct)
     z = latent.latents(made, range(3))
     assert torch.equal(trained.sample(3), made.sample(z, made.examples[:3]))
-    said = trained.sample(3, text="a small red square")
-    assert torch.equal(said, made.sample(z, captions.encode(["A  small red square"] * 3, 56)))
-    assert not torch.equal(said, trained.sample(3, text="a large blue circle"))
+    red = trained.sample(3, text="a small red square")
+    assert torch.equal(red, made.sample(z, captions.encode(["A  small red square"] * 3, 56)))
+    assert not torch.equal(red, trained.sample(3, text="a large blue circle"))
     two = trained.sample(4, text=["a small red square", "a large blue circle"])
-    assert (two[0] - said[0]).abs().max() < 1e-6 and (two[2] - said[2]).abs().max() < 1e-6
+    assert (two[0] - red[0]).abs().max() < 1e-6 and (two[2] - red[2]).abs().max() < 1e-6
     first, second = made.draw(z, made.embed(made.examples[:3]), 1), made.draw(z, made.embed(made.examples[:3]), 2)
     assert first.shape == second.shape == (3, 3, 32, 32) and not torch.equal(first, second)
     assert torch.equal(first, first[:, :, ::4, ::4].repeat_interleave(4, 2).repeat_interleave(4, 3))
 
 
 def test_before_stage_two_learns_samples_are_stage_one_s(tmp_path):
-    run = loop.train("stackgan", outdir=tmp_path, **RUN | dict(images=24, preview=0), **PHASES)
+    run = training.train("stackgan", outdir=tmp_path, **RUN | dict(images=24, preview=0), **PHASES)
     drawn = gankit.load(run.folder).sample(2)
     assert torch.equal(drawn, drawn[:, :, ::4, ::4].repeat_interleave(4, 2).repeat_interleave(4, 3))
 
 
 def test_on_the_way_between_texts_ends_are_the_texts(folder):
     made = gankit.load(folder).recipe
-    way = texts.between(made, "a small red square", "a large blue circle", [3, 4], 5)
-    assert way.shape == (10, 3, 32, 32)
-    for i, said in ((0, "a small red square"), (4, "a large blue circle")):
-        assert (way[[i, 5 + i]] - texts.draw(made, [said], [3, 4])).abs().max() < 1e-5
+    images = texts.between(made, "a small red square", "a large blue circle", [3, 4], 5)
+    assert images.shape == (10, 3, 32, 32)
+    for i, text in ((0, "a small red square"), (4, "a large blue circle")):
+        assert (images[[i, 5 + i]] - texts.draw(made, [text], [3, 4])).abs().max() < 1e-5
     with pytest.raises(ValueError, match="2 at least"):
         texts.between(made, "a", "b", [0], 1)
 
 
 def test_the_command_draws_texts(folder, tmp_path, capsys):
-    run, said = str(folder), tmp_path / "said.txt"
-    said.write_text("a small red square\n\na large blue circle \u0436\n", "utf-8")
-    cli.main(["sample", run, "--text-file", str(said), "--n", "3", "-o", str(tmp_path / "a.npz")])
+    run, text_file = str(folder), tmp_path / "texts.txt"
+    text_file.write_text("a small red square\n\na large blue circle \u0436\n", "utf-8")
+    cli.main(["sample", run, "--text-file", str(text_file), "--n", "3", "-o", str(tmp_path / "a.npz")])
     with np.load(tmp_path / "a.npz") as file:
         assert file["samples"].shape == (6, 32, 32, 3) and file["seeds"].tolist() == [0, 1, 2] * 2
     assert "1 of 2 captions have letters that are none of a-z" in capsys.readouterr().err
     cli.main(["sample", run, "--text", "a small red square", "a large circle", "-o", str(tmp_path / "b.png")])
-    cli.main(
-        [
-            "sample",
-            run,
-            "--text",
-            "a small red square",
-            "--to-text",
-            "blue",
-            "--steps",
-            "3",
-            "--seeds",
-            "1,2",
-            "-o",
-            str(tmp_path / "c.png"),
-        ]
-    )
+    flags = ["--text", "a small red square", "--to-text", "blue", "--steps", "3", "--seeds", "1,2"]
+    cli.main(["sample", run, *flags, "-o", str(tmp_path / "c.png")])
     cli.main(["sample", run, "--text", "red", "--to-text", "blue", "--n", "2", "-o", str(tmp_path / "d.webp")])
     cli.main(["sample", run, "--text", "red", "--n", "2", "--outdir", str(tmp_path / "each")])
     assert {p.name for p in (tmp_path / "each").iterdir()} == {"text000-seed0000.png", "text000-seed0001.png"}
@@ -311,7 +286,9 @@ def test_texts_that_cannot_be_drawn_are_refused_in_a_line(folder, flags, message
 
 
 def test_models_without_captions_and_data_without_them_are_refused(tmp_path, capsys, folder):
-    run = loop.train("gan", preset="small", data="digits", images=32, batch=32, outdir=tmp_path, quiet=True, preview=0)
+    run = training.train(
+        "gan", preset="small", data="digits", images=32, batch=32, outdir=tmp_path, quiet=True, preview=0
+    )
     for words in (
         ["sample", str(run.folder), "--text", "a seven"],
         ["interpolate", str(folder)],
@@ -319,12 +296,9 @@ def test_models_without_captions_and_data_without_them_are_refused(tmp_path, cap
     ):
         with pytest.raises(SystemExit):
             cli.main(words)
-    told = capsys.readouterr().err
-    assert (
-        "trained without captions" in told
-        and "--to-text" in told
-        and "digits: there are no captions. Captions are" in told
-    )
+    errors = capsys.readouterr().err
+    assert "trained without captions" in errors and "--to-text" in errors
+    assert "digits: there are no captions. Captions are" in errors
     (tmp_path / "empty.txt").write_text("\n \n")
     with pytest.raises(ValueError, match="holds 0 texts"):
         texts.read(tmp_path / "empty.txt")
@@ -336,11 +310,9 @@ def test_models_without_captions_and_data_without_them_are_refused(tmp_path, cap
 
 def test_shapes_are_told_as_they_are_drawn_and_three_pairs_are_held_out():
     train, test = (data.open(name, 32, want="captions") for name in ("shapes:captions", "shapes:captions:test"))
-    told = [set(" ".join(d.texts.distinct).replace(",", "").split()) for d in (train, test)]
-    assert (
-        told[0] >= {*shapes.KINDS, *shapes.COLOURS, "small", "large", "left", "centre"}
-        and len(train) + len(test) == shapes.SIZE
-    )
+    words = set(" ".join(train.texts.distinct).replace(",", "").split())
+    assert words >= {*shapes.KINDS, *shapes.COLOURS, "small", "large", "left", "centre"}
+    assert len(train) + len(test) == shapes.SIZE
     pairs = [
         {
             (colour, kind)
@@ -351,60 +323,36 @@ def test_shapes_are_told_as_they_are_drawn_and_three_pairs_are_held_out():
         }
         for d in (train, test)
     ]
-    assert (
-        pairs[1] == {("blue", "circle"), ("yellow", "triangle"), ("magenta", "square")}
-        and not pairs[0] & pairs[1]
-        and len(pairs[0]) == 15
-    )
+    assert pairs[1] == {("blue", "circle"), ("yellow", "triangle"), ("magenta", "square")}
+    assert not pairs[0] & pairs[1] and len(pairs[0]) == 15
     rows = train.rows(np.arange(50))
     for text, row in zip(train.captions[:50], rows["attribute"]):
-        known = dict(zip(train.attribute_names, row.tolist()))
+        attributes = dict(zip(train.attribute_names, row.tolist()))
         first = text.split("\n")[0]
-        assert all((known[name] == 1) == (f" {name} " in first) for name in (*shapes.KINDS, *shapes.COLOURS))
-        assert (
-            ("large" in first) == (known["size"] > 0.5)
-            and ("left" in first) == (known["x"] < -0.15)
-            and ("top" in first) == (known["y"] < -0.15)
-        )
+        assert all((attributes[name] == 1) == (f" {name} " in first) for name in (*shapes.KINDS, *shapes.COLOURS))
+        assert ("large" in first) == (attributes["size"] > 0.5)
+        assert ("left" in first) == (attributes["x"] < -0.15) and ("top" in first) == (attributes["y"] < -0.15)
 
 
 def test_vectors_of_texts_need_no_encoder_and_no_phase_for_one(tmp_path, interrupt):
     distinct = data.open("shapes:captions", 32, want="captions").texts.distinct
     table = tmp_path / "vectors.npz"
-    np.savez(
-        table,
-        text=np.array(distinct),
-        vector=np.random.default_rng(0).normal(size=(len(distinct), 6)).astype(np.float32),
-    )
+    vectors = np.random.default_rng(0).normal(size=(len(distinct), 6)).astype(np.float32)
+    np.savez(table, text=np.array(distinct), vector=vectors)
     options = RUN | PHASES | dict(text_encoder=str(table), images=32)
-    run = loop.train("stackgan", outdir=tmp_path / "whole", **options)
+    run = training.train("stackgan", outdir=tmp_path / "whole", **options)
     assert run.recipe.t is None and "t" not in run.recipe.opt and run.phase == Phase(2, 40)
     broken = interrupt(16, "stackgan", outdir=tmp_path / "broken", **options)
-    loop.resume(broken, text_encoder=str(table), quiet=True)
-    whole, resumed = (checkpoint.read_tensors(folder / "state.safetensors")[0] for folder in (run.folder, broken))
+    training.resume(broken, text_encoder=str(table), quiet=True)
+    whole, resumed = (read_tensors(folder / "state.safetensors")[0] for folder in (run.folder, broken))
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
     trained, encoder = gankit.load(run.folder), {"text_encoder": str(table)}
     assert torch.equal(trained.sample(2), run.sample(2)) and trained.recipe.examples.dtype == torch.float32
-    assert not torch.equal(
-        trained.sample(2, text=distinct[0], **encoder), trained.sample(2, text=distinct[1], **encoder)
-    )
-    cli.main(
-        [
-            "sample",
-            str(run.folder),
-            "--text",
-            distinct[0],
-            "--to-text",
-            distinct[1],
-            "--n",
-            "2",
-            "--text-encoder",
-            str(table),
-            "-o",
-            str(tmp_path / "way.png"),
-        ]
-    )
+    first, second = (trained.sample(2, text=text, **encoder) for text in distinct[:2])
+    assert not torch.equal(first, second)
+    flags = ["--text", distinct[0], "--to-text", distinct[1], "--n", "2", "--text-encoder", str(table)]
+    cli.main(["sample", str(run.folder), *flags, "-o", str(tmp_path / "between.png")])
     with pytest.raises(ValueError, match="has no vector of 'a seven'"):
         trained.sample(2, text="a seven", **encoder)
     with pytest.raises(ValueError, match="leave --text-encoder out"):
-        loop.train("dcgan", data="digits", text_encoder=str(table), outdir=tmp_path)
+        training.train("dcgan", data="digits", text_encoder=str(table), outdir=tmp_path)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import gankit
-from gankit import loop
+from gankit import training
 from gankit.models.stargan import CELEBA, RAFD, StarGAN
 from gankit.nn import ConditionedTrunk, PatchCritic, nearest_fours
 from gankit.recipe import Batch, Spec, shuffled
@@ -267,7 +267,7 @@ def trained(tmp_path: Path, name: str, **more):
         | TINY
         | dict(width_d=4)
     )
-    return loop.train("stargan", outdir=tmp_path / name, **options | more)
+    return training.train("stargan", outdir=tmp_path / name, **options | more)
 
 
 def test_pieces_give_what_the_whole_batch_gives(tmp_path, monkeypatch):

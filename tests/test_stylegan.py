@@ -1,4 +1,4 @@
-"""StyleGAN: its layers by their literal definitions, mixing, noise, the mean of w, growth, and R1's derivatives."""
+"""StyleGAN: layers against literal definitions, style mixing, noise, the mean of w, growth, and R1's derivatives."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import gankit
-from gankit import checkpoint, latent, loop
-from gankit.log import TIMES
+from gankit import latent, training
 from gankit.models.stylegan import DownConv, Style, StyleGAN, UpConv
 from gankit.nn import Fir
 from gankit.recipe import Batch, Phase, Spec
+from gankit.runs.files import read_tensors
+from gankit.training import Run
+from gankit.training.log import TIMES
 
+SPEC = Spec((2, 16, 16))
 TINY = dict(z_dim=6, w_dim=5, mapping_layers=2, channel_base=32, channel_max=8, hold=16, fade=16)
 
 
@@ -24,8 +27,8 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def tiny(spec: Spec = Spec((2, 16, 16)), **more: object) -> StyleGAN:
-    """A small one in float64 whose noise and biases are not the zeros that they begin with."""
+def tiny(spec: Spec = SPEC, **more: object) -> StyleGAN:
+    """A small model in float64, whose noise strengths and biases are not zero."""
     torch.manual_seed(0)
     recipe = StyleGAN(spec, **TINY | more).double()
     for style in recipe.g.synthesis.styles:
@@ -34,7 +37,7 @@ def tiny(spec: Spec = Spec((2, 16, 16)), **more: object) -> StyleGAN:
 
 
 def convolved(x: Tensor, weight: Tensor) -> Tensor:
-    """3x3 convolution of (H, W, A) by (B, A, 3, 3) with zeros around, number by number: (H, W, B)."""
+    """3x3 convolution of (H, W, A) by (B, A, 3, 3) with zero padding, pixel by pixel: (H, W, B)."""
     h, w, _ = x.shape
     out = torch.zeros(h, w, len(weight), dtype=x.dtype)
     for i, j, di, dj in itertools.product(range(h), range(w), (-1, 0, 1), (-1, 0, 1)):
@@ -44,7 +47,7 @@ def convolved(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def blurred(x: Tensor) -> Tensor:
-    """(H, W, C) by 1/4 1/2 1/4 along both sides, zeros around."""
+    """(H, W, C) blurred by 1/4 1/2 1/4 along both sides, with zero padding."""
     taps = torch.tensor([0.25, 0.5, 0.25], dtype=x.dtype)
     return convolved(x, torch.eye(x.shape[2], dtype=x.dtype)[:, :, None, None] * torch.outer(taps, taps))
 
@@ -71,32 +74,25 @@ def test_halving_by_definition():
     down, x = DownConv(3, 2).double(), normal(2, 3, 6, 4)
     down.conv.bias.data = normal(2, seed=1)
     full = convolved(blurred(x[1].permute(1, 2, 0)), down.conv.weight * (2 / 27) ** 0.5)
-    expected = torch.stack(
-        [full[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean((0, 1)) for i in range(3) for j in range(2)]
-    )
-    expected = expected.view(3, 2, 2) + down.conv.bias
+    cells = [full[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean((0, 1)) for i in range(3) for j in range(2)]
+    expected = torch.stack(cells).view(3, 2, 2) + down.conv.bias
     assert (down(x)[1].permute(1, 2, 0) - expected).abs().max() < 1e-14
 
 
 def test_a_style_by_definition():
-    style, x, w, noise = (
-        Style(3, 4, (2, 5)).double(),
-        normal(2, 3, 2, 5),
-        normal(2, 4, seed=1),
-        normal(2, 1, 2, 5, seed=2),
-    )
+    style, x = Style(3, 4, (2, 5)).double(), normal(2, 3, 2, 5)
+    w, noise = normal(2, 4, seed=1), normal(2, 1, 2, 5, seed=2)
     style.strength.data, style.bias.data = normal(3, 1, 1, seed=3), normal(3, 1, 1, seed=4)
     style.affine.bias.data = normal(6, seed=5)
     out = style(x, w, noise)
     for n, c in itertools.product(range(2), range(3)):
-        seen = [
+        values = [
             x[n, c, i, j] + style.strength[c] * noise[n, 0, i, j] + style.bias[c] for i in range(2) for j in range(5)
         ]
-        seen = torch.stack([v if v > 0 else 0.2 * v for v in seen]).flatten()  # noise, bias, leaky ReLU
-        unit = (seen - seen.mean()) / (((seen - seen.mean()) ** 2).mean() + 1e-8).sqrt()  # then instance norm
-        scale, shift = (
-            w[n] @ style.affine.weight[k] / 2 + style.affine.bias[k] for k in (c, c + 3)
-        )  # gain 1: 1 / sqrt(4)
+        values = torch.stack([v if v > 0 else 0.2 * v for v in values]).flatten()  # noise, bias, leaky ReLU
+        unit = (values - values.mean()) / (((values - values.mean()) ** 2).mean() + 1e-8).sqrt()  # then instance norm
+        # gain 1: weights are divided by sqrt(4)
+        scale, shift = (w[n] @ style.affine.weight[k] / 2 + style.affine.bias[k] for k in (c, c + 3))
         assert (out[n, c].flatten() - (unit * (scale + 1) + shift)).abs().max() < 1e-13
     assert torch.equal(style(x, w, None), style(x, w, torch.zeros(1, 1, 2, 5, dtype=torch.float64)))
     fresh = Style(3, 4, (2, 5))
@@ -109,7 +105,7 @@ def test_the_mapping_network_by_definition():
     x = z / (z.square().mean(1, keepdim=True) + 1e-8).sqrt()
     for layer in (recipe.g.mapping.layers[1], recipe.g.mapping.layers[3]):
         layer.bias.data = normal(5, seed=6)
-        assert layer.weight.std() > 50  # drawn with deviation 100, and as much less at use
+        assert layer.weight.std() > 50  # drawn with deviation 100, and divided by 100 at run time
         x = x @ layer.weight.T * 0.01 * (2 / x.shape[1]) ** 0.5 + 0.01 * layer.bias
         x = torch.where(x > 0, x, 0.2 * x)
     ws = recipe.mapping(z)
@@ -130,9 +126,8 @@ def test_synthesis_is_its_layers_in_order():
             x = F.conv2d(x, g.convs[i].scaled()[0], padding=1)
         x = g.styles[i](x, ws[:, i], noise[i])
     rgb = g.to_rgb[2]
-    expected = (
-        torch.einsum("nchw,kc->nkhw", x, rgb.weight[:, :, 0, 0] / 2**0.5) + rgb.bias[:, None, None]
-    )  # gain 1, linear
+    weight = rgb.weight[:, :, 0, 0] / 2**0.5  # gain 1, linear
+    expected = torch.einsum("nchw,kc->nkhw", x, weight) + rgb.bias[:, None, None]
     assert (g(ws, noise, 2, 1.0) - expected).abs().max() < 1e-12
 
 
@@ -233,7 +228,7 @@ def test_truncation_stops_after_eight_layers():
     short = latent.truncate_w(recipe, ws, 0.7)
     assert ws.shape == (2, 10, 5) and torch.equal(short[:, 8:], ws[:, 8:])
     assert (short[:, :8] - (0.3 * recipe.w_mean + 0.7 * ws[:, :8])).abs().max() < 1e-14
-    mean = latent.sample(recipe, [0, 1], trunc=0.0)  # the first level's picture has eight styles at most
+    mean = latent.sample(recipe, [0, 1], trunc=0.0)  # the first level's image has at most eight styles
     assert (mean[0] - mean[1]).abs().max() < 1e-6
 
 
@@ -308,10 +303,10 @@ GROWING = dict(
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return loop.train("stylegan", outdir=tmp_path_factory.mktemp("whole"), **GROWING)
+    return training.train("stylegan", outdir=tmp_path_factory.mktemp("whole"), **GROWING)
 
 
-def stats(run: loop.Run) -> list[dict]:
+def stats(run: Run) -> list[dict]:
     lines = (run.folder / "stats.jsonl").read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
 
@@ -324,10 +319,10 @@ def test_a_run_interrupted_as_it_grows_ends_with_the_same_bits(after, whole, tmp
     )
     broken = interrupt(after, "stylegan", outdir=tmp_path, **GROWING)
     torch.manual_seed(1)
-    resumed = loop.resume(broken, quiet=True)
+    resumed = training.resume(broken, quiet=True)
     assert entered == [2, 3, 4]  # once each, whether before or after the interruption
     for file in ("state.safetensors", "weights.safetensors"):
-        (a, about_a), (b, about_b) = (checkpoint.read_tensors(run.folder / file) for run in (whole, resumed))
+        (a, about_a), (b, about_b) = (read_tensors(run.folder / file) for run in (whole, resumed))
         assert a.keys() == b.keys() and about_a.get("state") == about_b.get("state")
         assert all(torch.equal(a[name], b[name]) for name in a)
     assert stats(whole) == stats(resumed)
@@ -346,7 +341,7 @@ def test_a_loaded_model_knows_its_level_noise_and_mean(whole):
 
 def test_pieces_agree_with_the_whole_batch(tmp_path):
     options = GROWING | dict(images=8, precision="fp64", group=1, w_beta=0.5)
-    runs = [loop.train("stylegan", outdir=tmp_path / str(n), **options | dict(pieces=n)) for n in (1, 4)]
+    runs = [training.train("stylegan", outdir=tmp_path / str(n), **options | dict(pieces=n)) for n in (1, 4)]
     states = [run.recipe.state_dict() for run in runs]
     assert (
         max((states[0][name] - states[1][name]).abs().max() for name in states[0]) < 1e-6
@@ -357,10 +352,10 @@ def test_pieces_agree_with_the_whole_batch(tmp_path):
 
 def test_labels_sides_tables_and_all_stages_train(tmp_path):
     options = GROWING | dict(data="digits", batches="8:4 16:2", lrs="16:.5", images=40, conditional=True, start=4)
-    run = loop.train("stylegan", outdir=tmp_path, **options)
+    run = training.train("stylegan", outdir=tmp_path, **options)
     assert run.phase == Phase(3, 16, 2) or run.phase.resolution == 8
     assert run.sample(3, label=2).shape == (3, 1, 16, 16)
-    run = loop.train("stylegan", outdir=tmp_path, **GROWING | dict(data="textures", resolution="16x24", images=40))
+    run = training.train("stylegan", outdir=tmp_path, **GROWING | dict(data="textures", resolution="16x24", images=40))
     assert run.phase == Phase(4, 16) and run.sample(2).shape == (2, 1, 16, 24)
 
 
@@ -384,7 +379,7 @@ def test_reals_are_faded_like_fakes_and_seen_augmented_by_d_alone(monkeypatch):
 
 
 def slope_squares(critic, x: Tensor) -> Tensor:
-    """|d output / dx|^2 of each row, pixel by pixel from differences; for a critic that sees each row alone."""
+    """|d output / dx|^2 of each row from finite differences, for a critic whose outputs do not depend on other rows."""
     ways = torch.eye(x[0].numel(), dtype=x.dtype).view(-1, *x.shape[1:]) * 1e-5
     with torch.no_grad():
         slopes = [(critic(row + ways) - critic(row - ways)) / 2e-5 for row in x]

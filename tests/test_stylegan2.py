@@ -1,4 +1,4 @@
-"""StyleGAN2: its layers against slow literal definitions in float64, its penalties, its turns, its mixing, its styles."""
+"""StyleGAN2: layers against slow literal definitions in float64, penalties, order of updates, mixing, styles."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import gankit
-from gankit import checkpoint, loop
+from gankit import training
 from gankit.models.stylegan2 import Block, Conv, Layer, Mapping, StyleGAN2
 from gankit.nn import MinibatchStddev, ModulatedConv2d
 from gankit.penalties import path_length
 from gankit.recipe import Batch, Spec
+from gankit.runs.files import read_tensors
 
+SPEC = Spec((2, 16, 16))
 TINY = dict(z_dim=6, w_dim=5, layers=2, channel_base=32, channel_max=6, group=2)
 
 
@@ -22,17 +24,17 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def fill(module: torch.nn.Module) -> torch.nn.Module:
-    """In float64, every parameter away from where it begins, noise strengths and biases too."""
+    """Convert to float64, with all parameters changed, noise strengths and biases included."""
     module = module.double()
     for i, parameter in enumerate(module.parameters()):
         parameter.data = 0.6 * normal(*parameter.shape, seed=i + 1) + 0.3
     return module
 
 
-def tiny(spec: Spec = Spec((2, 16, 16)), **more: object) -> StyleGAN2:
+def tiny(spec: Spec = SPEC, **more: object) -> StyleGAN2:
     torch.manual_seed(0)
     recipe = fill(StyleGAN2(spec, **TINY | more))
-    for layer in recipe.g.mapping.layers:  # which divide by 100 at use
+    for layer in recipe.g.mapping.layers:  # which are divided by 100 at run time
         layer.weight.data *= 100
     for layer in recipe.g.synthesis.to_rgb:  # images within [-1, 1]
         layer.weight.data *= 0.03
@@ -48,7 +50,7 @@ def batch(n: int = 4, classes: int = 3, side: int = 16, seed: int = 0) -> Batch:
 
 
 def correlate(x: Tensor, weight: Tensor, step: int = 1, pad: int = 0) -> Tensor:
-    """(C, H, W) and (O, C, k, k) to (O, ...): each output is the sum over what it sees."""
+    """(C, H, W) and (O, C, k, k) to (O, ...): each output is the sum over its receptive field."""
     x, k = F.pad(x, (pad,) * 4), weight.shape[-1]
     rows, columns = ((side - k) // step + 1 for side in x.shape[1:])
     out = x.new_zeros(len(weight), rows, columns)
@@ -59,7 +61,7 @@ def correlate(x: Tensor, weight: Tensor, step: int = 1, pad: int = 0) -> Tensor:
 
 
 def fir(x: Tensor, up: int = 1, down: int = 1, pad: tuple[int, int] = (0, 0), gain: float = 1.0) -> Tensor:
-    """(C, H, W): zeros in between, zeros around, (1, 3, 3, 1) along both sides, thinning."""
+    """(C, H, W): zero insertion, zero padding, (1, 3, 3, 1) along both sides, decimation."""
     wide = x.new_zeros(x.shape[0], x.shape[1] * up, x.shape[2] * up)
     wide[:, ::up, ::up] = x
     row = torch.tensor([1, 3, 3, 1], dtype=x.dtype) / 8
@@ -69,7 +71,7 @@ def fir(x: Tensor, up: int = 1, down: int = 1, pad: tuple[int, int] = (0, 0), ga
 
 
 def spread(x: Tensor, weight: Tensor) -> Tensor:
-    """Transposed convolution with stride 2: each pixel of (C, H, W) paints its kernel at twice its place."""
+    """Transposed convolution with stride 2: each pixel of (C, H, W) adds its kernel at twice its position."""
     k = weight.shape[-1]
     out = x.new_zeros(len(weight), 2 * x.shape[1] - 2 + k, 2 * x.shape[2] - 2 + k)
     for i in range(x.shape[1]):
@@ -79,7 +81,7 @@ def spread(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def modulated(layer: ModulatedConv2d, x: Tensor, w: Tensor) -> Tensor:
-    """The paper's eq. 1 and 3 with weights made for each sample, without the bias."""
+    """The paper's eq. 1 and 3, with weights computed for each sample, without the bias."""
     out = []
     for row, style in zip(x, w):
         s = layer.style.weight @ style / style.numel() ** 0.5 + layer.style.bias
@@ -144,7 +146,7 @@ def test_a_layer_adds_noise_and_bias_before_the_activation():
 @pytest.mark.parametrize("residual", [True, False])
 def test_a_block_of_the_discriminator_is_its_definition(residual):
     block, x = fill(Block(3, 4, residual, clamp=0.8)), normal(2, 3, 6, 8)
-    for found, row in zip(block(x), x):
+    for actual, row in zip(block(x), x):
         first, second = block.first, block.second
         h = correlate(row, first.weight / 27**0.5, pad=1) + first.bias[:, None, None]
         h = (F.leaky_relu(h, 0.2) * 2**0.5).clamp(-0.8, 0.8)
@@ -152,7 +154,7 @@ def test_a_block_of_the_discriminator_is_its_definition(residual):
         h = (F.leaky_relu(h, 0.2) * 2**0.5).clamp(-0.8, 0.8)
         if residual:
             h = (h + correlate(fir(row, down=2, pad=(1, 1)), block.skip / 3**0.5)) / 2**0.5
-        assert h.shape == (4, 3, 4) and (found - h).abs().max() < 1e-12
+        assert h.shape == (4, 3, 4) and (actual - h).abs().max() < 1e-12
 
 
 def test_the_mapping_network_is_its_definition():
@@ -161,11 +163,11 @@ def test_the_mapping_network_is_its_definition():
     def sphere(v: Tensor) -> Tensor:
         return v / (v.square().mean() + 1e-8).sqrt()
 
-    for found, row, k in zip(net(z, label), z, label):
+    for actual, row, k in zip(net(z, label), z, label):
         w = torch.cat([sphere(row), sphere(net.embed.weight[:, k] / 3**0.5 + net.embed.bias)])
         for layer in net.layers:
             w = 2**0.5 * F.leaky_relu(0.01 * (layer.weight @ w / len(w) ** 0.5 + layer.bias), 0.2)
-        assert (found - w).abs().max() < 1e-14
+        assert (actual - w).abs().max() < 1e-14
     torch.manual_seed(0)
     assert Mapping(512, 0, 512, 8)(torch.randn(256, 512)).std().item() == pytest.approx(1.04, abs=0.06)
 
@@ -176,8 +178,8 @@ def test_the_discriminator_s_end_and_its_projection():
     h = d.conv(MinibatchStddev(2)(d.blocks(d.from_rgb(images))))
     h = 2**0.5 * F.leaky_relu(h.reshape(4, -1) @ d.dense.weight.T / h[0].numel() ** 0.5 + d.dense.bias, 0.2)
     h = h @ d.out.weight.T / 6**0.5 + d.out.bias
-    for found, row, k in zip(d(images, label), h, label):
-        assert found.item() == pytest.approx((row @ d.mapping(None, k[None])[0]).item() / 6**0.5, abs=1e-12)
+    for actual, row, k in zip(d(images, label), h, label):
+        assert actual.item() == pytest.approx((row @ d.mapping(None, k[None])[0]).item() / 6**0.5, abs=1e-12)
     plain = tiny(Spec((2, 8, 8), 3))
     assert plain.d(images).shape == (4,) and plain.spec.num_classes == 0
     assert (recipe.sample(normal(4, 6), label) - recipe.sample(normal(4, 6), 2 - label)).abs().max() > 1e-3
@@ -283,13 +285,13 @@ def test_path_length_is_the_length_of_y_through_the_jacobian():
         h = (ws[:, 0] @ weight).tanh() * (ws[:, 1] @ weight + 0.5 * ws[:, 0].prod(1, keepdim=True))
         return torch.cat([h, h.sin()], 1).view(-1, 1, 4, 6)
 
-    found = path_length(synthesis, w, lambda sampler: fixed)
-    for length, row, y in zip(found, w, fixed):
+    actual = path_length(synthesis, w, lambda sampler: fixed)
+    for length, row, y in zip(actual, w, fixed):
         jacobian = torch.autograd.functional.jacobian(lambda ws: synthesis(ws[None])[0].flatten(), row)  # (24, 2, 5)
         product = torch.einsum("p,pld->ld", y.flatten() / 24**0.5, jacobian)
         assert length.item() == pytest.approx(product.square().sum(1).mean().sqrt().item(), rel=1e-12)
     flat = path_length(lambda ws: synthesis(ws.view(-1, 2, 5)), w.flatten(1), lambda sampler: fixed)
-    assert (flat - found * 2**0.5).abs().max() < 1e-12
+    assert (flat - actual * 2**0.5).abs().max() < 1e-12
     assert path_length(lambda ws: synthesis(0 * ws), w, lambda sampler: fixed).tolist() == [0, 0, 0]
 
     def lengths(weight: Tensor, w: Tensor) -> Tensor:
@@ -306,7 +308,7 @@ def test_path_length_is_the_length_of_y_through_the_jacobian():
 
 
 class Turns:
-    """Stands in for a run: keeps what is updated, by what and with what."""
+    """A run that records its updates: names, losses and outputs."""
 
     def __init__(self):
         self.step, self.turn, self.seen = 0, 0, []
@@ -361,12 +363,12 @@ def test_the_path_penalty_moves_its_mean_within_the_loss():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gankit.models.stylegan2.path_length", spy)
         loss, out = recipe.path_loss(piece)
-    found = lengths[0]
-    assert found.shape == (2,) and out["path"] == found.mean()  # half of the batch
-    penalty = (found - (0.99 * 0.2 + 0.01 * found.mean())).square().mean()
+    actual = lengths[0]
+    assert actual.shape == (2,) and out["path"] == actual.mean()  # half of the batch
+    penalty = (actual - (0.99 * 0.2 + 0.01 * actual.mean())).square().mean()
     assert loss.item() == pytest.approx(8 * penalty.item(), rel=1e-12)
-    (grad,) = torch.autograd.grad(loss, found, retain_graph=True)
-    (expected,) = torch.autograd.grad(8 * penalty, found, retain_graph=True)
+    (grad,) = torch.autograd.grad(loss, actual, retain_graph=True)
+    (expected,) = torch.autograd.grad(8 * penalty, actual, retain_graph=True)
     assert torch.equal(grad, expected)
     reached = torch.autograd.grad(loss, [recipe.g.mapping.layers[0].weight, recipe.g.synthesis.const])
     assert all(g.abs().max() > 0 for g in reached)  # the mapping network learns from it too
@@ -383,8 +385,8 @@ def test_adam_is_corrected_for_the_updates_in_between():
 
 def test_the_running_means_are_saved_and_come_back(tmp_path):
     options = dict(preset="small", data="digits", images=8, batch=8, preview=0, quiet=True, conditional=True) | TINY
-    run = loop.train("stylegan2", outdir=tmp_path, **options)
-    tensors, _ = checkpoint.read_tensors(run.folder / "state.safetensors")
+    run = training.train("stylegan2", outdir=tmp_path, **options)
+    tensors, _ = read_tensors(run.folder / "state.safetensors")
     assert run.recipe.path_mean > 0 and any(
         k.endswith("path_mean") and v == run.recipe.path_mean for k, v in tensors.items()
     )

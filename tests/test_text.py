@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gankit import cli, loop, report, text
+from gankit import cli, report, text, training
 
 HOUSE = Path(cli.__file__).parent
 EVIL = "\x1b]0;owned\x07\x1b[31m<script>alert(1)</script>'\"><img src=x onerror=alert(1)>[red]\u202e\r"
@@ -70,9 +70,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = dict(
         preset="small", data="digits", width=8, images=32, batch=8, preview=16, save=16, log=8, quiet=True, device="cpu"
     )
-    run = Path(loop.train("dcgan", outdir=tmp_path_factory.mktemp("runs"), **options).folder)
+    run = Path(training.train("dcgan", outdir=tmp_path_factory.mktemp("runs"), **options).folder)
     cli.main(["evaluate", str(run), "--metrics", "fd,swd", "--n", "64"])
-    loop.resume(run, images=48, quiet=True)
+    training.resume(run, images=48, quiet=True)
     return run
 
 
@@ -124,7 +124,7 @@ def test_the_words_of_a_data_set_are_cleaned_wherever_they_are_printed(tmp_path,
     options = dict(
         data=str(tmp_path / "data"), images=8, batch=4, preview=0, save=8, log=4, device="cpu", preset="small", width=8
     )
-    run = loop.train("dcgan", outdir=tmp_path / "runs", **options)
+    run = training.train("dcgan", outdir=tmp_path / "runs", **options)
     cli.main(["report", str(run.folder)])
     with pytest.raises(SystemExit):
         cli.main(["train", "cgan" + name])

@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 import gankit
-from gankit import cli, loop, models
-from gankit.checkpoint import Trained
+from gankit import cli, models, training
 from gankit.nn import OwnBatchNorm2d, instance_norm
 from gankit.recipe import Recipe, Spec
+from gankit.runs.trained import Trained
 from gankit.translation import Translator, able, faces, files, norms, options, strips, tiles, video
 from gankit.translation.options import Ask, Attributes
 
@@ -50,7 +50,7 @@ def colour() -> Trained:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of a file of one's own, on grey digits."""
-    return loop.train(
+    return training.train(
         ODD, outdir=tmp_path_factory.mktemp("runs"), data="digits-negative", images=16, preview=8, quiet=True
     ).folder
 

@@ -18,7 +18,12 @@ import torch
 from PIL import Image
 
 import gankit
-from gankit import checkpoint, cli, loop, writer
+from gankit import cli, training
+from gankit.runs import lock
+from gankit.runs.config import read_config
+from gankit.runs.files import last_save, read_tensors, write_tensors
+from gankit.runs.state import Diverged, not_finite
+from gankit.training import Run, signals
 
 TINY = dict(
     preset="small", data="digits", width=8, images=32, batch=8, preview=0, save=16, log=16, quiet=True, device="cpu"
@@ -29,7 +34,7 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of dcgan."""
-    return Path(loop.train("dcgan", outdir=tmp_path_factory.mktemp("trained"), **TINY).folder)
+    return Path(training.train("dcgan", outdir=tmp_path_factory.mktemp("trained"), **TINY).folder)
 
 
 @pytest.fixture
@@ -55,7 +60,7 @@ def refused(capsys: pytest.CaptureFixture, *words: object) -> str:
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != writer.NAME}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != lock.NAME}
 
 
 # Nothing of a stranger's is executed -----------------------------------------------------------------------------------
@@ -126,7 +131,7 @@ def test_a_text_encoder_in_a_run_s_config_is_not_opened(capsys, tmp_path, monkey
         quiet=True,
         device="cpu",
     )
-    run = loop.train(
+    run = training.train(
         "stackgan", text_encoder=str(tmp_path / "table.npz"), outdir=tmp_path / "runs", resolution="32", **options
     )
     opened = []
@@ -141,7 +146,7 @@ def test_a_text_encoder_in_a_run_s_config_is_not_opened(capsys, tmp_path, monkey
     assert not [name for name in opened if name]
     moved = shutil.move(tmp_path / "table.npz", tmp_path / "moved.npz")
     gankit.load(run.folder).sample(1, text=texts[0], text_encoder=str(moved))
-    assert loop.resume(run.folder, images=16, text_encoder=str(moved), quiet=True).images == 16
+    assert training.resume(run.folder, images=16, text_encoder=str(moved), quiet=True).images == 16
 
 
 @pytest.mark.parametrize("features", ["timm:resnet18", "dinov2:vits14", "inception", "vgg16"])
@@ -201,7 +206,7 @@ def test_a_pipe_in_a_run_folder_keeps_no_command_waiting(copy, capsys, name):
             except SystemExit as left:
                 assert left.code == 2
             assert "Traceback" not in capsys.readouterr().err
-        assert "Nothing was saved" in checkpoint.last_save(copy) or name != "state.safetensors"
+        assert "Nothing was saved" in last_save(copy) or name != "state.safetensors"
     finally:
         signal.alarm(0), signal.signal(signal.SIGALRM, before)
 
@@ -223,26 +228,25 @@ def test_a_run_without_its_training_state_is_not_begun_again(copy, capsys, tmp_p
         before = bytes_of(copy)
         monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
         with pytest.raises(ValueError, match="no training state"):
-            loop.train("dcgan", outdir=copy.parent, **TINY | {"images": 64})
+            training.train("dcgan", outdir=copy.parent, **TINY | {"images": 64})
     else:
         assert "no training state" in refused(capsys, "resume", copy, "--images", 48)
     assert bytes_of(copy) == before
 
 
 def test_a_run_that_was_killed_before_its_first_save_begins_again(tmp_path, monkeypatch):
-    save = checkpoint.save
-    monkeypatch.setattr(checkpoint, "save", lambda *_, **__: os_error())
+    monkeypatch.setattr("gankit.runs.state.save", lambda *_, **__: os_error())
 
     def os_error() -> None:
         raise KeyError("killed")
 
     with pytest.raises(KeyError):
-        loop.train("dcgan", outdir=tmp_path, **TINY)
-    monkeypatch.setattr(checkpoint, "save", save)
-    assert loop.resume(next(tmp_path.iterdir()), quiet=True).images == 32
+        training.train("dcgan", outdir=tmp_path, **TINY)
+    monkeypatch.undo()
+    assert training.resume(next(tmp_path.iterdir()), quiet=True).images == 32
 
 
-HOLD = "import sys, time; from pathlib import Path; from gankit import writer\nwith writer.holding(Path(sys.argv[1])): print('held', flush=True); time.sleep(1000)"
+HOLD = "import sys, time; from pathlib import Path; from gankit.runs import lock\nwith lock.holding(Path(sys.argv[1])): print('held', flush=True); time.sleep(1000)"
 
 
 @pytest.fixture
@@ -268,8 +272,8 @@ def test_a_run_has_one_writer_and_a_kill_lets_go(copy, capsys, other, monkeypatc
     assert gankit.load(copy).sample(1).shape == (1, 1, 16, 16), "reading needs no lock"
     other.kill()
     other.wait()
-    assert loop.resume(copy, images=48, quiet=True).images == 48
-    assert not (copy / writer.NAME).exists()
+    assert training.resume(copy, images=48, quiet=True).images == 48
+    assert not (copy / lock.NAME).exists()
 
 
 @pytest.mark.parametrize("host, alive, free", [("", True, False), ("", False, True), ("elsewhere", True, False)])
@@ -279,15 +283,16 @@ def test_where_a_file_system_has_no_locks_host_and_process_are_looked_at(copy, m
 
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    monkeypatch.setattr(writer.fcntl, "flock", no_locks)
+    monkeypatch.setattr(lock.fcntl, "flock", no_locks)
     pid = os.getppid() if alive else gone.pid
-    (copy / writer.NAME).write_text(json.dumps({"host": host or socket.gethostname(), "pid": pid}))
+    (copy / lock.NAME).write_text(json.dumps({"host": host or socket.gethostname(), "pid": pid}))
     if free:
-        with writer.holding(copy):
+        with lock.holding(copy):
             pass
         return
-    with pytest.raises(writer.Held, match=f"process {pid} on .* delete"), writer.holding(copy):
-        pass
+    with pytest.raises(lock.Held, match=f"process {pid} on .* delete"):
+        with lock.holding(copy):
+            pass
 
 
 PARTS = {
@@ -301,32 +306,32 @@ PARTS = {
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_a_save_is_never_replaced_by_numbers_that_are_not_finite(tmp_path, monkeypatch, part, number):
-    advance = loop.Run.advance
+    advance = Run.advance
 
-    def poisoned(self: loop.Run, n: int) -> None:
+    def poisoned(self: Run, n: int) -> None:
         advance(self, n)
         if self.images == 32:
             with torch.no_grad():
                 PARTS[part](self).view(-1)[0] = number
 
-    monkeypatch.setattr(loop.Run, "advance", poisoned)
+    monkeypatch.setattr(Run, "advance", poisoned)
     with pytest.raises(
-        loop.Diverged,
+        Diverged,
         match=r"1 of [\d,]+ numbers\) is not finite after 32 images. The last save, at 16 images, is whole",
     ):
-        loop.train("dcgan", outdir=tmp_path, **TINY | dict(images=64, log=64))
+        training.train("dcgan", outdir=tmp_path, **TINY | dict(images=64, log=64))
     folder = next(tmp_path.iterdir())
     for file in ("state.safetensors", "weights.safetensors"):
-        tensors, about = checkpoint.read_tensors(folder / file)
-        assert about["images"] == 16 and not checkpoint.not_finite(tensors)
+        tensors, about = read_tensors(folder / file)
+        assert about["images"] == 16 and not not_finite(tensors)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("-inf")])
 def test_weights_that_are_not_finite_draw_nothing(copy, capsys, tmp_path, number):
-    tensors, about = checkpoint.read_tensors(copy / "weights.safetensors")
+    tensors, about = read_tensors(copy / "weights.safetensors")
     name = next(name for name in tensors if name.startswith("g") and tensors[name].is_floating_point())
     tensors[name].view(-1)[0] = number
-    checkpoint.write_tensors(copy / "weights.safetensors", tensors, about)
+    write_tensors(copy / "weights.safetensors", tensors, about)
     for command, flags in LOAD.items():
         if command != "resume":
             text = refused(capsys, command, copy, *flags)
@@ -364,8 +369,8 @@ def test_training_goes_on_when_nobody_reads_what_it_says(tmp_path, broken):
     done = subprocess.run(command, stdout=stderr, stderr=stderr, env=os.environ | {"PYTHONPATH": str(HERE.parent)})
     os.close(stderr), os.close(write) if broken == "full" else None
     assert done.returncode == 0
-    assert checkpoint.read_config(next(tmp_path.iterdir()))["images"] == 1280
-    assert checkpoint.read_tensors(next(tmp_path.iterdir()) / "state.safetensors")[1]["images"] == 1280
+    assert read_config(next(tmp_path.iterdir()))["images"] == 1280
+    assert read_tensors(next(tmp_path.iterdir()) / "state.safetensors")[1]["images"] == 1280
 
 
 @pytest.mark.parametrize("words", [["--help"], ["models"], ["models", "--json"], ["show", "dcgan"]])
@@ -381,12 +386,12 @@ def test_a_command_whose_result_nobody_gets_does_not_leave_with_0(words):
     assert done.returncode == 2 and "No space left" in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", [n for n in loop.Signals.ASK if hasattr(signal, n)])
+@pytest.mark.parametrize("name", [n for n in signals.ASK if hasattr(signal, n)])
 def test_a_signal_saves_and_leaves_with_its_number_and_the_run_ends_the_same(tmp_path, monkeypatch, name):
-    whole = loop.train("dcgan", outdir=tmp_path / "whole", **TINY)
-    number, advance = getattr(signal, name), loop.Run.advance
+    whole = training.train("dcgan", outdir=tmp_path / "whole", **TINY)
+    number, advance = getattr(signal, name), Run.advance
 
-    def advance_and_signal(self: loop.Run, n: int) -> None:
+    def advance_and_signal(self: Run, n: int) -> None:
         advance(self, n)
         if self.images == 8:
             os.kill(os.getpid(), number)
@@ -399,28 +404,28 @@ def test_a_signal_saves_and_leaves_with_its_number_and_the_run_ends_the_same(tmp
                 os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Run, "advance", advance_and_signal)
+        patch.setattr(Run, "advance", advance_and_signal)
         with pytest.raises((SystemExit, KeyboardInterrupt)) as left:
-            loop.train("dcgan", outdir=tmp_path / "broken", **TINY | dict(save=32))
+            training.train("dcgan", outdir=tmp_path / "broken", **TINY | dict(save=32))
     assert left.type is KeyboardInterrupt if name == "SIGINT" else left.value.code == 128 + number
     folder = next((tmp_path / "broken").iterdir())
-    assert checkpoint.read_config(folder)["images"] == 8
-    loop.resume(folder, quiet=True)
-    a, b = (checkpoint.read_tensors(run / "weights.safetensors")[0] for run in (whole.folder, folder))
+    assert read_config(folder)["images"] == 8
+    training.resume(folder, quiet=True)
+    a, b = (read_tensors(run / "weights.safetensors")[0] for run in (whole.folder, folder))
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
 def test_a_hangup_that_is_ignored_stays_ignored(tmp_path, monkeypatch):
-    advance = loop.Run.advance
+    advance = Run.advance
 
-    def advance_and_signal(self: loop.Run, n: int) -> None:
+    def advance_and_signal(self: Run, n: int) -> None:
         advance(self, n)
         os.kill(os.getpid(), signal.SIGHUP)
 
-    monkeypatch.setattr(loop.Run, "advance", advance_and_signal)
+    monkeypatch.setattr(Run, "advance", advance_and_signal)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
-        assert loop.train("dcgan", outdir=tmp_path, **TINY).images == 32
+        assert training.train("dcgan", outdir=tmp_path, **TINY).images == 32
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -440,7 +445,7 @@ def test_data_that_moved_is_named_and_its_run_ends_the_same(pictures, tmp_path, 
     if data.endswith(".zip"):
         shutil.make_archive(str(pictures), "zip", pictures)
     options = TINY | dict(data=data.format(pictures), width=8, resolution="16")
-    whole = loop.train(model, outdir=tmp_path / "whole", **options)
+    whole = training.train(model, outdir=tmp_path / "whole", **options)
     broken = interrupt(16, model, outdir=tmp_path / "broken", **options)
     moved = tmp_path / "elsewhere" / "data"
     moved.parent.mkdir()
@@ -448,11 +453,11 @@ def test_data_that_moved_is_named_and_its_run_ends_the_same(pictures, tmp_path, 
         f"{pictures}.zip" if data.endswith(".zip") else pictures, f"{moved}.zip" if data.endswith(".zip") else moved
     )
     with pytest.raises(ValueError, match="--data PATH"):
-        loop.resume(broken, quiet=True)
-    loop.resume(broken, data=data.format(moved), quiet=True)
-    a, b = (checkpoint.read_tensors(Path(run) / "state.safetensors")[0] for run in (whole.folder, broken))
+        training.resume(broken, quiet=True)
+    training.resume(broken, data=data.format(moved), quiet=True)
+    a, b = (read_tensors(Path(run) / "state.safetensors")[0] for run in (whole.folder, broken))
     assert all(torch.equal(a[key], b[key]) for key in a)
-    config = checkpoint.read_config(broken)
+    config = read_config(broken)
     assert config["settings"]["data"] == data.format(moved)
     assert config["history"][-1]["changed"] == {"data": [data.format(pictures), data.format(moved)]}
 
@@ -460,25 +465,25 @@ def test_data_that_moved_is_named_and_its_run_ends_the_same(pictures, tmp_path, 
 def test_other_data_in_its_place_is_refused(pictures, tmp_path, interrupt):
     broken = interrupt(16, "dcgan", outdir=tmp_path / "runs", **TINY | dict(data=str(pictures), resolution="16"))
     with pytest.raises(ValueError, match="not what this run was trained on"):
-        loop.resume(broken, data="digits", quiet=True)
+        training.resume(broken, data="digits", quiet=True)
 
 
 def test_a_run_that_was_renamed_while_it_trains_says_where_it_is(tmp_path, monkeypatch):
-    advance = loop.Run.advance
+    advance = Run.advance
 
-    def advance_and_rename(self: loop.Run, n: int) -> None:
+    def advance_and_rename(self: Run, n: int) -> None:
         advance(self, n)
         if self.images == 24:
             self.folder.rename(tmp_path / "renamed")
 
-    monkeypatch.setattr(loop.Run, "advance", advance_and_rename)
+    monkeypatch.setattr(Run, "advance", advance_and_rename)
     with pytest.raises(
         OSError, match="moved to .*renamed.* gankit resume .*renamed.* The last save, at 16 images, is whole"
     ):
-        loop.train("dcgan", outdir=tmp_path / "runs", **TINY)
-    monkeypatch.setattr(loop.Run, "advance", advance)
-    assert loop.resume(tmp_path / "renamed", quiet=True).images == 32
-    assert not (tmp_path / "renamed" / writer.NAME).exists()
+        training.train("dcgan", outdir=tmp_path / "runs", **TINY)
+    monkeypatch.setattr(Run, "advance", advance)
+    assert training.resume(tmp_path / "renamed", quiet=True).images == 32
+    assert not (tmp_path / "renamed" / lock.NAME).exists()
 
 
 def test_a_config_without_what_may_be_missing_is_reported_and_drawn(copy):

@@ -11,12 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from gankit import build, cli, explore, loop, models, translation
+from gankit import build, cli, explore, models, training, translation
 from gankit.exchange import card
-from gankit.log import diagnose
 from gankit.losses import ADVERSARIAL
 from gankit.penalties import PENALTIES
 from gankit.recipe import Images, flags, short
+from gankit.training.diagnosis import diagnose
+from gankit.training.setup import plan
 from tests.test_loop import TROUBLE
 
 HOUSE = Path(__file__).parents[1]
@@ -30,7 +31,7 @@ def typed(monkeypatch):
     def parse(model: str, words: list[str]) -> dict[str, object]:
         taken: dict[str, object] = {}
         with monkeypatch.context() as patch:
-            patch.setattr(loop, "train", lambda kind, **options: taken.update(options))
+            patch.setattr(training, "train", lambda kind, **options: taken.update(options))
             cli.main(["train", model, *words])
         return taken
 
@@ -66,7 +67,7 @@ def test_train_takes_the_command_of_a_card(model, typed):
     """Typed out in full, without its preset, each preset is what it was."""
     kind = models.find(model)
     for preset in ("", *kind.presets):
-        settings, arguments = loop.plan(kind, preset, {})
+        settings, arguments = plan(kind, preset, {})
         whole = dataclasses.asdict(settings) | arguments
         config = {
             "preset": "",
@@ -161,8 +162,8 @@ def commands(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda p: p.stem)
 def test_commands_in_the_docs_are_taken(path, parser, monkeypatch, capsys):
-    monkeypatch.setattr("gankit.checkpoint.locate", lambda run, outdir="runs": Path(run))
-    monkeypatch.setattr("gankit.checkpoint.read_config", lambda folder: {"settings": {}})
+    monkeypatch.setattr("gankit.runs.config.locate", lambda run, outdir="runs": Path(run))
+    monkeypatch.setattr("gankit.runs.config.read_config", lambda folder: {"settings": {}})
     monkeypatch.setattr(cli, "spawn", lambda gpus, words: None)  # else this process becomes torchrun
     for command in dict.fromkeys(commands(path)):
         words = [

@@ -13,8 +13,9 @@ from PIL import Image
 from sklearn.base import BaseEstimator, OutlierMixin
 from torch import Tensor
 
-from gankit import checkpoint, data, loop
+from gankit import data, training
 from gankit.anomaly.scoring import score_images, threshold
+from gankit.runs.trained import load
 
 
 class Detector(OutlierMixin, BaseEstimator):
@@ -73,8 +74,8 @@ class Detector(OutlierMixin, BaseEstimator):
                 archive.writestr(f"{i:06d}.png", buffer.getvalue())
         length = {} if self.images is None else {"images": self.images}
         options = {"data": str(path), "seed": self.seed} | length | (self.options or {})
-        run = loop.train(self.model, preset=self.preset, outdir=outdir, quiet=True, **options)
-        self.trained_ = checkpoint.load(run.folder)
+        run = training.train(self.model, preset=self.preset, outdir=outdir, quiet=True, **options)
+        self.trained_ = load(run.folder)
         self.offset_ = -threshold(-torch.from_numpy(self.score_samples(X[order[:count]])), self.contamination)
         self.n_features_in_ = X[0].size
         return self

@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gankit import checkpoint, data, latent, pictures, report
+from gankit import data, latent, pictures, report
 from gankit.anomaly.scoring import Scores, opened
-from gankit.checkpoint import Trained
+from gankit.runs.files import write_text
+from gankit.runs.trained import Trained
 from gankit.text import escaped
 
 HEAT = np.array(
@@ -40,10 +41,10 @@ def write(found: Scores, numbers: dict[str, float], path: Path, title: str) -> l
     for i, (name, score, steps) in enumerate(zip(found.names, found.score.tolist(), found.steps.tolist())):
         said = [int(score > limit)] if limit is not None else []
         table.writerow([name, f"{score:.6g}", steps, *said, *([int(truth[i])] if truth is not None else [])])
-    checkpoint.write_text(path, text.getvalue())
-    checkpoint.write_text(path.with_suffix(".json"), json.dumps(numbers, indent=2))
+    write_text(path, text.getvalue())
+    write_text(path.with_suffix(".json"), json.dumps(numbers, indent=2))
     strips(found).save(path.with_suffix(".png"))
-    checkpoint.write_text(path.with_suffix(".html"), page(found, numbers, path, title))
+    write_text(path.with_suffix(".html"), page(found, numbers, path, title))
     return [path, *(path.with_suffix(s) for s in (".json", ".png", ".html"))]
 
 
@@ -89,9 +90,9 @@ def page(found: Scores, numbers: dict[str, float], path: Path, title: str) -> st
     parts = [f"<h1>{escaped(title)}</h1>", report.table("", rows), "<h2>Least and most anomalous</h2>"]
     caption = "image, normal counterpart, what is left between them: lowest scores first, highest last"
     parts += [report.figure(path.with_suffix(".png"), caption), "<h2>Curves</h2><div class=row>"]
-    parts += [report.chart(name, series, unit=unit) for name, series, unit in curves(found)]
+    parts += [pictures.chart(name, series, unit=unit) for name, series, unit in curves(found)]
     parts += ["</div>", *(f"<p>{escaped(note)}</p>" for note in found.notes)]
-    return f"<!doctype html><html lang=en><meta charset=utf-8><title>{escaped(title)}</title><style>{report.STYLE}</style>{''.join(parts)}</html>"
+    return report.page(title, parts)
 
 
 def curves(found: Scores) -> list[tuple[str, dict[str, list[tuple[float, float]]], str]]:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from gankit import data, metrics
-from gankit.checkpoint import Trained
 from gankit.data.reading.files import listed
 from gankit.recipe import Anomaly, Recipe
+from gankit.runs.trained import Trained
 
 NORMAL = ("good", "normal", "ok")  # what folders of normal images are called
 PIXELS = 2**26  # of maps that are kept for curves over pixels: 256 MB

@@ -11,11 +11,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from gankit import checkpoint, processes
+from gankit import processes
 from gankit.evaluation import pictures, records, single, sources, translations
 from gankit.evaluation.comparison import way
 from gankit.evaluation.features import forget
@@ -24,11 +24,12 @@ from gankit.evaluation.subject import Lens, Score, Subject
 from gankit.evaluation.translations import Trial
 from gankit.metrics.extractors import NAMES, Extractor, check_name, extractor
 from gankit.recipe import Recipe
+from gankit.runs.config import locate, read_config
+from gankit.runs.files import digest
+from gankit.runs.state import LiveRun, save_weights, weights_of
+from gankit.runs.trained import Trained, load
 from gankit.text import bar
 from gankit.weights import WeightsFile, fetch
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
 
 USUAL = "fd,kd,is,precision,density"
 OF_TRANSLATIONS = (
@@ -103,15 +104,15 @@ def evaluate(
     settings: dict[str, object] = {}
     is_run = not path.exists() or (path / "config.json").exists()
     if is_run:
-        folder = checkpoint.locate(what)
-        config = checkpoint.read_config(folder)
+        folder = locate(what)
+        config = read_config(folder)
         settings = config["settings"]
         against = against or (
             "" if "source" in config else settings["data"]
         )  # imported weights come without their data
     fp64 = precision == "fp64"
     if is_run:
-        trained = checkpoint.load(folder, model=model or None, device=device, weights=weights)
+        trained = load(folder, model=model or None, device=device, weights=weights)
         if fp64:
             trained.recipe.double()
         tried = of_model(trained, against, held_out, settings, resolution, seed, trunc)
@@ -234,7 +235,7 @@ def of_samples(
 
 
 def of_model(
-    trained: checkpoint.Trained,
+    trained: Trained,
     against: str,
     held_out: str,
     settings: dict[str, object],
@@ -263,7 +264,7 @@ def segmenting(run: str, device: str) -> dict[str, object]:
     """
     if not run:
         return {}
-    trained = checkpoint.load(run, device=device)
+    trained = load(run, device=device)
     recipe = trained.recipe
     if not hasattr(recipe, "segment"):
         raise ValueError(
@@ -485,7 +486,7 @@ class During:
         ValueError: a metric is unknown, or none can be taken, before anything trains.
     """
 
-    def __init__(self, run: Run):
+    def __init__(self, run: LiveRun):
         s = run.settings
         self.names, self.config = wanted(s.evaluate), run.config["settings"]
         if translations.translates(run.recipe):
@@ -507,7 +508,7 @@ class During:
             self.reasons.refuse()
         self.reasons.tell()
 
-    def tried(self, run: Run, recipe: Recipe, weights: str) -> list[Trial]:
+    def tried(self, run: LiveRun, recipe: Recipe, weights: str) -> list[Trial]:
         about = {"run": run.folder.name, "model": run.config["model"], "images": run.images, "weights": weights}
         name, key = run.folder.name, f"{run.config['id']}-{run.images}"
         if translations.translates(recipe):
@@ -521,12 +522,12 @@ class During:
             found.append(Subject(fake, trial.real, trial.held_out, net, self.n, keep=False))
         return found
 
-    def __call__(self, run: Run) -> None:
+    def __call__(self, run: LiveRun) -> None:
         """Take the metrics of the averaged weights. Training is not touched; why a metric cannot be taken is said once."""
         with run.averaged() as recipe:
-            digest = checkpoint.digest(checkpoint.weights_of(recipe))
+            weights_digest = digest(weights_of(recipe))
             found = []
-            for subject in self.subjects(self.tried(run, recipe, digest)):
+            for subject in self.subjects(self.tried(run, recipe, weights_digest)):
                 names = [name for name in self.names if not missing(METRICS[name], subject)]
                 found += [(subject, *one) for one in take(subject, names, self.reasons.add)]
         self.reasons.tell()
@@ -545,10 +546,10 @@ class During:
         sign = -1 if first["better"] == "higher" else 1
         past = [sign * line["value"] for line in before if line["name"] == first["name"] and way(line) == way(first)]
         if not past or sign * first["value"] < min(past):
-            checkpoint.save_weights(run, run.folder / "weights-best.safetensors")
+            save_weights(run, run.folder / "weights-best.safetensors")
 
 
-def during(run: Run) -> During | None:
+def during(run: LiveRun) -> During | None:
     """What evaluates a run while it trains, if its settings ask for it."""
     if not run.settings.evaluate:
         return None

@@ -14,10 +14,11 @@ import torch
 from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor
 
-from gankit import checkpoint, processes
+from gankit import processes
 from gankit.data.reading import cache
 from gankit.evaluation.sources import Rows, Source
 from gankit.metrics.extractors import Extractor
+from gankit.runs.files import replacing
 
 BLOCK = 1000  # rows; not the batch, so that what is stored does not depend on it
 
@@ -74,7 +75,7 @@ def features(
             blocks[start] = block(source, extractor, rows, batch, tell)
             if keep:
                 folder.mkdir(parents=True, exist_ok=True)
-                with checkpoint.replacing(path) as temporary:
+                with replacing(path) as temporary:
                     save_file(blocks[start], temporary)
     parts = [share(blocks.get(start), i % processes.world()) for i, start in enumerate(starts)]
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

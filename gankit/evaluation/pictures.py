@@ -10,8 +10,9 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from gankit import checkpoint, data, latent, metrics, pictures
+from gankit import data, latent, metrics, pictures
 from gankit.evaluation.subject import Subject
+from gankit.runs.files import write_text
 
 GROUPS = 16  # translations that are shown
 CAPTIONS = {
@@ -64,7 +65,7 @@ def draw(subjects: list[Subject], folder: Path) -> None:
     if s.extractor is not None and "fakes" in s.__dict__ and "reals" in s.__dict__:
         manifold(s.reals.values[:2000], s.fakes.values[:2000]).save(folder / "manifold.png")
     lines = {"reals": spectrum(real), "samples": spectrum(fake)}
-    checkpoint.write_text(folder / "spectrum.json", json.dumps(lines))
+    write_text(folder / "spectrum.json", json.dumps(lines))
 
 
 def painted(maps: Tensor, classes: int) -> Tensor:

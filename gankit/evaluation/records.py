@@ -6,9 +6,11 @@ import json
 import time
 from pathlib import Path
 
-from gankit import checkpoint, schema
 from gankit.evaluation.judges import METRICS, looks, through
 from gankit.evaluation.subject import Score, Subject
+from gankit.runs import schema
+from gankit.runs.config import locate, versions
+from gankit.runs.files import write_text
 
 HELD_OUT = {"unseen", "targets"}  # needs of metrics that look at unseen reals
 
@@ -22,7 +24,7 @@ def records_of(what: str | Path, outdir: str | Path = "runs") -> Path:
     path = Path(what).expanduser()
     if path.exists() and not (path / "config.json").exists():
         return path.with_name(f"{path.name}.evaluations.jsonl")
-    return checkpoint.locate(what, outdir) / "evaluations.jsonl"
+    return locate(what, outdir) / "evaluations.jsonl"
 
 
 def record(
@@ -44,7 +46,7 @@ def record(
         "training": training,
         "seconds": round(seconds, 2),
         "time": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "versions": checkpoint.versions(),
+        "versions": versions(),
     }
 
 
@@ -73,4 +75,4 @@ def cut(path: Path, images: int) -> None:
     lines = read(path)
     kept = [line for line in lines if not (line.get("training") and line["fake"]["images"] > images)]
     if kept != lines:
-        checkpoint.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))

@@ -11,12 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gankit import checkpoint, data, latent
+from gankit import data, latent
 from gankit.data.lookup import named
 from gankit.data.reading import arrays as npz
 from gankit.data.reading import cache
 from gankit.data.reading.rows import Rows as PreparedRows
 from gankit.recipe import Recipe
+from gankit.runs.files import digest
+from gankit.runs.state import weights_of
+from gankit.runs.trained import Trained
 
 Rows = tuple[Tensor, Tensor | None]
 DIGITS, NEGATIVE = "digits", "digits, negative"  # views: how the classifier of digits is to see images
@@ -168,10 +171,10 @@ def of_recipe(
     return Source(name, kind, tuple(recipe.spec.shape), 1 << 40, read, key, classes, (), told, recipe)
 
 
-def told(trained: checkpoint.Trained) -> dict[str, object]:
+def told(trained: Trained) -> dict[str, object]:
     """What a record says of a trained model."""
-    digest = checkpoint.digest(checkpoint.weights_of(trained.recipe))
-    return {"run": trained.folder.name, "model": trained.config["model"], "images": trained.images, "weights": digest}
+    weights = digest(weights_of(trained.recipe))
+    return {"run": trained.folder.name, "model": trained.config["model"], "images": trained.images, "weights": weights}
 
 
 def of_npz(path: Path) -> Source:

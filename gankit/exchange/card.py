@@ -6,10 +6,12 @@ import shlex
 from pathlib import Path
 from typing import get_type_hints
 
-from gankit import latent, loop, models
-from gankit.checkpoint import Trained
+from gankit import latent, models
 from gankit.evaluation import records
 from gankit.recipe import Recipe, flags
+from gankit.runs.trained import Trained
+from gankit.training import Settings
+from gankit.training.setup import plan
 
 PIPELINE = "unconditional-image-generation"
 NAMES = {
@@ -92,7 +94,7 @@ def text(trained: Trained, seeds: list[int], license: str = "") -> str:
 def command(trained: Trained) -> str:
     """The command that trains the model again, on the same data: flags that differ from the preset's."""
     config = published(trained.config)
-    settings, arguments = loop.plan(type(trained.recipe), config.get("preset", ""), {})
+    settings, arguments = plan(type(trained.recipe), config.get("preset", ""), {})
     usual = vars(settings) | arguments
     changed = {
         k: v
@@ -101,7 +103,7 @@ def command(trained: Trained) -> str:
     }
     words = ["gankit", "train", config.get("own") or config["model"], "--data", config["settings"]["data"]]
     words += ["--preset", config.get("preset", "")] if config.get("preset", "") else []
-    hints = get_type_hints(loop.Settings) | get_type_hints(type(trained.recipe).__init__)
+    hints = get_type_hints(Settings) | get_type_hints(type(trained.recipe).__init__)
     return f"{shlex.join(words)} {flags(changed, hints)}".rstrip()
 
 

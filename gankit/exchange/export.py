@@ -22,10 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from gankit import checkpoint, latent, pictures
-from gankit.checkpoint import Trained
+from gankit import latent, pictures
 from gankit.exchange import card
 from gankit.recipe import Recipe
+from gankit.runs.files import replacing, write_tensors, write_text
+from gankit.runs.state import weights_of
+from gankit.runs.trained import Trained, load
+from gankit.text import suggest
 
 FORMS = ("safetensors", "onnx", "torch.export", "hub-folder")
 CLOSE = 1e-3  # what a sample in [-1, 1] may differ by: an eighth of a step of 8-bit pixels
@@ -113,7 +116,7 @@ def export(trained: Trained, form: str, output: str | Path = "", count: int = 16
         OSError: it cannot be written.
     """
     if form not in FORMS:
-        raise ValueError(checkpoint.unknown("form", form, list(FORMS)))
+        raise ValueError(suggest("form", form, list(FORMS)))
     if count < 1:
         raise ValueError(f"{count} latents to compare on; give 1 at least")
     recipe = trained.recipe
@@ -187,26 +190,24 @@ def write_weights(trained: Trained, path: Path, z: Tensor, given: Tensor | None,
 def write_folder(trained: Trained, path: Path, name: str, left_out: list[str]) -> Callable[..., Tensor]:
     """A folder that `gankit.load` takes."""
     path.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        key: value for key, value in checkpoint.weights_of(trained.recipe).items() if key.split(".")[0] not in left_out
-    }
+    tensors = {key: value for key, value in weights_of(trained.recipe).items() if key.split(".")[0] not in left_out}
     about = {
         "run": trained.config["id"],
         "images": trained.images,
         "model": trained.config["model"],
         "left_out": left_out,
     }
-    checkpoint.write_tensors(path / name, tensors, about)
-    checkpoint.write_text(path / "config.json", json.dumps(card.published(trained.config), indent=2))
+    write_tensors(path / name, tensors, about)
+    write_text(path / "config.json", json.dumps(card.published(trained.config), indent=2))
     kind = type(trained.recipe)
-    loaded = checkpoint.load(path, model=kind, device="cpu", weights=name).recipe
+    loaded = load(path, model=kind, device="cpu", weights=name).recipe
     return drawing(loaded)
 
 
 def write_program(trained: Trained, path: Path, z: Tensor, given: Tensor | None, license: str) -> Callable[..., Tensor]:
     """A torch.export program, .pt2."""
     program = trace(trained.recipe, z, given)
-    with checkpoint.replacing(path) as temporary, open(temporary, "wb") as file, quiet():
+    with replacing(path) as temporary, open(temporary, "wb") as file, quiet():
         torch.export.save(program, file)
     with open(path, "rb") as file:
         return drawing(torch.export.load(file).module())
@@ -218,7 +219,7 @@ def write_onnx(trained: Trained, path: Path, z: Tensor, given: Tensor | None, li
 
     names = ["z", *([] if given is None else ["label" if given.ndim == 1 else "condition"])]
     program = trace(trained.recipe, z, given)
-    with checkpoint.replacing(path) as temporary, quiet():
+    with replacing(path) as temporary, quiet():
         done = torch.onnx.export(program, input_names=names, output_names=["samples"], dynamo=True, verbose=False)
         done.save(temporary, external_data=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -239,8 +240,8 @@ def write_hub(trained: Trained, path: Path, z: Tensor, given: Tensor | None, lic
         pictures.save(path / "samples.png", latent.sample(recipe, seeds))
     else:
         pictures.save(path / "samples.png", latent.sample(recipe, seeds, condition=given))
-    checkpoint.write_text(path / "README.md", card.text(trained, seeds, license))
-    checkpoint.write_text(path / "inference.py", SCRIPT)
+    write_text(path / "README.md", card.text(trained, seeds, license))
+    write_text(path / "inference.py", SCRIPT)
     return write_folder(trained, path, "model.safetensors", [])
 
 

@@ -12,10 +12,16 @@ from pathlib import Path
 
 import torch
 
-from gankit import checkpoint, loop, models
+from gankit import models
 from gankit.exchange import biggan, layouts, pggan, stylegan2, translators, unpickle
 from gankit.exchange.tensors import Found, Tensors, is_dict_of_tensors
 from gankit.exchange.unpickle import Refused, show
+from gankit.runs.config import history_entry, new_folder
+from gankit.runs.files import FORMAT, write_tensors, write_text
+from gankit.runs.state import weights_of
+from gankit.text import suggest
+from gankit.training import Settings
+from gankit.training.setup import build_recipe, plan
 from gankit.weights import sha256
 
 
@@ -150,7 +156,7 @@ def import_weights(
     """
     path = Path(file).expanduser()
     if kind not in SOURCES:
-        raise ValueError(checkpoint.unknown("kind of weights", kind, list(SOURCES)))
+        raise ValueError(suggest("kind of weights", kind, list(SOURCES)))
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name the file of weights in it")
     if (path.parent / "config.json").exists() and path.name in ("weights.safetensors", "state.safetensors"):
@@ -204,12 +210,12 @@ def import_weights(
         raise Refused(
             f"{path} as {kind}: its parts do not fit together ({type(error).__name__}: {show(first)})"
         ) from error
-    recipe = loop.build(models.find(kind), found.spec, arguments, settings.seed)
+    recipe = build_recipe(models.find(kind), found.spec, arguments, settings.seed)
     recipe.load_state_dict(found.tensors, strict=False)
     source = DEEP if deep else SOURCES[kind]
     terms = license or source.terms
     config = {
-        "format": checkpoint.FORMAT,
+        "format": FORMAT,
         "id": uuid.uuid4().hex,
         "model": kind,
         "own": "",
@@ -220,7 +226,7 @@ def import_weights(
         "data": {"name": "imported", "fingerprint": "", "count": 0, "classes": []},
         "processes": 1,
         "images": 0,
-        "history": [checkpoint.history_entry(0, {})],
+        "history": [history_entry(0, {})],
         "source": {
             "about": source.about,
             "file": path.name,
@@ -256,7 +262,7 @@ def state(path: Path, tree: object, size: int) -> Tensors:
 CONVERT: dict[str, Callable[[object, int], Found]] = {"stylegan2": stylegan2.convert, "pggan": pggan.convert}
 
 
-def fit(kind: str, found: Found) -> tuple[loop.Settings, dict[str, object]]:
+def fit(kind: str, found: Found) -> tuple[Settings, dict[str, object]]:
     """Settings and arguments of our model, in which all weights that were found have their places.
 
     The model is built without memory: a small file may say that it is of any size.
@@ -266,7 +272,7 @@ def fit(kind: str, found: Found) -> tuple[loop.Settings, dict[str, object]]:
             larger than what it has.
     """
     recipe_kind = models.find(kind)
-    settings, arguments = loop.plan(recipe_kind, "", dict(found.arguments))
+    settings, arguments = plan(recipe_kind, "", dict(found.arguments))
     with torch.device("meta"):
         recipe = recipe_kind(found.spec, **arguments)
     ours = {name: value for name, value in recipe.state_dict().items() if isinstance(value, torch.Tensor)}
@@ -298,7 +304,7 @@ def fit(kind: str, found: Found) -> tuple[loop.Settings, dict[str, object]]:
 def write(output: Path | None, outdir: Path, kind: str, recipe: torch.nn.Module, config: dict) -> Path:
     """The run folder, whole or not at all."""
     if output is None:
-        folder = checkpoint.new_folder(outdir, models.find(kind), "imported", "", config)
+        folder = new_folder(outdir, models.find(kind), "imported", "", config)
     else:
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
             raise ValueError(f"{output} is there already; choose another with -o, or delete it")
@@ -306,8 +312,8 @@ def write(output: Path | None, outdir: Path, kind: str, recipe: torch.nn.Module,
         folder = output
     try:
         about = {"run": config["id"], "images": 0, "model": kind}
-        checkpoint.write_tensors(folder / "weights.safetensors", checkpoint.weights_of(recipe), about)
-        checkpoint.write_text(folder / "config.json", json.dumps(config, indent=2))
+        write_tensors(folder / "weights.safetensors", weights_of(recipe), about)
+        write_text(folder / "config.json", json.dumps(config, indent=2))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

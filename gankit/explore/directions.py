@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from gankit import latent
-from gankit.checkpoint import Trained
 from gankit.explore.result import Result
 from gankit.explore.start import Seeds, Start, finite, noised, read, start
+from gankit.runs.trained import Trained
 
 
 def sefa(

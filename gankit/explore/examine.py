@@ -19,12 +19,13 @@ from torch.overrides import TorchFunctionMode
 
 from gankit import data as library
 from gankit import latent
-from gankit.checkpoint import Trained, arguments_of
 from gankit.evaluation import sources
 from gankit.explore.judge import data_of
 from gankit.explore.result import Result, blank
 from gankit.explore.start import Seeds, Start, recipe_of, start, table
 from gankit.recipe import Recipe, seeded
+from gankit.runs.config import arguments_of
+from gankit.runs.trained import Trained
 
 COLOURS = {  # of the built-in data `shapes`
     "red": (230, 40, 40), "green": (40, 190, 60), "blue": (60, 90, 240), "yellow": (240, 220, 40), "magenta": (220, 60, 210),

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from gankit import metrics
-from gankit.checkpoint import Trained
 from gankit.data.reading.files import listed
 from gankit.evaluation import sources
 from gankit.explore.start import read, table
+from gankit.runs.trained import Trained
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from gankit import latent, metrics
-from gankit.checkpoint import Trained
 from gankit.explore.judge import data_of
 from gankit.explore.result import Result, blank
 from gankit.explore.start import Seeds, noised, start
 from gankit.metrics.extractors import extractor
+from gankit.runs.trained import Trained
 
 
 def neighbours(

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from gankit import latent
-from gankit.checkpoint import Trained
 from gankit.explore.directions import back_and_forth, captions, kept, ready, spread
 from gankit.explore.judge import Judge, brightness, classes_of, labels_of
 from gankit.explore.result import Result
 from gankit.explore.start import Seeds, finite
+from gankit.runs.trained import Trained
 
 
 def boundary(

@@ -21,9 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit import checkpoint, latent
 from gankit import data as library
-from gankit.checkpoint import Trained
+from gankit import latent
 from gankit.data.reading import decoding
 from gankit.data.reading.files import read
 from gankit.explore.judge import data_of
@@ -32,6 +31,9 @@ from gankit.explore.start import recipe_of
 from gankit.metrics import vgg
 from gankit.metrics.lpips import load as load_lpips
 from gankit.recipe import Recipe, seeded
+from gankit.runs.files import write_tensors, write_text
+from gankit.runs.state import weights_of
+from gankit.runs.trained import Trained
 
 RAMP_UP, RAMP_DOWN, NOISE_END, NOISE = 0.05, 0.25, 0.75, 0.05  # StyleGAN2, appendix D: shares of the steps; first noise
 NOISE_WEIGHT = 1e5  # alpha there, of the noise maps' regulariser
@@ -380,5 +382,5 @@ def write_run(trained: Trained, tuned: Recipe, folder: Path) -> None:
         "tuned": {"from": str(trained.folder), "id": trained.config["id"]},
     }
     about = {"run": config["id"], "images": trained.images, "model": config["model"]}
-    checkpoint.write_tensors(folder / "weights.safetensors", checkpoint.weights_of(tuned), about)
-    checkpoint.write_text(folder / "config.json", json.dumps(config, indent=2))
+    write_tensors(folder / "weights.safetensors", weights_of(tuned), about)
+    write_text(folder / "config.json", json.dumps(config, indent=2))

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from gankit import pictures
-from gankit.checkpoint import replacing, write_text
 from gankit.pictures import sheet, white
+from gankit.runs.files import replacing, write_text
 
 
 @dataclass

@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gankit import data as library
-from gankit.checkpoint import Trained
 from gankit.data.reading import decoding
 from gankit.data.reading.files import read as content
 from gankit.explore.result import Result
 from gankit.explore.start import Seeds
 from gankit.recipe import seeded
+from gankit.runs.trained import Trained
 
 Size = tuple[int, int]
 HARMONISE, EDIT = 7, 20  # by how many pixels a mask is widened before its edge is softened: the authors' code

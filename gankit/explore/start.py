@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from gankit import latent
-from gankit.checkpoint import Trained
 from gankit.data.reading import arrays as npz
 from gankit.data.reading.files import text
 from gankit.recipe import Recipe
+from gankit.runs.trained import Trained
 
 
 class Seeds(tuple):

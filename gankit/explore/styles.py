@@ -7,10 +7,10 @@ import math
 import torch
 
 from gankit import latent
-from gankit.checkpoint import Trained
 from gankit.explore.result import Result, blank
 from gankit.explore.start import Seeds, recipe_of, start
 from gankit.recipe import Recipe
+from gankit.runs.trained import Trained
 
 
 def truncation(

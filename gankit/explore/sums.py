@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from gankit import latent
-from gankit.checkpoint import Trained
 from gankit.explore.judge import classes_of
 from gankit.explore.result import Result, blank
 from gankit.explore.start import Seeds, finite, recipe_of, start
 from gankit.recipe import seeded
+from gankit.runs.trained import Trained
 
 
 def arithmetic(

@@ -17,8 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gankit import loop, losses, models, penalties
+from gankit import losses, models, penalties
 from gankit.recipe import Batch, Recipe, Spec
+from gankit.training import Run, Settings
+from gankit.training.settings import with_length
+from gankit.training.setup import build_recipe, plan
 
 ROWS = 2  # of a batch that a small build is shown; it counts as the preset's whole batch
 SIZES = frozenset(
@@ -81,10 +84,10 @@ class Silent:
         """Called by `Run.update`."""
 
 
-class Trace(loop.Run):
+class Trace(Run):
     """A run without files, whose updates are real and are written down."""
 
-    def __init__(self, recipe: Recipe, settings: loop.Settings, idle: bool = False):
+    def __init__(self, recipe: Recipe, settings: Settings, idle: bool = False):
         super().__init__(recipe, settings, Path(), {}, torch.device("cpu"), Silent())
         self.updates: list[Update] = []
         self.latents, self.idle = 0, idle
@@ -224,7 +227,7 @@ class Reading:
 
     def __init__(self, model: str, preset: str, small: dict[str, object]):
         self.kind = models.find(model)
-        self.settings, self.arguments = loop.plan(self.kind, preset, {})
+        self.settings, self.arguments = plan(self.kind, preset, {})
         self.spec: Spec = self.kind.presets[preset].spec or self.kind.presets["paper"].spec
         shape = {key: tuple(small[key]) for key in ("shape", "other", "caption") if key in small}
         sizes = {
@@ -247,22 +250,22 @@ class Reading:
     @cached_property
     def first(self) -> Recipe:
         """The recipe with its first weights, narrow and for small images."""
-        return loop.build(self.kind, self.small_spec, self.arguments | self.sizes, 0)
+        return build_recipe(self.kind, self.small_spec, self.arguments | self.sizes, 0)
 
     @cached_property
     def small(self) -> Recipe:
         """The same, to be trained."""
-        return loop.build(self.kind, self.small_spec, self.arguments | self.sizes, 0)
+        return build_recipe(self.kind, self.small_spec, self.arguments | self.sizes, 0)
 
     @cached_property
-    def plain(self) -> loop.Settings:
+    def plain(self) -> Settings:
         """The settings without augmentation, whose changes would hide what a network is shown."""
         return dataclasses.replace(self.settings, images=self.length, augment="none", augment_policy="", augment_p=0.0)
 
     @cached_property
     def length(self) -> int:
         """Images that the preset's run takes."""
-        return loop.with_length(self.settings, self.built).images
+        return with_length(self.settings, self.built).images
 
     @cached_property
     def phases(self) -> dict[int, int]:

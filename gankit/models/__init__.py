@@ -1,4 +1,4 @@
-"""One file per paper, nothing else: the file's name is the model's name, and its one Recipe is the model."""
+"""One file per paper: the file's name is the model's name, and the one Recipe in it is the model."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from gankit.recipe import Recipe
 
-FIRST = re.compile(
+CITATION = re.compile(
     r'^(?P<name>[\w-]+)\. (?P<authors>.+?), "(?P<title>.+?)", (?P<venue>.+?) (?P<year>\d{4})\. (?P<url>https?://\S+)'
 )
 
 
 class Paper(NamedTuple):
-    """What the first lines of a model's file say."""
+    """The citation in the first lines of a model's file."""
 
     name: str
     authors: str
@@ -32,24 +32,25 @@ class Paper(NamedTuple):
 
 
 def names() -> list[str]:
-    """The models that gankit has."""
+    """Names of gankit's models, sorted."""
     return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
 
 
 def paper(name: str) -> Paper:
-    """The paper of a model, from its file's docstring, without importing it."""
-    text = ast.get_docstring(ast.parse((Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8"))) or ""
-    found = FIRST.match(" ".join(text.split()))
-    if not found:
-        raise ValueError(f'models/{name}.py must begin: """NAME. Authors, "Title", Venue Year. URL')
-    return Paper(**found.groupdict())
+    """The paper of a model, read from the docstring of its file without importing it."""
+    source = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+    docstring = ast.get_docstring(ast.parse(source)) or ""
+    citation = CITATION.match(" ".join(docstring.split()))
+    if not citation:
+        raise ValueError(f'models/{name}.py must begin with """NAME. Authors, "Title", Venue Year. URL')
+    return Paper(**citation.groupdict())
 
 
 def find(name: str) -> type[Recipe]:
-    """A model's Recipe, by name or by the path of a Python file, which is then executed.
+    """The Recipe of a model, by its name or by the path of a Python file, which is then executed.
 
     Raises:
-        ValueError: there is no such model, or the file has no Recipe or several.
+        ValueError: the model is unknown, or the file does not define exactly one Recipe.
     """
     if name.endswith(".py"):
         path = Path(name)
@@ -59,33 +60,34 @@ def find(name: str) -> type[Recipe]:
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
-        return only(module, name)
+        return _only_recipe(module, name)
     plain = name.lower().replace("-", "_")
     if plain not in names():
         near = difflib.get_close_matches(plain, names(), 2, 0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}."
         raise ValueError(f"no model {name!r}; {hint} A model of your own is named by its file: ./my_gan.py")
-    return only(importlib.import_module(f"gankit.models.{plain}"), name)
+    return _only_recipe(importlib.import_module(f"gankit.models.{plain}"), name)
 
 
-def only(module: object, name: str) -> type[Recipe]:
+def _only_recipe(module: object, name: str) -> type[Recipe]:
+    """The one Recipe that a module defines."""
     from gankit.recipe import Recipe
 
-    found = [
+    recipes = [
         value
         for value in vars(module).values()
         if inspect.isclass(value) and issubclass(value, Recipe) and value.__module__ == module.__name__
     ]
-    if len(found) != 1:
-        raise ValueError(f"{name} must define one Recipe; it defines {len(found)}")
-    return found[0]
+    if len(recipes) != 1:
+        raise ValueError(f"{name} must define one Recipe; it defines {len(recipes)}")
+    return recipes[0]
 
 
 def own_file(kind: type[Recipe]) -> str:
-    """The file of a Recipe that is the user's own; empty for gankit's models."""
+    """The path of a user's own model file; empty for gankit's models."""
     return "" if kind.__module__.startswith("gankit.models.") else inspect.getsourcefile(kind) or "its file"
 
 
 def name_of(kind: type[Recipe]) -> str:
-    """A model's name: that of its file."""
+    """The name of a model, which is the name of its file."""
     return kind.__module__.rsplit(".", 1)[-1].removeprefix("gankit_model_")

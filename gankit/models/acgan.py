@@ -1,22 +1,19 @@
 """acgan. Augustus Odena, Christopher Olah, Jonathon Shlens, "Conditional Image Synthesis with Auxiliary Classifier
 GANs", ICML 2017. https://arxiv.org/abs/1610.09585
 
-G draws an image of a class from noise and the class; D says whether it is real and, beside that, of which class. Both
-want the class right, on real and on generated images: D maximises L_S + L_C, G maximises L_C - L_S, with L_S the log
-likelihood of the right source and L_C that of the right class. Nets are the paper's for CIFAR-10 (32 px) and ImageNet
-(128 px), from its appendix A. The file is long because it holds both.
+G generates an image from noise and a class. D classifies images as real or fake and predicts their class. On reals and
+fakes, L_S is the log-likelihood of the correct source and L_C that of the correct class: D maximises L_S + L_C and G
+maximises L_C - L_S. Networks: the paper's for CIFAR-10 (32 px) and ImageNet (128 px), from its appendix A.
 
 Deviations:
-- G minimises -log D(G(z)) where the formula has it minimise log(1 - D(G(z))): early on the latter has no slope.
-- The paper's search over noise on D's activations is left at its first value, none.
-- The paper trains 100 ImageNet models of 10 classes each; here one model takes all classes of the data.
-- Other sizes than 32 and 128 px have as many transposed convolutions as it takes, with widths next to the paper's.
-- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
+- G minimises -log D(G(z)); the paper's formula has log(1 - D(G(z))), whose gradient vanishes early in training.
+- D's activations get no noise, the first of the values that the paper searches over.
+- The paper trains 100 ImageNet models of 10 classes each; here one model is trained on all classes of the data.
+- Sizes other than 32 and 128 px have more or fewer transposed convolutions, with widths that continue the paper's.
+- Without a preset, samples come from averaged weights (`--ema 0` disables averaging); the paper has no averaging.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -24,17 +21,14 @@ from torch import Tensor, nn
 
 from gankit.losses import cross_entropy, non_saturating, scores
 from gankit.nn import BatchNorm2d, Dropout, nearest_size, stages
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
-if TYPE_CHECKING:
-    from gankit.loop import Run
-
-# Channels of G's maps from the first on, by the number of doublings; those of 3 and 5 are the paper's.
+# Channels of G's feature maps, coarsest first, by the number of doublings. Those for 3 and 5 are the paper's.
 WIDTHS = {1: (96,), 2: (192, 96), 3: (384, 192, 96), 4: (384, 256, 192, 96), 5: (768, 384, 256, 192, 64)}
 
 
 class Discriminator(nn.Module):
-    """Six 3x3 convolutions, every other one halving; leaky ReLU and dropout after each; one linear layer for both heads."""
+    """Six 3x3 convolutions, every other one strided, with leaky ReLU and dropout; a linear layer for both heads."""
 
     def __init__(self, shape: tuple[int, ...], width: int, num_classes: int, dropout: float, norm: bool):
         super().__init__()
@@ -49,7 +43,7 @@ class Discriminator(nn.Module):
         self.head = nn.Linear(last * -(-shape[1] // 8) * -(-shape[2] // 8), num_classes + 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, H, W) in [-1, 1] to (N,) logits of being real and (N, K) logits of the class."""
+        """(N, C, H, W) images in [-1, 1] to (N,) logits of being real and (N, K) class logits."""
         out = self.head(self.trunk(x))
         return out[:, 0], out[:, 1:]
 
@@ -58,11 +52,11 @@ class ACGAN(Recipe):
     """GAN with a classifier in D, for labelled images whose sides are 4, 5, 6 or 7 times a power of two.
 
     Args:
-        z_dim: length of the noise; the class is appended to it one-hot.
-        widths: channels of G's maps from the first on; the paper's for the size of the data when empty.
-        width_d: channels of D's first map; each further one has twice as many.
-        dropout: share of D's activations left out, after each convolution.
-        norm_d: batch norm in D, from the second convolution on.
+        z_dim: length of the latent z, to which the one-hot class is appended.
+        widths: channels of G's feature maps, coarsest first. Default: the paper's for the size of the data.
+        width_d: channels of D's first feature map, doubled at each further one.
+        dropout: dropout probability after each convolution of D.
+        norm_d: batch norm in D, after all convolutions but the first.
         lr: Adam's learning rate; the paper tried 1e-4, 2e-4 and 3e-4 for CIFAR-10.
     """
 
@@ -82,7 +76,7 @@ class ACGAN(Recipe):
             parameters=dict(g=12_737_859, d=3_016_555),
         ),
         "small": Preset(
-            "digits at 16 px on two CPU cores: narrower, little dropout",
+            "for digits at 16 px on two CPU cores: narrower, little dropout",
             model=dict(z_dim=32, widths=(64, 32), width_d=6, dropout=0.1, lr=5e-4),
             settings=dict(batch=32, images=100_000, ema=10_000),
         ),
@@ -120,15 +114,15 @@ class ACGAN(Recipe):
         self.opt = {name: adam(getattr(self, name).parameters(), lr, (0.5, 0.999)) for name in ("d", "g")}
 
     def noise(self, n: int) -> Tensor:
-        """(n, z_dim) noise from N(0, 1)."""
+        """(n, z_dim) latents from N(0, 1)."""
         return torch.randn(n, self.z_dim)
 
     def sample(self, z: Tensor, label: Tensor) -> Tensor:
-        """(N, z_dim) noise and (N,) labels to (N, C, H, W) images in [-1, 1]."""
+        """(N, z_dim) latents and (N,) labels to (N, C, H, W) images in [-1, 1]."""
         return self.g(torch.cat([z, F.one_hot(label, self.spec.num_classes).to(z)], 1))
 
     def classify(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) images in [-1, 1] to (N, K) probabilities of the classes."""
+        """(N, C, H, W) images in [-1, 1] to (N, K) class probabilities."""
         return self.d(images)[1].softmax(1)
 
     def step(self, batch: Batch, run: Run) -> None:
@@ -136,20 +130,21 @@ class ACGAN(Recipe):
         run.update("g", self.g_loss, batch)
 
     def fakes(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Images of classes drawn evenly, and the classes."""
+        """(N, C, H, W) generated images and their (N,) labels, which are uniform over the classes."""
         label = batch.draw(lambda n: torch.randint(self.spec.num_classes, (n,)))
         return self.sample(batch.draw(self.noise), label), label
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        images, label = self.fakes(batch)
-        real, real_class = self.d(batch.augment(batch.real))
-        fake, fake_class = self.d(batch.augment(images))
-        classes = cross_entropy(real_class, batch.label) + cross_entropy(fake_class, label)
-        right = (real_class.argmax(1) == batch.label).float().mean()
-        return non_saturating.d(real, fake) + classes, {"class": classes, "class_right": right, **scores(real, fake)}
+        fake, label = self.fakes(batch)
+        real_logits, real_class = self.d(batch.augment(batch.real))
+        fake_logits, fake_class = self.d(batch.augment(fake))
+        class_loss = cross_entropy(real_class, batch.label) + cross_entropy(fake_class, label)
+        accuracy = (real_class.argmax(1) == batch.label).float().mean()
+        outputs = {"class": class_loss, "class_right": accuracy, **scores(real_logits, fake_logits)}
+        return non_saturating.d(real_logits, fake_logits) + class_loss, outputs
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        images, label = self.fakes(batch)
-        fake, fake_class = self.d(batch.augment(images))
-        classes = cross_entropy(fake_class, label)
-        return non_saturating.g(fake) + classes, {"class": classes}
+        fake, label = self.fakes(batch)
+        fake_logits, fake_class = self.d(batch.augment(fake))
+        class_loss = cross_entropy(fake_class, label)
+        return non_saturating.g(fake_logits) + class_loss, {"class": class_loss}

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,11 +35,8 @@ from torch import Tensor, nn
 
 from gankit.nn import random_crop, style
 from gankit.nn.style import FrozenEncoder, adain, match_colours, moments
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 from gankit.weights import WeightsFile, fetch, sha256, tensors
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
 
 VGG19 = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 256), *[(256, 256)] * 3, (256, 512)]  # to relu4_1
 PUBLISHED = {

@@ -1,25 +1,27 @@
-"""anogan. Thomas Schlegl, Philipp Seeböck, Sebastian M. Waldstein, Ursula Schmidt-Erfurth, Georg Langs, "Unsupervised Anomaly
-Detection with Generative Adversarial Networks to Guide Marker Discovery", IPMI 2017. https://arxiv.org/abs/1703.05921
+"""anogan. Thomas Schlegl, Philipp Seeböck, Sebastian M. Waldstein, Ursula Schmidt-Erfurth, Georg Langs, "Unsupervised
+Anomaly Detection with Generative Adversarial Networks to Guide Marker Discovery", IPMI 2017.
+https://arxiv.org/abs/1703.05921
 
-A DCGAN learns to draw normal images, and those alone. To judge an image, the latent of its nearest normal counterpart is
-searched for: gradient descent on z, with G and D fixed, of what is left between the image and G(z) and between D's features of
-both. What is left in the end is the score, and where it is left is the map: G cannot draw what it has never seen.
+A DCGAN is trained only on normal images. To score an image, gradient descent on z, with G and D fixed, searches for the
+generated image G(z) nearest to it, in pixels and in D's features. The remaining distance is the anomaly score, and the
+remaining difference per pixel is the anomaly map: G cannot generate what it was not trained on.
 
 The file is long because the search is part of the model.
 
-L(z) = (1 - lambda) sum |x - G(z)| + lambda sum |f(x) - f(G(z))|, f being D's last map, lambda = 0.1, 500 steps.
+L(z) = (1 - lambda) sum |x - G(z)| + lambda sum |f(x) - f(G(z))|, f being D's last feature map, lambda = 0.1, 500 steps.
 
 Deviations:
-- The networks are the DCGAN of TensorFlow code of that time (5x5 kernels, biases), with half of DCGAN's channels.
-- The paper does not say how z is stepped or where it starts: here by Adam, from latents of the prior which are the same for
-  every image, so that a score hangs on the image alone. `restarts` tries several and keeps the best, `patience` stops early.
-- Sums over pixels and features are as in the paper, so scores of other sizes and widths are in other units.
-- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
+- The networks are the DCGAN of the TensorFlow code of that time (5x5 kernels, biases), with half of DCGAN's channels.
+- The paper gives neither the optimizer nor the start of the search. Here Adam starts from latents of the prior that are
+  the same for every image, so a score depends only on the image. `restarts` tries several starts and keeps the best;
+  `patience` stops early.
+- As in the paper, the loss sums over pixels and features, so scores are not comparable between sizes or widths.
+- Without a preset, samples come from averaged weights (`--ema 0` disables averaging); the paper has no averaging.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,29 +29,26 @@ from torch import Tensor
 from gankit.losses import non_saturating, scores
 from gankit.nn import ConvDiscriminator, ConvGenerator, init_normal, nearest_size
 from gankit.penalties import r1
-from gankit.recipe import Anomaly, Batch, Preset, Recipe, Spec, adam, seeded
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Anomaly, Batch, Preset, Recipe, Run, Spec, adam, seeded
 
 
 class AnoGAN(Recipe):
-    """Finds what does not belong, for images whose sides are 4, 5, 6 or 7 times a power of two; trained on normal images.
+    """Anomaly detection by latent search, for images whose sides are 4, 5, 6 or 7 times a power of two.
 
     Args:
         z_dim: length of the latent z.
-        width: channels of the maps next to the image; inner ones have 2, 4, 8 times as many.
+        width: channels of the feature maps next to the image; inner ones have 2, 4, 8 times as many.
         norm_d: batch norm in D.
         prior: distribution of z: uniform on [-1, 1], or normal.
-        penalty_weight: gamma / 2 of R1, which is not in the paper; 0 for none.
-        steps: of the search for an image's latent, Gamma in the paper.
-        feature_weight: lambda, the share of D's features in the loss and the score.
+        penalty_weight: weight of an R1 penalty, gamma / 2, which the paper does not have; 0 for none.
+        steps: steps of the search for an image's latent, Gamma in the paper.
+        feature_weight: lambda, the share of D's features in the search's loss and in the score.
         search_lr: Adam's learning rate in the search.
-        restarts: latents from which the search starts; the best counts.
-        patience: an image's search ends after so many steps without a loss 0.1 % below its best; 0 takes all steps.
+        restarts: number of latents from which the search starts; the best result is kept.
+        patience: steps without a loss 0.1 % below the best after which an image's search ends; 0 takes all steps.
         lr: Adam's learning rate in training.
-        beta1: decay of Adam's mean of gradients.
-        beta2: decay of Adam's mean of squared gradients.
+        beta1: Adam's decay rate of the mean of gradients.
+        beta2: Adam's decay rate of the mean of squared gradients.
     """
 
     ema, defaults = ("g",), dict(batch=64)
@@ -62,7 +61,7 @@ class AnoGAN(Recipe):
             parameters=dict(g=5_132_161, d=4_313_345),
         ),
         "small": Preset(
-            "digits at 16 px on two CPU cores: narrower, with R1 in place of D's batch norm, fewer steps from two starts",
+            "for digits at 16 px on two CPU cores: narrower, R1 instead of D's batch norm, two shorter searches",
             model=dict(
                 z_dim=16, width=24, norm_d=False, prior="normal", penalty_weight=0.5, lr=1e-3, beta1=0.0, beta2=0.99,
                 steps=150, search_lr=0.05, restarts=2,
@@ -92,8 +91,8 @@ class AnoGAN(Recipe):
         super().__init__(spec)
         if steps < 1 or restarts < 1 or patience < 0 or not 0 <= feature_weight <= 1:
             raise ValueError(
-                f"steps and restarts are at least 1, patience at least 0 and feature_weight 0 to 1; found {steps}, {restarts}, "
-                f"{patience} and {feature_weight}"
+                f"steps is {steps}, restarts {restarts}, patience {patience} and feature_weight {feature_weight}; "
+                "expected steps and restarts of at least 1, a patience of at least 0 and a feature_weight from 0 to 1"
             )
         self.z_dim, self.prior, self.penalty_weight = z_dim, prior, penalty_weight
         self.steps, self.feature_weight, self.search_lr = steps, feature_weight, search_lr
@@ -116,8 +115,9 @@ class AnoGAN(Recipe):
         run.update("g", self.g_loss, batch)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        real, fake = (self.d(batch.augment(x)) for x in (batch.real, self.g(batch.draw(self.noise))))
-        loss, outputs = non_saturating.d(real, fake), scores(real, fake)
+        fake = self.g(batch.draw(self.noise))
+        real_logits, fake_logits = (self.d(batch.augment(x)) for x in (batch.real, fake))
+        loss, outputs = non_saturating.d(real_logits, fake_logits), scores(real_logits, fake_logits)
         if self.penalty_weight:
             outputs["penalty"] = r1(lambda x: self.d(batch.augment(x)), batch.real)
             loss = loss + self.penalty_weight * outputs["penalty"]
@@ -127,41 +127,41 @@ class AnoGAN(Recipe):
         return non_saturating.g(self.d(batch.augment(self.g(batch.draw(self.noise))))), {}
 
     def score(self, images: Tensor) -> Anomaly:
-        """(N, C, H, W) images in [-1, 1] to their scores, maps and normal counterparts, by a search for each; in eval mode."""
+        """(N, C, H, W) images in [-1, 1] to scores, maps and reconstructions, by a search per image, in eval mode."""
         with seeded(0):
             starts = self.noise(self.restarts).to(images)
-        found = [self.search(images, start.expand(len(images), -1)) for start in starts]
-        best = torch.stack([loss for loss, _, _ in found]).argmin(0)
-        each = torch.arange(len(images), device=images.device)
-        z, steps = (torch.stack(parts)[best, each] for parts in list(zip(*found))[1:])
+        searches = [self.search(images, start.expand(len(images), -1)) for start in starts]
+        losses, latents, steps = (torch.stack(results) for results in zip(*searches))
+        best, rows = losses.argmin(0), torch.arange(len(images), device=images.device)
         with torch.no_grad():
-            rebuilt = self.g(z)
-            return Anomaly(self.left(images, rebuilt), (images - rebuilt).abs().mean(1), rebuilt, steps)
+            rebuilt = self.g(latents[best, rows])
+            score, difference = self.distance(images, rebuilt), (images - rebuilt).abs().mean(1)
+            return Anomaly(score, difference, rebuilt, steps[best, rows])
 
     def search(self, images: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """From (N, z_dim) latents to (N,) losses, (N, z_dim) latents of these, and (N,) steps; each image on its own."""
+        """Search each image's latent from (N, z_dim) starts; gives (N,) losses, (N, z_dim) latents and (N,) steps."""
         with torch.enable_grad():
             z = torch.nn.Parameter(start.clone())
             opt = torch.optim.Adam([z], self.search_lr)
-            low, since = images.new_full((len(images),), torch.inf), torch.zeros(len(images), device=images.device)
-            taken, going = torch.zeros_like(since, dtype=torch.int64), torch.ones_like(since, dtype=torch.bool)
+            lowest, stale = images.new_full((len(images),), torch.inf), torch.zeros(len(images), device=images.device)
+            steps, active = torch.zeros_like(stale, dtype=torch.int64), torch.ones_like(stale, dtype=torch.bool)
             for _ in range(self.steps):
-                loss = self.left(images, self.g(z))
-                better = loss < low * 0.999
-                low, since = torch.where(better & going, loss, low), torch.where(better, 0, since + 1)
-                going = going & (since < (self.patience or self.steps + 1))
-                if not going.any():
+                loss = self.distance(images, self.g(z))
+                improved = loss < lowest * 0.999
+                lowest, stale = torch.where(improved & active, loss, lowest), torch.where(improved, 0, stale + 1)
+                active = active & (stale < (self.patience or self.steps + 1))
+                if not active.any():
                     break
                 (z.grad,) = torch.autograd.grad(loss.sum(), z)
                 before = z.data.clone()
                 opt.step()
-                z.data = torch.where(going[:, None], z.data, before)
-                taken += going
+                z.data = torch.where(active[:, None], z.data, before)
+                steps += active
         with torch.no_grad():
-            return self.left(images, self.g(z)), z.data, taken
+            return self.distance(images, self.g(z)), z.data, steps
 
-    def left(self, images: Tensor, rebuilt: Tensor) -> Tensor:
-        """(N,) what is left between images and their counterparts: the paper's loss, and in the end its score."""
+    def distance(self, images: Tensor, rebuilt: Tensor) -> Tensor:
+        """(N,) distances between images and their reconstructions: the loss of the search and the anomaly score."""
         residual = (images - rebuilt).abs().flatten(1).sum(1)
         feature = (self.d.features(images) - self.d.features(rebuilt)).abs().sum(1)
         return (1 - self.feature_weight) * residual + self.feature_weight * feature

@@ -22,17 +22,14 @@ Deviations:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from gankit.losses import least_squares, scores
 from gankit.nn import PatchDiscriminator, Pool, init_normal, instance_norm, larger_size, patch_layers, random_crop
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam, decay
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam, decay
 
 lsgan = least_squares()
 
@@ -96,6 +93,7 @@ class CycleGAN(Recipe):
     """
 
     data, ema, multiple = "domains", ("g_ab", "g_ba"), 4
+    domains = {"a": "g_ba", "b": "g_ab"}
     defaults = dict(batch=1, ema=0, data="digits-negative")
     presets = {
         "paper": Preset(

@@ -1,32 +1,32 @@
 """dcgan. Alec Radford, Luke Metz, Soumith Chintala, "Unsupervised Representation Learning with Deep Convolutional
 Generative Adversarial Networks", ICLR 2016. https://arxiv.org/abs/1511.06434
 
-Strided convolutions instead of pooling, batch norm in both networks but not on G's output and D's input, ReLU in G and
-leaky ReLU in D, no dense layers but G's first and D's last, Adam with beta1 = 0.5, all weights from N(0, 0.02^2): with
-these a convolutional GAN trains. Any of gankit's adversarial losses and penalties can be put in place of the paper's, and
-the terms of CR-GAN (Zhang et al. 2020) and of its improved forms (Zhao et al. 2021) added: 10 on reals, 10 on fakes, 20 for
-D and .5 for G on z.
+Architecture and settings with which convolutional GANs train stably: strided convolutions instead of pooling, batch
+norm in both networks except at G's output and D's input, ReLU in G and leaky ReLU in D, no dense layers but G's first
+and D's last, Adam with beta1 = 0.5, and all weights from N(0, 0.02^2). The loss can be replaced by any of gankit's
+adversarial losses and combined with any of its penalties. `consistency` adds the terms of CR-GAN (Zhang et al. 2020)
+and of its improved forms (Zhao et al. 2021): weights 10 on reals, 10 on fakes, and on z 20 for D and 0.5 for G.
 
-The file is long because it is the ground on which losses, penalties and consistency are compared.
+The file is long because it is the model on which losses, penalties and consistency terms are compared.
 
-As in the authors' code no convolution has a bias, and the first layer's batch norm is over each of its 4 x 4 x 1024
-units; `unit_norm=False` has it over each channel, as dcgan.torch has.
+As in the authors' code, no convolution has a bias, and the first batch norm normalises each of its 4 x 4 x 1024 units;
+`unit_norm=False` normalises each channel, as in dcgan.torch.
 
 Deviations:
-- Both networks learn from every minibatch, as the algorithm in the paper of GANs has it; the authors' code gives
-  one minibatch to D and the next to G.
-- The authors' code adds an L2 penalty of 1e-5 on faces; the paper does not and neither does this.
-- Samples are drawn with running means and variances, so that a seed is one picture; the authors' code (which keeps none)
-  and dcgan.torch draw with the batch's own.
-- For G's loss D judges anew; dcgan.torch goes on from what D put out before its update.
-- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
-- Left out: several updates of D for each of G, k > 1 in the paper of GANs.
+- Both networks are updated with every minibatch, as in the GAN paper's algorithm; the authors' code alternates between
+  one minibatch for D and one for G.
+- The authors' code adds an L2 penalty of 1e-5 on faces; the paper does not, and neither does this file.
+- Sampling uses running means and variances, so a seed determines its image. The authors' code, which keeps none, and
+  dcgan.torch use the statistics of the batch.
+- G's loss uses new outputs of D; dcgan.torch reuses its outputs from before D's update.
+- Without a preset, samples come from averaged weights (`--ema 0` disables averaging); the paper has no averaging.
+- Left out: several updates of D per update of G, k > 1 in the GAN paper.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -35,10 +35,7 @@ from gankit.augment import CONSISTENCY, Shown, consistency_d, consistency_g
 from gankit.losses import ADVERSARIAL, scores
 from gankit.nn import ConvDiscriminator, ConvGenerator, init_normal, larger_size, nearest_size, random_crop
 from gankit.penalties import PENALTIES, clip_weights, lecam, orthogonal
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
 
 class DCGAN(Recipe):
@@ -46,47 +43,47 @@ class DCGAN(Recipe):
 
     Args:
         z_dim: length of the latent z.
-        width: channels of the maps next to the image; inner ones have 2, 4, 8 times as many.
+        width: channels of the feature maps next to the image; inner ones have 2, 4, 8 times as many.
         kernel: side of the convolutions: 5 in the paper, 4 in dcgan.torch.
-        unit_norm: batch norm of G's first layer over each unit, else over each channel.
-        norm_d: batch norm in D; penalties on D's gradient want it off, as it ties the samples of a batch.
+        unit_norm: G's first batch norm normalises each unit, otherwise each channel.
+        norm_d: batch norm in D; turn it off for penalties on D's gradient, since it couples the samples of a batch.
         bias_d: bias in D's first convolution, without which batch norm hides an image's contrast from D.
-        norm_eps: what batch norm adds to variances: 1e-8 in the authors' code, 1e-5 in dcgan.torch.
-        pooling: global average pooling before D's output, which then has no weight for each place.
+        norm_eps: constant that batch norm adds to variances: 1e-8 in the authors' code, 1e-5 in dcgan.torch.
+        pooling: global average pooling before D's output layer, which then has no weights per position.
         prior: distribution of z: uniform on [-1, 1], or normal.
-        same_z: G learns from the z that D's fakes were drawn from, as in dcgan.torch, not from new ones.
+        same_z: G's update uses the z of D's fakes, as in dcgan.torch; otherwise new samples of z.
         loss: non_saturating, minimax, label_smoothing, maximum_likelihood, least_squares, hinge, wasserstein,
             relativistic or relativistic_average.
         penalty: none, or one on D: wgan_gp, dragan, r1, r2, r1_r2, zero_centred, orthogonal, lecam or clip.
         penalty_weight: weight of the penalty: 10 in WGAN-GP and DRAGAN, gamma / 2 for R1 and R2; for clip the bound
-            that D's weights are kept within, 0.01 in WGAN.
-        consistency: D is to say the same of an image flipped and shifted: of reals (cr), of fakes too (bcr), and of a
-            sample whose z is a little different, which G in turn is to draw differently (icr).
+            of D's weights, 0.01 in WGAN.
+        consistency: train D to give the same output for an image flipped and shifted: for reals (cr), for fakes too
+            (bcr), and also for samples of slightly different z, while G learns to make these samples differ (icr).
         lr_g: G's learning rate.
         lr_d: D's learning rate.
-        beta1: decay of Adam's mean of gradients.
-        beta2: decay of Adam's mean of squared gradients.
-        load_scale: how many times larger images are read, to be cut at a random place; 1.5 in dcgan.torch.
+        beta1: Adam's decay rate of the mean of gradients.
+        beta2: Adam's decay rate of the mean of squared gradients.
+        load_scale: scale at which images are read, before a random crop to the model's size; 1.5 in dcgan.torch.
     """
 
     ema, defaults = ("g",), dict(batch=128)
     nearest = staticmethod(nearest_size)
     presets = {
         "paper": Preset(
-            "the paper's network for 64 px, without averaged weights, for 25 epochs of 350,000 faces",
+            "the paper's network for 64 px, 25 epochs of 350,000 faces, without averaged weights",
             settings=dict(resolution="64", images=8_750_000, ema=0),
             spec=Spec((3, 64, 64)),
             parameters=dict(g=18_885_760, d=17_232_768),
         ),
         "torch": Preset(
-            "dcgan.torch, the net that most people call DCGAN: 4x4 kernels, half the width, normal z; the length is ours",
+            "dcgan.torch, the common form of DCGAN: 4x4 kernels, half the width, normal z; the length is ours",
             model=dict(width=64, kernel=4, unit_norm=False, norm_eps=1e-5, prior="normal", same_z=True, load_scale=1.5),
             settings=dict(resolution="64", mirror=True, batch=64, images=8_750_000, ema=0),
             spec=Spec((3, 64, 64)),
             parameters=dict(g=3_576_704, d=2_765_568),
         ),
         "small": Preset(
-            "digits at 16 px on two CPU cores: narrower, with R1 in place of D's batch norm, which leaves blots",
+            "for digits at 16 px on two CPU cores: narrower, R1 instead of D's batch norm, which causes blots",
             model=dict(
                 z_dim=32,
                 width=24,
@@ -131,15 +128,18 @@ class DCGAN(Recipe):
         load_scale: float = 1.0,
     ):
         super().__init__(spec)
-        penalties = ["none", *PENALTIES, "orthogonal", "lecam", "clip"]
-        chosen = ("loss", loss, ADVERSARIAL), ("penalty", penalty, penalties), ("consistency", consistency, CONSISTENCY)
-        for kind, name, known in chosen:
-            if name not in known:
-                raise ValueError(f"there is no {kind} {name!r}; choose from {', '.join(known)}")
+        choices = (
+            ("loss", loss, [*ADVERSARIAL]),
+            ("penalty", penalty, ["none", *PENALTIES, "orthogonal", "lecam", "clip"]),
+            ("consistency", consistency, [*CONSISTENCY]),
+        )
+        for option, value, options in choices:
+            if value not in options:
+                raise ValueError(f"there is no {option} {value!r}; choose from {', '.join(options)}")
         self.z_dim, self.prior, self.same_z = z_dim, prior, same_z
         self.loss, self.penalty, self.penalty_weight = ADVERSARIAL[loss], penalty, penalty_weight
         self.consistency, self.load_size = consistency, larger_size(spec.shape, load_scale)
-        self.register_buffer("means", torch.zeros(2))  # running means of D's outputs on reals and on fakes, for LeCam
+        self.register_buffer("means", torch.zeros(2))  # running means of D's logits on reals and on fakes, for LeCam
         self.g = ConvGenerator(z_dim, spec.shape, width, kernel, unit_norm, eps=norm_eps)
         self.d = ConvDiscriminator(spec.shape, width, kernel, norm_d, pooling, bias_d, eps=norm_eps)
         init_normal(self)
@@ -157,43 +157,43 @@ class DCGAN(Recipe):
     def step(self, batch: Batch, run: Run) -> None:
         if self.consistency != "none" and run.augment is not None:
             raise ValueError(
-                "--consistency compares what D says of an image twice, and --augment would change it in between: take one"
+                "--consistency compares two outputs of D for an image, which --augment would change: take one of them"
             )
         (batch.fields["real"],) = random_crop([batch.real], batch.draw, *self.spec.shape[1:])
-        given = (batch.draw(self.noise),) if self.same_z else ()
-        outputs = run.update("d", self.d_loss, batch, *given)
+        shared_z = (batch.draw(self.noise),) if self.same_z else ()
+        outputs = run.update("d", self.d_loss, batch, *shared_z)
         if self.penalty == "lecam":
             self.means.lerp_(torch.stack([outputs["real"], outputs["fake"]]), 0.01)
         elif self.penalty == "clip":
             clip_weights(self.d, self.penalty_weight)
-        run.update("g", self.g_loss, batch, *given)
+        run.update("g", self.g_loss, batch, *shared_z)
 
     def d_loss(self, batch: Batch, z: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         z = batch.draw(self.noise) if z is None else z
-        images = self.g(z)
-        critic = partial(self.judge, batch)
-        real, fake = critic(batch.real), critic(images)
-        loss, outputs = self.loss.d(real, fake), scores(real, fake, self.loss.boundary)
+        fake = self.g(z)
+        critic = partial(self.logits, batch)
+        real_logits, fake_logits = critic(batch.real), critic(fake)
+        loss, outputs = self.loss.d(real_logits, fake_logits), scores(real_logits, fake_logits, self.loss.boundary)
         if self.penalty in PENALTIES:
-            outputs["penalty"] = PENALTIES[self.penalty](critic, batch.real, images, batch.draw)
+            outputs["penalty"] = PENALTIES[self.penalty](critic, batch.real, fake, batch.draw)
         elif self.penalty == "orthogonal":
             outputs["penalty"] = orthogonal(self.d)
         elif self.penalty == "lecam":
-            outputs["penalty"] = lecam(real, fake, *self.means)
+            outputs["penalty"] = lecam(real_logits, fake_logits, *self.means)
         if "penalty" in outputs:
             loss = loss + self.penalty_weight * outputs["penalty"]
-        on_real, on_fake = Shown(critic, batch.real, real), Shown(critic, images, fake)
-        added, terms = consistency_d(self.consistency, on_real, on_fake, self.g, z, batch.draw)
-        return loss + added, outputs | terms
+        shown = Shown(critic, batch.real, real_logits), Shown(critic, fake, fake_logits)
+        consistency, terms = consistency_d(self.consistency, *shown, self.g, z, batch.draw)
+        return loss + consistency, outputs | terms
 
     def g_loss(self, batch: Batch, z: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         z = batch.draw(self.noise) if z is None else z
-        images = self.g(z)
-        fake = self.judge(batch, images)
-        loss = self.loss.g(fake, self.judge(batch, batch.real) if self.loss.paired else None)
-        added, terms = consistency_g(self.consistency, images, self.g, z, batch.draw)
-        return loss + added, terms
+        fake = self.g(z)
+        fake_logits = self.logits(batch, fake)
+        real_logits = self.logits(batch, batch.real) if self.loss.paired else None
+        consistency, terms = consistency_g(self.consistency, fake, self.g, z, batch.draw)
+        return self.loss.g(fake_logits, real_logits) + consistency, terms
 
-    def judge(self, batch: Batch, images: Tensor) -> Tensor:
-        """(N, C, H, W) to D's (N,) logits on them as the run augments them."""
+    def logits(self, batch: Batch, images: Tensor) -> Tensor:
+        """(N, C, H, W) images, augmented if the run asks for it, to D's (N,) logits."""
         return self.d(batch.augment(images))

@@ -24,7 +24,7 @@ Deviations:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,10 +32,7 @@ from torch import Tensor, nn
 from gankit.losses import scores, wasserstein
 from gankit.nn import OwnBatchNorm2d, PatchDiscriminator, UNet, init_normal, patch_layers, unet_levels, unet_size
 from gankit.penalties import clip_weights, wgan_gp
-from gankit.recipe import Batch, Preset, Recipe, Spec
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec
 
 
 class ShiftedInstanceNorm(nn.Module):
@@ -96,6 +93,7 @@ class DualGAN(Recipe):
     """
 
     data, ema = "domains", ("g_ab", "g_ba")
+    domains = {"a": "g_ba", "b": "g_ab"}
     defaults = dict(batch=1, ema=0, data="digits-negative")
     nearest = staticmethod(unet_size)
     presets = {

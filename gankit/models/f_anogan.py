@@ -1,29 +1,33 @@
-"""f_anogan. Thomas Schlegl, Philipp Seeböck, Sebastian M. Waldstein, Georg Langs, Ursula Schmidt-Erfurth, "f-AnoGAN: Fast
-Unsupervised Anomaly Detection with Generative Adversarial Networks", Medical Image Analysis 2019. https://doi.org/10.1016/j.media.2019.01.010
+"""f_anogan. Thomas Schlegl, Philipp Seeböck, Sebastian M. Waldstein, Georg Langs, Ursula Schmidt-Erfurth, "f-AnoGAN:
+Fast Unsupervised Anomaly Detection with Generative Adversarial Networks", Medical Image Analysis 2019.
+https://doi.org/10.1016/j.media.2019.01.010
 
-AnoGAN without the search: first a WGAN-GP learns to draw normal images, then, with both of its networks fixed, an encoder
-learns to give each image the latent that G draws it from. An image is judged in one pass, by what is left between it and
-G(E(x)), in pixels and in the critic's features f:
+AnoGAN without the search. First a WGAN-GP is trained on normal images. Then both of its networks are fixed, and an
+encoder E learns to map each image to a latent from which G reconstructs it. One pass scores an image by its distance
+from G(E(x)), in pixels and in the critic's features f:
 
 A(x) = |x - G(E(x))|^2 / n + kappa |f(x) - f(G(E(x)))|^2 / n_f, kappa = 1.
 
-That is also the encoder's loss, the paper's izi_f; `--encoder-loss` has izi, the first term alone, and ziz, which goes from a
-latent through an image back to the latent. The encoder ends in a tanh, which keeps E(x) where latents are likely and G has
-learned to draw; `--encoder-output linear` is the unconstrained encoder of the paper's appendix A.2.
+This is also the encoder's loss, izi_f in the paper. `--encoder-loss izi` uses only the first term, and `ziz`
+reconstructs latents: z to G(z) to E(G(z)). The encoder ends in a tanh, which keeps E(x) where the prior has its mass
+and G was trained; `--encoder-output linear` is the unconstrained encoder of the paper's appendix A.2.
 
-The file is long because three networks learn in two phases, by two papers' losses.
+The file is long because three networks are trained in two phases, with the losses of two papers.
 
 Deviations:
-- The paper trains each network for its own number of steps; here `gan_images` of the run's images are for the first.
-- With averaged weights the encoder learns on G as it was trained, which the average has come to when the run ends.
-- G's running statistics move in the critic's updates too; in the authors' code they move in G's alone.
-- RMSprop's eps of 1e-8 is added to the root and its mean of squares begins at 0; TensorFlow adds 1e-10 under it, from 1 on.
+- The paper trains each network for its own number of steps; here the first `gan_images` images of a run train the
+  WGAN-GP.
+- With averaged weights, the encoder is trained on G's current weights, to which the average has converged by the run's
+  end.
+- G's running statistics are updated in the critic's updates too; in the authors' code only in G's.
+- RMSprop adds an eps of 1e-8 to the root, and its mean of squares starts at 0. TensorFlow adds 1e-10 under the root and
+  starts at 1.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,43 +35,39 @@ from torch import Tensor, nn
 from gankit.losses import scores, wasserstein
 from gankit.nn import BatchNorm2d, ResNetGenerator, init_glorot, nearest_size, residual_trunk, stages
 from gankit.penalties import wgan_gp
-from gankit.recipe import Anomaly, Batch, Images, Phase, Preset, Recipe, Spec, adam
+from gankit.recipe import Anomaly, Batch, Images, Phase, Preset, Recipe, Run, Spec, adam
 
-if TYPE_CHECKING:
-    from gankit.loop import Run
-
-
-batch_norm = partial(BatchNorm2d, eps=1e-3, momentum=0.01)  # tf.layers.batch_normalization's
+batch_norm = partial(BatchNorm2d, eps=1e-3, momentum=0.01)  # the defaults of tf.layers.batch_normalization
 
 
 class Trunk(nn.Module):
-    """Residual down-blocks to features, and a linear layer on them: the critic with layer norm, the encoder with batch norm."""
+    """Residual downsampling blocks and a linear layer: the critic with layer norm, the encoder with batch norm."""
 
     def __init__(self, shape: tuple[int, ...], width: int, outputs: int, layer_norm: bool):
         super().__init__()
-        norm = partial(nn.GroupNorm, 1) if layer_norm else batch_norm  # over a sample, with a gain for each channel
+        norm = partial(nn.GroupNorm, 1) if layer_norm else batch_norm  # one group is layer norm with gains per channel
         self.features, size = residual_trunk(shape, width, stages(*shape[1:]), norm)
         self.head = nn.Linear(size, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) in [-1, 1] to (N, outputs)."""
+        """(N, C, H, W) images in [-1, 1] to (N, outputs)."""
         return self.head(self.features(x))
 
 
 class FAnoGAN(Recipe):
-    """Finds what does not belong in one pass, for images whose sides are 4, 5, 6 or 7 times a power of two.
+    """Anomaly detection in one pass, for images whose sides are 4, 5, 6 or 7 times a power of two.
 
     Args:
         z_dim: length of the latent z.
-        width: twice the channels next to the image; they double with each halving, up to eight times.
-        gan_images: images for G and the critic; from there on the encoder learns.
-        penalty_weight: lambda of the gradient penalty.
-        n_critic: updates of the critic for each of G.
-        encoder_loss: izi_f, izi or ziz.
+        width: twice the channels next to the image; they double with each halving, up to eightfold.
+        gan_images: images that train G and the critic; the remaining images of the run train the encoder.
+        penalty_weight: lambda, the weight of the gradient penalty.
+        n_critic: updates of the critic per update of G.
+        encoder_loss: izi_f (pixels and features), izi (pixels) or ziz (latents).
         encoder_output: tanh, or linear (appendix A.2).
         feature_weight: kappa, the weight of the critic's features in the loss and the score.
         lr: Adam's learning rate for G and the critic.
-        lr_e: RMSprop's for the encoder.
+        lr_e: RMSprop's learning rate for the encoder.
     """
 
     ema, defaults = ("g",), dict(batch=64)
@@ -80,7 +80,7 @@ class FAnoGAN(Recipe):
             parameters=dict(g=8_539_329, d=7_490_689, e=8_531_200),
         ),
         "small": Preset(
-            "digits at 16 px on two CPU cores: narrower, and higher learning rates",
+            "for digits at 16 px on two CPU cores: narrower, with higher learning rates",
             model=dict(z_dim=16, width=32, gan_images=60_000, n_critic=2, lr=1e-3, lr_e=5e-4),
             settings=dict(batch=32, images=100_000, ema=5_000),
         ),
@@ -127,21 +127,21 @@ class FAnoGAN(Recipe):
         return self.g(z)
 
     def encode(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) images in [-1, 1] to (N, z_dim) latents, between -1 and 1 where the output is tanh."""
+        """(N, C, H, W) images in [-1, 1] to (N, z_dim) latents, which are in [-1, 1] if the encoder ends in tanh."""
         return self.e(images).tanh() if self.encoder_output == "tanh" else self.e(images)
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) images in [-1, 1] to their normal counterparts."""
+        """(N, C, H, W) images in [-1, 1] to their reconstructions G(E(x))."""
         return self.g(self.encode(images))
 
     def score(self, images: Tensor) -> Anomaly:
-        """(N, C, H, W) images in [-1, 1] to their scores, maps and normal counterparts, in one pass; in eval mode."""
+        """(N, C, H, W) images in [-1, 1] to scores, maps and reconstructions, in eval mode."""
         rebuilt = self.reconstruct(images)
         steps = torch.ones(len(images), dtype=torch.int64, device=images.device)
-        return Anomaly(self.left(images, rebuilt), (images - rebuilt).abs().mean(1), rebuilt, steps)
+        return Anomaly(self.distance(images, rebuilt), (images - rebuilt).abs().mean(1), rebuilt, steps)
 
-    def left(self, images: Tensor, rebuilt: Tensor) -> Tensor:
-        """(N,) what is left between images and their counterparts."""
+    def distance(self, images: Tensor, rebuilt: Tensor) -> Tensor:
+        """(N,) distances A(x) between images and their reconstructions."""
         feature = (self.d.features(images) - self.d.features(rebuilt)).square().mean(1)
         return (images - rebuilt).square().flatten(1).mean(1) + self.feature_weight * feature
 
@@ -158,14 +158,19 @@ class FAnoGAN(Recipe):
             run.update("e", self.e_loss, batch)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        images = self.g(batch.draw(self.noise))
-        real, fake = (self.d(batch.augment(x)).squeeze(1) for x in (batch.real, images))
-        penalty = wgan_gp(lambda x: self.d(batch.augment(x)).squeeze(1), batch.real, images, batch.draw)
-        loss = wasserstein.d(real, fake) + self.penalty_weight * penalty
-        return loss, {"penalty": penalty, **scores(real, fake, boundary=None)}
+        fake = self.g(batch.draw(self.noise))
+        critic = partial(self.critic_outputs, batch)
+        real_outputs, fake_outputs = critic(batch.real), critic(fake)
+        penalty = wgan_gp(critic, batch.real, fake, batch.draw)
+        loss = wasserstein.d(real_outputs, fake_outputs) + self.penalty_weight * penalty
+        return loss, {"penalty": penalty, **scores(real_outputs, fake_outputs, boundary=None)}
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        return wasserstein.g(self.d(batch.augment(self.g(batch.draw(self.noise))))), {}
+        return wasserstein.g(self.critic_outputs(batch, self.g(batch.draw(self.noise)))), {}
+
+    def critic_outputs(self, batch: Batch, images: Tensor) -> Tensor:
+        """(N, C, H, W) images, augmented if the run asks for it, to the critic's (N,) outputs."""
+        return self.d(batch.augment(images)).squeeze(1)
 
     def e_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         if self.encoder_loss == "ziz":
@@ -173,4 +178,5 @@ class FAnoGAN(Recipe):
             return (z - self.encode(self.g(z))).square().mean(), {}
         rebuilt = self.reconstruct(batch.real)
         pixels = (batch.real - rebuilt).square().mean()
-        return (pixels if self.encoder_loss == "izi" else self.left(batch.real, rebuilt).mean()), {"pixels": pixels}
+        loss = pixels if self.encoder_loss == "izi" else self.distance(batch.real, rebuilt).mean()
+        return loss, {"pixels": pixels}

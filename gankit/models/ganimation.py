@@ -23,18 +23,13 @@ Deviations:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from gankit.losses import scores, wasserstein
 from gankit.nn import ConditionedTrunk, PatchCritic, init_normal, nearest_fours
 from gankit.penalties import wgan_gp
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam, decay, shuffled
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam, decay, shuffled
 
 UNITS = tuple(
     f"AU{i:02d}" for i in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)

@@ -1,26 +1,26 @@
 """infogan. Xi Chen, Yan Duan, Rein Houthooft, John Schulman, Ilya Sutskever, Pieter Abbeel, "InfoGAN: Interpretable
-Representation Learning by Information Maximizing Generative Adversarial Nets", NIPS 2016. https://arxiv.org/abs/1606.03657
+Representation Learning by Information Maximizing Generative Adversarial Nets", NIPS 2016.
+https://arxiv.org/abs/1606.03657
 
-The latent is noise and codes: a category, one-hot, and continuous ones from U(-1, 1). A third network Q, on top of D's
-trunk, guesses the codes from the image; the better it can, the more G shows them. E log Q(c | G(z, c)) + H(c), a lower
-bound L_I of the mutual information between codes and image, is added to both players' objectives (eq. 6, lambda = 1).
-Sizes, rates and Q's place are those of the authors' code for MNIST: Q's head learns in D's optimizer alone, and its
-Gaussian for a continuous code has a standard deviation of 1.
+The latent consists of noise, a one-hot categorical code and continuous codes from U(-1, 1). A third network Q, which
+shares D's trunk, predicts the codes from the image. Both objectives are extended by L_I = E log Q(c | G(z, c)) + H(c),
+a lower bound of the mutual information between codes and image (eq. 6, lambda = 1). Sizes, learning rates and Q's
+optimizer are those of the authors' code for MNIST: only D's optimizer trains Q's head, and Q's Gaussian for a
+continuous code has a standard deviation of 1.
 
-The file is long because codes of two kinds want drawing, reading and varying.
+The file is long because it samples, predicts and traverses codes of two kinds.
 
 Deviations:
 - The slope of the leaky ReLU is 0.01, as in the authors' code.
-- A weight of MNIST's convolutions is N(0, 0.02^2), where the code cuts the tails at two deviations.
-- Images of other sizes than 28 px change the first map, whose sides are a quarter of the image's.
-- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
-- Left out: several categorical codes, which the paper has for SVHN, CelebA and chairs, or none, as for 3D faces.
+- Weights of convolutions are from N(0, 0.02^2), which the authors' code truncates at two standard deviations.
+- For sizes other than 28 px, the sides of the first feature map remain a quarter of the image's.
+- Without a preset, samples come from averaged weights (`--ema 0` disables averaging); the paper has no averaging.
+- Left out: several categorical codes, as in the paper for SVHN, CelebA and chairs, and none, as for 3D faces.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -28,25 +28,23 @@ from torch import Tensor, nn
 from gankit.losses import cross_entropy, non_saturating, scores
 from gankit.nn import BatchNorm1d, BatchNorm2d, init_normal
 from gankit.penalties import r1
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
 
 class InfoGAN(Recipe):
-    """GAN whose codes mean something, for images whose sides are multiples of 4.
+    """GAN with interpretable latent codes, for images whose sides are multiples of 4.
 
     Args:
-        noise_dim: numbers of incompressible noise in the latent.
-        categories: values of the categorical code.
-        continuous: how many continuous codes.
-        info_weight: lambda, the weight of the information in both losses; 0 is a plain GAN.
-        width: channels of the maps next to the image; the inner ones have twice as many.
-        hidden: units of the dense layers; Q's has an eighth.
+        noise_dim: length of the incompressible noise in the latent.
+        categories: number of values of the categorical code.
+        continuous: number of continuous codes.
+        info_weight: lambda, the weight of the mutual information in both losses; 0 gives a plain GAN.
+        width: channels of the feature maps next to the image; the inner ones have twice as many.
+        hidden: units of the dense layers; Q's has an eighth of them.
         norm_d: batch norm in D and Q.
-        r1_weight: weight of an R1 penalty on D, gamma / 2; the paper has none.
-        init_std: standard deviation of the first weights; 0 for PyTorch's own, which D without batch norm needs.
+        r1_weight: weight of an R1 penalty on D, gamma / 2, which the paper does not have; 0 for none.
+        init_std: standard deviation of the initial weights. 0 keeps PyTorch's initialisation, which D needs without
+            batch norm.
         lr_g: G's learning rate.
         lr_d: D's and Q's learning rate.
     """
@@ -60,7 +58,7 @@ class InfoGAN(Recipe):
             parameters=dict(g=6_652_481, d=6_559_169, q=133_004),
         ),
         "small": Preset(
-            "digits at 16 px on two CPU cores: narrower, with R1 in place of D's batch norm, which let G drop digits",
+            "for digits at 16 px on two CPU cores: narrower, R1 instead of D's batch norm, with which G drops digits",
             model=dict(
                 noise_dim=24,
                 continuous=1,
@@ -95,7 +93,8 @@ class InfoGAN(Recipe):
         super().__init__(spec)
         if categories < 2 or continuous < 0 or noise_dim < 0:
             raise ValueError(
-                f"infogan needs two categories at least, and no counts below 0; found {categories} categories"
+                f"categories is {categories}, continuous {continuous} and noise_dim {noise_dim}; expected at least 2 "
+                "categories and no negative number"
             )
         self.noise_dim, self.categories, self.continuous = noise_dim, categories, continuous
         self.info_weight, self.r1_weight = info_weight, r1_weight
@@ -136,42 +135,45 @@ class InfoGAN(Recipe):
         return torch.cat([torch.rand(n, self.noise_dim) * 2 - 1, category, torch.rand(n, self.continuous) * 2 - 1], 1)
 
     def truncate(self, z: Tensor, trunc: float) -> Tensor:
-        """Latents with noise and continuous codes nearer to 0; the category stays."""
+        """(N, D) latents whose noise and continuous codes are scaled by `trunc`; the category is unchanged."""
         scale = torch.full_like(z[0], trunc)
         scale[self.noise_dim : self.noise_dim + self.categories] = 1
         return z * scale
 
     def traverse(self, z: Tensor, code: int, steps: int = 10) -> Tensor:
-        """(N, D) latents to (N, steps, D): one code varied, 0 the category, 1 and on a continuous one from -2 to 2."""
-        ways = z[:, None].repeat(1, steps, 1)
+        """(N, D) latents to (N, steps, D) with one code varied: 0 is the category; 1, 2 ... are continuous, -2 to 2."""
+        latents = z[:, None].repeat(1, steps, 1)
         first = self.noise_dim + self.categories
         if code:
-            ways[:, :, first + code - 1] = torch.linspace(-2, 2, steps).to(z)
+            latents[:, :, first + code - 1] = torch.linspace(-2, 2, steps).to(z)
         else:
-            ways[:, :, self.noise_dim : first] = torch.eye(self.categories)[torch.arange(steps) % self.categories].to(z)
-        return ways
+            categories = torch.eye(self.categories)[torch.arange(steps) % self.categories]
+            latents[:, :, self.noise_dim : first] = categories.to(z)
+        return latents
 
     def sample(self, z: Tensor) -> Tensor:
         """(N, D) latents to (N, C, H, W) images in [-1, 1]."""
         return self.g(z) * 2 - 1
 
     def encode(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) images in [-1, 1] to (N, categories + continuous): probabilities of the category, code means."""
-        guess = self.q(self.d[0]((images + 1) / 2))
-        return torch.cat([guess[:, : self.categories].softmax(1), guess[:, self.categories :]], 1)
+        """(N, C, H, W) images in [-1, 1] to (N, categories + continuous) category probabilities and code means."""
+        predicted = self.q(self.d[0]((images + 1) / 2))
+        return torch.cat([predicted[:, : self.categories].softmax(1), predicted[:, self.categories :]], 1)
 
     def step(self, batch: Batch, run: Run) -> None:
         run.update("d", self.d_loss, batch)
         run.update("g", self.g_loss, batch)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        x, z = (batch.real + 1) / 2, batch.draw(self.noise)
-        features = self.d[0](augmented(batch, self.g(z)))
-        real, fake = self.d(augmented(batch, x)).squeeze(1), self.d[1](features).squeeze(1)
-        info = self.information(features, z)
-        loss, outputs = non_saturating.d(real, fake) - self.info_weight * info, {"info": info, **scores(real, fake)}
+        real, z = (batch.real + 1) / 2, batch.draw(self.noise)
+        fake_features = self.d[0](augmented(batch, self.g(z)))
+        real_logits = self.d(augmented(batch, real)).squeeze(1)
+        fake_logits = self.d[1](fake_features).squeeze(1)
+        info = self.information(fake_features, z)
+        loss = non_saturating.d(real_logits, fake_logits) - self.info_weight * info
+        outputs = {"info": info, **scores(real_logits, fake_logits)}
         if self.r1_weight:
-            outputs["penalty"] = r1(lambda x: self.d(augmented(batch, x)).squeeze(1), x)
+            outputs["penalty"] = r1(lambda x: self.d(augmented(batch, x)).squeeze(1), real)
             loss = loss + self.r1_weight * outputs["penalty"]
         return loss, outputs
 
@@ -181,16 +183,14 @@ class InfoGAN(Recipe):
         return non_saturating.g(self.d[1](features).squeeze(1)) - self.info_weight * self.information(features, z), {}
 
     def information(self, features: Tensor, z: Tensor) -> Tensor:
-        """L_I = E log Q(c | x) + H(c) in nats (eq. 5), of (N, hidden) features of G's images and their latents."""
-        guess, codes = self.q(features), z[:, self.noise_dim :]
-        category = math.log(self.categories) - cross_entropy(
-            guess[:, : self.categories], codes[:, : self.categories].argmax(1)
-        )
-        squares = (codes - guess)[:, self.categories :].float().square().sum(1).mean()
-        # log N(c; mean, 1) = -(c - mean)^2 / 2 - log(2 pi) / 2, and a code from U(-1, 1) has the entropy log 2.
+        """L_I = E log Q(c | x) + H(c) in nats (eq. 5), from (N, hidden) features of fakes and their (N, D) latents."""
+        predicted, codes, k = self.q(features), z[:, self.noise_dim :], self.categories
+        category = math.log(k) - cross_entropy(predicted[:, :k], codes[:, :k].argmax(1))
+        squares = (codes - predicted)[:, k:].float().square().sum(1).mean()
+        # log N(c; mean, 1) = -(c - mean)^2 / 2 - log(2 pi) / 2, and U(-1, 1) has entropy log 2.
         return category - squares / 2 + self.continuous * (math.log(2) - math.log(2 * math.pi) / 2)
 
 
 def augmented(batch: Batch, images: Tensor) -> Tensor:
-    """(N, C, H, W) images in [0, 1] as the run augments them."""
+    """(N, C, H, W) images in [0, 1], augmented if the run asks for it."""
     return images if batch.augmenter is None else (batch.augment(2 * images - 1) + 1) / 2

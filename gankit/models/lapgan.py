@@ -1,32 +1,35 @@
 """lapgan. Emily Denton, Soumith Chintala, Arthur Szlam, Rob Fergus, "Deep Generative Image Models using a Laplacian
 Pyramid of Adversarial Networks", NeurIPS 2015. https://arxiv.org/abs/1506.05751
 
-An image is drawn from coarse to fine. An ordinary GAN draws the base, some 8x8 px; at each further level the image so
-far is enlarged, a blur l, and that level's own generator adds the details h that such a blur lacks, from l and a plane of
-noise. D of a level sees l + h. Levels never meet in training: each learns from real images, halved and enlarged again,
-as if the levels below were perfect. In the class-conditional form a label is a plane beside the others.
+Images are generated from coarse to fine. An ordinary GAN generates the base, about 8x8 px. At each further level, the
+image so far is enlarged to a blurred image l, and the level's own generator adds the missing details h, from l and a
+plane of noise. D of a level sees l + h. Levels are trained independently: each learns from real images that are reduced
+and enlarged again, as if the levels below were perfect. In the class-conditional form, a label becomes one more input
+plane.
 
-Here levels take turns, so that whatever `--images` is, each has had its share of them; those that had none yet only
-enlarge. A latent is one vector, the base's z and then the planes of all levels, so that every latent tool works.
+Levels are trained in turns, so each gets its share of any `--images`; a level that has had no turn only enlarges. A
+latent is one vector, the base's z followed by the noise planes of all levels, so that every latent tool works.
 
-The file is long because it holds three kinds of networks: of the base, of levels, and of the authors' larger levels.
+The file is long because it holds three kinds of networks: for the base, for levels, and for the authors' larger levels.
 
 Deviations:
-- Images are in [-1, 1], the paper's have mean 0 and deviation 1 over the data; samples are clamped at the end.
-- Turns in place of one run a level: no level depends on another, so that this is the order of the same updates.
-- Images are halved by an antialiased triangle filter and enlarged bilinearly; the authors' code calls Torch 7's scaling.
-- Fakes are made from the blurs and labels of the batch's reals, for D and for G; the authors' code takes those of other
-  images for each, which changes no expectation.
-- Rates and momentum are the paper's at all levels, and move with every image; the authors' scripts let momentum rise to .7,
-  from 0 at the base and with labels, and their rates fall by 1.000004 an epoch there and without labels. As in their code
-  (Torch's SGD) the gradient is damped by 1 - momentum.
-- The base learns with the levels' batch, 64 reals and 64 fakes for D; in the authors' script 50 and 50.
-- "paper-32" has the paper's base under the authors' level of 32 px. A random crop is a new one each time that an image is seen;
-  the paper takes four of each.
-- "large" is without the batch norm at G's very end, which would give all residuals deviation 1, and without the authors'
-  rule that picks D or G for each batch by their errors; its base is 8 px, as its D does not fit the paper's smaller levels.
+- Images are in [-1, 1] and samples are clamped to this range; the paper's have mean 0 and deviation 1 over the data.
+- The paper trains one level after the other. Levels are independent, so turns only change the order of the same
+  updates.
+- Images are reduced by an antialiased triangle filter and enlarged bilinearly; the authors' code calls Torch 7's
+  scaling.
+- Fakes for D and for G use the blurred images and labels of the batch's reals. The authors' code uses those of other
+  images for each, which does not change the expectation of the losses.
+- Learning rates and momentum are the paper's at all levels, and change with every image. In the authors' scripts
+  momentum rises to 0.7, from 0 at the base and with labels, and the learning rate is divided by 1.000004 per epoch at
+  the base and without labels. As in their code (Torch's SGD), gradients are dampened by 1 - momentum.
+- The base is trained with the levels' batch, 64 reals and 64 fakes for D; in the authors' script with 50 and 50.
+- "paper-32" puts the authors' level of 32 px on the paper's base. Each image gets a new random crop whenever it is
+  seen; the paper takes four crops of each.
+- "large" omits the batch norm at G's output, which would give all residuals deviation 1, and the authors' rule that
+  updates D or G by their errors in each batch. Its base is 8 px, since its D does not fit the paper's smaller levels.
 - R1 and Adam, used in the preset for digits, are not in the paper.
-- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
+- Without a preset, samples come from averaged weights (`--ema 0` disables averaging); the paper has no averaging.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -43,24 +46,21 @@ from torch import Tensor, nn
 from gankit.losses import non_saturating, scores
 from gankit.nn import BatchNorm2d, Dropout, Dropout2d, init_normal, larger_size, random_crop
 from gankit.penalties import r1
-from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Run, Spec, adam
 
 
 def shrink(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, C, H, W) to a smaller (N, C, *size)."""
+    """Reduce (N, C, H, W) images to (N, C, *size): d in the paper, for any size."""
     return F.interpolate(x, size, mode="bilinear", antialias=True)
 
 
 def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, C, H, W) to a larger (N, C, *size): u in the paper."""
+    """Enlarge (N, C, H, W) images to (N, C, *size): u in the paper."""
     return F.interpolate(x, size, mode="bilinear")
 
 
 class Base(nn.Module):
-    """Two hidden layers of ReLU, for G and for D of the coarsest level; a label is as many inputs as there are classes."""
+    """G or D of the coarsest level: two hidden ReLU layers; one-hot labels are further inputs."""
 
     def __init__(self, inputs: int, units: int, outputs: int, classes: int, dropout: float = 0.0):
         super().__init__()
@@ -76,13 +76,13 @@ class Base(nn.Module):
         self.net = nn.Sequential(*layers, nn.Linear(units, outputs))
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """(N, ...) of `inputs` numbers, and (N,) labels, to (N, outputs)."""
+        """(N, ...) latents or images, and (N,) labels, to (N, outputs)."""
         x = x.flatten(1)
         return self.net(torch.cat([x, F.one_hot(label, self.classes).to(x)], 1) if self.classes else x)
 
 
 class LabelPlane(nn.Sequential):
-    """(N,) labels to (N, 1, H, W), learnt."""
+    """A trained embedding of (N,) labels as (N, 1, H, W) planes."""
 
     def __init__(self, classes: int, size: tuple[int, int]):
         super().__init__(nn.Linear(classes, size[0] * size[1]), nn.ReLU(), nn.Unflatten(1, (1, *size)))
@@ -93,28 +93,28 @@ class LabelPlane(nn.Sequential):
 
 
 class PoolPairs(nn.Module):
-    """(N, 2C, H, W) to (N, C, H, W): the length of each pair of neighbouring channels."""
+    """L2 pooling over pairs of neighbouring channels, (N, 2C, H, W) to (N, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return (x.unflatten(1, (-1, 2)).square().sum(2) + 1e-8).sqrt()
 
 
 def plain_g(inputs: int, channels: int, width: int) -> nn.Sequential:
-    """Three convolutions that keep the size, with ReLU between; linear output."""
+    """Three convolutions that keep the size, with ReLU between them and a linear output."""
     first, second = nn.Conv2d(inputs, width, 7, padding=3), nn.Conv2d(width, width, 7, padding=3)
     return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Conv2d(width, channels, 5, padding=2))
 
 
 def plain_d(inputs: int, size: tuple[int, int], width: int, dropout: float) -> nn.Sequential:
     """Two convolutions without padding, the second of stride 2, and a linear output."""
-    places = [(side - 4 - 5) // 2 + 1 for side in size]
+    h, w = ((side - 4 - 5) // 2 + 1 for side in size)
     first, second = nn.Conv2d(inputs, width, 5), nn.Conv2d(width, width, 5, 2)
-    head = nn.Linear(width * places[0] * places[1], 1)
+    head = nn.Linear(width * h * w, 1)
     return nn.Sequential(first, nn.ReLU(), second, nn.Flatten(), nn.ReLU(), Dropout(dropout), head)
 
 
 def large_g(inputs: int, channels: int) -> nn.Sequential:
-    """The authors' generator for scenes; batch norm comes after ReLU and has no parameters."""
+    """The authors' generator for scenes, whose batch norm comes after ReLU and has no parameters."""
 
     def layer(a: int, b: int, kernel: int, groups: int, dropout: float = 0.0) -> list[nn.Module]:
         conv = nn.Conv2d(a, b, kernel, padding=kernel // 2, groups=groups)
@@ -133,14 +133,14 @@ def large_d(inputs: int, size: tuple[int, int]) -> nn.Sequential:
 
 
 class Level(nn.Module):
-    """A level's G or D: a network of convolutions that sees planes side by side, one of them of the label."""
+    """G or D of a level: a convolutional network, with the label as one more input plane."""
 
     def __init__(self, net: nn.Sequential, size: tuple[int, int], classes: int):
         super().__init__()
         self.net, self.plane = net, LabelPlane(classes, size) if classes else None
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """(N, planes, H, W), and (N,) labels, to what the network gives."""
+        """(N, planes, H, W) inputs, and (N,) labels, to the network's output."""
         return self.net(x if self.plane is None else torch.cat([x, self.plane(label)], 1))
 
 
@@ -148,58 +148,58 @@ class LAPGAN(Recipe):
     """Laplacian pyramid of GANs, for images of at least 8 px.
 
     Args:
-        sides: smaller side of the images of each level, from the base to the data's own, like 8 14 28; without it the
-            data's own is halved as long as 8 px are left.
-        turn: images that a level learns from before it is the next one's turn; short against the half-life of averages.
-        shares: how many turns in a row each level has, like 2 1; one each without it.
+        sides: smaller side of each level's images, from the base to the data's size, e.g. 8 14 28. Default: the data's
+            size, halved down to 8 px or more.
+        turn: images in a level's turn; keep it short compared with the half-life of averages.
+        shares: number of consecutive turns of each level, e.g. 2 1. Default: one each.
         form: networks of the levels above the base: plain, or the authors' large ones for scenes.
-        conditional: use labels, where the data has them.
+        conditional: use labels, if the data has them.
         z_dim: length of the base's latent.
         units_g: hidden units of the base's G.
         units_d: hidden units of the base's D.
-        width: channels of a plain level's hidden maps.
-        dropout: share of D's units that are dropped, of plain levels and the base.
-        optimizer: sgd with the schedule below, or adam with beta1 = 0 and beta2 = 0.99.
-        lr: learning rate, of sgd at the start.
-        lr_decay: factor that sgd's learning rate is divided by after each epoch of a level.
-        momentum: sgd's at the start.
-        momentum_rise: what is added to it after each epoch of a level.
-        momentum_most: how far it rises.
-        epoch: images in an epoch; the authors' CIFAR-10 has 45,000.
-        g_batch: fakes in an update of G for each image of the batch.
-        load_scale: how many times larger images are read, to be cut at a random place: 32 / 28 for the paper's CIFAR-10, 1.5 for
-            the authors' scenes.
-        penalty_weight: gamma / 2 of R1 on reals, which is not in the paper; 0 for none.
+        width: channels of the hidden feature maps of a plain level.
+        dropout: dropout probability in D, for plain levels and the base.
+        optimizer: sgd with the schedule below, or adam with betas (0, 0.99).
+        lr: learning rate; with sgd, the initial one.
+        lr_decay: divisor of sgd's learning rate after each epoch of a level.
+        momentum: sgd's initial momentum.
+        momentum_rise: increase of the momentum after each epoch of a level.
+        momentum_most: largest momentum.
+        epoch: images in an epoch; 45,000 for CIFAR-10 in the authors' code.
+        g_batch: fakes in an update of G per image of the batch.
+        load_scale: scale at which images are read, before a random crop to the model's size: 32 / 28 for the paper's
+            CIFAR-10, 1.5 for the authors' scenes.
+        penalty_weight: weight of an R1 penalty on reals, gamma / 2, which the paper does not have; 0 for none.
     """
 
     labels, defaults = "optional", dict(batch=64)
     presets = {
         "paper": Preset(
-            "the paper's networks for CIFAR-10 at 28 px, cut out of 32 px, without averaged weights; the length is ours",
+            "the paper's networks for CIFAR-10, cropped from 32 to 28 px, without averaged weights; the length is ours",
             model=dict(sides=(8, 14, 28), load_scale=32 / 28),
             settings=dict(resolution="28", images=30_000_000, ema=0),
             spec=Spec((3, 28, 28)),
             parameters=dict(g8=1_792_992, d8=477_001, g14=218_179, d14=107_905, g28=218_179, d28=113_729),
         ),
         "paper-conditional": Preset(
-            "the same with labels, the paper's CC-LAPGAN, without averaged weights; the length is ours",
+            "the paper's CC-LAPGAN, the same with labels, without averaged weights; the length is ours",
             model=dict(sides=(8, 14, 28), conditional=True, load_scale=32 / 28),
             settings=dict(resolution="28", images=30_000_000, ema=0),
             spec=Spec((3, 28, 28), num_classes=10),
             parameters=dict(g8=1_804_992, d8=483_001, g14=223_471, d14=111_661, g28=229_939, d28=123_953),
         ),
         "paper-32": Preset(
-            "the authors' code at 32 px with its own widths, 8 -> 16 -> 32, without averaged weights; the length is ours",
+            "the authors' code at 32 px, 8 -> 16 -> 32, without averaged weights; the length is ours",
             model=dict(sides=(8, 16, 32), lr_decay=1.000004, momentum_most=0.7),
             settings=dict(resolution="32", images=30_000_000, ema=0),
             spec=Spec((3, 32, 32)),
             parameters=dict(g32=218_179, d32=116_545),
         ),
         "large": Preset(
-            "the authors' networks for scenes of LSUN at 64 px, 24 epochs for each of 8 -> 16 -> 32 -> 64, without averaged weights",
+            "the authors' networks for LSUN scenes, 8 -> 16 -> 32 -> 64 px, 24 epochs each, without averaged weights",
             model=dict(
-                sides=(8, 16, 32, 64), form="large", lr=0.01, lr_decay=1.000004, momentum=0.0, momentum_most=0.7, epoch=320_000,
-                load_scale=1.5,
+                sides=(8, 16, 32, 64), form="large", lr=0.01, lr_decay=1.000004, momentum=0.0, momentum_most=0.7,
+                epoch=320_000, load_scale=1.5,
             ),
             settings=dict(resolution="64", mirror=True, images=30_720_000, ema=0),
             spec=Spec((3, 64, 64)),
@@ -208,7 +208,7 @@ class LAPGAN(Recipe):
             ),
         ),
         "small": Preset(
-            "digits at 16 px on two CPU cores, 8 -> 16: narrower, Adam and R1 in place of SGD and dropout",
+            "for digits at 16 px on two CPU cores, 8 -> 16: narrower, Adam and R1 instead of SGD and dropout",
             model=dict(
                 turn=1_000, shares=(5, 1), z_dim=16, units_g=256, units_d=256, width=16, dropout=0.0, optimizer="adam",
                 lr=1e-3, g_batch=1, penalty_weight=0.25,
@@ -243,108 +243,107 @@ class LAPGAN(Recipe):
         penalty_weight: float = 0.0,
     ):
         super().__init__(spec if conditional else replace(spec, num_classes=0))
-        sides = sides or halves(min(spec.shape[1:]), 13 if form == "large" else 9)
-        check_sides(sides, min(spec.shape[1:]), 13 if form == "large" else 9)
+        side, smallest = min(spec.shape[1:]), 13 if form == "large" else 9
+        sides = sides or halved_sides(side, smallest)
+        check_sides(sides, side, smallest)
         shares = shares or (1,) * len(sides)
         if len(shares) != len(sides) or min(shares) < 1 or turn < 1:
             raise ValueError(
-                f"shares are {shares} and a turn is {turn} images; expected {len(sides)} shares, for {sides}, and 1 at least each"
+                f"shares are {shares} and a turn is {turn} images; expected {len(sides)} shares, for {sides}, and "
+                "numbers of at least 1"
             )
-        if least := [
-            name
-            for name, value in dict(
-                z_dim=z_dim, units_g=units_g, units_d=units_d, width=width, epoch=epoch, g_batch=g_batch
-            ).items()
-            if value < 1
-        ]:
-            raise ValueError(f"{least[0]} must be 1 at least")
-        scale = min(spec.shape[1:])
+        counts = dict(z_dim=z_dim, units_g=units_g, units_d=units_d, width=width, epoch=epoch, g_batch=g_batch)
+        for option, value in counts.items():
+            if value < 1:
+                raise ValueError(f"{option} is {value}; it must be at least 1")
         self.sides, self.turn, self.shares = sides, turn, shares
-        self.sizes = [(round(spec.height * s / scale), round(spec.width * s / scale)) for s in sides]
+        self.sizes = [(round(spec.height * s / side), round(spec.width * s / side)) for s in sides]
         self.z_dim, self.epoch, self.g_batch, self.penalty_weight = z_dim, epoch, g_batch, penalty_weight
-        self.rate, self.decay = lr, lr_decay
-        self.momentum, self.rise, self.most = momentum, momentum_rise, momentum_most
-        classes, c, first = self.spec.num_classes, spec.channels, sides[0]
-        numbers = c * self.sizes[0][0] * self.sizes[0][1]
-        self.add_module(f"g{first}", Base(z_dim, units_g, numbers, classes))
-        self.add_module(f"d{first}", Base(numbers, units_d, 1, classes, dropout))
+        self.lr, self.lr_decay = lr, lr_decay
+        self.momentum, self.momentum_rise, self.momentum_most = momentum, momentum_rise, momentum_most
+        self._add_networks(form, units_g, units_d, width, dropout)
+        make = partial(adam, betas=(0, 0.99)) if optimizer == "adam" else partial(torch.optim.SGD, momentum=momentum)
+        self.opt = {name: make(net.parameters(), lr=lr) for name, net in self.named_children()}
+        self.ema, self.load_size = tuple(f"g{side}" for side in sides), larger_size(spec.shape, load_scale)
+        self.register_buffer("seen", torch.zeros(len(sides), dtype=torch.int64))  # images that trained each level
+
+    def _add_networks(self, form: str, units_g: int, units_d: int, width: int, dropout: float) -> None:
+        """Register g8, d8, g16, d16 ..., named by the sides of their levels."""
+        classes, c = self.spec.num_classes, self.spec.channels
+        pixels = c * self.sizes[0][0] * self.sizes[0][1]
+        self.add_module(f"g{self.sides[0]}", Base(self.z_dim, units_g, pixels, classes))
+        self.add_module(f"d{self.sides[0]}", Base(pixels, units_d, 1, classes, dropout))
         init_normal(self.net("g", 0), 0.05), init_normal(self.net("d", 0), 0.005)
-        for side, size in zip(sides[1:], self.sizes[1:]):
+        for side, size in zip(self.sides[1:], self.sizes[1:]):
             planes = c + (classes > 0)
             g = large_g(planes + 1, c) if form == "large" else plain_g(planes + 1, c, width)
             d = large_d(planes, size) if form == "large" else plain_d(planes, size, width, dropout)
             self.add_module(f"g{side}", Level(g, size, classes))
             self.add_module(f"d{side}", Level(d, size, classes))
-        make = partial(adam, betas=(0, 0.99)) if optimizer == "adam" else partial(torch.optim.SGD, momentum=momentum)
-        self.opt = {name: make(net.parameters(), lr=lr) for name, net in self.named_children()}
-        self.ema, self.load_size = tuple(f"g{side}" for side in sides), larger_size(spec.shape, load_scale)
-        self.register_buffer(
-            "seen", torch.zeros(len(sides), dtype=torch.int64)
-        )  # images that each level has learnt from
 
     def net(self, kind: str, level: int) -> nn.Module:
         """G ("g") or D ("d") of a level."""
         return getattr(self, f"{kind}{self.sides[level]}")
 
-    # Drawing ---------------------------------------------------------------------------------------------------------
+    # Sampling --------------------------------------------------------------------------------------------------------
 
     def noise(self, n: int) -> Tensor:
-        """(n, z_dim + pixels of the levels above the base) latents, uniform on [-1, 1]."""
+        """(n, z_dim + pixels of all levels above the base) latents, uniform on [-1, 1]."""
         return torch.cat([self.level_noise(n, level) for level in range(len(self.sides))], 1)
 
     def level_noise(self, n: int, level: int) -> Tensor:
-        """(n, z_dim) for the base, (n, pixels) for other levels, uniform on [-1, 1]."""
+        """Noise of one level, uniform on [-1, 1]: (n, z_dim) for the base, (n, pixels) for the others."""
         h, w = self.sizes[level]
         return torch.rand(n, h * w if level else self.z_dim) * 2 - 1
 
     def sample(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """(N, D) latents, and (N,) labels of the conditional form, to (N, C, H, W) images in [-1, 1]."""
+        """(N, D) latents, and (N,) labels in the conditional form, to (N, C, H, W) images in [-1, 1]."""
         parts = z.split([h * w if level else self.z_dim for level, (h, w) in enumerate(self.sizes)], 1)
-        image = self.draw(0, parts[0], None, label)
+        image = self.generate(0, parts[0], None, label)
         for level, size in enumerate(self.sizes[1:], 1):
             image = enlarge(image, size)
             if self.seen[level]:
-                image = self.draw(level, parts[level], image, label)
+                image = self.generate(level, parts[level], image, label)
         return image.clamp(-1, 1)
 
-    def draw(self, level: int, z: Tensor, low: Tensor | None, label: Tensor | None) -> Tensor:
-        """A level's images (N, C, h, w) of its noise, and of the enlarged ones (N, C, h, w) of the level before."""
+    def generate(self, level: int, z: Tensor, low: Tensor | None, label: Tensor | None) -> Tensor:
+        """The (N, C, h, w) images of a level, from its noise and the enlarged images `low` of the level below."""
         h, w = self.sizes[level]
         g = self.net("g", level)
         if low is None:
             return g(z, label).unflatten(1, (self.spec.channels, h, w))
         return low + g(torch.cat([low, z.unflatten(1, (1, h, w))], 1), label)
 
-    # Learning --------------------------------------------------------------------------------------------------------
+    # Training --------------------------------------------------------------------------------------------------------
 
-    def place(self, images: int) -> tuple[int, int]:
-        """The level whose turn it is after `images` images, and how many of them it has had."""
-        rounds, into = divmod(images, self.turn * sum(self.shares))
+    def progress(self, images: int) -> tuple[int, int]:
+        """The level that is trained after `images` images of the run, and how many of them have trained it."""
+        rounds, position = divmod(images, self.turn * sum(self.shares))
         for level, share in enumerate(self.shares):
-            if into < self.turn * share:
-                return level, rounds * self.turn * share + into
-            into -= self.turn * share
+            if position < self.turn * share:
+                return level, rounds * self.turn * share + position
+            position -= self.turn * share
         raise AssertionError
 
     def phase(self, images: int) -> Phase:
-        return Phase(self.place(images)[0])
+        return Phase(self.progress(images)[0])
 
     def step(self, batch: Batch, run: Run) -> None:
         (batch.fields["real"],) = random_crop([batch.real], batch.draw, *self.spec.shape[1:])
-        level, had = self.place(run.images)
-        names = [f"{kind}{self.sides[level]}" for kind in "dg"]
-        for group in (group for name in names for group in self.opt[name].param_groups):
+        level, images = self.progress(run.images)
+        d, g = (f"{kind}{self.sides[level]}" for kind in "dg")
+        for group in (group for name in (d, g) for group in self.opt[name].param_groups):
             if "momentum" in group:
-                epochs = had / self.epoch
-                group["lr"] = self.rate / self.decay**epochs
-                momentum = min(max(self.most, self.momentum), self.momentum + self.rise * epochs)
+                epochs = images / self.epoch
+                group["lr"] = self.lr / self.lr_decay**epochs
+                momentum = min(max(self.momentum_most, self.momentum), self.momentum + self.momentum_rise * epochs)
                 group["momentum"] = group["dampening"] = momentum
-        run.update(names[0], partial(self.d_loss, level=level), batch)
-        run.update(names[1], partial(self.g_loss, level=level), batch)
+        run.update(d, partial(self.d_loss, level=level), batch)
+        run.update(g, partial(self.g_loss, level=level), batch)
         self.seen[level] += batch.size
 
     def pyramid(self, images: Tensor, level: int) -> tuple[Tensor, Tensor | None]:
-        """Reals (N, C, H, W) at a level, and what is left of them of the level before, enlarged; None for the base."""
+        """(N, C, H, W) reals at a level's size, and their blurred version from the level below; None for the base."""
         for size in reversed(self.sizes[level:-1]):
             images = shrink(images, size)
         if level == 0:
@@ -353,12 +352,14 @@ class LAPGAN(Recipe):
 
     def d_loss(self, batch: Batch, level: int) -> tuple[Tensor, dict[str, Tensor]]:
         label = batch.label if self.spec.num_classes else None
-        images, low = self.pyramid(batch.real, level)
-        fakes = self.draw(level, batch.draw(partial(self.level_noise, level=level)), low, label)
-        real, fake = (self.judge(batch, x, label, level) for x in (images, fakes))
-        loss, outputs = non_saturating.d(real, fake) / 2, scores(real, fake)  # a minibatch is half real and half fake
+        real, low = self.pyramid(batch.real, level)
+        fake = self.generate(level, batch.draw(partial(self.level_noise, level=level)), low, label)
+        critic = partial(self.logits, batch, label=label, level=level)
+        real_logits, fake_logits = critic(real), critic(fake)
+        loss = non_saturating.d(real_logits, fake_logits) / 2  # a minibatch is half real and half fake
+        outputs = scores(real_logits, fake_logits)
         if self.penalty_weight:
-            outputs["penalty"] = r1(lambda x: self.judge(batch, x, label, level), images)
+            outputs["penalty"] = r1(critic, real)
             loss = loss + self.penalty_weight * outputs["penalty"]
         return loss, outputs
 
@@ -366,28 +367,27 @@ class LAPGAN(Recipe):
         k, low = self.g_batch, self.pyramid(batch.real, level)[1]
         label = batch.label.repeat_interleave(k) if self.spec.num_classes else None
         z = batch.draw(lambda n: self.level_noise(n * k, level).unflatten(0, (n, k))).flatten(0, 1)
-        fakes = self.draw(level, z, None if low is None else low.repeat_interleave(k, 0), label)
-        return non_saturating.g(self.judge(batch, fakes, label, level)), {}
+        fake = self.generate(level, z, None if low is None else low.repeat_interleave(k, 0), label)
+        return non_saturating.g(self.logits(batch, fake, label, level)), {}
 
-    def judge(self, batch: Batch, images: Tensor, label: Tensor | None, level: int) -> Tensor:
-        """(N,) logits of a level's D on the sum l + h."""
+    def logits(self, batch: Batch, images: Tensor, label: Tensor | None, level: int) -> Tensor:
+        """(N, C, h, w) images l + h, augmented if the run asks for it, and (N,) labels to a level's (N,) logits."""
         return self.net("d", level)(batch.augment(images), label).squeeze(1)
 
 
-def halves(side: int, least: int) -> tuple[int, ...]:
-    """The sides of levels that halve down to a base of 8 px or more; those above the base have `least` or more."""
+def halved_sides(side: int, smallest: int) -> tuple[int, ...]:
+    """Sides that double from a base of 8 px or more up to `side`; those above the base are at least `smallest`."""
     sides = [side]
-    while sides[0] // 2 >= 8 and sides[0] >= least:
+    while sides[0] // 2 >= 8 and sides[0] >= smallest:
         sides.insert(0, sides[0] // 2)
     return tuple(sides)
 
 
-def check_sides(sides: tuple[int, ...], own: int, least: int) -> None:
-    """Refuse sides that are no pyramid of images of side `own`."""
-    rising = all(a < b for a, b in pairwise(sides))
-    if not rising or sides[-1] != own or sides[0] < 1 or any(side < least for side in sides[1:]):
-        proposed = " ".join(map(str, halves(own, least)))
+def check_sides(sides: tuple[int, ...], side: int, smallest: int) -> None:
+    """Raise ValueError unless `sides` rise to the images' `side` and are at least `smallest` above the base."""
+    is_rising = all(a < b for a, b in pairwise(sides))
+    if not is_rising or sides[-1] != side or sides[0] < 1 or any(s < smallest for s in sides[1:]):
         raise ValueError(
-            f"sides are {' '.join(map(str, sides))}; they must rise to the images' {own}, and be {least} or more above the "
-            f"base. Say --sides {proposed}"
+            f"sides are {' '.join(map(str, sides))}; they must rise to the images' {side}, and be {smallest} or more "
+            f"above the base. Use --sides {' '.join(map(str, halved_sides(side, smallest)))}"
         )

@@ -1,38 +1,33 @@
 """lsgan. Xudong Mao, Qing Li, Haoran Xie, Raymond Y.K. Lau, Zhen Wang, Stephen Paul Smolley, "Least Squares Generative
 Adversarial Networks", ICCV 2017. https://arxiv.org/abs/1611.04076
 
-The cross entropy of a GAN's loss has no slope left for fakes that D takes for real, however far they are from the
-reals. Squared distances of D's output to targets do: a for fakes and b for reals in D's loss, c for fakes in G's. With
-b - c = 1 and b - a = 2 (a=-1, b=1, c=0) G minimises a Pearson chi^2 divergence; the paper trains with a=0, b=c=1. Both
-networks see the same z in a step.
+The cross-entropy loss of a GAN has a vanishing gradient for fakes that D classifies as real, however far they are from
+the reals. Squared distances between D's outputs and targets keep a gradient: the targets are a for fakes and b for
+reals in D's loss, and c for fakes in G's loss. With b - c = 1 and b - a = 2 (a=-1, b=1, c=0) G minimises a Pearson
+chi^2 divergence; the paper trains with a=0, b=c=1. Both networks use the same z in a step.
 
 Deviations:
-- The paper's nets are for 112 px: 7 x 7 doubled four times, with two transposed convolutions at each of the first two
-  doublings. Other sizes have more or fewer of these first ones, and as many halvings in D as doublings in G.
-- The authors' code sums the losses over the batch; the paper has means, and so has this. Adam hardly sees it.
-- Padding is the same on all sides, where the SAME of the authors' code is not.
-- Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
-- The other model of the paper, for Chinese characters by label, is left out: gankit's conditional GANs have files of
-  their own.
+- The paper's networks are for 112 px: 7x7 doubled four times, with two transposed convolutions at each of the first two
+  doublings. Other sizes have more or fewer of these first doublings, and as many halvings in D as doublings in G.
+- The authors' code sums the losses over the batch; the paper and this file take means. Adam is nearly invariant to
+  this.
+- Padding is symmetric; the SAME padding of the authors' code is not.
+- Without a preset, samples come from averaged weights (`--ema 0` disables averaging); the paper has no averaging.
+- Left out: the paper's other model, for Chinese characters by label; see gankit's conditional GANs.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from gankit.losses import least_squares, scores
 from gankit.nn import BatchNorm2d, nearest_size, stages
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
 
 class Generator(nn.Module):
-    """FC to a small map, 3x3 transposed convolutions with batch norm and ReLU, two at each of the coarse sizes, tanh."""
+    """Linear layer, 3x3 transposed convolutions with batch norm and ReLU, two at each of the coarse sizes, and tanh."""
 
     def __init__(self, z_dim: int, shape: tuple[int, ...], width: int):
         super().__init__()
@@ -44,20 +39,20 @@ class Generator(nn.Module):
             BatchNorm2d(last),
             nn.ReLU(inplace=True),
         ]
-        # (channels over width, stride): at 112 px 256 doubles, 256, 256 doubles, 256, 128 doubles, 64 doubles.
-        for times, stride in [*[(4, 2), (4, 1)] * (count - 2), *[(2, 2), (1, 2)][-count:]]:
-            layers += [nn.ConvTranspose2d(last, times * width, 3, stride, 1, stride - 1)]
-            layers += [BatchNorm2d(times * width), nn.ReLU(inplace=True)]
-            last = times * width
+        # (channels / width, stride). At 112 px the channels are 256, 256, 256, 256, 128, 64; strides 2, 1, 2, 1, 2, 2.
+        for multiple, stride in [*[(4, 2), (4, 1)] * (count - 2), *[(2, 2), (1, 2)][-count:]]:
+            layers += [nn.ConvTranspose2d(last, multiple * width, 3, stride, 1, stride - 1)]
+            layers += [BatchNorm2d(multiple * width), nn.ReLU(inplace=True)]
+            last = multiple * width
         self.net = nn.Sequential(*layers, nn.ConvTranspose2d(last, shape[0], 3, 1, 1), nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
-        """(N, z_dim) to (N, C, H, W) in [-1, 1]."""
+        """(N, z_dim) latents to (N, C, H, W) images in [-1, 1]."""
         return self.net(z)
 
 
 class Discriminator(nn.Module):
-    """5x5 convolutions that halve the map, batch norm on all but the first, leaky ReLU; FC to one number."""
+    """5x5 convolutions of stride 2 with leaky ReLU, batch norm on all but the first, and a linear output."""
 
     def __init__(self, shape: tuple[int, ...], width: int):
         super().__init__()
@@ -67,11 +62,11 @@ class Discriminator(nn.Module):
             c = width * min(2**i, 8)
             layers += [nn.Conv2d(last, c, 5, 2, 2), *([BatchNorm2d(c)] if i else []), nn.LeakyReLU(0.2, inplace=True)]
             last = c
-        places = (shape[1] >> count) * (shape[2] >> count)
-        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(last * places, 1))
+        positions = (shape[1] >> count) * (shape[2] >> count)
+        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(last * positions, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) in [-1, 1] to (N,) outputs, to be b for reals and a for fakes."""
+        """(N, C, H, W) images in [-1, 1] to (N,) outputs."""
         return self.net(x).squeeze(1)
 
 
@@ -80,10 +75,10 @@ class LSGAN(Recipe):
 
     Args:
         z_dim: length of the latent z, uniform on [-1, 1].
-        width: channels of the maps next to the image.
+        width: channels of the feature maps next to the image.
         a: D's target for fakes.
         b: D's target for reals.
-        c: what G wants D to say of fakes.
+        c: G's target for D's outputs on fakes.
         lr: Adam's learning rate: 1e-3 for the paper's scenes, 2e-4 for its characters.
     """
 
@@ -98,7 +93,7 @@ class LSGAN(Recipe):
             parameters=dict(g=15_591_427, d=4_333_441),
         ),
         "small": Preset(
-            "digits at 16 px on two CPU cores",
+            "for digits at 16 px on two CPU cores",
             model=dict(z_dim=32, width=24, lr=5e-4),
             settings=dict(batch=64, images=200_000, ema=10_000),
         ),
@@ -143,8 +138,8 @@ class LSGAN(Recipe):
         run.update("g", self.g_loss, batch, z)
 
     def d_loss(self, batch: Batch, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        real, fake = self.d(batch.augment(batch.real)), self.d(batch.augment(self.g(z)))
-        return self.loss.d(real, fake), scores(real, fake, self.loss.boundary)
+        real_outputs, fake_outputs = self.d(batch.augment(batch.real)), self.d(batch.augment(self.g(z)))
+        return self.loss.d(real_outputs, fake_outputs), scores(real_outputs, fake_outputs, self.loss.boundary)
 
     def g_loss(self, batch: Batch, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return self.loss.g(self.d(batch.augment(self.g(z)))), {}

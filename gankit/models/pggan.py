@@ -1,26 +1,29 @@
 """pggan. Tero Karras, Timo Aila, Samuli Laine, Jaakko Lehtinen, "Progressive Growing of GANs for Improved Quality,
 Stability, and Variation", ICLR 2018. https://arxiv.org/abs/1710.10196
 
-Both networks begin at 4x4 px. When a level has been learnt, a block for twice the side is put next to the image in both
-and faded in: what goes out of G and into D slides from the old level's picture, enlarged, to the new one's, and reals
-slide likewise. Weights are scaled at use so that all layers learn at one speed, G's features have unit length at each
-pixel, D sees how much its batch varies, and the loss is WGAN-GP's, with a small pull of D's outputs on reals to 0.
+Both networks begin at 4x4 px. After each level is trained, a block for twice the side is added next to the image in
+both networks and faded in: G's output and D's input are blended from the previous level's image, enlarged, and the
+new level's, and reals are blended likewise. Weights are scaled at run time so that all layers learn at the same rate,
+G normalizes its features at each pixel, D sees the standard deviation over its batch, and the loss is WGAN-GP's, with
+a small penalty on the squares of D's outputs on reals.
 
-Level and fade follow from the images seen. Adam forgets its moments whenever a fade begins or ends, as in the authors'
-code. `sample` draws at the level of now, clamped, and before the last level enlarged to the full side.
+Level and fade are functions of the images seen. Adam's moments are reset whenever a fade begins or ends, as in the
+authors' code. `sample` uses the current level; its images are clamped and, before the last level, enlarged to full
+size.
 
-The file is long because it holds networks that grow, and what grows with them: batch, learning rate and reals.
+The file is long because the networks grow, and the batch, the learning rate and the reals change with them.
 
-Deviations: averaged weights have a half-life in images, which is .999 a step at the paper's batch of 16; the fade moves
-at each step, in the authors' code at each fourth; `lsgan` is the loss alone, without the paper's noise in D. Halving is
-the paper's, after bias and leaky ReLU; the authors' TensorFlow code does it before them. Left out: labels, which that code
-takes, and switches for the other rows of the paper's table 1 (pixel norm, equalised rates, the batch's deviation).
+Deviations: the averaged weights have a half-life in images, equal to .999 per step at the paper's batch of 16. The
+fade advances at each step; in the authors' code, at every fourth. `lsgan` is only the loss, without the paper's noise
+in D. D halves a map after bias and leaky ReLU, as in the paper; the authors' TensorFlow code does it before them.
+Left out: labels, which that code supports, and switches for the other rows of the paper's table 1 (pixel norm,
+equalised learning rates, minibatch standard deviation).
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -41,23 +44,20 @@ from gankit.nn import (
     stages,
 )
 from gankit.penalties import wgan_gp
-from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Run, Spec, adam
 
 
 def conv(a: int, b: int, norm: bool = False) -> nn.Sequential:
-    """3x3 convolution, leaky ReLU, and G's pixel norm."""
+    """3x3 convolution, leaky ReLU, and pixel norm for G."""
     return nn.Sequential(EqualisedConv2d(a, b, 3), nn.LeakyReLU(0.2), *([PixelNorm()] if norm else []))
 
 
 class Generator(nn.Module):
-    """Dense layer to the first map, then a block of two convolutions for each level; linear output."""
+    """Dense layer to the first map, then a block of two convolutions for each further level; linear output."""
 
     def __init__(self, z_dim: int, shape: tuple[int, ...], widths: list[int], h: int, w: int, place_bias: bool):
         super().__init__()
-        # gain sqrt(2) / 4 and a bias for each channel: the authors' layer is a 4x4 transposed convolution
+        # gain sqrt(2) / 4 and a bias per channel, because the authors' layer is a 4x4 transposed convolution
         dense = EqualisedLinear(z_dim, widths[0] * h * w, gain=2**0.5 / 4, bias=False)
         self.first = nn.Sequential(PixelNorm(), dense, nn.Unflatten(1, (widths[0], h, w)))
         self.bias = nn.Parameter(torch.zeros(widths[0], *((h, w) if place_bias else (1, 1))))
@@ -68,16 +68,16 @@ class Generator(nn.Module):
         self.to_rgb = nn.ModuleList(EqualisedConv2d(c, shape[0], 1, gain=1) for c in widths)
 
     def forward(self, z: Tensor, level: int, alpha: float) -> Tensor:
-        """(N, z_dim) to (N, C, h 2^level, w 2^level): the level's picture by alpha, the last one's, enlarged, by the rest."""
-        x = before = self.second(self.first(z) + self.bias)
+        """(N, z_dim) to (N, C, h 2^level, w 2^level): by alpha the level's image, else the previous one's, enlarged."""
+        x = previous = self.second(self.first(z) + self.bias)
         for block in self.blocks[:level]:
-            before, x = x, block(double(x))
+            previous, x = x, block(double(x))
         image = self.to_rgb[level](x)
-        return image if alpha == 1 else torch.lerp(double(self.to_rgb[level - 1](before)), image, alpha)
+        return image if alpha == 1 else torch.lerp(double(self.to_rgb[level - 1](previous)), image, alpha)
 
 
 class Discriminator(nn.Module):
-    """G's mirror image: a block of two convolutions and a halving for each level; sees its batch's deviation at the end."""
+    """Mirrors G: two convolutions and a halving for each level, then minibatch standard deviation, dense layers."""
 
     def __init__(self, shape: tuple[int, ...], widths: list[int], h: int, w: int, group: int):
         super().__init__()
@@ -92,7 +92,7 @@ class Discriminator(nn.Module):
         )  # fmt: skip
 
     def forward(self, image: Tensor, level: int, alpha: float) -> Tensor:
-        """(N, C, h 2^level, w 2^level) to (N,) outputs; the level's features by alpha, the halved image's by the rest."""
+        """(N, C, h 2^level, w 2^level) to (N,) outputs; by alpha from the level's features, else the halved image's."""
         x = self.from_rgb[level](image)
         for i in reversed(range(level)):
             x = self.blocks[i](x)
@@ -105,20 +105,20 @@ class PGGAN(Recipe):
     """Progressively grown GAN, for images whose sides are 4, 5, 6 or 7 times a power of two.
 
     Args:
-        z_dim: length of the latent z, which G puts on a sphere.
+        z_dim: length of the latent z, which G normalizes to a sphere.
         channel_base: a map of side s = 4, 8, 16 ... has channel_base / s channels.
-        channel_max: channels of a map at most.
-        hold: images on which each level is learnt; the last one is until the end.
+        channel_max: maximum channels of a map.
+        hold: images for which each level is trained after its fade; the last level is trained until the end.
         fade: images over which the next level is faded in.
-        batches: images in a step from a side on, "256:14 512:6"; below the first the settings' batch.
-        lrs: Adam's learning rates from a side on, likewise; below the first `lr`.
-        lr: Adam's learning rate.
-        group: images over which D takes the deviation.
-        loss: WGAN-GP's or least squares.
-        penalty_weight: lambda of the gradient penalty.
-        target: length that the critic's gradient is to have; 750 for the paper's CIFAR-10. The penalty is over target^2.
-        drift: weight of the square of the critic's outputs on reals.
-        place_bias: a bias for each place of G's first map, too, as weights from Facebook's pytorch_GAN_zoo have it.
+        batches: batch size from a side upwards, as "256:14 512:6"; below the first side, the setting `batch`.
+        lrs: learning rates of Adam from a side upwards, in the same format; below the first side, `lr`.
+        lr: learning rate of Adam.
+        group: images over which D computes the standard deviation.
+        loss: wgan_gp, or lsgan for least squares.
+        penalty_weight: weight of the gradient penalty (lambda).
+        target: target norm of the critic's gradient, 750 for the paper's CIFAR-10; the penalty is divided by target^2.
+        drift: weight of the squares of the critic's outputs on reals.
+        place_bias: one bias per position of G's first map, as in weights from Facebook's pytorch_GAN_zoo.
     """
 
     ema, defaults = ("g",), dict(batch=16, images=19_000_000, ema=11_000)
@@ -137,7 +137,7 @@ class PGGAN(Recipe):
             parameters=dict(g=23_044_309, d=23_052_353),
         ),
         "paper-8gpu": Preset(
-            "the schedule of the authors' TensorFlow code for 1024 px on eight GPUs",
+            "the authors' TensorFlow schedule for 1024 px on eight GPUs",
             model=dict(
                 hold=600_000, fade=600_000, group=4, batches="4:512 8:256 16:128 32:64 64:32",
                 lrs="128:.0015 256:.002 512:.003",
@@ -147,7 +147,7 @@ class PGGAN(Recipe):
             parameters=dict(g=23_079_115, d=23_087_249),
         ),
         "small": Preset(
-            "digits at 16 px on two CPU cores, 4 -> 8 -> 16",
+            "digits at 16 px on two CPU cores, growing 4 -> 8 -> 16",
             model=dict(z_dim=32, channel_base=384, channel_max=64, hold=6_000, fade=3_000, lr=3e-3, group=4),
             settings=dict(batch=32, images=60_000, ema=5_000),
         ),
@@ -174,7 +174,7 @@ class PGGAN(Recipe):
     ):
         super().__init__(spec)
         if hold < 1 or fade < 0:
-            raise ValueError(f"hold is {hold} and fade {fade} images; a level needs 1 and 0 at least")
+            raise ValueError(f"hold is {hold} and fade is {fade} images; hold must be at least 1 and fade at least 0")
         self.last, self.z_dim, self.hold, self.fade = stages(spec.height, spec.width), z_dim, hold, fade
         self.batches, self.lrs, self.lr = by_side(batches), by_side(lrs), lr
         self.loss, self.penalty_weight, self.target, self.drift = loss, penalty_weight, target, drift
@@ -182,7 +182,7 @@ class PGGAN(Recipe):
         widths = [max(1, min(channel_base // (4 << i), channel_max)) for i in range(self.last + 1)]
         self.g = Generator(z_dim, spec.shape, widths, self.h, self.w, place_bias)
         self.d = Discriminator(spec.shape, widths, self.h, self.w, group)
-        self.register_buffer("level", torch.tensor(0))  # of the last step, for samples
+        self.register_buffer("level", torch.tensor(0))  # level of the last step, for samples
         self.register_buffer("alpha", torch.tensor(1.0))
         self.opt = {name: adam(net.parameters(), lr, (0, 0.99)) for name, net in (("g", self.g), ("d", self.d))}
 
@@ -191,18 +191,18 @@ class PGGAN(Recipe):
         return torch.randn(n, self.z_dim)
 
     def sample(self, z: Tensor) -> Tensor:
-        """(N, z_dim) latents to (N, C, H, W) images in [-1, 1], of the level of now, enlarged to the full side."""
+        """(N, z_dim) latents to (N, C, H, W) images in [-1, 1], from the current level, enlarged to full size."""
         image = self.g(z, int(self.level), float(self.alpha))
         return F.interpolate(image, self.spec.shape[1:], mode="nearest").clamp(-1, 1)
 
     def truncate(self, z: Tensor, trunc: float) -> Tensor:
-        """Refused: on a sphere there is no nearer to the mean."""
+        """Raise ValueError: truncation has no effect on latents that are normalized to a sphere."""
         raise ValueError(
-            f"pggan puts every latent on a sphere, where truncation by {trunc} changes nothing; leave it out"
+            f"pggan normalizes every latent to lie on a sphere, so truncation by {trunc} has no effect; leave it out"
         )
 
     def grown(self, images: int) -> tuple[int, float]:
-        """The level, and how far it is faded in: 1 once it is. Each level but the first begins with its fade."""
+        """The level after this many images, and alpha, which rises from 0 to 1 as the level is faded in."""
         return grown(images, self.hold, self.fade, 0, self.last)
 
     def phase(self, images: int) -> Phase:
@@ -231,16 +231,13 @@ class PGGAN(Recipe):
             return self.d(batch.augment(x), level=level, alpha=alpha)
 
         real, fake = critic(images), critic(fakes)
-        reached = torch.tensor(level - 1 + alpha)  # for the log: 1.25 is level 2, faded in by a quarter
+        progress = torch.tensor(level - 1 + alpha)  # logged: 1.25 is level 2, faded in by a quarter
         if self.loss == "lsgan":
-            return least_squares().d(real, fake), {"level": reached, **scores(real, fake, boundary=0.5)}
+            return least_squares().d(real, fake), {"level": progress, **scores(real, fake, boundary=0.5)}
         penalty = wgan_gp(critic, images, fakes, batch.draw, self.target) / self.target**2
-        loss = (
-            wasserstein.d(real, fake)
-            + self.penalty_weight * penalty
-            + self.drift * F.mse_loss(real, torch.zeros_like(real))
-        )
-        return loss, {"level": reached, "penalty": penalty, **scores(real, fake, boundary=None)}
+        drift = F.mse_loss(real, torch.zeros_like(real))
+        loss = wasserstein.d(real, fake) + self.penalty_weight * penalty + self.drift * drift
+        return loss, {"level": progress, "penalty": penalty, **scores(real, fake, boundary=None)}
 
     def g_loss(self, batch: Batch, level: int, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:
         fake = self.d(batch.augment(self.g(batch.draw(self.noise), level, alpha)), level, alpha)

@@ -24,7 +24,7 @@ Deviations:
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -41,10 +41,7 @@ from gankit.nn import (
     unet_levels,
     unet_size,
 )
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
 
 class Pix2Pix(Recipe):

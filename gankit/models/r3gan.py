@@ -1,22 +1,25 @@
-"""r3gan. Yiwen Huang, Aaron Gokaslan, Volodymyr Kuleshov, James Tompkin, "The GAN is dead; long live the GAN! A Modern
-GAN Baseline", NeurIPS 2024. https://arxiv.org/abs/2501.05441
+"""r3gan. Yiwen Huang, Aaron Gokaslan, Volodymyr Kuleshov, James Tompkin, "The GAN is dead; long live the GAN! A
+Modern GAN Baseline", NeurIPS 2024. https://arxiv.org/abs/2501.05441
 
-D learns to find a real more real than the fake beside it, G the reverse; that loss alone need not converge, but does so
-locally with zero-centred gradient penalties on reals (R1) and on fakes (R2). So the tricks of StyleGAN can go, and both
-nets are one plain stack of modern residual blocks: widen by a 1x1 convolution, mix by a grouped 3x3, narrow by a 1x1,
-with leaky ReLUs and no normalisation, which fix-up initialisation makes unneeded. Maps double and halve by the filter
-(1, 3, 3, 1). G begins with a learned 4x4 map, D ends with one; with labels, a class's vector goes into G's input and
-is multiplied with D's output. Fakes are of the reals' classes, so that a pair is of one class.
+D learns to rate each real above the fake paired with it, and G the reverse (relativistic pairing loss). On its own
+this loss need not converge, but with zero-centred gradient penalties on reals (R1) and fakes (R2) it converges
+locally. StyleGAN's tricks are then unnecessary, and both networks are a plain stack of modern residual blocks: a 1x1
+convolution that widens, a grouped 3x3, a 1x1 that narrows, with leaky ReLUs and fix-up initialization instead of
+normalization. Maps are doubled and halved with the filter (1, 3, 3, 1). G begins with a learned 4x4 map, and D ends
+with one. With labels, a class embedding is an input of G, and another is multiplied with D's output. Fakes have the
+classes of the reals, so that both images of a pair have the same class.
 
-Learning rates, Adam's beta2 and the penalties' weight gamma move on half a cosine over the run. As in the authors' code
-D's reals are not G's: batches go to D and to G in turn. An authors' image is one of D's; here both are counted. What D
-sees is augmented by ada's changes and by cutout, with a probability that grows on the same half cosine.
+Learning rates, Adam's beta2 and the penalty weight gamma follow half a cosine over the run. As in the authors' code,
+D and G see different reals: batches go to D and to G in turn. The authors count D's images; here both networks' are
+counted. D's inputs are augmented by the operations of ada and cutout, with a probability that rises on the same half
+cosine.
 
 The file is long because its networks are the paper's own, and six sizes of them are published.
 
-Deviations: the averaged weights' half-life is the setting `ema`, or a twentieth of the images seen where that is less,
-and not half a cosine from 0: averaging is the loop's. With `precision` bf16 D's turn stays in float32, being full of
-second derivatives, and the rest is autocast; the authors' highest-resolution stages alone are bf16. `ada` differs from the authors' in four points: see gankit/augment.py.
+Deviations: the averaged weights' half-life is the setting `ema`, or a twentieth of the images seen if that is less,
+and not half a cosine from 0, because the training loop does the averaging. With `precision` bf16, D's updates stay in
+float32, because they contain second derivatives, and the rest is autocast; the authors use bf16 only in the
+highest-resolution stages. `ada` differs from the authors' in four points: see gankit/augment/ada.py.
 """
 
 from __future__ import annotations
@@ -24,7 +27,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -33,14 +35,11 @@ from torch import Tensor, nn
 from gankit.losses import relativistic, scores
 from gankit.nn import Fir, nearest_size, stages
 from gankit.penalties import r1
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
 
 class Block(nn.Module):
-    """x + (1x1 to twice the channels, 3x3 in groups, 1x1 back), leaky ReLU between them."""
+    """x + f(x), where f is 1x1 to twice the channels, grouped 3x3, 1x1 back, with leaky ReLUs between them."""
 
     def __init__(self, channels: int, group: int):
         super().__init__()
@@ -55,11 +54,11 @@ class Block(nn.Module):
 
 
 def tower(widths: tuple[int, ...], blocks: int, group: int, up: bool) -> nn.Sequential:
-    """Blocks of each width in turn; before those of the next the map is doubled or halved, at the larger width."""
+    """Blocks of each width in turn; between widths the map is doubled or halved, at the larger resolution's width."""
     layers: list[nn.Module] = []
     for i, width in enumerate(widths):
-        before = widths[max(0, i - 1)]
-        change = [nn.Conv2d(before, width, 1, bias=False)] if width != before else []
+        previous = widths[max(0, i - 1)]
+        change = [nn.Conv2d(previous, width, 1, bias=False)] if width != previous else []
         if i:
             layers += [*change, Fir(up=2)] if up else [Fir(down=2), *change]
         layers += [Block(width, group) for _ in range(blocks)]
@@ -67,7 +66,7 @@ def tower(widths: tuple[int, ...], blocks: int, group: int, up: bool) -> nn.Sequ
 
 
 def init_fixup(net: nn.Module) -> None:
-    """Weights N(0, g^2 / fan-in), g = 1; in blocks g = sqrt(2 / 1.04) / L^(1/4) of L, and 0 in the last; biases 0."""
+    """Weights N(0, g^2 / fan-in): g = 1, in L blocks sqrt(2 / 1.04) / L^(1/4) and 0 in their last layer; biases 0."""
     for layer in net.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
             nn.init.normal_(layer.weight, 0.0, 1 / math.sqrt(layer.weight[0].numel()))
@@ -81,7 +80,7 @@ def init_fixup(net: nn.Module) -> None:
 
 
 class Generator(nn.Module):
-    """z, and a class's vector of the same length, times a learned map; tower upwards; 1x1."""
+    """Linear layer on z and a class embedding of the same length, times a learned map; upsampling tower; 1x1."""
 
     def __init__(
         self, z_dim: int, shape: tuple[int, ...], widths: tuple[int, ...], blocks: int, group: int, classes: int
@@ -98,13 +97,13 @@ class Generator(nn.Module):
             nn.init.normal_(self.embed.weight, 0.0, 1 / math.sqrt(classes))
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """(N, z_dim), and (N,) labels where it has classes, to (N, C, H, W), meant for [-1, 1]."""
+        """(N, z_dim), and (N,) labels if there are classes, to (N, C, H, W), not clamped to [-1, 1]."""
         z = z if label is None else torch.cat([z, self.embed(label)], 1)
         return self.out(self.trunk(self.dense(z)[:, :, None, None] * self.basis))
 
 
 class Discriminator(nn.Module):
-    """1x1, tower downwards, product with a learned map, linear; to one number, or a vector times the class's own."""
+    """1x1, downsampling tower, sum of products with a learned map, linear; with classes, times the class embedding."""
 
     def __init__(self, shape: tuple[int, ...], widths: tuple[int, ...], blocks: int, group: int, classes: int):
         super().__init__()
@@ -119,7 +118,7 @@ class Discriminator(nn.Module):
             nn.init.normal_(self.embed.weight, 0.0, 1 / math.sqrt(classes * wide))
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """(N, C, H, W) in [-1, 1], and (N,) labels where it has classes, to (N,) logits."""
+        """(N, C, H, W) in [-1, 1], and (N,) labels if there are classes, to (N,) logits."""
         h = self.dense((self.trunk(self.start(x)) * self.basis).sum((2, 3)))
         return h.squeeze(1) if label is None else (h * self.embed(label)).sum(1)
 
@@ -128,20 +127,20 @@ class R3GAN(Recipe):
     """Relativistic GAN with R1 and R2, for images whose sides are 4, 5, 6 or 7 times a power of two.
 
     Args:
-        z_dim: length of the latent z, and of a class's vector in G.
-        width: channels from the smallest map to that of 32 px, halved with each doubling beyond.
-        widths: channels from the smallest map to the image's size, in place of `width`.
-        blocks: residual blocks for each size of map.
-        group: channels in a group of the 3x3 convolutions.
-        conditional: use labels, where the data has them.
-        lr: Adam's learning rate at the start.
-        lr_end: at the end.
-        beta2: Adam's beta2 at the start; beta1 is 0.
-        beta2_end: at the end.
-        gamma: weight of (R1 + R2) / 2 at the start.
-        gamma_end: at the end.
-        p_end: how often each change of ada is made at the end, none at the start; 0 leaves it to augment_p.
-        anneal: share of the run after which all these stay at their ends.
+        z_dim: length of the latent z, and of the class embedding in G.
+        width: channels of maps up to 32 px; beyond, they are halved with each doubling of the map.
+        widths: channels of each map, from the smallest to the image's size, instead of `width`.
+        blocks: residual blocks per size of map.
+        group: channels per group of the 3x3 convolutions.
+        conditional: use labels if the data has them.
+        lr: initial learning rate of Adam.
+        lr_end: final learning rate.
+        beta2: initial beta2 of Adam; beta1 is 0.
+        beta2_end: final beta2.
+        gamma: initial weight of (R1 + R2) / 2.
+        gamma_end: final gamma.
+        p_end: final probability of each operation of ada, initially 0; if 0, augment_p sets it.
+        anneal: share of the run after which all these keep their final values.
     """
 
     labels, ema, defaults = "optional", ("g",), dict(
@@ -224,10 +223,12 @@ class R3GAN(Recipe):
         widths = tuple(widths) or tuple(width >> max(0, i - 3) for i in range(count))
         if len(widths) != count:
             raise ValueError(
-                f"{spec.height}x{spec.width} images need {count} widths, one for each size; found {len(widths)}"
+                f"{spec.height}x{spec.width} images need {count} widths, one per size of map; found {len(widths)}"
             )
         if odd := [w for w in widths if 2 * w % group]:
-            raise ValueError(f"twice each width must divide by --group {group}; {odd[0]} does not")
+            raise ValueError(
+                f"twice each width must be a multiple of --group {group}; width {odd[0]} gives {2 * odd[0]}"
+            )
         if not anneal > 0:
             raise ValueError(f"anneal is {anneal}; it must be above 0 (1 is the whole run)")
         self.g = Generator(z_dim, spec.shape, widths, blocks, group, classes)
@@ -239,39 +240,39 @@ class R3GAN(Recipe):
         return torch.randn(n, self.z_dim)
 
     def sample(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """(N, z_dim) latents, and (N,) labels where it learnt from some, to (N, C, H, W) images, cut to [-1, 1]."""
+        """(N, z_dim) latents, and (N,) labels if trained with labels, to (N, C, H, W) images, clamped to [-1, 1]."""
         return self.g(z, label).clamp(-1, 1)
 
     def schedule(self, done: float) -> dict[str, float]:
-        """lr, beta2, gamma and p after a share of the run: from one end to the other on half a cosine, then held."""
-        left = 0.5 * (1 + math.cos(math.pi * min(1.0, done / self.anneal)))
-        return {name: end + (start - end) * left for name, (start, end) in self.ends.items()}
+        """lr, beta2, gamma and p after a share `done` of the run: half a cosine to the final values, then constant."""
+        remaining = 0.5 * (1 + math.cos(math.pi * min(1.0, done / self.anneal)))
+        return {name: end + (start - end) * remaining for name, (start, end) in self.ends.items()}
 
     def step(self, batch: Batch, run: Run) -> None:
-        now = self.schedule(run.done)
+        current = self.schedule(run.done)
         for opt in self.opt.values():
-            opt.param_groups[0].update(lr=now["lr"], betas=(0.0, now["beta2"]))
-        if run.augment is not None and now["p"]:
-            run.augment.p.fill_(now["p"])
+            opt.param_groups[0].update(lr=current["lr"], betas=(0.0, current["beta2"]))
+        if run.augment is not None and current["p"]:
+            run.augment.p.fill_(current["p"])
         if run.step % 2 == 0:
-            run.update("d", partial(self.d_loss, gamma=now["gamma"]), batch)
+            run.update("d", partial(self.d_loss, gamma=current["gamma"]), batch)
         else:
             run.update("g", self.g_loss, batch)
 
     def fakes(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """As many fakes as the batch has reals, of the same classes, and the classes."""
+        """A fake for each real of the batch, of the same class, and the labels."""
         label = batch.label if self.spec.num_classes else None
         return self.g(batch.draw(self.noise), label), label
 
     def d_loss(self, batch: Batch, gamma: float) -> tuple[Tensor, dict[str, Tensor]]:
         images, label = self.fakes(batch)
-        pairs, twice, logits = torch.cat([batch.real, images]), None if label is None else label.repeat(2), []
+        labels, logits = None if label is None else label.repeat(2), []
 
-        def critic(x: Tensor) -> Tensor:  # keeps what the penalty computes anyway
-            logits.append(self.d(torch.cat([batch.augment(half) for half in x.chunk(2)]), twice))
+        def critic(x: Tensor) -> Tensor:  # keeps the logits, which the penalty computes anyway
+            logits.append(self.d(torch.cat([batch.augment(half) for half in x.chunk(2)]), labels))
             return logits[0]
 
-        penalty = r1(critic, pairs)  # of reals and fakes together: their mean is (R1 + R2) / 2
+        penalty = r1(critic, torch.cat([batch.real, images]))  # the mean over reals and fakes is (R1 + R2) / 2
         real, fake = logits[0].chunk(2)
         right = (real > fake).float().mean()
         outputs = {"penalty": penalty, "gamma": real.new_tensor(gamma), "right": right, **scores(real, fake, None)}

@@ -1,23 +1,23 @@
-"""sagan. Han Zhang, Ian Goodfellow, Dimitris Metaxas, Augustus Odena, "Self-Attention Generative Adversarial Networks",
-ICML 2019. https://arxiv.org/abs/1805.08318
+"""sagan. Han Zhang, Ian Goodfellow, Dimitris Metaxas, Augustus Odena, "Self-Attention Generative Adversarial
+Networks", ICML 2019. https://arxiv.org/abs/1805.08318
 
-A convolution sees a few pixels at a time. Here one map in the middle of G and one of D go through self-attention, in
-which every place looks at all others, weighted by how alike they are; what it finds is added with a factor that begins
-at 0. Spectral norm in D, as in SNGAN, and in G too; D learns four times as fast as G, in place of several updates of D
-for one of G. Hinge loss; with labels, G has conditional batch norm and D the projection of Miyato & Koyama 2018.
+The receptive field of a convolution is small. Here one map in the middle of G and one of D go through self-attention:
+each position attends to all others, weighted by similarity, and the result is added to the map with a learned factor
+that is initially 0. Both D, as in SNGAN, and G have spectral normalization. D's learning rate is four times G's,
+instead of several updates of D for each of G. Hinge loss; with labels, G has conditional batch norm and D the
+projection of Miyato & Koyama 2018.
 
-Nets are those of the authors' code: SNGAN's for ImageNet at 128 px, but in D's blocks the first convolution has as many
-filters as the second. Attention is at 32x32, where the authors' code has it; the paper tried 8, 16, 32 and 64. G learns
-before D. The projection's vectors are spectrally normalised, conditional batch norm's tables are not.
-
-The file is long because G and D place attention each in nets that grow with the image.
+The networks are those of the authors' code: SNGAN's for ImageNet at 128 px, except that the first convolution of D's
+blocks has as many filters as the second. Attention is at 32x32, where the authors' code has it; the paper compares 8,
+16, 32 and 64. G is updated before D. The class embedding of the projection is spectrally normalized; the tables of
+conditional batch norm are not.
 
 Deviations:
-- Adam's second beta is 0.9, as the paper says; the authors' code leaves it at 0.999.
-- Each forward pass moves the power iteration on; in the authors' code those of D on fakes do not.
-- Running means and variances, with which samples are drawn, move by .1 a batch; in the code by .001, and by .0001 in G's last
-  norm.
-- Other sizes than 128 px have more or fewer blocks, and attention at half the image's side where that is below 32.
+- Adam's second beta is 0.9, as in the paper; the authors' code leaves it at 0.999.
+- Each forward pass advances the power iteration; in the authors' code, D's forward passes on fakes do not.
+- Running means and variances, which sampling uses, have momentum .1; in the code .001, and .0001 in G's last norm.
+- Sizes other than 128 px have more or fewer blocks. Where half the image's side is below 32, attention is at that
+  size.
 - Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
 """
 
@@ -25,10 +25,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.losses import hinge, scores
@@ -43,31 +41,18 @@ from gankit.nn import (
     spectral_norm,
     stages,
 )
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.nn.projection import ProjectionDiscriminator
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
 
-class Discriminator(nn.Module):
-    """Residual blocks, attention after so many `halvings` of the image, ReLU, sum over places; linear, and projection."""
-
-    def __init__(self, shape: tuple[int, ...], width: int, num_classes: int, halvings: int):
-        super().__init__()
-        downs = stages(*shape[1:]) + (min(shape[1:]) >> stages(*shape[1:]) >= 6)  # down to 3, 4 or 5
-        widths = [width * min(2**i, 16) for i in range(downs + 1)]
-        blocks = [DBlock(a, b, down=i < downs, hidden=b) for i, (a, b) in enumerate(zip(widths, widths[1:]), 1)]
-        if halvings:
-            blocks.insert(halvings - 1, SelfAttention(widths[halvings - 1]))
-        self.trunk = nn.Sequential(OptimizedDBlock(shape[0], width), *blocks)
-        self.head = nn.Linear(widths[-1], 1)
-        self.embed = nn.Embedding(num_classes, widths[-1]) if num_classes else None
-
-    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """(N, C, H, W) in [-1, 1], and (N,) labels, to (N,) logits."""
-        features = F.relu(self.trunk(x)).sum((2, 3))
-        logits = self.head(features).squeeze(1)
-        return logits if label is None else logits + (self.embed(label) * features).sum(1)
+def discriminator(shape: tuple[int, ...], width: int, num_classes: int, halvings: int) -> ProjectionDiscriminator:
+    """Residual blocks for (C, H, W) images, self-attention after `halvings` of them, and class projection."""
+    downs = stages(*shape[1:]) + (min(shape[1:]) >> stages(*shape[1:]) >= 6)  # down to 3, 4 or 5
+    widths = [width * min(2**i, 16) for i in range(downs + 1)]
+    blocks = [DBlock(a, b, down=i < downs, hidden=b) for i, (a, b) in enumerate(zip(widths, widths[1:]), 1)]
+    if halvings:
+        blocks.insert(halvings - 1, SelfAttention(widths[halvings - 1]))
+    return ProjectionDiscriminator([OptimizedDBlock(shape[0], width), *blocks], widths[-1], num_classes)
 
 
 class SAGAN(Recipe):
@@ -76,10 +61,10 @@ class SAGAN(Recipe):
     Args:
         z_dim: length of the latent z.
         width: channels of the blocks next to the image; they double with each halving, up to 16 times as many.
-        attention: side of the map with attention, in G and in D, or the most it may be; 0 for no attention.
-        conditional: use labels, where the data has them.
-        lr_g: Adam's learning rate for G.
-        lr_d: Adam's learning rate for D.
+        attention: self-attention in G and D is at the largest map whose side is at most this; 0 for none.
+        conditional: use labels if the data has them.
+        lr_g: learning rate of Adam for G.
+        lr_d: learning rate of Adam for D.
     """
 
     labels, ema, defaults = "optional", ("g",), dict(batch=64)
@@ -118,7 +103,7 @@ class SAGAN(Recipe):
         halvings = next((k for k in range(1, count + 1) if side >> k <= attention), 0)
         if halvings:
             self.g.blocks.insert(count - halvings, SelfAttention(widths[count - halvings]))
-        self.d = Discriminator(spec.shape, width, classes, halvings)
+        self.d = discriminator(spec.shape, width, classes, halvings)
         for layer in list(self.modules()):
             if isinstance(layer, (nn.Linear, nn.Conv2d)):
                 nn.init.xavier_uniform_(layer.weight)
@@ -135,7 +120,7 @@ class SAGAN(Recipe):
         return torch.randn(n, self.z_dim)
 
     def sample(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """(N, z_dim) latents, and (N,) labels where it learnt from some, to (N, C, H, W) images in [-1, 1]."""
+        """(N, z_dim) latents, and (N,) labels if trained with labels, to (N, C, H, W) images in [-1, 1]."""
         return self.g(z) if label is None else self.g(z, label)
 
     def step(self, batch: Batch, run: Run) -> None:
@@ -151,6 +136,6 @@ class SAGAN(Recipe):
         return hinge.g(self.d(*self.fakes(batch))), {}
 
     def fakes(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Samples as D sees them, and their labels, drawn evenly."""
+        """Augmented samples, as D sees them, and their labels, drawn uniformly."""
         label = batch.draw(lambda n: torch.randint(self.spec.num_classes, (n,))) if self.spec.num_classes else None
         return batch.augment(self.sample(batch.draw(self.noise), label)), label

@@ -1,28 +1,30 @@
-"""singan. Tamar Rott Shaham, Tali Dekel, Tomer Michaeli, "SinGAN: Learning a Generative Model from a Single Natural Image",
-ICCV 2019. https://arxiv.org/abs/1905.01164
+"""singan. Tamar Rott Shaham, Tali Dekel, Tomer Michaeli, "SinGAN: Learning a Generative Model from a Single Natural
+Image", ICCV 2019. https://arxiv.org/abs/1905.01164
 
-One image is all the data. A pyramid of small GANs learns it from coarse to fine: at each scale a fully convolutional G adds
-what is missing to the picture from the scale below, enlarged, and a D of the same kind judges every patch of 11 pixels. Noise
-goes in at each scale, so what is drawn has the image's patches in another arrangement, and any size and shape.
+The data is one image. A pyramid of small GANs learns it from coarse to fine: at each scale a fully convolutional G
+adds detail to the image from the scale below, enlarged, and a D of the same architecture classifies every patch of 11
+pixels. Each scale gets noise, so samples contain the image's patches in new arrangements, at any size and aspect
+ratio.
 
-The file is long because the pyramid, the training of a scale and what can be drawn with all of them belong together.
+The file is long because the pyramid, the training of its scales and sampling from them belong together.
 
-Phase n trains scale n for `iterations` steps, each of which is three updates of D and three of G by WGAN-GP, whose penalty is
-taken at each pixel, plus alpha times the squared error of the reconstruction: the one picture that fixed noise z* at the
-coarsest scale, and none at the others, is to give back. What noise weighs at a scale is 0.1 times the reconstruction's error there.
+Phase n trains scale n for `iterations` steps. A step is three updates of D and three of G with WGAN-GP, whose penalty
+is taken at each pixel, plus alpha times the squared error of the reconstruction. The reconstruction is the sample
+from fixed noise z* at the coarsest scale and no noise at the others. The noise at a scale is scaled by 0.1 times the
+root mean square error of the reconstruction there.
 
 Deviations:
-- Resizing is bicubic with antialiasing as in the authors' code, which also rounds to 8 bits in between; this does not. An image
-  that is larger than `most` is made smaller by Lanczos' filter, as all data are.
-- Each update of G draws its picture anew: the authors' code goes three times through one graph, which PyTorch refuses now.
-- z* is drawn once, as the paper has it; the authors' code draws it anew in each step of the first scale.
+- Resizing is bicubic with antialiasing as in the authors' code, but without that code's rounding to 8 bits in
+  between. An image larger than `most` is reduced with Lanczos' filter, like all data.
+- Each update of G draws a new sample; the authors' code backpropagates three times through one graph, which current
+  PyTorch refuses.
+- z* is drawn once, as in the paper; the authors' code draws it in each step of the first scale.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -30,44 +32,43 @@ from torch import Tensor, nn
 
 from gankit.nn import BatchNorm2d, init_normal
 from gankit.penalties import wgan_gp_pixels
-from gankit.recipe import Batch, Phase, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Phase, Preset, Recipe, Run, Spec, adam
 
 Size = tuple[int, int]
-REACH = 5  # pixels that five 3x3 convolutions without padding take from each side
+REACH = 5  # pixels that five 3x3 convolutions without padding remove at each side
 
 
 def resize(x: Tensor, size: Size) -> Tensor:
-    """(N, C, H, W) in another size."""
+    """(N, C, H, W) images to another (height, width)."""
     return x if x.shape[2:] == size else F.interpolate(x, size, mode="bicubic", antialias=True)
 
 
 def pyramid(height: int, width: int, least: int, most: int, factor: float, scales: int = 0) -> list[Size]:
-    """Sizes of the scales, coarsest first: its shorter side is `least`, the finest's longer side `most` at most.
+    """(height, width) of each scale, coarsest first.
 
-    Their number follows from the image's own size, whatever it is made smaller to; `scales` says it where that is not known.
+    The coarsest scale's shorter side is `least`, and the finest's longer side at most `most`. The number of scales
+    follows from the size of the original image, before it is reduced to `most`; `scales` gives it if that is unknown.
 
     Raises:
         ValueError: the image is too small, or an argument is out of range.
     """
-    if not 2 * REACH < least <= most or not 0 < factor < 1 or scales < 0:
+    patch = 2 * REACH + 1
+    if not patch <= least <= most or not 0 < factor < 1 or scales < 0:
         raise ValueError(
-            f"least is {least}, most {most}, factor {factor} and scales {scales}; least must be more than {2 * REACH} and not above most, "
-            "factor within 0 and 1, and scales not below 0"
+            f"least is {least}, most {most}, factor {factor} and scales {scales}; least must be from {patch} to "
+            "most, factor between 0 and 1, and scales at least 0"
         )
     short, long = min(height, width), max(height, width)
     shrink = min(most / long, 1)
     h, w = (math.ceil(side * shrink - 1e-9) for side in (height, width))  # 250.00000000000003 pixels are 250
-    if short < 2 * REACH + 1:
+    if short < patch:
         raise ValueError(
-            f"the image is {height}x{width} (height x width); a patch needs {2 * REACH + 1} pixels a side: take a larger one"
+            f"the image is {height}x{width} (height x width); a patch needs {patch} pixels a side: take a larger image"
         )
-    if min(h, w) < 2 * REACH + 1:
+    if min(h, w) < patch:
         raise ValueError(
-            f"the image is {height}x{width} (height x width): with a longer side of {most} its shorter one has {min(h, w)} pixels, and a patch "
-            f"needs {2 * REACH + 1}: crop it, or set --most {math.ceil((2 * REACH + 1) * long / short)}"
+            f"the image is {height}x{width} (height x width): with a longer side of {most}, its shorter side has "
+            f"{min(h, w)} pixels, and a patch needs {patch}: crop it, or set --most {math.ceil(patch * long / short)}"
         )
     by_size = math.ceil(math.log(least / short, factor)) + 1 - math.ceil(math.log(shrink, factor))
     count = scales - 1 if scales else by_size
@@ -92,21 +93,21 @@ class Net(nn.Module):
 
 
 class SinGAN(Recipe):
-    """A generator of one image's like, of any height and width from 11 pixels on.
+    """Generative model of a single image, for samples of any height and width from 11 pixels.
 
     Args:
-        least: shorter side of the coarsest scale.
-        most: longer side of the finest scale; larger images are made smaller first.
-        factor: from one scale to the next coarser one, about.
-        scales: how many; 0 for as many as least, most and factor make of the image's own size.
-        width: channels of the first four scales; they double every fourth, up to four times as many.
-        iterations: steps for each scale.
-        updates: of D, and then of G, in each step.
-        rec_weight: alpha of the reconstruction; 100 for super-resolution in the paper.
-        noise_weight: what the reconstruction's error is multiplied by to weigh noise.
-        penalty_weight: lambda of the gradient penalty.
-        pad_noise: noise beyond the borders in place of zeros, which animation needs.
-        lr: Adam's learning rate; a tenth of it in the last fifth of a scale.
+        least: shorter side of the coarsest scale, in pixels.
+        most: longer side of the finest scale, in pixels; larger images are reduced first.
+        factor: approximate ratio of a scale's side to that of the next finer scale.
+        scales: number of scales; 0 derives it from least, most, factor and the image's size.
+        width: channels of the first four scales; they double every fourth scale, up to four times as many.
+        iterations: steps per scale.
+        updates: updates of D, and then of G, in each step.
+        rec_weight: weight of the reconstruction (alpha); 100 for super-resolution in the paper.
+        noise_weight: the noise at a scale is scaled by this times the error of the reconstruction.
+        penalty_weight: weight of the gradient penalty (lambda).
+        pad_noise: pad with noise instead of zeros beyond the borders, which animation needs.
+        lr: learning rate of Adam; a tenth of it in the last fifth of a scale.
     """
 
     defaults = dict(batch=1, ema=0, data="photo:china:whole", images=0, log=100, preview=500, save=1000)
@@ -119,7 +120,7 @@ class SinGAN(Recipe):
         "superres": Preset("for super-resolution", model=dict(rec_weight=100.0, least=18, factor=0.5 ** (1 / 3))),
         "animation": Preset("for animation", model=dict(pad_noise=True)),
         "small": Preset(
-            "128 px in minutes on two CPU cores: a fifth of the iterations at a higher learning rate, and a heavier reconstruction",
+            "128 px in minutes on two CPU cores: a fifth of the iterations, higher learning rate and rec_weight",
             model=dict(most=128, factor=0.7, iterations=400, rec_weight=30.0, lr=1e-3),
         ),
     }
@@ -143,7 +144,7 @@ class SinGAN(Recipe):
     ):
         super().__init__(spec)
         if iterations < 1 or updates < 1:
-            raise ValueError(f"iterations and updates are {iterations} and {updates}; give 1 at least of each")
+            raise ValueError(f"iterations is {iterations} and updates is {updates}; both must be at least 1")
         self.sizes = pyramid(spec.height, spec.width, least, most, factor, scales)
         self.iterations, self.updates, self.rec_weight = iterations, updates, rec_weight
         self.noise_weight, self.penalty_weight, self.lr = noise_weight, penalty_weight, lr
@@ -155,31 +156,31 @@ class SinGAN(Recipe):
         h, w = self.sizes[0]
         self.register_buffer("z_star", torch.zeros(1, 1, h + 2 * self.rim, w + 2 * self.rim))
         self.register_buffer("amplitudes", torch.zeros(len(self.sizes)))
-        self.register_buffer("scale", torch.zeros((), dtype=torch.int64))  # the finest one that has begun to learn
+        self.register_buffer("scale", torch.zeros((), dtype=torch.int64))  # the finest scale whose training has begun
         self.opt = {
             f"{name}{i}": adam(net.parameters(), lr, (0.5, 0.999))
-            for name, nets in (("d", self.d), ("g", self.g)) for i, net in enumerate(nets)
+            for name, networks in (("d", self.d), ("g", self.g)) for i, net in enumerate(networks)
         }  # fmt: skip
 
     @staticmethod
     def reduced(height: int, width: int, arguments: dict[str, object]) -> tuple[Size, dict[str, object]]:
-        """The size that an image of this height and width is made first, and the arguments that keep its scales."""
+        """The size to which an image of this height and width is reduced, and the arguments that keep its scales."""
         sizes = pyramid(height, width, *(arguments[name] for name in ("least", "most", "factor", "scales")))
         return sizes[-1], {"scales": len(sizes)}
 
     @property
     def length(self) -> int:
-        """Images that a run takes."""
+        """Images shown in a run."""
         return self.iterations * len(self.sizes)
 
-    # Drawing ---------------------------------------------------------------------------------------------------------
+    # Sampling --------------------------------------------------------------------------------------------------------
 
     def maps(self, i: int, size: Size) -> tuple[int, int, int]:
-        """(C, H, W) of the noise at scale i for a picture of this size there; one channel for all at the coarsest."""
+        """(C, H, W) of the noise at scale i for an image of this size; at the coarsest scale it has one channel."""
         return (1 if i == 0 else self.spec.channels), size[0] + 2 * self.rim, size[1] + 2 * self.rim
 
     def noise(self, n: int) -> Tensor:
-        """(n, D) noise for all scales, one after the other."""
+        """(n, D) noise for all scales, flattened and concatenated."""
         return torch.randn(n, sum(math.prod(self.maps(i, size)) for i, size in enumerate(self.sizes)))
 
     def sample(self, z: Tensor) -> Tensor:
@@ -191,86 +192,86 @@ class SinGAN(Recipe):
     def draw(
         self, noise: Callable[[int], Tensor | None], sizes: Sequence[Size], start: int = 0, below: Tensor | None = None
     ) -> Tensor:
-        """What scales `start` and up draw, (N, C, H, W), one for each size from `start` on.
+        """Run scales `start` to the last of `sizes`, to (N, C, H, W) images.
 
         Args:
-            noise: of a scale, as `maps` has its shape; None for none.
-            sizes: of the scales from 0 on; all of them need not be used.
-            start: the first scale that draws.
-            below: the picture (N, C, H, W) that it gets from below; none at scale 0.
+            noise: function from a scale to its noise, with the shape in `maps`, or to None for no noise.
+            sizes: (height, width) of each scale from 0; their number decides the last scale.
+            start: the first scale to run.
+            below: (N, C, H, W) images of the scale below `start`; None at scale 0.
         """
         for i in range(start, len(sizes)):
             below = self.at(i, noise(i), below, sizes[i])
         return below
 
     def at(self, i: int, z: Tensor | None, below: Tensor | None, size: Size) -> Tensor:
-        """What scale i draws, (N, C, H, W), from noise and from the picture of the scale below, which is resized."""
+        """(N, C, H, W) images of scale i from noise and from images of the scale below, which are resized."""
         n = len(z if below is None else below)
         below = self.amplitudes.new_zeros(n, self.spec.channels, *size) if below is None else resize(below, size)
-        wide = F.pad(below, [REACH] * 4)
-        if z is None:
-            return self.g[i](wide).tanh() + below
-        padded = F.pad(z, [REACH - self.rim] * 4)
-        return self.g[i](self.amplitudes[i] * padded + wide).tanh() + below
+        inputs = F.pad(below, [REACH] * 4)
+        if z is not None:
+            inputs = self.amplitudes[i] * F.pad(z, [REACH - self.rim] * 4) + inputs
+        return self.g[i](inputs).tanh() + below
 
     def rebuilt(self, upto: int, n: int = 1) -> Tensor:
-        """(n, C, H, W) the reconstruction by scales 0 to `upto`, n times."""
+        """The reconstruction by scales 0 to `upto`, repeated to (n, C, H, W)."""
         z = self.z_star.expand(n, -1, -1, -1)
         return self.draw(lambda i: z if i == 0 else None, self.sizes[: upto + 1])
 
-    # Learning --------------------------------------------------------------------------------------------------------
+    # Training --------------------------------------------------------------------------------------------------------
 
     def phase(self, images: int) -> Phase:
         return Phase(min(images // self.iterations, len(self.sizes) - 1))
 
     @torch.no_grad()
     def enter(self, index: int, batch: Batch) -> None:
-        """A scale begins from the one below, and noise weighs as much as that one leaves open."""
+        """Initialize a scale from the one below, and its noise amplitude from the error of the reconstruction."""
         self.scale.fill_(index)
-        self.frozen(index)
+        self.freeze_norms(index)
         if index == 0:
-            self.z_star.copy_(
-                batch.draw(lambda n: torch.randn(n, *self.z_star.shape[1:])[:1].expand(n, -1, -1, -1))[:1]
-            )
+            shape = self.z_star.shape[1:]
+            self.z_star.copy_(batch.draw(lambda n: torch.randn(n, *shape)[:1].expand(n, -1, -1, -1))[:1])
             self.amplitudes[0] = 1
             return
-        for nets in (self.g, self.d):
-            if nets[index].net[0].weight.shape == nets[index - 1].net[0].weight.shape:
-                nets[index].load_state_dict(nets[index - 1].state_dict())
+        for networks in (self.g, self.d):
+            net, coarser = networks[index], networks[index - 1]
+            if net.net[0].weight.shape == coarser.net[0].weight.shape:
+                net.load_state_dict(coarser.state_dict())
         real, below = resize(batch.real, self.sizes[index]), resize(self.rebuilt(index - 1), self.sizes[index])
         self.amplitudes[index] = self.noise_weight * (real - below).square().mean().sqrt()
 
-    def frozen(self, index: int) -> None:
-        """Scales below this one draw with the statistics that they ended with."""
+    def freeze_norms(self, index: int) -> None:
+        """Let the generators below this scale use the batch norm statistics with which their training ended."""
         for net in self.g[:index]:
             net.eval()
 
     def step(self, batch: Batch, run: Run) -> None:
         i = run.phase.index
-        self.frozen(i)
-        late = run.images % self.iterations >= 0.8 * self.iterations
+        self.freeze_norms(i)
+        is_late = run.images % self.iterations >= 0.8 * self.iterations
         for name in (f"d{i}", f"g{i}"):
-            self.opt[name].param_groups[0]["lr"] = self.lr * (0.1 if late else 1)
-        z = self.drawn(batch, i)
+            self.opt[name].param_groups[0]["lr"] = self.lr * (0.1 if is_late else 1)
+        z = self.scale_noise(batch, i)
         for _ in range(self.updates):
             run.update(f"d{i}", lambda piece, z: self.d_loss(piece, z, i), batch, z)
         for _ in range(self.updates):
             run.update(f"g{i}", lambda piece, z: self.g_loss(piece, z, i), batch, z)
 
-    def drawn(self, batch: Batch, i: int) -> Tensor:
+    def scale_noise(self, batch: Batch, i: int) -> Tensor:
+        """(N, C, H, W) noise for scale i."""
         return batch.draw(lambda n: torch.randn(n, *self.maps(i, self.sizes[i])))
 
     def fake(self, batch: Batch, z: Tensor, i: int) -> Tensor:
-        """Pictures of scale i: new noise below, `z` there."""
-        below = self.draw(lambda k: self.drawn(batch, k), self.sizes[:i]) if i else None
+        """Samples of scale i, from `z` at that scale and new noise below."""
+        below = self.draw(lambda k: self.scale_noise(batch, k), self.sizes[:i]) if i else None
         return self.at(i, z, below, self.sizes[i])
 
     def d_loss(self, batch: Batch, z: Tensor, i: int) -> tuple[Tensor, dict[str, Tensor]]:
         real, fake = resize(batch.real, self.sizes[i]), self.fake(batch, z, i)
-        on_real, on_fake = (self.d[i](batch.augment(x)).mean() for x in (real, fake))
+        real_score, fake_score = (self.d[i](batch.augment(x)).mean() for x in (real, fake))
         penalty = wgan_gp_pixels(lambda x: self.d[i](batch.augment(x)), real, fake, batch.draw)
-        loss = on_fake - on_real + self.penalty_weight * penalty
-        return loss, {"real": on_real, "fake": on_fake, "penalty": penalty}
+        loss = fake_score - real_score + self.penalty_weight * penalty
+        return loss, {"real": real_score, "fake": fake_score, "penalty": penalty}
 
     def g_loss(self, batch: Batch, z: Tensor, i: int) -> tuple[Tensor, dict[str, Tensor]]:
         rec = (self.rebuilt(i, len(batch)) - resize(batch.real, self.sizes[i])).square().mean()

@@ -1,32 +1,32 @@
 """sngan. Takeru Miyato, Toshiki Kataoka, Masanori Koyama, Yuichi Yoshida, "Spectral Normalization for Generative
 Adversarial Networks", ICLR 2018. https://arxiv.org/abs/1802.05957
 
-Each weight of D is divided by its largest singular value, which makes D Lipschitz; one step of power iteration at each
-forward pass, from where the last one ended, keeps track of it. Hinge loss, Adam without momentum, five updates of D for
-each of G. With labels this is Miyato & Koyama, "cGANs with Projection Discriminator", ICLR 2018: a class's vector times
-D's features is added to D's output, and G has conditional batch norm.
+Each weight of D is divided by its largest singular value, which makes D Lipschitz. The singular value is tracked by
+one step of power iteration per forward pass, which continues from the previous one. Hinge loss, Adam without
+momentum, five updates of D for each of G. With labels this is Miyato & Koyama, "cGANs with Projection Discriminator",
+ICLR 2018: D adds the product of a class embedding and its features to its output, and G has conditional batch norm.
 
-Below 48 px the nets are the authors' for CIFAR-10, all blocks of one width; from there on those for STL-10 (48 px),
-ImageNet (64 and 128 px) and cats and dogs (256 px), whose widths double with each halving. As in the authors' code, reals
-are dequantised, learning rates fall linearly to 0, and D's power iteration moves on in G's turn too. One step takes one
-batch for D; G learns before the first of each n_dis, from `g_batch` latents for each image.
+Below 48 px the networks are the authors' for CIFAR-10, whose blocks all have the same width. From 48 px they are
+those for STL-10 (48 px), ImageNet (64 and 128 px) and cats and dogs (256 px), whose widths double with each halving.
+As in the authors' code, reals are dequantised, learning rates decay linearly to 0, and G's updates also advance D's
+power iteration. One step takes one batch for D; G is updated before the first of every n_dis updates of D, from
+`g_batch` latents for each image.
 
-The file is long because it holds two papers and the authors' two shapes of networks.
+The file is long because it holds two papers and the authors' two network architectures.
 
 Deviations:
-- Other sizes than 32, 48, 64, 128 and 256 px have more or fewer blocks.
+- Sizes other than 32, 48, 64, 128 and 256 px have more or fewer blocks.
 - Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the papers have no averaging.
-- Left out: the papers' cross-entropy loss, D with the class beside its features, and the plain convolutional nets.
+- Left out: the papers' cross-entropy loss, D with the class concatenated to its features, and the plain convolutional
+  networks.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.losses import hinge, scores
@@ -41,41 +41,28 @@ from gankit.nn import (
     spectral_norm,
     stages,
 )
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.nn.draws import dequantise, draw_times
+from gankit.nn.projection import ProjectionDiscriminator
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
 
 def pyramid_widths(width: int, halvings: int) -> list[int]:
-    """Channels of the maps from the image's size on: they double up to 16 times `width`; for 256 px as the authors' do."""
-    return [
-        width * k for k in ((1, 2, 4, 8, 8, 16, 16) if halvings == 6 else [min(2**i, 16) for i in range(halvings + 1)])
-    ]
+    """Channels of the maps, from the image down: they double, up to 16 times `width`; at 256 px as the authors'."""
+    factors = (1, 2, 4, 8, 8, 16, 16) if halvings == 6 else [min(2**i, 16) for i in range(halvings + 1)]
+    return [width * factor for factor in factors]
 
 
-class Discriminator(nn.Module):
-    """Residual blocks, ReLU, sum over places; linear output, plus a class's vector times the features."""
-
-    def __init__(self, shape: tuple[int, ...], width: int, num_classes: int, pyramid: bool):
-        super().__init__()
-        count = stages(*shape[1:])
-        if pyramid:  # halvings down to 3, 4 or 5, then one block that keeps the size; at 64 px that one halves, too
-            halvings = count + (min(shape[1:]) >> count >= 6)
-            widths, downs = pyramid_widths(width, halvings), halvings + (halvings == 4 and count == 4)
-        else:  # halvings down to 8 or so, then two blocks
-            downs = max(1, count - 1)
-            widths = [2 * width] * (downs + 2)
-        blocks = [DBlock(a, b, down=i < downs) for i, (a, b) in enumerate(zip(widths, widths[1:]), 1)]
-        self.trunk = nn.Sequential(OptimizedDBlock(shape[0], widths[0]), *blocks)
-        self.head = nn.Linear(widths[-1], 1)
-        self.embed = nn.Embedding(num_classes, widths[-1]) if num_classes else None
-
-    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """(N, C, H, W) in [-1, 1], and (N,) labels, to (N,) logits."""
-        features = F.relu(self.trunk(x)).sum((2, 3))
-        logits = self.head(features).squeeze(1)
-        return logits if label is None else logits + (self.embed(label) * features).sum(1)
+def discriminator(shape: tuple[int, ...], width: int, num_classes: int, pyramid: bool) -> ProjectionDiscriminator:
+    """Residual blocks for (C, H, W) images, and class projection."""
+    count = stages(*shape[1:])
+    if pyramid:  # halvings down to 3, 4 or 5, then a block that keeps the size; at 64 px that block halves as well
+        halvings = count + (min(shape[1:]) >> count >= 6)
+        widths, downs = pyramid_widths(width, halvings), halvings + (halvings == 4 and count == 4)
+    else:  # halvings down to about 8, then two blocks
+        downs = max(1, count - 1)
+        widths = [2 * width] * (downs + 2)
+    blocks = [DBlock(a, b, down=i < downs) for i, (a, b) in enumerate(zip(widths, widths[1:]), 1)]
+    return ProjectionDiscriminator([OptimizedDBlock(shape[0], widths[0]), *blocks], widths[-1], num_classes)
 
 
 class SNGAN(Recipe):
@@ -83,14 +70,14 @@ class SNGAN(Recipe):
 
     Args:
         z_dim: length of the latent z.
-        width: channels of the pyramid's blocks next to the image (the authors have 32 at 256 px); else G's blocks all have 4
-            times as many, D's twice.
-        pyramid: whether widths double with each halving; None: from 48 px on, as in the papers.
-        conditional: use labels, where the data has them.
-        n_dis: updates of D for each of G.
-        g_batch: latents in an update of G for each image of the batch.
-        lr: Adam's learning rate at the start.
-        decay_from: share of the run after which the learning rate falls linearly to 0.
+        width: in the pyramid, channels of the blocks next to the image (32 for the authors' 256 px); otherwise G's
+            blocks have four times as many and D's twice.
+        pyramid: double the widths with each halving. None: from 48 px, as in the papers.
+        conditional: use labels if the data has them.
+        n_dis: updates of D for each update of G.
+        g_batch: latents per image of the batch in an update of G.
+        lr: initial learning rate of Adam.
+        decay_from: share of the run after which the learning rate decays linearly to 0.
     """
 
     labels, ema, defaults = "optional", ("g",), dict(batch=64)
@@ -152,14 +139,14 @@ class SNGAN(Recipe):
     ):
         super().__init__(spec if conditional else replace(spec, num_classes=0))
         self.z_dim, self.n_dis, self.g_batch, self.lr, self.decay_from = z_dim, n_dis, g_batch, lr, decay_from
-        classes, count, eps = self.spec.num_classes, stages(*spec.shape[1:]), 2e-5  # eps of Chainer's batch norm
+        classes, count, eps = self.spec.num_classes, stages(*spec.shape[1:]), 2e-5  # the eps of Chainer's batch norm
         norm = partial(ConditionalBatchNorm2d, num_classes=classes) if classes else BatchNorm2d
         flat, tall = [4 * width] * (count + 1), pyramid_widths(width, count)[::-1]
         pyramid = min(spec.height, spec.width) >= 48 if pyramid is None else pyramid
         self.g = ResNetGenerator(z_dim, spec.shape, tall if pyramid else flat, partial(norm, eps=eps), eps)
-        self.d = Discriminator(spec.shape, width, classes, pyramid)
+        self.d = discriminator(spec.shape, width, classes, pyramid)
         init_glorot(self)
-        nn.init.xavier_uniform_(self.g.out.weight)  # no sqrt(2) here
+        nn.init.xavier_uniform_(self.g.out.weight)  # without the factor sqrt(2)
         if classes:
             nn.init.xavier_uniform_(self.d.embed.weight)
         spectral_norm(self.d)
@@ -170,7 +157,7 @@ class SNGAN(Recipe):
         return torch.randn(n, self.z_dim)
 
     def sample(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """(N, z_dim) latents, and (N,) labels where it learnt from some, to (N, C, H, W) images in [-1, 1]."""
+        """(N, z_dim) latents, and (N,) labels if trained with labels, to (N, C, H, W) images in [-1, 1]."""
         return self.g(z) if label is None else self.g(z, label)
 
     def step(self, batch: Batch, run: Run) -> None:
@@ -181,7 +168,7 @@ class SNGAN(Recipe):
         run.update("d", self.d_loss, batch)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        images = (127.5 * (batch.real + 1) + batch.draw(lambda n: torch.rand(n, *self.spec.shape))) / 128 - 1
+        images = dequantise(batch.real, batch.draw)
         real = self.d(batch.augment(images), batch.label if self.spec.num_classes else None)
         z, label = self.draw(batch, 1)
         fake = self.d(batch.augment(self.sample(z, label)), label)
@@ -192,8 +179,6 @@ class SNGAN(Recipe):
         return hinge.g(self.d(batch.augment(self.sample(z, label)), label)), {}
 
     def draw(self, batch: Batch, k: int) -> tuple[Tensor, Tensor | None]:
-        """k latents, and k labels drawn evenly, for each row of the batch."""
-        z = batch.draw(lambda n: self.noise(n * k).unflatten(0, (n, k))).flatten(0, 1)
-        if not self.spec.num_classes:
-            return z, None
-        return z, batch.draw(lambda n: torch.randint(self.spec.num_classes, (n, k))).flatten()
+        """k latents, and k uniformly drawn labels, for each image of the batch."""
+        z, classes = draw_times(batch.draw, self.noise, k), self.spec.num_classes
+        return z, draw_times(batch.draw, lambda n: torch.randint(classes, (n,)), k) if classes else None

@@ -1,41 +1,50 @@
-"""stackgan. Han Zhang, Tao Xu, Hongsheng Li, Shaoting Zhang, Xiaogang Wang, Xiaolei Huang, Dimitris Metaxas, "StackGAN: Text to
-Photo-realistic Image Synthesis with Stacked Generative Adversarial Networks", ICCV 2017. https://arxiv.org/abs/1612.03242
+"""stackgan. Han Zhang, Tao Xu, Hongsheng Li, Shaoting Zhang, Xiaogang Wang, Xiaolei Huang, Dimitris Metaxas,
+"StackGAN: Text to Photo-realistic Image Synthesis with Stacked Generative Adversarial Networks", ICCV 2017.
+https://arxiv.org/abs/1612.03242
 
-Images of sentences, drawn twice: Stage I draws a small picture of what the text says, and Stage II, which sees that picture and
-the text once more, a picture four times as wide. What a text is to a generator is not one point but a Gaussian around it
-(conditioning augmentation), so that nearby texts are nearby and one text has many images; a KL term keeps it near N(0, I). The
-discriminators see a third kind of pair, a real image beside a text that does not go with it, and must call it false, too.
+Images from sentences, in two stages: Stage I generates a small image from the text, and Stage II, from that image and
+the text again, one that is four times as wide. A text conditions the generator through a Gaussian around its
+embedding (conditioning augmentation), so that similar texts get similar conditions and one text has many images. A KL
+term keeps the Gaussian near N(0, I). The discriminators see a third kind of pair, a real image with a text that does
+not match it, which they must classify as fake.
 
-The file is long because it holds two stages in two published forms, and the encoder of texts that the paper takes ready-made.
+The file is long because it holds two stages, each in two published forms, and a text encoder, which the paper takes
+pretrained.
 
-Phase 0 fits that encoder on the data's own captions, as the embedding that the paper uses was (Reed, Akata, Lee, Schiele,
-"Learning Deep Representations of Fine-Grained Visual Descriptions", CVPR 2016): letters through convolutions and a recurrent
-net, beside an encoder of images; matching pairs must score higher, by a margin, than the others of the batch, both ways. With
-`--text-encoder` there is none. Phase 1 is Stage I, phase 2 Stage II, with all that was learnt before held fixed. Form "tensorflow" is the code that the paper's results are
-from; "pytorch" is the authors' later one, in whose second stage D also judges the image alone. Images are read at 76 / 64 of a
-stage's size and cut to it at random places.
+Phase 0 trains that encoder on the captions of the data, like the embedding that the paper uses (Reed, Akata, Lee,
+Schiele, "Learning Deep Representations of Fine-Grained Visual Descriptions", CVPR 2016): convolutions over letters
+and a recurrent network, next to an image encoder; matching pairs must score higher, by a margin, than the other pairs
+of the batch, in both directions. With `--text-encoder` there is no phase 0. Phase 1 trains Stage I and phase 2 Stage
+II; all networks trained before are frozen. Form "tensorflow" is the code of the paper's results; "pytorch" is the
+authors' later code, in whose second stage D also classifies the image without its text. Images are read at 76 / 64 of
+a stage's size and cropped to it at random positions.
 
 Deviations:
-- The text encoder's widths are ours, and so is the image encoder beside it, where Reed et al. take a pretrained GoogLeNet; any other
-  caption of the batch is a wrong one, not only those of other classes; embeddings are scaled to a mean square of 1.
-- The wrong image of a pair is one that does not have the caption, in the release one of another class; in the release for PyTorch a
-  batch's own images, each beside its neighbour's text. With `--mirror` it is flipped as the real one; there by itself.
-- The learning rate is halved every 100 epochs, as the paper says; the TensorFlow code's Stage I every 50 (`--stage1-half-images 442750`).
-- Birds are cut out along their boxes there, half as wide again, before they are resized: bring such images. The presets of the paper
-  squash what is no square, as both releases do; else it is cut to one. What Stage I learns from is the larger image averaged over
-  4x4 pixels, where the TensorFlow code resizes by a cubic.
-- The preset `coco` has batches of 128; the release's configurations 128 on each of two GPUs in Stage I, and 40 in Stage II.
-- Two options of the preset `small` alone: whole images in place of crops, and Stage I in eval mode while Stage II learns, which is
-  how its numbers were measured; both releases leave its batch norms in training mode.
-- One caption of an image is taken at a time; the TensorFlow code takes the mean of four embeddings. Its noise is cut at two deviations.
-- The KL term is the paper's, summed over the Gaussian's dimensions. Both releases take twice the mean over them, which is
-  `--kl-weight 0.015625` with 128 dimensions, and what the presets of the PyTorch form have.
+- The widths of the text encoder are our own, and so is the image encoder, for which Reed et al. take a pretrained
+  GoogLeNet. Every other caption of the batch is a mismatch, not only those of other classes. Embeddings are scaled to
+  a mean square of 1.
+- The mismatched image of a pair is one that does not have the caption; in the TensorFlow release, one of another
+  class; in the PyTorch release, the batch's images, each with its neighbour's text. `--mirror` flips it together with
+  the real image; in the release it is flipped independently.
+- The learning rate is halved every 100 epochs, as in the paper; the TensorFlow code's Stage I halves it every 50
+  (`--stage1-half-images 442750`).
+- The authors crop birds to 1.5 times their bounding boxes before resizing; here the data must be cropped already. The
+  paper's presets squash images that are not square, as both releases do; otherwise they are cropped to squares. Stage
+  I's reals are averages over 4x4 pixels of the larger images; the TensorFlow code resizes with a cubic filter.
+- The preset `coco` has batches of 128; the release's configurations have 128 on each of two GPUs in Stage I, and 40
+  in Stage II.
+- Only the preset `small` sets two options, with which its numbers were measured: whole images instead of crops, and
+  Stage I in eval mode while Stage II is trained; both releases leave its batch norms in training mode.
+- One caption per image is used at a time; the TensorFlow code takes the mean of four embeddings, and truncates its
+  noise at two standard deviations.
+- The KL term is the paper's, a sum over the Gaussian's dimensions. Both releases take twice the mean, which for 128
+  dimensions is `--kl-weight 0.015625`; the presets of the PyTorch form have that weight.
 - Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the authors have no averaging.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -44,30 +53,28 @@ from torch import Tensor, nn
 from gankit.losses import non_saturating, scores
 from gankit.nn import BatchNorm1d, BatchNorm2d, init_normal, look, nearest_size, random_crop, stages, whole
 from gankit.penalties import r1
-from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Spec, adam
+from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Run, Spec, adam
 
-if TYPE_CHECKING:
-    from gankit.loop import Run
-
-TIMES = 4  # Stage II's sides are so many times Stage I's
-EXAMPLES = 64  # captions that a model keeps, for samples that nobody gave a text for
+TIMES = 4  # ratio of Stage II's sides to Stage I's
+EXAMPLES = 64  # captions that a model stores, for samples without a text
 
 
 def conv(
     inputs: int, outputs: int, kernel: int = 3, stride: int = 1, norm: bool = True, slope: float | None = 0.0
 ) -> list[nn.Module]:
-    """A convolution that keeps or halves the side, norm, and a rectifier of this slope; None for none."""
+    """Convolution that keeps or halves the side, norm, and leaky ReLU with this slope; None for none."""
     layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=not norm)]
     layers += [BatchNorm2d(outputs)] if norm else []
     return layers + ([] if slope is None else [nn.LeakyReLU(slope) if slope else nn.ReLU()])
 
 
 def up(inputs: int, outputs: int) -> list[nn.Module]:
+    """Nearest-neighbour doubling and a convolution."""
     return [nn.Upsample(scale_factor=2), *conv(inputs, outputs)]
 
 
 class Residual(nn.Module):
-    """x + f(x), rectified: f narrows to a quarter in between (bottleneck) or keeps the width."""
+    """ReLU of x + f(x); f narrows to a quarter of the width in between (bottleneck) or keeps it."""
 
     def __init__(self, width: int, bottleneck: bool, norm: bool = True, slope: float = 0.0):
         super().__init__()
@@ -82,7 +89,7 @@ class Residual(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """Letters to an embedding: three convolutions that pool, a recurrent net, the mean of its states, a linear layer."""
+    """Letters to an embedding: three convolutions with pooling, a GRU, the mean of its states, a linear layer."""
 
     def __init__(self, codes: int, width: int, embed_dim: int):
         super().__init__()
@@ -90,21 +97,18 @@ class TextEncoder(nn.Module):
         layers: list[nn.Module] = []
         for i, inputs in enumerate((codes - 1, width, width)):
             layers += [nn.Conv1d(inputs, width, 4, padding=2), nn.ReLU(), *([nn.MaxPool1d(3)] if i < 2 else [])]
-        self.convs, self.rnn, self.head = (
-            nn.Sequential(*layers),
-            nn.GRU(width, width, batch_first=True),
-            nn.Linear(width, embed_dim),
-        )
+        self.convs, self.rnn = nn.Sequential(*layers), nn.GRU(width, width, batch_first=True)
+        self.head = nn.Linear(width, embed_dim)
 
     def forward(self, caption: Tensor) -> Tensor:
-        """(N, L) codes of letters, 0 for none, to (N, embed_dim) of mean 0 and mean square 1."""
+        """(N, L) codes of letters, 0 for padding, to (N, embed_dim) with mean 0 and mean square 1."""
         letters = F.one_hot(caption, self.codes)[:, :, 1:].to(self.head.weight.dtype)
         states, _ = self.rnn(self.convs(letters.transpose(1, 2)).transpose(1, 2))
         return unit(self.head(states.mean(1)))
 
 
 class ImageEncoder(nn.Module):
-    """Convolutions that halve the map, and a linear layer on all places of it."""
+    """Convolutions that halve the map, and a linear layer on the flattened result."""
 
     def __init__(self, shape: tuple[int, ...], width: int, embed_dim: int):
         super().__init__()
@@ -112,9 +116,8 @@ class ImageEncoder(nn.Module):
         for c in (width * min(2**i, 8) for i in range(count)):
             layers += conv(last, c, 4, 2, norm=last != shape[0], slope=0.2)
             last = c
-        self.net = nn.Sequential(
-            *layers, nn.Flatten(), nn.Linear(last * (shape[1] >> count) * (shape[2] >> count), embed_dim)
-        )
+        features = last * (shape[1] >> count) * (shape[2] >> count)
+        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, embed_dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) in [-1, 1] to (N, embed_dim)."""
@@ -122,36 +125,33 @@ class ImageEncoder(nn.Module):
 
 
 def unit(x: Tensor) -> Tensor:
-    """(N, D) rows of mean 0 and mean square 1."""
+    """Normalize the rows of (N, D) to mean 0 and mean square 1."""
     return F.layer_norm(x, x.shape[1:])
 
 
 class Conditioning(nn.Module):
-    """Conditioning augmentation: an embedding to the mean and the logarithm of the deviation of a Gaussian."""
+    """Conditioning augmentation: an embedding to the mean and log standard deviation of a Gaussian."""
 
     def __init__(self, embed_dim: int, c_dim: int, pytorch: bool):
         super().__init__()
         self.fc, self.pytorch = nn.Linear(embed_dim, 2 * c_dim), pytorch
 
     def forward(self, text: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, embed_dim) to (N, c_dim) each. In the PyTorch form both are rectified, so no deviation is below 1."""
+        """(N, embed_dim) to (N, c_dim) each. In the PyTorch form both pass a ReLU, so deviations are at least 1."""
         mean, log_std = F.leaky_relu(self.fc(text), 0.0 if self.pytorch else 0.2).chunk(2, 1)
         return mean, log_std / 2 if self.pytorch else log_std
 
 
 class StageOne(nn.Module):
-    """Latent and text to a small image: a dense layer to a map, doubled until it is there."""
+    """Latent and condition to a small image: a dense layer to a map, doubled up to the image's size."""
 
     def __init__(self, shape: tuple[int, ...], z_dim: int, embed_dim: int, c_dim: int, width: int, pytorch: bool):
         super().__init__()
         count = stages(*shape[1:])
         c, h, w = width << count - 1, shape[1] >> count, shape[2] >> count
         self.ca = Conditioning(embed_dim, c_dim, pytorch)
-        layers = [
-            nn.Linear(z_dim + c_dim, c * h * w, bias=not pytorch),
-            BatchNorm1d(c * h * w),
-            nn.Unflatten(1, (c, h, w)),
-        ]
+        dense = nn.Linear(z_dim + c_dim, c * h * w, bias=not pytorch)
+        layers = [dense, BatchNorm1d(c * h * w), nn.Unflatten(1, (c, h, w))]
         layers += [nn.ReLU()] if pytorch else [Residual(c, True)]
         for i in range(count if pytorch else count - 1):
             layers += up(c, c // 2)
@@ -166,7 +166,7 @@ class StageOne(nn.Module):
 
 
 class StageTwo(nn.Module):
-    """A small image and the text to one four times as wide: down to a quarter, residual blocks, and up again twice as far."""
+    """Small image and condition to an image four times as wide: halved twice, residual blocks, doubled four times."""
 
     def __init__(self, channels: int, embed_dim: int, c_dim: int, width: int, blocks: int, pytorch: bool):
         super().__init__()
@@ -184,113 +184,113 @@ class StageTwo(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Whether an image is real and goes with a text: convolutions down to a map of four, the text beside each place of it."""
+    """Whether an image is real and matches a text: convolutions to a map of about 4x4, text features at each position.
+
+    Args:
+        shape: (C, H, W) of the images.
+        embed_dim: length of a text's embedding.
+        c_dim: channels of the text features.
+        width: channels of the first map; they double with each halving.
+        stage1_halvings: halvings in Stage I; Stage II's last map is narrowed to as many channels as Stage I's.
+        pytorch: the form of the authors' PyTorch release.
+        norm: batch norm.
+        alone: add an output for the image without its text.
+    """
 
     def __init__(
-        self,
-        shape: tuple[int, ...],
-        embed_dim: int,
-        c_dim: int,
-        width: int,
-        wide: int,
-        pytorch: bool,
-        norm: bool,
-        alone: bool,
-    ):
+        self, shape: tuple[int, ...], embed_dim: int, c_dim: int, width: int, stage1_halvings: int, pytorch: bool,
+        norm: bool, alone: bool,
+    ):  # fmt: skip
         super().__init__()
         count, last, layers = stages(*shape[1:]), shape[0], []
-        for i in range(
-            count
-        ):  # in Stage I the TensorFlow code has no rectifier after the last two halvings but the residual's
-            c, bare = width << i, not pytorch and wide == count and i >= count - 2
+        kernel, final_width = 3 if pytorch else 1, width << stage1_halvings - 1
+        for i in range(count):
+            # in Stage I of the TensorFlow code, the last two halvings have no rectifier but the residual block's
+            c, is_linear = width << i, not pytorch and stage1_halvings == count and i >= count - 2
             plain = [nn.Conv2d(last, c, 4, 2, 1, bias=not norm), nn.LeakyReLU(0.2)]
-            layers += plain if i == 0 else conv(last, c, 4, 2, norm, None if bare else 0.2)
+            layers += plain if i == 0 else conv(last, c, 4, 2, norm, None if is_linear else 0.2)
             last = c
-        while last > width << wide - 1:  # Stage II's map is as wide as Stage I's
-            layers += conv(
-                last,
-                last // 2,
-                3 if pytorch else 1,
-                norm=norm,
-                slope=0.2 if pytorch or last // 2 > width << wide - 1 else None,
-            )
+        while last > final_width:
+            slope = 0.2 if pytorch or last // 2 > final_width else None
+            layers += conv(last, last // 2, kernel, norm=norm, slope=slope)
             last //= 2
         layers += [] if pytorch else [Residual(last, True, norm, 0.2)]
         self.image = nn.Sequential(*layers)
         self.text = nn.Identity() if pytorch else nn.Sequential(nn.Linear(embed_dim, c_dim), nn.LeakyReLU(0.2))
         size = shape[1] >> count, shape[2] >> count
-        self.joint = nn.Sequential(
-            *conv(last + c_dim, last, 3 if pytorch else 1, norm=norm, slope=0.2), nn.Conv2d(last, 1, size, bias=pytorch)
-        )
+        joint = conv(last + c_dim, last, kernel, norm=norm, slope=0.2)
+        self.joint = nn.Sequential(*joint, nn.Conv2d(last, 1, size, bias=pytorch))
         self.alone = nn.Conv2d(last, 1, size) if alone else None
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
-        """(N, C, H, W) and what is said, (N, embed_dim), in the PyTorch form (N, c_dim), to (N,) logits."""
+        """(N, C, H, W) images and (N, embed_dim) texts, (N, c_dim) in the PyTorch form, to (N,) logits."""
         return self.head(self.image(image), text)
 
     def head(self, features: Tensor, text: Tensor) -> Tensor:
+        """(N,) logits from the features of images, and texts."""
         return self.joint(joined(features, self.text(text))).flatten()
 
     def unconditional(self, features: Tensor) -> Tensor:
-        """(N,) logits of whether the image is real, whatever the text."""
+        """(N,) logits from the features of images, without texts."""
         return self.alone(features).flatten()
 
 
 def joined(image: Tensor, c: Tensor) -> Tensor:
-    """A map with numbers (N, D) beside each of its places."""
+    """Concatenate (N, D) numbers to each position of a map."""
     return torch.cat([image, c[:, :, None, None].expand(-1, -1, *image.shape[2:])], 1)
 
 
-def matching(image: Tensor, text: Tensor, caption: Tensor, margin: float) -> tuple[Tensor, Tensor]:
-    """Reed et al.'s joint loss of (N, D) embeddings, each row's image and text a pair, and the share of images whose own text is best.
+def matching_loss(image: Tensor, text: Tensor, caption: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+    """Reed et al.'s joint loss of (N, D) embeddings of pairs, and the share of images whose text scores best.
 
-    The mean over pairs of rows i, j with other captions of max(0, margin + s_ij - s_ii) + max(0, margin + s_ji - s_ii), where
-    s_ij is the product of image i and text j over sqrt(D). Rows are those of all processes.
+    The loss is the mean of max(0, margin + s_ij - s_ii) + max(0, margin + s_ji - s_ii) over all pairs i, j with
+    different captions, where s_ij is the product of image i and text j over sqrt(D). Rows are those of all processes.
     """
     look("the encoders' loss")
     image, text, caption = (whole(rows) for rows in (image, text, caption))
     score = (image @ text.T).float() / image.shape[1] ** 0.5
-    own, other = score.diagonal(), (caption[:, None] != caption).any(2)
-    hinge = (margin + score - own[:, None]).relu() + (margin + score - own).relu()
-    best = (score - own[:, None]).masked_fill(~other, 0).amax(1) <= 0
-    return (hinge * other).sum() / other.sum().clamp(min=1), best.float().mean()
+    matching_score, is_other = score.diagonal(), (caption[:, None] != caption).any(2)
+    hinge = (margin + score - matching_score[:, None]).relu() + (margin + score - matching_score).relu()
+    is_best = (score - matching_score[:, None]).masked_fill(~is_other, 0).amax(1) <= 0
+    return (hinge * is_other).sum() / is_other.sum().clamp(min=1), is_best.float().mean()
 
 
 class StackGAN(Recipe):
-    """Images of texts, whose sides are 32, 64, 128 ... or 5, 6, 7 times a power of two from 32 on.
+    """Text-to-image GAN, for images whose sides are 32, 64, 128 ... or 5, 6, 7 times a power of two from 32.
 
     Args:
-        form: of the networks: tensorflow, as in the paper's results, or pytorch, the authors' later release.
-        width_g: channels of the generators: the first stage's coarsest map has them doubled with each halving from half its
-            side on, the second's encoder begins with them.
+        form: form of the networks: tensorflow, as in the paper's results, or pytorch, the authors' later release.
+        width_g: channels of Stage I's map at half its side, doubled with each further halving, and of the first map of
+            Stage II's encoder.
         width_d: channels of the discriminators' first map; they double with each halving.
         blocks: residual blocks in Stage II.
-        narrow: Stage II's networks begin with so many times fewer channels than Stage I's; 1 in the paper.
+        narrow: divisor of width_g and width_d in Stage II; 1 in the paper.
         z_dim: length of the latent z.
         c_dim: dimensions of the Gaussian around a text.
         embed_dim: length of a text's embedding.
-        text_width: channels of the text encoder, and of the image encoder beside it an eighth of them.
-        margin: of the encoders' loss.
-        conditioning_augmentation: without it the Gaussian is its mean, and there is no KL term.
-        kl_weight: lambda of the KL term, which is summed over dimensions.
-        text_images: images on which the encoders learn first; none where captions come as vectors.
-        stage1_images: images for Stage I after that; the rest of the run is Stage II's.
-        stage1_half_images: images after which Stage I's learning rate is halved, again and again; 0 for never.
-        half_images: as many for Stage II.
-        stage1_eval: Stage I's batch norms go by running statistics while Stage II learns, not by the batch's as in both releases.
-        crop: images are read at 76 / 64 of their size and cut at a random place.
+        text_width: channels of the text encoder; the image encoder has an eighth of them.
+        margin: margin of the encoders' loss.
+        conditioning_augmentation: sample from the Gaussian; otherwise its mean is used, without the KL term.
+        kl_weight: weight of the KL term (lambda), which is a sum over dimensions.
+        text_images: images for which the encoders are trained first; unused if captions are given as vectors.
+        stage1_images: images for which Stage I is trained after that; the rest of the run trains Stage II.
+        stage1_half_images: interval, in images, at which Stage I's learning rate is halved; 0 for never.
+        half_images: the same interval for Stage II.
+        stage1_eval: use running statistics in Stage I's batch norms while Stage II is trained; both releases use the
+            batch's.
+        crop: read images at 76 / 64 of their size and crop them at a random position.
         norm_d: batch norm in D.
-        penalty_weight: gamma / 2 of R1 on reals beside their texts, which is not in the paper; 0 for none.
-        lr: Adam's learning rate for both stages.
-        lr_text: Adam's for the encoders.
-        beta1: decay of Adam's mean of gradients.
+        penalty_weight: weight of R1 on reals with their texts (gamma / 2), which is not in the paper; 0 for none.
+        lr: learning rate of Adam for both stages.
+        lr_text: learning rate of Adam for the encoders.
+        beta1: beta1 of Adam.
     """
 
     data, ema = "captions", ("g1", "g2")
     defaults = dict(batch=64, images=11_626_000, data="shapes:captions")
     presets = {
         "paper": Preset(
-            "the paper's for birds at 256 px: 600 epochs of 8,855 images for each stage, without averaged weights",
+            "the paper's for birds at 256 px: 600 epochs of 8,855 images per stage, without averaged weights",
             settings=dict(resolution="256", fit="squash", mirror=True, ema=0),
             spec=Spec((3, 256, 256), caption=(201, 71)),
             parameters=dict(g1=14_264_192, d1=4_029_824, g2=26_290_080, d2=48_603_520),
@@ -313,11 +313,11 @@ class StackGAN(Recipe):
             parameters=dict(g1=20_020_832, d1=12_407_425, g2=37_130_480, d2=159_889_538),
         ),
         "small": Preset(
-            "32 px on two CPU cores, Stage I at 8: narrower, with R1 in place of D's batch norm, and a weaker KL term",
+            "32 px on two CPU cores, Stage I at 8 px: narrower, R1 instead of D's batch norm, smaller KL weight",
             model=dict(
-                width_g=48, width_d=64, blocks=1, narrow=2, z_dim=32, c_dim=32, embed_dim=128, text_width=128, kl_weight=0.005,
-                text_images=120_000, stage1_images=90_000, stage1_half_images=0, half_images=0, norm_d=False, penalty_weight=0.05,
-                lr=1e-3, lr_text=3e-3, stage1_eval=True, crop=False,
+                width_g=48, width_d=64, blocks=1, narrow=2, z_dim=32, c_dim=32, embed_dim=128, text_width=128,
+                kl_weight=0.005, text_images=120_000, stage1_images=90_000, stage1_half_images=0, half_images=0,
+                norm_d=False, penalty_weight=0.05, lr=1e-3, lr_text=3e-3, stage1_eval=True, crop=False,
             ),
             settings=dict(resolution="32", batch=32, images=640_000, ema=2_000),
         ),
@@ -355,87 +355,86 @@ class StackGAN(Recipe):
         if form not in ("tensorflow", "pytorch"):
             raise ValueError(f"form is {form!r}; choose tensorflow or pytorch")
         if not spec.caption:
-            raise ValueError("stackgan draws from captions; the data has none")
+            raise ValueError("stackgan generates images from captions; the data has none")
         if min(text_images, stage1_images) < 1 or width_g % (4 * narrow) or width_g < 8 * narrow or blocks < 0:
             raise ValueError(
-                f"each phase takes one image at least, width_g / narrow is a multiple of 4 from 8 on and blocks at least 0; found "
-                f"{text_images}, {stage1_images}, {width_g} / {narrow} and {blocks}"
+                "text_images and stage1_images must be at least 1, width_g / narrow a multiple of 4 and at least 8, "
+                f"and blocks at least 0; found {text_images}, {stage1_images}, {width_g} / {narrow} and {blocks}"
             )
-        pytorch, (channels, height, width) = form == "pytorch", spec.shape
-        small = channels, height // TIMES, width // TIMES
-        self.pytorch, self.z_dim, self.c_dim, self.margin = pytorch, z_dim, c_dim, margin
-        self.augmented, self.kl_weight, self.penalty_weight, self.lr = (
-            conditioning_augmentation,
-            kl_weight,
-            penalty_weight,
-            lr,
-        )
-        self.half_images, self.stage1_eval = (stage1_half_images, half_images), stage1_eval
-        self.load_size = tuple(TIMES * round(side // TIMES * 76 / 64) for side in (height, width)) if crop else None
-        letters = spec.caption[1] > 0
-        self.image_shrink = (
-            1 if min(height, width) <= 32 else 2
-        )  # the encoder of images looks at halves, but for small ones
-        embed_dim = embed_dim if letters else spec.caption[0]
-        self.t = (
-            TextEncoder(spec.caption[1], text_width, embed_dim) if letters else None
-        )  # else captions are vectors already
-        self.v = (
-            ImageEncoder(
-                (channels, height // self.image_shrink, width // self.image_shrink), max(1, text_width // 8), embed_dim
-            )
-            if letters
-            else None
-        )
-        self.ends = (text_images, text_images + stage1_images) if letters else (0, stage1_images)
-        count = stages(*small[1:])
-        self.g1 = StageOne(small, z_dim, embed_dim, c_dim, width_g, pytorch)
-        self.d1 = Discriminator(small, embed_dim, c_dim, width_d, count, pytorch, norm_d, alone=False)
-        self.g2 = StageTwo(channels, embed_dim, c_dim, width_g // narrow, blocks, pytorch)
-        self.d2 = Discriminator(
-            spec.shape, embed_dim, c_dim, max(1, width_d // narrow), count, pytorch, norm_d, alone=pytorch
-        )
-        for net in (self.g1, self.d1, self.g2, self.d2):
-            init_normal(net)
-            if not pytorch:
-                truncate(net)
-            if isinstance(net, Discriminator) and not norm_d:
-                init_he(net)
-        self.register_buffer(
-            "examples", torch.zeros(EXAMPLES, spec.caption[0], dtype=torch.int64 if letters else None)
-        )  # captions of the data
-        self.register_buffer("stage", torch.ones((), dtype=torch.int64))  # the one that samples are from
+        self.pytorch, self.z_dim, self.c_dim, self.margin = form == "pytorch", z_dim, c_dim, margin
+        self.augmented, self.kl_weight, self.penalty_weight = conditioning_augmentation, kl_weight, penalty_weight
+        self.lr, self.half_images, self.stage1_eval = lr, (stage1_half_images, half_images), stage1_eval
+        self.load_size = tuple(TIMES * round(side // TIMES * 76 / 64) for side in spec.shape[1:]) if crop else None
+        has_letters = spec.caption[1] > 0  # otherwise captions are vectors
+        embed_dim = embed_dim if has_letters else spec.caption[0]
+        self.ends = (text_images, text_images + stage1_images) if has_letters else (0, stage1_images)
+        self._build_encoders(text_width, embed_dim, has_letters)
+        self._build_stages(width_g, width_d, blocks, narrow, embed_dim, norm_d)
+        examples = torch.zeros(EXAMPLES, spec.caption[0], dtype=torch.int64 if has_letters else None)
+        self.register_buffer("examples", examples)  # captions of the data
+        self.register_buffer("stage", torch.ones((), dtype=torch.int64))  # the stage that samples come from
         self.opt = {
             name: adam(getattr(self, name).parameters(), lr, (beta1, 0.999)) for name in ("d1", "g1", "d2", "g2")
         }
-        if letters:
+        if has_letters:
             self.opt["t"] = adam([*self.t.parameters(), *self.v.parameters()], lr_text)
+
+    def _build_encoders(self, text_width: int, embed_dim: int, has_letters: bool) -> None:
+        """The encoders of texts and of images, None if captions are vectors."""
+        channels, height, width = self.spec.shape
+        shrink = self.image_shrink = 1 if min(height, width) <= 32 else 2  # larger images are halved for the encoder
+        self.t = TextEncoder(self.spec.caption[1], text_width, embed_dim) if has_letters else None
+        shape = channels, height // shrink, width // shrink
+        self.v = ImageEncoder(shape, max(1, text_width // 8), embed_dim) if has_letters else None
+
+    def _build_stages(self, width_g: int, width_d: int, blocks: int, narrow: int, embed_dim: int, norm_d: bool) -> None:
+        """The networks of both stages, with their initial weights."""
+        channels, height, width = shape = self.spec.shape
+        small = channels, height // TIMES, width // TIMES
+        count, c_dim, pytorch = stages(*small[1:]), self.c_dim, self.pytorch
+        narrow_d = max(1, width_d // narrow)
+        self.g1 = StageOne(small, self.z_dim, embed_dim, c_dim, width_g, pytorch)
+        self.d1 = Discriminator(small, embed_dim, c_dim, width_d, count, pytorch, norm_d, alone=False)
+        self.g2 = StageTwo(channels, embed_dim, c_dim, width_g // narrow, blocks, pytorch)
+        self.d2 = Discriminator(shape, embed_dim, c_dim, narrow_d, count, pytorch, norm_d, alone=pytorch)
+        for net in (self.g1, self.d1, self.g2, self.d2):
+            init_normal(net)
+            if not pytorch:
+                init_truncated(net)
+            if isinstance(net, Discriminator) and not norm_d:
+                init_he(net)
 
     @staticmethod
     def nearest(height: int, width: int) -> tuple[int, int]:
-        """The (height, width) nearest to the given one that both stages can draw."""
+        """The nearest (height, width) that both stages can generate."""
         h, w = nearest_size(*(max(8, round(side / TIMES)) for side in (height, width)))
         return h * TIMES, w * TIMES
 
-    # Drawing ---------------------------------------------------------------------------------------------------------
+    # Sampling --------------------------------------------------------------------------------------------------------
 
     def noise(self, n: int) -> Tensor:
-        """(n, z_dim + 2 c_dim): a latent, and for each stage where in the Gaussian around a text to draw from."""
+        """(n, z_dim + 2 c_dim) from N(0, 1): a latent, and for each stage the noise of the Gaussian around a text."""
         return torch.randn(n, self.z_dim + 2 * self.c_dim)
 
     def sample(self, z: Tensor, caption: Tensor) -> Tensor:
         """(N, z_dim + 2 c_dim) latents and (N, L) captions as codes, or vectors, to (N, C, H, W) images in [-1, 1].
 
-        They are Stage I's, enlarged, while Stage II has not begun to learn.
+        Before Stage II is trained, they are Stage I's, enlarged.
         """
         return self.draw(z, self.embed(caption))
 
     def embed(self, caption: Tensor) -> Tensor:
-        """(N, L) captions as codes, or (N, embed_dim) vectors of them, to (N, embed_dim) embeddings of mean square 1."""
+        """(N, L) captions as codes, or (N, embed_dim) vectors, to (N, embed_dim) embeddings with mean square 1."""
         return unit(caption) if self.t is None else self.t(caption)
 
     def draw(self, z: Tensor, text: Tensor, stage: Literal[0, 1, 2] = 0) -> Tensor:
-        """(N, z_dim + 2 c_dim) latents and (N, embed_dim) embeddings to what a stage draws, (N, C, H, W), Stage I's enlarged; 0 for the last."""
+        """(N, z_dim + 2 c_dim) latents and (N, embed_dim) embeddings to (N, C, H, W) images in [-1, 1].
+
+        Args:
+            z: the latents; see `noise`.
+            text: the embeddings.
+            stage: 1 for images of Stage I, enlarged, 2 for Stage II, or 0 for the last stage in training.
+        """
         stage = stage or int(self.stage)
         z, first, second = z.split([self.z_dim, self.c_dim, self.c_dim], 1)
         small = self.g1(z, self.condition(self.g1.ca, text, first)[0])
@@ -444,7 +443,7 @@ class StackGAN(Recipe):
         return self.g2(small, self.condition(self.g2.ca, text, second)[0])
 
     def condition(self, ca: Conditioning, text: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-        """Numbers (N, c_dim) from the Gaussian around each text, and the mean KL divergence from N(0, I)."""
+        """(N, c_dim) samples from the Gaussian around each text, and the mean KL divergence from N(0, I)."""
         mean, log_std = ca(text)
         if not self.augmented:
             return mean, mean.new_zeros(())
@@ -452,23 +451,23 @@ class StackGAN(Recipe):
         return mean + log_std.exp() * eps, kl.mean()
 
     def strip(self, batch: Batch) -> list[Tensor]:
-        """Columns of a preview, (N, C, H, W) each: a real image, and what each stage draws of its caption."""
+        """Columns of a preview, (N, C, H, W) each: the real image, and each stage's image for its caption."""
         z, text = batch.draw(self.noise), self.embed(batch.caption)
         real = F.interpolate(batch.real, self.spec.shape[1:], mode="nearest")
         return [real, self.draw(z, text, 1), *([self.draw(z, text, 2)] if int(self.stage) == 2 else [])]
 
-    # Learning --------------------------------------------------------------------------------------------------------
+    # Training --------------------------------------------------------------------------------------------------------
 
     def phase(self, images: int) -> Phase:
         index = sum(images >= end for end in self.ends)
         return Phase(index, min(self.load_size or self.spec.shape[1:]) // self.shrink(index))
 
     def shrink(self, index: int) -> int:
-        """How many times smaller than the run's the images of a phase are."""
+        """The factor by which a phase's images are smaller than the run's."""
         return (self.image_shrink, TIMES, 1)[index]
 
     def enter(self, index: int, batch: Batch) -> None:
-        """The first captions are kept, and samples are Stage II's once it learns."""
+        """Store the first captions, and let samples come from the stage that is trained."""
         if index == (0 if self.t else 1):
             captions = whole(batch.caption)
             self.examples.copy_(captions[torch.arange(EXAMPLES, device=captions.device) % len(captions)])
@@ -492,39 +491,38 @@ class StackGAN(Recipe):
         run.update(f"g{i}", self.g_loss, batch)
 
     def t_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        loss, best = matching(self.v(batch.augment(batch.real)), self.t(batch.caption), batch.caption, self.margin)
+        loss, best = matching_loss(self.v(batch.augment(batch.real)), self.t(batch.caption), batch.caption, self.margin)
         return loss, {"own_best": best}
 
     def fakes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """What the learning stage draws, what D is told of the text, and the KL term. Stage II is the one with full images."""
+        """Images of the stage in training, the text condition for D, and the KL term."""
         text, z = self.embed(batch.caption), batch.draw(self.noise)
         z, first, second = z.split([self.z_dim, self.c_dim, self.c_dim], 1)
-        c, kl = self.condition(self.g1.ca, text, first)
-        image = self.g1(z, c)
         ca = self.g1.ca
-        if self.second(batch):
+        c, kl = self.condition(ca, text, first)
+        image = self.g1(z, c)
+        if self.is_stage_two(batch):
             ca = self.g2.ca
             c, kl = self.condition(ca, text, second)
             image = self.g2(image, c)
         return image, ca(text)[0] if self.pytorch else text, kl
 
-    def second(self, batch: Batch) -> bool:
+    def is_stage_two(self, batch: Batch) -> bool:
+        """Whether the batch has images of full size."""
         return batch.real.shape[2:] == self.spec.shape[1:]
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         image, text, _ = self.fakes(batch)
-        d = self.d2 if self.second(batch) else self.d1
+        d = self.d2 if self.is_stage_two(batch) else self.d1
         maps = [d.image(batch.augment(x)) for x in (batch.real, batch.wrong, image)]
         real, wrong, fake = (d.head(x, text) for x in maps)
         if d.alone is None:
-            loss = (
-                F.softplus(-real.float()).mean()
-                + (F.softplus(wrong.float()).mean() + F.softplus(fake.float()).mean()) / 2
-            )
+            negative = F.softplus(wrong.float()).mean() + F.softplus(fake.float()).mean()
+            loss = F.softplus(-real.float()).mean() + negative / 2
         else:
-            good, bad = d.unconditional(maps[0]), d.unconditional(maps[2])
-            false = sum(F.softplus(x.float()).mean() for x in (wrong, fake, bad))
-            loss = (F.softplus(-real.float()).mean() + F.softplus(-good.float()).mean()) / 2 + false / 3
+            real_alone, fake_alone = d.unconditional(maps[0]), d.unconditional(maps[2])
+            negative = sum(F.softplus(x.float()).mean() for x in (wrong, fake, fake_alone))
+            loss = (F.softplus(-real.float()).mean() + F.softplus(-real_alone.float()).mean()) / 2 + negative / 3
         outputs = {**scores(real, fake), "wrong_right": (wrong < 0).float().mean()}
         if self.penalty_weight:
             outputs["penalty"] = r1(lambda x: d(batch.augment(x), text), batch.real)
@@ -533,7 +531,7 @@ class StackGAN(Recipe):
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         image, text, kl = self.fakes(batch)
-        d = self.d2 if self.second(batch) else self.d1
+        d = self.d2 if self.is_stage_two(batch) else self.d1
         features = d.image(batch.augment(image))
         loss = non_saturating.g(d.head(features, text))
         if d.alone is not None:
@@ -541,15 +539,15 @@ class StackGAN(Recipe):
         return loss + self.kl_weight * kl, {"kl": kl}
 
 
-def truncate(module: nn.Module, std: float = 0.02) -> None:
-    """Convolutions' weights N(0, std^2) without what lies beyond two deviations, as TensorFlow's truncated normal."""
+def init_truncated(module: nn.Module, std: float = 0.02) -> None:
+    """Convolution weights N(0, std^2), truncated at two deviations, like TensorFlow's truncated normal."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.trunc_normal_(layer.weight, 0.0, std, -2 * std, 2 * std)
 
 
 def init_he(module: nn.Module) -> None:
-    """Weights N(0, 2 / inputs) where no norm follows, as images would fade on their way through D."""
+    """He initialization, for D without norms, in which signals would otherwise vanish."""
     for layer in module.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
             nn.init.kaiming_normal_(layer.weight, 0.2)

@@ -20,18 +20,13 @@ Deviations:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from gankit.losses import bernoulli_nll, cross_entropy, scores, wasserstein
 from gankit.nn import ConditionedTrunk, PatchCritic, nearest_fours
 from gankit.penalties import wgan_gp
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam, decay, shuffled
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam, decay, shuffled
 
 CELEBA = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
 RAFD = ("angry", "contemptuous", "disgusted", "fearful", "happy", "neutral", "sad", "surprised")

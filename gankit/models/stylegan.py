@@ -1,34 +1,35 @@
 """stylegan. Tero Karras, Samuli Laine, Timo Aila, "A Style-Based Generator Architecture for Generative Adversarial
 Networks", CVPR 2019. https://arxiv.org/abs/1812.04948
 
-G does not begin with the latent. A mapping network turns z into w, and w says at each layer with which deviation and mean
-every channel goes on (the style), after instance norm took its own away. The first map is a learned constant. Each layer
-has noise of its own added, a map of random numbers times a learned weight for each channel, which draws what is by
-chance: hair, freckles. In training two w are used for one image, one for the layers before a random crossover and one
-from there on (mixing), so that layers learn to be told apart. Maps are blurred after doubling and before halving.
+The latent is not the input of G. A mapping network turns z into w; after instance norm at each layer, w sets the
+scale and bias of every channel (the style). The first map is a learned constant. Each layer adds its own noise, a map
+of random numbers times a learned weight per channel, for stochastic detail such as hair and freckles. In training,
+two latents w are used for most images, one for the layers before a random crossover and one after it (style mixing),
+so that layers are decorrelated. Maps are blurred after doubling and before halving.
 
-All else is PGGAN's: both nets grow from 8x8 px by blocks that are faded in, reals are faded likewise, weights are scaled
-at use, D sees how much its batch varies, and Adam forgets its moments whenever a fade begins or ends. The loss is the
-non-saturating one with R1 at each step, by the faded real. `w_mean` is the running mean of w, for truncation, which the
-paper does for display alone and in the first eight layers. With `conditional`, a class's vector is put beside z before
-both are normalised, and D has an output for each class, as in the authors' code.
+Everything else is PGGAN's: both networks grow from 8x8 px by blocks that are faded in, reals are faded likewise,
+weights are scaled at run time, D sees the standard deviation over its batch, and Adam's moments are reset whenever a
+fade begins or ends. The loss is the non-saturating one with R1 at each step, with respect to the faded real. `w_mean`
+is the running mean of w, for truncation, which the paper uses only for display and in the first eight layers. With
+`conditional`, a class embedding is concatenated to z before normalization, and D has an output for each class, as in
+the authors' code.
 
-`sample` draws at the level of now with fixed maps of noise, so that a latent is one picture.
+`sample` uses the current level and fixed noise maps, so that a latent always gives the same image.
 
-The file is long because it holds networks that grow, and what grows with them: noise, batch, learning rate and reals.
+The file is long because the networks grow, and noise, batch, learning rate and reals change with them.
 
-Deviations: the running mean of w moves once a step, by latents drawn for it; in the authors' code whenever G is trained
-or trains D. The fade moves at each step, in their code at each fourth. In G's turn fakes' labels are drawn by the classes'
-shares of the images seen so far, in their code they are those of random images. For CelebA-HQ the paper has WGAN-GP's loss;
-here it is R1 for all. Bias and leaky ReLU come after halving, as in the authors' code for both papers. Left out: the rows of
-table 1 with the traditional generator, a random input in place of the constant, and no noise.
+Deviations: the running mean of w is updated once per step, from latents drawn for it; in the authors' code, whenever
+G is run in training. The fade advances at each step; in their code, at every fourth. In G's updates, labels of fakes
+are drawn by the class frequencies of the images seen so far; in their code they are those of random images. For
+CelebA-HQ the paper has WGAN-GP's loss; here all data have R1. D halves a map before bias and leaky ReLU, as in the
+authors' code for both papers. Left out: the rows of table 1 with the traditional generator, with a random input
+instead of the constant, and without noise.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -50,19 +51,16 @@ from gankit.nn import (
     stages,
 )  # fmt: skip
 from gankit.penalties import r1
-from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Spec, adam, data_labels, see_labels, seeded
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Run, Spec, adam, data_labels, see_labels, seeded
 
 
 def shifted(weight: Tensor) -> Tensor:
-    """(..., 3, 3) to (..., 4, 4): the mean of the kernel's four shifts by 0 or 1, so it with halving, as one kernel."""
+    """(..., 3, 3) to (..., 4, 4): the mean of the kernel's four shifts by 0 or 1, which includes a 2x2 mean filter."""
     return F.avg_pool2d(F.pad(weight, (1, 1, 1, 1)), 2, 1)
 
 
 class UpConv(nn.Module):
-    """Each pixel four times, 3x3 convolution, blur; the first two as one transposed convolution, exactly."""
+    """Nearest-neighbour doubling, 3x3 convolution, blur; the first two as one equivalent transposed convolution."""
 
     def __init__(self, a: int, b: int):
         super().__init__()
@@ -75,7 +73,7 @@ class UpConv(nn.Module):
 
 
 class DownConv(nn.Module):
-    """Blur, 3x3 convolution, mean of 2x2 pixels, bias; the second and third as one convolution, exactly."""
+    """Blur, 3x3 convolution, mean of 2x2 pixels, bias; convolution and mean as one equivalent convolution."""
 
     def __init__(self, a: int, b: int):
         super().__init__()
@@ -88,7 +86,7 @@ class DownConv(nn.Module):
 
 
 class Mapping(nn.Module):
-    """z, beside it a class's vector, on a sphere; layers that learn at a hundredth of the rate."""
+    """z and a class embedding, normalized to a sphere, through layers with a hundredth of the learning rate."""
 
     def __init__(self, z_dim: int, w_dim: int, layers: int, classes: int):
         super().__init__()
@@ -98,30 +96,30 @@ class Mapping(nn.Module):
         self.layers = nn.Sequential(PixelNorm(), *[layer for step in steps for layer in step])
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """(N, z_dim), and (N,) labels where it has classes, to (N, w_dim)."""
+        """(N, z_dim), and (N,) labels if there are classes, to (N, w_dim)."""
         return self.layers(z if self.embed is None else torch.cat([z, self.embed(label)], 1))
 
 
 class Style(nn.Module):
-    """What follows each convolution of G: noise, bias, leaky ReLU, instance norm, and w's deviation and mean (AdaIN)."""
+    """After each convolution of G: noise, bias, leaky ReLU, instance norm, and the scale and bias from w (AdaIN)."""
 
     def __init__(self, channels: int, w_dim: int, sides: tuple[int, int]):
         super().__init__()
         self.strength = nn.Parameter(torch.zeros(channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
         self.affine = EqualisedLinear(w_dim, 2 * channels, gain=1)
-        self.register_buffer("fixed", torch.randn(1, 1, *sides))  # noise for samples
+        self.register_buffer("fixed", torch.randn(1, 1, *sides))  # the noise of samples
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
-        """(N, C, H, W), (N, w_dim) and noise (N or 1, 1, H, W), or None for zeros, to (N, C, H, W)."""
+        """(N, C, H, W), (N, w_dim) and noise (N or 1, 1, H, W), None for zeros, to (N, C, H, W)."""
         x = x + self.bias if noise is None else x + (noise * self.strength + self.bias)
         x = F.group_norm(F.leaky_relu(x, 0.2), x.shape[1], eps=1e-8)
-        deviation, mean = self.affine(w)[:, :, None, None].chunk(2, 1)
-        return x * (deviation + 1) + mean
+        scale, bias = self.affine(w)[:, :, None, None].chunk(2, 1)
+        return x * (scale + 1) + bias
 
 
 class Synthesis(nn.Module):
-    """The constant and a convolution, then for each level two more, the first doubling; a style after each, and at first."""
+    """A learned constant and a convolution, then two per level, the first one doubling; a style after each of them."""
 
     def __init__(self, shape: tuple[int, ...], widths: list[int], w_dim: int, h: int, w: int):
         super().__init__()
@@ -135,7 +133,7 @@ class Synthesis(nn.Module):
         self.to_rgb = nn.ModuleList(EqualisedConv2d(c, shape[0], 1, gain=1) for c in widths)
 
     def maps(self, noise: str | int) -> list[Tensor | None]:
-        """The noise of each layer for a whole batch: "const" the fixed maps, "none" zeros, a number maps of that seed."""
+        """Noise of each layer, alike for all images: "const" for the fixed maps, "none" for zeros, or a seed."""
         if noise == "const":
             return [style.fixed for style in self.styles]
         if noise == "none":
@@ -143,20 +141,20 @@ class Synthesis(nn.Module):
         if isinstance(noise, int):
             with seeded(noise):
                 return [torch.randn(style.fixed.shape).to(style.fixed) for style in self.styles]
-        raise ValueError(f'noise is {noise!r}; give "const", "none" or a whole number, the seed of fresh maps')
+        raise ValueError(f'noise is {noise!r}; give "const", "none" or a whole number, the seed of new maps')
 
     def forward(self, ws: Tensor, noise: list[Tensor | None], level: int, alpha: float) -> Tensor:
-        """(N, 2 level + 2 or more, w_dim) and noise for these layers to (N, C, h 2^level, w 2^level), faded in by alpha."""
-        x = before = self.const.expand(len(ws), -1, -1, -1)
+        """(N, 2 level + 2 or more, w_dim), and noise for each, to (N, C, h 2^level, w 2^level), faded in by alpha."""
+        x = previous = self.const.expand(len(ws), -1, -1, -1)
         for i in range(2 * level + 2):
-            before = x if i == 2 * level else before
+            previous = x if i == 2 * level else previous
             x = self.styles[i](self.convs[i](x), ws[:, i], noise[i])
         image = self.to_rgb[level](x)
-        return image if alpha == 1 else torch.lerp(double(self.to_rgb[level - 1](before)), image, alpha)
+        return image if alpha == 1 else torch.lerp(double(self.to_rgb[level - 1](previous)), image, alpha)
 
 
 class Generator(nn.Module):
-    """Mapping, synthesis, and the running mean of w."""
+    """The mapping and synthesis networks, and the running mean of w."""
 
     def __init__(self, mapping: Mapping, synthesis: Synthesis, w_dim: int):
         super().__init__()
@@ -167,14 +165,14 @@ class Generator(nn.Module):
         self, z: Tensor, other: Tensor, cut: Tensor, noise: list[Tensor | None], level: int, alpha: float,
         label: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """(N, z_dim) latents for the layers before cut (N,), others from there on, to images as of `Synthesis`."""
-        first = torch.arange(2 * level + 2, device=cut.device) < cut[:, None]
-        ws = torch.where(first[:, :, None], self.mapping(z, label)[:, None], self.mapping(other, label)[:, None])
+        """(N, z_dim) latents z for the layers before `cut` (N,), and `other` from there, to images; see `Synthesis`."""
+        is_before = torch.arange(2 * level + 2, device=cut.device) < cut[:, None]
+        ws = torch.where(is_before[:, :, None], self.mapping(z, label)[:, None], self.mapping(other, label)[:, None])
         return self.synthesis(ws, noise, level, alpha)
 
 
 class Discriminator(nn.Module):
-    """PGGAN's, with a blur before each halving: two convolutions for each level; sees its batch's deviation at the end."""
+    """PGGAN's, with a blur before each halving: two convolutions per level, then minibatch standard deviation."""
 
     def __init__(self, shape: tuple[int, ...], widths: list[int], h: int, w: int, group: int, classes: int):
         super().__init__()
@@ -190,7 +188,7 @@ class Discriminator(nn.Module):
         )  # fmt: skip
 
     def forward(self, image: Tensor, level: int, alpha: float, label: Tensor | None = None) -> Tensor:
-        """(N, C, h 2^level, w 2^level), and (N,) labels where it has classes, to (N,) logits."""
+        """(N, C, h 2^level, w 2^level), and (N,) labels if there are classes, to (N,) logits."""
         x = self.from_rgb[level](image)
         for i in reversed(range(level)):
             x = self.blocks[i](x)
@@ -201,25 +199,25 @@ class Discriminator(nn.Module):
 
 
 class StyleGAN(Recipe):
-    """Style-based generator that grows, for images whose sides are 4, 5, 6 or 7 times a power of two.
+    """Progressively grown, style-based GAN for images whose sides are 4, 5, 6 or 7 times a power of two.
 
     Args:
-        z_dim: length of the latent z, which is put on a sphere.
-        w_dim: length of the latent w, from which styles are read.
-        mapping_layers: layers from z to w.
+        z_dim: length of the latent z, which is normalized to a sphere.
+        w_dim: length of the latent w, from which styles are computed.
+        mapping_layers: layers of the mapping network.
         channel_base: a map of side s = 4, 8, 16 ... has channel_base / s channels.
-        channel_max: channels of a map at most.
-        start: side from which on it grows.
-        hold: images on which each level is learnt; the last one is until the end.
+        channel_max: maximum channels of a map.
+        start: side of the images at which training starts.
+        hold: images for which each level is trained after its fade; the last level is trained until the end.
         fade: images over which the next level is faded in.
-        batches: images in a step from a side on, "8:256 16:128 32:64 64:32"; below the first the settings' batch.
-        lrs: Adam's learning rates from a side on, likewise; below the first `lr`.
-        lr: Adam's learning rate.
-        mixing: share of the steps in which two latents are mixed.
-        gamma: weight of R1, which is multiplied by half of it.
-        group: images over which D takes the deviation.
-        w_beta: what the running mean of w keeps of itself at each step.
-        conditional: use labels, where the data has them.
+        batches: batch size from a side upwards, as "8:256 16:128"; below the first side, the setting `batch`.
+        lrs: learning rates of Adam from a side upwards, in the same format; below the first side, `lr`.
+        lr: learning rate of Adam.
+        mixing: share of the steps with style mixing, from 0 to 1.
+        gamma: weight of R1 / 2.
+        group: images over which D computes the standard deviation.
+        w_beta: decay of the running mean of w per step.
+        conditional: use labels if the data has them.
     """
 
     labels, ema, defaults = "optional", ("g",), dict(batch=32, images=25_000_000, ema=10_000)
@@ -234,21 +232,21 @@ class StyleGAN(Recipe):
             parameters=dict(g=26_219_627, d=23_087_249),
         ),
         "paper-256": Preset(
-            "the paper's network and schedule for LSUN's bedrooms and cats at 256 px",
+            "the paper's network and schedule for LSUN bedrooms and cats at 256 px",
             model=dict(batches="8:256 16:128 32:64 64:32"),
             settings=dict(resolution="256", images=70_000_000),
             spec=Spec((3, 256, 256)),
             parameters=dict(g=26_086_229, d=23_052_353),
         ),
         "paper-1gpu": Preset(
-            "the schedule of the authors' code for 1024 px on one GPU",
+            "the authors' schedule for 1024 px on one GPU",
             model=dict(batches="8:128 32:64 64:32 128:16 256:8 512:4"),
             settings=dict(resolution="1024", mirror=True),
             spec=Spec((3, 1024, 1024)),
             parameters=dict(g=26_219_627, d=23_087_249),
         ),
         "small": Preset(
-            "digits at 16 px on two CPU cores, 8 -> 16",
+            "digits at 16 px on two CPU cores, growing 8 -> 16",
             model=dict(
                 z_dim=32, w_dim=32, mapping_layers=4, channel_base=384, channel_max=48, hold=6_000, fade=3_000,
                 lr=2e-3, gamma=1.0,
@@ -280,9 +278,9 @@ class StyleGAN(Recipe):
     ):
         super().__init__(spec if conditional else replace(spec, num_classes=0))
         if hold < 1 or fade < 0:
-            raise ValueError(f"hold is {hold} and fade {fade} images; a level needs 1 and 0 at least")
+            raise ValueError(f"hold is {hold} and fade is {fade} images; hold must be at least 1 and fade at least 0")
         if not 0 <= mixing <= 1:
-            raise ValueError(f"mixing is {mixing}; it is how often styles are mixed, from 0 to 1")
+            raise ValueError(f"mixing is {mixing}; it is the share of steps with style mixing and must be from 0 to 1")
         self.last, self.z_dim, self.hold, self.fade = stages(spec.height, spec.width), z_dim, hold, fade
         self.h, self.w = spec.height >> self.last, spec.width >> self.last
         self.first = next((i for i in range(self.last) if min(self.h, self.w) << i >= start), self.last)
@@ -292,7 +290,7 @@ class StyleGAN(Recipe):
         mapping = Mapping(z_dim, w_dim, mapping_layers, self.spec.num_classes)
         self.g = Generator(mapping, Synthesis(spec.shape, widths, w_dim, self.h, self.w), w_dim)
         self.d = Discriminator(spec.shape, widths, self.h, self.w, group, self.spec.num_classes)
-        self.register_buffer("level", torch.tensor(self.first))  # of the last step, for samples
+        self.register_buffer("level", torch.tensor(self.first))  # level of the last step, for samples
         self.register_buffer("alpha", torch.tensor(1.0))
         if self.spec.num_classes:
             self.register_buffer("label_shares", torch.zeros(self.spec.num_classes))
@@ -308,25 +306,25 @@ class StyleGAN(Recipe):
         return torch.randn(n, self.z_dim)
 
     def mapping(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """(N, z_dim) latents, and (N,) labels where it learnt from some, to (N, num_ws, w_dim), alike for all layers."""
+        """(N, z_dim) latents, and (N,) labels if trained with labels, to (N, num_ws, w_dim), equal for all layers."""
         return self.g.mapping(z, label)[:, None].repeat(1, self.num_ws, 1)
 
     def synthesis(self, ws: Tensor, noise: str | int = "const") -> Tensor:
-        """(N, num_ws, w_dim) to (N, C, H, W) images in [-1, 1], of the level of now, enlarged to the full side.
+        """(N, num_ws, w_dim) to (N, C, H, W) images in [-1, 1], from the current level, enlarged to full size.
 
         Args:
             ws: the latent w of each layer.
-            noise: "const" for the model's own fixed maps, "none" for zeros, or the seed of fresh ones.
+            noise: "const" for the model's fixed maps, "none" for zeros, or the seed of new maps.
         """
         image = self.g.synthesis(ws, self.g.synthesis.maps(noise), int(self.level), float(self.alpha))
         return F.interpolate(image, self.spec.shape[1:], mode="nearest").clamp(-1, 1)
 
     def sample(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """(N, z_dim) latents, and (N,) labels where it learnt from some, to (N, C, H, W) images in [-1, 1]."""
+        """(N, z_dim) latents, and (N,) labels if trained with labels, to (N, C, H, W) images in [-1, 1]."""
         return self.synthesis(self.mapping(z, label))
 
     def grown(self, images: int) -> tuple[int, float]:
-        """The level, and how far it is faded in: 1 once it is. Each level but the first begins with its fade."""
+        """The level after this many images, and alpha, which rises from 0 to 1 as the level is faded in."""
         return grown(images, self.hold, self.fade, self.first, self.last)
 
     def phase(self, images: int) -> Phase:
@@ -352,42 +350,42 @@ class StyleGAN(Recipe):
 
     @torch.no_grad()
     def move_w_mean(self, batch: Batch) -> None:
-        """As many latents as the whole batch has rows, the same in each process, move the running mean of w."""
+        """Update the running mean of w from as many latents as the whole batch has images, the same in each process."""
         with seeded(batch.seed, batch.start, 0):
-            z, places = self.noise(batch.size), torch.rand(batch.size)
-        label = data_labels(self.label_shares, places) if self.spec.num_classes else None
+            z, uniform = self.noise(batch.size), torch.rand(batch.size)
+        label = data_labels(self.label_shares, uniform) if self.spec.num_classes else None
         mean = self.g.mapping(z.to(self.w_mean), label).mean(0)
         self.w_mean.lerp_(mean, 1 - self.w_beta)
 
     def crossover(self, n: int, layers: int) -> Tensor:
-        """(n,) times one number: the layer from which on the second latent is used, `layers` for none."""
-        mixed, cut = torch.rand(()) < self.mixing, torch.randint(1, layers, ())
-        return torch.where(mixed, cut, layers).expand(n)
+        """One layer for all (n,) images, from which the second latent is used; `layers` for no mixing."""
+        is_mixed, cut = torch.rand(()) < self.mixing, torch.randint(1, layers, ())
+        return torch.where(is_mixed, cut, layers).expand(n)
 
     def fakes(self, batch: Batch, level: int, alpha: float, label: Tensor | None = None) -> Tensor:
-        """As many images as the batch has reals, of these classes: two latents, a crossover, a map for each layer."""
+        """One image per real of the batch, of these classes, with style mixing and new noise for each layer."""
         z, other = batch.draw(self.noise), batch.draw(self.noise)
         cut = batch.draw(partial(self.crossover, layers=2 * level + 2))
         sides = self.g.synthesis.sides[: 2 * level + 2]
         noise = [batch.draw(lambda n, side=side: torch.randn(n, 1, *side)) for side in sides]
         return self.g(z, other, cut, noise, level, alpha, label)
 
-    def given(self, batch: Batch) -> Tensor | None:
-        """The batch's labels, for a model that uses them."""
+    def real_label(self, batch: Batch) -> Tensor | None:
+        """The batch's labels; None for a model without labels."""
         return batch.label if self.spec.num_classes else None
 
     def d_loss(self, batch: Batch, level: int, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:
         images, logits = faded(batch.real, alpha), []
 
-        def critic(x: Tensor) -> Tensor:  # keeps what the penalty computes anyway
-            logits.append(self.d(batch.augment(x), level, alpha, self.given(batch)))
+        def critic(x: Tensor) -> Tensor:  # keeps the logits, which the penalty computes anyway
+            logits.append(self.d(batch.augment(x), level, alpha, self.real_label(batch)))
             return logits[-1]
 
         penalty = r1(critic, images)
-        fake = critic(self.fakes(batch, level, alpha, self.given(batch)))
-        reached = torch.tensor(level - 1 + alpha)  # for the log: 1.25 is level 2, faded in by a quarter
+        fake = critic(self.fakes(batch, level, alpha, self.real_label(batch)))
+        progress = torch.tensor(level - 1 + alpha)  # logged: 1.25 is level 2, faded in by a quarter
         loss = non_saturating.d(logits[0], fake) + self.gamma / 2 * penalty
-        return loss, {"level": reached, "penalty": penalty, **scores(logits[0], fake)}
+        return loss, {"level": progress, "penalty": penalty, **scores(logits[0], fake)}
 
     def g_loss(self, batch: Batch, level: int, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:
         label = data_labels(self.label_shares, batch.draw(torch.rand)) if self.spec.num_classes else None

@@ -1,33 +1,38 @@
 """stylegan2. Tero Karras, Samuli Laine, Miika Aittala, Janne Hellsten, Jaakko Lehtinen, Timo Aila, "Analyzing and
 Improving the Image Quality of StyleGAN", CVPR 2020. https://arxiv.org/abs/1912.04958
 
-A mapping network turns z into a style w, and styles alone shape the picture: G begins with one learned map for all, and
-w scales the input channels of each convolution. StyleGAN then normalised each map, which left droplets in its images;
-here the convolution's weights are divided by the length that w gave them (demodulation), which is the same in
-expectation. Nothing grows: G adds up pictures from all its sizes, and D is residual. Two penalties come only now and then,
-at so many times their weight, in updates of their own: R1 on D after each 16th batch, and on G after each fourth the
-path-length penalty, which wants a step in w to change the image equally far wherever it is made. In most batches some
-layers get their style from another z (style mixing). Each layer adds noise for what is random in an image, such as hair.
+A mapping network turns z into a style w, and only styles determine the image: G begins with one learned map for all
+images, and w scales the input channels of each convolution. StyleGAN then normalized each map, which left droplet
+artifacts; here the convolution's weights are divided by their norm after scaling (demodulation), which is equivalent
+in expectation. Nothing grows: G sums images from all its resolutions, and D is residual. Two penalties are lazy: they
+are computed only every few batches, with a proportionally larger weight, in updates of their own. R1 on D follows
+every 16th batch, and on G every fourth the path-length penalty, by which a step in w should change the image by the
+same amount wherever it is made. In most batches some layers get their style from another z (style mixing). Each layer
+adds noise for stochastic detail such as hair.
 
-The presets ada-*, cifar* and auto-256 are those of the same authors' code for "Training Generative Adversarial Networks
-with Limited Data", NeurIPS 2020, https://arxiv.org/abs/2006.06676, which adds augmentation (`--augment ada`) and classes.
+The presets ada-*, cifar* and auto-256 are those of the same authors' code for "Training Generative Adversarial
+Networks with Limited Data", NeurIPS 2020, https://arxiv.org/abs/2006.06676, which adds augmentation (`--augment ada`)
+and classes.
 
-The file is long because both nets are the paper's own, with a mapping network for each, and the presets are ten.
+The file is long because both networks are the paper's own, each with a mapping network, and there are ten presets.
 
 Deviations:
-- The mean style follows G's own updates; in the authors' code each pass through G moves it, in D's turn too.
-- The averaged weights' half-life is a twentieth of the images seen where that is less than `ema`.
-- With `pieces` a piece's penalty takes the mean path length over that piece, and D a piece's own deviation.
-- Half precision is bfloat16, which needs no clamp; `clamp` is there for weights that were trained with it.
-- Fakes' labels are drawn by the classes' shares of the images seen so far; the ADA code takes those of random images. (The
-  paper's own code, which has no labels in any of its configurations, would give D's fakes the reals'.)
-- `ada` differs from the authors' in four points: see gankit/augment.py.
+- The mean style is updated with G's updates; in the authors' code every forward pass of G updates it, also in D's
+  updates.
+- The averaged weights' half-life is a twentieth of the images seen if that is less than `ema`.
+- With `pieces`, a piece's penalty uses the mean path length over that piece, and D the standard deviation within a
+  piece.
+- Half precision is bfloat16, which needs no clamping; `clamp` is for weights that were trained with it.
+- Labels of fakes are drawn by the class frequencies of the images seen so far; the ADA code takes those of random
+  images. (The paper's own code, which has no labels in any of its configurations, would give D's fakes the labels of
+  the reals.)
+- `ada` differs from the authors' in four points: see gankit/augment/ada.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -46,21 +51,18 @@ from gankit.nn import (
     stages,
 )
 from gankit.penalties import path_length, r1
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam, data_labels, see_labels, seeded
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam, data_labels, see_labels, seeded
 
-if TYPE_CHECKING:
-    from gankit.loop import Run
-
-GAIN = 2**0.5  # of a leaky ReLU's output, so that it keeps variance; as it is positive it may as well go to the input
+GAIN = 2**0.5  # of a leaky ReLU, to preserve variance; being positive, it can be applied to the input or the output
 
 
-def cut(x: Tensor, limit: float) -> Tensor:
-    """x within +-limit; all of it where the limit is 0."""
+def clamp_to(x: Tensor, limit: float) -> Tensor:
+    """x clamped to +-limit; a limit of 0 means none."""
     return x.clamp(-limit, limit) if limit else x
 
 
 class Mapping(nn.Module):
-    """z on a sphere, beside it a class's embedding on one, through layers that learn a hundredth as fast as others."""
+    """z and a class embedding, each normalized to a sphere, through layers with a hundredth of the learning rate."""
 
     def __init__(self, z_dim: int, classes: int, w_dim: int, layers: int):
         super().__init__()
@@ -70,7 +72,7 @@ class Mapping(nn.Module):
         self.norm = PixelNorm()
 
     def forward(self, z: Tensor | None, label: Tensor | None = None) -> Tensor:
-        """(N, z_dim), if there is z, and (N,) labels, if there are classes, to (N, w_dim)."""
+        """(N, z_dim) latents, or None for none, and (N,) labels if there are classes, to (N, w_dim)."""
         weight = self.layers[0].weight
         with torch.autocast(weight.device.type, enabled=False):
             parts = [] if z is None else [self.norm(z.to(weight.dtype))]
@@ -83,7 +85,7 @@ class Mapping(nn.Module):
 
 
 class Layer(nn.Module):
-    """Modulated 3x3 convolution, a noise map times one learned number, bias, leaky ReLU."""
+    """Modulated 3x3 convolution, noise map times a learned scalar, bias, leaky ReLU."""
 
     def __init__(self, a: int, b: int, w_dim: int, size: tuple[int, int], up: bool, clamp: float):
         super().__init__()
@@ -92,13 +94,13 @@ class Layer(nn.Module):
         self.register_buffer("noise", torch.randn(size))
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
-        """(N, a, ...), (N, w_dim) and noise that broadcasts to (N, 1, *size), else the layer's own, to (N, b, *size)."""
+        """(N, a, ...), (N, w_dim) and noise of (N, 1, *size), or None for the fixed map, to (N, b, *size)."""
         noise = (self.noise if noise is None else noise) * self.strength
-        return cut(F.leaky_relu(self.conv(x, w, noise, GAIN), 0.2, inplace=True), self.clamp)
+        return clamp_to(F.leaky_relu(self.conv(x, w, noise, GAIN), 0.2, inplace=True), self.clamp)
 
 
 class Synthesis(nn.Module):
-    """A learned map; two layers for each further size, the first doubling it; the picture is the sum over sizes."""
+    """A learned map; two layers per further size, the first one doubling; the image is the sum over sizes."""
 
     def __init__(self, shape: tuple[int, ...], widths: list[int], w_dim: int, clamp: float):
         super().__init__()
@@ -113,14 +115,14 @@ class Synthesis(nn.Module):
         self.sizes = [tuple(layer.noise.shape) for layer in self.layers]
 
     def forward(self, ws: Tensor, noise: list[Tensor] | None = None) -> Tensor:
-        """(N, num_ws, w_dim) styles, and a noise map for each layer, to (N, C, H, W), meant for [-1, 1]."""
+        """(N, num_ws, w_dim) styles, and a noise map for each layer, to (N, C, H, W), not clamped to [-1, 1]."""
         x, image = self.const.expand(len(ws), -1, -1, -1), None
         for i, layer in enumerate(self.layers):
             x = layer(x, ws[:, i], None if noise is None else noise[i])
-            if i % 2 == 0:  # a size's picture and the next size's first layer have one style
-                new = cut(self.to_rgb[i // 2](x, ws[:, i + 1]), self.clamp)
-                new = new.float() if new.dtype == torch.bfloat16 else new
-                image = new if image is None else self.enlarge(image) + new
+            if i % 2 == 0:  # a size's output and the next size's first layer share a style
+                rgb = clamp_to(self.to_rgb[i // 2](x, ws[:, i + 1]), self.clamp)
+                rgb = rgb.float() if rgb.dtype == torch.bfloat16 else rgb
+                image = rgb if image is None else self.enlarge(image) + rgb
         return image
 
 
@@ -134,7 +136,7 @@ class Generator(nn.Module):
 
 
 class Conv(nn.Module):
-    """Convolution with equalised learning rate, bias, leaky ReLU, times gain; with `down` filtered, at half the sides."""
+    """Convolution with equalised learning rate, bias, leaky ReLU, gain; with `down` blurred, and to half the sides."""
 
     def __init__(self, a: int, b: int, kernel: int, down: bool = False, gain: float = GAIN, clamp: float = 0.0):
         super().__init__()
@@ -143,13 +145,13 @@ class Conv(nn.Module):
         self.blur, self.stride, self.pad = (Fir(pad=(2, 2)), 2, 0) if down else (nn.Identity(), 1, kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, a, H, W) to (N, b, H, W), or half the sides."""
+        """(N, a, H, W) to (N, b, H, W), or with `down` to (N, b, H / 2, W / 2)."""
         h = F.conv2d(self.blur(x), self.weight * self.scale, self.bias * self.gain, self.stride, self.pad)
-        return cut(F.leaky_relu(h, 0.2, inplace=True), self.clamp)
+        return clamp_to(F.leaky_relu(h, 0.2, inplace=True), self.clamp)
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, the second to half the sides; if residual plus a 1x1 convolution, over sqrt(2)."""
+    """Two 3x3 convolutions, the second to half the sides; if residual, plus a 1x1 convolution, and over sqrt(2)."""
 
     def __init__(self, a: int, b: int, residual: bool, clamp: float):
         super().__init__()
@@ -165,7 +167,7 @@ class Block(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """1x1, blocks, the batch's deviation, 3x3, dense, output; with classes that is a vector times the class's own."""
+    """1x1, blocks, minibatch standard deviation, 3x3, dense, output; with classes, times the mapped class."""
 
     def __init__(
         self, shape: tuple[int, ...], widths: list[int], group: int, residual: bool, classes: int, clamp: float
@@ -181,7 +183,7 @@ class Discriminator(nn.Module):
         self.mapping = Mapping(0, classes, wide, 8) if classes else None
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:
-        """(N, C, H, W) in [-1, 1], and (N,) labels where it has classes, to (N,) logits."""
+        """(N, C, H, W) in [-1, 1], and (N,) labels if there are classes, to (N,) logits."""
         h = self.conv(self.deviation(self.blocks(self.from_rgb(image)))).flatten(1)
         h = self.out(F.leaky_relu(self.dense(h), 0.2) * GAIN)
         return h.squeeze(1) if self.mapping is None else (h * self.mapping(None, label)).sum(1) / h.shape[1] ** 0.5
@@ -191,21 +193,21 @@ class StyleGAN2(Recipe):
     """StyleGAN2 (configuration F), for images whose sides are 4, 5, 6 or 7 times a power of two.
 
     Args:
-        z_dim: length of the latent z, which the mapping network puts on a sphere.
+        z_dim: length of the latent z, which the mapping network normalizes to a sphere.
         w_dim: length of the style w.
         layers: layers of the mapping network.
         channel_base: a map of side s = 4, 8, 16 ... has channel_base / s channels; 16384 in configuration E.
-        channel_max: channels of a map at most.
-        architecture: D's blocks: resnet, or orig, without skips.
-        group: images over which D takes the deviation.
-        conditional: use labels, where the data has them.
-        clamp: cut activations to +- this, 256 in the authors' half-precision code; 0 for never.
-        mixing: how often some layers have another latent's style, 0 to 1.
-        gamma: weight of R1 / 2; what to change first for other data.
-        r1_every: batches from one update for R1 to the next; the penalty counts so many times more.
+        channel_max: maximum channels of a map.
+        architecture: D's blocks: resnet, or orig, without skip connections.
+        group: images over which D computes the standard deviation.
+        conditional: use labels if the data has them.
+        clamp: clamp activations to +- this, 256 in the authors' half-precision code; 0 for no clamping.
+        mixing: share of the batches with style mixing, from 0 to 1.
+        gamma: weight of R1 / 2; the first parameter to tune for new data.
+        r1_every: interval of R1's updates, in batches; its weight is multiplied by this.
         path_weight: weight of the path-length penalty; 0 for none.
-        path_every: batches from one update for it to the next, likewise.
-        lr: Adam's learning rate, before the correction for the updates in between.
+        path_every: interval of the path-length penalty's updates, in batches; its weight is multiplied by this.
+        lr: learning rate of Adam, before the correction for lazy penalties.
     """
 
     labels, ema, defaults = "optional", ("g",), dict(batch=32, images=25_000_000, ema=10_000)
@@ -219,7 +221,7 @@ class StyleGAN2(Recipe):
             parameters=dict(g=30_370_060, d=29_012_513),
         ),
         "paper-e": Preset(
-            "configuration E for FFHQ at 1024 px, with StyleGAN's widths",
+            "configuration E for FFHQ at 1024 px, with StyleGAN's channels",
             model=dict(channel_base=16384, gamma=100.0),
             settings=dict(resolution="1024", mirror=True),
             spec=Spec((3, 1024, 1024)),
@@ -238,28 +240,28 @@ class StyleGAN2(Recipe):
             parameters=dict(g=30_034_338, d=28_864_129),
         ),
         "ada-1024": Preset(
-            "the ADA code's paper1024",
+            "the ADA code's configuration paper1024",
             model=dict(gamma=2.0),
             settings=dict(resolution="1024", augment="ada"),
             spec=Spec((3, 1024, 1024)),
             parameters=dict(g=30_370_060, d=29_012_513),
         ),
         "ada-512": Preset(
-            "the ADA code's paper512",
+            "the ADA code's configuration paper512",
             model=dict(group=8, gamma=0.5, lr=2.5e-3),
             settings=dict(resolution="512", batch=64, ema=20_000, augment="ada"),
             spec=Spec((3, 512, 512)),
             parameters=dict(g=30_276_583, d=28_982_849),
         ),
         "ada-256": Preset(
-            "the ADA code's paper256",
+            "the ADA code's configuration paper256",
             model=dict(channel_base=16384, group=8, gamma=1.0, lr=2.5e-3),
             settings=dict(resolution="256", batch=64, ema=20_000, augment="ada"),
             spec=Spec((3, 256, 256)),
             parameters=dict(g=24_767_458, d=24_001_089),
         ),
         "auto-256": Preset(
-            "what the ADA code chooses for one GPU at 256 px",
+            "the ADA code's configuration auto for one GPU at 256 px",
             model=dict(layers=2, channel_base=16384, gamma=0.8192, lr=2.5e-3),
             settings=dict(resolution="256", batch=16, ema=5_000, augment="ada"),
             spec=Spec((3, 256, 256)),
@@ -275,7 +277,8 @@ class StyleGAN2(Recipe):
         "cifar-conditional": Preset(
             "the ADA code's network for CIFAR-10 with labels",
             model=dict(
-                layers=2, architecture="orig", group=32, conditional=True, gamma=0.01, mixing=0.0, path_weight=0.0, lr=2.5e-3
+                layers=2, architecture="orig", group=32, conditional=True, gamma=0.01, mixing=0.0, path_weight=0.0,
+                lr=2.5e-3,
             ),
             settings=dict(resolution="32", batch=64, images=100_000_000, ema=500_000, augment="ada"),
             spec=Spec((3, 32, 32), num_classes=10),
@@ -312,10 +315,12 @@ class StyleGAN2(Recipe):
         if architecture not in ("resnet", "orig"):
             raise ValueError(f"architecture is {architecture!r}; choose from resnet, orig")
         if not 0 <= mixing <= 1:
-            raise ValueError(f"mixing is {mixing}; it is how often styles are mixed, from 0 to 1")
+            raise ValueError(
+                f"mixing is {mixing}; it is the share of batches with style mixing and must be from 0 to 1"
+            )
         if layers < 1 or r1_every < 1 or path_every < 1:
             raise ValueError(
-                "layers, r1_every and path_every must be 1 at least; gamma 0 and path_weight 0 leave penalties out"
+                "layers, r1_every and path_every must be at least 1; gamma 0 and path_weight 0 leave penalties out"
             )
         self.z_dim, self.mixing, self.gamma, self.path_weight = z_dim, mixing, gamma, path_weight
         self.r1_every, self.path_every = r1_every, path_every
@@ -328,7 +333,7 @@ class StyleGAN2(Recipe):
         if classes:
             self.register_buffer("label_shares", torch.zeros(classes))
         for name, every in (("g", path_every), ("d", r1_every)):
-            share = every / (every + 1)  # of the updates that are not for a penalty; k + 1 are to act as k did
+            share = every / (every + 1)  # Adam's parameters for `every` updates, spread over every + 1
             self.opt[name] = adam(getattr(self, name).parameters(), lr * share, (0, 0.99**share))
 
     def noise(self, n: int) -> Tensor:
@@ -336,18 +341,18 @@ class StyleGAN2(Recipe):
         return torch.randn(n, self.z_dim)
 
     def mapping(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """(N, z_dim) latents, and (N,) labels where it learnt from some, to (N, num_ws, w_dim) styles, all layers' alike."""
+        """(N, z_dim) latents, and (N,) labels if trained with labels, to (N, num_ws, w_dim), equal for all layers."""
         return self.g.mapping(z, label)[:, None].expand(-1, self.num_ws, -1)
 
     def synthesis(self, ws: Tensor, noise: Literal["const", "none"] | int = "const") -> Tensor:
-        """(N, num_ws, w_dim) styles to (N, C, H, W) images, cut to [-1, 1].
+        """(N, num_ws, w_dim) styles to (N, C, H, W) images, clamped to [-1, 1].
 
         Args:
-            ws: a style for each layer, a size's picture sharing that of the next size's first layer.
-            noise: "const" for each layer's own map, "none", or a seed for others; one for all images.
+            ws: a style for each layer; a size's output shares that of the next size's first layer.
+            noise: "const" for the model's fixed maps, "none" for zeros, or the seed of new maps, alike for all images.
         """
         if noise not in ("const", "none") and not isinstance(noise, int):
-            raise ValueError(f'noise is {noise!r}; it is "const", "none" or a seed')
+            raise ValueError(f'noise is {noise!r}; give "const", "none" or a seed')
         if noise == "const":
             return self.g.synthesis(ws).clamp(-1, 1)
         if noise == "none":
@@ -356,7 +361,7 @@ class StyleGAN2(Recipe):
             return self.g.synthesis(ws, self.maps(self.numbers(1).to(ws))).clamp(-1, 1)
 
     def sample(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """(N, z_dim) latents, and (N,) labels where it learnt from some, to (N, C, H, W) images, cut to [-1, 1]."""
+        """(N, z_dim) latents, and (N,) labels if trained with labels, to (N, C, H, W) images, clamped to [-1, 1]."""
         return self.synthesis(self.mapping(z, label))
 
     @property
@@ -381,13 +386,12 @@ class StyleGAN2(Recipe):
         return non_saturating.g(logits), {"w": w}
 
     def path_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        rows = slice(
-            batch.first // batch.every % 2 if len(batch) > 1 else 0, None, 2
-        )  # half of the batch over all processes is enough
+        # half of the batch, over all processes, is enough
+        rows = slice(batch.first // batch.every % 2 if len(batch) > 1 else 0, None, 2)
         ws, maps = self.styles(batch)[1][rows], self.maps(batch.draw(self.numbers)[rows])
         lengths = path_length(lambda ws: self.g.synthesis(ws, maps), ws, lambda sampler: batch.draw(sampler)[rows])
         look("the mean path length")
-        count = average(lengths.new_tensor(len(lengths)))  # which processes need not have as many of
+        count = average(lengths.new_tensor(len(lengths)))  # processes may have different numbers of rows
         mean = average(lengths.sum()) / count
         penalty = (lengths - torch.lerp(self.path_mean, mean, 0.01)).square().sum() / count
         return self.path_every * self.path_weight * penalty, {"path": mean, "path_penalty": penalty}
@@ -395,31 +399,31 @@ class StyleGAN2(Recipe):
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         _, ws, label = self.styles(batch)
         fake = self.d(batch.augment(self.g.synthesis(ws, self.maps(batch.draw(self.numbers)))), label)
-        real = self.d(batch.augment(batch.real), self.label(batch))
+        real = self.d(batch.augment(batch.real), self.real_label(batch))
         return non_saturating.d(real, fake), scores(real, fake)
 
     def r1_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        penalty = r1(lambda x: self.d(batch.augment(x), self.label(batch)), batch.real)
+        penalty = r1(lambda x: self.d(batch.augment(x), self.real_label(batch)), batch.real)
         return self.r1_every * self.gamma / 2 * penalty, {"r1": penalty}
 
     def styles(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """(N, w_dim) styles of fakes; (N, num_ws, w_dim): those, with others' from one layer on in `mixing` of the batches; labels."""
+        """Of fakes: (N, w_dim) styles, (N, num_ws, w_dim) styles per layer after style mixing, and labels or None."""
         z = batch.draw(self.noise)
         label = data_labels(self.label_shares, batch.draw(torch.rand)) if self.spec.num_classes else None
         w = self.g.mapping(z, label)
         if not self.mixing:
             return w, w[:, None].expand(-1, self.num_ws, -1), label
         other, first = self.g.mapping(batch.draw(self.noise), label), batch.draw(self.first_mixed)
-        own = torch.arange(self.num_ws, device=w.device) < first[:, None]
-        return w, torch.where(own[:, :, None], w[:, None], other[:, None]), label
+        is_first = torch.arange(self.num_ws, device=w.device) < first[:, None]
+        return w, torch.where(is_first[:, :, None], w[:, None], other[:, None]), label
 
     def first_mixed(self, n: int) -> Tensor:
-        """(n,) the first layer with another latent's style, the same one n times; num_ws is none."""
-        mixed = torch.rand(()) < self.mixing
-        return torch.where(mixed, torch.randint(1, self.num_ws, ()), self.num_ws).expand(n)
+        """One layer for all (n,) images, from which another latent's style is used; num_ws for no mixing."""
+        is_mixed = torch.rand(()) < self.mixing
+        return torch.where(is_mixed, torch.randint(1, self.num_ws, ()), self.num_ws).expand(n)
 
     def numbers(self, n: int) -> Tensor:
-        """(n, P) noise from N(0, 1) for all P places of all layers' maps."""
+        """(n, P) noise from N(0, 1) for all P positions of all layers' maps."""
         return torch.randn(n, sum(h * w for h, w in self.g.synthesis.sizes))
 
     def maps(self, numbers: Tensor) -> list[Tensor]:
@@ -428,6 +432,6 @@ class StyleGAN2(Recipe):
         parts = numbers.split([h * w for h, w in sizes], 1)
         return [part.unflatten(1, (1, *size)) for part, size in zip(parts, sizes)]
 
-    def label(self, batch: Batch) -> Tensor | None:
-        """The reals' labels; None without classes."""
+    def real_label(self, batch: Batch) -> Tensor | None:
+        """The batch's labels; None for a model without labels."""
         return batch.label if self.spec.num_classes else None

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,11 +32,7 @@ from torch import Tensor, nn
 
 from gankit.losses import VOID, map_cross_entropy
 from gankit.nn import BatchNorm2d, Dropout, mirrored
-from gankit.recipe import Batch, Draw, Preset, Recipe, Spec, adam
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
-
+from gankit.recipe import Batch, Draw, Preset, Recipe, Run, Spec, adam
 
 # The network ---------------------------------------------------------------------------------------------------------
 
@@ -378,7 +374,7 @@ def numbers_of(text: str, num_classes: int) -> Tensor:
         ValueError: it is neither, or there are not as many numbers as classes, or one is negative.
     """
     if text in ("none", "balanced"):
-        return torch.ones(num_classes)
+        return torch.ones(num_classes, device="cpu")
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
@@ -388,4 +384,4 @@ def numbers_of(text: str, num_classes: int) -> Tensor:
         raise ValueError(
             f"class_weights is {text!r}; write balanced, none, or {num_classes} numbers of 0 or more: {example}"
         )
-    return torch.tensor(numbers)
+    return torch.tensor(numbers, device="cpu")

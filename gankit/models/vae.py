@@ -1,34 +1,31 @@
-"""vae. Diederik P. Kingma, Max Welling, "Auto-Encoding Variational Bayes", ICLR 2014.
-https://arxiv.org/abs/1312.6114
+"""vae. Diederik P. Kingma, Max Welling, "Auto-Encoding Variational Bayes", ICLR 2014. https://arxiv.org/abs/1312.6114
 
-An encoder gives each image a Gaussian q(z|x) in a space of few dimensions, a decoder draws images from there. Both
-learn by one bound on the log-likelihood (eq. 10): log p(x|z) for one z drawn from q(z|x), less KL(q(z|x) || N(0, I)).
-Writing z as mu + sigma * eps lets the gradient through the drawing.
+An encoder maps each image to a Gaussian q(z|x) in a low-dimensional latent space, and a decoder maps latents to
+images. Both are trained on one bound on the log-likelihood (eq. 10): log p(x|z) for one z drawn from q(z|x), minus
+KL(q(z|x) || N(0, I)). Writing z as mu + sigma * eps lets gradients flow through the draw (reparameterization).
 
 Deviations:
-- Grey values are probabilities to the Bernoulli decoder, as in most code: its nats are no likelihood of grey images.
-- The paper picks the step size from 0.01, 0.02 and 0.1 by trying; the default is the middle one. Its N(0, 0.01) for the
-  first weights is read as a variance, which is how it writes normals elsewhere.
-- The Gaussian decoder knows no detail finer than 1/256 of the range: a pixel that never changes would be infinitely
-  likely. The paper's face data has none.
+- The Bernoulli decoder takes grey values as probabilities, as in most code, so its nats are not a likelihood of grey
+  images.
+- The paper selects the step size from 0.01, 0.02 and 0.1; the default is the middle one. The paper's N(0, 0.01) for
+  the initial weights is read as a variance, which is how it writes normal distributions elsewhere.
+- The Gaussian decoder's deviation is at least 1/256 of the range; otherwise a pixel that never changes would have
+  infinite likelihood. The paper's face data has no such pixel.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.losses import bernoulli_nll, gaussian_kl
-from gankit.recipe import Batch, Preset, Recipe, Spec
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec
 
-if TYPE_CHECKING:
-    from gankit.loop import Run
-
-FINEST = 2 * math.log(1 / 256)  # log-variance of a deviation of one grey level
+FINEST = 2 * math.log(1 / 256)  # log-variance for a deviation of one grey level
 
 
 class Encoder(nn.Module):
@@ -45,7 +42,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """(N, z_dim) to the logits of the mean, and for the Gaussian its log-variance, (N, size) each (appendix C)."""
+    """(N, z_dim) latents to the logits of the mean and, if Gaussian, the log-variance, (N, size) each (appendix C)."""
 
     def __init__(self, size: int, hidden: int, z_dim: int, gaussian: bool):
         super().__init__()
@@ -62,12 +59,12 @@ class VAE(Recipe):
     """Variational auto-encoder with one hidden layer on each side.
 
     Args:
-        z_dim: dimensions of the latent; the paper has 3 to 200 for MNIST, 2 to 20 for faces (section 5).
-        hidden: tanh units on each side; 500 for MNIST, 200 for faces.
-        decoder: what a pixel is given z: a coin, or a Gaussian with its mean in (0, 1) and a variance of its own.
-        optimizer: Adagrad, as in the paper, or Adam, which the authors wrote later.
-        lr: its step size.
-        weight_decay: the prior N(0, I) on the decoder's weights, shared among the images: one over their number.
+        z_dim: dimensions of the latent z; 3 to 200 for MNIST and 2 to 20 for faces in the paper (section 5).
+        hidden: tanh units of the hidden layer of each network; 500 for MNIST, 200 for faces.
+        decoder: distribution of a pixel given z: bernoulli, or gaussian with mean in (0, 1) and a learned variance.
+        optimizer: adagrad, as in the paper, or adam, which Kingma published later.
+        lr: learning rate of the optimizer.
+        weight_decay: decay of the decoder's weights, from their prior N(0, I): one over the number of images.
     """
 
     data, defaults = "images", dict(batch=100)
@@ -86,7 +83,7 @@ class VAE(Recipe):
             parameters=dict(e=120_240, g=229_320),
         ),
         "small": Preset(
-            "digits at 16 px on two CPU cores: narrower, and Adam, which needs a third of Adagrad's images",
+            "digits at 16 px on two CPU cores: narrower, with Adam, which needs a third of Adagrad's images",
             model=dict(z_dim=8, hidden=100, optimizer="adam", lr=3e-3, weight_decay=0.0),
             settings=dict(batch=32, images=300_000),
         ),
@@ -110,21 +107,21 @@ class VAE(Recipe):
         for parameter in self.parameters():
             nn.init.normal_(parameter, 0.0, 0.1)
         groups = [{"params": self.e.parameters()}, {"params": self.g.parameters(), "weight_decay": weight_decay}]
-        kind = {"adagrad": torch.optim.Adagrad, "adam": torch.optim.Adam}[optimizer]
-        self.opt = {"vae": kind(groups, lr=lr)}
+        optimizer_type = {"adagrad": torch.optim.Adagrad, "adam": torch.optim.Adam}[optimizer]
+        self.opt = {"vae": optimizer_type(groups, lr=lr)}
 
     def step(self, batch: Batch, run: Run) -> None:
         run.update("vae", self.loss, batch)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The bound, negative, in nats per image (eq. 10, with L = 1)."""
+        """The negative of the bound, in nats per image (eq. 10, with L = 1)."""
         mu, logvar = self.e(batch.real)
         z = mu + (logvar / 2).exp() * batch.draw(self.noise)
         nll, kl = self.nll(self.g(z), (batch.real.flatten(1) + 1) / 2), gaussian_kl(mu, logvar)
         return nll + kl, {"nll": nll, "kl": kl}
 
     def nll(self, decoded: tuple[Tensor, Tensor | None], x: Tensor) -> Tensor:
-        """-log p(x|z) of (N, size) pixels in [0, 1], in nats per image."""
+        """-log p(x|z) of (N, size) pixels in [0, 1], in nats per image, given the decoder's outputs."""
         logits, logvar = decoded
         if logvar is None:
             return bernoulli_nll(logits, x)
@@ -136,13 +133,13 @@ class VAE(Recipe):
         return torch.randn(n, self.z_dim)
 
     def sample(self, z: Tensor) -> Tensor:
-        """(N, z_dim) latents to (N, C, H, W) images in [-1, 1], the decoder's means."""
+        """(N, z_dim) latents to (N, C, H, W) images in [-1, 1]: the means of p(x|z)."""
         return self.g(z)[0].sigmoid().unflatten(1, self.spec.shape) * 2 - 1
 
     def encode(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) images in [-1, 1] to (N, z_dim) latents, the means of q(z|x)."""
+        """(N, C, H, W) images in [-1, 1] to (N, z_dim) latents: the means of q(z|x)."""
         return self.e(images)[0]
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) images in [-1, 1], encoded and drawn again."""
+        """(N, C, H, W) images in [-1, 1], encoded and decoded."""
         return self.sample(self.encode(images))

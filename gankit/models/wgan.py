@@ -1,26 +1,26 @@
-"""wgan. Martin Arjovsky, Soumith Chintala, Leon Bottou, "Wasserstein Generative Adversarial Networks", ICML 2017. https://arxiv.org/abs/1701.07875
+"""wgan. Martin Arjovsky, Soumith Chintala, Leon Bottou, "Wasserstein Generative Adversarial Networks", ICML 2017.
+https://arxiv.org/abs/1701.07875
 
-D becomes a critic f whose gap E f(x) - E f(G(z)) estimates, up to a factor, the Wasserstein-1 distance between reals and
-fakes, provided f is K-Lipschitz: to that end all its parameters are clipped to [-c, c] after each of its updates. The
-critic learns n_critic times for each time that G does, and there is no momentum: RMSprop. The gap is a loss that falls
-as samples get better; minus it is logged as d/loss.
+D becomes a critic f. If f is K-Lipschitz, the gap E f(x) - E f(G(z)) estimates the Wasserstein-1 distance between
+reals and fakes, up to a factor. To that end all parameters of the critic are clipped to [-c, c] after each of its
+updates. The critic is updated n_critic times for each update of G, with RMSprop, which has no momentum. The gap is a
+loss that decreases as samples improve; its negative is logged as d/loss.
 
-One step takes one batch: the critic learns from every batch, G after every n_critic-th. The networks are those of the
-authors' code, DCGAN's with 4x4 kernels and half the width; batch norm's gains are clipped as everything else.
+One step takes one batch: the critic is updated on every batch, and G on every n_critic-th. The networks are those of
+the authors' code: DCGAN's with 4x4 kernels and half the width. The gains of batch norm are clipped like all other
+parameters.
 
 Deviations:
-- The authors' code trains the critic 100 times for each of the first 25 updates of G, and at every 500th; algorithm 1
-  of the paper does not and neither does this.
-- The authors' code clips before each update of the critic; as in algorithm 1 it is done after.
-- Samples are drawn with running means and variances, so that a seed is one picture; the authors' code draws them with the
-  batch's own.
+- The authors' code updates the critic 100 times for each of the first 25 updates of G, and for every 500th; algorithm
+  1 of the paper does not, and neither does this.
+- The authors' code clips before each update of the critic; this clips after it, as in algorithm 1.
+- Samples use running means and variances, so that a seed always gives the same image; the authors' code uses the
+  statistics of the batch.
 - Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
 - Left out: the paper's ablations with a G without batch norm and with multilayer perceptrons.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -28,10 +28,7 @@ from torch import Tensor
 from gankit.losses import scores, wasserstein
 from gankit.nn import ConvDiscriminator, ConvGenerator, init_normal, nearest_size
 from gankit.penalties import clip_weights
-from gankit.recipe import Batch, Preset, Recipe, Spec
-
-if TYPE_CHECKING:
-    from gankit.loop import Run
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec
 
 
 class WGAN(Recipe):
@@ -39,11 +36,11 @@ class WGAN(Recipe):
 
     Args:
         z_dim: length of the latent z.
-        width: channels of the maps next to the image; inner ones have 2, 4, 8 times as many.
+        width: channels of the maps next to the image; inner maps have 2, 4, 8 times as many.
         norm_d: batch norm in the critic.
-        bias_d: bias in the critic's first convolution, without which batch norm hides an image's contrast from it.
-        clip_value: c, the bound on each of the critic's parameters.
-        n_critic: updates of the critic for each of G.
+        bias_d: bias in the critic's first convolution; without it, batch norm hides the contrast of an image.
+        clip_value: bound on the absolute value of each parameter of the critic (c).
+        n_critic: updates of the critic for each update of G.
         lr: learning rate of RMSprop, for both networks.
     """
 
@@ -51,13 +48,13 @@ class WGAN(Recipe):
     nearest = staticmethod(nearest_size)
     presets = {
         "paper": Preset(
-            "the network of the authors' code for 64 px, without averaged weights, for 25 epochs of LSUN's 3 million bedrooms",
+            "the authors' network for 64 px, without averaged weights, for 25 epochs of LSUN's 3 million bedrooms",
             settings=dict(resolution="64", images=75_000_000, ema=0),
             spec=Spec((3, 64, 64)),
             parameters=dict(g=3_576_704, d=2_765_568),
         ),
         "small": Preset(
-            "digits at 16 px on two CPU cores: clipping makes the critic slow, so it is given more rate and room",
+            "digits at 16 px on two CPU cores: a higher learning rate and weaker clipping, which slows the critic",
             model=dict(z_dim=32, width=24, bias_d=True, lr=5e-4, clip_value=0.05, n_critic=3),
             settings=dict(batch=64, images=200_000, ema=20_000),
         ),
@@ -91,7 +88,7 @@ class WGAN(Recipe):
         return self.g(z)
 
     def critic(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) images in [-1, 1] to the critic's (N,) outputs, whose means estimate the Wasserstein distance."""
+        """(N, C, H, W) images in [-1, 1] to (N,) outputs of the critic, for estimates of the Wasserstein distance."""
         return self.d(images)
 
     def step(self, batch: Batch, run: Run) -> None:

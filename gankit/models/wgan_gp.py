@@ -1,31 +1,31 @@
 """wgan_gp. Ishaan Gulrajani, Faruk Ahmed, Martin Arjovsky, Vincent Dumoulin, Aaron Courville, "Improved Training of
 Wasserstein GANs", NIPS 2017. https://arxiv.org/abs/1704.00028
 
-A Wasserstein GAN's critic is kept Lipschitz by a penalty in place of clipped weights. An optimal critic's gradient has
-norm 1 on the lines between reals and fakes, so that norm's squared distance to 1, at a random point of the line from
-each real to a fake, times lambda = 10, is added to the critic's loss. The critic has no batch norm, which would tie its
-samples together. Below 64 px the nets are the authors' residual ones for CIFAR-10, from there on those for 64 px, whose
-critic has layer norm. With labels G has conditional batch norm and the critic is a classifier too (section 5.2).
+The critic of a Wasserstein GAN is kept Lipschitz by a gradient penalty instead of weight clipping. The gradient of an
+optimal critic has norm 1 on the lines between reals and fakes. The penalty is the squared distance of that norm from
+1, at a random point between each real and a fake, and its weight in the critic's loss is lambda = 10. The critic has
+no batch norm, which would make its outputs depend on the other samples. Below 64 px the networks are the authors'
+residual ones for CIFAR-10; from 64 px they are those for 64 px, whose critic has layer norm. With labels, G has
+conditional batch norm and the critic is a classifier as well (section 5.2).
 
-One step takes one batch: the critic learns from every batch, G after every n_critic-th, from `g_batch` latents for each
-of its images. For CIFAR-10 learning rates fall linearly to 0 over the run, reals are dequantised and the critic has no
-norm, as in the authors' code; their code for 64 px does none of the three.
+One step takes one batch: the critic is updated on every batch, and G on every n_critic-th, from `g_batch` latents for
+each image. For CIFAR-10, as in the authors' code, learning rates decay linearly to 0 over the run, reals are
+dequantised and the critic has no normalization; their code for 64 px does none of the three.
 
-The file is long because it holds the authors' two shapes of networks, each with and without labels.
+The file is long because it holds the authors' two network architectures, each with and without labels.
 
 Deviations:
-- Samples are drawn with running means and variances, so that a seed is one picture; the authors' scripts draw them, those for
-  inception scores too, with the batch's own.
-- Other sizes than 32 and 64 px have more or fewer blocks.
+- Samples use running means and variances, so that a seed always gives the same image. The authors' scripts use the
+  statistics of the batch, also for inception scores.
+- Sizes other than 32 and 64 px have more or fewer blocks.
 - Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the paper has no averaging.
-- Left out: the paper's other networks, such as the 101-layer one, and its model of text.
+- Left out: the paper's other networks, such as the 101-layer one, and its language model.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -42,17 +42,15 @@ from gankit.nn import (
     residual_trunk,
     stages,
 )
+from gankit.nn.draws import dequantise, draw_times
 from gankit.penalties import wgan_gp
-from gankit.recipe import Batch, Preset, Recipe, Spec, adam
+from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
-if TYPE_CHECKING:
-    from gankit.loop import Run
-
-layer_norm = partial(nn.GroupNorm, 1)  # over a sample's channels and places, with a gain for each channel
+layer_norm = partial(nn.GroupNorm, 1)  # over the channels and positions of a sample, with one gain per channel
 
 
 class Critic(nn.Module):
-    """Residual blocks to a map of 4 to 14 px; one output, and K class logits with labels."""
+    """Residual blocks down to 4 to 14 px; one output and, with labels, K class logits."""
 
     def __init__(self, shape: tuple[int, ...], width: int, num_classes: int, pyramid: bool):
         super().__init__()
@@ -71,7 +69,7 @@ class Critic(nn.Module):
         """(N, C, H, W) in [-1, 1] to (N,) outputs."""
         return self.head(self.trunk(x)).squeeze(1)
 
-    def judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def classify(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, C, H, W) to (N,) outputs and (N, K) class logits."""
         features = self.trunk(x)
         return self.head(features).squeeze(1), self.classes(features)
@@ -82,16 +80,16 @@ class WGANGP(Recipe):
 
     Args:
         z_dim: length of the latent z.
-        width: channels of all blocks; in the pyramid twice the channels next to the image.
-        pyramid: the 64 px nets, whose widths double with each halving; None: from 64 px on.
-        conditional: use labels, where the data has them.
-        penalty_weight: lambda.
-        class_weight_g: weight of the classifier's loss in G's; in the critic's it is 1.
-        n_critic: updates of the critic for each of G.
-        g_batch: latents in an update of G for each image of the batch.
-        lr: Adam's learning rate at the start.
-        decay: let the learning rate fall linearly to 0 over the run.
-        dequantise: add noise of one grey level to reals; None: below 64 px, as in the authors' two scripts.
+        width: channels of all blocks; in the pyramid, twice the channels next to the image.
+        pyramid: the networks for 64 px, whose widths double with each halving. None: from 64 px.
+        conditional: use labels if the data has them.
+        penalty_weight: weight of the gradient penalty (lambda).
+        class_weight_g: weight of the classification loss in G's loss; in the critic's it is 1.
+        n_critic: updates of the critic for each update of G.
+        g_batch: latents per image of the batch in an update of G.
+        lr: initial learning rate of Adam.
+        decay: let the learning rate decay linearly to 0 over the run.
+        dequantise: add uniform noise of one grey level to reals. None: below 64 px, as in the authors' two scripts.
     """
 
     labels, ema, defaults = "optional", ("g",), dict(batch=64)
@@ -118,7 +116,7 @@ class WGANGP(Recipe):
             parameters=dict(g=8_540_483, d=7_491_841),
         ),
         "small": Preset(
-            "digits at 16 px on two CPU cores: narrower, and G heeds the classifier as the critic does",
+            "digits at 16 px on two CPU cores: narrower, with equal weights of the class loss in both networks",
             model=dict(z_dim=32, width=32, class_weight_g=1.0, n_critic=2, g_batch=1, lr=1e-3),
             settings=dict(batch=32, images=100_000, ema=10_000),
         ),
@@ -151,7 +149,7 @@ class WGANGP(Recipe):
         self.g = ResNetGenerator(z_dim, spec.shape, tall if pyramid else flat, norm, bias=not pyramid)
         self.d = Critic(spec.shape, width, classes, pyramid)
         init_glorot(self)
-        nn.init.xavier_uniform_(self.d.trunk[0].weight if pyramid else self.g.out.weight)  # no sqrt(2) here
+        nn.init.xavier_uniform_(self.d.trunk[0].weight if pyramid else self.g.out.weight)  # without the factor sqrt(2)
         self.opt = {name: adam(net.parameters(), lr, (0, 0.9)) for name, net in (("g", self.g), ("d", self.d))}
 
     def noise(self, n: int) -> Tensor:
@@ -159,11 +157,11 @@ class WGANGP(Recipe):
         return torch.randn(n, self.z_dim)
 
     def sample(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """(N, z_dim) latents, and (N,) labels where it learnt from some, to (N, C, H, W) images in [-1, 1]."""
+        """(N, z_dim) latents, and (N,) labels if trained with labels, to (N, C, H, W) images in [-1, 1]."""
         return self.g(z) if label is None else self.g(z, label)
 
     def critic(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) images in [-1, 1] to the critic's (N,) outputs, whose means estimate the Wasserstein distance."""
+        """(N, C, H, W) images in [-1, 1] to (N,) outputs of the critic, for estimates of the Wasserstein distance."""
         return self.d(images)
 
     def step(self, batch: Batch, run: Run) -> None:
@@ -174,16 +172,14 @@ class WGANGP(Recipe):
             run.update("g", self.g_loss, batch)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        images = batch.real
-        if self.dequantise:
-            images = (127.5 * (images + 1) + batch.draw(lambda n: torch.rand(n, *self.spec.shape))) / 128 - 1
+        images = dequantise(batch.real, batch.draw) if self.dequantise else batch.real
         label = batch.label if self.spec.num_classes else None
         fakes = self.sample(batch.draw(self.noise), label)
         fake, outputs = self.d(batch.augment(fakes)), {}
         if label is None:
             real, class_loss = self.d(batch.augment(images)), 0
         else:
-            real, classes = self.d.judge(batch.augment(images))
+            real, classes = self.d.classify(batch.augment(images))
             class_loss = cross_entropy(classes, label)
             outputs = {"class": class_loss, "class_right": (classes.argmax(1) == label).float().mean()}
         penalty = wgan_gp(lambda x: self.d(batch.augment(x)), images, fakes, batch.draw)
@@ -191,11 +187,10 @@ class WGANGP(Recipe):
         return loss, {"penalty": penalty, **scores(real, fake, boundary=None), **outputs}
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        k = self.g_batch
-        z = batch.draw(lambda n: self.noise(n * k).unflatten(0, (n, k))).flatten(0, 1)
+        z = draw_times(batch.draw, self.noise, self.g_batch)
         if not self.spec.num_classes:
             return wasserstein.g(self.d(batch.augment(self.g(z)))), {}
-        label = batch.draw(lambda n: torch.randint(self.spec.num_classes, (n, k))).flatten()
-        fake, classes = self.d.judge(batch.augment(self.g(z, label)))
+        label = draw_times(batch.draw, lambda n: torch.randint(self.spec.num_classes, (n,)), self.g_batch)
+        fake, classes = self.d.classify(batch.augment(self.g(z, label)))
         class_loss = cross_entropy(classes, label)
         return wasserstein.g(fake) + self.class_weight_g * class_loss, {"class": class_loss}

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gankit import checkpoint, data
-from gankit.checkpoint import Trained, replacing
-from gankit.text import bar, shown
+from gankit import data
+from gankit.runs.files import replacing
+from gankit.runs.trained import Trained, load
+from gankit.text import bar, shown, suggest
 from gankit.translation import faces, files, strips, tiles, video
 from gankit.translation.files import Item, Picture
 from gankit.translation.options import Ask, Options, ask, check
@@ -86,7 +87,7 @@ def translate(
     """
     unknown = set(options) - set(Options.__dataclass_fields__)
     if unknown:
-        raise ValueError(checkpoint.unknown("option", sorted(unknown)[0], sorted(Options.__dataclass_fields__)))
+        raise ValueError(suggest("option", sorted(unknown)[0], sorted(Options.__dataclass_fields__)))
     words = {
         k: (v,) if k in ("set", "au", "style", "mask") and isinstance(v, (str, Path)) else v for k, v in options.items()
     }
@@ -95,7 +96,7 @@ def translate(
         for k, v in words.items()
     }
     asked = Options(**words)
-    trained = run if isinstance(run, Trained) else checkpoint.load(run, model=model, device=device, weights=weights)
+    trained = run if isinstance(run, Trained) else load(run, model=model, device=device, weights=weights)
     with ExitStack() as stack:
         several = [inputs] if isinstance(inputs, (str, Path)) else inputs
         return Work(trained, asked, quiet).all(several, Path(output).expanduser(), stack)

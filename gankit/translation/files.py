@@ -19,10 +19,10 @@ from PIL import Image
 from torch import Tensor
 
 from gankit import data
-from gankit.checkpoint import replacing
 from gankit.data.lookup import named
 from gankit.data.reading import decoding, files
 from gankit.data.reading.endings import ARCHIVES, IMAGES, OPAQUE, VIDEOS, WRITTEN
+from gankit.runs.files import replacing
 from gankit.text import shown
 
 JPEG = {"quality": 95, "subsampling": 0}

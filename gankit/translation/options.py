@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gankit import models
-from gankit.checkpoint import Trained
 from gankit.data import split
 from gankit.data.lookup import named, parse_resolution
 from gankit.data.reading import layout, tables
 from gankit.data.reading.files import open_files
 from gankit.recipe import Recipe
+from gankit.runs.trained import Trained
 from gankit.text import shown
 from gankit.translation import files
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from gankit import data, latent, pictures
-from gankit.checkpoint import Trained
+from gankit.runs.trained import Trained
 from gankit.translation.options import Ask, Options, attributes_of, domains_of, takes, units
 from gankit.translation.translator import Translator
 

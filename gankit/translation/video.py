@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gankit.checkpoint import replacing
 from gankit.data.reading.files import plain
+from gankit.runs.files import replacing
 
 
 class Header(NamedTuple):

@@ -1,4 +1,4 @@
-"""One process at a time writes a run folder: it holds the folder's lock, which the system takes back when it is killed."""
+"""The lock of a run folder: one process at a time writes it. The system releases the lock when that process ends."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: the lock's file alone says who writes
+except ImportError:  # Windows: only the content of the lock file says who writes
     fcntl = None
 
 NAME = ".writer.lock"
-_open: dict[Path, int] = {}  # the folders that this process holds: the descriptor of each folder
+_open: dict[Path, int] = {}  # descriptors of the folders that this process holds
 
 
 class Held(ValueError):
@@ -26,17 +26,17 @@ class Held(ValueError):
 
 @contextmanager
 def holding(folder: Path, patience: float = 0.0) -> Iterator[None]:
-    """Be the one that writes a run folder.
+    """Hold the lock of a run folder.
 
-    The lock is `flock`'s: the system releases it when its process ends, however it ends, and network file systems that
-    pass locks on know it on every machine. Where a file system has none, the file's host and process are looked at.
+    It is a lock of `flock`: the system releases it when the process ends, for any reason, and network file systems with
+    lock support enforce it on every machine. On a file system without locks, the host and process in the file decide.
 
     Args:
         folder: the run folder.
-        patience: seconds to wait for a process that is on its way out.
+        patience: seconds to wait for a process that is ending.
 
     Raises:
-        Held: another process holds it; says which, and on what machine.
+        Held: another process holds it, with its number and machine.
     """
     path, until = folder / NAME, time.monotonic() + patience
     while (file := _take(path)) is None:

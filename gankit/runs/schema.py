@@ -1,4 +1,4 @@
-"""What the JSON of a run folder may hold: each file is checked once, where it is read, and trusted after that."""
+"""Forms of the JSON in a run folder. Each file is checked once, where it is read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Whole(NamedTuple):
 
 
 class Wrong(ValueError):
-    """JSON that does not have the form that is expected."""
+    """JSON that does not have the expected form."""
 
 
 PLAIN = (str, Whole(-(2**63), 2**63), float, bool, None)  # what a setting or an argument may be
@@ -102,11 +102,11 @@ SPECTRUM = {...: [[float]]}  # name to points of a curve
 
 
 def read(path: Path, form: object) -> object:
-    """The JSON in a file, in the form that is expected.
+    """The JSON in a file, checked against a form.
 
     Raises:
-        Wrong: it is not JSON, is nested too deeply, or does not have this form; names the file and says where.
-        OSError: it cannot be read.
+        Wrong: it is not JSON, is nested too deeply, or does not have this form; names the file and the place.
+        OSError: the file cannot be read.
     """
     try:
         return parse(text_of(path), form)
@@ -115,11 +115,11 @@ def read(path: Path, form: object) -> object:
 
 
 def text_of(path: Path, errors: str = "strict") -> str:
-    """The text of a file of JSON; `errors` says what becomes of bytes that are not UTF-8, as for `bytes.decode`.
+    """The text of a JSON file; `errors` as for `bytes.decode`.
 
     Raises:
-        Wrong: it is no regular file, is too large, or is not UTF-8.
-        OSError: it cannot be read.
+        Wrong: the file is not a regular file, is too large, or is not UTF-8.
+        OSError: the file cannot be read.
     """
     if path.exists() and not path.is_file():
         raise Wrong("it is no regular file")
@@ -132,7 +132,7 @@ def text_of(path: Path, errors: str = "strict") -> str:
 
 
 def parse(text: str, form: object) -> object:
-    """As `read`, of a text."""
+    """As `read`, from a text."""
     try:
         tree = json.loads(text)
     except RecursionError:
@@ -144,10 +144,10 @@ def parse(text: str, form: object) -> object:
 
 
 def lines(path: Path, form: object) -> list[dict]:
-    """The lines of a .jsonl file that have the form; a line that a kill cut short, or that is no such record, is left out.
+    """The lines of a .jsonl file that have the form; others, such as a last line cut short by a kill, are left out.
 
     Raises:
-        Wrong: it is no regular file, or too large; names it.
+        Wrong: the file is not a regular file, or too large.
     """
     if not path.exists():
         return []
@@ -165,11 +165,13 @@ def lines(path: Path, form: object) -> list[dict]:
 
 
 def check(tree: object, form: object, where: str = "", depth: int = 0) -> None:
-    """Refuse JSON that does not have the form: a type, a `Whole`, None, a tuple of forms one of which it has, [form] for a
-    list of such, or a dict of names to forms; "name?" may be missing, and `...` stands for all other names.
+    """Refuse JSON that does not have the form.
+
+    A form is a type, a `Whole`, None, a tuple of alternative forms, [form] for a list of items of that form, or a dict of
+    names to forms, where "name?" is optional and `...` stands for all other names.
 
     Raises:
-        Wrong: it has not; says where.
+        Wrong: it does not have the form; names the place.
     """
     here = where or "the whole"
     if depth > DEEPEST:
@@ -213,16 +215,10 @@ def _check_object(tree: dict, form: dict, where: str, depth: int) -> None:
 
 
 def _kind(form: object) -> type:
-    """The type of what has a form."""
-    return (
-        int
-        if isinstance(form, Whole)
-        else type(None)
-        if form is None
-        else form
-        if isinstance(form, type)
-        else type(form)
-    )
+    """The type of JSON that has a form."""
+    if isinstance(form, Whole):
+        return int
+    return form if isinstance(form, type) else type(form)
 
 
 def _name(form: object) -> str:

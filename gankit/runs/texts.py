@@ -1,4 +1,4 @@
-"""From what a user types to what a model draws of it: texts as codes of letters, and pictures of texts."""
+"""Texts to samples: texts as codes of letters or vectors, and samples conditioned on them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MOST = 10_000  # texts in a file
 
 
 def read(path: Path) -> list[str]:
-    """The texts in a file, one a line.
+    """The texts in a file, one on each line.
 
     Raises:
-        ValueError: there are none, or too many, or it is no text.
-        OSError: it cannot be read.
+        ValueError: there are none, or too many, or the file is not text.
+        OSError: the file cannot be read.
     """
     content = files.read(path, captions.MOST_BYTES)
     try:
@@ -34,15 +34,15 @@ def read(path: Path) -> list[str]:
 
 
 def codes(recipe: Recipe, texts: Sequence[str], encoder: str = "") -> Tensor:
-    """Texts to (N, L) codes of letters, as long as the model reads; of a model that learnt from vectors to (N, D) such.
+    """Texts to (N, L) codes of letters, or to (N, D) vectors for a model that was trained on vectors.
 
     Args:
-        recipe: a model that draws from texts.
-        texts: what to draw.
-        encoder: path of what makes vectors of texts, for a model that learnt from such.
+        recipe: a model conditioned on texts.
+        texts: N texts.
+        encoder: path of the encoder, for a model that was trained on vectors.
 
     Raises:
-        ValueError: the model does not draw from texts, one is empty, or the encoder cannot be used or is another one.
+        ValueError: the model takes no texts, a text is empty, or the encoder is unusable or not the run's.
     """
     if not latent.takes_caption(recipe):
         raise ValueError(
@@ -58,7 +58,8 @@ def codes(recipe: Recipe, texts: Sequence[str], encoder: str = "") -> Tensor:
     found = embedding.checked(embedding.open_encoder(encoder, captions.plain), [captions.plain(text) for text in texts])
     if found.shape[1] != length:
         raise ValueError(
-            f"{encoder} makes vectors of {found.shape[1]} numbers, and this model learnt from {length}: give the encoder it learnt with"
+            f"{encoder} makes vectors of {found.shape[1]} numbers, and this model was trained on {length}: name the encoder "
+            "that it was trained with"
         )
     return torch.from_numpy(found)
 
@@ -66,7 +67,7 @@ def codes(recipe: Recipe, texts: Sequence[str], encoder: str = "") -> Tensor:
 def draw(
     recipe: Recipe, texts: Sequence[str], seeds: Sequence[int], trunc: float = 1.0, batch: int = 64, encoder: str = ""
 ) -> Tensor:
-    """Samples of every text with every seed, (texts * seeds, C, H, W) in [-1, 1], all of a text side by side."""
+    """Samples of every text with every seed, (texts * seeds, C, H, W) in [-1, 1], ordered by text."""
     rows = codes(recipe, texts, encoder)
     with torch.no_grad():
         return torch.cat([latent.sample(recipe, seeds, trunc=trunc, batch=batch, caption=row[None]) for row in rows])

@@ -1,24 +1,19 @@
-"""report.html: one file with the pictures, the curves and the settings of a run; opens offline with a double click."""
+"""report.html: the pictures, the curves, the scores and the settings of a run on one page."""
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from pathlib import Path
 
-from gankit import checkpoint, schema
+from gankit import evaluation
+from gankit.evaluation.pictures import CAPTIONS
+from gankit.pictures.curves import chart
+from gankit.report.html import figure, page, table
+from gankit.runs import schema
+from gankit.runs.config import read_config
+from gankit.runs.files import write_text
 from gankit.text import escaped
-
-COLOURS = ("#2563a8", "#c2410c", "#15803d", "#7e22ce", "#b91c1c", "#0e7490")
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 66rem; padding: 0 1rem; color: #1c1c1c; background: #fff }
-h1 { font-size: 1.5rem; margin-bottom: 0 } h2 { font-size: 1.1rem; margin-top: 2.2rem } small, figcaption { color: #666 }
-.row { display: flex; flex-wrap: wrap; gap: 1.2rem } figure { margin: 0 } figure img { max-width: 30rem; width: 100%; image-rendering: pixelated }
-.film img { max-width: 15rem } table { border-collapse: collapse; font-size: .9rem } td { padding: .1rem 1rem .1rem 0; vertical-align: top }
-svg text { font: 11px system-ui, sans-serif; fill: #555 }
-@media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 } svg text { fill: #aaa } }
-"""
 
 
 def write(folder: Path) -> Path:
@@ -27,7 +22,7 @@ def write(folder: Path) -> Path:
     Raises:
         BadCheckpoint: the folder holds no run.
     """
-    config = checkpoint.read_config(folder)
+    config = read_config(folder)
     records = read_stats(folder / "stats.jsonl")
     fakes = sorted(path for path in folder.glob("fakes*.png") if path.is_file())
     title = f"{config['model']} on {config['data']['name']}"
@@ -66,8 +61,7 @@ def write(folder: Path) -> Path:
             f"<p>at {h['images']:,} images, {escaped(h['time'])}: {escaped(json.dumps(h['changed']))}</p>"
             for h in config["history"][1:]
         ]
-    page = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escaped(title)}</title><style>{STYLE}</style>{''.join(parts)}</html>"
-    checkpoint.write_text(folder / "report.html", page)
+    write_text(folder / "report.html", page(title, parts))
     return folder / "report.html"
 
 
@@ -90,9 +84,6 @@ def summary(config: dict, records: list[dict[str, float]]) -> str:
 
 def evaluations(folder: Path) -> list[str]:
     """The latest number of each metric, with its uncertainty and what it means, and the pictures that go with them."""
-    from gankit import evaluation
-    from gankit.evaluation.pictures import CAPTIONS
-
     latest = {line["name"]: line for line in evaluation.read(folder / "evaluations.jsonl")}
     if not latest:
         return []
@@ -126,20 +117,6 @@ def evaluations(folder: Path) -> list[str]:
     return [*parts, "</div>"]
 
 
-def figure(path: Path, caption: str) -> str:
-    """A picture inside the page."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f"<figure><img alt='{escaped(caption)}' src='data:image/png;base64,{data}'><figcaption>{escaped(caption)}</figcaption></figure>"
-
-
-def table(title: str, rows: dict[str, object]) -> str:
-    body = "".join(
-        f"<tr><td>{escaped(str(k))}<td>{escaped(', '.join(map(str, v)) if isinstance(v, list) else str(v))}"
-        for k, v in rows.items()
-    )
-    return f"<table>{f'<caption>{escaped(title)}</caption>' if title else ''}{body}</table>"
-
-
 def images_of(path: Path) -> int:
     """The count of images in a preview's name."""
     return int("".join(c for c in path.stem if c.isdigit()) or 0)
@@ -165,36 +142,3 @@ def curves(records: list[dict[str, float]]) -> dict[str, dict[str, list[tuple[fl
             last = key.split("/")[-1]
             charts.setdefault(TOGETHER.get(last, last), {}).setdefault(key, []).append((record["images"], value))
     return charts
-
-
-def chart(
-    name: str, series: dict[str, list[tuple[float, float]]], width: int = 480, height: int = 220, unit: str = "images"
-) -> str:
-    """Lines over images seen, or over another unit, as SVG."""
-    xs = [x for points in series.values() for x, _ in points]
-    ys = [y for points in series.values() for _, y in points]
-    x0, x1, y0, y1 = min(xs), max(xs), min(ys), max(ys)
-    left, right, top, bottom = 52, 8, 22, 20
-
-    def place(x: float, y: float) -> str:
-        px = left + (x - x0) / ((x1 - x0) or 1) * (width - left - right)
-        py = height - bottom - (y - y0) / ((y1 - y0) or 1) * (height - top - bottom)
-        return f"{px:.1f},{py:.1f}"
-
-    lines, keys = [], []
-    for i, (key, points) in enumerate(series.items()):
-        colour = COLOURS[i % len(COLOURS)]
-        lines.append(
-            f"<polyline fill=none stroke='{colour}' stroke-width=1.4 points='{' '.join(place(x, y) for x, y in points)}'/>"
-        )
-        lines += [
-            f"<circle r=2.5 fill='{colour}' cx={x} cy={y} />"
-            for x, y in [place(*points[0]).split(",")]
-            if len(points) == 1
-        ]
-        keys.append(f"<tspan fill='{colour}'>{escaped(key)} </tspan>")
-    axes = (
-        f"<text x=4 y={top + 8}>{y1:.3g}</text><text x=4 y={height - bottom}>{y0:.3g}</text>"
-        f"<text x={left} y={height - 5}>{x0:,.0f}</text><text x={width - right} y={height - 5} text-anchor=end>{x1:,.0f} {escaped(unit)}</text>"
-    )
-    return f"<svg role=img aria-label='{escaped(name)}' width={width} height={height}><text x={left} y=13>{''.join(keys)}</text>{axes}{''.join(lines)}</svg>"

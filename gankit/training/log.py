@@ -1,26 +1,24 @@
-"""What a run says while it trains: a progress bar or plain lines, stats.jsonl, TensorBoard, previews, and warnings."""
+"""What a run reports while it trains: a progress bar or plain lines, stats.jsonl, TensorBoard, previews, and warnings."""
 
 from __future__ import annotations
 
 import contextlib
-import inspect
 import json
-import math
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gankit import data, latent, pictures, processes, schema
+from gankit import data, latent, pictures, processes, report
+from gankit.recipe import Batch, Spec
+from gankit.runs import files, schema
+from gankit.runs.state import LiveRun
 from gankit.text import aside, bar, clean
-
-if TYPE_CHECKING:
-    from gankit.loop import Run, Settings
-    from gankit.recipe import Batch, Recipe, Spec
+from gankit.training.diagnosis import diagnose
+from gankit.training.settings import Settings
 
 TIMES = ("seconds", "images_per_s")  # what differs between equal runs
 
@@ -71,16 +69,14 @@ class Log:
         """Drop what was logged after the save that a run goes on from."""
         path = self.folder / "stats.jsonl"
         if path.exists():
-            from gankit import checkpoint
-
             lines = schema.text_of(path, "replace").splitlines()
             kept = [line for line in lines if reaches(line, images)]
             if kept != lines:
-                checkpoint.write_text(path, "".join(line + "\n" for line in kept))
+                files.write_text(path, "".join(line + "\n" for line in kept))
 
     # What the loop calls ---------------------------------------------------------------------------------------------
 
-    def start(self, run: Run, dataset: data.Dataset) -> None:
+    def start(self, run: LiveRun, dataset: data.Dataset) -> None:
         """Begin: say what is trained on what, draw reals.png, open the bar."""
         self.seen = self.first = run.images
         self.began = self.last = time.perf_counter()
@@ -93,7 +89,7 @@ class Log:
             self.say(warning)
         if not (self.folder / "reals.png").exists():
             n = pictures.cells(dataset.shape)
-            pictures.save(self.folder / "reals.png", reals(dataset, n, run.settings.seed))
+            pictures.save(self.folder / "reals.png", reals(dataset, n, self.settings.seed))
         sizes = {n: sum(p.numel() for p in m.parameters()) for n, m in run.recipe.named_children()}
         self.say(
             f"{run.config['model']} ({', '.join(f'{n} {c:,}' for n, c in sizes.items() if c)} parameters) on {len(dataset):,} "
@@ -109,9 +105,9 @@ class Log:
                 TimeRemainingColumn(),
             )
             self.bar.start()
-            self.task = self.bar.add_task("", total=run.settings.images, completed=run.images, text="")
+            self.task = self.bar.add_task("", total=self.settings.images, completed=run.images, text="")
 
-    def write(self, run: Run) -> None:
+    def write(self, run: LiveRun) -> None:
         """One line: the averages since the last one, to stats.jsonl, TensorBoard and the terminal; warn if need be."""
         now = time.perf_counter()
         record: dict[str, float] = {"images": run.images}
@@ -124,9 +120,7 @@ class Log:
             with open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
-            from gankit import checkpoint
-
-            raise checkpoint.cannot_write(path, error) from error
+            raise files.cannot_write(path, error) from error
         if self.board:
             for key, value in record.items():
                 self.board.add_scalar(key, value, run.images)
@@ -135,16 +129,16 @@ class Log:
         if self.bar:
             self.bar.update(self.task, completed=run.images, text=f"{text}  {record['images_per_s']:.0f} images/s")
         else:
-            left = max(0, run.settings.images - run.images) / max(record["images_per_s"], 1e-9)
+            left = max(0, self.settings.images - run.images) / max(record["images_per_s"], 1e-9)
             self.say(
-                f"{run.images}/{run.settings.images}  {text}  {record['images_per_s']:.0f} images/s  {clock(left)} left"
+                f"{run.images}/{self.settings.images}  {text}  {record['images_per_s']:.0f} images/s  {clock(left)} left"
             )
         for kind, sentence in diagnose(self.recent, type(run.recipe), run.config["arguments"]).items():
             if kind not in self.warned:
                 self.warned.add(kind)
                 self.say("warning: " + sentence)
 
-    def preview(self, run: Run) -> None:
+    def preview(self, run: LiveRun) -> None:
         """Draw the fixed grid of latents from the averaged weights, and note how diverse it is."""
         with run.averaged() as recipe:
             if self.fixed is not None:
@@ -166,11 +160,9 @@ class Log:
             return column
         return data.normalise(data.paint(column, data.palette(spec.num_classes, self.colours)))
 
-    def finish(self, run: Run) -> None:
+    def finish(self, run: LiveRun) -> None:
         """Close, write the report, say where things are."""
         self.close()
-        from gankit import report
-
         path = report.write(self.folder)
         self.say(f"done: {run.images:,} images in {clock(time.perf_counter() - self.began)}; {path}")
 
@@ -214,76 +206,3 @@ def clock(seconds: float) -> str:
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
-
-
-def diagnose(records: list[dict[str, float]], kind: type[Recipe], arguments: dict[str, object]) -> dict[str, str]:
-    """What the last records say is wrong, in plain words: kind of trouble to sentence.
-
-    Each needs several records in a row, so that one odd batch warns of nothing. A discriminator at chance is none: at the
-    optimum of the game D is 1/2 everywhere, and its cross-entropy 2 ln 2 = 1.386 (Goodfellow et al. 2014, section 4.1).
-
-    Args:
-        records: the last lines of stats.jsonl.
-        kind: the model; only flags that it has are proposed.
-        arguments: its arguments in this run.
-    """
-    found = {}
-    last = records[-4:]
-    if len(last) < 4:
-        return found
-    types = {p.name: p.annotation for p in inspect.signature(kind.__init__).parameters.values()}
-    free = {
-        name for name, hint in types.items() if hint in (str, "str")
-    }  # any loss or penalty of the library, not one of a few
-    slower = next((f" (--{name.replace('_', '-')})" for name in ("lr_d", "lr") if name in types), "")
-    if "penalty" in free and arguments.get("penalty") in (None, "none"):
-        penalty = "--penalty r1" + " --penalty-weight 1" * (not arguments.get("penalty_weight"))
-    else:
-        penalty = next(
-            (
-                f"a larger --{name.replace('_', '-')}"
-                for name in ("penalty_weight", "gamma", "r1_weight")
-                if name in types
-            ),
-            "",
-        )
-    penalised = f" or a gradient penalty for it ({penalty})" * bool(penalty)
-    chance = all(at_chance(r) for r in last)
-    if not chance and all(r.get("d/real_right", 0) > 0.98 and r.get("d/fake_right", 0) > 0.98 for r in last):
-        found["d wins"] = (
-            "the discriminator tells all reals from all fakes, so the generator learns little. "
-            f"Try a lower learning rate for the discriminator{slower}{penalised}."
-        )
-    if not chance and all("d/real_right" in r and r["d/real_right"] < 0.02 for r in last):
-        found["d lost"] = (
-            f"the discriminator calls every real a fake. Try another learning rate for it{slower}, or a smaller generator."
-        )
-    spread = [r["samples/std"] for r in records if "samples/std" in r]
-    if len(spread) >= 2 and spread[-1] < 0.25 * max(spread):
-        steadier = f"a gradient penalty ({penalty}), " * bool(penalty)
-        found["collapse"] = (
-            "the samples have become alike: the generator has collapsed to few modes. "
-            f"Try {steadier}a larger batch (--batch), or an earlier save."
-        )
-    losses = [[v for k, v in r.items() if k.endswith("/loss")] for r in last]
-    grads = [[v for k, v in r.items() if k.endswith("/grad")] for r in last]
-    if grads[0] and all(max(g) < 1e-7 for g in grads):
-        other = "another loss (--loss non_saturating) or seed (--seed)" if "loss" in free else "another seed (--seed)"
-        found["stuck"] = f"all gradients are next to nothing, so nothing is learned. Try {other}."
-    elif (
-        not chance
-        and losses[0]
-        and len(records) >= 8
-        and all(records[-8].get(k) == v for k, v in records[-1].items() if k.endswith("/loss"))
-    ):
-        found["stuck"] = (
-            f"the losses do not move at all. Look at reals.png: is the data what you meant? Try another learning rate{slower}."
-        )
-    return found
-
-
-def at_chance(record: dict[str, float]) -> bool:
-    """Whether D cannot tell reals from fakes: its cross-entropy is near 2 ln 2, or it is right about as often as not of both."""
-    if abs(record.get("d/loss", 0) - 2 * math.log(2)) < 0.1:
-        return True
-    return all(abs(record.get(name, 0) - 0.5) < 0.1 for name in ("d/real_right", "d/fake_right"))

@@ -1,0 +1,20 @@
+"""Random draws of a step that SNGAN and WGAN-GP share. `draw` is `batch.draw`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Draw = Callable[[Callable[[int], Tensor]], Tensor]
+
+
+def dequantise(images: Tensor, draw: Draw) -> Tensor:
+    """(N, C, H, W) images in [-1, 1], plus uniform noise of one of 256 grey levels."""
+    return (127.5 * (images + 1) + draw(lambda n: torch.rand(n, *images.shape[1:]))) / 128 - 1
+
+
+def draw_times(draw: Draw, sampler: Callable[[int], Tensor], times: int) -> Tensor:
+    """(N * times, ...): as many of the sampler's rows for each image of the batch, one image after the other."""
+    return draw(lambda n: sampler(n * times).unflatten(0, (n, times))).flatten(0, 1)

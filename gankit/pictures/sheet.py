@@ -1,0 +1,44 @@
+"""A grid with captions above its columns and beside its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from gankit.pictures.grid import grid, white
+
+
+def sheet(images: Tensor, columns: int, heads: Sequence[str] = (), sides: Sequence[str] = ()) -> Image.Image:
+    """A grid of (N, C, H, W) images in [-1, 1] with captions above its columns and beside its rows; NaN is white."""
+    body = grid(white(images), columns)
+    if not heads and not sides:
+        return body
+    rows, font = -(-len(images) // columns), ImageFont.load_default(size=12)
+    wide, high = body.width / columns, body.height / rows
+    left = max((int(font.getlength(side)) for side in sides), default=-8) + 8
+    lines = [_wrapped(head, font, wide - 4) for head in heads]
+    top = 15 * max((len(parts) for parts in lines), default=0) + (3 if heads else 0)
+    page = Image.new("RGB", (left + body.width, top + body.height), "white")
+    page.paste(body.convert("RGB"), (left, top))
+    pen = ImageDraw.Draw(page)
+    for i, parts in enumerate(lines):
+        for line, text in enumerate(parts):
+            place = left + (i + 0.5) * wide, top - 15 * (len(parts) - line) + 6
+            pen.text(place, text, fill="black", font=font, anchor="mm")
+    for i, text in enumerate(sides):
+        pen.text((left - 5, top + (i + 0.5) * high), text, fill="black", font=font, anchor="rm")
+    return page
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
+    """Words in lines that are no wider, as far as single words allow."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines

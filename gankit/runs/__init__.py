@@ -1,0 +1,1 @@
+"""The run folder: files, config, state, lock, and the trained model in it."""

@@ -1,0 +1,189 @@
+"""Run folders and their config.json: what was trained on what, and how."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import platform
+import re
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import gankit
+from gankit import models, processes
+from gankit.data import Dataset
+from gankit.recipe import Recipe, Spec, can
+from gankit.runs import schema
+from gankit.runs.files import FORMAT, BadCheckpoint, refuse_newer, write_text
+from gankit.text import shown, suggest
+
+
+def versions() -> dict[str, str]:
+    return {
+        "gankit": gankit.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def history_entry(images: int, changed: dict[str, list]) -> dict:
+    return {"images": images, "time": time.strftime("%Y-%m-%d %H:%M:%S"), "changed": changed, "versions": versions()}
+
+
+def new_config(kind: type[Recipe], preset: str, arguments: dict, settings: dict, spec: Spec, dataset: Dataset) -> dict:
+    """The content of config.json: enough to use the weights, to go on, and to repeat the run."""
+    colours = getattr(dataset, "colours", None)  # of the classes of label maps
+    painted = {} if colours is None else {"colours": colours.tolist()}
+    return {
+        "format": FORMAT,
+        "id": uuid.uuid4().hex,
+        "model": models.name_of(kind),
+        "own": models.own_file(kind),
+        "preset": preset,
+        "arguments": arguments,
+        "settings": settings,
+        "spec": dataclasses.asdict(spec),
+        "data": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "count": len(dataset),
+            "classes": list(dataset.class_names),
+        }
+        | painted,
+        "preview": "strips" if can(kind, "strip") else "samples",
+        "processes": processes.world(),
+        "images": 0,
+        "history": [history_entry(0, {})],
+    }
+
+
+def new_folder(outdir: Path, kind: type[Recipe], data_name: str, desc: str, config: dict) -> Path:
+    """Make the next numbered run folder, such as runs/00007-dcgan-digits, with its config."""
+    clean = re.sub(r"[^\w.]+", "-", "-".join(filter(None, [models.name_of(kind), data_name, desc]))).strip("-")
+    try:
+        outdir.mkdir(parents=True, exist_ok=True)
+        while True:
+            taken = [int(p.name[:5]) for p in outdir.iterdir() if re.match(r"\d{5}-", p.name)]
+            folder = outdir / f"{max(taken, default=-1) + 1:05d}-{clean}"
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                break
+    except OSError as error:
+        raise OSError(
+            f"cannot make a run folder in {outdir}: {error.strerror}. Choose another with --outdir"
+        ) from error
+    write_text(folder / "config.json", json.dumps(config, indent=2))
+    return folder
+
+
+def find_unfinished(outdir: Path, config: dict) -> Path | None:
+    """The newest run in `outdir` with this configuration that has not reached its end (to go on after a restart)."""
+    same = ("model", "arguments", "settings", "spec", "data")
+    for folder in sorted(outdir.glob("[0-9]*-*"), reverse=True):
+        with contextlib.suppress(BadCheckpoint):
+            found = read_config(folder)
+            if json.dumps([found[k] for k in same]) == json.dumps([config[k] for k in same]):
+                return folder if found["images"] < config["settings"]["images"] else None
+    return None
+
+
+def write_config(folder: Path, config: dict) -> None:
+    """Write config.json, from process 0."""
+    if not processes.rank():
+        write_text(folder / "config.json", json.dumps(config, indent=2))
+
+
+def read_config(folder: Path) -> dict:
+    """A run folder's config.
+
+    Raises:
+        BadCheckpoint: there is none, it is damaged, or it is from a newer gankit.
+    """
+    path = folder / "config.json"
+    try:
+        config = schema.parse(schema.text_of(path), {"format": schema.Whole(), ...: schema.ANY})
+        refuse_newer(config["format"], path)
+        schema.check(config, schema.CONFIG)
+    except FileNotFoundError:
+        raise BadCheckpoint(f"{folder} is no run folder: it has no config.json") from None
+    except (schema.Wrong, OSError) as error:
+        raise BadCheckpoint(f"{path} is damaged, or not a gankit run's: {error}") from None
+    if not config["history"]:
+        raise BadCheckpoint(f"{path} is damaged: its history is empty")
+    return config
+
+
+def read_spec(config: dict) -> Spec:
+    """What the run's model knows of its data.
+
+    Raises:
+        BadCheckpoint: no data has such a shape.
+    """
+    spec = Spec(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["spec"].items()})
+    pairs = ((spec.shape, (1, 3)), (spec.other, (0, 1, 3)))
+    if any(len(shape) not in lengths or math.prod(shape) > 2**31 for shape, lengths in pairs):
+        raise BadCheckpoint(f"config.json has data of shape {spec.shape} and {spec.other}; expected (C, H, W) or (D,)")
+    return spec
+
+
+def arguments_of(config: dict) -> dict[str, object]:
+    """The model's arguments; JSON stores tuples as lists."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in config["arguments"].items()}
+
+
+def find_model(config: dict, model: str | type[Recipe] | None) -> type[Recipe]:
+    """The class of a run's model: one of gankit's, or the caller's class, or the one in a file that the caller names.
+
+    config.json gives a name, never a path, so that the author of a run folder cannot execute a file.
+
+    Raises:
+        BadCheckpoint: the model is not gankit's own, and the caller does not name its file.
+    """
+    if isinstance(model, type):
+        return model
+    if model:
+        return models.find(model)
+    if config.get("own") or config["model"] not in models.names():
+        file = shown(config.get("own") or "its file")
+        raise BadCheckpoint(
+            f"this run's model {shown(config['model'])} is not gankit's own. To run the code of its file, name it: "
+            f"--model {file}"
+        )
+    return models.find(config["model"])
+
+
+def locate(name: str | Path, outdir: str | Path = "runs") -> Path:
+    """A run folder, from its path, a unique beginning of its name in `outdir`, or "latest".
+
+    Raises:
+        ValueError: there is no such run, or several.
+    """
+    path = Path(name)
+    if path.is_dir() and (path / "config.json").exists():
+        return path
+    if path.is_file():
+        if path.name in ("config.json", "weights.safetensors", "state.safetensors"):
+            return path.parent
+        raise BadCheckpoint(
+            f"{shown(path)} is no run folder. gankit reads its own run folders and never unpickles a file"
+        )
+    runs = sorted(p for p in Path(outdir).glob("*") if (p / "config.json").exists())
+    if str(name) == "latest":
+        if not runs:
+            raise BadCheckpoint(f"there is no run in {outdir}; train one, or name its folder")
+        return max(runs, key=lambda p: (p / "config.json").stat().st_mtime)
+    found = [p for p in runs if p.name.startswith(str(name)) or re.sub(r"^0{1,4}", "", p.name).startswith(str(name))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise BadCheckpoint(f"{name} could be {', '.join(p.name for p in found)}: write more of the name")
+    if path.is_dir():
+        raise BadCheckpoint(f"{path} is no run folder: it has no config.json")
+    raise BadCheckpoint(suggest("run", str(name), [p.name for p in runs]) + f" (looked in {outdir})")

@@ -1,0 +1,319 @@
+"""The only loop: `train` begins a run, `resume` goes on with one, `loop` takes the steps of both."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gankit import data, evaluation, models, processes, weights
+from gankit.augment import Augment
+from gankit.nn import has_batch_norm
+from gankit.recipe import Batch, Phase, Recipe, can
+from gankit.runs import lock, state
+from gankit.runs.config import (
+    arguments_of,
+    find_model,
+    find_unfinished,
+    history_entry,
+    locate,
+    new_config,
+    new_folder,
+    read_config,
+    read_spec,
+    write_config,
+)
+from gankit.runs.files import sweep
+from gankit.text import shown
+from gankit.training.log import Log
+from gankit.training.run import Run
+from gankit.training.settings import MOVED, Settings, settings_of, with_length
+from gankit.training.setup import (
+    Data,
+    build_recipe,
+    open_data,
+    open_for,
+    open_training_data,
+    plan,
+    spec_of,
+    start_processes,
+)
+from gankit.training.signals import Signals, leave
+
+STRIPS = 8  # rows in a preview of inputs beside outputs
+
+
+def train(
+    model: str | type[Recipe],
+    *,
+    preset: str = "",
+    outdir: str | Path = "runs",
+    desc: str = "",
+    quiet: bool = False,
+    **options: object,
+) -> Run:
+    """Train a model and return its finished run.
+
+    Args:
+        model: a name from `gankit models`, the path of a file with a Recipe in it, or a Recipe class.
+        preset: sizes from the model's file, such as "paper" or "small"; options override it.
+        outdir: the folder in which the run's folder is made.
+        desc: words to add to the run folder's name.
+        quiet: print nothing.
+        options: settings (see Settings) and the model's own arguments, by name.
+
+    Raises:
+        ValueError: an option is invalid, or the model cannot learn from the data.
+        Diverged: a loss or gradient is not finite; the last save is intact.
+        KeyboardInterrupt, SystemExit: after a save, when Ctrl-C or SIGTERM asked to stop.
+    """
+    kind = models.find(model) if isinstance(model, str) else model
+    settings, arguments = plan(kind, preset, options)
+    return begin(kind, preset, settings, arguments, Path(outdir), desc, quiet)
+
+
+def begin(
+    kind: type[Recipe],
+    preset: str,
+    settings: Settings,
+    arguments: dict[str, object],
+    outdir: Path = Path("runs"),
+    desc: str = "",
+    quiet: bool = False,
+) -> Run:
+    """`train`, from settings and arguments as `plan` returns them."""
+    device = start_processes(settings)
+    dataset, settings, arguments = open_for(kind, settings, arguments)
+    spec = spec_of(dataset)
+    recipe = build_recipe(kind, spec, arguments, settings.seed)
+    settings = with_length(settings, recipe)
+    name = None
+    if processes.rank() == 0:
+        config = new_config(kind, preset, arguments, dataclasses.asdict(settings), spec, dataset)
+        unfinished = find_unfinished(outdir, config) if processes.restarts() else None
+        name = str(unfinished or new_folder(outdir, kind, dataset.name, desc, config))
+    folder = Path(processes.tell(name))
+    with locked(folder, device):
+        config = read_config(folder)
+        has_state = state.whole(folder, config)
+        run = Run(recipe, settings, folder, config, device, Log(folder, settings, quiet))
+        if has_state:
+            state.restore(run)
+        try:
+            return loop(run, dataset)
+        except ValueError as error:
+            is_refusal = not isinstance(error, state.Diverged) and run.step <= Augment.EVERY
+            if is_refusal and not state.exists(folder) and processes.rank() == 0:
+                shutil.rmtree(folder)  # nothing was learned, and `latest` would name it
+            raise
+
+
+def resume(path: str | Path, *, model: str | type[Recipe] | None = None, quiet: bool = False, **options: object) -> Run:
+    """Go on with a run from its last save, as if it had never stopped, and return it finished.
+
+    Args:
+        path: the run's folder.
+        model: the file or class of a model that is not gankit's own.
+        quiet: print nothing.
+        options: settings that may change, see Settings.FREE; `data` and `text_encoder` name the current paths of these,
+            whose content must be the same.
+
+    Raises:
+        ValueError: the folder holds no run or no training state, another process writes it, the data has changed, or an
+            option may not change on resume.
+    """
+    folder = locate(path)
+    config = read_config(folder)
+    kind = find_model(config, model)
+    before = settings_of(config)
+    for name, value in options.items():
+        if name not in (*Settings.FREE, *MOVED):
+            previous = config["arguments"].get(name, config["settings"].get(name))
+            if value != previous:
+                raise ValueError(
+                    f"{name} was {previous!r} when this run began and cannot become {value!r} on resume. "
+                    f"These can change: {', '.join(Settings.FREE)}. For another value start a new run."
+                )
+    settings = dataclasses.replace(before, **{k: v for k, v in options.items() if k in (*Settings.FREE, *MOVED)})
+    if before.text_encoder and "text_encoder" not in options:
+        raise ValueError(
+            f"this run was trained with the text encoder {shown(before.text_encoder)}, which is opened only if you name "
+            f"it: add --text-encoder {shown(before.text_encoder)}"
+        )
+    device = start_processes(settings)
+    with locked(folder, device):
+        run, dataset = restored(folder, kind, before, settings, device, quiet)
+        named = ("evaluate", "evaluate_features")
+        if not settings.evaluate or all(name in options or not getattr(settings, name) for name in named):
+            return loop(run, dataset)
+        flags = f"--evaluate {settings.evaluate}"
+        if settings.evaluate_features:
+            flags += f" --evaluate-features {settings.evaluate_features}"
+        hint = f"to allow it add {shown(flags)}, or --evaluate '' to go without"
+        with weights.not_asked(f"this run's config.json asks for it; {hint}"):
+            return loop(run, dataset)
+
+
+def restored(
+    folder: Path, kind: type[Recipe], before: Settings, settings: Settings, device: torch.device, quiet: bool
+) -> tuple[Run, Data]:
+    """A run as its last save left it, and its data; what changes on resume is recorded in its history."""
+    config = read_config(folder)
+    has_state = state.whole(folder, config)
+    try:
+        dataset = open_data(settings, kind)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{error}. If the data is elsewhere now, add --data PATH") from error
+    if dataset.fingerprint != config["data"]["fingerprint"]:
+        raise ValueError(
+            f"the data {shown(settings.data)} is not what this run was trained on (fingerprint "
+            f"{dataset.fingerprint[:12]}, then {config['data']['fingerprint'][:12]}). Put the old files back, name their "
+            "place with --data, or start a new run."
+        )
+    recipe = build_recipe(kind, read_spec(config), arguments_of(config), settings.seed)
+    settings = with_length(settings, recipe)
+    pairs = {name: [getattr(before, name), getattr(settings, name)] for name in (*Settings.FREE, *MOVED)}
+    changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    run = Run(recipe, settings, folder, config, device, Log(folder, settings, quiet))
+    if has_state:
+        state.restore(run)
+    if "images" in changed:
+        run.log.say(
+            f"images: {changed['images'][0]} before, {changed['images'][1]} now; schedules follow the new length"
+        )
+    run.config["history"].append(history_entry(run.images, changed))
+    run.config["settings"] = dataclasses.asdict(settings)
+    return run, dataset
+
+
+@contextmanager
+def locked(folder: Path, device: torch.device) -> Iterator[None]:
+    """Hold the lock of the run folder; process 0 takes it, and all processes leave if another run has it.
+
+    Raises:
+        Held: another run holds it.
+    """
+    held, error = contextlib.ExitStack(), None
+    if processes.rank() == 0:
+        try:  # a process that torchrun replaces may not have ended yet
+            held.enter_context(lock.holding(folder, patience=20.0 if processes.restarts() else 0.0))
+        except (lock.Held, OSError) as failure:
+            error = failure
+    if processes.agree(int(error is not None), device):
+        raise error or lock.Held(f"{folder} is being written by another process")
+    with held:
+        yield
+
+
+def loop(run: Run, dataset: Data) -> Run:
+    """The loop. Progress is one integer, images seen."""
+    recipe, settings, stream = run.recipe, run.settings, None
+    if settings.compile:
+        for name in recipe.ema:
+            getattr(recipe, name).compile()
+    is_first, evaluate = processes.rank() == 0, evaluation.during(run)
+    source = open_training_data(recipe, settings, dataset)
+    if is_first:
+        start_log(run, dataset)
+    with Signals(run.log.say) as signals:
+        while run.images < settings.images:
+            # the next batch
+            phase = recipe.phase(run.images)
+            if stream is None or phase != run.phase:
+                size = phase.batch or settings.batch
+                stream = open_stream(run, source, phase, size)
+            batch = make_batch(next(stream), run, size)
+            # the paper's step
+            if run.phase is None or phase.index != run.phase.index:
+                recipe.enter(phase.index, batch)
+            run.phase = phase
+            recipe.step(batch, run)
+            before = run.images
+            run.advance(size)
+            # what is due: scores, pictures, lines, saves
+            due = Due(before, run.images, settings)
+            stop = processes.agree(signals.asked, run.device)
+            if due.log or due.save or stop:
+                run.check()
+            if due.evaluate and evaluate and not stop:
+                evaluate(run)
+            if due.preview and is_first:
+                run.log.preview(run)
+            if due.log:
+                if is_first:
+                    run.log.write(run)
+                release_memory()
+            if due.save or due.keep or stop:
+                state.save(run, keep=due.keep)
+            if stop:
+                run.log.say(f"stopped after {run.images} images and saved; go on with: gankit resume {run.folder}")
+                run.log.close()
+                processes.leave()
+                leave(stop)
+    if is_first:
+        run.log.finish(run)
+    processes.leave()
+    return run
+
+
+def start_log(run: Run, dataset: Data) -> None:
+    """Bring the run's files to its last save, which a kill may have left behind or ahead of it, and begin the log."""
+    sweep(run.folder)
+    run.log.cut(run.images)
+    run.config["images"] = run.images
+    write_config(run.folder, run.config)
+    run.log.start(run, dataset)
+    run.announce({"batch norm"} if has_batch_norm(run.recipe) else set())
+    if can(run.recipe, "strip"):
+        run.log.fixed = make_batch(next(dataset.stream(0, STRIPS, seed=run.settings.seed)), run, STRIPS)
+        run.log.fixed.start = 0  # so that its random numbers are always the same
+
+
+def open_stream(run: Run, source: Data, phase: Phase, size: int) -> Iterator[dict[str, Tensor]]:
+    """This process's rows of the batches of `size` images that follow, at the phase's resolution."""
+    rank, world = processes.rank(), processes.world()
+    if size % world:
+        raise ValueError(f"the batch of {size} from {run.images} images on does not divide by the {world} processes")
+    rows = source.stream(run.images, size, phase.resolution, run.settings.seed, rank, world)
+    return data.ahead(rows, run.settings.workers)
+
+
+def make_batch(fields: dict[str, Tensor], run: Run, size: int) -> Batch:
+    """A batch on the device: images from uint8 to [-1, 1], floats in the run's precision."""
+    placed = {}
+    for name, value in fields.items():
+        value = value.to(run.device, non_blocking=True)
+        if value.dtype == torch.uint8:
+            value = data.normalise(value, run.dtype)
+        elif value.is_floating_point():
+            value = value.to(run.dtype)
+        if value.ndim == 4 and run.settings.batch >= 4:
+            value = value.contiguous(memory_format=torch.channels_last)
+        placed[name] = value
+    first = processes.rank() * size // processes.world()
+    return Batch(placed, run.images, size, first, run.settings.seed, run.augment)
+
+
+def release_memory() -> None:
+    """Return freed memory to the system: glibc keeps it in fragments, hundreds of MB an hour for networks like cgan's."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+class Due:
+    """Which intervals end between two counts of images; all but `keep` end with the run, too."""
+
+    def __init__(self, before: int, now: int, settings: Settings):
+        is_end = now >= settings.images
+        for name in ("log", "preview", "save", "keep", "evaluate"):
+            every = getattr(settings, "evaluate_every" if name == "evaluate" else name)
+            setattr(self, name, bool(every) and (now // every > before // every or (is_end and name != "keep")))

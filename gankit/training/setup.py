@@ -1,0 +1,191 @@
+"""Before the first step: settings and arguments, processes, data that the model can learn from, and the model."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from datetime import timedelta
+
+import numpy as np
+import torch
+
+from gankit import build, data, models, processes
+from gankit.augment import Augment
+from gankit.recipe import Recipe, Spec, can
+from gankit.text import suggest
+from gankit.training.settings import Settings
+
+Data = data.Dataset | data.Domains | data.Union
+
+
+def plan(kind: type[Recipe], preset: str, options: dict[str, object]) -> tuple[Settings, dict[str, object]]:
+    """Settings and model arguments: the defaults, then the model's, then the preset's, then the options.
+
+    Raises:
+        ValueError: there is no such preset or option, or a value is invalid.
+    """
+    if preset and preset not in kind.presets:
+        raise ValueError(f"{models.name_of(kind)} has no preset {preset!r}; it has {', '.join(kind.presets) or 'none'}")
+    chosen = kind.presets[preset] if preset else None
+    fields = {f.name for f in dataclasses.fields(Settings)}
+    settings = dict(kind.defaults) | (chosen.settings if chosen else {})
+    defaults = build.defaults(kind)
+    if clash := fields & set(defaults):
+        raise ValueError(
+            f"{models.name_of(kind)} has an argument {min(clash)!r}, which is a setting of every run: rename it"
+        )
+    arguments = defaults | (chosen.model if chosen else {})
+    for name, value in options.items():
+        if name in fields:
+            settings[name] = value
+        elif name in arguments:
+            arguments[name] = value
+        else:
+            raise ValueError(suggest("option", name, [*fields, *arguments]))
+    build.check(kind, arguments)
+    return Settings(**settings), arguments
+
+
+def start_processes(settings: Settings) -> torch.device:
+    """Join the run's other processes, if there are any; returns the device that this one works on.
+
+    Raises:
+        ValueError: the batch does not divide by the processes, or the device is not on this machine.
+    """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    patience = timedelta(days=1) if settings.evaluate else timedelta(minutes=10)  # the first process evaluates alone
+    device = processes.start(settings.device, patience)
+    if settings.batch % processes.world():
+        raise ValueError(f"batch {settings.batch} does not divide by the {processes.world()} processes; change --batch")
+    return device
+
+
+def open_data(settings: Settings, kind: type[Recipe]) -> Data:
+    """The data of the settings, read as the kind that the model learns from where it can be read in several ways."""
+    wanted = kind.data.split()[0]
+    if settings.text_encoder and wanted != "captions":
+        raise ValueError(
+            f"{models.name_of(kind)} learns from {kind.data} and draws from no texts: leave --text-encoder out"
+        )
+    return data.open(
+        settings.data,
+        resolution=settings.resolution or None,
+        fit=settings.fit,
+        mirror=settings.mirror,
+        alpha=settings.alpha,
+        skip_bad=settings.skip_bad,
+        want=wanted,
+        text_encoder=settings.text_encoder,
+    )
+
+
+def open_for(
+    kind: type[Recipe], settings: Settings, arguments: dict[str, object]
+) -> tuple[Data, Settings, dict[str, object]]:
+    """The data, with the settings and arguments that apply to it: a model of one image may reduce its size (`reduced`).
+
+    Raises:
+        ValueError: the model cannot learn from the data.
+    """
+    dataset = open_data(settings, kind)
+    check_data(kind, dataset, settings)
+    if can(kind, "reduced"):
+        (height, width), changed = kind.reduced(*dataset.shape[1:], arguments)
+        if (height, width) != tuple(dataset.shape[1:]):
+            settings, arguments = dataclasses.replace(settings, resolution=f"{height}x{width}"), arguments | changed
+            dataset = open_data(settings, kind)
+    return dataset, settings, arguments
+
+
+def open_training_data(recipe: Recipe, settings: Settings, dataset: Data) -> Data:
+    """The data that batches come from: the run's own, or the same at `load_size`, from which the model cuts its crops."""
+    size = recipe.load_size
+    if size is None or size == tuple(dataset.shape[1:]):
+        return dataset
+    load_size, crop_size = ("x".join(map(str, sides)) for sides in (size, dataset.shape[1:]))
+    try:
+        return open_data(dataclasses.replace(settings, resolution=load_size), type(recipe))
+    except ValueError as error:
+        error.args = (
+            f"{error}. Images to train on are read at {load_size}, and crops of {crop_size} cut from them: "
+            "try a lower --resolution",
+        )
+        raise
+
+
+def spec_of(dataset: Data) -> Spec:
+    """What a model must know of a data set."""
+    attributes = tuple(getattr(dataset, "attribute_names", ()))
+    groups, exclusive = tuple(getattr(dataset, "groups", ())), getattr(dataset, "exclusive", False)
+    return Spec(
+        shape=tuple(dataset.shape),
+        num_classes=dataset.num_classes,
+        condition_dim=dataset.condition_dim,
+        other=tuple(dataset.other),
+        attributes=attributes,
+        groups=groups,
+        exclusive=tuple(exclusive) if groups else (exclusive,) * bool(attributes),
+        caption=getattr(dataset, "caption", ()),
+    )
+
+
+def check_data(kind: type[Recipe], dataset: Data, settings: Settings) -> None:
+    """Refuse data that the model cannot learn from.
+
+    Raises:
+        ValueError: with the flag or the step that would help.
+    """
+    name, kinds = models.name_of(kind), kind.data.split()
+    if dataset.kind not in kinds:
+        hint = next((f". {data.HOW[wanted]}" for wanted in kinds if wanted in data.HOW), "")
+        if dataset.kind == "domains" and (parts := data.split(settings.data)):
+            hint = f". For one of its domains type --data {parts[0]}"
+        if dataset.kind == "masks" and (two_sides := data.two_sided(settings.data, "")):
+            hint = f". For its images alone type --data {two_sides[1][0]}"
+        raise ValueError(f"{name} learns from {' or '.join(kinds)}; {settings.data} holds {dataset.kind}{hint}")
+    check_augmentation(kind, dataset, settings)
+    if can(kind, "reduced") and len(dataset) > 1:
+        raise ValueError(
+            f"{name} learns from one image, and {settings.data} holds {len(dataset):,}: name the file of one of them"
+        )
+    if kind.labels == "required" and not dataset.num_classes and not dataset.condition_dim:
+        raise ValueError(
+            f"{name} needs labels and {settings.data} has none: put each class into a sub-folder of its own"
+        )
+    if dataset.kind in data.KINDS:
+        height, width = dataset.shape[1:]
+        near = kind.nearest(height, width)
+        if (height, width) != tuple(near):
+            flag = f"{near[0]}" if near[0] == near[1] else f"{near[0]}x{near[1]}"
+            raise ValueError(f"{name} cannot draw {height}x{width} (height x width) images. Add --resolution {flag}.")
+
+
+def check_augmentation(kind: type[Recipe], dataset: Data, settings: Settings) -> None:
+    """Refuse an augmentation that the data cannot have, and its options without it. Raises ValueError."""
+    if settings.augment != "none":
+        if dataset.kind in ("points", "vectors"):
+            raise ValueError(f"there is no augmentation of {dataset.kind}; leave --augment out")
+        for shape in filter(None, (dataset.shape, dataset.other)):
+            build_augmentation(settings).fits(shape[0])
+    elif settings.augment_policy not in ("", kind.defaults.get("augment_policy")):
+        raise ValueError(
+            "an augmentation policy does nothing without an augmentation: add --augment diffaugment or --augment ada"
+        )
+    if settings.augment != "ada" and settings.augment_p:
+        raise ValueError("augment_p is how often ada changes an image: add --augment ada, or leave --augment-p out")
+
+
+def build_augmentation(settings: Settings) -> Augment:
+    """The augmentation of the settings. Raises ValueError: the policy or a number is invalid."""
+    s = settings
+    return Augment(s.augment, s.augment_policy, s.augment_p, s.augment_target, s.augment_speed)
+
+
+def build_recipe(kind: type[Recipe], spec: Spec, arguments: dict[str, object], seed: int) -> Recipe:
+    """The recipe with its initial weights drawn from the seed, as the random numbers of training are after it."""
+    torch.manual_seed(seed)
+    recipe = build.construct(kind, spec, arguments, build.TRAINED)
+    process_seed = seed + 7919 * (1 + processes.rank())  # numbers drawn without batch.draw differ between processes
+    torch.manual_seed(process_seed), random.seed(process_seed), np.random.seed(process_seed % 2**32)
+    return recipe
