@@ -1,4 +1,4 @@
-"""Arrays in .npz files: read as NumPy reads them, or refused by what they say before anything is unpacked, at every door."""
+"""Arrays in .npz files: read as NumPy reads them, or refused by their headers before anything is unpacked."""
 
 from __future__ import annotations
 
@@ -70,8 +70,9 @@ def bomb(path: Path, name: str, shape: tuple[int, ...], descr: str = "|u1", hone
 
 
 VALUES = [
-    np.arange(6).reshape(2, 3), np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.arange(3, dtype=">i4"), np.zeros((0, 5)), np.array("z"),
-    np.array(["a", "bcd"]), np.array([True, False]), np.float16([1, 2]), np.uint8([[[7]]]),
+    np.arange(6).reshape(2, 3), np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.arange(3, dtype=">i4"),
+    np.zeros((0, 5)), np.array("z"), np.array(["a", "bcd"]), np.array([True, False]),
+    np.float16([1, 2]), np.uint8([[[7]]]),
 ]  # fmt: skip
 
 
@@ -114,7 +115,7 @@ REFUSED = {
     "is no": b"",
     "no array": b"MZ" * 40,
     "     ": header()[:30],
-    "texts of numbers that are no letters": header("'<U1'", "(1,)") + b"\xff\xff\xff\x7f",
+    "texts with numbers that are no characters": header("'<U1'", "(1,)") + b"\xff\xff\xff\x7f",
 }
 
 

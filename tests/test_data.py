@@ -343,7 +343,7 @@ class Trap:
         (dict(real=np.ones(3)), "must hold numbers"),
         (dict(real=np.array([["a"]])), "must hold numbers"),
         (dict(real=np.ones((3, 2)), condition=np.ones((2, 2))), "must have one length"),
-        (dict(real=np.ones((0, 2))), "not empty"),
+        (dict(real=np.ones((0, 2))), "not be empty"),
         (dict(real=np.full((3, 2), np.nan)), "not finite"),
         (dict(real=np.ones((3, 2)), label=np.array([0, 1, -1])), "label must be"),
         (dict(real=np.ones((3, 2)), label=np.array([0, 1, 10**9])), "label must be"),
