@@ -1,6 +1,8 @@
 """Streams are pure functions of position; the built-in sets are what they say."""
 
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,7 +186,8 @@ def test_stacked_digits_cover_a_thousand_modes():
 @pytest.mark.parametrize("name", ["ring", "grid"])
 def test_mixtures_follow_the_published_protocol(name):
     dataset = data.open(name)
-    centres, std = data.MODES[name]
+    centres, std = dataset.modes
+    assert data.MODES[name] is dataset.modes
     points, labels = dataset.read(np.arange(len(dataset))), dataset.labels
     assert (len(dataset), std) == (100_000, {"ring": 0.01, "grid": 0.05}[name])
     assert len(np.unique(centres.round(6), axis=0)) == dataset.num_classes == {"ring": 8, "grid": 25}[name]
@@ -195,6 +198,26 @@ def test_mixtures_follow_the_published_protocol(name):
         assert np.allclose(np.linalg.norm(centres, axis=1), 1)
     else:
         assert set(np.unique(centres)) == {-4, -2, 0, 2, 4}
+
+
+def test_modes_belong_to_mixtures_only():
+    assert {name for name in STREAMED + ["grid", "swissroll"] if data.open(name).modes} == {"ring", "grid"}
+
+
+@pytest.mark.parametrize("name", [name for name in data.BUILTIN if ":" not in name])
+def test_every_built_in_set_is_in_the_docs(name):
+    table = (Path(__file__).parents[1] / "docs" / "data.md").read_text().partition("\n## Your own")[0]
+    assert f"`{name}`" in table
+
+
+@pytest.mark.parametrize(
+    "room, above", [("reading", {"builtin", "lookup", "summary"}), ("builtin", {"lookup", "summary"})]
+)
+def test_rooms_of_data_import_only_those_below(room, above):
+    for path in (Path(data.__file__).parent / room).glob("*.py"):
+        imported = set(re.findall(r"^\s*from gankit\.data(?:\.(\w+)\S*)? import (.*)$", path.read_text(), re.MULTILINE))
+        names = {module or name for module, names in imported for name in re.findall(r"\w+", names)}
+        assert not names & above, path.name
 
 
 def test_swissroll_is_a_spiral():
