@@ -131,12 +131,12 @@ class Captions:
 
     def wrong(self, chosen: np.ndarray, numbers: np.ndarray, positions: np.ndarray, seed: int) -> np.ndarray:
         """For each caption the number of another image (n,) without that caption; any other image where all have it."""
-        size, found = len(self.ends), np.empty_like(numbers)
+        size, wrong = len(self.ends), np.empty_like(numbers)
         for i, (text, number, position) in enumerate(zip(chosen.tolist(), numbers.tolist(), positions.tolist())):
             first = int(draws.choice(size, seed, WRONG, position)[0])
             others = ((first + step) % size for step in range(size))
-            found[i] = next((j for j in others if text not in self.of(j)), (number + 1) % size)
-        return found
+            wrong[i] = next((j for j in others if text not in self.of(j)), (number + 1) % size)
+        return wrong
 
 
 def text_of(data: bytes | None) -> str:

@@ -124,8 +124,8 @@ def split(name: str | Path) -> tuple[str, str] | None:
     if "\0" in text:
         return None
     if path.is_dir():
-        found = layout.domains(path)
-        return found and (str(found[0]), str(found[1]))
+        folders = layout.domains(path)
+        return folders and (str(folders[0]), str(folders[1]))
     if "," not in text or path.exists():
         return None
     parts = [part.strip() for part in text.split(",")]

@@ -92,15 +92,9 @@ def open(
         dataset = Union("-".join(dataset.name for dataset in sets), sets)
     else:
         with named(name):
-            if path is None:
-                dataset = BUILTIN[str(name)](size)
-            elif path.suffix.lower() == ARRAYS and path.is_file():
-                dataset = open_vectors(path)
-            else:
-                dataset = open_folder(path, size, fit, alpha, skip_bad)
+            dataset = _open_one_sided(str(name), path, size, fit, alpha, skip_bad)
             if want == "captions" and dataset.kind == "images":
-                encoder = embedding.open_encoder(text_encoder, captions.plain) if text_encoder else None
-                dataset = captioned(dataset, skip_bad, encoder)
+                dataset = captioned(dataset, skip_bad, text_encoder)
         if dataset.kind not in KINDS and (mirror or size):
             raise ValueError(
                 f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"
@@ -108,6 +102,17 @@ def open(
     dataset.mirror = mirror
     dataset.fingerprint += "-mirror" * mirror
     return dataset
+
+
+def _open_one_sided(
+    name: str, path: Path | None, size: Size, fit: str, alpha: str, skip_bad: bool
+) -> Dataset | Domains:
+    """A built-in set, or the vectors or images of a path."""
+    if path is None:
+        return BUILTIN[name](size)
+    if path.suffix.lower() == ARRAYS and path.is_file():
+        return open_vectors(path)
+    return open_folder(path, size, fit, alpha, skip_bad)
 
 
 def _open_two_sided(
@@ -130,12 +135,13 @@ def _single(dataset: Dataset | Domains | Union, name: str, how: str) -> Dataset:
     return dataset
 
 
-def captioned(dataset: Dataset, skip_bad: bool, encoder: embedding.Encoder | None = None) -> Dataset:
-    """Images with captions as data of kind "captions", encoded as codes of characters or by an encoder.
+def captioned(dataset: Dataset, skip_bad: bool, text_encoder: str = "") -> Dataset:
+    """Images with captions as data of kind "captions", encoded as codes of characters or by the encoder at a path.
 
     Raises:
         ValueError: no image has a caption, all have the same one, or some have none and `skip_bad` is not given.
     """
+    encoder = embedding.open_encoder(text_encoder, captions.plain) if text_encoder else None
     texts = dataset.captions or []
     lines = {text: captions.lines(text) for text in set(texts)}
     has_caption = np.array([bool(lines[text]) for text in texts], bool)

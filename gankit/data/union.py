@@ -44,19 +44,20 @@ class Union:
     exclusive: list[bool] = field(init=False)
 
     def __post_init__(self) -> None:
-        for one in self.sets:
-            if one.kind != "images":
-                raise ValueError(f"{one.name} holds {one.kind}; data sets of images are joined")
-            if one.shape != self.sets[0].shape:
-                a, b = ("x".join(map(str, s.shape)) for s in (self.sets[0], one))
+        for dataset in self.sets:
+            if dataset.kind != "images":
+                raise ValueError(f"{dataset.name} holds {dataset.kind}; data sets of images are joined")
+            if dataset.shape != self.sets[0].shape:
+                a, b = ("x".join(map(str, s.shape)) for s in (self.sets[0], dataset))
                 raise ValueError(
-                    f"{self.sets[0].name} holds images of {a} and {one.name} of {b}; give all one size by --resolution"
+                    f"{self.sets[0].name} holds images of {a} and {dataset.name} of {b}; "
+                    "give all one size by --resolution"
                 )
-            if not attributes_of(one)[0]:
-                raise ValueError(f"{one.name} has neither attributes nor classes: there is nothing to join it by")
+            if not attributes_of(dataset)[0]:
+                raise ValueError(f"{dataset.name} has neither attributes nor classes: there is nothing to join it by")
         names, _, self.exclusive = map(list, zip(*map(attributes_of, self.sets)))
         self.attribute_names, self.groups = sum(names, []), [len(group) for group in names]
-        self.fingerprint = self.fingerprint or cache.key("union", *(one.fingerprint for one in self.sets))
+        self.fingerprint = self.fingerprint or cache.key("union", *(dataset.fingerprint for dataset in self.sets))
 
     def __len__(self) -> int:
         return sum(map(len, self.sets))
@@ -71,11 +72,11 @@ class Union:
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
-        return [pair for one in self.sets for pair in one.skipped]
+        return [pair for dataset in self.sets for pair in dataset.skipped]
 
     @property
     def warnings(self) -> list[str]:
-        return [f"{one.name}: {text}" for one in self.sets for text in one.warnings]
+        return [f"{dataset.name}: {text}" for dataset in self.sets for text in dataset.warnings]
 
     def stream(
         self, start: int, batch: int, resolution: int | None = None, seed: int = 0, rank: int = 0, world: int = 1
@@ -90,7 +91,8 @@ class Union:
                 f"{start} images are not a whole number of batches of {batch}: joined sets take turns batch by batch"
             )
         streams = [
-            replace(one, mirror=self.mirror).stream(0, batch, resolution, seed, rank, world) for one in self.sets
+            replace(dataset, mirror=self.mirror).stream(0, batch, resolution, seed, rank, world)
+            for dataset in self.sets
         ]
         return UnionStream(self, streams, start // batch)
 

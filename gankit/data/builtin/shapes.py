@@ -65,13 +65,13 @@ def shapes(size: Size) -> Dataset:
     )
 
 
-def attributed_shapes(known: str, part: str, size: Size) -> Dataset:
+def attributed_shapes(names: str, part: str, size: Size) -> Dataset:
     """Drawings as `shapes`, 32x32 or another size, either small or large, with colours or sizes as attributes.
 
     The sets share no drawing: joined as shapes:colours+shapes:sizes, each drawing has only one of the two.
 
     Args:
-        known: "colours" (one attribute for each colour, exactly one of which holds), "sizes" (one attribute, large: the
+        names: "colours" (one attribute for each colour, exactly one of which holds), "sizes" (one attribute, large: the
             radius is 0.62 to 0.72 of half the shorter side, not 0.28 to 0.38) or "both" (all, for every drawing).
         part: "train", the first 90 % of the drawings, or "test".
         size: height and width.
@@ -83,22 +83,22 @@ def attributed_shapes(known: str, part: str, size: Size) -> Dataset:
         "sizes": np.arange(first + 1, last, 2),
         "both": np.arange(first, last),
     }
-    drawn = _draw(numbers[known], height, width, lambda share: 0.28 + 0.2 * share + 0.24 * (share >= 0.5))
+    drawn = _draw(numbers[names], height, width, lambda share: 0.28 + 0.2 * share + 0.24 * (share >= 0.5))
     colours = np.eye(len(COLOURS), dtype=np.float32)[drawn.colour]
     large = (drawn.radius > 0.5).astype(np.float32)[:, None]
-    held = {"colours": [colours], "sizes": [large], "both": [colours, large]}[known]
+    held = {"colours": [colours], "sizes": [large], "both": [colours, large]}[names]
     return Dataset(
-        name=f"shapes-{known}",
+        name=f"shapes-{names}",
         kind="images",
         shape=(3, height, width),
-        size=len(numbers[known]),
+        size=len(numbers[names]),
         read=drawn.read,
-        fingerprint=cache.key("shapes", known, part, height, width, VERSION),
+        fingerprint=cache.key("shapes", names, part, height, width, VERSION),
         labels=drawn.kind,
         class_names=list(KINDS),
         attributes=np.concatenate(held, 1),
-        attribute_names=[*COLOURS] * (known != "sizes") + ["large"] * (known != "colours"),
-        exclusive=known == "colours",
+        attribute_names=[*COLOURS] * (names != "sizes") + ["large"] * (names != "colours"),
+        exclusive=names == "colours",
     )
 
 
@@ -185,8 +185,8 @@ def _draw(numbers: np.ndarray, height: int, width: int, sized: Callable[[np.ndar
 
 SETS: dict[str, Callable[[Size], Dataset]] = {
     "shapes": shapes,
-    **{f"shapes:{known}": partial(attributed_shapes, known, "train") for known in KNOWN},
-    **{f"shapes:{known}:test": partial(attributed_shapes, known, "test") for known in KNOWN},
+    **{f"shapes:{names}": partial(attributed_shapes, names, "train") for names in KNOWN},
+    **{f"shapes:{names}:test": partial(attributed_shapes, names, "test") for names in KNOWN},
     "shapes:captions": partial(captioned_shapes, "train"),
     "shapes:captions:test": partial(captioned_shapes, "test"),
 }

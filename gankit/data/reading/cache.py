@@ -94,8 +94,8 @@ def find(name: str) -> Prepared | None:
 def prepare(name: str, build: Callable[[Path], dict]) -> Prepared:
     """The prepared data of this name; if there is none, `build(path)` writes the rows and returns `Prepared.info`."""
     with locked(name) as held:
-        if found := find(name):
-            return found
+        if prepared := find(name):
+            return prepared
         if held:  # no other process prepares it: kills and damage left these
             for left in [location() / name, *location().glob(f"{name}.*.tmp")]:
                 shutil.rmtree(left, ignore_errors=True)

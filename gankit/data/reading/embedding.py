@@ -70,9 +70,9 @@ def vectors(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
     """
 
     def build(file: Path) -> dict:
-        found = checked(encoder, texts)
-        file.write_bytes(found.tobytes())
-        return {"count": len(texts), "parts": [4 * found.shape[1]]}
+        encoded = checked(encoder, texts)
+        file.write_bytes(encoded.tobytes())
+        return {"count": len(texts), "parts": [4 * encoded.shape[1]]}
 
     def again() -> cache.Prepared:
         return cache.prepare(cache.key("texts", encoder.fingerprint, *texts), build)
@@ -83,25 +83,25 @@ def vectors(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
 
 def checked(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
     """Vectors (K, D) float32 of K texts, without the cache; raises as `vectors`."""
-    found = np.ascontiguousarray(encoder.encode(texts), np.float32)
-    if found.ndim != 2 or found.shape[0] != len(texts) or not found.shape[1] or not np.isfinite(found).all():
+    encoded = np.ascontiguousarray(encoder.encode(texts), np.float32)
+    if encoded.ndim != 2 or encoded.shape[0] != len(texts) or not encoded.shape[1] or not np.isfinite(encoded).all():
         raise ValueError(
-            f"the text encoder returned {found.shape} for {len(texts)} texts; "
+            f"the text encoder returned {encoded.shape} for {len(texts)} texts; "
             "one vector of finite numbers is expected for each"
         )
-    return found
+    return encoded
 
 
 def _table(path: Path, plain: Callable[[str], str]) -> Encoder:
     try:
         with arrays.open_npz(path) as file:
-            found, digest, content = str(file), file.sha256(), file.read(("text", "vector"))
+            summary, digest, content = str(file), file.sha256(), file.read(("text", "vector"))
     except ValueError as error:
         raise ValueError(f"{shown(str(path))} cannot be used: {error}. {HOW}") from error
     text, vector = content.get("text", np.zeros(())), content.get("vector", np.zeros(()))
     has_texts = text.ndim == 1 and text.dtype.kind == "U"
     if not has_texts or vector.ndim != 2 or vector.shape[:1] != text.shape or vector.dtype.kind != "f":
-        raise ValueError(f"{shown(str(path))} holds {found}. {HOW}")
+        raise ValueError(f"{shown(str(path))} holds {summary}. {HOW}")
     places = {plain(entry): i for i, entry in enumerate(text.tolist())}
 
     def encode(texts: Sequence[str]) -> np.ndarray:

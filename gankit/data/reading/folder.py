@@ -126,9 +126,9 @@ def _prepare(path: Path, resolution: Size, fit: str, alpha: str, skip_bad: bool)
         if bad and not (skip_bad and good):
             raise BadFiles(bad, len(seen.images) + len(seen.bad))
         names = [seen.images[i].name for i in good]
-        found = metadata_of(seen, names)
-        notes = seen.warnings + found.warnings + enlarged(seen, shape)
-        return asdict(found) | dict(
+        columns = metadata_of(seen, names)
+        notes = seen.warnings + columns.warnings + enlarged(seen, shape)
+        return asdict(columns) | dict(
             count=len(good), parts=[int(np.prod(shape))], shape=shape, names=names, skipped=bad, warnings=notes
         )
 

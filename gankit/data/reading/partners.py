@@ -200,7 +200,7 @@ def surveyed(paths: list[Path], maps: bool = False, decode: bool = False) -> Ite
         seen = []
         for side, (name, source) in enumerate(zip(titles, sources)):
             try:
-                seen.append(survey(source, labelmaps.examine if maps and side == 1 else examine, known=False))
+                seen.append(survey(source, labelmaps.examine if maps and side == 1 else examine, with_metadata=False))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
         partners = _matched(titles, sources, seen)
@@ -225,7 +225,7 @@ def title(paths: list[Path]) -> str:
 
 def _side_by_side(source: FileSet, examine: Examine) -> Partners:
     """The samples in images A|B, which are cut in the middle."""
-    seen = survey(source, examine, known=False)
+    seen = survey(source, examine, with_metadata=False)
     bad, good = list(seen.bad), []
     for image in seen.images:
         height, width = image.header.height, image.header.width

@@ -115,24 +115,24 @@ def examine_pixels(data: bytes) -> tuple[Header, str, None]:
     return *decoding.check(data), None
 
 
-def survey(source: FileSet, examine: Examine = examine_header, known: bool = True) -> Survey:
+def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bool = True) -> Survey:
     """Read every file once, and open every image once.
 
     Args:
         source: the files.
         examine: what to find out about each image: header, flaw and tally, as in `ImageFile`.
-        known: read metadata, too.
+        with_metadata: read metadata, too.
 
     Raises:
         ValueError: there are no images, or the metadata is wrong.
     """
     wanted = [f for f in source.files if f.name.lower().endswith(IMAGES)]
-    beside = [f for f in source.files if known and os.path.basename(f.name) in metadata.FILES]
+    beside = [f for f in source.files if with_metadata and os.path.basename(f.name) in metadata.FILES]
     above = [os.path.dirname(f.name) for f in wanted + beside]
     root = os.path.commonpath(above) + "/" if above and os.path.commonpath(above) else ""
     beside = [f for f in beside if f.name[len(root) :] in metadata.FILES]
-    table = tables.find(source, [f.name for f in wanted]) if known and wanted and not beside else None
-    text_files, texts, bad_texts = metadata.captions_beside(source, wanted) if known else ({}, {}, [])
+    table = tables.find(source, [f.name for f in wanted]) if with_metadata and wanted and not beside else None
+    text_files, texts, bad_texts = metadata.captions_beside(source, wanted) if with_metadata else ({}, {}, [])
     read = {*wanted, *beside, *text_files.values(), *(table.files if table else [])}
     others = _endings(f.name for f in source.files if f not in read and not f.name.startswith("../"))
     if not wanted:
@@ -209,25 +209,25 @@ def _match_rows(seen: Survey, unusable: set[str]) -> None:
 def metadata_of(seen: Survey, names: list[str]) -> metadata.Metadata:
     """Labels, captions and attributes of these images, from the metadata; labels also from the names of sub-folders."""
     rows = [seen.rows[metadata.canonical(name)] for name in names] if seen.rows else []
-    found = metadata.columns(rows, seen.table)
+    result = metadata.columns(rows, seen.table)
     if seen.texts:
-        found.captions = [seen.texts.get(name, "") for name in names]
+        result.captions = [seen.texts.get(name, "") for name in names]
     if seen.table == "dataset.json" or any("label" in row for row in rows):
-        return found
+        return result
     folders = [name.partition("/")[0] if "/" in name else "" for name in names]
     classes = sorted(set(folders))
     if len(classes) > 1 and {name.lower() for name in classes} <= layout.SPLITS:
-        found.warnings.append(
+        result.warnings.append(
             f"{', '.join(classes)} look like splits, not classes: all are read, without labels. Give one alone."
         )
     elif len(classes) > 1 and "" in classes:
-        found.warnings.append(
+        result.warnings.append(
             f"{folders.count('')} images lie beside the sub-folders, so these are not taken for classes."
         )
     elif len(classes) > 1:
         place = {name: i for i, name in enumerate(classes)}
-        found.labels, found.class_names = [place[folder] for folder in folders], [shown(name) for name in classes]
-    return found
+        result.labels, result.class_names = [place[folder] for folder in folders], [shown(name) for name in classes]
+    return result
 
 
 def each(

@@ -22,16 +22,16 @@ def open_vectors(path: Path) -> Dataset:
         ValueError: the file has another content; nothing in it is executed.
     """
     with arrays.open_npz(path) as file:
-        found, digest, contents = str(file), file.sha256(), file.read(NAMES)
+        summary, digest, contents = str(file), file.sha256(), file.read(NAMES)
     real, condition, label = map(contents.get, NAMES)
     if real is None or any(a.ndim != 2 or a.dtype.kind not in "fiub" for a in (real, condition) if a is not None):
-        raise ValueError(f"it must hold numbers `real` (N, D), and may hold `condition` (N, C); found {found}")
+        raise ValueError(f"it must hold numbers `real` (N, D), and may hold `condition` (N, C); found {summary}")
     if not real.size or len({len(array) if array.ndim else -1 for array in contents.values()}) > 1:
-        raise ValueError(f"the arrays must have one length, and not be empty; found {found}")
+        raise ValueError(f"the arrays must have one length, and not be empty; found {summary}")
     if label is not None and (
         label.ndim != 1 or label.dtype.kind not in "iu" or label.min() < 0 or label.max() >= len(label)
     ):
-        raise ValueError(f"label must be integers from 0, (N,); found {found}")
+        raise ValueError(f"label must be integers from 0, (N,); found {summary}")
     real, condition = (None if a is None else a.astype(np.float32) for a in (real, condition))
     if not all(np.isfinite(a).all() for a in (real, condition) if a is not None):
         raise ValueError("it holds numbers that are not finite")
@@ -55,8 +55,8 @@ def read_conditions(path: Path) -> Tensor:
         ValueError: the file has another content; nothing in it is executed.
     """
     with arrays.open_npz(path) as file:
-        found, condition = str(file), file.read(("condition",)).get("condition")
+        summary, condition = str(file), file.read(("condition",)).get("condition")
     is_table = condition is not None and condition.ndim == 2 and condition.size and condition.dtype.kind in "fiub"
     if not is_table or not np.isfinite(condition).all():
-        raise ValueError(f"{shown(str(path))} must hold finite numbers `condition` (N, C); found {found}")
+        raise ValueError(f"{shown(str(path))} must hold finite numbers `condition` (N, C); found {summary}")
     return torch.from_numpy(condition.astype(np.float32))
