@@ -1,13 +1,13 @@
-"""Damaged and hostile files of a run folder: does every command end with a result or with one line, and never otherwise?
+"""Damaged and hostile files of a run folder: does every command end with a result or one line?
 
     python benchmarks/fuzz.py                       # 20,000 mutations of each kind of file, seed 0
     python benchmarks/fuzz.py --inputs 100000 --seed 1 --doors config,weights
 
-A tiny trained run is the start. One of its files is changed at random (a value of another type or size, a key more or
-less, brackets without end, bytes flipped, cut or added, a header that lies), and the commands that read it run in this
-process. Right is exit code 0, 1 or 2, a few lines without control characters, and a page without a foreign tag. An
-exception that no command turns into a line, a crash or a hang is a fault, and its input is kept in out/fuzz. `resume`
-trains nothing. Exit code 1 if anything was found. The tests run 2,000 inputs of these.
+One file of a tiny trained run is mutated at random (a value of another type or size, a key added or removed, unclosed
+brackets, bytes flipped, cut or added, a wrong header), and the commands that read it run in this process. They must end
+with exit code 0, 1 or 2, a few lines without control characters, and a page without a foreign tag. An uncaught
+exception, a crash or a hang is a fault, and its input is kept in out/fuzz. `resume` trains nothing. Exit code 1 if
+there was a fault. The tests run 2,000 of these inputs.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import contextlib
 import io
 import json
 import math
+import os
 import random
 import re
 import shutil
@@ -26,7 +27,7 @@ import tempfile
 import traceback
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -36,20 +37,23 @@ from gankit import cli, training
 
 SCRIPT, ESCAPE = "<script>alert(1)</script>", "\x1b[31mred\x1b]0;title\x07"
 ODD = (
-    None, True, False, 0, 1, -1, 2, 0.5, -0.0, 7, 64, 10**6, 2**31, 2**63, 2**64, -(2**63) - 1, 10**400, 1e308, math.nan, math.inf, -math.inf,
-    "", "x", "64", "../../x", "/dev/zero", "evil.py", "\x00", "\ud800", "x" * 10_000, SCRIPT, ESCAPE, "'\"><img src=x onerror=alert(1)>",
-    [], {}, [[]], [0], [None], ["x"], {"": ""}, {"$": "tensor", "name": "x"}, {"$": "tuple", "items": 5}, [1, [2, [3, [4]]]],
+    None, True, False, 0, 1, -1, 2, 0.5, -0.0, 7, 64, 10**6, 2**31, 2**63, 2**64, -(2**63) - 1, 10**400,
+    1e308, math.nan, math.inf, -math.inf,
+    "", "x", "64", "../../x", "/dev/zero", "evil.py", "\x00", "\ud800", "x" * 10_000, SCRIPT, ESCAPE,
+    "'\"><img src=x onerror=alert(1)>",
+    [], {}, [[]], [0], [None], ["x"], {"": ""}, {"$": "tensor", "name": "x"},
+    {"$": "tuple", "items": 5}, [1, [2, [3, [4]]]],
 )  # fmt: skip
 
 
 class Door:
-    """A file that is read, and the commands that read it.
+    """A file of a run folder, and the commands that read it.
 
     Args:
-        file: its name in the run folder.
-        commands: words of each; RUN is the folder, OUT a folder for what is written.
+        file: its path in the run folder.
+        commands: words of each; RUN is the run folder, OUT a folder for outputs.
         mutate: (random numbers, bytes) to other bytes.
-        trains: whether what is changed could ask for more training, which is left out.
+        trains: whether a mutation could lead to more training, which is then skipped.
     """
 
     def __init__(
@@ -62,7 +66,7 @@ class Door:
         self.file, self.commands, self.mutate, self.trains = file, commands, mutate, trains
 
 
-# Mutations -------------------------------------------------------------------------------------------------------------
+# Mutations -----------------------------------------------------------------------------------------------------------
 
 
 def places(tree: object) -> list[tuple[object, object]]:
@@ -78,7 +82,7 @@ def places(tree: object) -> list[tuple[object, object]]:
 
 
 def json_text(rng: random.Random, text: str) -> str:
-    """JSON with one to three places changed, or brackets without end."""
+    """JSON with one to three values changed, or unclosed brackets."""
     if rng.random() < 0.03:
         return rng.choice("[{") * rng.choice((50, 1_000, 100_000))
     tree = json.loads(text)
@@ -130,7 +134,7 @@ def json_lines(rng: random.Random, data: bytes) -> bytes:
 
 
 def tensors_file(rng: random.Random, data: bytes) -> bytes:
-    """A safetensors file whose header, gankit's own text in it, or bytes are changed."""
+    """A safetensors file with changes to its header, to gankit's metadata in it, or to its bytes."""
     size = struct.unpack("<Q", data[:8])[0]
     header, body = data[8 : 8 + size].decode(), data[8 + size :]
     change = rng.randrange(4)
@@ -149,7 +153,7 @@ def tensors_file(rng: random.Random, data: bytes) -> bytes:
 
 
 def npz_file(rng: random.Random, data: bytes) -> bytes:
-    """Arrays in a zip: a header of another type, shape or version, a member's bytes changed, or the zip itself."""
+    """A .npz with an array header of another type, shape or order, or with damaged bytes."""
     if rng.random() < 0.3:
         return damaged(rng, data)
     out = io.BytesIO()
@@ -227,11 +231,13 @@ DOORS = {
 }
 
 
-# Words on the command line ---------------------------------------------------------------------------------------------
+# Words on the command line -------------------------------------------------------------------------------------------
 
 VALUES = (
-    "-1", "0", "1", "2", "0.5", "-0.5", "nan", "inf", "-inf", "1e400", "1e-400", "1000000000", "99999999999999999999", "9" * 400, "1e9", "100k", "5M", "x", "", " ",
-    "maybe", "0-3", "3-0", "0-999999999", "0-3,7", ",", "a,b", "../x", "/dev/zero", "/nowhere/x", "--", "x" * 300, "é猫",
+    "-1", "0", "1", "2", "0.5", "-0.5", "nan", "inf", "-inf", "1e400", "1e-400", "1000000000", "99999999999999999999",
+    "9" * 400, "1e9", "100k", "5M", "x", "", " ",
+    "maybe", "0-3", "3-0", "0-999999999", "0-3,7", ",", "a,b", "../x", "/dev/zero", "/proc/none/x", "--",
+    "x" * 300, "é猫",
 )  # fmt: skip
 LINES = {
     "train": [
@@ -270,7 +276,7 @@ LINES = {
 }
 
 
-LISTS = ("models", "show", "metrics")  # whose answer is long
+LISTS = ("models", "show", "metrics")  # commands with a long output
 
 
 def flags_of(line: list[str], run: Path) -> list[str]:
@@ -286,7 +292,7 @@ def placed(words: list[str], run: Path) -> list[str]:
 
 
 def attempt_words(run: Path, rng: random.Random, flags: dict[str, list[str]]) -> tuple[list[str], str]:
-    """A command with one or two odd flags: its words, and what was wrong."""
+    """A command with one or two odd flags: its words, and its fault."""
     name = rng.choice(list(LINES))
     words = placed(LINES[name], run)
     for _ in range(rng.choice((1, 1, 2))):
@@ -296,21 +302,21 @@ def attempt_words(run: Path, rng: random.Random, flags: dict[str, list[str]]) ->
         else:
             words.insert(rng.randrange(1, len(words) + 1), rng.choice(VALUES))
     try:
-        return words, said_by(words, trains=name != "train")
+        return words, fault_of(words, trains=name != "train")
     finally:
         shutil.rmtree(run.parent / "out", ignore_errors=True)
 
 
 def untrained() -> contextlib.AbstractContextManager:
-    """Within it a run is opened and not trained."""
+    """A context in which a run is opened and not trained."""
     return mock.patch("gankit.training.loop.loop", lambda run, dataset: run)
 
 
-# Runs ------------------------------------------------------------------------------------------------------------------
+# Runs ----------------------------------------------------------------------------------------------------------------
 
 
 def start(folder: Path) -> Path:
-    """A tiny trained run with every file that is read of one."""
+    """A tiny trained run with every file that commands read."""
     options = dict(
         data="digits", preset="small", width=8, images=32, batch=8, log=8, preview=16, save=16, quiet=True, device="cpu"
     )
@@ -328,13 +334,13 @@ def start(folder: Path) -> Path:
 
 
 def attempt(run: Path, door: Door, changed: bytes) -> str:
-    """Run the door's commands on the changed file; what was wrong, empty if nothing was."""
+    """The fault of the door's commands on the changed file, empty if there was none; the files are then restored."""
     path = run / door.file
     whole = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
     try:
         path.write_bytes(changed)
         for command in door.commands:
-            if wrong := said_by(placed(command, run), door.trains):
+            if wrong := fault_of(placed(command, run), door.trains):
                 return wrong
         page = run / "report.html"
         if page.exists() and any(tag in page.read_text(encoding="utf-8") for tag in ("<script", "<img src=x")):
@@ -349,13 +355,27 @@ def attempt(run: Path, door: Door, changed: bytes) -> str:
                 file.write_bytes(data)
 
 
-def said_by(words: list[str], trains: bool) -> str:
-    """What was wrong with a command, empty if nothing was."""
+@contextlib.contextmanager
+def temporary_directory() -> Iterator[None]:
+    """A context with an empty working directory, which is removed with everything written there or to ../x."""
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory() as folder:
+        (inner := Path(folder) / "here").mkdir()
+        os.chdir(inner)
+        try:
+            yield
+        finally:
+            os.chdir(before)
+
+
+def fault_of(words: list[str], trains: bool) -> str:
+    """The fault of a command, empty if there was none."""
     out = io.TextIOWrapper(io.BytesIO(), "utf-8", "surrogateescape")
     try:
         with (
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(out),
+            temporary_directory(),
             untrained() if trains else contextlib.nullcontext(),
         ):
             cli.main(words)
@@ -365,17 +385,12 @@ def said_by(words: list[str], trains: bool) -> str:
     except BaseException as error:
         return f"{words[0]}: {type(error).__name__}: {traceback.format_exc()}"
     out.flush()
-    said = out.buffer.getvalue().decode("utf-8", "replace")
-    if "\x1b" in said or "\x07" in said:
-        return f"{words[0]}: control characters: {said!r}"
-    if (
-        "--help" not in words
-        and "-h" not in words
-        and len(said.splitlines()) > 60
-        and words[0] not in LISTS
-        and "--json" not in " ".join(words)
-    ):
-        return f"{words[0]}: {len(said.splitlines())} lines"
+    output = out.buffer.getvalue().decode("utf-8", "replace")
+    if "\x1b" in output or "\x07" in output:
+        return f"{words[0]}: control characters: {output!r}"
+    may_be_long = {"--help", "-h"} & set(words) or words[0] in LISTS or "--json" in " ".join(words)
+    if len(output.splitlines()) > 60 and not may_be_long:
+        return f"{words[0]}: {len(output.splitlines())} lines"
     return ""
 
 

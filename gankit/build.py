@@ -35,11 +35,11 @@ def defaults(kind: type[Recipe]) -> dict[str, object]:
 
 
 def check(kind: type[Recipe], arguments: dict[str, object]) -> None:
-    """Refuse arguments that the model does not have, or that no model could use.
+    """Refuse arguments that the model does not have, or that are invalid for any model.
 
     Raises:
-        ValueError: an unknown name, a wrong type, or a number that is not finite, negative, zero where a size is meant, or
-            out of all bounds.
+        ValueError: an unknown name, a wrong type, or a number that is not finite, too large, negative, or zero for a
+            size.
     """
     known, hints = defaults(kind), get_type_hints(kind.__init__)
     for name, value in arguments.items():

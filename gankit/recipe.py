@@ -1,4 +1,4 @@
-"""A paper as code: a Recipe holds its networks, its optimizers and its algorithm; the loop in `gankit.training` runs it.
+"""A paper as code: a Recipe holds networks, optimizers and the algorithm; the loop in `gankit.training` runs it.
 
 The file is long because it states in one place what a recipe is, what it gets, and what the rest of gankit asks of it.
 """
@@ -30,7 +30,7 @@ class Spec:
         attributes: names of the attributes of each sample, in their order; () when there are none.
         groups: for joined data sets, the number of attributes of each, in their order; () for one set.
         exclusive: for each of these, whether exactly one of its attributes holds, as with classes.
-        caption: length of a caption in letters, and number of codes of a letter; (D, 0) for vectors; () for no captions.
+        caption: length of a caption in letters, and codes of a letter; (D, 0) for vectors; () for no captions.
     """
 
     shape: tuple[int, ...]
@@ -60,7 +60,7 @@ class Spec:
         return torch.Size(self.shape).numel()
 
     def columns(self, names: str) -> list[int]:
-        """The indices of the attributes named in "a,b,c"; all for "", and all of a joined set with none of its own named.
+        """The indices of the attributes named in "a,b,c"; all for "", and all of a joined set of which none is named.
 
         Raises:
             ValueError: an attribute does not exist.
@@ -155,7 +155,7 @@ class Run(Protocol):
 
 
 class Abilities(Protocol):
-    """Every method that some part of gankit looks for on a recipe, with `can`. All are optional: what is there lights up.
+    """Every method that some part of gankit looks for on a recipe, with `can`. All are optional.
 
     N is a number of samples, (C, H, W) the shape of an image in [-1, 1].
     """
@@ -169,8 +169,8 @@ class Abilities(Protocol):
     def sample(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """(N, z_dim) latents to (N, C, H, W) images or (N, D) points.
 
-        The second argument, where there is one, is called `label`, (N,) int64, or `caption`, (N, L) codes of letters, of
-        which the buffer `examples` then holds some; or it is a feature vector (N, condition_dim) if the spec has such.
+        A second argument is called `label`, (N,) int64, or `caption`, (N, L) codes of letters, of which the buffer
+        `examples` then holds some; or it is a feature vector, (N, condition_dim), if the spec has one.
         """
 
     def pair(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -193,7 +193,7 @@ class Abilities(Protocol):
         """(N, z_dim) latents and (N, E) embeddings to images. For: latent (`--to-text`)."""
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images to (N, z_dim) latents, or to the codes that the paper names. For: `gankit show`, the fidelity ledger."""
+        """Images to (N, z_dim) latents, or to the codes that the paper names. For: `gankit show`, the ledger."""
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """Images to images, through the latent space. For: evaluation (reconstruction error)."""
@@ -224,7 +224,7 @@ class Abilities(Protocol):
         """Images to (N,) values of a Wasserstein critic. For: evaluation (critic distance)."""
 
     def rebuilt(self, upto: int, n: int = 1) -> Tensor:
-        """The one training image as scales 0 to `upto` rebuild it. For: explore and evaluation of models of one image."""
+        """The one training image as scales 0 to `upto` rebuild it. For: explore and evaluation of such models."""
 
     def strip(self, batch: Batch) -> list[Tensor]:
         """Columns of a preview: (N, C, H, W) images such as input, output and target, or (N, H, W) label maps.
@@ -254,12 +254,12 @@ class Recipe(nn.Module):
     What a model can do is a method of `Abilities`. State that is neither a parameter nor a buffer and must survive an
     interruption goes through `nn.Module.get_extra_state` and `set_extra_state`, as dicts and lists of tensors and plain
     values. Several processes compute what one does if random numbers come from `batch.draw` and operations across the
-    batch from `gankit.nn`: its batch norms, minibatch layers and dropout; `average` for means over the batch inside a loss;
-    `whole` for all rows. To stop a gradient inside a loss, compute under `torch.no_grad()`.
+    batch from `gankit.nn`: its batch norms, minibatch layers and dropout; `average` for means over the batch inside a
+    loss; `whole` for all rows. To stop a gradient inside a loss, compute under `torch.no_grad()`.
 
-    Of the outputs of `run.update`, these names have a meaning wherever they are logged: `real_right` and `fake_right`, the
-    shares of real and fake images that D classifies correctly, which steer adaptive augmentation (`real_right`) and two
-    warnings; names that end in `loss` and `grad`, which warnings read; `samples/std`, the diversity of previews.
+    These names of outputs of `run.update` have a meaning: `real_right` and `fake_right`, the shares of real and fake
+    images that D classifies correctly, steer adaptive augmentation (`real_right`) and two warnings; names that end in
+    `loss` or `grad` are read by warnings. `samples/std` is the diversity of previews.
 
     Attributes:
         data: kinds of data that it learns from, separated by spaces: "images", "points", "vectors", "domains", "pairs",
@@ -460,8 +460,8 @@ def decay(opt: torch.optim.Optimizer, lr: float, done: float, flat: float = 0.5)
 def shuffled(rows: Tensor, batch: Batch, run: Run) -> Tensor:
     """The rows of the whole batch, shuffled, of which this process gets its share: (N, D) to (N, D).
 
-    Call it in `step`, on every process, where the batch is not yet split into pieces: like `batch.draw`, the result does
-    not depend on pieces or processes.
+    Call it in `step`, on every process, before the batch is split into pieces: like `batch.draw`, the result does not
+    depend on pieces or processes.
     """
     whole = rows.new_zeros(batch.size, *rows.shape[1:])
     whole[batch.first : batch.first + len(rows)] = rows
@@ -476,7 +476,7 @@ def see_labels(shares: Tensor, batch: Batch, run: Run) -> None:
 
 
 def data_labels(shares: Tensor, places: Tensor) -> Tensor:
-    """(N,) uniform numbers in [0, 1) to labels, each class with its share (K,): labels for fakes, drawn like the data's."""
+    """(N,) uniform numbers in [0, 1) to labels for fakes, each class with its share (K,) of the data."""
     ends = shares.cumsum(0)
     return torch.searchsorted(ends, places.to(ends) * ends[-1], right=True).clamp(max=len(shares) - 1)
 

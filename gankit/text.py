@@ -1,4 +1,4 @@
-"""Text that leaves gankit: what a file may put on a terminal and on a page, and lines that a lost reader does not stop."""
+"""Text for terminals and pages: nothing from a file can control them, and a closed terminal stops no work."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def put(text: object) -> None:
 
 
 def aside(text: object) -> None:
-    """Print a line about the work on stderr; if nobody can read it any more, the work goes on."""
+    """Print a line about the work on stderr; if stderr is closed, the work goes on."""
     print(clean(text), file=Lasting(sys.stderr), flush=True)
 
 
 def let_go() -> None:
-    """Leave a closed or full stdout and stderr behind, so that Python's last flush of them does not change the exit code."""
+    """Drop a closed or full stdout and stderr, so that Python's last flush of them does not change the exit code."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -67,7 +67,7 @@ def let_go() -> None:
 
 
 def bar(*columns: object, live: bool = True, **options: object) -> Progress:
-    """A progress bar on stderr, of rich's columns; it shows on terminals alone, and a terminal that is closed stops nothing."""
+    """A progress bar on stderr, of rich's columns; shown only on terminals, and closing the terminal stops nothing."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -181,11 +181,11 @@ def test_the_command_writes_scores_maps_and_a_page(run, tmp_path, capsys):
         (["photo:china"], "convert them first"),
         (["ring"], "no resolution"),
         (["digits:test", "--normal-class", "seven"], "there is no class 'seven'"),
-        (["digits:test", "--normal", "digits", "--threshold", "1"], "take one of them"),
-        (["digits:test", "--fpr", "0.01"], "name those with --normal"),
+        (["digits:test", "--normal", "digits", "--threshold", "1"], "use only one of them"),
+        (["digits:test", "--fpr", "0.01"], "name them with --normal"),
         (["digits:test", "--normal", "digits", "--fpr", "2"], "rate is 2.0"),
         (["digits:test", "--threshold", "nan"], "--threshold is nan"),
-        (["digits:test", "-o", "scores.txt"], "--output is a .csv"),
+        (["digits:test", "-o", "scores.txt"], "--output must end in .csv"),
     ],
 )  # fmt: skip
 def test_bad_input_gets_one_line(run, words, said, capsys):

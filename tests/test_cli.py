@@ -12,6 +12,7 @@ from PIL import Image
 
 import gankit
 from gankit import cli, models, training
+from gankit.cli import flags
 from gankit.runs.files import FORMAT, read_tensors
 from gankit.runs.state import Diverged
 from gankit.training import loop
@@ -169,7 +170,7 @@ def test_data_shows_what_would_be_read(here, capsys, tmp_path):
 
 
 def test_examples_my_gan_trains(here, tmp_path):
-    path = Path(cli.__file__).parents[1] / "examples" / "my_gan.py"
+    path = Path(cli.__file__).parents[2] / "examples" / "my_gan.py"
     run = gankit.train(str(path), data="digits", preset="tiny", images=2_000, outdir=tmp_path, preview=0, quiet=True)
     assert run.sample(4).shape == (4, 1, 16, 16)
     assert gankit.load(run.folder, model=str(path)).sample(2).shape == (2, 1, 16, 16)
@@ -180,7 +181,7 @@ def test_examples_my_gan_trains(here, tmp_path):
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["trian"], "Did you mean `gankit train`"),
+        (["trian"], "did you mean train?"),
         (["train"], "gankit train MODEL"),
         (["train", "dcgam"], "did you mean dcgan"),
         (["train", "./nothing.py"], "no file"),
@@ -299,6 +300,23 @@ def test_numbers_that_are_not_finite_stop_the_run_and_leave_the_last_save(tmp_pa
 
 
 def test_counts_and_seeds():
-    assert [cli.count(t) for t in ("7", "200k", "1.5M", "5_000")] == [7, 200_000, 1_500_000, 5_000]
-    assert cli.numbers("0-2,7") == [0, 1, 2, 7]
-    assert cli.kimg(["--kimg", "200"]) == ["--images", "200k"]
+    assert [flags.count(t) for t in ("7", "200k", "1.5M", "5_000")] == [7, 200_000, 1_500_000, 5_000]
+    assert flags.numbers("0-2,7") == [0, 1, 2, 7]
+    assert flags.kimg(["--kimg", "200"]) == ["--images", "200k"]
+    assert flags.ranges((0, 1, 2, 7)) == "0-2,7"
+
+
+def test_every_file_of_a_command_is_listed():
+    files = {path.stem for path in Path(cli.__file__).parent.glob("*.py")} - {"__init__", "errors", "flags", "output"}
+    assert {name.rstrip("_") for name in files} == set(cli.COMMANDS)
+
+
+@pytest.mark.parametrize("columns, lines", [(80, 2), (160, 1)])
+def test_models_fit_the_terminal(columns, lines, capsys, monkeypatch):
+    """A narrow terminal gets two lines for each model, not a column of single words."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    cli.main(["models"])
+    _, *table = capsys.readouterr().out.rstrip().splitlines()  # the headings are bold, by control characters
+    assert all(len(line.rstrip()) <= columns for line in table)
+    assert len(table) <= (lines + 0.8) * len(models.names())

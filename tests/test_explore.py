@@ -418,7 +418,7 @@ def test_the_tools_are_listed_and_explained(capsys):
     "words, said",
     [
         (["latest"], "with which tool"),
-        (["latest", "truncate"], "Did you mean truncation"),
+        (["latest", "truncate"], "did you mean truncation"),
         (["nothing", "sefa"], "no run"),
         (["latest", "mix"], "style for each layer"),
         (["latest", "truncation", "--psi", "a,b"], "--psi"),
@@ -428,7 +428,7 @@ def test_the_tools_are_listed_and_explained(capsys):
         (["latest", "sefa", "--reach", "inf"], "--reach is inf"),
         (["latest", "sefa", "--count", "-3"], "--count is -3"),
         (["latest", "sliders", "--steps", "0"], "--steps is 0"),
-        (["latest", "truncation", "--seeds", "5-1"], "no range"),
+        (["latest", "truncation", "--seeds", "5-1"], "not a range"),
         (["latest", "truncation", "--class", "3"], "without labels"),
         (["latest", "truncation", "--animation", "avi"], "webp, gif and mp4"),
         (["latest", "sefa", "--space", "w"], "no w"),

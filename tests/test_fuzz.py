@@ -1,4 +1,4 @@
-"""Files at the border, changed at random: every command ends with a result or one line. `benchmarks/fuzz.py` runs longer."""
+"""Damaged files and odd flags: every command ends with a result or one line. `benchmarks/fuzz.py` runs longer."""
 
 from __future__ import annotations
 
@@ -50,12 +50,15 @@ def test_a_changed_file_ends_with_a_result_or_one_line(run, name):
     attempt()
 
 
-def test_odd_words_on_the_command_line_end_with_a_result_or_one_line(run):
+def test_odd_words_on_the_command_line_end_with_a_result_or_one_line(run, tmp_path, monkeypatch):
+    """Nothing is written to the working directory, whatever the flags name."""
+    monkeypatch.chdir(tmp_path)
     flags = {name: fuzz.flags_of(words, run) for name, words in fuzz.LINES.items()}
     assert all(flags[name] for name in ("train", "sample", "evaluate", "drop"))
     for seed in range(150):
         words, wrong = fuzz.attempt_words(run, random.Random(seed), flags)
         assert not wrong, f"gankit {' '.join(words)}: {wrong}"
+        assert not list(tmp_path.iterdir()), words
 
 
 def test_the_mutations_reach_what_they_attack(run):

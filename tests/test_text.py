@@ -14,7 +14,7 @@ from PIL import Image
 
 from gankit import cli, report, text, training
 
-HOUSE = Path(cli.__file__).parent
+HOUSE = Path(cli.__file__).parents[1]
 EVIL = "\x1b]0;owned\x07\x1b[31m<script>alert(1)</script>'\"><img src=x onerror=alert(1)>[red]\u202e\r"
 
 
@@ -51,7 +51,7 @@ def test_lines_go_through_one_place(path):
         if isinstance(node, ast.Call):
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
             assert not (isinstance(node.func, ast.Name) and name == "print"), f"line {node.lineno}: print"
-            assert name != "Console" or path.name == "cli.py", f"line {node.lineno}: a console of its own"
+            assert name != "Console" or path == HOUSE / "cli" / "output.py", f"line {node.lineno}: a console of its own"
         if isinstance(node, ast.Import) and any(alias.name == "html" for alias in node.names):
             raise AssertionError("html.escape leaves control characters: take gankit.text.escaped")
 

@@ -11,12 +11,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from gankit import build, cli, explore, models, training, translation
+from gankit import build, cli, explore, models, translation
+from gankit.cli import flags as command_line
 from gankit.exchange import card
 from gankit.losses import ADVERSARIAL
 from gankit.penalties import PENALTIES
 from gankit.recipe import Images, flags, short
 from gankit.training.diagnosis import diagnose
+from gankit.training.settings import Settings
 from gankit.training.setup import plan
 from tests.test_loop import TROUBLE
 
@@ -30,8 +32,12 @@ def typed(monkeypatch):
 
     def parse(model: str, words: list[str]) -> dict[str, object]:
         taken: dict[str, object] = {}
+
+        def begin(kind: type, preset: str, settings: Settings, arguments: dict[str, object], *_: object) -> None:
+            taken.update(preset=preset, **dataclasses.asdict(settings), **arguments)
+
         with monkeypatch.context() as patch:
-            patch.setattr(training, "train", lambda kind, **options: taken.update(options))
+            patch.setattr("gankit.training.loop.begin", begin)
             cli.main(["train", model, *words])
         return taken
 
@@ -47,7 +53,7 @@ def plain(options: dict[str, object]) -> dict[str, object]:
 def test_train_takes_every_flag_that_show_prints_and_means_the_same(model, capsys, typed):
     cli.main(["show", model])
     kind = models.find(model)
-    lines = capsys.readouterr().out.split("settings of its own: ")[1].splitlines()
+    lines = capsys.readouterr().out.split("its own settings: ")[1].splitlines()
     lines = [
         line[line.index("--") :] for line in lines if "--" in line and not line.startswith("and those of every run")
     ]
@@ -108,7 +114,7 @@ def test_flags_are_quoted_and_counts_are_short():
     }
     assert flags(values, hints) == "--a --no-b --c 8 16 --d 200k --e 200000 --f '4:1 8:2' --g '' --h None --i"
     assert [short(n) for n in (0, 999, 1000, 1500, 5_313_000, 7_000_000)] == ["0", "999", "1k", "1500", "5313k", "7M"]
-    assert all(cli.count(short(n)) == n for n in (0, 999, 1000, 1500, 5_313_000, 7_000_000))
+    assert all(command_line.count(short(n)) == n for n in (0, 999, 1000, 1500, 5_313_000, 7_000_000))
 
 
 @pytest.mark.parametrize("model", models.names())
@@ -134,13 +140,13 @@ class Parsed(Exception):
 @pytest.fixture
 def parser(monkeypatch):
     """A command's own parser, which is left as soon as it has taken the words."""
-    taken = cli.parse
+    read = command_line.read
 
-    def parse(*words: object) -> None:
-        taken(*words)
+    def parse(*arguments: object) -> None:
+        read(*arguments)
         raise Parsed
 
-    monkeypatch.setattr(cli, "parse", parse)
+    monkeypatch.setattr(command_line, "read", parse)
     monkeypatch.setattr(cli, "explain", lambda error: pytest.fail(str(error)))
     monkeypatch.chdir(HOUSE)
 
@@ -164,7 +170,7 @@ def commands(path: Path) -> list[str]:
 def test_commands_in_the_docs_are_taken(path, parser, monkeypatch, capsys):
     monkeypatch.setattr("gankit.runs.config.locate", lambda run, outdir="runs": Path(run))
     monkeypatch.setattr("gankit.runs.config.read_config", lambda folder: {"settings": {}})
-    monkeypatch.setattr(cli, "spawn", lambda gpus, words: None)  # else this process becomes torchrun
+    monkeypatch.setattr("gankit.cli.train.spawn", lambda gpus, words: None)  # else this process becomes torchrun
     for command in dict.fromkeys(commands(path)):
         words = [
             word
@@ -196,17 +202,17 @@ def names_of(kind: type) -> set[str]:
 
 @pytest.fixture
 def known(monkeypatch):
-    """The flags of each model's own arguments, and under "" those of every other command, tool and setting, as their parsers have them."""
+    """The flags of each model's own arguments, and under "" those of every other command, tool and setting."""
     found = {
         "": {"--help", "--version", "--kimg", "--as", "--metrics", "--outdir"}
     }  # these are taken before the parser
 
-    def parse(groups: dict[str, type], prog: str, *words: object) -> None:
+    def parse(groups: dict[str, type], prog: str, *_: object) -> None:
         for name, group in groups.items():
             found.setdefault(prog.split()[-1] if name == "model" else "", set()).update(names_of(group))
         raise Parsed
 
-    monkeypatch.setattr(cli, "parse", parse)
+    monkeypatch.setattr(command_line, "read", parse)
     words = [["train", model] for model in models.names()] + [["explore", "RUN", tool] for tool in explore.TOOLS]
     words += [[command, "RUN", "WHAT"] for command in cli.COMMANDS if command not in ("train", "explore", "resume")]
     for one in words:

@@ -15,7 +15,7 @@ ANIMATIONS = (".webp", ".gif", ".mp4")
 
 
 def animate(path: Path, frames: Sequence[Image.Image], fps: int = 24) -> Path:
-    """Write frames as an animation: .webp or .gif by Pillow, .mp4 by ffmpeg where it is there; returns what was written.
+    """Write frames as an animation: .webp or .gif by Pillow, .mp4 by ffmpeg if it is installed. Returns the path.
 
     Raises:
         ValueError: the ending is another, or .mp4 is asked for and there is no ffmpeg.

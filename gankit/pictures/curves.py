@@ -24,17 +24,16 @@ def chart(
     lines, keys = [], []
     for i, (key, points) in enumerate(series.items()):
         colour = COLOURS[i % len(COLOURS)]
-        lines.append(
-            f"<polyline fill=none stroke='{colour}' stroke-width=1.4 points='{' '.join(place(x, y) for x, y in points)}'/>"
-        )
-        lines += [
-            f"<circle r=2.5 fill='{colour}' cx={x} cy={y} />"
-            for x, y in [place(*points[0]).split(",")]
-            if len(points) == 1
-        ]
+        path = " ".join(place(x, y) for x, y in points)
+        lines.append(f"<polyline fill=none stroke='{colour}' stroke-width=1.4 points='{path}'/>")
+        if len(points) == 1:
+            x, y = path.split(",")
+            lines.append(f"<circle r=2.5 fill='{colour}' cx={x} cy={y} />")
         keys.append(f"<tspan fill='{colour}'>{escaped(key)} </tspan>")
     axes = (
         f"<text x=4 y={top + 8}>{y1:.3g}</text><text x=4 y={height - bottom}>{y0:.3g}</text>"
-        f"<text x={left} y={height - 5}>{x0:,.0f}</text><text x={width - right} y={height - 5} text-anchor=end>{x1:,.0f} {escaped(unit)}</text>"
+        f"<text x={left} y={height - 5}>{x0:,.0f}</text>"
+        f"<text x={width - right} y={height - 5} text-anchor=end>{x1:,.0f} {escaped(unit)}</text>"
     )
-    return f"<svg role=img aria-label='{escaped(name)}' width={width} height={height}><text x={left} y=13>{''.join(keys)}</text>{axes}{''.join(lines)}</svg>"
+    head = f"<svg role=img aria-label='{escaped(name)}' width={width} height={height}>"
+    return f"{head}<text x={left} y=13>{''.join(keys)}</text>{axes}{''.join(lines)}</svg>"

@@ -8,10 +8,13 @@ from pathlib import Path
 from gankit.text import escaped
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 66rem; padding: 0 1rem; color: #1c1c1c; background: #fff }
-h1 { font-size: 1.5rem; margin-bottom: 0 } h2 { font-size: 1.1rem; margin-top: 2.2rem } small, figcaption { color: #666 }
-.row { display: flex; flex-wrap: wrap; gap: 1.2rem } figure { margin: 0 } figure img { max-width: 30rem; width: 100%; image-rendering: pixelated }
-.film img { max-width: 15rem } table { border-collapse: collapse; font-size: .9rem } td { padding: .1rem 1rem .1rem 0; vertical-align: top }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 66rem; padding: 0 1rem;
+  color: #1c1c1c; background: #fff }
+h1 { font-size: 1.5rem; margin-bottom: 0 } h2 { font-size: 1.1rem; margin-top: 2.2rem }
+small, figcaption { color: #666 }
+.row { display: flex; flex-wrap: wrap; gap: 1.2rem } .film img { max-width: 15rem }
+figure { margin: 0 } figure img { max-width: 30rem; width: 100%; image-rendering: pixelated }
+table { border-collapse: collapse; font-size: .9rem } td { padding: .1rem 1rem .1rem 0; vertical-align: top }
 svg text { font: 11px system-ui, sans-serif; fill: #555 }
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 } svg text { fill: #aaa } }
 """
@@ -24,12 +27,13 @@ def page(title: str, parts: list[str]) -> str:
 
 
 def figure(path: Path, caption: str) -> str:
-    """A picture inside the page."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f"<figure><img alt='{escaped(caption)}' src='data:image/png;base64,{data}'><figcaption>{escaped(caption)}</figcaption></figure>"
+    """A picture, stored inside the page, with its caption."""
+    data, text = base64.b64encode(path.read_bytes()).decode(), escaped(caption)
+    return f"<figure><img alt='{text}' src='data:image/png;base64,{data}'><figcaption>{text}</figcaption></figure>"
 
 
 def table(title: str, rows: dict[str, object]) -> str:
+    """A table of two columns, names and values."""
     body = "".join(
         f"<tr><td>{escaped(str(k))}<td>{escaped(', '.join(map(str, v)) if isinstance(v, list) else str(v))}"
         for k, v in rows.items()

@@ -24,97 +24,102 @@ def write(folder: Path) -> Path:
     """
     config = read_config(folder)
     records = read_stats(folder / "stats.jsonl")
-    fakes = sorted(path for path in folder.glob("fakes*.png") if path.is_file())
     title = f"{config['model']} on {config['data']['name']}"
-    parts = [f"<h1>{escaped(title)}</h1><small>{escaped(folder.name)}</small>"]
-    parts.append(summary(config, records))
-    strips = config.get("preview") == "strips"
-    parts.append(
-        f"<h2>{'Inputs and outputs' if strips else 'Samples'} and {'data' if strips else 'reals'}</h2><div class=row>"
-    )
-    if fakes:
-        shown = (
-            "input, output and target or what else the model shows of fixed images,"
-            if strips
-            else "samples of fixed latents"
-        )
-        parts.append(figure(fakes[-1], f"{shown} from the averaged weights after {images_of(fakes[-1]):,} images"))
-    if (folder / "reals.png").is_file():
-        parts.append(figure(folder / "reals.png", "real data"))
-    parts.append("</div>")
-    if len(fakes) > 1:
-        parts.append(f"<h2>The same {'images' if strips else 'latents'} over time</h2><div class='row film'>")
-        parts += [figure(path, f"{images_of(path):,} images") for path in spread(fakes, 8)]
-        parts.append("</div>")
+    parts = [f"<h1>{escaped(title)}</h1><small>{escaped(folder.name)}</small>", summary(config, records)]
+    parts += previews(folder, config.get("preview") == "strips")
     if records:
-        parts.append("<h2>Curves</h2><div class=row>")
-        parts += [chart(name, series) for name, series in curves(records).items()]
-        parts.append("</div>")
+        parts += row("Curves", [chart(name, series) for name, series in curves(records).items()])
     parts += evaluations(folder)
-    parts.append("<h2>Settings</h2><div class=row>")
-    parts += [table("model", config["arguments"]), table("run", config["settings"])]
-    parts += [table("data", config["data"]), table("versions", config["history"][-1]["versions"])]
-    parts.append("</div>")
+    settings = [table("model", config["arguments"]), table("run", config["settings"])]
+    settings += [table("data", config["data"]), table("versions", config["history"][-1]["versions"])]
+    parts += row("Settings", settings)
     if len(config["history"]) > 1:
         parts.append("<h2>Resumed</h2>")
-        parts += [
-            f"<p>at {h['images']:,} images, {escaped(h['time'])}: {escaped(json.dumps(h['changed']))}</p>"
-            for h in config["history"][1:]
-        ]
+    for entry in config["history"][1:]:
+        changed = escaped(json.dumps(entry["changed"]))
+        parts.append(f"<p>at {entry['images']:,} images, {escaped(entry['time'])}: {changed}</p>")
     write_text(folder / "report.html", page(title, parts))
     return folder / "report.html"
 
 
+def row(title: str, parts: list[str], style: str = "row") -> list[str]:
+    """Parts side by side under a heading."""
+    return [f"<h2>{title}</h2><div class='{style}'>", *parts, "</div>"]
+
+
 def read_stats(path: Path) -> list[dict[str, float]]:
-    """The whole lines of stats.jsonl; a last line cut by a kill is left out."""
+    """The complete lines of stats.jsonl; a last line cut short by a kill is left out."""
     return schema.lines(path, schema.STATS)
 
 
 def summary(config: dict, records: list[dict[str, float]]) -> str:
-    last = records[-1] if records else {}
+    spec = config["spec"]
+    classes = f", {spec['num_classes']} classes" if spec["num_classes"] else ""
     facts = {
         "images seen": f"{config['images']:,} of {config['settings']['images']:,}",
-        "images a second": last.get("images_per_s", ""),
-        "data": f"{config['data']['count']:,} of {'x'.join(map(str, config['spec']['shape']))}"
-        + (f", {config['spec']['num_classes']} classes" if config["spec"]["num_classes"] else ""),
+        "images a second": records[-1].get("images_per_s", "") if records else "",
+        "data": f"{config['data']['count']:,} of {'x'.join(map(str, spec['shape']))}{classes}",
         "preset": config.get("preset") or "none: the paper's defaults",
     }
     return table("", facts)
 
 
+def previews(folder: Path, are_strips: bool) -> list[str]:
+    """The last preview beside real data, and the previews over time."""
+    fakes = sorted(path for path in folder.glob("fakes*.png") if path.is_file())
+    figures = []
+    if fakes:
+        what = "columns such as input, output and target of fixed images," if are_strips else "samples of fixed latents"
+        caption = f"{what} from the averaged weights after {images_of(fakes[-1]):,} images"
+        figures.append(figure(fakes[-1], caption))
+    if (folder / "reals.png").is_file():
+        figures.append(figure(folder / "reals.png", "real data"))
+    parts = row("Inputs and outputs and data" if are_strips else "Samples and reals", figures)
+    if len(fakes) > 1:
+        film = [figure(path, f"{images_of(path):,} images") for path in spread(fakes, 8)]
+        parts += row(f"The same {'images' if are_strips else 'latents'} over time", film, "row film")
+    return parts
+
+
 def evaluations(folder: Path) -> list[str]:
-    """The latest number of each metric, with its uncertainty and what it means, and the pictures that go with them."""
+    """The latest value of each metric, with its uncertainty and meaning, and the figures of the evaluation."""
     latest = {line["name"]: line for line in evaluation.read(folder / "evaluations.jsonl")}
     if not latest:
         return []
-    rows = []
-    for line in latest.values():
-        error = (
-            f" &plusmn; {line['error']:.3g} <small>{escaped(line['error_of'])}</small>"
-            if line["error"] is not None
-            else ""
-        )
-        counts = " beside ".join(
-            f"{line[key]:,} {what}" for key, what in (("n_fake", "samples"), ("n_real", "reals")) if line[key]
-        )
-        better = f", {escaped(line['better'])} is better" if line["better"] else ""
-        said = f"{escaped(evaluation.about(line['metric']))} <small>{counts} after {line['fake'].get('images', 0):,} images{better}. {escaped(line['note'])}</small>"
-        rows.append(f"<tr><td><b>{escaped(line['name'])}</b><td>{line['value']:.4g}{error}<td>{said}")
-    parts = [f"<h2>Metrics</h2><table>{''.join(rows)}</table><div class=row>"]
+    figures = []
     for name, caption in CAPTIONS.items():
         path = folder / "evaluation" / name
-        if path.is_file() and path.suffix == ".json":
-            points = schema.read(path, schema.SPECTRUM)
-            lines = {
-                key: [(p[0], p[1]) for p in some if len(p) == 2 and all(map(math.isfinite, p))]
-                for key, some in points.items()
-            }
-            if lines := {key: some for key, some in lines.items() if some}:
-                drawn = chart("log10 power", lines, unit="of the highest frequency, in 1/100")
-                parts.append(f"<figure>{drawn}<figcaption>{escaped(caption)}</figcaption></figure>")
-        elif path.is_file():
-            parts.append(figure(path, caption))
-    return [*parts, "</div>"]
+        if path.is_file():
+            figures.append(spectrum(path, caption) if path.suffix == ".json" else figure(path, caption))
+    metrics = f"<h2>Metrics</h2><table>{''.join(map(metric, latest.values()))}</table>"
+    return [metrics, "<div class=row>", *figures, "</div>"]
+
+
+def metric(line: dict) -> str:
+    """A metric as a row of a table."""
+    error = ""
+    if line["error"] is not None:
+        error = f" &plusmn; {line['error']:.3g} <small>{escaped(line['error_of'])}</small>"
+    counted = (("n_fake", "samples"), ("n_real", "reals"))
+    counts = " beside ".join(f"{line[key]:,} {what}" for key, what in counted if line[key])
+    better = f", {escaped(line['better'])} is better" if line["better"] else ""
+    about = escaped(evaluation.about(line["metric"]))
+    note = f"{counts} after {line['fake'].get('images', 0):,} images{better}. {escaped(line['note'])}"
+    name = escaped(line["name"])
+    return f"<tr><td><b>{name}</b><td>{line['value']:.4g}{error}<td>{about} <small>{note}</small>"
+
+
+def spectrum(path: Path, caption: str) -> str:
+    """The curves in a file of power spectra, points that are not finite left out."""
+    curves = {
+        name: [(p[0], p[1]) for p in points if len(p) == 2 and all(map(math.isfinite, p))]
+        for name, points in schema.read(path, schema.SPECTRUM).items()
+    }
+    curves = {name: points for name, points in curves.items() if points}
+    if not curves:
+        return ""
+    drawn = chart("log10 power", curves, unit="of the highest frequency, in 1/100")
+    return f"<figure>{drawn}<figcaption>{escaped(caption)}</figcaption></figure>"
 
 
 def images_of(path: Path) -> int:

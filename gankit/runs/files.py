@@ -27,7 +27,7 @@ class BadCheckpoint(ValueError):
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path to write to, which is flushed and renamed to `path` at the end: a kill leaves the old file intact.
+    """A temporary path to write to, flushed and renamed to `path` at the end: a kill leaves the old file intact.
 
     Raises:
         OSError: `path` cannot be written (a full disk, for example); the old file is still there.
@@ -92,7 +92,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
         with safe_open(regular(path), framework="pt") as file:
             about = schema.parse((file.metadata() or {}).get("gankit", "null"), (schema.ABOUT, None))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
         raise BadCheckpoint(f"{path} is missing") from None
     except BadCheckpoint:

@@ -167,8 +167,8 @@ def lines(path: Path, form: object) -> list[dict]:
 def check(tree: object, form: object, where: str = "", depth: int = 0) -> None:
     """Refuse JSON that does not have the form.
 
-    A form is a type, a `Whole`, None, a tuple of alternative forms, [form] for a list of items of that form, or a dict of
-    names to forms, where "name?" is optional and `...` stands for all other names.
+    A form is a type, a `Whole`, None, a tuple of alternative forms, [form] for a list of them, or a dict of names to
+    forms, where "name?" is optional and `...` stands for all other names.
 
     Raises:
         Wrong: it does not have the form; names the place.

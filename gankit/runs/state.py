@@ -214,7 +214,7 @@ def whole(folder: Path, config: dict) -> bool:
     """Whether the run has a save to go on from; a run without one starts from its beginning.
 
     Raises:
-        BadCheckpoint: it has weights, or counts images, but no training state: starting again would replace its weights.
+        BadCheckpoint: it has weights, or counts images, but no training state: a new start would replace its weights.
     """
     if exists(folder):
         return True
@@ -225,8 +225,8 @@ def whole(folder: Path, config: dict) -> bool:
         cause = f"was {origin}: it" if origin else f"counts {config['images']:,} images, but"
         raise BadCheckpoint(
             f"{folder} {cause} has weights and no training state (state.safetensors: optimizers, counters, random "
-            "numbers), so there is nothing to go on with. Copy that file from where the run was trained, if it was. As it "
-            "is, it can be sampled, explored, evaluated and exported"
+            "numbers), so there is nothing to go on with. Copy that file from where the run was trained, if it was. "
+            "As it is, it can be sampled, explored, evaluated and exported"
         )
     return False
 
@@ -254,8 +254,8 @@ def restore(run: LiveRun) -> None:
         set_random_state(unpack(its["state"], mine), run.device)
     if processes.world() != about["world"]:
         run.log.say(
-            f"saved by {about['world']} processes, going on with {processes.world()}: exact but for random numbers drawn "
-            "without batch.draw"
+            f"saved by {about['world']} processes, going on with {processes.world()}: exact but for random numbers "
+            "drawn without batch.draw"
         )
 
 

@@ -58,8 +58,8 @@ def codes(recipe: Recipe, texts: Sequence[str], encoder: str = "") -> Tensor:
     found = embedding.checked(embedding.open_encoder(encoder, captions.plain), [captions.plain(text) for text in texts])
     if found.shape[1] != length:
         raise ValueError(
-            f"{encoder} makes vectors of {found.shape[1]} numbers, and this model was trained on {length}: name the encoder "
-            "that it was trained with"
+            f"{encoder} makes vectors of {found.shape[1]} numbers, and this model was trained on {length}: name the "
+            "encoder that it was trained with"
         )
     return torch.from_numpy(found)
 

@@ -30,7 +30,7 @@ class Trained:
 
     @property
     def domains(self) -> str:
-        """The domains that a translator's weights generate: "ab", or one of them if an imported file had one generator."""
+        """The domains that a translator's weights generate: "ab", or one if an imported file had one generator."""
         absent = self.config.get("source", {}).get("not_in_it", [])
         return "".join(side for side in "ab" if self.recipe.domains.get(side) not in absent)
 
@@ -98,8 +98,8 @@ def load(
         raise BadCheckpoint(f"{file} belongs to another run than config.json beside it: put the run's own weights back")
     if bad := not_finite(tensors):
         raise BadCheckpoint(
-            f"{file}: {bad} is not finite, so the model cannot be used. Choose an earlier file with --weights, or train "
-            "again"
+            f"{file}: {bad} is not finite, so the model cannot be used. Choose an earlier file with --weights, or "
+            "train again"
         )
     try:
         recipe, missing, unexpected = build.from_tensors(kind, read_spec(config), arguments_of(config), tensors)

@@ -1,4 +1,4 @@
-"""What a run reports while it trains: a progress bar or plain lines, stats.jsonl, TensorBoard, previews, and warnings."""
+"""What a run reports in training: a progress bar or plain lines, stats.jsonl, TensorBoard, previews and warnings."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from gankit.text import aside, bar, clean
 from gankit.training.diagnosis import diagnose
 from gankit.training.settings import Settings
 
-TIMES = ("seconds", "images_per_s")  # what differs between equal runs
+TIMES = ("seconds", "images_per_s")  # these differ between equal runs
 
 
 class Log:
-    """Averages of scalars since the last line, and where the lines go. Only process 0 writes.
+    """The averages of scalars since the last line, and the outputs. Only process 0 writes.
 
     Args:
         folder: the run folder.
@@ -37,10 +37,10 @@ class Log:
         self.quiet = quiet or processes.rank() > 0
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
-        self.recent: list[dict[str, float]] = []  # the last records, for the warnings
+        self.recent: list[dict[str, float]] = []  # the last records, for warnings
         self.warned: set[str] = set()
         self.bar = self.task = self.board = None
-        self.fixed: Batch | None = None  # what a model that shows strips shows them of
+        self.fixed: Batch | None = None  # inputs of the strips of translators
         self.colours: np.ndarray | None = None  # of the classes of label maps
         self.began = self.last = time.perf_counter()
         self.seen = self.first = 0
@@ -48,7 +48,7 @@ class Log:
     # Scalars ---------------------------------------------------------------------------------------------------------
 
     def add(self, scalars: dict[str, Tensor]) -> None:
-        """Count scalars in; they stay on the device until the next line."""
+        """Add scalars to the averages; they stay on the device until the next line."""
         for key, value in scalars.items():
             self.sums[key] = self.sums[key] + value if key in self.sums else value.detach().clone()
             self.counts[key] = self.counts.get(key, 0) + 1
@@ -66,7 +66,7 @@ class Log:
         self.recent, self.warned = state["recent"], set(state["warned"])
 
     def cut(self, images: int) -> None:
-        """Drop what was logged after the save that a run goes on from."""
+        """Drop the lines that were logged after the save that the run goes on from."""
         path = self.folder / "stats.jsonl"
         if path.exists():
             lines = schema.text_of(path, "replace").splitlines()
@@ -77,7 +77,7 @@ class Log:
     # What the loop calls ---------------------------------------------------------------------------------------------
 
     def start(self, run: LiveRun, dataset: data.Dataset) -> None:
-        """Begin: say what is trained on what, draw reals.png, open the bar."""
+        """Announce what is trained on what, write reals.png, open the progress bar."""
         self.seen = self.first = run.images
         self.began = self.last = time.perf_counter()
         self.colours = getattr(dataset, "colours", None)
@@ -90,10 +90,12 @@ class Log:
         if not (self.folder / "reals.png").exists():
             n = pictures.cells(dataset.shape)
             pictures.save(self.folder / "reals.png", reals(dataset, n, self.settings.seed))
-        sizes = {n: sum(p.numel() for p in m.parameters()) for n, m in run.recipe.named_children()}
+        counts = {name: sum(p.numel() for p in net.parameters()) for name, net in run.recipe.named_children()}
+        sizes = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
+        kind, shape = data.KINDS.get(dataset.kind, dataset.kind), "x".join(map(str, dataset.shape))
         self.say(
-            f"{run.config['model']} ({', '.join(f'{n} {c:,}' for n, c in sizes.items() if c)} parameters) on {len(dataset):,} "
-            f"{data.KINDS.get(dataset.kind, dataset.kind)} of {dataset.name}, {'x'.join(map(str, dataset.shape))}, {run.device}; {self.folder}"
+            f"{run.config['model']} ({sizes} parameters) on {len(dataset):,} {kind} of {dataset.name}, {shape}, "
+            f"{run.device}; {self.folder}"
         )
         if not self.quiet and sys.stderr.isatty():
             from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -108,7 +110,7 @@ class Log:
             self.task = self.bar.add_task("", total=self.settings.images, completed=run.images, text="")
 
     def write(self, run: LiveRun) -> None:
-        """One line: the averages since the last one, to stats.jsonl, TensorBoard and the terminal; warn if need be."""
+        """Write the averages since the last line to stats.jsonl, TensorBoard and the terminal, and warn of trouble."""
         now = time.perf_counter()
         record: dict[str, float] = {"images": run.images}
         record |= {key: (total / self.counts[key]).item() for key, total in self.sums.items()}
@@ -129,23 +131,22 @@ class Log:
         if self.bar:
             self.bar.update(self.task, completed=run.images, text=f"{text}  {record['images_per_s']:.0f} images/s")
         else:
-            left = max(0, self.settings.images - run.images) / max(record["images_per_s"], 1e-9)
-            self.say(
-                f"{run.images}/{self.settings.images}  {text}  {record['images_per_s']:.0f} images/s  {clock(left)} left"
-            )
+            speed, total = record["images_per_s"], self.settings.images
+            left = clock(max(0, total - run.images) / max(speed, 1e-9))
+            self.say(f"{run.images}/{total}  {text}  {speed:.0f} images/s  {left} left")
         for kind, sentence in diagnose(self.recent, type(run.recipe), run.config["arguments"]).items():
             if kind not in self.warned:
                 self.warned.add(kind)
                 self.say("warning: " + sentence)
 
     def preview(self, run: LiveRun) -> None:
-        """Draw the fixed grid of latents from the averaged weights, and note how diverse it is."""
+        """Write samples of fixed latents, or a strip of fixed inputs, from the averaged weights."""
         with run.averaged() as recipe:
             if self.fixed is not None:
                 self.fixed.draws = 0  # so that its random numbers are the same in every preview
                 columns = [self.painted(column, recipe.spec) for column in recipe.strip(self.fixed)]
-                several = len(columns) * max(1, 8 // len(columns))
-                pictures.save(self.folder / f"fakes{run.images:09d}.png", latent.beside(columns), several)
+                width = len(columns) * max(1, 8 // len(columns))
+                pictures.save(self.folder / f"fakes{run.images:09d}.png", latent.beside(columns), width)
                 return
             if not latent.draws_alone(recipe):
                 return
@@ -155,13 +156,13 @@ class Log:
             self.add({"samples/std": fakes.double().std(0).mean().to(run.device)})
 
     def painted(self, column: Tensor, spec: Spec) -> Tensor:
-        """A column of a preview as (N, C, H, W) images in [-1, 1]: label maps (N, H, W) in their classes' colours."""
+        """A column of a preview as (N, C, H, W) images in [-1, 1]; label maps (N, H, W) get their classes' colours."""
         if column.ndim == 4:
             return column
         return data.normalise(data.paint(column, data.palette(spec.num_classes, self.colours)))
 
     def finish(self, run: LiveRun) -> None:
-        """Close, write the report, say where things are."""
+        """Close the log, write the report, and say where it is."""
         self.close()
         path = report.write(self.folder)
         self.say(f"done: {run.images:,} images in {clock(time.perf_counter() - self.began)}; {path}")
@@ -175,7 +176,7 @@ class Log:
             self.board = None
 
     def say(self, text: str) -> None:
-        """One plain line on stderr. Training goes on when nobody can read it any more."""
+        """Print a plain line on stderr. Training goes on if stderr is closed."""
         if self.quiet:
             return
         if self.bar:
@@ -185,7 +186,7 @@ class Log:
 
 
 def reaches(line: str, images: int) -> bool:
-    """Whether a line of stats.jsonl is whole and not later than `images`."""
+    """Whether a line of stats.jsonl is complete and not later than `images`."""
     try:
         return schema.parse(line, {"images": schema.Whole(), ...: schema.ANY})["images"] <= images
     except schema.Wrong:
@@ -193,7 +194,7 @@ def reaches(line: str, images: int) -> bool:
 
 
 def reals(dataset: data.Dataset, n: int, seed: int) -> Tensor:
-    """The first n real samples, float in [-1, 1] when they are images; of two domains each of A above one of B."""
+    """The first n real samples, images in [-1, 1]; for two domains, each image of A above one of B."""
     rows = next(dataset.stream(0, n, seed=seed))
     rows = [
         data.normalise(rows[k]) if rows[k].dtype == torch.uint8 else rows[k] for k in ("real", "a", "b") if k in rows

@@ -144,9 +144,10 @@ def resume(path: str | Path, *, model: str | type[Recipe] | None = None, quiet: 
                 )
     settings = dataclasses.replace(before, **{k: v for k, v in options.items() if k in (*Settings.FREE, *MOVED)})
     if before.text_encoder and "text_encoder" not in options:
+        encoder = shown(before.text_encoder)
         raise ValueError(
-            f"this run was trained with the text encoder {shown(before.text_encoder)}, which is opened only if you name "
-            f"it: add --text-encoder {shown(before.text_encoder)}"
+            f"this run was trained with the text encoder {encoder}, which is opened only if you name it: "
+            f"add --text-encoder {encoder}"
         )
     device = start_processes(settings)
     with locked(folder, device):
@@ -175,8 +176,8 @@ def restored(
     if dataset.fingerprint != config["data"]["fingerprint"]:
         raise ValueError(
             f"the data {shown(settings.data)} is not what this run was trained on (fingerprint "
-            f"{dataset.fingerprint[:12]}, then {config['data']['fingerprint'][:12]}). Put the old files back, name their "
-            "place with --data, or start a new run."
+            f"{dataset.fingerprint[:12]}, then {config['data']['fingerprint'][:12]}). "
+            "Put the old files back, name where they are with --data, or start a new run."
         )
     recipe = build_recipe(kind, read_spec(config), arguments_of(config), settings.seed)
     settings = with_length(settings, recipe)
@@ -303,7 +304,7 @@ def make_batch(fields: dict[str, Tensor], run: Run, size: int) -> Batch:
 
 
 def release_memory() -> None:
-    """Return freed memory to the system: glibc keeps it in fragments, hundreds of MB an hour for networks like cgan's."""
+    """Return freed memory to the system: glibc keeps it in fragments, hundreds of MB an hour for cgan."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # another C library
             ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -40,7 +40,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, settings: Settings, folder: Path, config: dict, device: torch.device, log: Log):
         self.settings, self.folder, self.config, self.device, self.log = settings, folder, config, device, log
-        self.images = self.step = self.updates = 0
+        self.images = self.step = self.turn = 0
         self.phase: Phase | None = None
         self.dtype = DTYPES[settings.precision]
         self.recipe = place(recipe, device, self.dtype, settings.batch).train()
@@ -80,10 +80,10 @@ class Run:
         for parameter in self.recipe.parameters():
             parameter.requires_grad_(id(parameter) in trained)
             parameter.grad = None
-        self.updates += 1
+        self.turn += 1
         scalars: dict[str, Tensor] = {}
         tensors: dict[str, list[Tensor]] = {}
-        for rows, piece in batch.split(self.settings.pieces, self.updates):
+        for rows, piece in batch.split(self.settings.pieces, self.turn):
             share = len(piece) / len(batch)
             compute = partial(loss_fn, piece, *(tensor[rows] for tensor in more))
             for key, value in self._backward(names, groups, compute, piece, len(batch)).items():
@@ -116,7 +116,7 @@ class Run:
         piece: Batch,
         rows: int,
     ) -> dict[str, Tensor]:
-        """Losses and outputs of a piece of `rows` rows, detached; each loss is back-propagated into its own parameters."""
+        """Losses and outputs of a piece of a batch of `rows`, detached; each loss is back-propagated into its group."""
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
         with autocast, at_work(piece.draw, len(piece), rows) as layers:
             losses, outputs = compute()
@@ -162,9 +162,10 @@ class Run:
         """Say once which layers look across a batch and, with --pieces, see one piece of it at a time."""
         if self.settings.pieces > 1 and (new := layers - self.announced):
             self.announced |= new
+            verb = "sees" if len(new) == 1 else "see"
             self.log.say(
-                f"with --pieces {self.settings.pieces} {' and '.join(sorted(new))} {'sees' if len(new) == 1 else 'see'} "
-                "one piece of the batch at a time: the result is not that of --pieces 1"
+                f"with --pieces {self.settings.pieces} {' and '.join(sorted(new))} {verb} one piece "
+                "of the batch at a time: the result is not that of --pieces 1"
             )
 
     # What the loop calls ---------------------------------------------------------------------------------------------
@@ -174,7 +175,7 @@ class Run:
         """Count a batch, and move the averaged weights towards the new ones."""
         self.images += images
         self.step += 1
-        self.updates = 0
+        self.turn = 0
         if self.augment is not None:
             self.augment.adapt(images)
             self.augment.check(type(self.recipe).__name__, self.step)

@@ -17,7 +17,8 @@ class Settings:
     """How a run goes, whatever the model. Lengths and intervals are counts of images shown to the model.
 
     Args:
-        data: a folder, zip or tar of images, or a built-in set: digits, photo, textures, ring, grid, stacked-digits, shapes ...
+        data: a folder, zip or tar of images, or a built-in set such as digits, photo, ring or shapes;
+            `gankit data --help` lists them.
         resolution: side of the images, 64 or 64x96 (height x width); default: the data's own.
         fit: how images of another shape are fitted: centre crop, pad, or squash.
         mirror: flip half of the images left to right.
@@ -25,15 +26,16 @@ class Settings:
         skip_bad: leave out unreadable files and record them, instead of stopping.
         images: training length in images shown; 0 for the length that singan's scales need.
         batch: images in a step, over all processes.
-        pieces: parts into which a batch is split to save memory (gradient accumulation). Layers that look across a batch,
-            such as batch norm, see one part at a time, which changes the result; the run names them when it starts.
+        pieces: parts into which a batch is split to save memory (gradient accumulation). Layers that look across a
+            batch, such as batch norm, see one part at a time, which changes the result; the run names them.
         precision: fp32, or bf16 for faster networks with float32 weights; fp64 to check exactness.
         device: auto, cpu, cuda, cuda:1 or mps.
         threads: CPU threads; 0 leaves the choice to PyTorch.
         seed: seed of all random numbers.
         ema: half-life of the averaged weights; 0 for no averaging.
         clip: largest norm of an optimizer's gradient; 0 for no limit.
-        augment: random changes of the images that D sees, for small data sets: diffaugment, or ada, which adapts how often.
+        augment: random changes of the images that D sees, for small data sets: diffaugment, or ada, which adapts
+            their probability.
         augment_policy: which changes, such as color,translation or blit,geometric:0.5; default: the paper's.
         augment_p: initial probability of each change with ada, 0 to 1.
         augment_target: mean sign of D on real images that ada aims at; 0 to keep augment_p fixed.

@@ -99,7 +99,7 @@ def open_for(
 
 
 def open_training_data(recipe: Recipe, settings: Settings, dataset: Data) -> Data:
-    """The data that batches come from: the run's own, or the same at `load_size`, from which the model cuts its crops."""
+    """The data for batches: the run's own, or the same at `load_size`, from which the model cuts its crops."""
     size = recipe.load_size
     if size is None or size == tuple(dataset.shape[1:]):
         return dataset

@@ -1,0 +1,106 @@
+"""The command `gankit data`."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import gankit
+from gankit.cli.flags import alias, first, parse
+from gankit.text import put
+
+
+@dataclass
+class Look:
+    """What to look at.
+
+    Args:
+        resolution: side of the images, 64 or 64x96.
+        fit: how images of another shape are fitted.
+        alpha: background of transparent pixels.
+        skip_bad: leave unreadable files out instead of stopping.
+        want: read files as pairs, as two domains, as images with label maps or with captions; default: as --model does,
+            if it is given.
+        model: measure the memory and time of this model's training step.
+        preset: sizes of that model.
+        batch: images in its step.
+        sheet: path of the contact sheet, a PNG.
+    """
+
+    resolution: str = ""
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    alpha: Literal["white", "black", "keep"] = "white"
+    skip_bad: bool = False
+    want: Annotated[Literal["", "pairs", "domains", "masks", "captions"], alias(name="as")] = ""
+    model: str = ""
+    preset: str = ""
+    batch: int = 0
+    sheet: str = "out/contact-sheet.png"
+
+
+def data(words: list[str]) -> None:
+    """Show how data is read, before training: gankit data PATH [--resolution 64] [--as pairs] [--model dcgan]"""
+    path, flags = first(words, "data", "PATH")
+    (options,) = parse(data, "PATH", flags, Look)
+
+    from gankit import data as library
+    from gankit import models
+
+    want: str = options.want
+    size = options.resolution or None
+    if options.model and not want:
+        want = models.find(options.model).data.split()[0]
+    put(library.describe(path, size, options.alpha, want))
+    dataset = library.open(path, size, options.fit, alpha=options.alpha, skip_bad=options.skip_bad, want=want)
+    if options.want and dataset.kind != want:
+        raise ValueError(f"{path} holds {dataset.kind}. {library.HOW[want]}")
+    kind = library.KINDS.get(dataset.kind, dataset.kind)
+    put(f"\nread as: {len(dataset):,} {kind} of {'x'.join(map(str, dataset.shape))}")
+    if dataset.kind in library.KINDS and options.sheet:
+        Path(options.sheet).parent.mkdir(parents=True, exist_ok=True)
+        library.contact_sheet(dataset, Path(options.sheet))
+        put(f"contact sheet: {options.sheet}")
+    if options.model:
+        put(cost(options, path))
+
+
+def cost(options: Look, path: str) -> str:
+    """The time and memory of a model's training step on this machine, measured on a few steps."""
+    import resource  # not on Windows
+
+    from gankit import models
+    from gankit.recipe import short
+    from gankit.training.setup import plan
+
+    kind = models.find(options.model)
+    changed: dict[str, object] = {
+        "data": path,
+        "resolution": options.resolution,
+        "fit": options.fit,
+        "alpha": options.alpha,
+    }
+    changed |= {"skip_bad": options.skip_bad} | ({"batch": options.batch} if options.batch else {})
+    settings, _ = plan(kind, options.preset, changed)
+
+    def seconds(steps: int) -> float:
+        start, images = time.perf_counter(), settings.batch * steps
+        length: dict[str, object] = {"images": images, "save": images, "log": images, "preview": 0}
+        with tempfile.TemporaryDirectory() as folder:
+            gankit.train(kind, preset=options.preset, outdir=folder, quiet=True, **changed, **length)
+        return time.perf_counter() - start
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds(1)  # the first run is slower than any further one
+    one, nine = seconds(1), seconds(9)
+    step = max(nine - one, 1e-9) / 8
+    unit = 1024 if sys.platform == "darwin" else 1
+    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit / 1024
+    hours = settings.images / settings.batch * step / 3600
+    return (
+        f"{options.model} at batch {settings.batch}: about {step:.3f} s a step, {settings.batch / step:.0f} images/s, "
+        f"{memory:.0f} MB more memory; {short(settings.images)} images take about {hours:.1f} h here"
+    )

@@ -1,0 +1,92 @@
+"""The command `gankit train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_type_hints
+
+from gankit.cli.flags import alias, args_of, asks_help, first, options_of, parse, take
+from gankit.text import put
+
+if TYPE_CHECKING:
+    from gankit.recipe import Recipe
+    from gankit.training.settings import Settings
+
+
+@dataclasses.dataclass
+class Command:
+    """How the command behaves.
+
+    Args:
+        preset: sizes from the model's file; the defaults below are those with this preset.
+        outdir: folder in which the run's folder is created.
+        desc: words to add to the run folder's name.
+        gpus: number of processes to start on this machine.
+        dry_run: print what would be trained, and stop.
+        quiet: print nothing.
+    """
+
+    preset: str = ""
+    outdir: str = "runs"
+    desc: str = ""
+    gpus: int = 1
+    dry_run: Annotated[bool, alias("-n")] = False
+    quiet: bool = False
+
+
+def train(words: list[str]) -> None:
+    """Train a model: gankit train MODEL|./my_gan.py [--data DATA] [flags]"""
+    if asks_help(words):
+        words = ["dcgan", *words]
+    name, words = first(words, "train", "MODEL", "`gankit models` lists the models")
+    words, gpus = take(words, "--gpus")
+    if gpus and "RANK" not in os.environ:
+        spawn(gpus, ["train", name, *words])
+
+    from gankit import build, models
+    from gankit.training.loop import begin
+    from gankit.training.settings import Settings
+    from gankit.training.setup import plan
+
+    kind = models.find(name)
+    preset = take(words, "--preset")[1] or ""
+    defaults, arguments = plan(kind, preset, {})  # so that the help shows the defaults with this preset
+    model_flags = options_of("Model", f"Options of {name}.", get_type_hints(kind.__init__), args_of(kind), arguments)
+    command, settings, model = parse(train, name, words, Command, Settings, model_flags, defaults=defaults)
+    arguments = vars(model)
+    build.check(kind, arguments)
+    if command.dry_run:
+        dry_run(kind, settings, arguments)
+    else:
+        begin(kind, preset, settings, arguments, Path(command.outdir), command.desc, command.quiet)
+
+
+def spawn(gpus: str, words: list[str]) -> None:
+    """Become torchrun with this many processes on this machine; with 1, go on in this process."""
+    if not gpus.isdigit() or int(gpus) < 1:
+        raise ValueError(f"--gpus takes a whole number, not {gpus!r}")
+    if int(gpus) > 1:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", gpus, "-m", "gankit"]
+        words = [re.sub(r"^--log(?=$|=)", "--tick", word) for word in words]
+        os.execv(sys.executable, [sys.executable, *torchrun, *words])
+
+
+def dry_run(kind: type[Recipe], settings: Settings, arguments: dict[str, object]) -> None:
+    """Print the settings and arguments, the data's shape and the parameters of each network."""
+    from gankit.training.setup import build_recipe, open_for, spec_of
+
+    dataset, settings, arguments = open_for(kind, settings, arguments)
+    recipe = build_recipe(kind, spec_of(dataset), arguments, settings.seed)
+    plan = {
+        "settings": dataclasses.asdict(settings),
+        "arguments": arguments,
+        "shape": dataset.shape,
+        "classes": dataset.num_classes,
+    }
+    put(json.dumps(plan, indent=2))
+    put({name: sum(p.numel() for p in net.parameters()) for name, net in recipe.named_children()})
