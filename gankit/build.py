@@ -1,4 +1,4 @@
-"""A model built from its data and its arguments: checked first, and refused if this machine could not hold it."""
+"""A model from its spec and arguments: checked first, and refused if it does not fit into memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TRAINED = 5  # copies of the weights that training holds: weights, gradients, tw
 
 
 def defaults(kind: type[Recipe]) -> dict[str, object]:
-    """The recipe's own arguments and their defaults."""
+    """The recipe's arguments and their defaults."""
     parameters = list(inspect.signature(kind.__init__).parameters.values())[2:]
     return {p.name: p.default for p in parameters}
 

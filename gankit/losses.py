@@ -1,7 +1,8 @@
 """Losses as pure functions of tensors; each is a mean over the batch.
 
-Discriminators give logits: D(x) = sigma(C(x)) with C(x) the logit. `real` and `fake` are (N,) logits of real and
-generated samples.
+Discriminators return logits C(x), with D(x) = sigma(C(x)). `real` and `fake` are (N,) logits of real and generated
+samples. `ADVERSARIAL` is the only list of adversarial losses; to add one, write its two functions, add a row there, and
+add its values to tests/test_losses.py.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gankit.nn import average, look
+from gankit.nn import average, look, widened
 
 VOID = 255
-"""In a mask: no class is known of this pixel."""
+"""Mask value of pixels without a label."""
 
 
 class Adversarial(NamedTuple):
@@ -26,8 +27,8 @@ class Adversarial(NamedTuple):
     Args:
         d: (N,) logits of reals and of fakes to the discriminator's loss.
         g: (N,) logits of fakes, and of reals where `paired`, to the generator's loss.
-        paired: whether `g` needs the logits of reals too.
-        boundary: the output between real and fake; None where only differences of outputs mean something.
+        paired: `g` needs the logits of reals, too.
+        boundary: the output between real and fake; None if only differences of outputs have a meaning.
     """
 
     d: Callable[[Tensor, Tensor], Tensor]
@@ -37,14 +38,13 @@ class Adversarial(NamedTuple):
 
 
 def _wide(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The loss in float32 at least: logits that autocast left in half precision are too coarse for a mean."""
+    """The loss computed in float32 or wider: half-precision logits, as under autocast, are too coarse for a mean."""
 
     @wraps(loss)
-    def widened(*tensors: Tensor | None) -> Tensor:
-        halves = (torch.bfloat16, torch.float16)
-        return loss(*(t.float() if t is not None and t.dtype in halves else t for t in tensors))
+    def wide_loss(*tensors: Tensor | None) -> Tensor:
+        return loss(*(t if t is None else widened(t) for t in tensors))
 
-    return widened
+    return wide_loss
 
 
 @_wide
@@ -72,17 +72,17 @@ def _maximum_likelihood_g(fake: Tensor, real: Tensor | None = None) -> Tensor:
 
 
 minimax = Adversarial(_cross_entropy_d, _minimax_g)
-"""Goodfellow et al. 2014, eq. 1. Like the next two without the factor 1/2 that Goodfellow's tutorial has in all of them."""
+"""Goodfellow et al. 2014, eq. 1; like the next two, without the factor 1/2 of Goodfellow's tutorial."""
 
 non_saturating = Adversarial(_cross_entropy_d, _non_saturating_g)
 """Goodfellow et al. 2014, section 3: G maximises log D(G(z))."""
 
 maximum_likelihood = Adversarial(_cross_entropy_d, _maximum_likelihood_g)
-"""Goodfellow 2016 (tutorial), section 3.2.4: with an optimal D, G's gradient is that of maximum likelihood."""
+"""Goodfellow 2016 (tutorial), section 3.2.4: with an optimal D, G's gradient is the maximum likelihood gradient."""
 
 
 def label_smoothing(target: float = 0.9) -> Adversarial:
-    """Non-saturating, with one-sided label smoothing (Salimans et al. 2016): reals are to be `target`, fakes 0.
+    """Non-saturating with one-sided label smoothing (Salimans et al. 2016): the label of reals is `target`, of fakes 0.
 
     d = -t E log D(x) - (1 - t) E log(1 - D(x)) - E log(1 - D(G(z))).
     """
@@ -130,7 +130,7 @@ hinge = Adversarial(_hinge_d, _critic_g)
 """Lim & Ye 2017; Miyato et al. 2018, eq. 16 and 17."""
 
 wasserstein = Adversarial(_wasserstein_d, _critic_g, boundary=None)
-"""Arjovsky et al. 2017, eq. 3; the critic must be kept Lipschitz by other means."""
+"""Arjovsky et al. 2017, eq. 3; the critic must be kept Lipschitz by a penalty or by clipping."""
 
 
 @_wide
@@ -166,10 +166,10 @@ def _means(*outputs: Tensor) -> Tensor:
 
 
 relativistic = Adversarial(_relativistic_d, _relativistic_g, paired=True, boundary=None)
-"""Jolicoeur-Martineau 2019 (RSGAN): a real is to look more real than the fake beside it."""
+"""Jolicoeur-Martineau 2019 (RSGAN): each real is to look more real than the fake of the same row."""
 
 relativistic_average = Adversarial(_relativistic_average_d, _relativistic_average_g, paired=True, boundary=None)
-"""Jolicoeur-Martineau 2019 (RaSGAN): more real than fakes on average; averages are over all processes."""
+"""Jolicoeur-Martineau 2019 (RaSGAN): each real is to look more real than the average fake, over all processes."""
 
 ADVERSARIAL: dict[str, Adversarial] = {
     "minimax": minimax,
@@ -182,12 +182,13 @@ ADVERSARIAL: dict[str, Adversarial] = {
     "relativistic": relativistic,
     "relativistic_average": relativistic_average,
 }
+"""Every adversarial loss by the name that `--loss` takes."""
 
 
 def scores(real: Tensor, fake: Tensor, boundary: float | None = 0.0) -> dict[str, Tensor]:
-    """What to log of (N,) outputs on reals and fakes: their means, and the share of each on its side of `boundary`.
+    """Values to log for (N,) outputs on reals and fakes: their means, and the share of each on its side of `boundary`.
 
-    A critic that has no boundary (Wasserstein) gives None and logs the means alone.
+    With boundary None, for losses without one (Wasserstein), only the means.
     """
     out = {"real": real.mean(), "fake": fake.mean()}
     if boundary is not None:
@@ -206,7 +207,7 @@ def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
 def map_cross_entropy(logits: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
     """-E w log softmax(logits)_mask, for (N, K, H, W) logits and (N, H, W) masks and weights; nats per pixel.
 
-    Pixels whose mask is VOID count as 0, so the mean over a batch is that over its parts.
+    VOID pixels count as 0, so that the mean over a batch equals the mean over its parts.
     """
     loss = F.cross_entropy(logits, mask, reduction="none", ignore_index=VOID)
     return (loss if weight is None else loss * weight).mean()

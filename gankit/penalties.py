@@ -1,7 +1,9 @@
-"""Penalties as pure functions; each is the unweighted mean over the batch, its weight is the caller's.
+"""Penalties as pure functions; each is an unweighted mean over the batch, which the caller multiplies by its weight.
 
-`critic` takes (N, ...) samples to (N,) outputs. `draw` is `batch.draw`: a sampler to this batch's random numbers. All
-is computed in float32 or wider, with autocast off: second derivatives in half precision are noise.
+`critic` maps (N, ...) samples to (N,) outputs. `draw` is `batch.draw`, which maps a sampler to this batch's random
+numbers. Gradients are computed in float32 or wider, with autocast off: second derivatives in half precision are noise.
+`PENALTIES` is the only list of penalties that fit any discriminator; to add one, write its function, add a row there,
+and add its value to tests/test_penalties.py.
 """
 
 from __future__ import annotations
@@ -12,16 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit.nn import look, whole
+from gankit.nn import look, whole, widened
+from gankit.nn.across import Draw
 
 Critic = Callable[[Tensor], Tensor]
-Draw = Callable[[Callable[[int], Tensor]], Tensor]
 
 
 def _slopes(critic: Critic, at: Tensor) -> Tensor:
-    """(N,) squared norms of each output's gradient by its own sample, differentiable by the critic's parameters."""
+    """(N,) squared norms of each output's gradient w.r.t. its sample, differentiable w.r.t. the critic's parameters."""
     with torch.autocast(at.device.type, enabled=False):
-        at = (at.float() if at.dtype in (torch.bfloat16, torch.float16) else at).detach().requires_grad_()
+        at = widened(at).detach().requires_grad_()
         (grad,) = torch.autograd.grad(critic(at).sum(), at, create_graph=True)
         return grad.flatten(1).square().sum(1)
 
@@ -33,7 +35,7 @@ def _between(real: Tensor, fake: Tensor, draw: Draw) -> Tensor:
 
 
 def _length(squares: Tensor) -> Tensor:
-    """Square root whose derivative at 0 is 0, not infinite: a dead critic has no gradient to speak of."""
+    """Square root whose derivative at 0 is 0 instead of infinite, for critics with a gradient of 0."""
     return torch.where(squares > 0, squares, 1).sqrt() * (squares > 0)
 
 
@@ -43,9 +45,9 @@ def wgan_gp(critic: Critic, real: Tensor, fake: Tensor, draw: Draw, target: floa
 
 
 def wgan_gp_pixels(critic: Critic, real: Tensor, fake: Tensor, draw: Draw) -> Tensor:
-    """Shaham et al. 2019 (SinGAN): E (|grad C(xhat)| - 1)^2 over pixels, |.| over a pixel's channels; lambda is 0.1 there.
+    """Shaham et al. 2019 (SinGAN): E (|grad C(xhat)| - 1)^2 over pixels, |.| over channels; lambda is 0.1 there.
 
-    `critic` takes (N, C, H, W) to a map of outputs, whose sum is what is differentiated.
+    `critic` maps (N, C, H, W) to a map of outputs; the gradient is that of their sum.
     """
     at = _between(real, fake, draw).detach().requires_grad_()
     with torch.autocast(at.device.type, enabled=False):
@@ -84,13 +86,13 @@ def r1_r2(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
 
 
 def path_length(synthesis: Callable[[Tensor], Tensor], w: Tensor, draw: Draw) -> Tensor:
-    """Karras et al. 2020, eq. 4: (N,) lengths |J_w^T y|, y ~ N(0, 1 / (H W)); how far images move when w does.
+    """Karras et al. 2020, eq. 4: (N,) lengths |J_w^T y|, y ~ N(0, 1 / (H W)): the change of images per change of w.
 
-    w is (N, w_dim), or (N, layers, w_dim), whose lengths are the root mean square over layers, as in the authors' code.
-    The penalty, E (length - running mean)^2, is the caller's.
+    w is (N, w_dim), or (N, layers, w_dim), where lengths are the root mean square over layers, as in the authors' code.
+    The caller computes the penalty, E (length - running mean)^2.
     """
     with torch.autocast(w.device.type, enabled=False):
-        w = w.float() if w.dtype in (torch.bfloat16, torch.float16) else w
+        w = widened(w)
         w = w if w.requires_grad else w.detach().requires_grad_()
         images = synthesis(w)
         y = draw(lambda n: torch.randn(n, *images.shape[1:])) / images[0, 0].numel() ** 0.5
@@ -106,19 +108,19 @@ PENALTIES: dict[str, Callable[[Critic, Tensor, Tensor, Draw], Tensor]] = {
     "r2": lambda critic, real, fake, draw: r2(critic, fake),
     "r1_r2": lambda critic, real, fake, draw: r1_r2(critic, real, fake),
 }
-"""Every penalty that can be added to any discriminator's loss, under one signature."""
+"""Every penalty that can be added to any discriminator's loss, by the name that `--penalty` takes."""
 
 
 def orthogonal(module: nn.Module) -> Tensor:
-    """Brock et al. 2019, eq. 3: sum of |W W^T off its diagonal|^2, rows of W (out, rest) being a layer's filters.
+    """Brock et al. 2019, eq. 3: sum of |W W^T off its diagonal|^2, where the rows of W (out, rest) are filters.
 
-    Over all weights of two or more dimensions but embeddings'; beta is 1e-4 there.
+    The sum is over all weights of two or more dimensions except embeddings; beta is 1e-4 there.
     """
 
-    def of(kind: type[nn.Module]) -> set[int]:  # by parameter, as spectral norm moves weights into modules of its own
+    def ids(kind: type[nn.Module]) -> set[int]:  # of parameters: spectral norm moves weights into its own modules
         return {id(p) for layer in module.modules() if isinstance(layer, kind) for p in layer.parameters()}
 
-    total, skipped, transposed = 0.0, of(nn.Embedding), of(nn.ConvTranspose2d)
+    total, skipped, transposed = 0.0, ids(nn.Embedding), ids(nn.ConvTranspose2d)
     for weight in module.parameters():
         if weight.dim() >= 2 and id(weight) not in skipped:
             rows = (weight.transpose(0, 1) if id(weight) in transposed else weight).flatten(1)
@@ -128,20 +130,20 @@ def orthogonal(module: nn.Module) -> Tensor:
 
 
 def lecam(real: Tensor, fake: Tensor, mean_real: Tensor, mean_fake: Tensor) -> Tensor:
-    """Tseng et al. 2021, eq. 3, from (N,) outputs and the running means of those on reals and on fakes.
+    """Tseng et al. 2021 (LeCam), eq. 3, from (N,) outputs and the running means of the outputs on reals and on fakes.
 
-    E max(0, C(x) - mean_fake)^2 + E max(0, mean_real - C(G(z)))^2: the max is in the authors' code, not in the paper.
+    E max(0, C(x) - mean_fake)^2 + E max(0, mean_real - C(G(z)))^2; the max is in the authors' code, not in the paper.
     """
     return F.relu(real - mean_fake).square().mean() + F.relu(mean_real - fake).square().mean()
 
 
 def historical(parameters: Iterable[Tensor], means: Iterable[Tensor]) -> Tensor:
-    """Salimans et al. 2016, section 3.3: |theta - mean of the past thetas|^2."""
+    """Salimans et al. 2016, section 3.3 (historical averaging): |theta - mean of the past thetas|^2."""
     return torch.stack([(p - mean).square().sum() for p, mean in zip(parameters, means, strict=True)]).sum()
 
 
 @torch.no_grad()
 def clip_weights(module: nn.Module, c: float) -> None:
-    """Arjovsky et al. 2017, algorithm 1, line 7: every parameter into [-c, c], in place; call it after an update."""
+    """Arjovsky et al. 2017, algorithm 1, line 7: clamp all parameters to [-c, c], in place, after an update."""
     for parameter in module.parameters():
         parameter.clamp_(-c, c)

@@ -1,4 +1,4 @@
-"""Several processes as one: start under torchrun, Slurm or alone, agree, and leave without a crash."""
+"""Several processes that train one run: start under torchrun, Slurm or alone, communicate, and end cleanly."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SLURM = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK": "SL
 
 
 def start(device: str, patience: timedelta = timedelta(minutes=10)) -> torch.device:
-    """Join the other processes, if this one was started as one of several, and say which device it works on.
+    """Join the other processes, if this one was started as one of several. Returns the device that it works on.
 
     Args:
-        device: "auto", "cpu", "cuda", "cuda:1", "mps"; one process takes the GPU of its local rank.
-        patience: how long the others wait for one that neither answers nor breaks off.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps"; each process takes the GPU of its local rank.
+        patience: how long the others wait for a process that does not answer.
 
     Raises:
         ValueError: the device is unknown or not on this machine.
@@ -31,7 +31,7 @@ def start(device: str, patience: timedelta = timedelta(minutes=10)) -> torch.dev
     chosen = pick(device, local)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
         store, rank, world = next(dist.rendezvous("env://"))
-        # Torchrun's store outlives a restart and still holds the addresses of the dead: take a fresh prefix each time.
+        # Torchrun's store survives a restart with the addresses of processes that are gone: use a new prefix each time.
         store = dist.PrefixStore(f"gankit/{restarts()}", store)
         backend = "nccl" if chosen.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=patience)
@@ -39,7 +39,11 @@ def start(device: str, patience: timedelta = timedelta(minutes=10)) -> torch.dev
 
 
 def pick(device: str, local_rank: int = 0) -> torch.device:
-    """The device meant by a name; "auto" takes a GPU when there is one."""
+    """The device of a name; "auto" is a GPU if there is one.
+
+    Raises:
+        ValueError: PyTorch does not know the device, or it is not on this machine.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -61,17 +65,17 @@ def pick(device: str, local_rank: int = 0) -> torch.device:
 
 
 def rank() -> int:
-    """The number of this process."""
+    """The index of this process."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def restarts() -> int:
-    """How often torchrun has started this job again after losing a process."""
+    """How often torchrun has restarted this job after losing a process."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
 
 
@@ -87,7 +91,7 @@ def average(flat: Tensor) -> Tensor:
 
 
 def agree(number: int, device: torch.device) -> int:
-    """The largest of the processes' numbers, so that all take the same branch."""
+    """The largest of the processes' numbers, so that all of them take the same branch."""
     if world() == 1:
         return number
     box = torch.tensor([number], device=device)
@@ -99,7 +103,7 @@ def agree(number: int, device: torch.device) -> int:
 
 
 def tell(value: str | bytes | None, source: int = 0) -> str | bytes | None:
-    """What process `source` says, told to all."""
+    """The value of process `source`, on all processes."""
     if world() == 1:
         return value
     box = [value]
@@ -111,7 +115,7 @@ def tell(value: str | bytes | None, source: int = 0) -> str | bytes | None:
 
 
 def leave() -> None:
-    """Part after the work: without the barrier gloo now and then aborts a process that had finished."""
+    """End the communication; without the barrier gloo sometimes aborts a process that has finished."""
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""AdaIN: its definition, the encoder that no checkpoint holds, the losses, and every way to steer a style."""
+"""AdaIN: its definition, the encoder outside checkpoints, the losses, and every way to control a style."""
 
 import json
 from types import SimpleNamespace
@@ -40,15 +40,15 @@ def recipe() -> AdaIN:
 
 def test_adain_is_its_definition():
     x, y = seeded(2, 3, 4, 5), seeded(2, 3, 6, 2, seed=1) * 3 + 1
-    found = adain(x, *moments(y))
+    actual = adain(x, *moments(y))
     for n in range(2):
         for c in range(3):
             a, b = x[n, c].flatten().tolist(), y[n, c].flatten().tolist()
             mean_a, mean_b = sum(a) / 20, sum(b) / 12
             deviation_a = (sum((v - mean_a) ** 2 for v in a) / 20 + 1e-5) ** 0.5  # over H W: the biased variance
             deviation_b = (sum((v - mean_b) ** 2 for v in b) / 12 + 1e-5) ** 0.5
-            wanted = [deviation_b * (v - mean_a) / deviation_a + mean_b for v in a]
-            assert (found[n, c].flatten() - torch.tensor(wanted, dtype=torch.float64)).abs().max() < 1e-12
+            expected = [deviation_b * (v - mean_a) / deviation_a + mean_b for v in a]
+            assert (actual[n, c].flatten() - torch.tensor(expected, dtype=torch.float64)).abs().max() < 1e-12
     assert moments(x.bfloat16())[0].dtype == torch.float32
 
 
@@ -70,9 +70,8 @@ def test_colours_get_the_target_s_mean_and_covariance():
     assert np.allclose(covariance[1], np.cov(y[1].flatten(1).numpy(), bias=True), atol=1e-12)
     assert (match_colours(y, y) - y).abs().max() < 1e-10, "its own colours change nothing"
     grey = match_colours(x[:, :1].expand(-1, 3, -1, -1), y)
-    assert (colour_moments(grey)[0] - mean).abs().max() < 1e-10 and grey.abs().max() < 10, (
-        "no colour is made of nothing"
-    )
+    assert (colour_moments(grey)[0] - mean).abs().max() < 1e-10
+    assert grey.abs().max() < 10, "a direction without variance is not amplified"
     assert match_colours(torch.zeros_like(x), y).isfinite().all()
 
 
@@ -85,8 +84,8 @@ def test_the_encoder_is_a_stack_of_reflected_convolutions_and_pools_where_it_wid
         maps = F.max_pool2d(maps, 2, ceil_mode=True) if i in (2, 3, 4) else maps
         maps = F.relu(F.conv2d(pads(maps), weight, bias))
         taps += [maps] if i != 1 else []
-    for found, wanted in zip(encoder(x), taps, strict=True):
-        assert (found - wanted).abs().max() < 1e-12
+    for actual, expected in zip(encoder(x), taps, strict=True):
+        assert (actual - expected).abs().max() < 1e-12
     assert [m.shape[2:] for m in taps] == [(18, 20), (9, 10), (5, 5), (3, 3)]
     assert not isinstance(encoder, nn.Module)
 
@@ -102,11 +101,10 @@ def test_vgg_and_the_decoder_have_the_paper_s_counts_and_the_release_s_keys(name
 
 
 def test_250_px_give_maps_of_32_and_an_image_of_256():
-    """VGG's shapes, with a sixteenth of its channels: pools round up, so 250 px are 125, 63 and 32."""
+    """VGG's shapes with a sixteenth of its channels: pools round up, so 250 px become 125, 63 and 32."""
     shapes = [(max(3, a // 16), b // 16) for a, b in file.VGG19]
-    taps = FrozenEncoder([(w.float(), b.float()) for w, b in layers_of(shapes)], torch.ones(3), torch.zeros(3))(
-        torch.zeros(1, 3, 250, 250)
-    )
+    layers = [(w.float(), b.float()) for w, b in layers_of(shapes)]
+    taps = FrozenEncoder(layers, torch.ones(3), torch.zeros(3))(torch.zeros(1, 3, 250, 250))
     assert [tuple(t.shape[1:]) for t in taps] == [(4, 250, 250), (8, 125, 125), (16, 63, 63), (32, 32, 32)]
     assert decoder(shapes)(taps[-1]).shape == (1, 3, 256, 256)
 
@@ -117,9 +115,8 @@ def test_files_of_vgg_are_read_by_their_numbers_up_to_relu4_1(tmp_path, monkeypa
         normal |= {f"{key}.weight": seeded(out, before, 3, 3).float(), f"{key}.bias": seeded(out).float()}
     normal |= {"0.weight": seeded(3, 3, 1, 1).float(), "0.bias": seeded(3).float()}
     torch.save(normal, tmp_path / "n.pth")
-    imagenet = {f"features.{k}": v for k, v in normal.items() if not k.startswith("0.")} | {
-        "classifier.0.weight": torch.zeros(2, 2)
-    }
+    imagenet = {f"features.{k}": v for k, v in normal.items() if not k.startswith("0.")}
+    imagenet["classifier.0.weight"] = torch.zeros(2, 2)
     torch.save(imagenet, tmp_path / "i.pth")
     for name, path in ("vgg19", tmp_path / "n.pth"), ("vgg19-imagenet", tmp_path / "i.pth"):
         published = file.PUBLISHED[name]._replace(name=path.name, sha256=weights.sha256(path), size=path.stat().st_size)
@@ -135,10 +132,10 @@ def test_files_of_vgg_are_read_by_their_numbers_up_to_relu4_1(tmp_path, monkeypa
     ):
         (encoder, digest), (by_path, same) = open_encoder(name), open_encoder(str(path))
         assert digest == same == weights.sha256(path) and encoder.shapes == shapes[:5]
-        wanted = F.relu(
+        expected = F.relu(
             F.conv2d(F.pad(before, (1, 1, 1, 1), "reflect"), normal["2.weight"].double(), normal["2.bias"].double())
         )
-        assert (encoder(x)[0] - wanted).abs().max() < 1e-6  # ImageNet's numbers are kept in float32
+        assert (encoder(x)[0] - expected).abs().max() < 1e-6  # ImageNet's numbers are kept in float32
         assert torch.equal(encoder(x)[-1], by_path(x)[-1])
 
 
@@ -157,7 +154,7 @@ def test_what_is_no_encoder_is_refused_with_what_to_type(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="vgg_normalised.pth is not on this machine.*--preset small"):
         AdaIN(GREY)
     monkeypatch.chdir(tmp_path)
-    torch.save({"0.weight": torch.zeros(3, 3, 1, 1)}, "vgg19")  # a name of published weights is no path
+    torch.save({"0.weight": torch.zeros(3, 3, 1, 1)}, "vgg19")  # a published name takes precedence over a file
     with pytest.raises(OSError, match="vgg_normalised.pth is not on this machine"):
         AdaIN(GREY, encoder="vgg19")
     (tmp_path / "text.safetensors").write_text("no tensors")
@@ -172,16 +169,16 @@ def test_what_is_no_encoder_is_refused_with_what_to_type(tmp_path, monkeypatch):
 def test_the_encoder_is_in_no_checkpoint_and_another_one_is_refused(tmp_path):
     own = tmp_path / "own.safetensors"
     shapes = [(3, 4), (4, 5), (5, 6), (6, 8)]
-    held = {
-        f"{i}.{p}": t.float() for i, layer in enumerate(layers_of(shapes)) for p, t in zip(("weight", "bias"), layer)
-    }
+    held = {}
+    for i, (weight, bias) in enumerate(layers_of(shapes)):
+        held |= {f"{i}.weight": weight.float(), f"{i}.bias": bias.float()}
     save_file(held, own)
     run = training.train("adain", outdir=tmp_path, encoder=str(own), **RUN)
     sizes = sum(p.numel() for p in run.recipe.g.parameters())
     for name in "weights.safetensors", "state.safetensors":
-        found, _ = read_tensors(run.folder / name)
-        assert not any(torch.equal(t, held["3.weight"]) for t in found.values())
-        assert not any("encoder" in key and not key.endswith("encoder_sha256") for key in found)
+        actual, _ = read_tensors(run.folder / name)
+        assert not any(torch.equal(t, held["3.weight"]) for t in actual.values())
+        assert not any("encoder" in key and not key.endswith("encoder_sha256") for key in actual)
     assert sum(t.numel() for t in read_tensors(run.folder / "weights.safetensors")[0].values()) == sizes + 32
     assert json.loads((run.folder / "config.json").read_text())["arguments"]["encoder"] == str(own)
     trained = gankit.load(run.folder)  # no flags
@@ -231,14 +228,12 @@ def test_he_s_first_weights_keep_the_size_of_the_maps():
 
 def test_built_in_contents_and_styles_are_labelled_patches_in_three_channels():
     for name, count, colours in ("contents", 4, 1), ("styles", 8, 6):
-        found = data.open(name, 32)
-        assert found.shape == (3, 32, 32) and np.bincount(found.labels).tolist() == [colours * 49 * 49] * count
-        assert len(found.class_names) == count
-    same = found.read(np.arange(6) * 49 * 49)  # a patch in six colours: the same three channels in each order
-    assert (
-        len({patch.tobytes() for patch in same}) == 6
-        and len({tuple(sorted(c.tobytes() for c in patch)) for patch in same}) == 1
-    )
+        actual = data.open(name, 32)
+        assert actual.shape == (3, 32, 32) and np.bincount(actual.labels).tolist() == [colours * 49 * 49] * count
+        assert len(actual.class_names) == count
+    same = actual.read(np.arange(6) * 49 * 49)  # a patch in six colours: the same three channels in each order
+    assert len({patch.tobytes() for patch in same}) == 6
+    assert len({tuple(sorted(c.tobytes() for c in patch)) for patch in same}) == 1
     with pytest.raises(ValueError, match="must be 32|one size|need one size"):
         training.train("adain", data="contents,digits", preset="small", quiet=True)
 
@@ -273,8 +268,8 @@ def test_strength_goes_from_the_plain_reconstruction_to_the_full_style(recipe):
     content = recipe.encoder(x)[-1]
     full = adain(content, *moments(recipe.encoder(y)[-1]))
     for strength, maps in ((0, content), (1, full), (0.25, 0.75 * content + 0.25 * full)):
-        wanted = (recipe.g(maps) * 2 - 1).clamp(-1, 1)
-        assert (recipe.translate(x, y, strength=strength) - wanted).abs().max() < 1e-12
+        expected = (recipe.g(maps) * 2 - 1).clamp(-1, 1)
+        assert (recipe.translate(x, y, strength=strength) - expected).abs().max() < 1e-12
 
 
 def test_several_styles_are_mixed_by_weights_that_sum_to_one(recipe):
@@ -282,8 +277,8 @@ def test_several_styles_are_mixed_by_weights_that_sum_to_one(recipe):
     content = recipe.encoder(x)[-1]
     one, two = (adain(content, *moments(recipe.encoder(file.colour(s[None]))[-1])) for s in styles)
     for weights_, maps in ((None, (one + two) / 2), (torch.tensor([1.0, 3.0]), 0.25 * one + 0.75 * two)):
-        wanted = (recipe.g(maps) * 2 - 1).clamp(-1, 1)
-        assert (recipe.translate(x, styles, weights=weights_) - wanted).abs().max() < 1e-12
+        expected = (recipe.g(maps) * 2 - 1).clamp(-1, 1)
+        assert (recipe.translate(x, styles, weights=weights_) - expected).abs().max() < 1e-12
     each = recipe.translate(x, styles, weights=torch.eye(2))
     for i, style in enumerate(styles):
         assert (each[i] - recipe.translate(x[i : i + 1], [style])[0]).abs().max() < 1e-12
@@ -295,13 +290,13 @@ def test_several_styles_are_mixed_by_weights_that_sum_to_one(recipe):
 def test_each_region_gets_its_style_and_what_is_left_stays(recipe):
     x, styles = seeded(1, 3, 32, 32), [seeded(3, 16, 16, seed=1), seeded(3, 16, 16, seed=2)]
     masks = torch.zeros(2, 32, 32)
-    masks[0, :, :8] = masks[1, :, 16:] = 1  # the columns between are no one's
+    masks[0, :, :8] = masks[1, :, 16:] = 1  # no style has the columns between
     content = recipe.encoder(x)[-1]
     maps = content.clone()
     for style, columns in zip(styles, (slice(0, 1), slice(2, 4))):
         maps[..., columns] = adain(content[..., columns], *moments(recipe.encoder(style[None])[-1]))
-    wanted = (recipe.g(maps) * 2 - 1).clamp(-1, 1)
-    assert (recipe.translate(x, styles, masks=masks) - wanted).abs().max() < 1e-12
+    expected = (recipe.g(maps) * 2 - 1).clamp(-1, 1)
+    assert (recipe.translate(x, styles, masks=masks) - expected).abs().max() < 1e-12
     everywhere = torch.ones(2, 32, 32)
     assert (recipe.translate(x, styles, masks=everywhere) - recipe.translate(x, styles)).abs().max() < 1e-12
     alone = recipe.translate(x, styles, masks=torch.stack([everywhere[0], 0 * masks[0]]))
@@ -312,11 +307,11 @@ def test_each_region_gets_its_style_and_what_is_left_stays(recipe):
 
 def test_keeping_the_colour_matches_the_style_s_colours_first(recipe):
     x, y = seeded(2, 3, 16, 16) * torch.tensor([1, 0.3, 0.1]).view(3, 1, 1), seeded(1, 3, 16, 16, seed=1)
-    found = recipe.translate(x, y, keep_colour=True)
+    actual = recipe.translate(x, y, keep_colour=True)
     for i in range(2):
-        wanted = recipe.translate(x[i : i + 1], match_colours(y, x[i : i + 1]))
-        assert (found[i] - wanted[0]).abs().max() < 1e-12
-    assert (found - recipe.translate(x, y)).abs().max() > 1e-3
+        expected = recipe.translate(x[i : i + 1], match_colours(y, x[i : i + 1]))
+        assert (actual[i] - expected[0]).abs().max() < 1e-12
+    assert (actual - recipe.translate(x, y)).abs().max() > 1e-3
 
 
 def test_any_size_goes_and_no_image_depends_on_the_others(recipe):
@@ -346,7 +341,9 @@ def test_training_brings_the_statistics_of_the_output_to_the_style_s(tmp_path):
     def distance(recipe: AdaIN) -> float:
         pairs = zip(recipe.statistics(recipe.translate(a, b, weights=torch.eye(8))), recipe.statistics(b))
         return sum(
-            (x - y).square().sum((1, 2, 3)).mean().item() for found, wanted in pairs for x, y in zip(found, wanted)
+            (x - y).square().sum((1, 2, 3)).mean().item()
+            for actual, expected in pairs
+            for x, y in zip(actual, expected)
         )
 
     with torch.no_grad():

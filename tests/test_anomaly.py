@@ -206,21 +206,22 @@ def test_the_detector_has_scikit_learn_s_habits(tmp_path):
     from sklearn.base import clone
 
     rng = np.random.default_rng(0)
-    X = (rng.random((60, 16, 16)) * 40).astype(np.uint8)
+    images = (rng.random((60, 16, 16)) * 40).astype(np.uint8)
     detector = anomaly.Detector(
         images=256, outdir=str(tmp_path), contamination=0.1, options=dict(batch=16, gan_images=128, preview=0)
     )
     assert clone(detector).get_params()["contamination"] == 0.1
     with pytest.raises(ValueError, match="not fitted"):
-        detector.predict(X)
-    detector.fit(X)
+        detector.predict(images)
+    detector.fit(images)
     odd = np.full((5, 16, 16), 250, np.uint8)
-    assert (detector.predict(odd) == -1).all() and detector.score_samples(odd).max() < detector.score_samples(X).min()
-    assert np.array_equal(detector.decision_function(X) < 0, detector.predict(X) == -1)
+    assert (detector.predict(odd) == -1).all()
+    assert detector.score_samples(odd).max() < detector.score_samples(images).min()
+    assert np.array_equal(detector.decision_function(images) < 0, detector.predict(images) == -1)
     with pytest.raises(ValueError, match="uint8 images"):
-        detector.predict(X.astype(float))
+        detector.predict(images.astype(float))
     with pytest.raises(ValueError, match="cannot promise"):
-        anomaly.Detector(contamination=0.01).fit(X)
+        anomaly.Detector(contamination=0.01).fit(images)
 
 
 def test_maps_keep_the_folders_of_their_images(run, tmp_path):

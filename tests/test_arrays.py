@@ -20,7 +20,7 @@ from gankit import data
 from gankit.data import captions
 from gankit.data.reading import arrays, cache, embedding
 from gankit.evaluation import sources
-from gankit.explore import start
+from gankit.explore import inputs
 
 
 @pytest.fixture(autouse=True)
@@ -202,7 +202,7 @@ DOORS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "--data": ("real", data.open),
     "--condition": ("condition", data.read_conditions),
     "--text-encoder": ("vector", lambda path: embedding.open_encoder(str(path), captions.plain)),
-    "--latent-file": ("latent", lambda path: start.read(str(path), "latent", "a latent")),
+    "--latent-file": ("latent", lambda path: inputs.read_arrays(str(path), "latent", "a latent")),
     "evaluate": ("samples", sources.of_npz),
     "evaluate by name": ("samples", lambda path: sources.of_data(str(path))),
 }

@@ -203,7 +203,7 @@ def test_examples_my_gan_trains(here, tmp_path):
         (["sample", "latest", "--class", "10"], "classes 0 to 9"),
         (["sample", "latest", "--seeds", "5-1"], "range"),
         (["sample", "latest", "--n", "0"], "at least 1"),
-        (["sample", "latest", "-o", "x.tiff"], ".png"),
+        (["sample", "latest", "-o", "x.psd"], ".png"),
         (["interpolate", "latest", "--seeds", "4"], "two seeds"),
         (["show", "nothing"], "no model"),
         (["data", "/no/such/folder"], "/no/such/folder"),

@@ -1,4 +1,4 @@
-"""CycleGAN: the paper's networks and coefficients, the pool's policy, the cycle's directions, a rate that really falls."""
+"""CycleGAN: networks, coefficients, the pool's policy, directions of the cycle, decay of the learning rate."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tiny(spec: Spec = SPEC, **more: object) -> CycleGAN:
     return CycleGAN(spec, **TINY | more).double()
 
 
-def two(n: int = 3, spec: Spec = SPEC) -> Batch:
+def batch_of(n: int = 3, spec: Spec = SPEC) -> Batch:
     generator = torch.Generator().manual_seed(0)
     a, b = (
         torch.rand(n, *shape, generator=generator, dtype=torch.float64) * 2 - 1 for shape in (spec.shape, spec.other)
@@ -87,16 +87,12 @@ def test_g_is_the_paper_s_and_no_image_depends_on_another():
 
 @pytest.mark.parametrize("n", [1, 4])
 def test_gradients_are_the_same_in_both_memory_layouts(n):
-    """torch's instance norm has a wrong derivative on the CPU where channels come last, with a batch of one above all."""
+    """torch's instance norm has a wrong channels_last derivative on the CPU, most of all with a batch of one."""
     grads = []
     for layout in (torch.contiguous_format, torch.channels_last):
         recipe = tiny(width=4).to(memory_format=layout)
-        x = (
-            torch.linspace(-1, 1, n * 256, dtype=torch.float64)
-            .view(n, 1, 16, 16)
-            .to(memory_format=layout)
-            .requires_grad_()
-        )
+        x = torch.linspace(-1, 1, n * 256, dtype=torch.float64).view(n, 1, 16, 16)
+        x = x.to(memory_format=layout).requires_grad_()
         (recipe.g_ab(x) * torch.linspace(0, 1, 256).view(16, 16)).sum().backward()
         grads.append([x.grad, *(p.grad for p in recipe.g_ab.parameters())])
     for a, b in zip(*grads):
@@ -109,28 +105,28 @@ def test_gradients_are_the_same_in_both_memory_layouts(n):
 @pytest.mark.parametrize("cycle", ["both", "forward", "backward", "none"])
 @pytest.mark.parametrize("identity", [0.0, 0.5])
 def test_g_s_loss_has_the_paper_s_coefficients(cycle, identity):
-    recipe, batch = tiny(cycle=cycle, identity_weight=identity), two()
+    recipe, batch = tiny(cycle=cycle, identity_weight=identity), batch_of()
     a, b, f, g = batch.a, batch.b, recipe.g_ab, recipe.g_ba
     with torch.no_grad():
         loss, outputs = recipe.g_loss(batch, a, b)
-        want = (recipe.d_b(f(a)) - 1).square().mean() + (recipe.d_a(g(b)) - 1).square().mean()
-        want += 10 * (g(f(a)) - a).abs().mean() * (cycle in ("both", "forward"))
-        want += 10 * (f(g(b)) - b).abs().mean() * (cycle in ("both", "backward"))
+        expected = (recipe.d_b(f(a)) - 1).square().mean() + (recipe.d_a(g(b)) - 1).square().mean()
+        expected += 10 * (g(f(a)) - a).abs().mean() * (cycle in ("both", "forward"))
+        expected += 10 * (f(g(b)) - b).abs().mean() * (cycle in ("both", "backward"))
         if identity:  # 0.5 times lambda of 10: the identity loss weighs 5
-            want += 5 * ((f(b) - b).abs().mean() + (g(a) - a).abs().mean())
-    assert (loss - want).abs() < 1e-12
+            expected += 5 * ((f(b) - b).abs().mean() + (g(a) - a).abs().mean())
+    assert (loss - expected).abs() < 1e-12
     assert torch.equal(outputs["fake_b"], f(a)) and torch.equal(outputs["fake_a"], g(b))
     assert ("cycle_a" in outputs, "cycle_b" in outputs) == (cycle in ("both", "forward"), cycle in ("both", "backward"))
 
 
 def test_d_s_loss_is_half_the_squares_of_past_fakes():
-    recipe, batch = tiny(), two()
+    recipe, batch = tiny(), batch_of()
     past_a, past_b = (torch.rand(3, 1, 16, 16).double() for _ in range(2))
     loss, outputs = recipe.d_loss(batch, batch.a, batch.b, past_a, past_b)
-    want = 0.0
+    expected = 0.0
     for net, real, fake in (recipe.d_a, batch.a, past_a), (recipe.d_b, batch.b, past_b):
-        want = want + 0.5 * ((net(real) - 1).square().mean() + net(fake).square().mean())
-    assert (loss - want).abs() < 1e-12 and {"real", "fake", "real_right", "fake_right"} == set(outputs)
+        expected = expected + 0.5 * ((net(real) - 1).square().mean() + net(fake).square().mean())
+    assert (loss - expected).abs() < 1e-12 and {"real", "fake", "real_right", "fake_right"} == set(outputs)
 
 
 def test_one_adam_has_both_generators_and_one_both_discriminators():
@@ -152,18 +148,18 @@ def test_one_adam_has_both_generators_and_one_both_discriminators():
 
 
 def literal_pool(kept: list[float], size: int, images: list[float], coins: list[list[int]]) -> list[float]:
-    """The policy in words: until full keep and give back; then heads swaps with a random past one, tails gives back."""
-    given = []
+    """The policy in words: until full, store and return; then heads swaps with a random past image, tails returns."""
+    returned = []
     for image, (heads, place) in zip(images, coins):
         if len(kept) < size:
             kept.append(image)
-            given.append(image)
+            returned.append(image)
         elif heads == 1:
-            given.append(kept[place])
+            returned.append(kept[place])
             kept[place] = image
         else:
-            given.append(image)
-    return given
+            returned.append(image)
+    return returned
 
 
 def test_the_pool_s_policy_is_the_paper_s():
@@ -171,14 +167,14 @@ def test_the_pool_s_policy_is_the_paper_s():
     for start in range(0, 400, 4):
         fresh = torch.arange(start, start + 4.0)
         batch = Batch({"a": fresh.view(4, 1, 1, 1)}, start)
-        given = pool(batch.a, batch.draw).flatten().tolist()
+        returned = pool(batch.a, batch.draw).flatten().tolist()
         with seeded(0, start, 0, 1):
             coins = torch.stack([torch.randint(2, (4,)), torch.randint(5, (4,))], 1).tolist()
-        assert given == literal_pool(kept, 5, fresh.tolist(), coins), start
+        assert returned == literal_pool(kept, 5, fresh.tolist(), coins), start
         assert [image.item() for image in pool.images] == kept
         if start == 0:
-            assert given == fresh.tolist() and len(kept) == 4
-        swapped += sum(a != b for a, b in zip(given, fresh.tolist()))
+            assert returned == fresh.tolist() and len(kept) == 4
+        swapped += sum(a != b for a, b in zip(returned, fresh.tolist()))
     assert 0.42 * 395 < swapped < 0.58 * 395, "half of them are past ones"
     assert torch.equal(Pool(0)(batch.a, batch.draw), batch.a)
     with pytest.raises(ValueError, match="at least 0"):
@@ -199,18 +195,9 @@ def test_the_pool_keeps_copies_and_its_state_goes_on():
 
 
 SMALL = dict(
-    data="digits-negative",
-    precision="fp64",
-    images=32,
-    batch=4,
-    width=2,
-    blocks=1,
-    patch=16,
-    pool=3,
-    lr=1e-3,
-    preview=0,
-    save=16,
-)
+    data="digits-negative", precision="fp64", images=32, batch=4, width=2, blocks=1, patch=16, pool=3, lr=1e-3,
+    preview=0, save=16,
+)  # fmt: skip
 
 
 def state(folder: Path) -> dict[str, Tensor]:
@@ -226,17 +213,15 @@ def close(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     pools = [name for name in a if "pool" in name]
     assert len(pools) == 6, "three past fakes of each domain"
     for name in [n for n in a if n.startswith("run.recipe")] + pools:
-        # instance norm takes biases out again: what Adam makes of their gradients is the rounding of zeros
+        # instance norm cancels biases, so that Adam amplifies gradients that are rounded zeros
         assert (a[name] - b[name]).abs().max() < (1e-7 if "bias" in name else 1e-10), name
 
 
 def test_pieces_give_what_the_whole_batch_gives_and_a_pool_survives(whole, tmp_path, interrupt):
     close(state(whole), state(training.train("cyclegan", outdir=tmp_path, quiet=True, **SMALL | dict(pieces=2)).folder))
     broken = interrupt(16, "cyclegan", outdir=tmp_path / "broken", quiet=True, **SMALL)
-    assert all(
-        torch.equal(state(whole)[name], value)
-        for name, value in state(training.resume(broken, quiet=True).folder).items()
-    )
+    resumed = state(training.resume(broken, quiet=True).folder)
+    assert all(torch.equal(state(whole)[name], value) for name, value in resumed.items())
 
 
 def test_two_processes_have_one_pool(whole, tmp_path):
@@ -267,24 +252,18 @@ def test_the_learning_rate_is_flat_for_half_the_run_and_then_falls_to_nothing(mo
 
     monkeypatch.setattr(Run, "update", watched)
     training.train("cyclegan", outdir=tmp_path, quiet=True, **SMALL | dict(images=80, lr=1e-3))
-    want = [1e-3 * min(1.0, 2 * (20 - i) / 20) for i in range(20)]
-    assert rates["g"] == pytest.approx(want, abs=1e-15) and rates["d"] == pytest.approx(want, abs=1e-15)
-    assert want[10] == 1e-3 and want[-1] == pytest.approx(1e-4)  # on the next batch, were there one, it is 0
+    expected = [1e-3 * min(1.0, 2 * (20 - i) / 20) for i in range(20)]
+    assert rates["g"] == pytest.approx(expected, abs=1e-15) and rates["d"] == pytest.approx(expected, abs=1e-15)
+    assert expected[10] == 1e-3 and expected[-1] == pytest.approx(1e-4)  # on the next batch it would be 0
     assert max(moved[-2:]) < 0.5 * max(moved[5:10]), "the weights move less, too"
 
 
 def test_a_strip_shows_round_trips(whole):
-    recipe, batch = tiny().eval(), two()
-    a, fake_b, back_a, b, fake_a, back_b = recipe.strip(batch)
-    assert (
-        torch.equal(a, batch.a)
-        and torch.equal(back_a, recipe.translate(fake_b, "a"))
-        and torch.equal(fake_b, recipe.translate(a))
-    )
-    assert (
-        torch.equal(b, batch.b)
-        and torch.equal(back_b, recipe.translate(fake_a, "b"))
-        and torch.equal(fake_a, recipe.translate(b, "a"))
-    )
+    recipe, batch = tiny().eval(), batch_of()
+    real_a, fake_b, rec_a, real_b, fake_a, rec_b = recipe.strip(batch)
+    assert torch.equal(real_a, batch.a) and torch.equal(fake_b, recipe.translate(real_a))
+    assert torch.equal(rec_a, recipe.translate(fake_b, "a"))
+    assert torch.equal(real_b, batch.b) and torch.equal(fake_a, recipe.translate(real_b, "a"))
+    assert torch.equal(rec_b, recipe.translate(fake_a, "b"))
     last = json.loads((whole / "stats.jsonl").read_text().splitlines()[-1])
     assert {"g/cycle_a", "g/cycle_b", "g/adversarial", "d/real_right"} <= set(last)

@@ -1,4 +1,4 @@
-"""What is no regular file is refused, at every place where a path is given: a pipe would be waited for, a device read without end."""
+"""Only regular files are accepted, wherever a path is given: reading a pipe would block, a device would never end."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from gankit import cli, data
 from gankit.data import captions
 from gankit.data.reading import embedding, files, labelmaps
 from gankit.evaluation import sources
-from gankit.explore import examine, judge, projection, single, start
+from gankit.explore import classifiers, inputs, inversion, manipulation, object_removal
 from gankit.runs import texts
-from gankit.translation import files as translated
-from gankit.translation import options, video
+from gankit.translation import conditions, paths, video
 
 SPEC = SimpleNamespace(shape=(1, 16, 16), height=16, width=16, channels=1)
 RUN = SimpleNamespace(
@@ -39,18 +38,18 @@ DOORS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "names of classes": (".txt", labelmaps.read_names),
     "samples": (".npz", sources.of_npz),
     "evaluate": (".npz", lambda path: sources.of_data(str(path))),
-    "latent file": (".npz", lambda path: start.read(str(path), "latent", "a latent")),
-    "boxes": (".csv", lambda path: examine.boxed(RUN.recipe, str(path), None)),
-    "labels": (".csv", lambda path: judge.labels_of(str(path))),
-    "labels as arrays": (".npz", lambda path: judge.labels_of(str(path))),
-    "projected picture": (".png", lambda path: projection.target_of(RUN, str(path), 0, "")),
-    "picture of a tool": (".png", lambda path: single.read(str(path), RUN.recipe)),
-    "its header": (".png", lambda path: single.header(str(path))),
-    "style": (".png", lambda path: options.picture(str(path), 3)),
-    "table of a face": (".csv", lambda path: options.openface(str(path), ["AU01"])),
+    "latent file": (".npz", lambda path: inputs.read_arrays(str(path), "latent", "a latent")),
+    "boxes": (".csv", lambda path: object_removal.read_boxes(RUN.recipe, str(path), None)),
+    "labels": (".csv", lambda path: classifiers.read_labels(str(path))),
+    "labels as arrays": (".npz", lambda path: classifiers.read_labels(str(path))),
+    "projected picture": (".png", lambda path: inversion.target_of(RUN, str(path), 0, "")),
+    "picture of a tool": (".png", lambda path: manipulation.read_for(RUN.recipe, str(path))),
+    "its header": (".png", lambda path: manipulation.size_of(str(path))),
+    "style": (".png", lambda path: conditions.read_picture(str(path), 3)),
+    "table of a face": (".csv", lambda path: conditions.openface(str(path), ["AU01"])),
     "translated picture": (".png", lambda path: taken(path)),
     "translated archive": (".zip", lambda path: taken(path)),
-    "video": (".mp4", video.probe),
+    "video": (".mp4", video.read_header),
     "bytes": (".x", lambda path: files.read(path, 100)),
     "text": (".x", files.text),
 }
@@ -58,7 +57,7 @@ DOORS: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 def taken(path: Path) -> None:
     with ExitStack() as stack:
-        for item in translated.find([path], path.parent / "out", stack)[0]:
+        for item in paths.find_inputs([path], path.parent / "out", stack)[0]:
             item.read()
 
 
@@ -144,11 +143,11 @@ def test_no_more_is_read_than_is_asked_for(tmp_path):
         files.text,
         lambda path: files.read(path, 1000),
         labelmaps.read_names,
-        lambda path: judge.labels_of(str(path)),
+        lambda path: classifiers.read_labels(str(path)),
     ):
         with pytest.raises(ValueError, match="holds 1,099.5 GB, and .* are the most"):
             enter(path)
     path.write_bytes(b"\xff\xfe")
-    for enter in (texts.read, files.text, labelmaps.read_names, lambda path: judge.labels_of(str(path))):
+    for enter in (texts.read, files.text, labelmaps.read_names, lambda path: classifiers.read_labels(str(path))):
         with pytest.raises(ValueError, match="no text in UTF-8"):
             enter(path)

@@ -22,7 +22,7 @@ def tiny(spec: Spec = SPEC, **more: object) -> DualGAN:
     return DualGAN(spec, **TINY | more).double()
 
 
-def two(n: int = 3, spec: Spec = SPEC) -> Batch:
+def batch_of(n: int = 3, spec: Spec = SPEC) -> Batch:
     generator = torch.Generator().manual_seed(0)
     a, b = (
         torch.rand(n, *shape, generator=generator, dtype=torch.float64) * 2 - 1 for shape in (spec.shape, spec.other)
@@ -31,31 +31,31 @@ def two(n: int = 3, spec: Spec = SPEC) -> Batch:
 
 
 def test_losses_are_the_paper_s():
-    recipe, batch, again = tiny(cycle_weight_a=3.0, cycle_weight_b=7.0), two(), two()
+    recipe, batch, again = tiny(cycle_weight_a=3.0, cycle_weight_b=7.0), batch_of(), batch_of()
     z, y = recipe.drawn(again)
     assert not torch.equal(z, y) and set(z.unique().tolist()) == {0, 1}
     a, b, g_a, g_b, d_a, d_b = batch.a, batch.b, recipe.g_ab, recipe.g_ba, recipe.d_b, recipe.d_a  # the paper's names
     loss, outputs = recipe.d_loss(batch)
-    want = (d_a(g_a(a, z)).mean() - d_a(b).mean()) + (d_b(g_b(b, y)).mean() - d_b(a).mean())
-    assert (loss - want).abs() < 1e-12 and set(outputs) == {"real", "fake"}
+    expected = (d_a(g_a(a, z)).mean() - d_a(b).mean()) + (d_b(g_b(b, y)).mean() - d_b(a).mean())
+    assert (loss - expected).abs() < 1e-12 and set(outputs) == {"real", "fake"}
     batch.draws = 0
     loss, outputs = recipe.g_loss(batch)
-    want = 3 * (a - g_b(g_a(a, z), y)).abs().mean() + 7 * (b - g_a(g_b(b, y), z)).abs().mean()
-    assert (loss - want + d_b(g_b(b, y)).mean() + d_a(g_a(a, z)).mean()).abs() < 1e-12
+    expected = 3 * (a - g_b(g_a(a, z), y)).abs().mean() + 7 * (b - g_a(g_b(b, y), z)).abs().mean()
+    assert (loss - expected + d_b(g_b(b, y)).mean() + d_a(g_a(a, z)).mean()).abs() < 1e-12
 
 
 def test_the_gradient_penalty_is_the_sum_over_both_critics():
-    recipe, batch, again = tiny(penalty="gp", penalty_weight=10.0, dropout=0.0), two(), two()
+    recipe, batch, again = tiny(penalty="gp", penalty_weight=10.0, dropout=0.0), batch_of(), batch_of()
     loss, _ = recipe.d_loss(batch)
     z, y = recipe.drawn(again)
-    want = 0.0
+    expected = 0.0
     for net, real, fake in (
         (recipe.d_a, again.a, recipe.g_ba(again.b, y)),
         (recipe.d_b, again.b, recipe.g_ab(again.a, z)),
     ):
         critic = lambda x, net=net: net(x).mean((1, 2, 3))  # noqa: E731
-        want = want + net(fake).mean() - net(real).mean() + 10 * wgan_gp(critic, real, fake, again.draw)
-    assert (loss - want).abs() < 1e-12
+        expected = expected + net(fake).mean() - net(real).mean() + 10 * wgan_gp(critic, real, fake, again.draw)
+    assert (loss - expected).abs() < 1e-12
 
 
 def test_critics_learn_from_every_batch_and_are_clipped_and_g_from_every_nth(monkeypatch, tmp_path):
@@ -94,7 +94,7 @@ def test_no_translation_depends_on_another_image(form):
         assert whole.shape == (3, 3, 32, 64) and (whole - alone).abs().max() < 1e-12
         assert (recipe.translate(x, z.flip(0)) - whole).abs().max() > 1e-9, "noise does nothing"
     assert back.shape == x.shape and recipe.multiple == 32
-    batch = two(3, spec)
+    batch = batch_of(3, spec)
     columns = recipe.strip(batch)
     assert torch.equal(columns[0], batch.a) and torch.equal(columns[3], batch.b) and len(columns) == 6
 
@@ -104,7 +104,7 @@ def test_no_translation_depends_on_another_image(form):
 
 @pytest.mark.parametrize("outer, kernel", [(False, 3), (True, 5)])
 def test_convolutions_pad_as_tensorflow_does(outer, kernel):
-    """SAME at stride 2 puts 0 before and 1 behind a kernel of 3, 1 before and 2 behind one of 5; up is its transpose."""
+    """SAME at stride 2 pads by (0, 1) for a kernel of 3 and by (1, 2) for one of 5; `up` is its transpose."""
     conv, x = down(2, 3, True, outer).double(), torch.randn(1, 2, 8, 12, dtype=torch.float64)
     before, after = {3: (0, 1), 5: (1, 2)}[kernel]
     weight = conv[1].weight
@@ -112,13 +112,17 @@ def test_convolutions_pad_as_tensorflow_does(outer, kernel):
     padded = torch.zeros(1, 2, 8 + kernel - 2, 12 + kernel - 2, dtype=torch.float64)
     padded[:, :, before : before + 8, before : before + 12] = x
     assert padded.shape[2] == 8 + before + after
-    want = torch.stack(
+
+    def window(i: int, j: int) -> Tensor:
+        return padded[0, :, 2 * i : 2 * i + kernel, 2 * j : 2 * j + kernel]
+
+    expected = torch.stack(
         [
-            torch.stack([(padded[0, :, 2 * i : 2 * i + kernel, 2 * j : 2 * j + kernel] * weight).sum((1, 2, 3)) for j in range(6)], 1)
+            torch.stack([(window(i, j) * weight).sum((1, 2, 3)) for j in range(6)], 1)
             for i in range(4)
         ], 1,
     )  # fmt: skip
-    assert (conv(x)[0] - want - conv[1].bias.view(3, 1, 1)).abs().max() < 1e-12
+    assert (conv(x)[0] - expected - conv[1].bias.view(3, 1, 1)).abs().max() < 1e-12
     turned, y = up(3, 2, True, outer).double(), torch.randn(1, 3, 4, 6, dtype=torch.float64)
     turned[0].weight.data.copy_(weight)
     left = ((conv(x) - conv[1].bias.view(3, 1, 1)) * y).sum()  # <A x, y> = <x, A' y>
@@ -147,13 +151,8 @@ def test_the_code_s_networks_have_its_maps():
         ]
         seen.clear()
         assert recipe.d_a(torch.empty(2, 3, 256, 256)).shape == (2, 1)
-        assert [s for i, s in enumerate(seen[:-2]) if i in (0, 2, 5, 8, 11)] == [
-            (64, 128),
-            (128, 64),
-            (256, 32),
-            (512, 16),
-            (512, 8),
-        ]
+        maps = [(64, 128), (128, 64), (256, 32), (512, 16), (512, 8)]
+        assert [s for i, s in enumerate(seen[:-2]) if i in (0, 2, 5, 8, 11)] == maps
         kernels = [m.kernel_size[0] for m in recipe.g_ab.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
         assert kernels == [5] + [3] * 14 + [5]
         normed = [

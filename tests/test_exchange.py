@@ -1,4 +1,4 @@
-"""Weights from elsewhere: files are read as data and never executed; imported models draw what their source drew; exports too.
+"""Published weights are read as data and never executed; imported and exported models draw the same samples.
 
 The references here are written out from the sources' published forms, in float64, and share no code with gankit.
 """
@@ -34,7 +34,7 @@ from gankit import cli, pictures
 from gankit.exchange import export, imports, stylegan2, unpickle
 from gankit.exchange.unpickle import Refused
 
-# Reading ---------------------------------------------------------------------------------------------------------------
+# Reading -------------------------------------------------------------------------------------------------------------
 
 CANARY = "touched"
 
@@ -88,9 +88,16 @@ def payloads(mark: Path) -> dict[str, bytes]:
         "obj": raw("(cposix\nsystem\n", text(f"touch {mark}"), "o."),
         "extension registry": b"\x82\x01.",
         "newobj of a class": raw("csubprocess\nPopen\n", "(](", text("touch"), text(str(mark)), "etR."),
-        "system after a good part": raw(pickle.dumps({"netG": {}}, 2)[:-1], "0cposix\nsystem\n(", text(f"touch {mark}"), "tR."),
+        "system after a good part": raw(
+            pickle.dumps({"netG": {}}, 2)[:-1], "0cposix\nsystem\n(", text(f"touch {mark}"), "tR."
+        ),
         "nested": pickle.dumps(Calls(torch.storage._load_from_bytes, in_legacy(system))),
-        "nested twice": pickle.dumps(Calls(torch.storage._load_from_bytes, in_legacy(pickle.dumps(Calls(torch.storage._load_from_bytes, in_legacy(system)))))),
+        "nested twice": pickle.dumps(
+            Calls(
+                torch.storage._load_from_bytes,
+                in_legacy(pickle.dumps(Calls(torch.storage._load_from_bytes, in_legacy(system)))),
+            )
+        ),
         "state of a table name": raw("ccollections\nOrderedDict\n}", text("__init__"), "Nsb."),
         "call of a dictionary": b"}(tR.",
         "persistent id": raw("cposix\nsystem\n", "Q."),
@@ -100,7 +107,9 @@ def payloads(mark: Path) -> dict[str, bytes]:
         "out of band": b"\x80\x05\x97.",
         "bytearray of 2^60 bytes": b"\x80\x05\x96" + struct.pack("<Q", 1 << 60) + b".",
         "text of 2^60 bytes": b"\x80\x04\x8d" + struct.pack("<Q", 1 << 60) + b".",
-        "unknown object of numpy": raw("cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n(I0\ntcnumpy\ndtype\n", text("O8"), b"\x85Rt\x81."),
+        "unknown object of numpy": raw(
+            "cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n(I0\ntcnumpy\ndtype\n", text("O8"), b"\x85Rt\x81."
+        ),
         "a dictionary again and again": bombs(),
         "not a pickle": b"\x00\x01hello",
         "a pickle without an end": pickle.dumps({"a": 1})[:-3],
@@ -240,7 +249,8 @@ def test_deep_nesting_does_not_end_the_process(tmp_path):
 def test_torch_files_are_read_as_torch_reads_them(zipped, tmp_path):
     base = torch.randn(4, 6)
     state = OrderedDict(
-        a=base, view=base[1:3, ::2], t=base.t(), half=base.half(), b16=base.bfloat16(), n=torch.arange(5), scalar=torch.tensor(3.5), none=torch.zeros(0, 3),
+        a=base, view=base[1:3, ::2], t=base.t(), half=base.half(), b16=base.bfloat16(), n=torch.arange(5),
+        scalar=torch.tensor(3.5), none=torch.zeros(0, 3),
         flag=torch.tensor([True, False]), p=torch.nn.Parameter(torch.randn(3, dtype=torch.float64)),
     )  # fmt: skip
     state._metadata = OrderedDict({"": {"version": 1}})
@@ -308,7 +318,8 @@ def test_what_holds_no_checkpoint_is_said_in_plain_words(tmp_path):
     (tmp_path / "packed.pth.gz").write_bytes(gzip.compress(pickle.dumps(1)))
     torch.save(net, tmp_path / "whole.pt")
     expected = {
-        "script.pt": "a TorchScript program", "program.pt2": "a program of torch.export", "arrays.npz": "npz", "array.npy": r"\(.npy\)",
+        "script.pt": "a TorchScript program", "program.pt2": "a program of torch.export", "arrays.npz": "npz",
+        "array.npy": r"\(.npy\)",
         "keras.h5": "HDF5", "packed.pth.gz": "unpack it first", "whole.pt": r"whole network .* save its state_dict\(\)",
     }  # fmt: skip
     for name, says in expected.items():
@@ -350,7 +361,7 @@ def test_devices_and_pipes_are_refused_before_they_are_read(tmp_path, capsys):
 
 @pytest.mark.parametrize("where", ["keys", "memo"])
 def test_numbers_of_one_hash_take_no_square_of_their_number(where, tmp_path):
-    """Whole numbers that differ by multiples of 2^61 - 1 have one hash: a dictionary of 100,000 of them would take ten minutes."""
+    """Integers that differ by multiples of 2^61 - 1 have one hash: a dictionary of 100,000 would take ten minutes."""
     numbers = [i * (2**61 - 1) for i in range(1, 100_000)]
     if where == "keys":
         payload = b"\x80\x02}(" + b"".join(b"\x8a\x0a" + n.to_bytes(10, "little") + b"N" for n in numbers) + b"u."
@@ -367,7 +378,7 @@ def test_numbers_of_one_hash_take_no_square_of_their_number(where, tmp_path):
     assert len(unpickle.read(tmp_path / "x.pkl")) == 1000
 
 
-# Importing -------------------------------------------------------------------------------------------------------------
+# Importing -----------------------------------------------------------------------------------------------------------
 
 generator = torch.Generator().manual_seed(0)
 
@@ -386,7 +397,7 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, within: float = 1e-6) -> Non
 
 @pytest.fixture
 def theirs(monkeypatch):
-    """Stand-ins for the modules whose names lie in published files, to write such files with. Reading needs none of them."""
+    """Stand-ins for the modules that published files name, to write these files. Reading needs none of them."""
     names = (
         "models",
         "models.utils",
@@ -869,7 +880,7 @@ SOURCE = "open('touched', 'w').close(); raise SystemExit('source text of a file 
 
 
 def nvidia(theirs, modules: dict[str, dict], attributes: dict[str, dict] | None = None) -> object:
-    """A network as NVIDIA's pickles hold one: objects by the paths of `modules`, each a dict of tensors; weights are parameters."""
+    """A network as in NVIDIA's pickles: objects by the paths of `modules`, each a dict of tensors."""
 
     class Persistent:
         def __init__(self, kind, state):
@@ -893,9 +904,12 @@ def nvidia(theirs, modules: dict[str, dict], attributes: dict[str, dict] | None 
             (k, torch.nn.Parameter(v, requires_grad=False)) for k, v in tensors.items() if k not in buffers
         )
         state = dict(
-            training=False, _parameters=parameters, _buffers=OrderedDict(buffers), _non_persistent_buffers_set=set(), _backward_hooks=OrderedDict(),
-            _modules=OrderedDict((c, make(f"{path}.{c}".lstrip("."))) for c in children), act_gain=np.sqrt(2), block_resolutions=[4, 8],
-            _init_args=(), _init_kwargs=theirs.EasyDict(mapping_kwargs=theirs.EasyDict(num_layers=2)), **(attributes or {}).get(path, {}),
+            training=False, _parameters=parameters, _buffers=OrderedDict(buffers), _non_persistent_buffers_set=set(),
+            _backward_hooks=OrderedDict(),
+            _modules=OrderedDict((c, make(f"{path}.{c}".lstrip("."))) for c in children), act_gain=np.sqrt(2),
+            block_resolutions=[4, 8], _init_args=(),
+            _init_kwargs=theirs.EasyDict(mapping_kwargs=theirs.EasyDict(num_layers=2)),
+            **(attributes or {}).get(path, {}),
         )  # fmt: skip
         return Persistent((path.split(".")[-1] or "Generator").title(), state)
 
@@ -1144,7 +1158,11 @@ def test_a_file_of_another_kind_is_named_with_what_reads_it(tmp_path, theirs):
     )
     unet = {"model.model.0.weight": rand(2, 3, 4, 4), "model.model.1.model.1.weight": rand(4, 2, 4, 4)}
     files = [
-        ("stylegan2", {"g": rosinality, "d": {}, "g_ema": rosinality, "args": argparse.Namespace(lr=0.002, path="x")}, "without G_ema.*rosinality's stylegan2-pytorch.*--as stylegan2 reads NVIDIA"),
+        (
+            "stylegan2",
+            {"g": rosinality, "d": {}, "g_ema": rosinality, "args": argparse.Namespace(lr=0.002, path="x")},
+            "without G_ema.*rosinality's stylegan2-pytorch.*--as stylegan2 reads NVIDIA",
+        ),
         ("stylegan2", OrderedDict(rosinality), "a dictionary of 'style.1.weight', .*rosinality"),
         ("stylegan2", {"state_dict": OrderedDict(zoo)}, "Try --as pggan"),
         ("stylegan2", {"a": rand(2)}, "a dictionary of 'a' without G_ema"),
@@ -1208,7 +1226,7 @@ def test_networks_of_nvidia_that_ours_is_not_are_refused(tmp_path, theirs):
 
 
 def test_a_network_that_names_its_parts_again_and_again_is_refused():
-    """A megabyte that would be unrolled to gigabytes: one dict of buffers under many modules, or names of any length."""
+    """A megabyte that would unroll to gigabytes: one dict of buffers under many modules, or names of any length."""
     tensor = unpickle.Stored(unpickle.Storage(torch.float32, 1, lambda: bytes(4)), 0, (1,), (1,))
     shared = unpickle.Node("M", {"_buffers": {f"b{i}": tensor for i in range(5_000)}})
     with pytest.raises(Refused, match="again and again"):
@@ -1219,7 +1237,14 @@ def test_a_network_that_names_its_parts_again_and_again_is_refused():
     assert len(stylegan2.flatten(shared)[0]) == 5_000
 
 
-@pytest.mark.parametrize("name, value", [("conv_clamp", v) for v in (10**400, float("nan"), "abc", -1, True)] + [("bias_gain", v) for v in (None, "x", 10**400)] + [("group_size", v) for v in (None, 0, 2.5)])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        *(("conv_clamp", v) for v in (10**400, float("nan"), "abc", -1, True)),
+        *(("bias_gain", v) for v in (None, "x", 10**400)),
+        *(("group_size", v) for v in (None, 0, 2.5)),
+    ],
+)
 def test_numbers_of_nvidia_that_are_none_are_refused(name, value, tmp_path, theirs):
     (g, values), (d, judged) = nvidia_g([8, 4], 5, 6, 0, 2.0), nvidia_d([8, 4], 0, 2.0)
     for part in (*values.values(), *judged.values()):
@@ -1242,7 +1267,7 @@ def frugal():
 
 
 def one_block(first: int, last: int, classes: int, claimed: bool) -> dict:
-    """A generator for 8 px in the form of BigGAN-PyTorch; if claimed, its first convolution has the sizes but not the numbers."""
+    """A generator for 8 px in the form of BigGAN-PyTorch; if claimed, its first convolution has no numbers."""
     net = {"shared.weight": torch.zeros(classes, 1)}
     spectral(net, "linear", torch.zeros(16 * first, 1))
     for name, shape in (
@@ -1365,12 +1390,12 @@ def test_the_import_command_and_what_an_imported_model_can_do(tmp_path, capsys, 
         gankit.resume("mine")
 
 
-# Exporting -------------------------------------------------------------------------------------------------------------
+# Exporting -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A few models of a few steps: latents alone, labels with spectral norm, one that can do more than sample, points."""
+    """Models after a few steps: only latents, labels with spectral norm, one that can do more than sample, points."""
     out = tmp_path_factory.mktemp("runs")
     options = dict(images=16, batch=8, quiet=True, preview=0, outdir=out)
     made = {
@@ -1503,7 +1528,8 @@ def test_a_hub_folder_has_a_card_and_draws_its_samples(runs, tmp_path):
     }
     card = (done.path / "README.md").read_text()
     assert card.startswith(
-        "---\nlibrary_name: gankit\nlicense: other\nlicense_name: \"Mine: 'v1' mit\"\npipeline_tag: unconditional-image-generation\n"
+        "---\nlibrary_name: gankit\nlicense: other\nlicense_name: \"Mine: 'v1' mit\"\n"
+        "pipeline_tag: unconditional-image-generation\n"
     )
     assert (
         "| fd | 12.25 | 0.5 | 1000 | digits | digits |" in card
@@ -1521,7 +1547,7 @@ def test_a_hub_folder_has_a_card_and_draws_its_samples(runs, tmp_path):
     assert ran.returncode == 0, ran.stderr
     pictures.save(tmp_path / "own.png", model.sample(1, seed=3))
     assert (tmp_path / "seed0003.png").read_bytes() == (tmp_path / "own.png").read_bytes()
-    assert "not stated" not in card.lower() and "license" not in export.card.text(model, [0]).split("---")[1]
+    assert "not stated" not in card.lower() and "license" not in export.card.readme(model, [0]).split("---")[1]
 
 
 def test_an_imported_models_card_names_its_source_and_licence(tmp_path):

@@ -1,7 +1,7 @@
 """Translators from elsewhere: imported ones draw what their authors' networks draw.
 
-The networks here are written from the published layouts and share no code with gankit. They are narrow, have random weights
-that float32 holds, and are saved as their authors save them; what they draw in float64 is compared with what gankit draws.
+The networks here are written from the published layouts and share no code with gankit. They are narrow, have random
+weights in float32, and are saved as their authors save them; their outputs in float64 are compared with gankit's.
 """
 
 from __future__ import annotations
@@ -497,8 +497,10 @@ def test_the_networks_here_have_the_published_sizes():
 
 def test_files_of_another_kind_say_what_they_are(tmp_path, capsys):
     nets = dict(
-        unet=PublishedUNet(3, 3, 6, 1), residual=PublishedResidual(3, 3, 1, 1), star=PublishedStar(3, 4, 1, 1, heads=False), face=PublishedStar(3, 4, 1, 1, heads=True),
-        patch=PublishedPatch(5, 1, 3, nn.BatchNorm2d), critic=PublishedCritic(3, 3, 1, 2), small=PublishedCritic(3, 4, 1, 1),
+        unet=PublishedUNet(3, 3, 6, 1), residual=PublishedResidual(3, 3, 1, 1),
+        star=PublishedStar(3, 4, 1, 1, heads=False), face=PublishedStar(3, 4, 1, 1, heads=True),
+        patch=PublishedPatch(5, 1, 3, nn.BatchNorm2d), critic=PublishedCritic(3, 3, 1, 2),
+        small=PublishedCritic(3, 4, 1, 1),
     )  # fmt: skip
     for name, net in nets.items():
         saved(net, tmp_path / name)

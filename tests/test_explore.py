@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 import gankit
 from gankit import cli, explore, latent, training
-from gankit.explore import examine, judge, planes, projection
-from gankit.explore import start as starts
+from gankit.explore import boundaries, classifiers, discriminator, inputs, inversion, latent_search, object_removal
 from gankit.explore.result import Result, blank, sheet
 from gankit.recipe import Recipe, Spec, seeded
 from gankit.runs.trained import Trained
@@ -100,8 +99,10 @@ def test_the_boundary_of_brightness_is_the_direction_that_makes_it():
 
 
 def test_the_share_along_a_way_is_of_the_property_that_the_plane_is_for(monkeypatch):
-    dark = judge.Judge(lambda images: (images.flatten(1).mean(1) < 0).long() * 2, ("light", "none", "dark"), "a rule")
-    monkeypatch.setattr(planes, "classes_of", lambda _: dark)
+    dark = classifiers.ImageClassifier(
+        lambda images: (images.flatten(1).mean(1) < 0).long() * 2, ("light", "none", "dark"), "a rule"
+    )
+    monkeypatch.setattr(boundaries, "classifier_of", lambda _: dark)
     result = explore.boundary(trained(Plain), keep="dark", n=800, steps=3)
     along = result.numbers["share with it along the way"]["brightness"]
     assert result.numbers["target"] == "brightness" and along[0] < 0.1 and along[-1] > 0.9
@@ -118,8 +119,8 @@ def test_a_boundary_from_a_file_of_labels_learns_what_the_file_says(tmp_path):
 
 def test_keeping_a_property_moves_at_right_angles_to_it():
     rows = torch.randn(2000, 5, generator=torch.Generator().manual_seed(0))
-    one = planes.fit(rows, (rows[:, 0] + rows[:, 1] > 0).long())
-    other = planes.fit(rows, (rows[:, 1] > 0).long())
+    one = boundaries.fit_plane(rows, (rows[:, 0] + rows[:, 1] > 0).long())
+    other = boundaries.fit_plane(rows, (rows[:, 1] > 0).long())
     assert one.balanced > 0.95 and one.normal @ other.normal > 0.5
     left = latent.project_out(one.normal, other.normal[None])
     assert abs(left @ other.normal) < 1e-12 and abs(left.norm() - 1) < 1e-12
@@ -131,7 +132,7 @@ def test_keeping_a_property_moves_at_right_angles_to_it():
 def test_projection_finds_a_picture_that_the_model_drew(kind, space, monkeypatch):
     model = trained(kind)
     target = latent.render(model.recipe, *latent.points(model.recipe, [42]))
-    monkeypatch.setattr(projection, "target_of", lambda *_: (target, "seed 42"))
+    monkeypatch.setattr(inversion, "target_of", lambda *_: (target, "seed 42"))
     result = explore.project(model, space=space, steps=120, restarts=2, noise_maps=False)
     assert result.numbers["rmse"] < 0.05, result.numbers
     found, _ = latent.points(model.recipe, [0], space=space[0])
@@ -144,10 +145,10 @@ def test_noise_maps_learn_what_styles_cannot_draw_and_stay_noise(monkeypatch, tm
     model = trained(Styled)
     before, drawn = model.recipe.layer.noise.clone(), latent.sample(model.recipe, [0])
     target = latent.render(model.recipe, *latent.points(model.recipe, [42]), noise=5)
-    monkeypatch.setattr(projection, "target_of", lambda *_: (target, "another noise"))
+    monkeypatch.setattr(inversion, "target_of", lambda *_: (target, "another noise"))
     plain = explore.project(model, steps=60, restarts=2, noise_maps=False).numbers["rmse"]
     assert torch.equal(before, model.recipe.layer.noise)
-    monkeypatch.setattr(projection, "NOISE_WEIGHT", 0.0)
+    monkeypatch.setattr(latent_search, "NOISE_WEIGHT", 0.0)
     result = explore.project(model, steps=60, restarts=2)
     learnt = result.arrays["noise.layer.noise"]
     assert result.numbers["rmse"] < 0.6 * plain
@@ -165,7 +166,7 @@ def test_noise_maps_learn_what_styles_cannot_draw_and_stay_noise(monkeypatch, tm
 def test_a_latent_of_a_file_says_its_space_and_takes_no_truncation(tmp_path):
     model, file = trained(Styled), str(tmp_path / "z.npz")
     np.savez(file, latent=np.ones((1, 4)), space=np.array("z"))
-    assert starts.start(model, (), file=file).space == "z"
+    assert inputs.latents_of(model, (), file=file).space == "z"
     assert explore.sliders(model, latent_file=file, steps=2).images.shape == (2, 1, 8, 8)
     assert explore.sefa(model, latent_file=file, steps=2, count=2).arrays["directions"].shape == (2, 4)
     with pytest.raises(ValueError, match="leave --trunc out"):
@@ -178,15 +179,15 @@ def test_a_latent_of_a_file_says_its_space_and_takes_no_truncation(tmp_path):
 def test_tables_are_refused_line_by_line(tmp_path):
     recipe, file = trained(Plain).recipe, tmp_path / "boxes.csv"
     file.write_text("seed,left,top,right,bottom\n3,0,0,4,8\n")
-    assert examine.boxed(recipe, str(file), None)[1].sum() == 32
+    assert object_removal.read_boxes(recipe, str(file), None)[1].sum() == 32
     for line in ("x3,0,0,4,8", "3,-2,0,4,8", "3,4,0,4,8", "3,0,0,4,9", "3,0,0,4"):
         for text in (f"seed,left,top,right,bottom\n{line}\n", f"{line}\n3,0,0,4,8\n"):
             file.write_text(text)
             with pytest.raises(ValueError, match="boxes.csv"):
-                examine.boxed(recipe, str(file), None)
+                object_removal.read_boxes(recipe, str(file), None)
     np.savez(tmp_path / "said.npz", seeds=np.array(["a", "b"]), label=np.array([0, 1]))
     with pytest.raises(ValueError, match="whole numbers"):
-        judge.labels_of(str(tmp_path / "said.npz"))
+        classifiers.read_labels(str(tmp_path / "said.npz"))
 
 
 def test_noise_that_repeats_is_told_from_noise_that_does_not():
@@ -198,15 +199,15 @@ def test_noise_that_repeats_is_told_from_noise_that_does_not():
         for x in (white, white.view(16, 2, 16, 2).mean((1, 3)) * 2, white.view(8, 4, 8, 4).mean((1, 3)) * 4)
         for axis in (0, 1)
     )
-    assert float(projection.correlation(white)) == pytest.approx(slow, rel=1e-4)
-    assert projection.correlation(smooth) > 5 * projection.correlation(white)
+    assert float(latent_search.noise_correlation(white)) == pytest.approx(slow, rel=1e-4)
+    assert latent_search.noise_correlation(smooth) > 5 * latent_search.noise_correlation(white)
 
 
 def test_guided_backpropagation_is_its_definition():
     with seeded(3):
         first, second = nn.Linear(5, 7).double(), nn.Linear(7, 1).double()
         x = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
-    with examine.Guided():
+    with discriminator.Guided():
         (slopes,) = torch.autograd.grad(second(F.leaky_relu(first(x), 0.2, inplace=True)).sum(), x)
     for row, found in zip(x.detach(), slopes):
         hidden = first(row)
@@ -228,7 +229,7 @@ def test_dropping_maps_that_draw_a_colour_removes_it():
             self.first.weight.data = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
             black = -torch.ones(3)
             self.last.weight.data = torch.stack(
-                [torch.tensor(examine.COLOURS[c]) / 127.5 - 1 - black for c in ("red", "green")], 1
+                [torch.tensor(object_removal.COLOURS[c]) / 127.5 - 1 - black for c in ("red", "green")], 1
             )[:, :, None, None]
             self.last.bias.data = black
 
@@ -264,7 +265,7 @@ def test_styles_are_mixed_layer_by_layer_and_noise_is_measured():
 
 def test_neighbours_finds_the_images_themselves(home, monkeypatch):
     model = gankit.load(home / "runs" / "00000-dcgan-digits")
-    source = judge.data_of(model)
+    source = inputs.data_of(model)
     chosen = source.read(np.array([5, 9]))[0]
     monkeypatch.setattr(latent, "render", lambda *_, **__: chosen)
     result = explore.neighbours(model, seeds=(0, 1), k=2)
@@ -306,7 +307,8 @@ def test_results_are_written_whole(tmp_path):
 # As a user runs them -------------------------------------------------------------------------------------------------
 
 QUICK = {
-    "boundary": ["--n", "300", "--target", "brightness", "--steps", "3"], "project": ["--steps", "4", "--restarts", "2", "--tune", "2"],
+    "boundary": ["--n", "300", "--target", "brightness", "--steps", "3"],
+    "project": ["--steps", "4", "--restarts", "2", "--tune", "2"],
     "ganspace": ["--n", "60", "--count", "2"], "sefa": ["--count", "2"], "features": ["--n", "60", "--centres", "4"],
     "filters": ["--n", "60", "--count", "2", "--images", "2"], "neighbours": ["--seeds", "0-1", "--n", "50"],
 }  # fmt: skip
@@ -407,6 +409,7 @@ def test_the_tools_are_listed_and_explained(capsys):
     cli.main(["explore", "--help"])
     said = capsys.readouterr().out
     assert all(f"  {name} " in said for name in explore.TOOLS)
+    assert all(getattr(explore, name) is tool for name, tool in explore.TOOLS.items()), "a module hides a tool"
     for tool in ("arithmetic", "project", "drop"):
         with pytest.raises(SystemExit) as left:
             cli.main(["explore", "latest", tool, "--help"])

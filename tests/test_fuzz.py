@@ -85,7 +85,7 @@ def test_a_fault_is_found(run, monkeypatch):
     from gankit import text
 
     door, whole = fuzz.DOORS["config"], (run / "config.json").read_bytes()
-    monkeypatch.setattr("gankit.report.run.summary", lambda *_: {}["missing"])
+    monkeypatch.setattr("gankit.report.run_page.summary", lambda *_: {}["missing"])
     assert "KeyError" in fuzz.attempt(run, door, whole)
     monkeypatch.undo()
     named = whole.replace(b'"preset": "small"', b'"preset": "%s"' % fuzz.SCRIPT.encode())

@@ -1,4 +1,4 @@
-"""GANimation: the blend of image and colours, its losses by hand, what is asked for, and strips of action units."""
+"""GANimation: the blend of image and colours, its losses by hand, target units, and previews of action units."""
 
 import pytest
 import torch
@@ -32,20 +32,14 @@ def test_shapes_are_the_authors():
     assert patches.shape == (2, 1, 2, 2) and read.shape == (2, 17)
     for opt in recipe.opt.values():
         assert (opt.param_groups[0]["lr"], opt.param_groups[0]["betas"]) == (1e-4, (0.5, 0.999))
-    weights = (
-        recipe.unit_weight,
-        recipe.attention_weight,
-        recipe.smooth_weight,
-        recipe.cycle_weight,
-        recipe.penalty_weight,
-    )
-    assert weights == (4000 / 25, 0.1, 1e-4, 10, 10) and recipe.n_critic == 5
+    assert recipe.unit_weight == 4000 / 25 and recipe.attention_weight == 0.1 and recipe.smooth_weight == 1e-4
+    assert recipe.cycle_weight == 10 and recipe.penalty_weight == 10 and recipe.n_critic == 5
 
 
 def test_the_image_stays_where_the_mask_is_one():
     recipe, batch = tiny(), batch_of()
     colour, mask = recipe.attention(batch.real, batch.attribute)
-    assert 0 < mask.min() and mask.max() < 1 and colour.abs().max() < 1
+    assert mask.min() > 0 and mask.max() < 1 and colour.abs().max() < 1
     made = recipe.translate(batch.real, batch.attribute)
     for i in range(5):
         for y, x in ((0, 0), (7, 9)):
@@ -78,19 +72,18 @@ def test_losses_are_the_paper_s():
 
     fake, units = recipe.d.judge(fakes)
     masks = recipe.attention(batch.real, target)[1], recipe.attention(fakes, batch.attribute)[1]
-    back = recipe.translate(fakes, batch.attribute)  # from the blended image, and blended itself
-    still = 0.0
+    rec = recipe.translate(fakes, batch.attribute)  # from the blended image, and blended itself
+    attention = 0.0
     for mask in masks:
         steps = ((mask[..., 1:, :] - mask[..., :-1, :]) ** 2).sum() + ((mask[..., 1:] - mask[..., :-1]) ** 2).sum()
-        still = still + mask.mean() + 0.2 * steps / 5
-    expected = (
-        -fake.mean() + 160 * ((units - target) ** 2).sum() / 15 + 10 * (batch.real - back).abs().mean() + 0.3 * still
-    )
+        attention = attention + mask.mean() + 0.2 * steps / 5
+    expected = -fake.mean() + 160 * ((units - target) ** 2).sum() / 15
+    expected = expected + 10 * (batch.real - rec).abs().mean() + 0.3 * attention
     torch.testing.assert_close(recipe.g_loss(batch, target)[0], expected, rtol=1e-12, atol=1e-12)
 
 
 class Recorder:
-    """A run of which only the calls of `update` are kept."""
+    """A run that records the calls of `update` and trains nothing."""
 
     done = 0.0
 
@@ -108,9 +101,8 @@ def test_others_units_with_noise_are_asked_for_and_g_learns_every_fifth_time():
     recipe, run, moved = tiny(), Recorder(), []
     for run.step in range(10):
         batch = batch_of()
-        batch.fields["attribute"] = (
-            torch.arange(5)[:, None].expand(-1, 3).double() / 4
-        )  # further apart than the noise is wide
+        # rows further apart than the noise is wide
+        batch.fields["attribute"] = torch.arange(5)[:, None].expand(-1, 3).double() / 4
         batch.start = 5 * run.step
         recipe.step(batch, run)
         far = run.calls[-1][1][:, None] - batch.attribute  # from each of the batch's own
@@ -131,11 +123,8 @@ def test_strips_move_one_unit_a_row():
     recipe, batch, asked = tiny(), batch_of(), []
     recipe.attention = lambda images, units: asked.append(units.clone()) or (images, torch.ones(5, 1, 16, 16).double())
     columns = recipe.strip(batch)
-    assert (
-        len(columns) == 6
-        and all(c.shape == batch.real.shape for c in columns)
-        and torch.equal(columns[-1], torch.ones_like(batch.real))
-    )
+    assert len(columns) == 6 and all(c.shape == batch.real.shape for c in columns)
+    assert torch.equal(columns[-1], torch.ones_like(batch.real))
     for i, units in enumerate(asked):
         expected = batch.attribute.clone()
         for row in range(5):

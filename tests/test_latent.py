@@ -205,12 +205,12 @@ def test_ganspace_brings_components_of_hidden_maps_back_to_z(styled):
     recipe = small(DCGAN, Spec((1, 16, 16)))
     z = latent.points(recipe, range(300))[0]
     expected = recipe.g.net[:4](z).flatten(1)  # dense, grid, norm, ReLU: what the first transposed convolution sees
-    maps = torch.cat([latent.hidden(recipe, part) for part in z.split(64)])
+    maps = torch.cat([latent.hidden_maps(recipe, part) for part in z.split(64)])
     assert torch.allclose(maps, expected, atol=1e-6)
     found = latent.ganspace(recipe, z, None, 3)
     coordinates = (maps.double() - maps.double().mean(0)) @ latent.pca(maps, 3)[1].vectors.T
     for i in range(3):  # one step along a direction moves the component it is for by about its deviation, and up
-        moved = latent.hidden(recipe, (z + found.scale[i] * found.vectors[i]).float()).double()
+        moved = latent.hidden_maps(recipe, (z + found.scale[i] * found.vectors[i]).float()).double()
         change = ((moved - maps.double().mean(0)) @ latent.pca(maps, 3)[1].vectors.T - coordinates)[:, i].mean()
         assert 0.4 < change / coordinates[:, i].std() < 1.6
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
@@ -16,9 +17,9 @@ from gankit.nn import (
     BatchNorm1d,
     BatchNorm2d,
     ConditionalBatchNorm2d,
-    ConvDiscriminator,
-    ConvGenerator,
     DBlock,
+    DCGANDiscriminator,
+    DCGANGenerator,
     Dropout,
     Dropout2d,
     GBlock,
@@ -26,7 +27,7 @@ from gankit.nn import (
     MinibatchDiscrimination,
     MinibatchStddev,
     OptimizedDBlock,
-    ResNetGenerator,
+    SNGANGenerator,
     VirtualBatchNorm,
     at_work,
     init_glorot,
@@ -61,9 +62,9 @@ def test_batch_norm_alone_is_torch_s_and_shares_its_state(kind, own, shape):
 
 
 def steps_with_penalty(net: nn.Module, xs: list[torch.Tensor], share: slice) -> list[torch.Tensor]:
-    """Losses, weights and buffers of steps whose loss has a gradient penalty, each on its share of the rows."""
+    """Losses, weights and buffers of steps whose loss has a gradient penalty, on a share of the rows."""
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    seen = []
+    losses = []
     for x in xs:
         rows = x[share].clone().requires_grad_()
         out = net(rows).squeeze(1)
@@ -79,8 +80,8 @@ def steps_with_penalty(net: nn.Module, xs: list[torch.Tensor], share: slice) -> 
         loss = loss.detach() * len(rows) / len(x)
         if dist.is_initialized():
             dist.all_reduce(loss)
-        seen.append(loss)
-    return [*seen, *net.state_dict().values(), net.eval()(xs[0]).detach()]
+        losses.append(loss)
+    return [*losses, *net.state_dict().values(), net.eval()(xs[0]).detach()]
 
 
 def critic() -> nn.Module:
@@ -99,77 +100,61 @@ def unequal() -> tuple[torch.Tensor, nn.Module]:
     return normal(8, 3, 2, 2) * 2 + 1, BatchNorm2d(3).double()
 
 
-def one_of_two(rank: int, folder: str) -> None:
-    one_of(rank, 2, folder)
-    steps = steps_with_penalty(critic(), batches(), slice(4 * rank, 4 * rank + 4))
-    x, norm = unequal()
-    own = x[:3] if rank == 0 else x[3:]
-    out = norm(own).detach()
-    buffers = [buffer.clone() for buffer in norm.buffers()]
-    half = norm(own.bfloat16()).detach()
-    if rank == 0:
-        torch.save(dict(steps=steps, out=out, buffers=buffers, half=half), f"{folder}/result.pt")
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """What two processes came to; started once, as starting is most of the time."""
-    folder = tmp_path_factory.mktemp("two")
-    mp.spawn(one_of_two, args=(str(folder),), nprocs=2)
-    return torch.load(folder / "result.pt", weights_only=True) | {"layers": layers(folder, 2)}
-
-
-def one_of_three(rank: int, folder: str) -> None:
-    one_of(rank, 3, folder)
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-@pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    folder = tmp_path_factory.mktemp("three")
-    mp.spawn(one_of_three, args=(str(folder),), nprocs=3)
-    return {"layers": layers(folder, 3)}
-
-
-def one_of(rank: int, world: int, folder: str) -> None:
-    """Join the others, and write what each layer gives for this process's rows."""
+def run_process(rank: int, world: int, folder: str) -> None:
+    """Join the other processes and save what layers compute for this process's rows; of two processes also steps."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
-    torch.save({case: measure(case, rank, world) for case in LAYERS}, f"{folder}/layers{rank}.pt")
+    results: dict[str, object] = {"layers": {case: measure(case, rank, world) for case in LAYERS}}
+    if world == 2:
+        x, norm = unequal()
+        rows = x[:3] if rank == 0 else x[3:]
+        results["steps"] = steps_with_penalty(critic(), batches(), slice(4 * rank, 4 * rank + 4))
+        results["out"] = norm(rows).detach()
+        results["buffers"] = [buffer.clone() for buffer in norm.buffers()]
+        results["half"] = norm(rows.bfloat16()).detach()
+    torch.save(results, f"{folder}/{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
 
 
-def layers(folder: Path, world: int) -> list[dict[str, dict[str, torch.Tensor]]]:
-    return [torch.load(folder / f"layers{rank}.pt", weights_only=True) for rank in range(world)]
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], list[dict]]:
+    """Results of each of `world` processes; started once per world, because starting takes most of the time."""
+
+    @cache
+    def start(world: int) -> list[dict]:
+        folder = tmp_path_factory.mktemp(f"world{world}")
+        mp.spawn(run_process, args=(world, str(folder)), nprocs=world)
+        return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(world)]
+
+    return start
 
 
 @pytest.mark.parametrize("case", LAYERS)
-@pytest.mark.parametrize("world", ["two", "three"])
-def test_what_looks_across_a_batch_sees_the_rows_of_all_processes(case, world, request):
-    one, parts = measure(case, 0, 1), [part[case] for part in request.getfixturevalue(world)["layers"]]
-    for name, value in one.items():
-        rows = name in ("out", "first", "second")
-        of_all = [torch.cat([part[name] for part in parts], 1)] if rows else [part[name] for part in parts]
-        assert all((found - value).abs().max() <= 1e-12 * max(1, value.abs().max()) for found in of_all), name
-    assert one["first"].abs().max() > 1e-3
+@pytest.mark.parametrize("world", [2, 3])
+def test_what_looks_across_a_batch_sees_the_rows_of_all_processes(case, world, processes):
+    expected, parts = measure(case, 0, 1), [results["layers"][case] for results in processes(world)]
+    for name, value in expected.items():
+        has_rows = name in ("out", "first", "second")
+        values = [torch.cat([part[name] for part in parts], 1)] if has_rows else [part[name] for part in parts]
+        assert all((x - value).abs().max() <= 1e-12 * max(1, value.abs().max()) for x in values), name
+    assert expected["first"].abs().max() > 1e-3
 
 
-def test_batch_norm_over_two_processes_is_that_over_one_with_second_derivatives(two):
-    one = steps_with_penalty(critic(), batches(), slice(None))
-    assert len(one) == 3 + len(critic().state_dict()) + 1
-    for a, b in zip(one, two["steps"], strict=True):
+def test_batch_norm_over_two_processes_is_that_over_one_with_second_derivatives(processes):
+    expected = steps_with_penalty(critic(), batches(), slice(None))
+    assert len(expected) == 3 + len(critic().state_dict()) + 1
+    for a, b in zip(expected, processes(2)[0]["steps"], strict=True):
         assert (a - b).abs().max() <= 1e-12 * max(1, a.abs().max())
 
 
-def test_batch_norm_over_two_unequal_shares_and_in_half_precision(two):
+def test_batch_norm_over_two_unequal_shares_and_in_half_precision(processes):
     x, norm = unequal()
-    expected = norm(x)
-    assert (two["out"] - expected[:3]).abs().max() < 1e-14
-    for a, b in zip(norm.buffers(), two["buffers"], strict=True):
+    expected, first = norm(x), processes(2)[0]
+    assert (first["out"] - expected[:3]).abs().max() < 1e-14
+    for a, b in zip(norm.buffers(), first["buffers"], strict=True):
         assert (a - b).abs().max() < 1e-14
-    assert two["half"].dtype == torch.bfloat16 and (two["half"].double() - expected[:3]).abs().max() < 0.05
+    assert first["half"].dtype == torch.bfloat16 and (first["half"].double() - expected[:3]).abs().max() < 0.05
 
 
 def test_conditional_batch_norm_begins_as_batch_norm_and_tells_classes_apart():
@@ -272,12 +257,8 @@ def test_minibatch_discrimination_has_a_gradient():
 @pytest.mark.parametrize(
     "layer, shape, name, rows",
     [
-        (
-            MinibatchStddev(4),
-            (3, 2, 2),
-            "the minibatch deviation",
-            {12: False, 8: False, 6: True, 2: True},
-        ),  # of 24, in groups of 4
+        # of 24 rows, in groups of 4
+        (MinibatchStddev(4), (3, 2, 2), "the minibatch deviation", {12: False, 8: False, 6: True, 2: True}),
         (MinibatchDiscrimination(3, 2, 2), (3,), "minibatch discrimination", {12: True}),
         (lambda x: feature_matching(x, 2 * x), (3,), "feature matching", {12: True}),
         (lambda x: relativistic_average.g(x, 2 * x), (), "relativistic_average", {12: True}),
@@ -303,9 +284,9 @@ def test_dropout_by_definition(layer, shape, drawn, p):
         y, again = net(x), net(x)
         assert torch.equal(net.eval()(x), x)
     kept = y != 0
-    assert (y[kept] - x[kept] / (1 - p)).abs().sum() < 1e-10 and torch.equal(
-        kept, kept[:, :, :1, :1].expand(kept.shape)
-    ) == (layer is Dropout2d or p in (0, 1))
+    assert (y[kept] - x[kept] / (1 - p)).abs().sum() < 1e-10
+    drops_whole_maps = torch.equal(kept, kept[:, :, :1, :1].expand(kept.shape))
+    assert drops_whole_maps == (layer is Dropout2d or p in (0, 1))
     assert kept.double().mean().item() == pytest.approx(1 - p, abs=4 / math.sqrt(400 * math.prod(drawn)))
     assert torch.equal(y, again) == (p in (0, 1)), "another layer must draw anew"
     fresh = Batch({"real": x}, start=8)
@@ -415,7 +396,7 @@ def test_blocks_leave_their_input_as_it_was():
 
 def test_a_conditional_generator_gives_its_labels_to_every_block():
     torch.manual_seed(0)
-    net = ResNetGenerator(4, (1, 8, 12), [6, 6], lambda c: ConditionalBatchNorm2d(c, 3)).double()
+    net = SNGANGenerator(4, (1, 8, 12), [6, 6], lambda c: ConditionalBatchNorm2d(c, 3)).double()
     z = normal(3, 4)
     assert net(z, torch.tensor([0, 1, 2])).shape == (3, 1, 8, 12)
     net.blocks[0].norm2.bias.weight.data[2] = 1.0
@@ -448,26 +429,26 @@ def test_the_nearest_size_is_one_that_can_be_drawn(height):
 @pytest.mark.parametrize("kernel", [4, 5])
 @pytest.mark.parametrize("shape", [(1, 16, 16), (3, 32, 48), (2, 28, 28), (4, 8, 16)])
 def test_convnets_at_many_sizes(shape, kernel):
-    g = ConvGenerator(5, shape, 2, kernel, unit_norm=kernel == 5)
+    g = DCGANGenerator(5, shape, 2, kernel, unit_norm=kernel == 5)
     images = g(torch.randn(3, 5))
     assert images.shape == (3, *shape) and images.abs().max() <= 1
     for norm in (True, False):
         for pooling in (True, False):
-            assert ConvDiscriminator(shape, 2, kernel, norm, pooling)(images).shape == (3,)
+            assert DCGANDiscriminator(shape, 2, kernel, norm, pooling)(images).shape == (3,)
 
 
 def test_batch_norm_hides_contrast_unless_there_is_a_bias_before_it():
     x = normal(4, 1, 16, 16)
     for bias in (False, True):
         torch.manual_seed(0)
-        d = ConvDiscriminator((1, 16, 16), 4, bias=bias).double()
+        d = DCGANDiscriminator((1, 16, 16), 4, bias=bias).double()
         d.features[3].eps = 1e-30
         assert torch.allclose(d(x), d(3 * x), atol=1e-12) != bias
 
 
 def test_a_discriminator_without_norm_judges_each_image_alone():
     torch.manual_seed(0)
-    d, x = ConvDiscriminator((1, 16, 16), 4, norm=False).double(), normal(4, 1, 16, 16)
+    d, x = DCGANDiscriminator((1, 16, 16), 4, norm=False).double(), normal(4, 1, 16, 16)
     assert torch.allclose(d(x), torch.cat([d(x[i : i + 1]) for i in range(4)]), atol=1e-14)
     assert torch.autograd.gradgradcheck(d, x[:2].requires_grad_())
 

@@ -1,4 +1,4 @@
-"""pix2pix: the U-Net and PatchGAN of the paper, dropout's masks as noise, both sides of a pair changed alike."""
+"""pix2pix: the paper's U-Net and PatchGAN, dropout masks as noise, both sides of a pair transformed alike."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gankit.models.pix2pix import Pix2Pix
 from gankit.nn import (
     OwnBatchNorm2d,
     PatchDiscriminator,
-    UNet,
+    UNetGenerator,
     instance_norm,
     patch_layers,
     unet_levels,
@@ -45,7 +45,7 @@ def count(net: nn.Module) -> int:
 
 
 class Kept:
-    """A run that keeps what `update` is given."""
+    """A run that records the arguments of `update` and trains nothing."""
 
     def __init__(self) -> None:
         self.done, self.step, self.calls = 0.0, 0, {}
@@ -61,12 +61,12 @@ class Kept:
 def test_networks_have_the_paper_s_counts_and_maps():
     with torch.device("meta"):
         for net, parameters in (
-            (UNet(3, 3, 8), 54_413_955),
-            (UNet(3, 3, 8, bias=True), 54_419_459),
-            (UNet(3, 3, 8, bias=True, norm_inner=True), 54_420_483),
-            (UNet(3, 3, 8, norm=instance_norm, bias=True), 54_409_603),
-            (UNet(3, 3, 7), 41_828_995),
-            (UNet(3, 3, 7, norm=instance_norm, bias=True), 41_825_667),
+            (UNetGenerator(3, 3, 8), 54_413_955),
+            (UNetGenerator(3, 3, 8, bias=True), 54_419_459),
+            (UNetGenerator(3, 3, 8, bias=True, norm_inner=True), 54_420_483),
+            (UNetGenerator(3, 3, 8, norm=instance_norm, bias=True), 54_409_603),
+            (UNetGenerator(3, 3, 7), 41_828_995),
+            (UNetGenerator(3, 3, 7, norm=instance_norm, bias=True), 41_825_667),
         ):
             assert count(net) == parameters
         for layers, plain, biased, side, larger in (
@@ -79,49 +79,30 @@ def test_networks_have_the_paper_s_counts_and_maps():
             (6, 15_354_689, None, 2, 2),
         ):
             net = PatchDiscriminator(6, layers=layers)
-            assert count(net) == plain and (
-                biased is None or count(PatchDiscriminator(6, layers=layers, bias=True)) == biased
-            )
+            assert count(net) == plain
+            assert biased is None or count(PatchDiscriminator(6, layers=layers, bias=True)) == biased
             for at, out in (256, side), (286, larger):
                 assert net(torch.empty(1, 6, at, at)).shape == (1, 1, out, out)
         assert count(PatchDiscriminator(3, norm=instance_norm, bias=True)) == 2_764_737
         assert count(PatchDiscriminator(3)) == 2_765_633
-        assert Pix2Pix(Spec((3, 256, 512), other=(1, 256, 512))).g(
-            torch.empty(1, 3, 256, 512), torch.empty(1, 86_016)
-        ).shape == (1, 1, 256, 512)
+        g = Pix2Pix(Spec((3, 256, 512), other=(1, 256, 512))).g
+        assert g(torch.empty(1, 3, 256, 512), torch.empty(1, 86_016)).shape == (1, 1, 256, 512)
 
 
 def test_maps_of_the_unet_are_the_paper_s():
     with torch.device("meta"):
-        seen, net = [], UNet(3, 3, 8)
+        seen, net = [], UNetGenerator(3, 3, 8)
         for block in (*net.down, *net.up):
             block.register_forward_hook(lambda _, x, y: seen.append((x[0].shape[1], y.shape[1], y.shape[2])))
         net(torch.empty(1, 3, 256, 256), torch.empty(1, net.noise(1, 256, 256).shape[1]))
-    downs = [
-        (3, 64, 128),
-        (64, 128, 64),
-        (128, 256, 32),
-        (256, 512, 16),
-        (512, 512, 8),
-        (512, 512, 4),
-        (512, 512, 2),
-        (512, 512, 1),
-    ]
-    ups = [
-        (512, 512, 2),
-        (1024, 512, 4),
-        (1024, 512, 8),
-        (1024, 512, 16),
-        (1024, 256, 32),
-        (512, 128, 64),
-        (256, 64, 128),
-        (128, 3, 256),
-    ]
+    downs = [*((3, 64, 128), (64, 128, 64), (128, 256, 32), (256, 512, 16)), *((512, 512, s) for s in (8, 4, 2, 1))]
+    ups = [(512, 512, 2), *((1024, 512, s) for s in (4, 8, 16)), (1024, 256, 32), (512, 128, 64), (256, 64, 128)]
+    ups += [(128, 3, 256)]
     assert seen == downs + ups
     assert net.noise(1, 256, 256).shape[1] == 512 * (2 * 2 + 4 * 4 + 8 * 8), "masks of the three innermost maps"
     normed = [any(isinstance(layer, nn.BatchNorm2d) for layer in block) for block in (*net.down, *net.up)]
     assert normed == [False] + [True] * 6 + [False] + [True] * 7 + [False], "none at 1x1, where it would leave nothing"
-    without = UNet(3, 3, 8, skips=False, width=2)
+    without = UNetGenerator(3, 3, 8, skips=False, width=2)
     assert [block[1].in_channels for block in without.up] == [16, 16, 16, 16, 16, 8, 4, 2]
 
 
@@ -137,7 +118,7 @@ def test_a_patch_is_as_large_as_it_says():
         assert rows.max() - rows.min() + 1 == patch
 
 
-def literal_unet(net: UNet, x: Tensor, masks: list[Tensor]) -> Tensor:
+def literal_unet(net: UNetGenerator, x: Tensor, masks: list[Tensor]) -> Tensor:
     """The paper's appendix written out, with each image's own statistics."""
 
     def normed(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
@@ -157,8 +138,8 @@ def literal_unet(net: UNet, x: Tensor, masks: list[Tensor]) -> Tensor:
         h = torch.cat([downs.pop(), h * masks[i] * 2 if i < len(masks) else h], 1)
 
 
-def cut(net: UNet, z: Tensor, height: int, width: int) -> list[Tensor]:
-    """Dropout's masks, map after map."""
+def cut(net: UNetGenerator, z: Tensor, height: int, width: int) -> list[Tensor]:
+    """The dropout masks of each map."""
     masks, at = [], 0
     for i, c in enumerate(net.masked):
         h, w = (side >> net.levels - 1 - i for side in (height, width))
@@ -201,18 +182,12 @@ def test_a_batch_of_one_trains_though_the_innermost_map_is_one_pixel():
     recipe, run = tiny(), Kept()
     recipe.step(pairs(1), run)
     with pytest.raises(ValueError, match="more than 1 value"):
-        UNet(1, 1, 4, width=2, norm_inner=True)(torch.zeros(1, 1, 16, 16), torch.ones(1, 2 * 336))
+        UNetGenerator(1, 1, 4, width=2, norm_inner=True)(torch.zeros(1, 1, 16, 16), torch.ones(1, 2 * 336))
 
 
 def test_sizes_follow_the_image_and_errors_say_what_to_type():
-    assert [unet_levels(*s) for s in ((256, 256), (512, 512), (256, 768), (64, 64), (96, 64), (48, 80))] == [
-        8,
-        8,
-        8,
-        6,
-        5,
-        4,
-    ]
+    sizes = ((256, 256), (512, 512), (256, 768), (64, 64), (96, 64), (48, 80))
+    assert [unet_levels(*size) for size in sizes] == [8, 8, 8, 6, 5, 4]
     for size in ((1, 1), (16, 16), (100, 60), (213, 320), (480, 640), (1080, 1920)):
         near = unet_size(*size)
         levels = unet_levels(*near)
@@ -226,7 +201,7 @@ def test_sizes_follow_the_image_and_errors_say_what_to_type():
         (dict(loss="bce"), "choose from minimax, non_saturating"),
         (dict(direction="a"), "choose from AtoB and BtoA"),
         (dict(norm="none"), "choose from batch and image"),
-        (dict(dropout=1.0), "0 or more and below 1"),
+        (dict(dropout=1.0), "at least 0 and below 1"),
         (dict(levels=1), "has 2 levels or more"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -264,11 +239,10 @@ def test_l1_alone_trains_no_discriminator_and_direction_turns_the_pair_round():
     recipe, run = tiny(direction="BtoA"), Kept()
     recipe.step(batch, run)
     assert list(run.calls) == ["d", "g"], "D before G"
-    assert all(torch.equal(given, want) for given, want in zip(run.calls["g"], (batch.b, batch.a)))
+    assert all(torch.equal(given, expected) for given, expected in zip(run.calls["g"], (batch.b, batch.a)))
     assert all(torch.equal(d, g) for d, g in zip(run.calls["d"], run.calls["g"])), "the same images and masks for both"
-    assert recipe.g.down[0][0].in_channels == 3 and recipe.translate(
-        batch.b, recipe.noise(3, 16, 16).double()
-    ).shape == (3, 1, 16, 16)
+    assert recipe.g.down[0][0].in_channels == 3
+    assert recipe.translate(batch.b, recipe.noise(3, 16, 16).double()).shape == (3, 1, 16, 16)
     columns = recipe.eval().strip(pairs())
     assert torch.equal(columns[0], batch.b) and torch.equal(columns[2], batch.a) and columns[1].shape == (3, 1, 16, 16)
     assert all(torch.equal(x, y) for x, y in zip(columns, recipe.strip(pairs())))
@@ -278,11 +252,8 @@ def test_l1_alone_trains_no_discriminator_and_direction_turns_the_pair_round():
 
 
 def test_jitter_cuts_both_sides_at_one_place_drawn_by_position():
-    x = (
-        torch.stack(torch.meshgrid(torch.linspace(-1, 1, 63), torch.linspace(-1, 1, 72), indexing="ij"))
-        .double()
-        .expand(6, -1, -1, -1)
-    )
+    x = torch.stack(torch.meshgrid(torch.linspace(-1, 1, 63), torch.linspace(-1, 1, 72), indexing="ij"))
+    x = x.double().expand(6, -1, -1, -1)
     recipe, run = tiny(Spec((2, 56, 64), other=(1, 56, 64)), jitter=True, levels=2), Kept()
     assert recipe.load_size == (63, 72), "286 / 256 times as large, rounded"
     recipe.step(Batch({"a": x, "b": x[:, :1]}), run)
@@ -305,12 +276,13 @@ def test_augmentation_moves_both_sides_alike():
 
 
 def test_pieces_give_what_the_whole_batch_gives(tmp_path):
-    """With dropout and jitter, where norms go by the image."""
+    """With dropout, jitter and norms by image."""
     states = []
     for pieces in (1, 3):
         run = training.train(
-            "pix2pix", data="photo-edges", resolution="16", precision="fp64", images=18, batch=6, pieces=pieces, width=2,
-            patch=16, levels=3, norm="image", mirror=True, lr=1e-3, preview=0, outdir=tmp_path / str(pieces), quiet=True,
+            "pix2pix", data="photo-edges", resolution="16", precision="fp64", images=18, batch=6, pieces=pieces,
+            width=2, patch=16, levels=3, norm="image", mirror=True, lr=1e-3, preview=0, quiet=True,
+            outdir=tmp_path / str(pieces),
         )  # fmt: skip
         states.append(run.recipe.state_dict())
     for name, value in states[0].items():
@@ -318,10 +290,10 @@ def test_pieces_give_what_the_whole_batch_gives(tmp_path):
 
 
 def test_it_learns_a_pair_and_a_seed_is_one_picture(tmp_path):
-    """A few steps of L1 alone come nearer than the mean colour."""
+    """A few steps with only L1 give a smaller distance than the mean colour."""
     run = training.train(
-        "pix2pix", data="photo-grey", resolution="16", images=400, batch=8, width=8, patch=16, gan_weight=0.0, jitter=False,
-        lr=5e-3, norm="image", dropout=0.0, preview=0, outdir=tmp_path, quiet=True,
+        "pix2pix", data="photo-grey", resolution="16", images=400, batch=8, width=8, patch=16, gan_weight=0.0,
+        jitter=False, lr=5e-3, norm="image", dropout=0.0, preview=0, outdir=tmp_path, quiet=True,
     )  # fmt: skip
     with run.averaged() as recipe:
         row = next(open_data(run.settings, Pix2Pix).stream(0, 32, seed=9))

@@ -276,7 +276,7 @@ def test_the_command_draws_texts(folder, tmp_path, capsys):
         (["--text", "red", "--class", "1"], "--class does not go with texts"),
         (["--text-file", "nowhere.txt"], "nowhere.txt"),
         (["--text-file", __file__ + "x"], "No such file"),
-        (["--text", "red", "-o", "x.tiff"], "x.tiff"),
+        (["--text", "red", "-o", "x.psd"], "x.psd"),
     ],
 )
 def test_texts_that_cannot_be_drawn_are_refused_in_a_line(folder, flags, message, capsys):

@@ -1,4 +1,4 @@
-"""StarGAN: labels as planes between zeros, the mask vector, the losses and their turns, and one result for all pieces."""
+"""StarGAN: planes of attributes, the mask vector, the losses and the turns of data sets, pieces of a batch."""
 
 import json
 from pathlib import Path
@@ -83,11 +83,8 @@ def test_a_label_plane_shows_because_of_the_zeros_around_the_image():
 def test_norms_have_gains_and_look_at_one_image_alone():
     recipe, batch = tiny(), batch_of()
     norms = [m for m in recipe.g.modules() if isinstance(m, nn.GroupNorm)]
-    assert (
-        len(norms) == 7
-        and all(m.affine and m.num_groups == m.num_channels for m in norms)
-        and not list(recipe.g.buffers())
-    )
+    assert len(norms) == 7 and all(m.affine and m.num_groups == m.num_channels for m in norms)
+    assert not list(recipe.g.buffers())
     whole = recipe.translate(batch.real, batch.attribute)
     alone = torch.cat([recipe.eval().translate(x[None], a[None]) for x, a in zip(batch.real, batch.attribute)])
     assert (whole - alone).abs().max() < 1e-12
@@ -101,11 +98,11 @@ def test_the_condition_is_the_paper_s_with_a_mask_of_the_set():
     own = torch.tensor([[1.0, 0, 1]])
     assert recipe.condition(own).tolist() == [[1, 0, 1, 0, 0, 1, 0]]
     assert recipe.condition(torch.tensor([[0.0, 1]]), 1).tolist() == [[0, 0, 0, 0, 1, 0, 1]]
-    everything = torch.tensor([[1.0, 1, 1, 0, 1]])  # of which only the source's part is kept: unknown is zero
+    everything = torch.tensor([[1.0, 1, 1, 0, 1]])  # only the source's part is kept; unknown attributes are zero
     assert recipe.condition(everything, 0).tolist() == [[1, 1, 1, 0, 0, 1, 0]]
     assert recipe.condition(everything, 1).tolist() == [[0, 0, 0, 0, 1, 0, 1]]
-    assert tiny().condition(own).tolist() == own.tolist()  # of one set there is no mask
-    with pytest.raises(ValueError, match="source is 2; this model learnt from 2 data sets"):
+    assert tiny().condition(own).tolist() == own.tolist()  # a single set has no mask
+    with pytest.raises(ValueError, match="source is 2; this model was trained on 2 data sets"):
         recipe.condition(own, 2)
     with pytest.raises(ValueError, match=r"3 attributes were given; there are p, q \(2\)"):
         recipe.condition(own, 1)
@@ -135,10 +132,10 @@ def test_losses_are_the_paper_s_and_only_the_source_s_attributes_enter(source):
     torch.testing.assert_close(recipe.d_loss(batch, target)[0], expected, rtol=1e-12, atol=1e-12)
 
     fake, logits = recipe.d.judge(fakes)
-    back = recipe.translate(fakes, attribute, source)
-    expected = -fake.mean() + classes(logits, target) + 10 * (batch.real - back).abs().sum() / batch.real.numel()
-    same = recipe.translate(batch.real, attribute, source)  # not in the paper, and without weight there
-    expected = expected + 3 * source * (batch.real - same).abs().mean()
+    rec = recipe.translate(fakes, attribute, source)
+    expected = -fake.mean() + classes(logits, target) + 10 * (batch.real - rec).abs().sum() / batch.real.numel()
+    idt = recipe.translate(batch.real, attribute, source)  # not in the paper: weight 0
+    expected = expected + 3 * source * (batch.real - idt).abs().mean()
     torch.testing.assert_close(recipe.g_loss(batch, target)[0], expected, rtol=1e-12, atol=1e-12)
 
 
@@ -182,7 +179,7 @@ def test_targets_are_the_batch_s_own_rows_in_a_random_order():
 
 
 class Recorder:
-    """A run of which only the calls of `update` are kept."""
+    """A run that records the calls of `update` and trains nothing."""
 
     done = 0.0
 
@@ -225,7 +222,7 @@ def test_attributes_choose_columns():
     assert recipe.names == ["a", "c", "p", "q"] and recipe.counts == [2, 2] and recipe.exclusive == [False, True]
     attribute, source = recipe.known(batch_of(TWO))
     assert source == 0 and attribute.tolist() == batch_of(TWO).attribute[:, [0, 2, 3, 4]].tolist()
-    assert tiny(TWO, attributes="q").exclusive == [False, False]  # of one of several classes it need not be true
+    assert tiny(TWO, attributes="q").exclusive == [False, False]  # a part of exclusive attributes is not exclusive
     assert tiny(Spec((3, 16, 16), num_classes=4)).exclusive == [True]
     assert StarGAN.presets["both"].spec.columns(",".join(CELEBA + RAFD)) == list(range(13))
     with pytest.raises(ValueError, match="there is no attribute 'z'; the data's are a, b, c"):
@@ -250,7 +247,7 @@ def test_strips_ask_for_one_attribute_a_column():
         return len(recipe.strip(batch))
 
     assert strip(ONE, batch_of()) == 4
-    assert asked == [([0, 0, 1], 0), ([1, 1, 1], 0), ([1, 0, 0], 0)]  # each turned over, the others as they are: 1 0 1
+    assert asked == [([0, 0, 1], 0), ([1, 1, 1], 0), ([1, 0, 0], 0)]  # each inverted, the others of 1 0 1 unchanged
     assert strip(TWO, batch_of(TWO, 1)) == 6
     assert asked[3:] == [([0, 0, 0, 1, 0], 1), ([0, 0, 0, 0, 1], 1)]
     assert asked[:3] == [([1, 0, 0, 0, 0], 0), ([0, 1, 0, 0, 0], 0), ([0, 0, 1, 0, 0], 0)]
@@ -262,18 +259,13 @@ def test_strips_ask_for_one_attribute_a_column():
 
 
 def trained(tmp_path: Path, name: str, **more):
-    options = (
-        dict(preset="small", images=32, batch=4, n_critic=2, quiet=True, precision="fp64", preview=0, log=4)
-        | TINY
-        | dict(width_d=4)
-    )
-    return training.train("stargan", outdir=tmp_path / name, **options | more)
+    options = dict(preset="small", images=32, batch=4, n_critic=2, quiet=True, precision="fp64", preview=0, log=4)
+    return training.train("stargan", outdir=tmp_path / name, **options | TINY | dict(width_d=4) | more)
 
 
 def test_pieces_give_what_the_whole_batch_gives(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "gankit.models.stargan.adam", lambda parameters, lr, betas: torch.optim.SGD(parameters, lr)
-    )  # Adam enlarges rounding
+    # Adam amplifies rounding errors
+    monkeypatch.setattr("gankit.models.stargan.adam", lambda parameters, lr, betas: torch.optim.SGD(parameters, lr))
     one, four = (trained(tmp_path, str(pieces), pieces=pieces) for pieces in (1, 4))
     lines = [json.loads(line) for line in (one.folder / "stats.jsonl").read_text().splitlines()]
     assert sum("g/loss" in line for line in lines) == 4

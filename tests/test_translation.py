@@ -18,8 +18,10 @@ from gankit import cli, models, training
 from gankit.nn import OwnBatchNorm2d, instance_norm
 from gankit.recipe import Recipe, Spec
 from gankit.runs.trained import Trained
-from gankit.translation import Translator, able, faces, files, norms, options, strips, tiles, video
-from gankit.translation.options import Ask, Attributes
+from gankit.translation import Translator, able, conditions, conversion, face_boxes, strips, tiles, video
+from gankit.translation.abilities import Attributes, attributes_of, domains_of
+from gankit.translation.conditions import Request
+from gankit.translation.options import Options
 
 ODD = str(Path(__file__).parent / "odd_translator.py")
 
@@ -93,7 +95,7 @@ def test_tiles_give_what_the_whole_picture_gives(tile, size):
     with torch.no_grad():
         whole = net(tiles.padded(images, 2))[:, :, : size[0], : size[1]]
         cut = tiles.through(lambda x, number: net(x), images, 2, 4, tile, least=1)
-    exact = 2 * 4 + 8 <= tile // 2
+    exact = tile // 2 >= 2 * 4 + 8
     assert cut.shape == whole.shape
     if exact:
         torch.testing.assert_close(cut, whole, rtol=0, atol=1e-12)
@@ -107,12 +109,14 @@ def test_tiles_share_the_statistics_of_one_picture():
     first = [nn.Conv2d(3, 4, 3, padding=1), instance_norm(4, affine=True), nn.Tanh()]
     net = nn.Sequential(*first, nn.Conv2d(4, 4, 3, padding=1), OwnBatchNorm2d(4), nn.Conv2d(4, 3, 1)).double().eval()
     nn.init.normal_(net[1].weight), nn.init.normal_(net[1].bias), nn.init.normal_(net[4].weight)
-    assert len(norms.norms(net)) == 2 and not norms.norms(nn.Sequential(nn.GroupNorm(2, 4), nn.BatchNorm2d(4)))
-    images = files.as_tensor(np.hstack([picture(64, 90), 255 - picture(64, 90, seed=3) // 4])).double()
+    assert len(tiles.instance_norms(net)) == 2 and not tiles.instance_norms(
+        nn.Sequential(nn.GroupNorm(2, 4), nn.BatchNorm2d(4))
+    )
+    images = conversion.as_tensor(np.hstack([picture(64, 90), 255 - picture(64, 90, seed=3) // 4])).double()
     with torch.no_grad():
         whole, alone = net(images), tiles.through(lambda x, number: net(x), images, 1, 2, 48)
         near = tiles.through(lambda x, number: net(x), images, 1, 2, 48, network=net)
-        with norms.shared(net, lambda: net(images)):
+        with tiles.shared_statistics(net, lambda: net(images)):
             same = tiles.tiled(lambda x, number: net(x), images, 48, 1, 2)
         assert torch.equal(net(images), whole), "the norms are not as they were"
     torch.testing.assert_close(same, whole, rtol=0, atol=1e-12)
@@ -127,7 +131,7 @@ def test_tiles_are_really_cut():
 
 
 def test_an_unknown_reach_blends_and_weights_rise_linearly():
-    shape = tiles.cut(64, 4, None)
+    shape = tiles.overlap_of(64, 4, None)
     weight = tiles.weights(200, 64, shape.step, shape)
     assert weight[0] == weight[-1] == 0 and weight[32] == 1 and torch.equal(weight, weight.flip(0))
     inner = weight[shape.margin : shape.margin + shape.ramp]
@@ -156,7 +160,7 @@ def test_sides_grow_to_the_multiple_and_are_cut_back(colour):
     images = torch.rand(1, 3, 21, 6) * 2 - 1
     out = tiles.through(lambda x, number: seen.append(tuple(x.shape)) or x, images, 8, least=16)
     assert seen == [(1, 3, 24, 16)] and torch.equal(out, images)
-    assert Translator(colour.recipe, Ask({"to": "b"}, {}))(torch.zeros(1, 3, 1, 1)).shape == (1, 3, 1, 1)
+    assert Translator(colour.recipe, Request({"to": "b"}, {}))(torch.zeros(1, 3, 1, 1)).shape == (1, 3, 1, 1)
     with pytest.raises(ValueError, match="made 8x8 of 16x16"):
         tiles.through(lambda x, number: x[:, :, ::2, ::2], torch.zeros(1, 3, 16, 16), least=1)
 
@@ -228,8 +232,8 @@ def test_a_picture_is_the_same_alone_and_among_others(colour, tree, tmp_path):
     gankit.translate(colour, tree, tmp_path / "all", to="b", batch=3)
     gankit.translate(colour, tree / "a.png", tmp_path / "one.png", to="b", batch=1)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "one.png")), np.asarray(Image.open(tmp_path / "all/a.png")))
-    image = files.as_tensor(np.asarray(Image.open(tree / "a.png")))
-    expected = files.as_pixels(Translator(colour.recipe, Ask({"to": "b"}, {}))(image)[0])
+    image = conversion.as_tensor(np.asarray(Image.open(tree / "a.png")))
+    expected = conversion.as_pixels(Translator(colour.recipe, Request({"to": "b"}, {}))(image)[0])
     assert np.array_equal(np.asarray(Image.open(tmp_path / "one.png")), expected)
 
 
@@ -282,7 +286,7 @@ def test_size_and_format(colour, tree, tmp_path):
         gankit.translate(colour, tree / "a.png", tmp_path / "out", to="a", size=size, format="webp", overwrite=True)
         assert Image.open(tmp_path / "out/a.webp").size == expected
     exact = np.asarray(Image.open(tmp_path / "out/a.webp").convert("RGB"))
-    resized = files.as_pixels(-files.as_picture((tree / "a.png").read_bytes(), 3, "10x40").image[0])
+    resized = conversion.as_pixels(-conversion.as_picture((tree / "a.png").read_bytes(), 3, "10x40").image[0])
     assert np.array_equal(exact, resized), "webp is to lose nothing"
     gankit.translate(colour, tree / "deep/alpha.png", tmp_path / "flat.jpg", to="a")
     assert Image.open(tmp_path / "flat.jpg").mode == "RGB"
@@ -291,10 +295,12 @@ def test_size_and_format(colour, tree, tmp_path):
 def test_what_is_wholly_transparent_has_the_background_s_colour():
     pixels = picture(8, 8, 4)
     pixels[:4, :, 3], pixels[4:, :, 3] = 0, 7
-    found = files.from_image(Image.fromarray(pixels), 3)
-    assert (found.image[0, :, :4] == 1).all() and torch.equal(found.image[:, :, 4:], files.as_tensor(pixels[4:, :, :3]))
-    assert (files.from_image(Image.fromarray(pixels), 3, background="black").image[0, :, :4] == -1).all()
-    assert files.from_image(Image.fromarray(pixels), 4).alpha is None
+    found = conversion.from_image(Image.fromarray(pixels), 3)
+    assert (found.image[0, :, :4] == 1).all() and torch.equal(
+        found.image[:, :, 4:], conversion.as_tensor(pixels[4:, :, :3])
+    )
+    assert (conversion.from_image(Image.fromarray(pixels), 3, background="black").image[0, :, :4] == -1).all()
+    assert conversion.from_image(Image.fromarray(pixels), 4).alpha is None
 
 
 # What is asked for ---------------------------------------------------------------------------------------------------
@@ -317,7 +323,7 @@ UNITS = Attributes(("AU01", "AU12", "AU45"), (3,), (False,))
     ],
 )
 def test_attributes_by_name(words, source, row, chosen):
-    found, number = options.attributes(JOINED, words, source)
+    found, number = conditions.attribute_row(JOINED, words, source)
     assert found.tolist() == row and number == chosen
 
 
@@ -338,15 +344,15 @@ def test_attributes_by_name(words, source, row, chosen):
 )
 def test_wrong_attributes_are_refused(words, source, said):
     with pytest.raises(ValueError, match=said.replace("?", r"\?")):
-        options.attributes(JOINED, words, source)
+        conditions.attribute_row(JOINED, words, source)
 
 
 def test_action_units_by_name_and_from_openface(tmp_path):
-    assert options.units(UNITS, ["AU12=0.8", "au1=3", "AU45=-1"])[0].tolist() == pytest.approx([1, 0.8, 0])
+    assert conditions.unit_row(UNITS, ["AU12=0.8", "au1=3", "AU45=-1"]).tolist() == pytest.approx([1, 0.8, 0])
     table = tmp_path / "face.csv"
     table.write_text("frame, confidence, success, AU01_r, AU12_r, AU45_r, AU12_c\n1, 0.98, 1, 2.5, 5, 0, 1\n")
-    assert options.units(UNITS, [], str(table))[0].tolist() == [0.5, 1.0, 0.0]
-    assert options.units(UNITS, ["AU45=1"], str(table))[0].tolist() == [0.5, 1.0, 1.0]
+    assert conditions.unit_row(UNITS, [], str(table)).tolist() == [0.5, 1.0, 0.0]
+    assert conditions.unit_row(UNITS, ["AU45=1"], str(table)).tolist() == [0.5, 1.0, 1.0]
     table.write_text("frame, confidence, success, AU01_r, AU12_r\n1, 0.98, 1, 2.5, 5\n")
     for text, said in (
         ("", "lacks AU45_r"),
@@ -356,25 +362,25 @@ def test_action_units_by_name_and_from_openface(tmp_path):
         if text:
             table.write_text(text)
         with pytest.raises(ValueError, match=said):
-            options.units(UNITS, [], str(table))
+            conditions.unit_row(UNITS, [], str(table))
     with pytest.raises(ValueError, match="missing.csv"):
-        options.units(UNITS, [], "missing.csv")
+        conditions.unit_row(UNITS, [], "missing.csv")
 
 
 def test_domains_are_called_like_their_folders(colour, tmp_path):
     assert (
-        options.domain(colour, "zebras") == options.domain(colour, "b") == "b"
-        and options.domain(colour, "Horses") == "a"
+        conditions.domain(colour, "zebras") == conditions.domain(colour, "b") == "b"
+        and conditions.domain(colour, "Horses") == "a"
     )
     with pytest.raises(ValueError, match=r"to which domain\? --to a \(horses\) or --to b \(zebras\)"):
-        options.domain(colour, "")
+        conditions.domain(colour, "")
     with pytest.raises(ValueError, match="no domain 'cats'"):
-        options.domain(colour, "cats")
+        conditions.domain(colour, "cats")
     for name in ("A", "B"):
         (tmp_path / name).mkdir()
         Image.fromarray(picture(8, 8)).save(tmp_path / name / "x.png")
-    assert options.domains_of({"settings": {"data": str(tmp_path)}}) == ("A", "B")
-    assert options.domains_of({"settings": {"data": "digits-negative"}}) == ("a", "b")
+    assert domains_of({"settings": {"data": str(tmp_path)}}) == ("A", "B")
+    assert domains_of({"settings": {"data": "digits-negative"}}) == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -401,7 +407,7 @@ def test_what_a_model_does_not_take_is_refused(colour, tree, tmp_path, given, sa
 def test_a_model_without_the_ability_names_those_that_have_it(tree, tmp_path):
     dcgan = trained(models.find("dcgan")(Spec((1, 16, 16)), width=8), "dcgan")
     with pytest.raises(
-        ValueError, match="dcgan makes nothing of pictures; models that do are .*cyclegan.*What it can: sample"
+        ValueError, match="dcgan does not translate images; models that do are .*cyclegan.*What it can: sample"
     ):
         gankit.translate(dcgan, tree, tmp_path / "out")
     assert {"pix2pix", "cyclegan", "stargan", "ganimation", "unet", "adain"} <= set(able())
@@ -419,18 +425,18 @@ def test_stargan_changes_what_is_asked_and_strips_show_all(tree, tmp_path):
     spec = Spec((3, 16, 16), attributes=("red", "blue", "large", "old"), groups=(2, 2), exclusive=(True, False))
     model = small("stargan", spec, width=4, blocks=1)
     made = gankit.translate(model, tree / "a.png", tmp_path / "out", set={"blue": 1}, strip=True)
-    image = files.as_tensor(np.asarray(Image.open(tree / "a.png")))
+    image = conversion.as_tensor(np.asarray(Image.open(tree / "a.png")))
     expected = Translator(model.recipe)  # by hand: padded to 20x32, the vector of the first set
     with torch.no_grad():
         whole = model.recipe.translate(tiles.padded(image, 4, 16), torch.tensor([[0.0, 1, 0, 0]]), 0)[:, :, :20, :30]
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "out/a.png")), files.as_pixels(whole[0]))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out/a.png")), conversion.as_pixels(whole[0]))
     assert [p.name for p in made.written] == ["a.png", "a.strip.png"] and expected.recipe is model.recipe
     only = gankit.translate(model, tree / "a.png", tmp_path / "only", strip=True)
     assert [p.name for p in only.written] == ["a.strip.png"]
-    asked = options.ask(model, options.Options(set=("old=1",)))
-    strip = strips.domains(model, Translator(model.recipe, asked), asked, image, 0)
+    asked = conditions.request_of(model, Options(set=("old=1",)))
+    strip = strips.attribute_strip(model, Translator(model.recipe, asked), asked, image, 0)
     assert strip.heads == ["input", "red", "blue", "large", "not old"]
-    alone = strips.domains(model, Translator(model.recipe), None, image, 0)
+    alone = strips.attribute_strip(model, Translator(model.recipe), None, image, 0)
     assert alone.heads == ["input", "red", "blue", "none", "large", "old"]
     with pytest.raises(ValueError, match="what is to change"):
         gankit.translate(model, tree / "a.png", tmp_path / "none")
@@ -440,7 +446,7 @@ def test_stargan_changes_what_is_asked_and_strips_show_all(tree, tmp_path):
 
 def test_classes_are_attributes_by_their_names(tree, tmp_path):
     model = small("stargan", Spec((3, 16, 16), num_classes=3), width=4, blocks=1)
-    assert options.attributes_of(model) == Attributes(("class0", "class1", "class2"), (3,), (True,))
+    assert attributes_of(model) == Attributes(("class0", "class1", "class2"), (3,), (True,))
     assert gankit.translate(model, tree / "a.png", tmp_path / "out", set="class2").written
 
 
@@ -448,14 +454,14 @@ def test_ganimation_s_strip_and_mask(tree, tmp_path):
     model = small("ganimation", Spec((3, 16, 16), attributes=UNITS.names, exclusive=(False,)), width=4, blocks=1)
     made = gankit.translate(model, tree / "a.png", tmp_path / "out", au="AU12=0.8", strip=True, attention=True, steps=3)
     assert [p.name for p in made.written] == ["a.png", "a.strip.png", "a.attention.png"]
-    image = files.as_tensor(np.asarray(Image.open(tree / "a.png")))
-    asked = options.ask(model, options.Options(au=("AU12=0.8",), steps=3))
-    strip = strips.intensities(model, Translator(model.recipe, asked), options.Options(steps=3), asked, image, 0)
+    image = conversion.as_tensor(np.asarray(Image.open(tree / "a.png")))
+    asked = conditions.request_of(model, Options(au=("AU12=0.8",), steps=3))
+    strip = strips.intensity_strip(model, Translator(model.recipe, asked), Options(steps=3), asked, image, 0)
     assert strip.heads == ["input", "0.00", "0.50", "1.00"] and len(strip.rows) == 1
     with torch.no_grad():
         half = model.recipe.translate(tiles.padded(image, 4, 16), torch.tensor([[0, 0.4, 0]]))[0, :, :20, :30]
     torch.testing.assert_close(strip.rows[0][2], half)
-    every = strips.intensities(model, Translator(model.recipe), options.Options(steps=2), None, image, 0)
+    every = strips.intensity_strip(model, Translator(model.recipe), Options(steps=2), None, image, 0)
     assert len(every.rows) == 3 and every.sides == list(UNITS.names)
     with pytest.raises(ValueError, match="--au NAME=VALUE"):
         gankit.translate(model, tree / "a.png", tmp_path / "none", set="AU12=1")
@@ -495,18 +501,19 @@ def test_adain_mixes_styles_in_their_regions(tmp_path):
         done = gankit.translate(model, content, tmp_path / "out", overwrite=True, **given)
         return np.asarray(Image.open(done.written[0])).astype(int)
 
-    image = files.as_tensor(picture(40, 40))
+    image = conversion.as_tensor(picture(40, 40))
     with torch.no_grad():
-        both = [files.as_tensor(picture(40, 40, seed=seed))[0] for seed in (1, 2)]
+        both = [conversion.as_tensor(picture(40, 40, seed=seed))[0] for seed in (1, 2)]
         expected = model.recipe.translate(image, both, weights=torch.tensor([0.7, 0.3]))
-    assert np.array_equal(made(style=styles, mix="0.7,0.3"), files.as_pixels(expected[0]))
+    assert np.array_equal(made(style=styles, mix="0.7,0.3"), conversion.as_pixels(expected[0]))
     first, both = made(style=styles, mix="1,0"), made(style=styles, mask=tmp_path / "left.png")
     assert np.array_equal(first, made(style=styles[0])) and not np.array_equal(both, first)
     assert not np.array_equal(made(style=styles[0], keep_colour=True), first)
     strip = gankit.translate(model, content, tmp_path / "strip", style=styles[0], strip=True, steps=3)
     assert strip.written[1].name == "content.strip.png"
     for given, said in (
-        (dict(), "whose style"), (dict(style=styles, mix="1"), "2 styles need as many weights"), (dict(style=styles, mix="a,b"), "write weights"),
+        (dict(), "whose style"), (dict(style=styles, mix="1"), "2 styles need as many weights"),
+        (dict(style=styles, mix="a,b"), "write weights"),
         (dict(style=styles[0], strength=2.0), "--strength is 2.0"), (dict(style="nowhere.png"), "nowhere.png"),
         (dict(style=(*styles, content), mask=tmp_path / "left.png"), "3 styles need as many masks"),
     ):  # fmt: skip
@@ -519,14 +526,16 @@ def test_segmentation_writes_numbers_with_a_palette(tree, tmp_path):
     done = gankit.translate(model, tree / "a.jpg", tmp_path / "out", overlay=True, strip=True)
     assert [p.name for p in done.written] == ["a.png", "a.overlay.png", "a.strip.png"]
     mask = Image.open(tmp_path / "out/a.png")
-    image = files.as_picture((tree / "a.jpg").read_bytes(), 3).image
+    image = conversion.as_picture((tree / "a.jpg").read_bytes(), 3).image
     with torch.no_grad():
         expected = model.recipe.segment(image)[0].numpy()
     assert mask.mode == "P" and np.array_equal(np.asarray(mask), expected)
     assert mask.getpalette()[:9] == gankit.data.palette(3).flatten().tolist()
     over, colours = np.asarray(Image.open(tmp_path / "out/a.overlay.png")), gankit.data.palette(3).astype(float)
     half = np.where(
-        expected[:, :, None] == 0, files.as_pixels(image[0]), (files.as_pixels(image[0]) + colours[expected]) / 2
+        expected[:, :, None] == 0,
+        conversion.as_pixels(image[0]),
+        (conversion.as_pixels(image[0]) + colours[expected]) / 2,
     )
     assert np.abs(over - half).max() <= 0.5
     tiled = Translator(model.recipe, tile=8)(image)
@@ -547,7 +556,8 @@ def test_label_maps_are_painted_in_the_palette_of_those_that_were_learned(tmp_pa
         classes.save(tmp_path / "set" / "masks" / f"{i}.png")
         Image.fromarray(picture(16, 16, seed=i)).save(tmp_path / "set" / "images" / f"{i}.png")
     run = gankit.train(
-        "unet", data=str(tmp_path / "set"), preset="small", levels=1, width=4, batch=2, images=4, preview=0, quiet=True, outdir=tmp_path / "runs"
+        "unet", data=str(tmp_path / "set"), preset="small", levels=1, width=4, batch=2, images=4, preview=0, quiet=True,
+        outdir=tmp_path / "runs"
     )  # fmt: skip
     gankit.translate(str(run.folder), tmp_path / "set" / "images" / "0.png", tmp_path / "map.png")
     assert Image.open(tmp_path / "map.png").getpalette()[:9] == np.ravel(colours).tolist()
@@ -555,7 +565,7 @@ def test_label_maps_are_painted_in_the_palette_of_those_that_were_learned(tmp_pa
 
 def test_a_round_trip_says_how_far_it_is_off(colour, tree, tmp_path, capsys):
     done = gankit.translate(colour, tree / "a.png", tmp_path / "out", to="b", round_trip=True)
-    image = files.as_tensor(np.asarray(Image.open(tree / "a.png")))
+    image = conversion.as_tensor(np.asarray(Image.open(tree / "a.png")))
     with torch.no_grad():
         there = colour.recipe.translate(tiles.padded(image, 4, 16))[:, :, :20, :30]
     error = (-there.double() - image.double()).abs().mean().item()
@@ -568,7 +578,7 @@ def test_strips_of_many_pictures_break_into_rows():
     made = strips.Strip([str(i) for i in range(11)], [cells[: strips.WIDE], cells[strips.WIDE :]]).picture()
     one = strips.Strip([str(i) for i in range(strips.WIDE)], [cells[: strips.WIDE]]).picture()
     assert made.width == one.width and made.height == 2 * one.height
-    assert max(strips.small(torch.zeros(3, 700, 100)).shape) == strips.CELL
+    assert max(strips.fit_cell(torch.zeros(3, 700, 100)).shape) == strips.CELL
 
 
 # Faces ---------------------------------------------------------------------------------------------------------------
@@ -576,26 +586,28 @@ def test_strips_of_many_pictures_break_into_rows():
 
 def test_a_face_is_blended_back_and_nothing_else_changes():
     pixels = picture(60, 80)
-    box = faces.Box(20, 30, 24)
-    made = faces.paste(pixels, np.full((16, 16, 3), 255, np.uint8), box)
+    box = face_boxes.Box(20, 30, 24)
+    made = face_boxes.paste(pixels, np.full((16, 16, 3), 255, np.uint8), box)
     inside = np.zeros((60, 80), bool)
     inside[20:44, 30:54] = True
     assert np.array_equal(made[~inside], pixels[~inside]), "what is outside the face changed"
     assert (made[28:36, 38:46] == 255).all(), "the face is not there"
     edge = made[32, 30].astype(int) - pixels[32, 30]
     assert np.abs(edge).max() < 40, "the edge is hard"
-    assert np.array_equal(faces.paste(pixels, np.full((8, 8, 3), 255, np.uint8), box, np.zeros((8, 8))), pixels)
-    beyond = faces.Box(-10, 70, 24)  # over the upper right corner
-    assert faces.crop(pixels, beyond, 24, 24).shape == (24, 24, 3)
-    assert faces.paste(pixels, faces.crop(pixels, beyond, 24, 24), beyond).shape == pixels.shape
-    assert np.array_equal(faces.crop(pixels, box, 24, 24), pixels[20:44, 30:54])
-    assert np.array_equal(faces.mirrored(np.arange(-3, 8), 5), np.pad(np.arange(5), 3, mode="reflect"))
+    assert np.array_equal(face_boxes.paste(pixels, np.full((8, 8, 3), 255, np.uint8), box, np.zeros((8, 8))), pixels)
+    beyond = face_boxes.Box(-10, 70, 24)  # over the upper right corner
+    assert face_boxes.crop(pixels, beyond, 24, 24).shape == (24, 24, 3)
+    assert face_boxes.paste(pixels, face_boxes.crop(pixels, beyond, 24, 24), beyond).shape == pixels.shape
+    assert np.array_equal(face_boxes.crop(pixels, box, 24, 24), pixels[20:44, 30:54])
+    assert np.array_equal(face_boxes.reflected_indices(np.arange(-3, 8), 5), np.pad(np.arange(5), 3, mode="reflect"))
 
 
 def test_faces_are_found_changed_and_the_rest_is_kept(tmp_path, monkeypatch):
     """With a detector that finds two faces in large pictures and none in small ones."""
     monkeypatch.setattr(
-        faces, "find", lambda pixels, margin: [faces.Box(4, 4, 20), faces.Box(30, 34, 16)] if len(pixels) > 30 else []
+        face_boxes,
+        "find_faces",
+        lambda pixels, margin: [face_boxes.Box(4, 4, 20), face_boxes.Box(30, 34, 16)] if len(pixels) > 30 else [],
     )
     model = small("ganimation", Spec((3, 16, 16), attributes=UNITS.names, exclusive=(False,)), width=4, blocks=1)
     Image.fromarray(picture(50, 60)).save(tmp_path / "two.png")
@@ -619,17 +631,17 @@ def test_faces_are_found_changed_and_the_rest_is_kept(tmp_path, monkeypatch):
 def test_without_opencv_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ValueError, match=r"pip install 'gankit\[faces\]'"):
-        faces.find(picture(40, 40))
+        face_boxes.find_faces(picture(40, 40))
 
 
 def test_opencv_finds_a_face():
     pytest.importorskip("cv2")
     data = pytest.importorskip("skimage.data")
-    boxes = faces.find(data.astronaut(), 0.5)
+    boxes = face_boxes.find_faces(data.astronaut(), 0.5)
     assert len(boxes) == 1
     top, left, side = boxes[0]
     assert top < 100 < 150 < top + side and left < 200 < 250 < left + side, "eyes and mouth are inside"
-    assert not faces.find(np.zeros((100, 100), np.uint8))
+    assert not face_boxes.find_faces(np.zeros((100, 100), np.uint8))
 
 
 # Videos --------------------------------------------------------------------------------------------------------------
@@ -654,9 +666,9 @@ def test_a_video_goes_through_frame_by_frame_with_its_sound(colour, tmp_path, mo
     )
     done = gankit.translate(colour, source, out, to="a", batch=5)
     assert done.written == [out] and not done.skipped
-    before, after = video.probe(source), video.probe(out)
-    assert before == after == video.Header(48, 64, "12/1")
-    monkeypatch.setattr(faces, "find", lambda pixels, margin: [])
+    before, after = video.read_header(source), video.read_header(out)
+    assert before == after == video.VideoHeader(48, 64, "12/1")
+    monkeypatch.setattr(face_boxes, "find_faces", lambda pixels, margin: [])
     assert gankit.translate(
         colour, source, tmp_path / "faces.mp4", to="a", faces=True
     ).written  # no face in it, and no harm
@@ -666,7 +678,7 @@ def test_a_video_goes_through_frame_by_frame_with_its_sound(colour, tmp_path, mo
     streams = subprocess.run(["ffmpeg", "-i", str(out)], capture_output=True, text=True).stderr
     assert "Audio:" in streams
     with pytest.raises(ValueError, match="cannot read"):
-        video.probe(Path(__file__))
+        video.read_header(Path(__file__))
 
 
 # Around it -----------------------------------------------------------------------------------------------------------

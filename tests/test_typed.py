@@ -83,7 +83,7 @@ def test_train_takes_the_command_of_a_card(model, typed):
             "settings": dataclasses.asdict(settings),
             "arguments": arguments,
         }
-        words = shlex.split(card.command(SimpleNamespace(recipe=kind.__new__(kind), config=config)))
+        words = shlex.split(card.training_command(SimpleNamespace(recipe=kind.__new__(kind), config=config)))
         assert words[:3] == ["gankit", "train", model]
         taken = typed(model, words[3:])
         assert {name: taken[name] for name in whole} == whole, preset
@@ -151,7 +151,7 @@ def parser(monkeypatch):
     monkeypatch.chdir(HOUSE)
 
 
-@pytest.mark.parametrize("model", translation.options.able())
+@pytest.mark.parametrize("model", translation.able())
 def test_translate_takes_the_example_that_show_prints(model, parser):
     with pytest.raises(Parsed):
         cli.main(shlex.split(translation.example(models.find(model)))[1:])

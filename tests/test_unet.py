@@ -1,4 +1,4 @@
-"""U-Net: sizes and crops, tiles, deformation, weights of pixels, and what becomes of void."""
+"""U-Net: sizes and crops, tiles, deformation, weights of pixels, and void pixels."""
 
 import math
 
@@ -61,31 +61,8 @@ def test_maps_are_those_of_the_paper_s_figure():
             layer.register_forward_hook(lambda _, __, x: sides.append(x.shape[2]))
     net(torch.zeros(1, 1, 572, 572))
     assert len(sides) == 23
-    assert sides == [
-        570,
-        568,
-        282,
-        280,
-        138,
-        136,
-        66,
-        64,
-        30,
-        28,
-        56,
-        54,
-        52,
-        104,
-        102,
-        100,
-        200,
-        198,
-        196,
-        392,
-        390,
-        388,
-        388,
-    ]
+    downs = [570, 568, 282, 280, 138, 136, 66, 64, 30, 28]
+    assert sides == [*downs, *(56, 54, 52), *(104, 102, 100), *(200, 198, 196), *(392, 390, 388), 388]
     assert net(torch.zeros(1, 1, 188, 188)).shape == (1, 2, 4, 4)
     assert net(torch.zeros(1, 1, 188, 204)).shape == (1, 2, 4, 20)
 
@@ -101,6 +78,7 @@ def test_a_skip_is_cropped_at_its_centre_and_stands_first():
 
 
 def test_weights_begin_as_he_has_them():
+    torch.manual_seed(0)
     net = Network(1, 2, 2, 64, 0, False, 0.5)
     init_he(net)
     for layer, inputs in (net.down[0][2], 9 * 64), (net.up[1], 128), (net.head, 64), (net.merge[0][0], 9 * 256):
@@ -158,22 +136,20 @@ def test_images_and_masks_are_bent_and_turned_alike_and_as_defined():
     mask[:, 2:4] = VOID
     batch = Batch({"real": images, "mask": mask}, seed=3)
     bent, labels = deform(images, mask, batch.draw, 1.5, 40.0, 0.2)
-    numbers = Batch({"real": images}, seed=3).draw(
-        lambda n: torch.cat([torch.randn(n, 18), torch.rand(n, 3) * 2 - 1], 1)
-    )
+    again = Batch({"real": images}, seed=3)
+    numbers = again.draw(lambda n: torch.cat([torch.randn(n, 18), torch.rand(n, 3) * 2 - 1], 1))
     for i in range(2):
         field = F.interpolate(1.5 * numbers[i, :18].view(1, 2, 3, 3), (9, 12), mode="bicubic", align_corners=True)[0]
-        assert torch.allclose(
-            field[:, [0, 0, 8, 4], [0, 11, 11, 0]], 1.5 * numbers[i, :18].view(2, 3, 3)[:, [0, 0, 2, 1], [0, 2, 2, 0]]
-        )
+        grid = 1.5 * numbers[i, :18].view(2, 3, 3)
+        assert torch.allclose(field[:, [0, 0, 8, 4], [0, 11, 11, 0]], grid[:, [0, 0, 2, 1], [0, 2, 2, 0]])
         angle, contrast, brightness = numbers[i, 18:].tolist()
         cos, sin = math.cos(math.radians(40 * angle)), math.sin(math.radians(40 * angle))
         rows, columns = np.mgrid[0:9, 0:12] - np.array([4, 5.5])[:, None, None]
         at = np.stack([cos * rows + sin * columns + 4, cos * columns - sin * rows + 5.5]) + field.numpy()
         for channel in range(2):
-            want = ndimage.map_coordinates(images[i, channel].numpy(), at, order=1, mode="mirror")
-            want = want * (1 + 0.2 * contrast) + 0.2 * brightness
-            assert np.abs(bent[i, channel].numpy() - want).max() < 1e-12
+            expected = ndimage.map_coordinates(images[i, channel].numpy(), at, order=1, mode="mirror")
+            expected = expected * (1 + 0.2 * contrast) + 0.2 * brightness
+            assert np.abs(bent[i, channel].numpy() - expected).max() < 1e-12
         assert np.array_equal(labels[i].numpy(), ndimage.map_coordinates(mask[i].numpy(), at, order=0, mode="mirror"))
     assert (labels == VOID).any() and set(labels.unique().tolist()) <= {0, 1, 2, 3, VOID}
 
@@ -197,35 +173,34 @@ def test_each_change_can_be_had_alone_or_not_at_all():
 
 
 def test_components_are_scipy_s():
-    masks = torch.cat(
-        [blobs(3, 20, 17) > 0, torch.ones(1, 20, 17, dtype=torch.bool), torch.zeros(1, 20, 17, dtype=torch.bool)]
-    )
+    masks = [*(blobs(3, 20, 17) > 0), torch.ones(20, 17, dtype=torch.bool), torch.zeros(20, 17, dtype=torch.bool)]
     spiral = torch.zeros(20, 17, dtype=torch.bool)
     spiral[::2], spiral[1::4, -1], spiral[3::4, 0] = True, True, True
-    for inside, found in zip([*masks, spiral], components(torch.stack([*masks, spiral]))):
-        want = ndimage.label(inside.numpy())[0]
-        pairs = set(zip(want.ravel().tolist(), found.flatten().tolist()))
-        assert len(pairs) == len(np.unique(want)) == len(found.unique()) and (found > 0).equal(inside)
+    masks.append(spiral)
+    for inside, actual in zip(masks, components(torch.stack(masks))):
+        expected = ndimage.label(inside.numpy())[0]
+        pairs = set(zip(expected.ravel().tolist(), actual.flatten().tolist()))
+        assert len(pairs) == len(np.unique(expected)) == len(actual.unique()) and (actual > 0).equal(inside)
 
 
 @pytest.mark.parametrize("chunk", [1, 2**20])
 def test_border_weights_are_the_paper_s_formula(chunk, monkeypatch):
     monkeypatch.setattr("gankit.models.unet.CHUNK", chunk)
     masks = torch.cat([blobs(2, 30, 23), torch.zeros(1, 30, 23, dtype=torch.int64)])
-    masks[1][masks[1] > 0] = 3  # whichever class a cell is of
+    masks[1][masks[1] > 0] = 3  # a cell may belong to any class
     masks[0, :5, :5] = VOID
-    found = border_weight(masks, 10.0, 5.0, torch.float64)
-    for mask, weight in zip(masks.numpy(), found):
+    actual = border_weight(masks, 10.0, 5.0, torch.float64)
+    for mask, weight in zip(masks.numpy(), actual):
         cells = (mask > 0) & (mask != VOID)
         border = cells & ~ndimage.binary_erosion(cells, border_value=1)
         numbers, count = ndimage.label(cells)
-        want = np.zeros(mask.shape)
+        expected = np.zeros(mask.shape)
         if count > 1:
             each = [ndimage.distance_transform_edt(~(border & (numbers == i + 1))) for i in range(count)]
             nearest = np.sort(each, axis=0)
-            want = 10 * np.exp(-((nearest[0] + nearest[1]) ** 2) / 50)
-        assert np.abs(weight.numpy() - want).max() < 1e-12
-    assert found[0].max() > 5 and not found[2].any()
+            expected = 10 * np.exp(-((nearest[0] + nearest[1]) ** 2) / 50)
+        assert np.abs(weight.numpy() - expected).max() < 1e-12
+    assert actual[0].max() > 5 and not actual[2].any()
 
 
 def test_the_ground_between_touching_cells_weighs_most():
@@ -242,11 +217,11 @@ def test_the_ground_between_touching_cells_weighs_most():
 def test_void_pixels_count_nothing_and_the_rest_as_written_out():
     logits, mask, weight = normal(2, 3, 4, 5), torch.randint(3, (2, 4, 5)), normal(2, 4, 5, seed=1).abs()
     mask[0, 1:3] = VOID
-    want = 0.0
+    expected = 0.0
     for i, y, x in np.ndindex(2, 4, 5):
         if mask[i, y, x] != VOID:
-            want -= (weight[i, y, x] * logits[i, :, y, x].log_softmax(0)[mask[i, y, x]]).item() / 40
-    assert map_cross_entropy(logits, mask, weight).item() == pytest.approx(want, abs=1e-12)
+            expected -= (weight[i, y, x] * logits[i, :, y, x].log_softmax(0)[mask[i, y, x]]).item() / 40
+    assert map_cross_entropy(logits, mask, weight).item() == pytest.approx(expected, abs=1e-12)
     moved = logits.clone()
     moved[0, :, 1:3] += normal(3, 2, 5, seed=2)
     assert torch.equal(map_cross_entropy(moved, mask, weight), map_cross_entropy(logits, mask, weight))
@@ -259,12 +234,11 @@ def test_the_loss_is_that_of_the_bent_batch_and_exact_in_parts():
     batch = batch_of(mask=mask)
     whole, outputs = recipe.loss(batch)
     images, bent = deform(batch.real, mask, batch_of().draw, 1.0, 180.0, 0.1)
-    weight = torch.tensor([1, 2.5], dtype=torch.float64)[bent.clamp(max=1)] + border_weight(
-        bent, 10.0, 5.0, torch.float64
-    )
-    logits, known = recipe.scores(images), bent != VOID
+    weight = torch.tensor([1, 2.5], dtype=torch.float64)[bent.clamp(max=1)]
+    weight = weight + border_weight(bent, 10.0, 5.0, torch.float64)
+    logits, is_labelled = recipe.scores(images), bent != VOID
     assert torch.equal(whole, map_cross_entropy(logits, bent, weight))
-    right = [(logits[i].argmax(0) == bent[i])[known[i]].double().mean() for i in range(4)]
+    right = [(logits[i].argmax(0) == bent[i])[is_labelled[i]].double().mean() for i in range(4)]
     assert outputs["right"].item() == pytest.approx(sum(right).item() / 4, abs=1e-6)
     turn = batch.turn
     parts = [recipe.loss(part)[0] * len(part) / 4 for _, part in batch_of(mask=mask).split(3, turn)]
@@ -311,5 +285,5 @@ def test_bad_options_say_what_to_write(options, words):
 
 
 def test_masks_of_one_class_are_refused():
-    with pytest.raises(ValueError, match="this data has 1; its masks need two or more"):
+    with pytest.raises(ValueError, match="unet needs masks of two or more classes; this data has 1"):
         UNet(Spec((3, 16, 16), num_classes=1))

@@ -1,7 +1,7 @@
-"""What does not belong: scores and maps of images by a model of the normal, thresholds, curves, and a detector as scikit-learn has them."""
+"""Anomaly detection: scores and heat maps by a model of normal images, thresholds, and a detector for scikit-learn."""
 
 from gankit.anomaly.detector import Detector
-from gankit.anomaly.pages import write
-from gankit.anomaly.scoring import Scores, numbers, opened, score_images, score_run, threshold, truth
+from gankit.anomaly.pages import save_maps, write
+from gankit.anomaly.scoring import Scores, numbers, score_images, score_run, threshold
 
-__all__ = ["Detector", "Scores", "numbers", "opened", "score_images", "score_run", "threshold", "truth", "write"]
+__all__ = ["Detector", "Scores", "numbers", "save_maps", "score_images", "score_run", "threshold", "write"]

@@ -1,4 +1,6 @@
-"""A detector with the habits of scikit-learn's outlier detectors: fit, score_samples, decision_function, predict."""
+"""An anomaly detector with the interface of scikit-learn's: fit, score_samples, decision_function, predict."""
+
+# ruff: noqa: N803, N806 -- scikit-learn calls its data X
 
 from __future__ import annotations
 
@@ -19,16 +21,16 @@ from gankit.runs.trained import load
 
 
 class Detector(OutlierMixin, BaseEstimator):
-    """Finds images unlike those that it was fitted to, by a model of the normal that is trained here.
+    """Detects images that differ from normal ones, by a model that `fit` trains on normal images.
 
     Args:
         model: anogan or f_anogan.
-        preset: sizes from the model's file.
-        contamination: rate of false alarms on new normal images; one normal image in `held_out` sets the threshold.
-        held_out: share of the images that are kept from training for it.
-        images: how many images to train on, counting each time that one is seen; the preset's without it.
-        seed: of everything drawn at random, and of which images are held out.
-        outdir: folder for the run; a temporary one without it.
+        preset: a preset of the model.
+        contamination: rate of false alarms on new normal images; held-out images set the threshold for it.
+        held_out: share of the images that are held out of training to set the threshold.
+        images: training length in images shown; default: the preset's.
+        seed: of all random numbers, and of the choice of held-out images.
+        outdir: folder for the run; default: a temporary one.
         options: further settings and arguments of the model, by name.
     """
 
@@ -47,22 +49,22 @@ class Detector(OutlierMixin, BaseEstimator):
         self.images, self.seed, self.outdir, self.options = images, seed, outdir, options
 
     def fit(self, X: np.ndarray, y: None = None) -> Detector:
-        """Train on normal images, and set the threshold by some that are held out.
+        """Train on normal images, and set the threshold on held-out ones.
 
         Args:
-            X: (N, H, W) or (N, H, W, C) uint8, of normal images.
-            y: not used; it is there for scikit-learn.
+            X: (N, H, W) or (N, H, W, C) uint8, normal images.
+            y: not used; part of scikit-learn's interface.
 
         Raises:
             ValueError: X is something else, or too few images are held out for the rate of false alarms.
         """
-        X = checked(X)
+        X = check_images(X)
         order = np.random.default_rng(self.seed).permutation(len(X))
         count = max(1, round(self.held_out * len(X)))
         if count + 1 < 1 / self.contamination:
             raise ValueError(
-                f"{count} held-out images cannot promise {self.contamination:.3g} of false alarms: give more images, a larger "
-                "held_out or a higher contamination"
+                f"{count} held-out images cannot promise {self.contamination:.3g} of false alarms: "
+                "give more images, a larger held_out or a higher contamination"
             )
         outdir = self.outdir or tempfile.mkdtemp(prefix="gankit-")
         Path(outdir).mkdir(parents=True, exist_ok=True)
@@ -81,10 +83,10 @@ class Detector(OutlierMixin, BaseEstimator):
         return self
 
     def score_samples(self, X: np.ndarray) -> np.ndarray:
-        """(N, H, W[, C]) uint8 images to (N,) scores, larger for more normal ones, as scikit-learn has it."""
+        """(N, H, W[, C]) uint8 images to (N,) scores, larger for more normal images, as in scikit-learn."""
         if not hasattr(self, "trained_"):
             raise ValueError("this detector is not fitted: call fit(X) with normal images first")
-        images = pixels(checked(X))
+        images = to_images(check_images(X))
         shape = self.trained_.recipe.spec.shape
         if tuple(images.shape[1:]) != tuple(shape):
             raise ValueError(
@@ -93,24 +95,31 @@ class Detector(OutlierMixin, BaseEstimator):
         return -score_images(self.trained_.recipe, images).score.double().numpy()
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """`score_samples` less the threshold: negative for outliers."""
+        """`score_samples` minus the threshold: negative for anomalies."""
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """(N,) 1 for images that are normal, -1 for those that are not."""
+        """(N,) 1 for normal images, -1 for anomalies."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
 
-def checked(X: np.ndarray) -> np.ndarray:
-    """(N, H, W) or (N, H, W, C) uint8 to (N, H, W, C). Raises ValueError: it is something else."""
-    X = np.asarray(X)
-    if X.dtype != np.uint8 or X.ndim not in (3, 4) or not len(X) or (X.ndim == 4 and X.shape[3] not in (1, 3, 4)):
+def check_images(images: np.ndarray) -> np.ndarray:
+    """(N, H, W) or (N, H, W, C) uint8 to (N, H, W, C).
+
+    Raises:
+        ValueError: it is something else.
+    """
+    images = np.asarray(images)
+    has_channels = images.ndim == 4
+    is_shaped = images.ndim == 3 or (has_channels and images.shape[3] in (1, 3, 4))
+    if images.dtype != np.uint8 or not is_shaped or not len(images):
         raise ValueError(
-            f"X is {X.dtype}{list(X.shape)}; give uint8 images, (N, H, W) or (N, H, W, C) with 1, 3 or 4 channels"
+            f"X is {images.dtype}{list(images.shape)}; "
+            "give uint8 images, (N, H, W) or (N, H, W, C) with 1, 3 or 4 channels"
         )
-    return X[..., None] if X.ndim == 3 else X
+    return images if has_channels else images[..., None]
 
 
-def pixels(X: np.ndarray) -> Tensor:
+def to_images(images: np.ndarray) -> Tensor:
     """(N, H, W, C) uint8 to (N, C, H, W) in [-1, 1]."""
-    return data.normalise(torch.from_numpy(np.ascontiguousarray(X.transpose(0, 3, 1, 2))))
+    return data.normalise(torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))))

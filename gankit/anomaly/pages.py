@@ -1,4 +1,4 @@
-"""What was scored as files: a table, a heat map for each image, curves, and one page with all of it."""
+"""Anomaly scores as files: a table, a heat map for each image, curves, and one HTML page with all of them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from gankit import data, latent, pictures, report
-from gankit.anomaly.scoring import Scores, opened
+from gankit.anomaly.scoring import Scores
 from gankit.runs.files import write_text
-from gankit.runs.trained import Trained
 from gankit.text import escaped
 
 HEAT = np.array(
@@ -24,13 +23,16 @@ HEAT = np.array(
 
 
 def write(found: Scores, numbers: dict[str, float], path: Path, title: str) -> list[Path]:
-    """Write PATH.csv with a line for each image, .json with the numbers, .png with the extremes, and .html with all of it.
+    """Write a .csv with a line for each image, a .json with the summary, a .png with the extremes, and an .html page.
 
     Args:
         found: the scores.
-        numbers: what was reckoned of them.
-        path: the table's path, which ends in .csv.
+        numbers: their summary.
+        path: of the .csv; the other files are beside it.
         title: of the page.
+
+    Returns:
+        The paths of the files.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -39,17 +41,18 @@ def write(found: Scores, numbers: dict[str, float], path: Path, title: str) -> l
     heads = ["image", "score", "steps"] + ["anomalous"] * (limit is not None) + ["truth"] * (truth is not None)
     table.writerow(heads)
     for i, (name, score, steps) in enumerate(zip(found.names, found.score.tolist(), found.steps.tolist())):
-        said = [int(score > limit)] if limit is not None else []
-        table.writerow([name, f"{score:.6g}", steps, *said, *([int(truth[i])] if truth is not None else [])])
+        flags = [int(score > limit)] if limit is not None else []
+        flags += [int(truth[i])] if truth is not None else []
+        table.writerow([name, f"{score:.6g}", steps, *flags])
     write_text(path, text.getvalue())
     write_text(path.with_suffix(".json"), json.dumps(numbers, indent=2))
-    strips(found).save(path.with_suffix(".png"))
-    write_text(path.with_suffix(".html"), page(found, numbers, path, title))
+    pictures.save_picture(path.with_suffix(".png"), strips(found))
+    write_text(path.with_suffix(".html"), html_page(found, numbers, path, title))
     return [path, *(path.with_suffix(s) for s in (".json", ".png", ".html"))]
 
 
 def strips(found: Scores) -> Image.Image:
-    """The lowest scores' images, their normal counterparts and their maps, above the highest scores' ones; one scale of heat."""
+    """Images, reconstructions and heat maps of the lowest scores above those of the highest, with one scale of heat."""
     top = max(float(torch.stack([heat for *_, heat in found.extremes]).max()), 1e-12)
     rows = [(image, rebuilt, overlay(image, heat, top)) for image, rebuilt, heat in found.extremes]
     columns = [torch.stack(part) for part in zip(*rows)]
@@ -57,7 +60,7 @@ def strips(found: Scores) -> Image.Image:
 
 
 def overlay(image: Tensor, heat: Tensor, top: float) -> Tensor:
-    """(C, H, W) image in [-1, 1] and (H, W) map to (3, H, W): the image in greys with what stands out from dark red to white."""
+    """(C, H, W) image in [-1, 1] and (H, W) map to (3, H, W): the map from dark red to white over the grey image."""
     grey = ((image[:3].mean(0) + 1) / 2).clamp(0, 1).double().numpy()[..., None] * 255
     place = (heat.double() / top).clamp(0, 1).numpy() * (len(HEAT) - 1)
     low = np.minimum(place.astype(int), len(HEAT) - 2)
@@ -67,36 +70,35 @@ def overlay(image: Tensor, heat: Tensor, top: float) -> Tensor:
     return torch.from_numpy(mixed / 127.5 - 1).float().permute(2, 0, 1)
 
 
-def save_maps(trained: Trained, name: str, found: Scores, folder: Path) -> Path:
-    """Write a heat map of each image as a PNG, called and placed as the image; all in one scale, up to the highest value of all.
+def save_maps(found: Scores, folder: Path) -> Path:
+    """Write a heat map of each image as a PNG with the image's name and subfolder; all share one scale.
 
     Raises:
-        ValueError: there are too many images for maps that were kept.
+        ValueError: there were too many images to keep their maps.
     """
     if not len(found.maps):
         raise ValueError(f"maps of {len(found):,} images do not fit into memory: give --n, or a part of the images")
-    top, dataset = max(float(found.maps.max()), 1e-12), opened(trained, name)
-    for i, (called, heat) in enumerate(zip(found.names, found.maps)):
-        path = folder / f"{called.rpartition('.')[0] or called}.png"
+    top = max(float(found.maps.max()), 1e-12)
+    for name, pixels, heat in zip(found.names, found.images, found.maps):
+        path = folder / f"{name.rpartition('.')[0] or name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        image = data.normalise(dataset.rows(np.array([i]))["real"])[0]
-        pictures.save_one(path, overlay(image, heat, top))
+        pictures.save_one(path, overlay(data.normalise(pixels), heat, top))
     return folder
 
 
-def page(found: Scores, numbers: dict[str, float], path: Path, title: str) -> str:
-    """One HTML page: numbers, the picture of extremes, histogram and curves."""
+def html_page(found: Scores, numbers: dict[str, float], path: Path, title: str) -> str:
+    """An HTML page: summary, extremes, histogram and curves."""
     rows = {name: f"{value:.4g}" for name, value in numbers.items()}
     parts = [f"<h1>{escaped(title)}</h1>", report.table("", rows), "<h2>Least and most anomalous</h2>"]
-    caption = "image, normal counterpart, what is left between them: lowest scores first, highest last"
+    caption = "image, normal counterpart, difference between them: lowest scores first, highest last"
     parts += [report.figure(path.with_suffix(".png"), caption), "<h2>Curves</h2><div class=row>"]
-    parts += [pictures.chart(name, series, unit=unit) for name, series, unit in curves(found)]
+    parts += [pictures.chart(name, series, unit=unit) for name, series, unit in score_curves(found)]
     parts += ["</div>", *(f"<p>{escaped(note)}</p>" for note in found.notes)]
     return report.page(title, parts)
 
 
-def curves(found: Scores) -> list[tuple[str, dict[str, list[tuple[float, float]]], str]]:
-    """Histogram of scores, and ROC and precision-recall curves where the truth is known: name, lines, unit of the axis."""
+def score_curves(found: Scores) -> list[tuple[str, dict[str, list[tuple[float, float]]], str]]:
+    """Histogram of scores, and ROC and precision-recall curves if the truth is known: names, series, units of x."""
     truth = found.anomalous
     sets = (
         {"images": found.score} if truth is None else {"normal": found.score[~truth], "anomalous": found.score[truth]}

@@ -1,4 +1,4 @@
-"""From a trained model and images to scores, a threshold, and how well both tell anomalies from normal images."""
+"""Anomaly scores of images by a trained model, a threshold, and how well both separate anomalies from normal images."""
 
 from __future__ import annotations
 
@@ -11,32 +11,34 @@ from torch import Tensor
 
 from gankit import data, metrics
 from gankit.data.reading.files import listed
-from gankit.recipe import Anomaly, Recipe
+from gankit.recipe import Anomaly, Recipe, can
 from gankit.runs.trained import Trained
 
-NORMAL = ("good", "normal", "ok")  # what folders of normal images are called
+NORMAL = ("good", "normal", "ok")  # class names that folders of normal images usually have
 PIXELS = 2**26  # of maps that are kept for curves over pixels: 256 MB
 
 
 @dataclass
 class Scores:
-    """What was found in N images.
+    """Anomaly scores of N images.
 
     Args:
         names: of the images: their files, or their numbers.
         score: (N,) float64, larger for anomalies.
-        steps: (N,) steps that were taken for each.
-        maps: (N, H, W), or (0, H, W) where they were not kept.
-        anomalous: (N,) bool, what is true; None where that is not known.
-        masks: (N, H, W) bool, where the anomalies are; None where that is not known.
-        extremes: image, normal counterpart and map of the lowest and the highest scores, in the order of scores.
-        seconds: of the processor, for each image.
-        notes: what a user should know.
+        steps: (N,) optimization steps for each image.
+        images: (N, C, H, W) uint8, or (0, C, H, W) if there are too many to keep.
+        maps: (N, H, W), or (0, H, W) if there are too many to keep.
+        anomalous: (N,) bool, the truth; None if it is not known.
+        masks: (N, H, W) bool, where the anomalies are; None if that is not known.
+        extremes: image, reconstruction and map of the lowest and the highest scores, ordered by score.
+        seconds: processor time per image.
+        notes: messages for the user.
     """
 
     names: list[str]
     score: Tensor
     steps: Tensor
+    images: Tensor
     maps: Tensor
     anomalous: Tensor | None
     masks: Tensor | None
@@ -55,62 +57,70 @@ def score_run(
     batch: int = 64,
     limit: int = 0,
 ) -> Scores:
-    """Scores of a data set by a trained model.
+    """Anomaly scores of a data set by a trained model.
 
     Args:
-        trained: a model that scores.
-        name: the images: a folder, archive or built-in set; with label maps, class 0 is normal and all others are defects.
-        normal_classes: names of the classes that are normal, where images have classes; good, normal or ok without it.
-        batch: images at once; it changes no score.
-        limit: how many of them at most; 0 for all.
+        trained: a model that scores images.
+        name: a folder, archive or built-in data set; in label maps, class 0 is normal and all others are anomalies.
+        normal_classes: names of the classes that are normal, for images with classes; default: good, normal and ok.
+        batch: images per forward pass; it does not change the scores.
+        limit: number of images at most; 0 for all.
 
     Raises:
-        ValueError: the model does not score, the data does not fit it, or a class that is named is not there.
+        ValueError: the model does not score images, the data does not fit it, or a named class does not exist.
     """
-    dataset, recipe = opened(trained, name), trained.recipe
-    anomalous, notes = truth(dataset, normal_classes)
+    dataset, recipe = open_images(trained, name), trained.recipe
+    anomalous, notes = known_anomalies(dataset, normal_classes)
     n = min(len(dataset), limit or len(dataset))
     names = [str(x) for x in dataset.names or range(len(dataset))][:n]
     keep_maps = n * dataset.shape[1] * dataset.shape[2] <= PIXELS
-    found, maps, masks, defects, extremes, seconds = [], [], [], [], [], 0.0
+    parts, pixels, masks, defects, extremes, seconds = [], [], [], [], [], 0.0
     for start in range(0, n, batch):
         rows = dataset.rows(np.arange(start, min(n, start + batch)))
         images = data.normalise(rows["real"])
         before = time.process_time()
         part = score_images(recipe, images, batch)
         seconds += time.process_time() - before
-        found.append(part)
-        if keep_maps:
-            maps.append(part.map)
         if "mask" in rows:
             defect = (rows["mask"] > 0) & (rows["mask"] != 255)
             defects.append(defect.flatten(1).any(1))
             masks += [defect] * keep_maps
-        extremes = kept(extremes, images, part)
-    score = torch.cat([part.score for part in found]).double()
-    where = torch.cat(masks) if masks else None
-    anomalous = torch.cat(defects) if defects else anomalous
-    shown = [(image, rebuilt, heat) for _, image, rebuilt, heat in extremes]
-    maps = torch.cat(maps) if maps else torch.zeros(0, *dataset.shape[1:])
-    steps = torch.cat([part.steps for part in found])
+        extremes = extremes_of(extremes, images, part)
+        pixels += [rows["real"]] * keep_maps
+        parts.append(part if keep_maps else part._replace(map=part.map[:0]))
+    if defects:
+        anomalous = torch.cat(defects)
     return Scores(
-        names, score, steps, maps, None if anomalous is None else anomalous[:n], where, shown, seconds / n, notes
+        names,
+        torch.cat([part.score for part in parts]).double(),
+        torch.cat([part.steps for part in parts]),
+        torch.cat(pixels) if pixels else torch.zeros(0, *dataset.shape, dtype=torch.uint8),
+        torch.cat([part.map for part in parts]),
+        None if anomalous is None else anomalous[:n],
+        torch.cat(masks) if masks else None,
+        [(image, rebuilt, heat) for _, image, rebuilt, heat in extremes],
+        seconds / n,
+        notes,
     )
 
 
 def score_images(recipe: Recipe, images: Tensor, batch: int = 64) -> Anomaly:
-    """(N, C, H, W) images in [-1, 1] to what the model says of them, on the CPU in float32."""
-    if not hasattr(recipe, "score"):
+    """Anomaly scores of (N, C, H, W) images in [-1, 1], on the CPU in float32.
+
+    Raises:
+        ValueError: the model does not score images.
+    """
+    if not can(recipe, "score"):
         raise ValueError(f"{type(recipe).__name__} does not score images; anogan and f_anogan do")
     like, parts = next(recipe.parameters()), []
-    for some in images.split(batch):
+    for part in images.split(batch):
         with torch.no_grad():
-            parts.append(recipe.score(some.to(like)))
+            parts.append(recipe.score(part.to(like)))
     return Anomaly(*(torch.cat([getattr(part, k).cpu() for part in parts]) for k in Anomaly._fields))
 
 
-def kept(extremes: list[tuple], images: Tensor, part: Anomaly, most: int = 8) -> list[tuple]:
-    """The `most` lowest and highest of those that were kept and of these, by score."""
+def extremes_of(extremes: list[tuple], images: Tensor, part: Anomaly, most: int = 8) -> list[tuple]:
+    """Rows of score, image, reconstruction and map: the `most` lowest and highest of these and the new ones."""
     rows = [
         (float(s), image, rebuilt, heat) for s, image, rebuilt, heat in zip(part.score, images, part.rebuilt, part.map)
     ]
@@ -118,58 +128,68 @@ def kept(extremes: list[tuple], images: Tensor, part: Anomaly, most: int = 8) ->
     return ordered if len(ordered) <= 2 * most else ordered[:most] + ordered[-most:]
 
 
-def opened(trained: Trained, name: str) -> data.Dataset:
-    """The images, fitted as those that the model learned from.
+def open_images(trained: Trained, name: str) -> data.Dataset:
+    """A data set of images, fitted like the model's training data.
 
     Raises:
-        ValueError: they have another shape that cannot be fitted, or are none.
+        ValueError: it holds no images, or images of another shape.
     """
     spec, settings = trained.recipe.spec, trained.config["settings"]
     size = "x".join(map(str, spec.shape[1:]))
-    known = {k: settings[k] for k in ("fit", "alpha") if k in settings}
-    dataset = data.open(name, size, **known)
+    dataset = data.open(name, size, **{k: settings[k] for k in ("fit", "alpha") if k in settings})
     if dataset.kind not in ("images", "masks"):
         raise ValueError(f"{name} holds {data.KINDS.get(dataset.kind, dataset.kind)}; images are scored")
     if tuple(dataset.shape) != tuple(spec.shape):
         kinds = {1: "grey", 3: "in colour", 4: "in colour with transparency"}
         theirs, ours = (kinds.get(shape[0], f"of {shape[0]} channels") for shape in (dataset.shape, spec.shape))
         raise ValueError(
-            f"{name} holds images that are {theirs}; {trained.folder.name} learned from ones that are {ours}: convert them first"
+            f"{name} holds images that are {theirs}; {trained.folder.name} was trained on images that are {ours}: "
+            "convert them first"
         )
     return dataset
 
 
-def truth(dataset: data.Dataset, normal_classes: tuple[str, ...]) -> tuple[Tensor | None, list[str]]:
-    """(N,) which images are anomalous, as far as their classes tell, and notes.
+def known_anomalies(dataset: data.Dataset, normal_classes: tuple[str, ...]) -> tuple[Tensor | None, list[str]]:
+    """(N,) which images are anomalous by their classes, None if that is not known, and messages for the user.
 
     Raises:
-        ValueError: a class that is named is not there, or images have no classes.
+        ValueError: a named class does not exist, or the images have no classes.
     """
     names = [] if dataset.kind == "masks" else list(dataset.class_names)
     if unknown := [name for name in normal_classes if name not in names]:
-        raise ValueError(
-            f"there is no class {unknown[0]!r} in {dataset.name}; it has {', '.join(listed(names, len(names))) or 'no classes'}"
-        )
+        existing = ", ".join(listed(names, len(names))) or "no classes"
+        raise ValueError(f"there is no class {unknown[0]!r} in {dataset.name}; it has {existing}")
     normal = normal_classes or tuple(name for name in names if name.lower() in NORMAL)
     if not names:
         return None, []
     if not normal:
         return None, [
-            f"which of the classes {', '.join(names[:6])} is normal? Name it by --normal-class to see how well scores tell them apart"
+            f"which of the classes {', '.join(names[:6])} is normal? "
+            "Name it by --normal-class to see how well scores separate them"
         ]
     return torch.from_numpy(~np.isin(dataset.labels, [names.index(name) for name in normal])), []
 
 
 def threshold(normal: Tensor, rate: float) -> float:
-    """The score above which an image counts as anomalous, with at most that rate of false alarms on new normal images.
+    """The score above which an image counts as anomalous, with at most this rate of false alarms on new normal images.
 
-    `normal` are (N,) scores of normal images that the model was not trained on. Raises ValueError: too few for the rate.
+    Args:
+        normal: (N,) scores of normal images that the model was not trained on.
+        rate: of false alarms.
+
+    Raises:
+        ValueError: there are too few scores for the rate.
     """
     return metrics.threshold_at(normal.double(), rate)
 
 
 def numbers(found: Scores, limit: float | None = None) -> dict[str, float]:
-    """What can be said of scores where the truth is known; without a truth, of the scores alone."""
+    """Summary of scores: time and steps, and AUROC, AUPRC, false alarms and region overlap where the truth is known.
+
+    Args:
+        found: the scores.
+        limit: the threshold, or none.
+    """
     out: dict[str, float] = {
         "images": len(found),
         "cpu_ms_per_image": 1000 * found.seconds,

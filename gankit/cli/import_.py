@@ -59,7 +59,7 @@ def describe(kind: str, imported: Imported) -> None:
     """Print what was read, what was not, and the next command."""
     from gankit import models, recipe
     from gankit.exchange import translators
-    from gankit.translation.options import example
+    from gankit.translation import example
 
     found, folder = imported.found, imported.folder
     shape = "x".join(map(str, found.spec.shape))

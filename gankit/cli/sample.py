@@ -37,7 +37,7 @@ class Sample:
         trunc: below 1, latents closer to the prior's mean: cleaner and less diverse samples.
         standing: recompute batch norm's statistics from this many batches of 64 truncated samples; BigGAN uses 100.
         outdir: folder for one PNG per seed.
-        output: one file instead: a grid as .png, or all samples as .npz.
+        output: one file instead: a grid as .png, .jpg or .webp, or all samples as .npz.
         columns: columns of the grid; 0 chooses them by the image size.
         batch: samples drawn at once; it does not change the images.
     """
@@ -175,8 +175,6 @@ def write(drawn: Drawn, options: Sample) -> None:
     if options.to_text and path.suffix in pictures.ANIMATIONS:
         frames = drawn.samples.unflatten(0, (-1, options.steps)).transpose(0, 1)
         pictures.animate(path, [pictures.grid(frame) for frame in frames], 8)
-    elif path.suffix in (".png", ".npz"):
-        pictures.save(path, drawn.samples, drawn.columns, drawn.heads, drawn.sides, drawn.seeds)
     else:
-        raise ValueError(f"cannot write samples as {path.name}; use .png for a grid or .npz for arrays")
+        pictures.save(path, drawn.samples, drawn.columns, drawn.heads, drawn.sides, drawn.seeds)
     put(path)

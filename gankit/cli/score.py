@@ -44,7 +44,6 @@ def score(words: list[str]) -> None:
     options, loading = parse(score, "RUN IMAGES", flags, Score, Loading)
 
     from gankit import anomaly
-    from gankit.anomaly import pages
 
     check(options)
     trained = loading.load(run)
@@ -59,7 +58,7 @@ def score(words: list[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     written = anomaly.write(scores, numbers, path, f"{trained.folder.name} on {images}")
     if options.maps:
-        written.append(pages.save_maps(trained, images, scores, Path(options.maps)))
+        written.append(anomaly.save_maps(scores, Path(options.maps)))
     for note in scores.notes:
         aside(f"- {note}")
     for name, value in numbers.items():

@@ -1,1 +1,1 @@
-"""Weights from elsewhere, read without executing anything in their files; and ours for elsewhere."""
+"""Import of published weights, without executing anything in their files, and export to other formats."""

@@ -1,6 +1,6 @@
-"""A trained generator for other programs: safetensors with a config, ONNX, torch.export, or a folder for a model hub.
+"""Export of trained generators: safetensors with a config, ONNX, torch.export, or a folder for a model hub.
 
-Each is compared with the model it came from, on random latents, before it is given out.
+Each export is compared with the model on random latents before it is kept.
 """
 
 from __future__ import annotations
@@ -24,15 +24,18 @@ from torch.nn.utils import parametrize
 
 from gankit import latent, pictures
 from gankit.exchange import card
-from gankit.recipe import Recipe
+from gankit.recipe import Recipe, can
 from gankit.runs.files import replacing, write_tensors, write_text
 from gankit.runs.state import weights_of
 from gankit.runs.trained import Trained, load
 from gankit.text import suggest
 
 FORMS = ("safetensors", "onnx", "torch.export", "hub-folder")
-CLOSE = 1e-3  # what a sample in [-1, 1] may differ by: an eighth of a step of 8-bit pixels
-SCRIPT = '''"""Draw samples of this model: python inference.py [SEED ...]. Needs gankit, which needs torch; runs no code of this folder's."""
+CLOSE = 1e-3  # the largest difference of a sample in [-1, 1]: an eighth of a step of 8-bit pixels
+SCRIPT = '''"""Draw samples of this model: python inference.py [SEED ...]
+
+Needs gankit, which needs torch; runs no code of this folder's.
+"""
 
 import sys
 from pathlib import Path
@@ -48,13 +51,13 @@ for seed in map(int, sys.argv[1:] or ["0"]):
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export wrote.
+    """The result of an export.
 
     Attributes:
         path: the file or folder.
-        inputs: names and shapes of what it takes, in words.
-        latents: how many random latents were compared.
-        difference: the largest absolute difference of a sample, which lies in [-1, 1].
+        inputs: names and shapes of its inputs, as text.
+        latents: the number of random latents that were compared.
+        difference: the largest absolute difference of the samples, which are in [-1, 1].
     """
 
     path: Path
@@ -64,10 +67,13 @@ class Exported:
 
 
 class Sampler(nn.Module):
-    """`sample` of a recipe as a network's forward pass, everything in it fixed but the latents and what they are given.
+    """The `sample` of a recipe as the forward pass of a module whose only inputs are latents and conditions.
 
-    Weights under spectral norm are worked out once; counters that the recipe keeps, like the level of a growing network,
-    become numbers.
+    Spectral norms are applied to the weights once; counters of the recipe, like the level of a growing network, become
+    constants.
+
+    Args:
+        recipe: a model that samples.
     """
 
     def __init__(self, recipe: Recipe):
@@ -93,7 +99,7 @@ class Sampler(nn.Module):
 
 
 class GivenSampler(Sampler):
-    """Likewise for models that take labels or features."""
+    """A Sampler of a model that takes labels or features."""
 
     def forward(self, z: Tensor, given: Tensor) -> Tensor:
         """(N, z_dim) latents and (N,) labels or (N, condition_dim) features to samples."""
@@ -101,18 +107,18 @@ class GivenSampler(Sampler):
 
 
 def export(trained: Trained, form: str, output: str | Path = "", count: int = 16, license: str = "") -> Exported:
-    """Write a trained generator in another form, and compare it with the model.
+    """Export a trained generator, and compare the export with the model.
 
     Args:
-        trained: what `gankit.load` gave.
+        trained: a model from `gankit.load`.
         form: one of FORMS.
-        output: the file or folder to write; one named after the run in `out` without it.
-        count: random latents to compare on, those of seeds 0 to count - 1.
-        license: the licence for a hub folder's card; an imported model's own without it.
+        output: the file or folder to write; default: one named after the run, in `out`.
+        count: number of random latents to compare, those of seeds 0 to count - 1.
+        license: the licence for the card of a hub folder; default: an imported model's own.
 
     Raises:
-        ValueError: the model does not draw from noise, the path is there already, a package is missing, or what was
-            written draws something else.
+        ValueError: the model does not draw from noise, the path exists, a package is missing, or the export draws other
+            samples.
         OSError: it cannot be written.
     """
     if form not in FORMS:
@@ -120,9 +126,10 @@ def export(trained: Trained, form: str, output: str | Path = "", count: int = 16
     if count < 1:
         raise ValueError(f"{count} latents to compare on; give 1 at least")
     recipe = trained.recipe
-    if not hasattr(recipe, "sample") or not hasattr(recipe, "noise"):
+    if not can(recipe, "sample") or not can(recipe, "noise"):
         raise ValueError(
-            f"{trained.config['model']} does not draw from noise, so there is no generator to export; its weights are {trained.folder}/weights.safetensors"
+            f"{trained.config['model']} does not draw from noise, so there is no generator to export; "
+            f"its weights are {trained.folder}/weights.safetensors"
         )
     ending = {"safetensors": "", "onnx": ".onnx", "torch.export": ".pt2", "hub-folder": "-hub"}[form]
     path = Path(output).expanduser() if output else Path("out") / f"{trained.folder.name}{ending}"
@@ -136,24 +143,28 @@ def export(trained: Trained, form: str, output: str | Path = "", count: int = 16
     with torch.no_grad():
         expected = recipe.sample(*rows).float().cpu()
     try:
-        run = WRITERS[form](trained, path, z, given, license)
-        found = torch.cat([run(z[i : i + 5], None if given is None else given[i : i + 5]) for i in range(0, count, 5)])
-        difference = float((found.float().cpu() - expected).abs().max())
+        draw = WRITERS[form](trained, path, z, given, license)
+        parts = [draw(z[i : i + 5], None if given is None else given[i : i + 5]) for i in range(0, count, 5)]
+        difference = float((torch.cat(parts).float().cpu() - expected).abs().max())
         if not difference <= CLOSE:
             raise ValueError(
-                f"what was written as {form} draws samples that differ by {difference:.3g} from the model's, on {count} latents; it was deleted"
+                f"what was written as {form} draws samples that differ by {difference:.3g} from the model's, "
+                f"on {count} latents; it was deleted"
             )
     except BaseException:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         raise
-    inputs = f"z (N, {z.shape[1]}) float32"
-    if given is not None:
-        inputs += (
-            f", label (N,) int64 below {recipe.spec.num_classes}"
-            if given.ndim == 1
-            else f", condition (N, {given.shape[1]}) float32"
-        )
-    return Exported(path, inputs, count, difference)
+    return Exported(path, input_text(recipe, z, given), count, difference)
+
+
+def input_text(recipe: Recipe, z: Tensor, given: Tensor | None) -> str:
+    """Names and shapes of an export's inputs."""
+    text = f"z (N, {z.shape[1]}) float32"
+    if given is None:
+        return text
+    if given.ndim == 1:
+        return f"{text}, label (N,) int64 below {recipe.spec.num_classes}"
+    return f"{text}, condition (N, {given.shape[1]}) float32"
 
 
 def device_of(recipe: Recipe) -> torch.device:
@@ -161,7 +172,11 @@ def device_of(recipe: Recipe) -> torch.device:
 
 
 def need(*packages: str) -> None:
-    """Refuse, saying what to install, where a package is missing."""
+    """Check that packages are installed.
+
+    Raises:
+        ValueError: one is missing; says what to install.
+    """
     if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
         raise ValueError(
             f"this export needs {', '.join(missing)}: pip install 'gankit[onnx]', or pip install {' '.join(missing)}"
@@ -169,7 +184,7 @@ def need(*packages: str) -> None:
 
 
 def examples(recipe: Recipe, count: int) -> tuple[Tensor, Tensor | None]:
-    """The latents of seeds 0 to count - 1, and a label or features for each where the model takes them."""
+    """The latents of seeds 0 to count - 1, and their labels or features, if the model takes them."""
     seeds = range(count)
     z = latent.latents(recipe, seeds).cpu().float()
     if recipe.spec.condition_dim:
@@ -178,17 +193,17 @@ def examples(recipe: Recipe, count: int) -> tuple[Tensor, Tensor | None]:
     return z, None if label is None else label.cpu()
 
 
-# Each writes one form, and gives a function that draws from what was written ---------------------------------------------
+# Each writes one form, and returns a function that draws from the export ---------------------------------------------
 
 
 def write_weights(trained: Trained, path: Path, z: Tensor, given: Tensor | None, license: str) -> Callable[..., Tensor]:
-    """A folder of weights.safetensors, with what samples need alone, and config.json."""
+    """A folder with config.json and the weights that samples need."""
     left_out = unused(trained.recipe, z, given)
     return write_folder(trained, path, "weights.safetensors", left_out)
 
 
 def write_folder(trained: Trained, path: Path, name: str, left_out: list[str]) -> Callable[..., Tensor]:
-    """A folder that `gankit.load` takes."""
+    """Write a folder that `gankit.load` takes."""
     path.mkdir(parents=True, exist_ok=True)
     tensors = {key: value for key, value in weights_of(trained.recipe).items() if key.split(".")[0] not in left_out}
     about = {
@@ -205,7 +220,7 @@ def write_folder(trained: Trained, path: Path, name: str, left_out: list[str]) -
 
 
 def write_program(trained: Trained, path: Path, z: Tensor, given: Tensor | None, license: str) -> Callable[..., Tensor]:
-    """A torch.export program, .pt2."""
+    """A program of torch.export, .pt2."""
     program = trace(trained.recipe, z, given)
     with replacing(path) as temporary, open(temporary, "wb") as file, quiet():
         torch.export.save(program, file)
@@ -214,7 +229,7 @@ def write_program(trained: Trained, path: Path, z: Tensor, given: Tensor | None,
 
 
 def write_onnx(trained: Trained, path: Path, z: Tensor, given: Tensor | None, license: str) -> Callable[..., Tensor]:
-    """An ONNX file, drawn from by onnxruntime."""
+    """An ONNX file, which onnxruntime runs."""
     import onnxruntime
 
     names = ["z", *([] if given is None else ["label" if given.ndim == 1 else "condition"])]
@@ -233,14 +248,14 @@ def write_onnx(trained: Trained, path: Path, z: Tensor, given: Tensor | None, li
 
 
 def write_hub(trained: Trained, path: Path, z: Tensor, given: Tensor | None, license: str) -> Callable[..., Tensor]:
-    """A folder for a model hub: all weights, config, card, samples and a script."""
+    """A folder for a model hub: all weights, config, model card, samples and a script."""
     path.mkdir(parents=True, exist_ok=True)
     recipe, seeds = trained.recipe, list(range(min(32, pictures.cells(trained.recipe.spec.shape))))
     if given is None or given.ndim == 1:
         pictures.save(path / "samples.png", latent.sample(recipe, seeds))
     else:
         pictures.save(path / "samples.png", latent.sample(recipe, seeds, condition=given))
-    write_text(path / "README.md", card.text(trained, seeds, license))
+    write_text(path / "README.md", card.readme(trained, seeds, license))
     write_text(path / "inference.py", SCRIPT)
     return write_folder(trained, path, "model.safetensors", [])
 
@@ -249,7 +264,7 @@ WRITERS = {"safetensors": write_weights, "onnx": write_onnx, "torch.export": wri
 
 
 def drawing(network: nn.Module) -> Callable[..., Tensor]:
-    """A function of latents and what they are given, for a recipe or a program."""
+    """A function from latents and conditions to samples, of a recipe or a program."""
     call = network.sample if isinstance(network, Recipe) else network
 
     def draw(z: Tensor, given: Tensor | None) -> Tensor:
@@ -260,13 +275,17 @@ def drawing(network: nn.Module) -> Callable[..., Tensor]:
 
 
 def trace(recipe: Recipe, z: Tensor, given: Tensor | None) -> torch.export.ExportedProgram:
-    """Its samples as a program for any number of rows."""
+    """The recipe's `sample` as a program for any number of rows.
+
+    Raises:
+        ValueError: torch cannot trace it.
+    """
     rows = [z] if given is None else [z, given]
-    two = torch.arange(2) % len(z)  # with one row the tracer would take the number for fixed
+    two = torch.arange(2) % len(z)  # with one row the tracer would make the number of rows a constant
     sampler = Sampler(recipe) if given is None else GivenSampler(recipe)
     shapes = tuple({0: torch.export.Dim.DYNAMIC} for _ in rows)
     with torch.no_grad(), quiet():
-        try:  # reading the code takes len(z) as any number; running it, which is faster and knows more code, as this one
+        try:  # strict tracing keeps len(z) dynamic; the other mode supports more code, but may make it a constant
             return torch.export.export(sampler, tuple(row[two] for row in rows), dynamic_shapes=shapes, strict=True)
         except Exception as error:
             try:
@@ -279,7 +298,7 @@ def trace(recipe: Recipe, z: Tensor, given: Tensor | None) -> torch.export.Expor
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the exporters' own remarks on their insides."""
+    """A context without the warnings and logs of the exporters."""
     log = logging.getLogger("torch.onnx")
     before = log.level
     log.setLevel(logging.ERROR)
@@ -292,7 +311,7 @@ def quiet() -> Iterator[None]:
 
 
 def unused(recipe: Recipe, z: Tensor, given: Tensor | None) -> list[str]:
-    """Networks that samples do not need; none where the model can do more than sample."""
+    """The networks that samples do not need; none if the model has other abilities, too."""
     if set(recipe.abilities()) - {"sample"}:
         return []
     used: set[str] = set()

@@ -1,4 +1,4 @@
-"""What a source's file gives to a model of ours: tensors by name, each used once, and what is left over."""
+"""The tensors of a published file: each is used once, and the unused ones are reported."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor
 from gankit.exchange.unpickle import Refused, Stored, show
 from gankit.recipe import Spec
 
-SIDE = 8192  # of pictures, at most: no published generator comes near
+SIDE = 8192  # the largest side of images: far above that of any published generator
 
 
 @dataclass
-class Found:
-    """A model of ours, as a source's file describes it.
+class Conversion:
+    """Our model with the weights of a published file.
 
     Args:
-        spec: the data that it was made for.
-        arguments: those of the model that differ from its defaults.
+        spec: of the training data.
+        arguments: of our model, where they differ from its defaults.
         tensors: weights and buffers by our names.
-        unused: names in the file that have no place in the model, fit for a terminal.
-        fresh: beginnings of names that the file does not have; they are left as they are initialised.
-        notes: what a user must know: what is not equal, what was chosen.
+        unused: names in the file that our model does not have, safe to print.
+        fresh: prefixes of our names that the file does not have; these keep their initial values.
+        notes: messages for the user: differences, and choices that were made.
     """
 
     spec: Spec
@@ -36,12 +36,12 @@ class Found:
 
 
 class Tensors:
-    """A state dict of a file: shapes at once, tensors when they are taken.
+    """A state dict of a file; its tensors are only read when they are taken.
 
     Args:
-        items: name to tensor; other values are left out.
-        where: what to call it in errors.
-        size: bytes of the whole file: no more than twice as much is taken.
+        items: tensors by name; other values are ignored.
+        where: its name in error messages.
+        size: of the whole file in bytes; at most twice as much is read.
     """
 
     def __init__(self, items: Mapping[str, object], where: str, size: int):
@@ -57,16 +57,15 @@ class Tensors:
         """The shape of a tensor.
 
         Args:
-            name: the tensor's.
-            ranks: how many sizes it may have; any number of them without.
+            name: of the tensor.
+            ranks: allowed numbers of dimensions; default: any.
 
         Raises:
-            Refused: there is none of the name, it is empty, or has another number of sizes.
+            Refused: there is no such tensor, it is empty, or has another number of dimensions.
         """
         if name not in self.items:
-            raise Refused(
-                f"{self.where} has no {name}; it has {', '.join(show(k) for k in list(self.items)[:4]) or 'no tensors'} ..."
-            )
+            first = ", ".join(show(key) for key in list(self.items)[:4]) or "no tensors"
+            raise Refused(f"{self.where} has no {name}; it has {first} ...")
         found = tuple(self.items[name].shape)
         if ranks and len(found) not in ranks:
             raise Refused(
@@ -77,11 +76,11 @@ class Tensors:
         return found
 
     def take(self, name: str, shape: Iterable[int] | None = None) -> Tensor:
-        """A tensor in float32, once.
+        """A tensor in float32; each can be taken once.
 
         Raises:
-            Refused: there is none of the name, or its shape is another.
-            AssertionError: it was taken before: two of our weights would be one of theirs.
+            Refused: there is no such tensor, or it has another shape.
+            AssertionError: it was taken before, for another of our weights.
         """
         found = self.shape(name)
         if shape is not None and found != (expected := tuple(shape)):
@@ -103,52 +102,64 @@ class Tensors:
         return tensor.float()
 
     def scalar(self, name: str) -> Tensor:
-        """A tensor of one number, (), whatever its shape in the file.
+        """A tensor of one number as a scalar, ().
 
         Raises:
-            Refused: there is none of the name, or it has more numbers.
+            Refused: there is no such tensor, or it has more numbers.
         """
         if torch.Size(found := self.shape(name)).numel() != 1:
             raise Refused(f"{self.where}: {name} is {found}; one number was expected")
         return self.take(name).reshape(())
 
     def drop(self, *names: str) -> None:
-        """Count names as used that need no place here."""
+        """Mark names as used that our model does not need."""
         for name in names:
             self.left.pop(name, None)
 
     def count(self, pattern: str) -> int:
-        """How many of `pattern.format(0)`, `pattern.format(1)` ... there are, one after the other."""
+        """The number of consecutive names `pattern.format(0)`, `pattern.format(1)` ..."""
         n = 0
         while pattern.format(n) in self.items:
             n += 1
         return n
 
     def unused(self, where: str = "") -> list[str]:
-        """What was neither taken nor dropped, as a terminal may print it."""
+        """The names that were neither taken nor dropped, safe to print."""
         return [f"{where or self.where}.{word(name)}" for name in self.left]
 
 
+class Layers:
+    """Copies layers, from a file's names to ours, into the tensors of a model.
+
+    Args:
+        source: the tensors of the file.
+        into: the tensors of our model, by name.
+    """
+
+    def __init__(self, source: Tensors, into: dict[str, Tensor]):
+        self.source, self.into = source, into
+
+
 def is_dict_of_tensors(tree: object) -> bool:
-    """Whether it is a state dict: names to tensors, flat."""
+    """Whether it is a flat state dict, with tensors by name."""
     return isinstance(tree, dict) and bool(tree) and any(isinstance(v, (Stored, Tensor)) for v in tree.values())
 
 
 def word(name: object) -> str:
-    """A name of a file's, as a terminal may print it: ASCII, short, without quotes."""
+    """A name in a file, safe to print: short ASCII without quotes."""
     return show(name)[1:-1] if type(name) is str else show(name)
 
 
 def others(tree: Mapping[object, object], *known: str) -> list[str]:
-    """The keys of a file's tree, besides the known ones, that hold something, as a terminal may print them."""
+    """The keys of a file besides the known ones, safe to print."""
     return [word(key) for key, value in tree.items() if key not in known and value is not None]
 
 
 def number(value: object, name: str, least: float, most: float, whole: bool = False) -> float:
-    """A number of a file's, where one is needed.
+    """A number in a file.
 
     Raises:
-        Refused: it is none, or out of range.
+        Refused: it is something else, or out of range.
     """
     if type(value) not in ((int,) if whole else (int, float)) or not least <= value <= most:
         raise Refused(
@@ -158,10 +169,10 @@ def number(value: object, name: str, least: float, most: float, whole: bool = Fa
 
 
 def side(doublings: int) -> int:
-    """The side of pictures after so many doublings of 4 px.
+    """The side of images after this many doublings of 4 px.
 
     Raises:
-        Refused: it is too large for any picture.
+        Refused: it is larger than SIDE.
     """
     if not 0 <= doublings <= (SIDE // 4).bit_length() - 1:
         raise Refused(f"layers for {doublings} doublings of 4 px; pictures of {SIDE} px at most were expected")

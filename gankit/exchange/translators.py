@@ -1,13 +1,12 @@
-"""Translators of their authors' PyTorch code: state dicts of G, and of D where they are given too.
+"""Weights of image-to-image translation models from their authors' PyTorch code: state dicts of G, and of D if given.
 
-pix2pix and CycleGAN (pytorch-CycleGAN-and-pix2pix): `latest_net_G.pth`, of CycleGAN `latest_net_G_A.pth` and `..._G_B.pth`, with
-`..._D.pth` or `..._D_A.pth` and `..._D_B.pth`. Their D_A judges what G_A draws, and so is our `d_b`. StarGAN: `200000-G.ckpt`,
-`200000-D.ckpt`. GANimation: `net_epoch_30_id_G.pth`, `..._D.pth`. AdaIN (pytorch-AdaIN): `decoder.pth`.
+pix2pix and CycleGAN (pytorch-CycleGAN-and-pix2pix): `latest_net_G.pth`, for CycleGAN `latest_net_G_A.pth` and
+`..._G_B.pth`, with `..._D.pth`, or `..._D_A.pth` and `..._D_B.pth`. Their D_A takes the outputs of G_A, so it is our
+`d_b`. StarGAN: `200000-G.ckpt`, `200000-D.ckpt`. GANimation: `net_epoch_30_id_G.pth`, `..._D.pth`. AdaIN
+(pytorch-AdaIN): `decoder.pth`.
 
-None of these networks is ever put in eval mode by its authors: norms go by each image's own statistics, and the running ones
-that some files have, by an accident of torch's, are dropped. Batch norms do so because their batch is one image.
-
-The file is long because it holds five families of files.
+The authors never put these networks in eval mode: norms use the statistics of each image, batch norms because their
+batch is one image. Running statistics, which some files have, are dropped.
 """
 
 from __future__ import annotations
@@ -17,24 +16,24 @@ from dataclasses import dataclass
 
 import torch
 
-from gankit.exchange.tensors import Found, Tensors
+from gankit.exchange.tensors import Conversion, Tensors
 from gankit.exchange.unpickle import Refused, show
 from gankit.models import adain, ganimation, stargan
 from gankit.recipe import Spec
 
-DEEPEST = 13  # levels of a U-Net for pictures of 8,192 px
+DEEPEST = 13  # levels of a U-Net for images of 8,192 px
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The files of a model, and what a user says that they do not.
+    """The networks of a model, and what only the user knows.
 
     Args:
         g: G, or the decoder.
-        back: of CycleGAN, the G from b to a.
-        d: D, or of CycleGAN that of b and that of a.
-        attributes: names of what the condition's numbers mean: a,b,c, or a,b+c,d of joined data sets.
-        encoder: of AdaIN: a name or a file, as `--encoder` of the model takes it.
+        back: CycleGAN's G from b to a.
+        d: D, or CycleGAN's D of b and D of a.
+        attributes: names of G's attributes: a,b,c, or a,b+c,d of joined data sets.
+        encoder: AdaIN's encoder, a name or a file, as the model's `--encoder` takes it.
     """
 
     g: Tensors
@@ -43,8 +42,8 @@ class Parts:
     attributes: str = ""
     encoder: str = ""
 
-    def done(self, found: Found) -> Found:
-        """What was found, with the names that are left in the files; running statistics are not among them."""
+    def done(self, found: Conversion) -> Conversion:
+        """The conversion with the unused names of all files, apart from running statistics."""
         for source in filter(None, (self.g, self.back, *self.d)):
             names = [
                 name for name in source.left if name.endswith((".running_mean", ".running_var", ".num_batches_tracked"))
@@ -58,8 +57,8 @@ class Parts:
         return found
 
 
-def take(source: Tensors, theirs: str, found: Found, ours: str) -> None:
-    """A layer or norm: its weight, and its bias where the file has one."""
+def copy_layer(source: Tensors, theirs: str, found: Conversion, ours: str) -> None:
+    """Copy the weight of a layer or norm, and its bias if the file has one."""
     found.tensors[f"{ours}.weight"] = source.take(f"{theirs}.weight")
     if f"{theirs}.bias" in source:
         found.tensors[f"{ours}.bias"] = source.take(f"{theirs}.bias")
@@ -68,8 +67,8 @@ def take(source: Tensors, theirs: str, found: Found, ours: str) -> None:
 # pix2pix and CycleGAN ------------------------------------------------------------------------------------------------
 
 
-def pix2pix(parts: Parts) -> Found:
-    """A U-Net with batch norm: each level lies inside the one before it."""
+def pix2pix(parts: Parts) -> Conversion:
+    """pix2pix: a U-Net with batch norm, each level inside the one before it."""
     g, outer = parts.g, "model.model."
     if "model.1.weight" in g:
         raise Refused("a generator of residual blocks; pix2pix's is a U-Net. Try --as cyclegan")
@@ -83,7 +82,7 @@ def pix2pix(parts: Parts) -> Found:
         raise Refused(
             f"{g.where} has no {paths[1]}2.weight: it was trained without batch norm, which pix2pix always has"
         )
-    found = Found(
+    found = Conversion(
         Spec((channels, 2**levels, 2**levels), other=(out_channels, 2**levels, 2**levels)),
         dict(levels=levels, width=width, dropout_inner=False),
         {},
@@ -94,35 +93,36 @@ def pix2pix(parts: Parts) -> Found:
     )
     for i, path in enumerate(paths):
         inner, up = i == levels - 1, f"g.up.{levels - 1 - i}"
-        take(g, f"{path}{1 if i else 0}", found, f"g.down.{i}.{1 if i else 0}")
-        take(g, f"{path}{3 if inner or not i else 5}", found, f"{up}.1")
+        copy_layer(g, f"{path}{1 if i else 0}", found, f"g.down.{i}.{1 if i else 0}")
+        copy_layer(g, f"{path}{3 if inner or not i else 5}", found, f"{up}.1")
         if i:
-            take(g, f"{path}{4 if inner else 6}", found, f"{up}.2")
+            copy_layer(g, f"{path}{4 if inner else 6}", found, f"{up}.2")
         if i and not inner:
-            take(g, f"{path}2", found, f"g.down.{i}.2")
+            copy_layer(g, f"{path}2", found, f"g.down.{i}.2")
     found.fresh = () if parts.d else ("d.",)
     for d in parts.d:
-        seen = judge(d, found, "d")
+        seen = patch_discriminator(d, found, "d")
         if seen not in (out_channels, channels + out_channels):
             raise Refused(
-                f"{d.where} sees {seen} channels; {channels + out_channels} of both sides, or {out_channels}, were expected"
+                f"{d.where} sees {seen} channels; "
+                f"{channels + out_channels} of both sides, or {out_channels}, were expected"
             )
         found.arguments["conditional"] = seen != out_channels
     return parts.done(found)
 
 
-def judge(d: Tensors, found: Found, ours: str) -> int:
-    """A PatchGAN, whose layers have the same numbers here; its width and the side of its patches are arguments. The channels that it sees."""
-    theirs = "model" if "model.0.weight" in d else "net"  # the second is that of single pixels
+def patch_discriminator(d: Tensors, found: Conversion, ours: str) -> int:
+    """Copy a PatchGAN, set its width and patch size as arguments, and return the number of its input channels."""
+    theirs = "model" if "model.0.weight" in d else "net"  # the second is the name for patches of single pixels
     width, channels, kernel = d.shape(f"{theirs}.0.weight", 4)[:3]
     convolutions = [0]
     while f"{theirs}.{3 * len(convolutions) - 1}.weight" in d:
         convolutions.append(3 * len(convolutions) - 1)
     for i in convolutions:
-        take(d, f"{theirs}.{i}", found, f"{ours}.net.{i}")
+        copy_layer(d, f"{theirs}.{i}", found, f"{ours}.net.{i}")
         if f"{theirs}.{i + 1}.weight" in d:
-            take(d, f"{theirs}.{i + 1}", found, f"{ours}.net.{i + 1}")
-    patch = 7  # of the last two layers alone
+            copy_layer(d, f"{theirs}.{i + 1}", found, f"{ours}.net.{i + 1}")
+    patch = 7  # of only the last two layers
     for _ in convolutions[2:]:
         patch = 2 * patch + 2
     found.arguments["patch"] = 1 if kernel == 1 else patch
@@ -131,9 +131,9 @@ def judge(d: Tensors, found: Found, ours: str) -> int:
     return channels
 
 
-def cyclegan(parts: Parts) -> Found:
-    """Residual generators: one from a to b, and one back where its file is given."""
-    channels, out_channels, width, blocks, found = 0, 0, 0, 0, Found(Spec(()), {}, {})
+def cyclegan(parts: Parts) -> Conversion:
+    """CycleGAN: a residual generator from a to b, and one back if its file is given."""
+    channels, out_channels, width, blocks, found = 0, 0, 0, 0, Conversion(Spec(()), {}, {})
     for source, ours in ((parts.back, "g_ba"), (parts.g, "g_ab")):
         if source is not None:
             channels, out_channels, width, blocks = residual(source, found, ours)
@@ -146,7 +146,7 @@ def cyclegan(parts: Parts) -> Found:
         else f"{side} px were assumed"
     )
     for d, ours in zip(parts.d, ("d_b", "d_a")):
-        judge(d, found, ours)
+        patch_discriminator(d, found, ours)
     given = {"g_ba": parts.back, "d_b": parts.d[:1], "d_a": parts.d[1:]}
     found.fresh = tuple(f"{name}." for name, there in given.items() if not there)
     if parts.back is None:
@@ -154,24 +154,25 @@ def cyclegan(parts: Parts) -> Found:
     return parts.done(found)
 
 
-def residual(g: Tensors, found: Found, ours: str) -> tuple[int, int, int, int]:
-    """A residual generator: channels in and out, width, and blocks."""
+def residual(g: Tensors, found: Conversion, ours: str) -> tuple[int, int, int, int]:
+    """Copy a residual generator; returns its input and output channels, width and number of blocks."""
     if "model.model.0.weight" in g:
         raise Refused("a U-Net; cyclegan's generators have residual blocks. Try --as pix2pix")
     if "model.2.weight" in g:
         raise Refused(
-            f"{g.where} has model.2.weight: norms with weights of their own, which cyclegan's do not have (--norm instance)"
+            f"{g.where} has model.2.weight: norms with weights of their own, "
+            "which cyclegan's do not have (--norm instance)"
         )
     width, channels = g.shape("model.1.weight", 4)[:2]
     blocks = 0
     while f"model.{10 + blocks}.conv_block.1.weight" in g:
         blocks += 1
     for i in (1, 4, 7, 10 + blocks, 13 + blocks, 17 + blocks):
-        take(g, f"model.{i}", found, f"{ours}.net.{i}")
+        copy_layer(g, f"model.{i}", found, f"{ours}.net.{i}")
     for i in range(10, 10 + blocks):
         second = 6 if f"model.{i}.conv_block.6.weight" in g else 5
-        take(g, f"model.{i}.conv_block.1", found, f"{ours}.net.{i}.net.1")
-        take(g, f"model.{i}.conv_block.{second}", found, f"{ours}.net.{i}.net.5")
+        copy_layer(g, f"model.{i}.conv_block.1", found, f"{ours}.net.{i}.net.1")
+        copy_layer(g, f"model.{i}.conv_block.{second}", found, f"{ours}.net.{i}.net.5")
         if second == 6 and not any("dropout" in note for note in found.notes):
             found.notes.append(
                 "it was trained with dropout in its residual blocks, which cyclegan does not have: nothing is dropped"
@@ -182,41 +183,41 @@ def residual(g: Tensors, found: Found, ours: str) -> tuple[int, int, int, int]:
 # StarGAN and GANimation ----------------------------------------------------------------------------------------------
 
 
-def trunk(g: Tensors, found: Found) -> tuple[int, int, int]:
-    """What both have in G: numbers that go in beside each pixel's place, width, and blocks."""
+def copy_trunk(g: Tensors, found: Conversion) -> tuple[int, int, int]:
+    """Copy the trunk that both have in G; returns its input channels, width and number of blocks."""
     blocks = 0
     while f"main.{9 + blocks}.main.0.weight" in g:
         blocks += 1
     for i in (0, 3, 6, 9 + blocks, 12 + blocks):
-        take(g, f"main.{i}", found, f"g.trunk.net.{i}")
-        take(g, f"main.{i + 1}", found, f"g.trunk.net.{i + 1}")
+        copy_layer(g, f"main.{i}", found, f"g.trunk.net.{i}")
+        copy_layer(g, f"main.{i + 1}", found, f"g.trunk.net.{i + 1}")
     for i in range(9, 9 + blocks):
         for k in (0, 1, 3, 4):
-            take(g, f"main.{i}.main.{k}", found, f"g.trunk.net.{i}.body.{k}")
-    width, planes = found.tensors["g.trunk.net.0.weight"].shape[:2]
-    return planes, width, blocks
+            copy_layer(g, f"main.{i}.main.{k}", found, f"g.trunk.net.{i}.body.{k}")
+    width, channels = found.tensors["g.trunk.net.0.weight"].shape[:2]
+    return channels, width, blocks
 
 
-def critic(d: Tensors, found: Found) -> tuple[int, tuple[int, int]]:
-    """The critic of both: numbers that it reads, and the size of pictures that it is for."""
+def copy_critic(d: Tensors, found: Conversion) -> tuple[int, tuple[int, int]]:
+    """Copy the critic of both; returns the number of its attributes and the size of its images."""
     depth = 0
     while f"main.{2 * depth}.weight" in d:
-        take(d, f"main.{2 * depth}", found, f"d.trunk.{2 * depth}")
+        copy_layer(d, f"main.{2 * depth}", found, f"d.trunk.{2 * depth}")
         depth += 1
     outputs, _, height, width = d.shape("conv2.weight", 4)
     found.arguments["width_d"] = d.shape("main.0.weight", 4)[0]
-    take(d, "conv1", found, "d.patches")
-    take(d, "conv2", found, "d.condition")
+    copy_layer(d, "conv1", found, "d.patches")
+    copy_layer(d, "conv2", found, "d.condition")
     if depth > DEEPEST or max(height, width) << depth > 1 << DEEPEST:
         raise Refused(f"{d.where} halves pictures {depth} times to {height}x{width}; 8192 px at most were expected")
     return outputs, (height << depth, width << depth)
 
 
-def names(typed: str) -> list[list[str]]:
-    """The names of each joined set, of a,b+c,d.
+def parse_names(typed: str) -> list[list[str]]:
+    """The names of each joined data set, from a,b+c,d.
 
     Raises:
-        Refused: one is empty, or twice in a set.
+        Refused: a name is empty, or twice in a data set.
     """
     sets = [[name.strip() for name in part.split(",")] for part in typed.split("+")] if typed else []
     if any("" in part or len(set(part)) < len(part) for part in sets):
@@ -226,34 +227,35 @@ def names(typed: str) -> list[list[str]]:
     return sets
 
 
-def taken(dim: int, known: list[str]) -> str:
+def assumed(dim: int, known: list[str]) -> str:
+    """A message that the usual names are assumed."""
     return f"its {dim} numbers are taken for {', '.join(known)}; the file does not name them, --attributes does"
 
 
-def guessed(word: str, dim: int, found: Found) -> list[str]:
-    """Names for numbers of which nothing is known, and a note of that."""
+def numbered(word: str, dim: int, found: Conversion) -> list[str]:
+    """Numbered names for unknown attributes, with a message for the user."""
     found.notes.append(
         f"the file does not name its {dim} numbers: they are {word}1, {word}2 ... here; --attributes a,b,c names them"
     )
     return [f"{word}{i + 1}" for i in range(dim)]
 
 
-def starred(parts: Parts) -> Found:
-    """StarGAN: the number of planes says how many attributes there are, and nothing what they mean."""
-    g, found = parts.g, Found(Spec(()), {}, {})
-    planes, width, blocks = trunk(g, found)
-    take(g, f"main.{15 + blocks}", found, "g.out")
+def stargan_model(parts: Parts) -> Conversion:
+    """StarGAN: the number of input channels shows the number of attributes, but not their names."""
+    g, found = parts.g, Conversion(Spec(()), {}, {})
+    planes, width, blocks = copy_trunk(g, found)
+    copy_layer(g, f"main.{15 + blocks}", found, "g.out")
     channels = found.tensors["g.out.weight"].shape[0]
     dim, outputs, size = planes - channels, None, None
     for d in parts.d:
-        outputs, size = critic(d, found)
-    sets = names(parts.attributes)
+        outputs, size = copy_critic(d, found)
+    sets = parse_names(parts.attributes)
     if not sets:
         known = {5: [stargan.CELEBA], 8: [stargan.RAFD], 15: [stargan.CELEBA, stargan.RAFD]}
-        one = dim == 15 and outputs == dim  # a D that reads all 15 knows of no second set
-        sets = [guessed("attribute", dim, found)] if one or dim not in known else known[dim]
-        if not one and dim in known:
-            found.notes.append(taken(dim, [name for part in sets for name in part]))
+        is_single = dim == 15 and outputs == dim  # a D that predicts all 15 was trained on one data set
+        sets = [numbered("attribute", dim, found)] if is_single or dim not in known else known[dim]
+        if not is_single and dim in known:
+            found.notes.append(assumed(dim, [name for part in sets for name in part]))
     total = sum(map(len, sets))
     needs = total + len(sets) * (len(sets) > 1)
     if needs != dim or outputs not in (None, total):
@@ -262,7 +264,8 @@ def starred(parts: Parts) -> Found:
             "" if outputs is None else f" and {total}"
         )
         raise Refused(
-            f"G is given {dim} numbers{read}; {given}. Name them with --attributes a,b,c, those of joined data sets a,b+c,d"
+            f"G is given {dim} numbers{read}; {given}. "
+            "Name them with --attributes a,b,c, those of joined data sets a,b+c,d"
         )
     rafd = [set(part) == set(stargan.RAFD) for part in sets]  # a face has one expression
     groups = tuple(map(len, sets)) if len(sets) > 1 else ()
@@ -278,25 +281,24 @@ def starred(parts: Parts) -> Found:
     return parts.done(found)
 
 
-def animated(parts: Parts) -> Found:
-    """GANimation: StarGAN's networks, with a head for colours and one for the mask of what stays."""
-    g, found = parts.g, Found(Spec(()), {}, {})
-    planes, width, blocks = trunk(g, found)
-    take(g, "img_reg.0", found, "g.colour")
-    take(g, "attetion_reg.0", found, "g.mask")  # its authors' spelling
+def ganimation_model(parts: Parts) -> Conversion:
+    """GANimation: StarGAN's networks, with a head for colours and one for the attention mask."""
+    g, found = parts.g, Conversion(Spec(()), {}, {})
+    planes, width, blocks = copy_trunk(g, found)
+    copy_layer(g, "img_reg.0", found, "g.colour")
+    copy_layer(g, "attetion_reg.0", found, "g.mask")  # its authors' spelling
     channels, size = found.tensors["g.colour.weight"].shape[0], (128, 128)
     for d in parts.d:
-        _, size = critic(d, found)
-    dim, sets = planes - channels, names(parts.attributes)
+        _, size = copy_critic(d, found)
+    dim, sets = planes - channels, parse_names(parts.attributes)
     if not sets:
         known = dim == len(ganimation.UNITS)
-        sets = [list(ganimation.UNITS) if known else guessed("unit", dim, found)]
+        sets = [list(ganimation.UNITS) if known else numbered("unit", dim, found)]
         if known:
-            found.notes.append(taken(dim, sets[0]))
+            found.notes.append(assumed(dim, sets[0]))
     if len(sets) > 1 or len(sets[0]) != dim:
-        raise Refused(
-            f"G is given {dim} numbers and --attributes names {' + '.join(str(len(part)) for part in sets)}: name each action unit, AU01,AU02 ..."
-        )
+        counts = " + ".join(str(len(part)) for part in sets)
+        raise Refused(f"G is given {dim} numbers and --attributes names {counts}: name each action unit, AU01,AU02 ...")
     found.spec = Spec((channels, *size), attributes=tuple(sets[0]), exclusive=(False,))
     found.arguments |= dict(width=width, blocks=blocks)
     found.fresh = () if parts.d else ("d.",)
@@ -306,8 +308,8 @@ def animated(parts: Parts) -> Found:
 # AdaIN ---------------------------------------------------------------------------------------------------------------
 
 
-def decoder(parts: Parts) -> Found:
-    """AdaIN's decoder, which mirrors an encoder that its file does not have."""
+def adain_model(parts: Parts) -> Conversion:
+    """AdaIN's decoder, which mirrors an encoder that is not in its file."""
     g = parts.g
     if "0.weight" in g:
         raise Refused("its first layer is 0, as an encoder's: --as adain takes decoder.pth, and --encoder this file")
@@ -317,15 +319,14 @@ def decoder(parts: Parts) -> Found:
         if name.removesuffix(".weight").isdecimal() and len(name) < 12
     )
     if not convolutions:
-        raise Refused(
-            f"{g.where} has {', '.join(show(name) for name in list(g.items)[:4]) or 'no tensors'}; 1.weight, 5.weight ... of AdaIN's decoder.pth were expected"
-        )
+        first = ", ".join(show(name) for name in list(g.items)[:4]) or "no tensors"
+        raise Refused(f"{g.where} has {first}; 1.weight, 5.weight ... of AdaIN's decoder.pth were expected")
     encoder = parts.encoder or "vgg19"
     try:
         frozen, digest = adain.open_encoder(encoder)
     except ValueError as error:
         raise Refused(str(error)) from None
-    found = Found(
+    found = Conversion(
         Spec((3, 512, 512), other=(3, 512, 512)),
         dict(encoder=encoder),
         {"encoder_sha256": torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8)},
@@ -333,21 +334,22 @@ def decoder(parts: Parts) -> Found:
             "its authors' port divides variances by H W - 1, gankit as the paper by H W: styles differ by as little"
         ],
     )
-    if (shapes := [g.shape(f"{i}.weight", 4)[1::-1] for i in convolutions]) != [
-        wide[::-1] for wide in reversed(frozen.shapes)
-    ]:
+    shapes = [g.shape(f"{i}.weight", 4)[1::-1] for i in convolutions]
+    if shapes != [wide[::-1] for wide in reversed(frozen.shapes)]:
+        channels = ", ".join(str(inputs) for inputs, _ in shapes)
         raise Refused(
-            f"its maps have {', '.join(str(into) for into, _ in shapes)} channels, not those of the encoder {encoder} backwards; name its own with --encoder"
+            f"its maps have {channels} channels, not those of the encoder {encoder} backwards; "
+            "name its own with --encoder"
         )
     for i in convolutions:
-        take(g, f"{i}", found, f"g.{i}")
+        copy_layer(g, f"{i}", found, f"g.{i}")
     return parts.done(found)
 
 
-CONVERT: dict[str, Callable[[Parts], Found]] = {
+CONVERT: dict[str, Callable[[Parts], Conversion]] = {
     "pix2pix": pix2pix,
     "cyclegan": cyclegan,
-    "stargan": starred,
-    "ganimation": animated,
-    "adain": decoder,
+    "stargan": stargan_model,
+    "ganimation": ganimation_model,
+    "adain": adain_model,
 }

@@ -1,14 +1,15 @@
-"""Published checkpoints, read as data: torch files old and new, pickles with torch tensors in them, safetensors.
+"""Published checkpoints, read as data: old and new torch files, pickles with torch tensors in them, safetensors.
 
-A pickle is a program for a small stack machine, and Python's own reader of it calls whatever the program names. Here is
-another reader, which knows the instructions and calls nothing of the file's: names are looked up in one table (`NAMES`),
-whose entries make inert records; a name that is not there ends the reading, with the name in the error. No module is
-imported for a file's sake, no class of it is built, no attribute set. Bytes inside a pickle that are a torch file in
-turn go through the same reader.
+A pickle is a program for a small stack machine, and Python's own reader calls whatever the program names. This reader
+knows the instructions and calls nothing that the file names. Names are looked up in one table (`NAMES`), whose entries
+make inert records; any other name stops the reading with an error. No module is imported for a file, no class of it is
+instantiated, no attribute is set. Bytes inside a pickle that are a torch file go through the same reader.
 
-Against files that are made to exhaust memory or stack: a tensor is at most as large as the bytes that the file has for
-it, archives may not be compressed (torch's are not), dictionary keys are plain, what is copied is counted against the
-file's size, and nothing here recurses as deep as a file may nest.
+Files cannot exhaust memory or stack: a tensor is at most as large as its bytes in the file, archives must not be
+compressed (torch's are not), dictionary keys are plain, copies are counted against the file's size, and nothing
+recurses as deep as a file may nest.
+
+The file is long because everything that decides what a file may do is in one place, so that it can be reviewed at once.
 """
 
 from __future__ import annotations
@@ -29,15 +30,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first number in a torch file from before 1.6
-SCALARS = dict(
-    f2="e", f4="f", f8="d", i1="b", i2="h", i4="i", i8="q", u1="B", u2="H", u4="I", u8="Q", b1="?"
-)  # numpy's types as struct's
-LAYERS = 4  # pickles inside of pickles
-LARGEST = (
-    2**60
-)  # of the whole numbers that are keys: from 2^61 - 1 on many have one hash, and a dictionary of them takes a square of their number
-MOST_BYTES = 2**34  # of a file; no published GAN comes near
-OTHERS = {  # beginnings of files that hold no checkpoint which is read, and what they are
+# NumPy's types as those of struct.
+SCALARS = dict(f2="e", f4="f", f8="d", i1="b", i2="h", i4="i", i8="q", u1="B", u2="H", u4="I", u8="Q", b1="?")
+LAYERS = 4  # pickles inside pickles
+# The largest integer key. From 2^61 - 1 on many integers share a hash, so that a dictionary would take quadratic time.
+LARGEST = 2**60
+MOST_BYTES = 2**34  # of a file, far above the size of any published GAN
+OTHERS = {  # the first bytes of other files, and what these are
     b"\x89HDF\r\n": "an HDF5 file, as Keras writes them",
     b"\x1f\x8b": "compressed with gzip: unpack it first",
     b"\xfd7zXZ": "compressed with xz: unpack it first",
@@ -51,28 +50,28 @@ STYLEGAN3 = (
     "stylegan2-ada-pytorch, and of stylegan3 with --cfg=stylegan2"
 )
 DTYPES = {
-    "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16, "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64, "IntStorage": torch.int32, "ShortStorage": torch.int16, "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
+    "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
+    "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
 }  # fmt: skip
 
 
 class Refused(ValueError):
-    """A file that is not read: what was found in it that is no tensor, number, text or plain container."""
+    """A file is not read; the message says what was found that is not a tensor, number, text or plain container."""
 
 
-# What a file's objects become ------------------------------------------------------------------------------------------
+# The records that stand for a file's objects -------------------------------------------------------------------------
 
 
 class Bag(dict):
-    """A dictionary, or an object of settings that was read as one."""
+    """A dictionary, or an object of settings that is read as one."""
 
     __slots__ = ()
 
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """An object that the file would have had rebuilt by code: its class's name and its state, and nothing done."""
+    """An object that the file's own code would rebuild: only the name of its class and its state."""
 
     kind: str
     state: dict
@@ -80,7 +79,7 @@ class Node:
 
 @dataclass(slots=True, eq=False)
 class Storage:
-    """Numbers of one type, still in the file."""
+    """Numbers of one type, not read yet."""
 
     dtype: torch.dtype
     count: int
@@ -89,7 +88,7 @@ class Storage:
 
 @dataclass(slots=True, eq=False)
 class Stored:
-    """A tensor, still in the file: its storage, and where in it."""
+    """A tensor, not read yet: its storage, and its place in it."""
 
     storage: Storage
     offset: int
@@ -97,7 +96,7 @@ class Stored:
     stride: tuple[int, ...]
 
     def tensor(self) -> Tensor:
-        """The tensor itself, with memory of its own."""
+        """Read the tensor, into new memory."""
         if 0 in self.shape:
             return torch.empty(self.shape, dtype=self.storage.dtype)
         need = self.storage.count * self.storage.dtype.itemsize
@@ -110,7 +109,7 @@ class Stored:
 
 @dataclass(slots=True, eq=False)
 class Type:
-    """The type of a number of numpy's, as `struct` writes it; the byte order comes with its state."""
+    """The type of a NumPy number, in `struct`'s letters; its state has the byte order."""
 
     code: str
     order: str = "<"
@@ -118,14 +117,14 @@ class Type:
 
 @dataclass(slots=True, eq=False, frozen=True)
 class Name:
-    """A name of the table, as it lies on the reader's stack: what it makes of arguments, or the kind of a storage."""
+    """A name of the table on the reader's stack: the function that makes its record, or the type of a storage."""
 
     text: str
     make: Callable[..., object] | None = None
     dtype: torch.dtype | None = None
 
 
-# What the names make ---------------------------------------------------------------------------------------------------
+# The functions of the names ------------------------------------------------------------------------------------------
 
 
 def whole(value: object, most: int = 2**40) -> int:
@@ -143,7 +142,11 @@ def sizes(value: object) -> tuple[int, ...]:
 
 
 def make_tensor(reader: Reader, storage: object, offset: object, size: object, stride: object, *rest: object) -> Stored:
-    """A tensor of a storage, if it lies in it and is not larger."""
+    """A tensor in a storage.
+
+    Raises:
+        Refused: it extends beyond the storage, or is larger.
+    """
     if type(storage) is not Storage or len(rest) > 3:
         raise Refused(f"a tensor made of {show(storage)}")
     offset, shape, stride = whole(offset), sizes(size), sizes(stride)
@@ -162,7 +165,7 @@ def make_parameter(reader: Reader, data: object, *rest: object) -> Stored:
 
 
 def make_storage(reader: Reader, data: object) -> Storage:
-    """A storage that lies in the pickle as the bytes of a torch file, read by the same rules."""
+    """A storage that is in the pickle as the bytes of a torch file, which the same reader reads."""
     if type(data) is not bytes:
         raise Refused(f"a storage made of {show(data)}")
     reader.spend(len(data))
@@ -173,7 +176,7 @@ def make_storage(reader: Reader, data: object) -> Storage:
 
 
 def make_bag(reader: Reader, *args: object) -> Bag:
-    """An OrderedDict and the like, of nothing or of pairs."""
+    """An OrderedDict or similar, empty or from pairs."""
     bag = Bag()
     if args and type(args[0]) not in (list, dict, Bag):
         raise Refused(f"a dictionary made of {show(args[0])}")
@@ -187,7 +190,7 @@ def make_bag(reader: Reader, *args: object) -> Bag:
 
 
 def make_list(reader: Reader, *args: object) -> list:
-    """A set, as a list: nothing is hashed."""
+    """A set, as a list, so that nothing is hashed."""
     if args and type(args[0]) not in (list, tuple):
         raise Refused(f"a set made of {show(args[0])}")
     reader.spend(len(args[0]) if args else 0)
@@ -205,7 +208,7 @@ def make_bytes(reader: Reader, text: object = "", encoding: object = "latin1") -
 
 
 def make_node(reader: Reader, meta: object) -> Node:
-    """What NVIDIA's files would have rebuilt from source text inside them: that text is not looked at."""
+    """A network that NVIDIA's code would rebuild from source code in the file, which is not used here."""
     if (
         type(meta) not in (dict, Bag)
         or type(meta.get("class_name")) is not str
@@ -254,7 +257,8 @@ NAMES: dict[str, Callable[..., object]] = {
 }
 KINDS = {f"{home}.{name}": dtype for name, dtype in DTYPES.items() for home in ("torch", "torch.cuda", "torch.storage")}
 HINTS = {
-    "dnnlib.tflib": "a TensorFlow network: turn it into the PyTorch form with legacy.py of NVIDIA's stylegan2-ada-pytorch first",
+    "dnnlib.tflib": "a TensorFlow network: turn it into the PyTorch form with legacy.py of NVIDIA's "
+    "stylegan2-ada-pytorch first",
     "torch.nn.modules": "a whole network that was saved with its code: save its state_dict() instead",
     "numpy.": "an array of numpy's, which no file that is read has: save its numbers as a torch tensor",
     "__main__": "an object of a script's own: save its tensors alone",
@@ -271,16 +275,17 @@ WORDS = {
 
 
 def put(target: object, key: object, value: object) -> None:
-    """Set an item, if both are what they should be; a key of another kind is never hashed."""
+    """Set an item of a dictionary; keys of other kinds are refused before they are hashed."""
     if type(target) not in (dict, Bag):
         raise Refused(f"an item set in {show(target)}")
-    if key is not None and type(key) not in (str, int, float, bool, bytes) or (type(key) is int and abs(key) > LARGEST):
+    is_plain = key is None or type(key) in (str, int, float, bool, bytes)
+    if not is_plain or (type(key) is int and abs(key) > LARGEST):
         raise Refused(f"{show(key)} as the key of a dictionary")
     target[key] = value
 
 
 def give(reader: Reader, target: object, state: object) -> None:
-    """The state of an object that was made before (the pickle instruction BUILD)."""
+    """Set the state of an object (the pickle instruction BUILD)."""
     if type(target) is Bag:
         if type(state) is tuple and len(state) == 2 and state[1] is None:
             state = state[0]
@@ -288,7 +293,7 @@ def give(reader: Reader, target: object, state: object) -> None:
             raise Refused(f"the state of a dictionary is {show(state)}")
         reader.spend(len(state))
         for key, value in state.items():
-            if key != "_metadata":  # torch's note of versions, which hangs on state dicts
+            if key != "_metadata":  # the versions that torch adds to state dicts
                 put(target, key, value)
     elif type(target) is Type and type(state) is tuple and len(state) >= 2 and state[1] in ("<", ">", "|", "="):
         if any(item is not None for item in state[2:5]):
@@ -299,10 +304,10 @@ def give(reader: Reader, target: object, state: object) -> None:
 
 
 def show(value: object) -> str:
-    """A few words on a value, fit for a terminal and never long: text as ASCII, dictionaries with their first keys, other things by their kind."""
+    """A short description of a value, safe to print: text as ASCII, dictionaries by some keys, others by kind."""
     if type(value) is str:
         return ascii(value[:80])
-    if type(value) is int and value.bit_length() > 128:  # Python refuses to write out the longest
+    if type(value) is int and value.bit_length() > 128:  # Python refuses to print the longest
         return "a huge number"
     if value is None or type(value) in (int, float, bool):
         return ascii(value)
@@ -314,46 +319,50 @@ def show(value: object) -> str:
     return WORDS.get(type(value), f"a {type(value).__name__.lower()}")
 
 
-# The stack machine -----------------------------------------------------------------------------------------------------
+# The stack machine ---------------------------------------------------------------------------------------------------
 
 CONSTANTS = {
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
-    "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+    "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
+    "BINBYTES8",
 }  # fmt: skip
 FIXED = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 MARK = object()
 
 
 class Reader:
-    """One file, or the bytes of one inside another.
+    """A reader of a file, or of the bytes of a file inside another one.
 
     Args:
-        data: all of it.
-        around: the reader of the file that these bytes lie in.
+        data: the whole file.
+        around: the reader of the file that contains these bytes.
     """
 
     def __init__(self, data: bytes, around: Reader | None = None):
         self.data, self.layer = data, around.layer + 1 if around else 0
         if self.layer > LAYERS:
             raise Refused(f"pickles inside of pickles, more than {LAYERS} deep")
-        self.budget = around.budget if around else [4 * len(data) + 100_000]  # what may still be copied, in all layers
+        self.budget = (
+            around.budget if around else [4 * len(data) + 100_000]
+        )  # bytes that may still be copied, in all layers
         self.find: Callable[[Storage, str], None] = self.nowhere
         self.found: dict[str, Storage] = {}
 
     def spend(self, amount: int) -> None:
-        """Count what is copied: a small file may not make itself large."""
+        """Count copied bytes, so that a small file cannot make large objects."""
         self.budget[0] -= amount
         if self.budget[0] < 0:
             raise Refused("a pickle that copies its own parts again and again, more than any checkpoint does")
 
     def nowhere(self, storage: Storage, key: str) -> None:
+        """Refuse storages outside the pickle; files that have some replace this function."""
         raise Refused("a storage outside of the pickle, which has none")
 
     def name(self, module: object, name: object) -> Name:
-        """The entry of the table for a name in the file.
+        """The entry of the table for a name in the file; nothing else is done with the name.
 
         Raises:
-            Refused: it has none. This is all that happens.
+            Refused: the table has no such name.
         """
         if type(module) is not str or type(name) is not str:
             raise Refused(f"{show(module)}, {show(name)} where a name was expected")
@@ -368,14 +377,9 @@ class Reader:
         raise Refused(f"the file asks for {show(text)}{hint}")
 
     def outside(self, key: object) -> Storage:
-        """A storage beside the pickle: ("storage", its kind, its key, device, count)."""
-        if (
-            type(key) is not tuple
-            or len(key) not in (5, 6)
-            or key[0] != "storage"
-            or type(key[1]) is not Name
-            or type(key[2]) is not str
-        ):
+        """A storage outside the pickle: ("storage", its type, its key, device, count)."""
+        is_storage = type(key) is tuple and len(key) in (5, 6) and key[0] == "storage"
+        if not is_storage or type(key[1]) is not Name or type(key[2]) is not str:
             raise Refused(f"{show(key)} outside of the pickle where a storage was expected")
         if len(key) == 6 and key[5] is not None:
             raise Refused("a storage that is a part of another: save the file again with a newer torch")
@@ -389,7 +393,10 @@ class Reader:
         return storage
 
     def run(self, stream: io.BytesIO) -> object:
-        """The object that one pickle in the stream makes; the stream is left behind it."""
+        """The object of one pickle in the stream, which is then at the pickle's end.
+
+        The function is long because it has a case for each instruction.
+        """
         stack: list = []
         memo: dict[int, object] = {}
 
@@ -483,11 +490,11 @@ class Reader:
         raise Refused("a pickle without an end: the file is cut short")
 
     def legacy(self) -> object:
-        """The object of a torch file from before 1.6: a few pickles, then the storages one after the other."""
+        """The object of a torch file from before 1.6: a few pickles, then the storages."""
         stream = io.BytesIO(self.data)
         if self.run(stream) != MAGIC:
             raise Refused("no torch file where one was expected")
-        self.run(stream), self.run(stream)  # the protocol, and what machine wrote it
+        self.run(stream), self.run(stream)  # the protocol version, and the machine that wrote it
         waiting: list[tuple[Storage, str]] = []
         self.find = lambda storage, key: waiting.append((storage, key))
         tree = self.run(stream)
@@ -514,7 +521,7 @@ class Reader:
 
 
 def instructions(stream: io.BytesIO) -> Iterator[tuple[str, object]]:
-    """The instructions of one pickle, with their arguments."""
+    """The instructions of one pickle with their arguments."""
     try:
         for op, argument, _ in pickletools.genops(stream):
             yield op.name, argument
@@ -524,21 +531,21 @@ def instructions(stream: io.BytesIO) -> Iterator[tuple[str, object]]:
         raise Refused(f"no pickle, or a damaged one: {show(str(error))}") from None
 
 
-# Files -----------------------------------------------------------------------------------------------------------------
+# Files ---------------------------------------------------------------------------------------------------------------
 
 
 def read(path: Path) -> object:
-    """What a published checkpoint holds, as dicts, lists, numbers, text, `Stored` tensors and `Node`s.
+    """The contents of a published checkpoint as dicts, lists, numbers, text, `Stored` tensors and `Node`s.
 
     Args:
         path: a torch file (.pth, .pt, .bin), a pickle (.pkl), or .safetensors.
 
     Raises:
-        Refused: naming the file and what was found. Nothing in it is ever executed.
+        Refused: names the file and what was found. Nothing in it is ever executed.
         OSError: it cannot be read.
     """
     try:
-        if path.exists() and not path.is_file():  # before it is opened: a pipe waits, a device has no end
+        if path.exists() and not path.is_file():  # checked before it is opened: a pipe would block, a device never ends
             raise Refused("a device, pipe or folder, not a file")
         if (size := path.stat().st_size) > MOST_BYTES:
             raise Refused(f"a file of {size:,} bytes; {MOST_BYTES:,} at most were expected")
@@ -576,7 +583,7 @@ def read(path: Path) -> object:
         raise Refused(f"{path}: {error}; nothing was executed") from None
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}") from None
-    except (zipfile.BadZipFile, RuntimeError, EOFError) as error:  # a RuntimeError where it is encrypted
+    except (zipfile.BadZipFile, RuntimeError, EOFError) as error:  # a RuntimeError if it is encrypted
         raise Refused(f"{path}: a zip that is damaged or locked ({show(str(error))}); nothing was executed") from None
     except Refused as error:
         raise Refused(
@@ -592,7 +599,7 @@ PROGRAMS = {
 
 
 def read_archive(path: Path) -> object:
-    """The object of a torch file since 1.6: a zip of `data.pkl` and a member for each storage."""
+    """The object of a torch file since 1.6: a zip with `data.pkl` and a member for each storage."""
     archive = zipfile.ZipFile(path)
     members = {info.filename: info for info in archive.infolist()}
     pickles = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]

@@ -1,47 +1,46 @@
-"""Tools to explore what a trained generator learned: each takes a run and gives a picture, numbers, maybe an animation.
+"""Tools that explore what a trained generator learned: each takes a run, and returns images, numbers and animations.
 
 model = gankit.load("latest")
 result = gankit.explore.truncation(model, seeds=range(4))
 result.picture().show(); result.numbers; result.write(Path("out/truncation"))
+
+To add a tool, add a module to this folder with a function `tool(trained: Trained, *, ...) -> Result`. Its name becomes
+the command, its keyword arguments the flags, and its docstring their help.
 """
 
+import importlib
+import inspect
+import pkgutil
 from collections.abc import Callable
 
-from gankit.explore.directions import ganspace, sefa, sliders
-from gankit.explore.examine import drop, features, filters
-from gankit.explore.nearest import neighbours
-from gankit.explore.planes import boundary
-from gankit.explore.projection import project
+from gankit.explore.inputs import Seeds
 from gankit.explore.result import Result
-from gankit.explore.single import animate, edit, enlarge, harmonise, paint, sizes
-from gankit.explore.start import Seeds
-from gankit.explore.styles import layers, mix, noise, truncation
-from gankit.explore.sums import arithmetic
 
-TOOLS: dict[str, Callable[..., Result]] = {
-    f.__name__: f
-    for f in (
-        truncation,
-        arithmetic,
-        neighbours,
-        project,
-        sefa,
-        ganspace,
-        boundary,
-        sliders,
-        mix,
-        layers,
-        noise,
-        features,
-        filters,
-        drop,
-        sizes,
-        enlarge,
-        paint,
-        harmonise,
-        edit,
-        animate,
-    )
-}
+
+def _is_tool(function: Callable[..., object]) -> bool:
+    """Whether a function takes a trained model and keyword arguments, and returns a Result."""
+    first, *others = inspect.signature(function).parameters.values() or [None]
+    returned = function.__annotations__.get("return")
+    return returned in (Result, "Result") and first is not None and all(p.kind is p.KEYWORD_ONLY for p in others)
+
+
+def _find_tools() -> dict[str, Callable[..., Result]]:
+    """The tools that this folder's modules define, by name."""
+    tools = {}
+    for info in pkgutil.iter_modules(__path__, f"{__name__}."):
+        for name, function in inspect.getmembers(importlib.import_module(info.name), inspect.isfunction):
+            if function.__module__ == info.name and not name.startswith("_") and _is_tool(function):
+                tools[name] = function
+    return dict(sorted(tools.items()))
+
+
+TOOLS = _find_tools()
 
 __all__ = ["TOOLS", "Result", "Seeds", *TOOLS]
+
+
+def __getattr__(name: str) -> Callable[..., Result]:
+    """The tools as functions of this package."""
+    if name in TOOLS:
+        return TOOLS[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,13 +1,12 @@
-"""The images of the data that samples are nearest to: whether a model draws or remembers."""
+"""Nearest neighbours of samples in the data: whether a model generalizes or memorizes."""
 
 from __future__ import annotations
 
 import torch
 
-from gankit import latent, metrics
-from gankit.explore.judge import data_of
+from gankit import metrics
+from gankit.explore.inputs import Seeds, data_of, latents_of, with_noise_maps
 from gankit.explore.result import Result, blank
-from gankit.explore.start import Seeds, noised, start
 from gankit.metrics.extractors import extractor
 from gankit.runs.trained import Trained
 
@@ -24,37 +23,40 @@ def neighbours(
     trunc: float = 1.0,
     latent_file: str = "",
 ) -> Result:
-    """Nearest neighbours: a sample, and the images of the data that are nearest to it, with their distances.
+    """Nearest neighbours: samples beside the images of the data that are nearest to them, with the distances.
 
     Args:
-        seeds: a row for each.
-        k: neighbours of each.
-        features: pixels, or a network whose features are compared: digits, inception, vgg16, timm:NAME ...
-        data: the data to look in; the run's own without it.
-        n: images of the data to look at, all if there are no more.
-        label: the class; the classes in turn, by seed, without it.
+        seeds: samples, a row each.
+        k: neighbours of each sample.
+        features: pixels, or a feature extractor: digits, inception, vgg16, timm:NAME ...
+        data: the data to search; default: the run's own.
+        n: images to search at most.
+        label: the class; default: the classes in turn, by seed.
         trunc: truncation.
-        latent_file: a .npz of `project` in place of seeds.
+        latent_file: a .npz of `project` instead of seeds.
     """
-    trained = noised(trained, latent_file)
-    begin = start(trained, seeds, label, trunc, file=latent_file)
-    samples = latent.render(trained.recipe, begin.points, begin.given)
-    found = data_of(trained, data)
-    if not 1 <= k <= min(n, found.count):
-        raise ValueError(f"--k is {k}; there are {min(n, found.count)} images to be near")
-    images, _ = found.some(n)
+    trained = with_noise_maps(trained, latent_file)
+    latents = latents_of(trained, seeds, label, trunc, file=latent_file)
+    samples = latents.render(trained.recipe)
+    source = data_of(trained, data)
+    if not 1 <= k <= min(n, source.count):
+        raise ValueError(f"--k is {k}; there are {min(n, source.count)} images to search")
+    images, _ = source.some(n)
     if features == "pixels":
-        near = metrics.nearest_neighbours(samples.flatten(1), images.flatten(1), k)
+        nearest = metrics.nearest_neighbours(samples.flatten(1), images.flatten(1), k)
     else:
-        net = extractor(features)
-        near = metrics.nearest_neighbours(net(samples), net(images), k)
-    rows = torch.cat(
-        [samples[:, None], blank(samples).expand(len(samples), -1, -1, -1)[:, None], images[near.index.cpu()]], 1
-    )
-    numbers: dict[str, object] = {"features": features, "images": len(images), "distances": near.distance.tolist()}
+        network = extractor(features)
+        nearest = metrics.nearest_neighbours(network(samples), network(images), k)
+    gap = blank(samples).expand(len(samples), -1, -1, -1)
+    rows = torch.cat([samples[:, None], gap[:, None], images[nearest.index.cpu()]], 1)
+    numbers: dict[str, object] = {
+        "features": features,
+        "images": len(images),
+        "distances": nearest.distance.tolist(),
+    }
     if features == "pixels":
-        inner = metrics.nearest_neighbours(images[:500].flatten(1), images.flatten(1), min(2, len(images))).distance[
-            :, -1
-        ]
-        numbers["median distance of an image of the data to its nearest other one"] = float(inner.median())
-    return Result(rows.flatten(0, 1), k + 2, ["sample", "", *[f"{i + 1}." for i in range(k)]], begin.names, numbers)
+        within = metrics.nearest_neighbours(images[:500].flatten(1), images.flatten(1), min(2, len(images)))
+        median = float(within.distance[:, -1].median())
+        numbers["median distance of an image of the data to its nearest other one"] = median
+    heads = ["sample", "", *[f"{i + 1}." for i in range(k)]]
+    return Result(rows.flatten(0, 1), k + 2, heads, latents.names, numbers)

@@ -1,4 +1,4 @@
-"""Points of a model's latent space: one for each seed, in z or in w, truncated, mixed; and the pictures of points."""
+"""Points of a model's latent space: of seeds, in z or in w, truncated, mixed; and samples of points."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gankit.recipe import Recipe, seeded
+from gankit.recipe import Recipe, can, seeded
 
 
 def sample(
@@ -25,53 +25,60 @@ def sample(
 
     Args:
         recipe: a model in eval mode with `noise` and `sample`.
-        seeds: one for each sample; a seed is the same sample whatever the others and the batch are.
-        label: the class, for models with labels; None takes the classes in turn, by seed.
-        trunc: factor for the latents: below 1 they lie nearer to the prior's mean, or to the mean w.
-        batch: samples drawn at once.
-        condition: (M, condition_dim) features, for models that draw from such; taken in turn, by seed.
-        domain: of models of two domains "a" or "b", or "pairs" for each a above its b.
-        caption: (M, L) codes of texts, for models that draw from such; taken in turn, by seed, and without them those
-            of its data that the model has kept.
+        seeds: one for each sample. The sample of a seed does not depend on the other seeds or on `batch`.
+        label: the class, for models with labels; default: the classes in turn, by seed.
+        trunc: truncation factor: below 1 latents are moved to the prior's mean, or to the mean w.
+        batch: samples per forward pass.
+        condition: (M, condition_dim) features, for models that are conditioned on features; used in turn, by seed.
+        domain: for models of two domains, "a", "b", or "pairs" for each a above its b.
+        caption: (M, L) codes of texts, for models that are conditioned on texts; used in turn, by seed. Default: the
+            captions of the training data that the model keeps.
 
     Raises:
-        ValueError: the model does not sample, needs no label, features or texts, or has no such class or domain.
+        ValueError: the model cannot sample, takes no labels, features or texts, or has no such class or domain.
     """
     check(recipe, label, condition, caption)
     if domain and not has_domains(recipe):
         raise ValueError(f"{type(recipe).__name__} draws in one domain; leave --domain out")
-    out = []
+    samples = []
     for i in range(0, len(seeds), batch):
-        some = seeds[i : i + batch]
-        rows = None if condition is None else condition[[seed % len(condition) for seed in some]]
-        z = latents(recipe, some)
+        part = seeds[i : i + batch]
+        z = latents(recipe, part)
         if caption is not None:
-            given = caption[[seed % len(caption) for seed in some]]
+            given = caption[[seed % len(caption) for seed in part]]
             given = given.to(z) if given.is_floating_point() else given.to(z.device)
+        elif condition is not None:
+            given = condition[[seed % len(condition) for seed in part]].to(z)
         else:
-            given = labels(recipe, some, label) if rows is None else rows.to(z)
-        ends = shorten(recipe, z, trunc, given)
-        out.append(render_domain(recipe, ends, domain) if domain else render(recipe, ends, given, batch))
-    return torch.cat(out)
+            given = labels(recipe, part, label)
+        truncated = shorten(recipe, z, trunc, given)
+        samples.append(render_domain(recipe, truncated, domain) if domain else render(recipe, truncated, given, batch))
+    return torch.cat(samples)
 
 
 def check(
     recipe: Recipe, label: int | None = None, condition: Tensor | None = None, caption: Tensor | None = None
 ) -> None:
-    """Refuse what cannot be sampled, saying why."""
-    name, wide = type(recipe).__name__, recipe.spec.condition_dim
-    if not hasattr(recipe, "sample") and (hasattr(recipe, "translate") or hasattr(recipe, "segment")):
-        raise ValueError(f"{name} makes pictures of pictures, and none of noise: gankit translate RUN INPUT -o OUTPUT")
-    if not hasattr(recipe, "sample") or not hasattr(recipe, "noise"):
-        raise ValueError(f"{name} does not draw from noise; from Python its own methods are on model.recipe")
-    if wide and condition is None:
-        raise ValueError(f"{name} draws from features: give it {wide} numbers a sample, --condition FILE.npz")
+    """Refuse arguments of `sample` that do not fit the model.
+
+    Raises:
+        ValueError: which one, and why.
+    """
+    name, width = type(recipe).__name__, recipe.spec.condition_dim
+    if not can(recipe, "sample") and (can(recipe, "translate") or can(recipe, "segment")):
+        raise ValueError(
+            f"{name} translates images, and does not sample from noise: gankit translate RUN INPUT -o OUTPUT"
+        )
+    if not can(recipe, "sample") or not can(recipe, "noise"):
+        raise ValueError(f"{name} does not draw from noise; in Python, call its own methods on model.recipe")
+    if width and condition is None:
+        raise ValueError(f"{name} is conditioned on features: give {width} numbers a sample, --condition FILE.npz")
     if caption is not None and not takes_caption(recipe):
         raise ValueError(f"{name} was trained without captions; leave --text out")
-    if condition is not None and not wide:
+    if condition is not None and not width:
         raise ValueError(f"{name} was trained without features; leave --condition out")
-    if condition is not None and (condition.ndim != 2 or condition.shape[1] != wide or not len(condition)):
-        raise ValueError(f"the features are {tuple(condition.shape)}; {name} takes (N, {wide})")
+    if condition is not None and (condition.ndim != 2 or condition.shape[1] != width or not len(condition)):
+        raise ValueError(f"the features are {tuple(condition.shape)}; {name} takes (N, {width})")
     classes = recipe.spec.num_classes if takes_label(recipe) else 0
     if label is not None and not classes:
         raise ValueError(f"{name} was trained without labels; leave --class out")
@@ -80,32 +87,29 @@ def check(
 
 
 def draws_alone(recipe: Recipe) -> bool:
-    """Whether the model draws from noise, with a label at most, so that seeds are enough."""
+    """Whether the model samples from noise, or from noise and labels, so that seeds are enough."""
     return (
-        hasattr(recipe, "sample")
-        and hasattr(recipe, "noise")
-        and not recipe.spec.condition_dim
-        and not takes_caption(recipe)
+        can(recipe, "sample") and can(recipe, "noise") and not recipe.spec.condition_dim and not takes_caption(recipe)
     )
 
 
 def takes_label(recipe: Recipe) -> bool:
-    """Whether `sample` takes a label, and the data has some."""
+    """Whether `sample` takes labels, and the data has classes."""
     return "label" in inspect.signature(recipe.sample).parameters and recipe.spec.num_classes > 0
 
 
 def takes_caption(recipe: Recipe) -> bool:
-    """Whether `sample` takes captions, as codes of letters."""
-    return hasattr(recipe, "sample") and "caption" in inspect.signature(recipe.sample).parameters
+    """Whether `sample` takes captions, as codes of their letters."""
+    return can(recipe, "sample") and "caption" in inspect.signature(recipe.sample).parameters
 
 
 def has_domains(recipe: Recipe) -> bool:
-    """Whether the model draws an image of each of two domains from one latent."""
-    return hasattr(recipe, "pair")
+    """Whether the model draws a pair of images, one of each of two domains, from one latent."""
+    return can(recipe, "pair")
 
 
 def render_domain(recipe: Recipe, z: Tensor, domain: str) -> Tensor:
-    """Samples of latents in domain "a" or "b", or as "pairs", a above b, without gradients, on the CPU in float32.
+    """Samples of latents in domain "a" or "b", or as "pairs", a above b; without gradients, on the CPU in float32.
 
     Raises:
         ValueError: there is no such domain.
@@ -118,24 +122,24 @@ def render_domain(recipe: Recipe, z: Tensor, domain: str) -> Tensor:
 
 
 def above(a: Tensor, b: Tensor) -> Tensor:
-    """(N, C, H, W) images of two domains to (N, C, 2H, W), each a above its b; beside colours grey becomes colour."""
+    """(N, C, H, W) images of two domains to (N, C, 2H, W), each a above its b; see `alike` for their channels."""
     return torch.cat(alike([a, b]), 2)
 
 
 def beside(columns: Sequence[Tensor]) -> Tensor:
-    """K tensors of (N, C, H, W) images to (N K, C, H, W), row after row of K; beside colours grey becomes colour."""
+    """K tensors of (N, C, H, W) images to (N K, C, H, W), row by row; see `alike` for their channels."""
     return torch.stack(alike([column.float().cpu() for column in columns]), 1).flatten(0, 1)
 
 
 def alike(images: Sequence[Tensor]) -> list[Tensor]:
-    """Tensors of (N, C, H, W) images with as many channels as the most of them have: grey in each of three, an opaque fourth."""
+    """(N, C, H, W) images with equally many channels: as needed, grey becomes RGB, and RGB gets an opaque alpha."""
     channels = max(x.shape[1] for x in images)
-    wide = [x.expand(-1, min(3, channels), -1, -1) if x.shape[1] == 1 else x for x in images]
-    return [torch.cat([x, torch.ones_like(x[:, : channels - x.shape[1]])], 1) for x in wide]
+    colour = [x.expand(-1, min(3, channels), -1, -1) if x.shape[1] == 1 else x for x in images]
+    return [torch.cat([x, torch.ones_like(x[:, : channels - x.shape[1]])], 1) for x in colour]
 
 
 def latents(recipe: Recipe, seeds: Sequence[int]) -> Tensor:
-    """(N, z_dim) latents, each drawn alone from its seed, where the recipe's parameters are."""
+    """(N, z_dim) latents, each drawn with its own seed, on the device of the recipe's parameters."""
     drawn = []
     for seed in seeds:
         with seeded(seed):
@@ -145,7 +149,7 @@ def latents(recipe: Recipe, seeds: Sequence[int]) -> Tensor:
 
 
 def labels(recipe: Recipe, seeds: Sequence[int], label: int | None = None) -> Tensor | None:
-    """(N,) the class for each seed, or None for a model without; of one that draws from texts the captions it keeps, (N, L)."""
+    """(N,) classes of seeds, or None for models without labels; (N, L) captions for models that take captions."""
     if takes_caption(recipe):
         return recipe.examples[[seed % len(recipe.examples) for seed in seeds]]
     if not takes_label(recipe):
@@ -155,13 +159,13 @@ def labels(recipe: Recipe, seeds: Sequence[int], label: int | None = None) -> Te
 
 
 def generate(recipe: Recipe, points: Tensor, given: Tensor | None = None, noise: str | int = "const") -> Tensor:
-    """Samples of points, z or w, and of labels or features where the model takes such; gradients flow to the points.
+    """Samples of points, z or w, and of labels or features if the model takes them; gradients flow to the points.
 
     Args:
         recipe: the model.
-        points: (N, ...) latents as `noise` gives them, or (N, num_ws, w_dim) styles.
-        given: (N,) labels or (N, condition_dim) features. Styles hold the label already.
-        noise: of models that add noise to their maps: "const", "none", or a seed.
+        points: (N, z_dim) latents, or (N, num_ws, w_dim) styles.
+        given: (N,) labels or (N, condition_dim) features; not used for styles, which depend on the label already.
+        noise: for models that add noise to their feature maps: "const", "none", or a seed.
     """
     if has_style(recipe) and (points.ndim == 3 or noise != "const"):
         w = points if points.ndim == 3 else recipe.mapping(points, given)
@@ -172,7 +176,7 @@ def generate(recipe: Recipe, points: Tensor, given: Tensor | None = None, noise:
 def render(
     recipe: Recipe, points: Tensor, given: Tensor | None = None, batch: int = 64, noise: str | int = "const"
 ) -> Tensor:
-    """What `generate` draws, `batch` at a time and without gradients, on the CPU in float32."""
+    """The output of `generate`, without gradients, on the CPU in float32, computed `batch` samples at a time."""
     given_parts = [None] * len(points) if given is None else given.split(batch)
     with torch.no_grad():
         drawn = [
@@ -182,20 +186,20 @@ def render(
 
 
 def truncate(recipe: Recipe, z: Tensor, trunc: float) -> Tensor:
-    """Latents moved to the prior's mean by the factor `trunc`, or as the recipe's own `truncate(z, trunc)` says.
+    """Latents truncated in z: moved to the prior's mean by the factor `trunc`, or by the recipe's `truncate(z, trunc)`.
 
     Raises:
-        ValueError: the model is truncated in w: `shorten` does that.
+        ValueError: the model is truncated in w; call `shorten`.
     """
     if trunc == 1.0:
         return z
     if has_style(recipe):
         raise ValueError(f"{type(recipe).__name__} is truncated in w, not in z: latent.shorten(recipe, z, trunc)")
-    return recipe.truncate(z, trunc) if hasattr(recipe, "truncate") else z * trunc
+    return recipe.truncate(z, trunc) if can(recipe, "truncate") else z * trunc
 
 
 def shorten(recipe: Recipe, z: Tensor, trunc: float, given: Tensor | None = None) -> Tensor:
-    """Truncated points of latents, where the model's truncation lives: z as it is or truncated, or truncated w."""
+    """Latents truncated in the space in which the model is truncated: z, or w for models with styles."""
     if trunc == 1.0 or not has_style(recipe):
         return truncate(recipe, z, trunc)
     return truncate_w(recipe, to_w(recipe, z, given), trunc)
@@ -205,8 +209,8 @@ def shorten(recipe: Recipe, z: Tensor, trunc: float, given: Tensor | None = None
 
 
 def has_style(recipe: Recipe) -> bool:
-    """Whether the model maps z to w first, as StyleGAN does."""
-    return hasattr(recipe, "mapping") and hasattr(recipe, "synthesis")
+    """Whether the model maps z to styles w, as StyleGAN does."""
+    return can(recipe, "mapping") and can(recipe, "synthesis")
 
 
 def to_w(recipe: Recipe, z: Tensor, label: Tensor | None = None) -> Tensor:
@@ -216,7 +220,7 @@ def to_w(recipe: Recipe, z: Tensor, label: Tensor | None = None) -> Tensor:
 
 
 def truncate_w(recipe: Recipe, w: Tensor, trunc: float) -> Tensor:
-    """(N, num_ws, w_dim) styles moved to the mean w: mean + trunc * (w - mean), in the first `trunc_layers` layers.
+    """(N, num_ws, w_dim) styles truncated in the first `trunc_layers` layers: mean + trunc * (w - mean).
 
     Source: Karras, Laine & Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019,
     appendix B.
@@ -228,14 +232,14 @@ def truncate_w(recipe: Recipe, w: Tensor, trunc: float) -> Tensor:
 def points(
     recipe: Recipe, seeds: Sequence[int], label: int | None = None, trunc: float = 1.0, space: str = ""
 ) -> tuple[Tensor, Tensor | None]:
-    """Points of seeds in a space, and the labels (N,) that drawing them takes, or None.
+    """Points of seeds, and their labels (N,), or None.
 
     Args:
         recipe: the model.
         seeds: one for each point.
-        label: the class; the classes in turn, by seed, without it.
-        trunc: truncation, where the model has its own.
-        space: "z" or "w"; "" is w for models that have one.
+        label: the class; default: the classes in turn, by seed.
+        trunc: truncation factor.
+        space: "z" or "w"; default: w for models with styles.
 
     Raises:
         ValueError: the model has no such space.
@@ -250,7 +254,7 @@ def points(
 
 
 def space_of(recipe: Recipe, space: str = "") -> str:
-    """The space that is meant: "z", or "w" where the model has one.
+    """The name of a space, "z" or "w"; default: w for models with styles.
 
     Raises:
         ValueError: there is no such space.
@@ -263,10 +267,10 @@ def space_of(recipe: Recipe, space: str = "") -> str:
 
 
 def layers_of(num_ws: int, which: str) -> range:
-    """Which layers' styles are meant: "coarse", "middle", "fine", "all", or "4-7" counted from 0.
+    """The layers that a name stands for: "coarse", "middle", "fine", "all", or a range like "4-7", counted from 0.
 
-    With ten layers and more, that is from 64 px on, as in StyleGAN's figure 3: maps of 4 and 8 px, of 16 and 32 px, and
-    all others; with fewer, thirds.
+    With ten layers or more, which is 64 px or more, as in StyleGAN's figure 3: maps of 4 and 8 px are coarse, those of
+    16 and 32 px middle, all others fine. With fewer layers the names stand for thirds.
 
     Raises:
         ValueError: there are no such layers.
@@ -277,12 +281,12 @@ def layers_of(num_ws: int, which: str) -> range:
         return range(*named[which])
     ends = which.split("-")
     if len(ends) > 2 or not all(end.strip().isdecimal() for end in ends) or not int(ends[0]) <= int(ends[-1]) < num_ws:
-        raise ValueError(f"{which!r} are no layers; say coarse, middle, fine, all, or numbers within 0-{num_ws - 1}")
+        raise ValueError(f"{which!r} are no layers; write coarse, middle, fine, all, or numbers within 0-{num_ws - 1}")
     return range(int(ends[0]), int(ends[-1]) + 1)
 
 
 def mix_styles(base: Tensor, other: Tensor, layers: Sequence[int]) -> Tensor:
-    """(N, num_ws, w_dim) styles of `base` with those of `other` in some layers."""
+    """(N, num_ws, w_dim) styles of `base`, with those of `other` in some layers."""
     mixed = base.clone()
     mixed[:, list(layers)] = other[:, list(layers)]
     return mixed

@@ -1,4 +1,4 @@
-"""On the way from point to point."""
+"""Interpolation between latents."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from torch import Tensor
 
 
 def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Straight from a to b, (N, D) each, at t (T,): (T, N, D)."""
+    """Linear interpolation from a to b, (N, D) each, at t (T,): (T, N, D)."""
     return a + (b - a) * t.view(-1, 1, 1)
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """On the arc from a to b, (N, D) each, at t (T,): (T, N, D). Lengths change linearly; for parallel ones and ends of length 0 as lerp.
+    """Spherical interpolation from a to b, (N, D) each, at t (T,): (T, N, D).
+
+    Lengths change linearly. Parallel vectors and vectors of length 0 are interpolated linearly.
 
     Source: Ken Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985, eq. for slerp.
     """
@@ -27,16 +29,16 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def path(points: Tensor, steps: int, spherical: bool = True, loop: bool = False) -> Tensor:
-    """Latents on the way through points (K, D): `steps` from each to the next, (T, D).
+    """Latents on a path through points (K, D), `steps` from each to the next: (T, D).
 
     Args:
         points: latents to pass through.
-        steps: pictures from one point to the next, the first one counted.
-        spherical: on arcs, which keeps the length that the prior's latents have, instead of straight.
-        loop: go back to the first point, without drawing it again.
+        steps: latents from one point to the next, including the first of the two.
+        spherical: interpolate on arcs, which keep the lengths of the prior's latents, instead of straight lines.
+        loop: return to the first point; it is not repeated at the end.
     """
     ends = torch.cat([points, points[:1]]) if loop else points
     t = torch.arange(steps, device=points.device, dtype=points.dtype) / steps
-    between = (slerp if spherical else lerp)(ends[:-1], ends[1:], t)  # (T, K', D)
-    way = between.transpose(0, 1).flatten(0, 1)
-    return way if loop else torch.cat([way, points[-1:]])
+    segments = (slerp if spherical else lerp)(ends[:-1], ends[1:], t)  # (T, K', D)
+    latents = segments.transpose(0, 1).flatten(0, 1)
+    return latents if loop else torch.cat([latents, points[-1:]])

@@ -47,7 +47,7 @@ def spatial_features(network: str = "inception", download: bool = True) -> Calla
     if network == "inception":
         net = inception.load_stem(download=download)
     else:
-        encoder = style.FrozenEncoder(style.layers_of(tensors(ENCODER), 3), torch.ones(3), torch.zeros(3))
+        encoder = style.FrozenEncoder(style.convolutions_of(tensors(ENCODER), 3), torch.ones(3), torch.zeros(3))
 
     def look(images: Tensor) -> Tensor:
         if network == "inception" and min(images.shape[2:]) < inception.STEM:

@@ -1,26 +1,29 @@
-"""adain. Xun Huang, Serge Belongie, "Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization", ICCV 2017.
-https://arxiv.org/abs/1703.06868
+"""adain. Xun Huang, Serge Belongie, "Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization",
+ICCV 2017. https://arxiv.org/abs/1703.06868
 
-Any picture in the style of any other, by one network. A frozen encoder f gives maps of the content and of the style; the
-content's maps get the mean and deviation of the style's, channel by channel: t = AdaIN(f(c), f(s)); and a decoder g, the
-encoder mirrored, learns to draw t: f(g(t)) is to be t, and the statistics of g(t) at relu1_1 to relu4_1 are to be the style's.
-There is no discriminator, and nothing but g is trained. Domain a holds contents, domain b styles.
+Style transfer from any image to any other with one network. A frozen encoder f computes maps of the content c and the
+style s. The content's maps get the mean and deviation of the style's, channel by channel: t = AdaIN(f(c), f(s)). A
+decoder g, the encoder mirrored, is trained so that f(g(t)) equals t and the statistics of g(t) at relu1_1 to relu4_1
+equal those of the style. There is no discriminator, and only g is trained. Domain a holds contents, domain b styles.
 
-The encoder is VGG-19 with the weights that Gatys et al. scaled, found or fetched by its hash (`vgg19`); torchvision's VGG-19
-(`vgg19-imagenet`), which wants other colours and was not scaled; or a small one that gankit trained itself on its built-in
-pictures (`small`, scripts/make_style_encoder.py). It is not saved with a run; its hash is, and another one is refused.
+The encoder is one of three: VGG-19 with the weights that Gatys et al. scaled (`vgg19`); torchvision's VGG-19, which has
+another colour normalisation and is not scaled (`vgg19-imagenet`); or a small one that gankit trained on its built-in
+images (`small`, scripts/make_style_encoder.py). A run stores the encoder's hash instead of its weights, and refuses to
+load with another encoder.
 
-The file is long because it holds the choice of encoders beside the model, and five ways to steer a style.
+The file is long because it holds the choice of encoders beside the model, and five ways to control a style.
 
 Deviations:
-- The style loss is the Torch code's: squares summed over channels, mean over the batch, weight 1e-2. Ports that take the mean
-  over channels with weight 10 have another balance.
-- Images are cropped to squares before they are made 512 px; the paper keeps their shape. Random crops of 256 px are its.
-- g draws in [0, 1], as published weights do; what it draws is stretched to [-1, 1], and cut off there when it is used.
-- Grey images are shown to the encoder as three equal channels; what is drawn has three always.
-- The preset `small` also makes the decoder draw contents and styles again from their own maps (`identity_weight`), and begins with
-  He's weights: else a few hundred batches, where the paper has 160,000, give blurs of one colour.
-- Not here: total variation, whose weight is 0 in the paper.
+- The style loss is the Torch code's: squares summed over channels, mean over the batch, weight 1e-2. Ports that average
+  over channels, with weight 10, balance it differently.
+- Images are cropped to squares before they are resized to 512 px; the paper keeps their shape. Random crops of 256 px
+  are the paper's.
+- g outputs [0, 1], as published weights do; the output is scaled to [-1, 1], and clamped at sampling time.
+- The encoder gets grey images as three equal channels; outputs always have three channels.
+- The preset `small` also trains the decoder to reconstruct contents and styles from their own maps (`identity_weight`)
+  and starts with He's initialisation: otherwise a few hundred batches, where the paper has 160,000, give blurs of one
+  colour.
+- Total variation, whose weight is 0 in the paper, is left out.
 """
 
 from __future__ import annotations
@@ -59,17 +62,17 @@ MEAN, DEVIATION = torch.tensor([0.485, 0.456, 0.406], device="cpu"), torch.tenso
 
 
 def open_encoder(name: str) -> tuple[FrozenEncoder, str]:
-    """The encoder of a name or of a file, and its file's sha256.
+    """Load an encoder by its name or from a file; returns it and the sha256 of its file.
 
     Raises:
-        ValueError: there is no such encoder, or the file is none.
-        OSError: published weights are nowhere, and cannot be downloaded.
+        ValueError: there is no such encoder, or the file holds no encoder.
+        OSError: published weights are not on this machine and cannot be downloaded.
     """
-    published = name in PUBLISHED  # a name, and never a file that is called like it
+    published = name in PUBLISHED  # a published name takes precedence over a file of that name
     path = style.SMALL if name == "small" else Path(name).expanduser()
-    if not published and path.is_file():  # published weights, wherever they are
-        name = next((known for known, file in PUBLISHED.items() if sha256(path) == file.sha256), name)
-    if name in PUBLISHED and torch.empty(0).device.type == "meta":  # parameters are counted
+    if not published and path.is_file():  # the file may hold published weights
+        name = next((key for key, file in PUBLISHED.items() if sha256(path) == file.sha256), name)
+    if name in PUBLISHED and torch.empty(0).device.type == "meta":  # only parameters are counted
         sizes = [(3, 3, 1)] * (name == "vgg19") + [(*shape, 3) for shape in VGG19]
         layers = [(torch.empty(out, before, k, k), torch.empty(out)) for before, out, k in sizes]
         return FrozenEncoder(layers, torch.ones(3), torch.zeros(3)), PUBLISHED[name].sha256
@@ -79,17 +82,17 @@ def open_encoder(name: str) -> tuple[FrozenEncoder, str]:
         except OSError as error:
             raise OSError(f"{error}. Or train with --preset small, whose encoder comes with gankit") from error
     if not path.is_file() or (name not in PUBLISHED and path.suffix != ".safetensors"):
-        found = f"a file with sha256 {sha256(path)}, not one of the published ones" if path.is_file() else "no file"
+        kind = f"a file with sha256 {sha256(path)}, not one of the published ones" if path.is_file() else "no file"
         raise ValueError(
-            f"encoder {name!r} is {found}. Choose from {', '.join(PUBLISHED)} and small, or name one of these files or a "
-            ".safetensors that scripts/make_style_encoder.py wrote"
+            f"encoder {name!r} is {kind}. Choose from {', '.join(PUBLISHED)} and small, or name one of these files or "
+            "a .safetensors that scripts/make_style_encoder.py wrote"
         )
-    layers = style.layers_of(tensors(path), 4)  # to relu4_1; what follows is not looked through
-    if [w.shape[1] for w, _ in layers] != [3, *(len(w) for w, _ in layers[:-1])] or sum(
-        w.shape[0] > w.shape[1] for w, _ in layers
-    ) != 4:
+    layers = style.convolutions_of(tensors(path), 4)  # up to relu4_1; the encoder uses no later layers
+    is_chain = [w.shape[1] for w, _ in layers] == [3, *(len(w) for w, _ in layers[:-1])]
+    if not is_chain or sum(w.shape[0] > w.shape[1] for w, _ in layers) != 4:
         raise ValueError(
-            f"{path} is no encoder: it needs convolutions one after the other from 3 channels on, which widen four times"
+            f"{path} holds no encoder: expected consecutive convolutions from 3 channels on, which widen four times. "
+            f"Choose another --encoder: {', '.join(PUBLISHED)} or small"
         )
     half, one = torch.full((3,), 0.5, device="cpu"), torch.ones(3, device="cpu")
     ranges = {"vgg19": (half, half), "vgg19-imagenet": (half / DEVIATION, (half - MEAN) / DEVIATION)}
@@ -97,7 +100,7 @@ def open_encoder(name: str) -> tuple[FrozenEncoder, str]:
 
 
 def decoder(shapes: list[tuple[int, int]], init: str = "torch") -> nn.Sequential:
-    """The encoder's convolutions backwards, (N, C, h, w) maps of relu4_1 to (N, 3, 8 h, 8 w): no norms, nearest upsampling."""
+    """The encoder mirrored, with nearest upsampling and no norms: (N, C, h, w) maps of relu4_1 to (N, 3, 8 h, 8 w)."""
     layers: list[nn.Module] = []
     for before, width in reversed(shapes):
         layers += [nn.ReflectionPad2d(1), nn.Conv2d(width, before, 3), nn.ReLU()]
@@ -113,23 +116,24 @@ def decoder(shapes: list[tuple[int, int]], init: str = "torch") -> nn.Sequential
 def colour(images: Tensor) -> Tensor:
     """(N, 1 or 3, H, W) to (N, 3, H, W)."""
     if images.shape[1] not in (1, 3):
-        raise ValueError(f"adain takes grey or colour images, of 1 or 3 channels, not {images.shape[1]}")
+        raise ValueError(f"adain takes grey or colour images, of 1 or 3 channels; found {images.shape[1]}")
     return images.expand(-1, 3, -1, -1)
 
 
 class AdaIN(Recipe):
-    """Style transfer: an encoder that is never trained, adaptive instance normalisation, and a decoder.
+    """Style transfer: a frozen encoder, adaptive instance normalisation, and a decoder.
 
     Args:
-        encoder: vgg19 (the paper's), vgg19-imagenet (torchvision's), small (no VGG: gankit trained it itself, on its built-in pictures),
-            or a file of an encoder.
-        crop: side of random crops to learn from; 0 for the images as they are.
-        init: the decoder's first weights: torch's own, or He's, which keep the maps' size and so learn sooner.
-        content_weight: weight of the distance of f(g(t)) from t.
-        style_weight: lambda, weight of the distance of the statistics from the style's.
-        identity_weight: weight of the squared error of g(f(x)) to x, of contents and styles: not in the paper, where it is 0; with it
-            the small preset learns what the paper has 160,000 batches for in a few hundred.
-        lr: Adam's learning rate at first.
+        encoder: vgg19 (the paper's), vgg19-imagenet (torchvision's), small (not a VGG: trained by gankit on its
+            built-in images), or an encoder's file.
+        crop: side of random crops to train on; 0: whole images.
+        init: the decoder's initialisation: torch's own, or He's, which preserves the scale of the maps and trains
+            faster.
+        content_weight: weight of the distance between f(g(t)) and t.
+        style_weight: lambda, weight of the distance between the statistics of g(t) and of the style.
+        identity_weight: weight of the squared error between g(f(x)) and x, for contents and styles; 0 in the paper. The
+            small preset uses it to train in a few hundred batches.
+        lr: Adam's initial learning rate.
         lr_decay: the learning rate after n batches is lr / (1 + lr_decay n).
         beta1: decay of Adam's mean of gradients.
         beta2: decay of Adam's mean of squared gradients.
@@ -145,7 +149,7 @@ class AdaIN(Recipe):
             parameters=dict(g=3_505_219),
         ),
         "small": Preset(
-            "patches of 64 px on two CPU cores: gankit's own small encoder and its mirror, larger steps",
+            "patches of 64 px on two CPU cores: gankit's own small encoder, a higher learning rate",
             model=dict(encoder="small", init="he", style_weight=0.02, identity_weight=20.0, lr=7e-4, lr_decay=5e-4),
             settings=dict(batch=8, images=12_000, ema=1_000, log=1_000, preview=3_000),
         ),
@@ -169,7 +173,7 @@ class AdaIN(Recipe):
         super().__init__(spec)
         if crop and (crop % 8 or not 16 <= crop <= min(spec.shape[1:])):
             raise ValueError(
-                f"crop is {crop}; it is a multiple of 8 from 16 to {min(spec.shape[1:])}, the images' shorter side, or 0"
+                f"crop is {crop}; it must be 0 or a multiple of 8 from 16 to {min(spec.shape[1:])}, the shorter side"
             )
         if init not in ("torch", "he"):
             raise ValueError(f"init is {init!r}; choose from torch and he")
@@ -186,10 +190,10 @@ class AdaIN(Recipe):
         return max(16, (height + 4) // 8 * 8), max(16, (width + 4) // 8 * 8)
 
     def same_encoder(self, digest: str) -> None:
-        """Refuse weights that were trained with another encoder than the one of this sha256."""
-        if (wanted := bytes(self.encoder_sha256.tolist()).hex()) != digest:
+        """Raise a ValueError if the loaded weights were trained with an encoder of another sha256 than `digest`."""
+        if (trained := bytes(self.encoder_sha256.tolist()).hex()) != digest:
             raise ValueError(
-                f"it was trained with an encoder of sha256 {wanted}, and the one found has {digest}: put that file back"
+                f"it was trained with an encoder of sha256 {trained}, but the file has {digest}: put that file back"
             )
 
     def decode(self, maps: Tensor) -> Tensor:
@@ -209,43 +213,38 @@ class AdaIN(Recipe):
         masks: Tensor | None = None,
         keep_colour: bool = False,
     ) -> Tensor:
-        """(N, C, H, W) images in the style of others, (N, 3, H, W) in [-1, 1]; several styles are mixed, or each has its region.
+        """(N, C, H, W) images in the style of others, (N, 3, H, W) in [-1, 1]; several styles mix or have regions.
 
         Args:
-            images: the contents, of any size from 16x16.
+            images: the contents, 16x16 or larger.
             styles: S style images, (S, C, h, w) or a list of (C, h, w) of any sizes.
-            strength: from 0, the images drawn again as they are, to 1.
-            weights: how much of each style, (S,) for all images or (N, S); divided by their sum. All alike without it.
-            masks: (S, H, W) or (N, S, H, W), where each style goes, 0 to 1; where none goes, the image stays.
-            keep_colour: the image keeps its colours: those of the style are matched to it first.
+            strength: from 0, which reconstructs the images without a style, to 1.
+            weights: share of each style, (S,) for all images or (N, S); divided by their sum. None: equal shares.
+            masks: (S, H, W) or (N, S, H, W), the region of each style, 0 to 1; outside all regions the image stays.
+            keep_colour: keep the image's colours, by matching the style's colours to them first.
 
         Raises:
-            ValueError: a shape or a number is wrong.
+            ValueError: a shape or a number is out of range.
         """
-        pictures = colour(images)
+        contents = colour(images)
         if min(images.shape[2:]) < 16:
-            raise ValueError(f"adain takes images of at least 16x16, not {images.shape[2]}x{images.shape[3]}")
-        content = self.encoder(pictures)[-1]
-        shares = self.shares(content, len(styles), weights, masks)
-        target = content * (1 - shares.sum(1, keepdim=True))
-        for like, share in zip(styles, shares.split(1, 1)):
-            like = colour(like if like.ndim == 4 else like[None])
-            like = match_colours(like.expand(len(pictures), -1, -1, -1), pictures) if keep_colour else like
-            target = target + share * adain(content, *moments(self.encoder(like)[-1]), share)
-        drawn = self.decode(content.lerp(target, strength))
-        return drawn[:, :, : images.shape[2], : images.shape[3]].clamp(-1, 1)
+            raise ValueError(f"adain takes images of at least 16x16; found {images.shape[2]}x{images.shape[3]}")
+        maps = self.encoder(contents)[-1]
+        shares = self.shares(maps, len(styles), weights, masks)
+        target = maps * (1 - shares.sum(1, keepdim=True))
+        for image, share in zip(styles, shares.split(1, 1)):
+            image = colour(image if image.ndim == 4 else image[None])
+            image = match_colours(image.expand(len(contents), -1, -1, -1), contents) if keep_colour else image
+            target = target + share * adain(maps, *moments(self.encoder(image)[-1]), share)
+        fakes = self.decode(maps.lerp(target, strength))
+        return fakes[:, :, : images.shape[2], : images.shape[3]].clamp(-1, 1)
 
     def shares(self, maps: Tensor, count: int, weights: Tensor | None, masks: Tensor | None) -> Tensor:
-        """How much of each style there is at each place of (N, C, h, w) maps: (N or 1, S, h, w), at most 1 together."""
+        """Shares of `count` styles at each position of (N, C, h, w) maps: (N or 1, S, h, w), summing to at most 1."""
         weights = torch.ones(count) if weights is None else torch.as_tensor(weights)
         weights = weights.to(maps).view(-1, weights.shape[-1])
-        if (
-            count == 0
-            or weights.shape[1] != count
-            or len(weights) not in (1, len(maps))
-            or weights.min() < 0
-            or not (weights.sum(1) > 0).all()
-        ):
+        fits = count > 0 and weights.shape[1] == count and len(weights) in (1, len(maps))
+        if not fits or weights.min() < 0 or not (weights.sum(1) > 0).all():
             raise ValueError(
                 f"{count} styles need as many weights of 0 or more, not all of them 0; found {weights.tolist()}"
             )
@@ -261,7 +260,7 @@ class AdaIN(Recipe):
         return mixed / mixed.sum(1, keepdim=True).clamp_min(1)
 
     def strip(self, batch: Batch) -> list[Tensor]:
-        """Columns of a preview: content, style, and the content in that style."""
+        """Columns of a preview: a content, a style, and the content in that style."""
         rows = torch.eye(len(batch))
         return [colour(batch.a), colour(batch.b), self.translate(batch.a, batch.b, weights=rows)]
 
@@ -273,19 +272,20 @@ class AdaIN(Recipe):
         run.update("g", self.g_loss, batch, contents, styles)
 
     def g_loss(self, batch: Batch, contents: Tensor, styles: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        wanted, maps = self.statistics(styles), self.encoder(contents)[-1]
-        target = adain(maps, *wanted[-1])
-        image = self.decode(target)
-        drawn = self.encoder(image)
-        outputs = {"content": F.mse_loss(drawn[-1], target)}
-        found = [moments(maps) for maps in drawn]
+        statistics, maps = self.statistics(styles), self.encoder(contents)[-1]
+        target = adain(maps, *statistics[-1])
+        taps = self.encoder(self.decode(target))
+        outputs = {"content": F.mse_loss(taps[-1], target)}
+        moments_of_taps = [moments(tap) for tap in taps]
         distances = [
-            (a - b).square().sum((1, 2, 3)).mean() for one, two in zip(found, wanted) for a, b in zip(one, two)
+            (fake - real).square().sum((1, 2, 3)).mean()
+            for fakes, reals in zip(moments_of_taps, statistics)
+            for fake, real in zip(fakes, reals)
         ]
         outputs["style"] = torch.stack(distances).sum()
         loss = self.content_weight * outputs["content"] + self.style_weight * outputs["style"]
         if self.identity_weight:
-            again = self.decode(torch.cat([maps, self.encoder(styles)[-1]]))
-            outputs["identity"] = F.mse_loss(again, torch.cat([contents, styles]))
+            rec = self.decode(torch.cat([maps, self.encoder(styles)[-1]]))
+            outputs["identity"] = F.mse_loss(rec, torch.cat([contents, styles]))
             loss = loss + self.identity_weight * outputs["identity"]
         return loss, outputs

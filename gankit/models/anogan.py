@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from gankit.losses import non_saturating, scores
-from gankit.nn import ConvDiscriminator, ConvGenerator, init_normal, nearest_size
+from gankit.nn import DCGANDiscriminator, DCGANGenerator, init_normal, nearest_size
 from gankit.penalties import r1
 from gankit.recipe import Anomaly, Batch, Preset, Recipe, Run, Spec, adam, seeded
 
@@ -97,8 +97,8 @@ class AnoGAN(Recipe):
         self.z_dim, self.prior, self.penalty_weight = z_dim, prior, penalty_weight
         self.steps, self.feature_weight, self.search_lr = steps, feature_weight, search_lr
         self.restarts, self.patience = restarts, patience
-        self.g = ConvGenerator(z_dim, spec.shape, width, unit_norm=False, biases=True)
-        self.d = ConvDiscriminator(spec.shape, width, norm=norm_d, biases=True)
+        self.g = DCGANGenerator(z_dim, spec.shape, width, unit_norm=False, biases=True)
+        self.d = DCGANDiscriminator(spec.shape, width, norm=norm_d, biases=True)
         init_normal(self)
         self.opt = {name: adam(net.parameters(), lr, (beta1, beta2)) for name, net in (("d", self.d), ("g", self.g))}
 

@@ -1,23 +1,24 @@
 """cyclegan. Jun-Yan Zhu, Taesung Park, Phillip Isola, Alexei A. Efros, "Unpaired Image-to-Image Translation using
 Cycle-Consistent Adversarial Networks", ICCV 2017. https://arxiv.org/abs/1703.10593
 
-Two generators, a to b and b to a, learn from two heaps of images without pairs. A discriminator for each domain says what
-looks like it, and an image that goes there and back must be itself again: lambda = 10 times the L1 distance, in both
-directions. G are residual networks with reflected edges and instance norm, D 70x70 PatchGANs, the adversarial loss is least
-squares. For paintings, G is also to leave images of its own target domain alone (`identity_weight`).
+Two generators, a to b and b to a, train on two unpaired image collections. Each domain has a discriminator. The cycle
+loss, lambda = 10 times the L1 distance, asks that an image translated to the other domain and back equals itself, in
+both directions. G are residual networks with reflection padding and instance norm, D are 70x70 PatchGANs, and the
+adversarial loss is least squares. For paintings, an identity loss asks that G leaves images of its target domain
+unchanged (`identity_weight`).
 
-Images are read from their files at 286 / 256 of the run's size and cut to it at random places.
+Images are read from their files at 286 / 256 of the run's size and cropped to it at random positions.
 
-G learn first, both in one step; then D, from fakes that went through a pool of 50 past ones each. The learning rate is
-constant for half the run and falls on a line to 0 in the other half.
+Both G are updated first, in one step; then both D, on fakes from a pool of 50 past ones for each domain. The learning
+rate is constant for the first half of the run and decays linearly to 0 in the second.
 
-The file is long because it holds the residual generator and a paper's four presets.
+The file is long because it holds the paper's presets and every term of its loss as an argument.
 
 Deviations:
-- The rate falls with every batch; in the authors' code with every epoch.
-- Images are made smaller with Lanczos' filter; the authors' Torch code interpolates bilinearly. Those that are no squares are
-  squashed with the presets of the paper, as in that code, and else cut to one.
-- Biases before instance norm, which takes them out again, are there as in the authors' PyTorch code.
+- The rate decays with every batch; in the authors' code with every epoch.
+- Images are downsampled with a Lanczos filter; the authors' Torch code interpolates bilinearly. The presets of the
+  paper squash non-square images to squares, as in that code; other presets crop them.
+- Convolutions before instance norm have biases, as in the authors' PyTorch code, although the norm cancels them.
 """
 
 from __future__ import annotations
@@ -25,68 +26,40 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gankit.losses import least_squares, scores
-from gankit.nn import PatchDiscriminator, Pool, init_normal, instance_norm, larger_size, patch_layers, random_crop
+from gankit.nn import (
+    PatchDiscriminator,
+    Pool,
+    ResidualTranslator,
+    init_normal,
+    instance_norm,
+    larger_size,
+    nearest_fours,
+    patch_layers,
+    random_crop,
+)
 from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam, decay
 
 lsgan = least_squares()
 
 
-class Residual(nn.Module):
-    """x + f(x), f of two 3x3 convolutions with reflected edges; nothing after the sum."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        layers: list[nn.Module] = []
-        for last in (False, True):
-            layers += [
-                nn.ReflectionPad2d(1),
-                nn.Conv2d(width, width, 3),
-                instance_norm(width),
-                *([] if last else [nn.ReLU()]),
-            ]
-        self.net = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, width, H, W) to the same."""
-        return x + self.net(x)
-
-
-class Generator(nn.Module):
-    """c7s1-64, d128, d256, R256 `blocks` times, u128, u64, c7s1-3 (appendix 7.2), for a width of 64 and 3 channels."""
-
-    def __init__(self, channels: int, out_channels: int, width: int, blocks: int):
-        super().__init__()
-        layers = [nn.ReflectionPad2d(3), nn.Conv2d(channels, width, 7), instance_norm(width), nn.ReLU()]
-        for c in (width, 2 * width):
-            layers += [nn.Conv2d(c, 2 * c, 3, 2, 1), instance_norm(2 * c), nn.ReLU()]
-        layers += [Residual(4 * width) for _ in range(blocks)]
-        for c in (2 * width, width):
-            layers += [nn.ConvTranspose2d(2 * c, c, 3, 2, 1, output_padding=1), instance_norm(c), nn.ReLU()]
-        self.net = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) in [-1, 1] to (N, C', H, W) in [-1, 1], for sides that are multiples of 4."""
-        return self.net(x)
-
-
 class CycleGAN(Recipe):
-    """Cycle-consistent GANs between two domains of images, whose sides are multiples of 4.
+    """Cycle-consistent GANs between two image domains; sides are multiples of 4.
 
     Args:
-        cycle_weight: lambda, weight of the L1 distance between an image and itself there and back.
-        cycle: which ways there and back count: both, forward (a to b to a), backward, or none.
-        identity_weight: weight, times lambda, of the L1 distance between an image and what the G into its own domain makes
-            of it; 0.5 for paintings, 0 for all else.
-        pool: past fakes of each domain that D learns from beside the new ones.
-        blocks: G's residual blocks; 0 for 9 from 256 px on, and 6 below.
+        cycle_weight: lambda, weight of the L1 distance between an image and its translation there and back.
+        cycle: directions of the cycle loss: both, forward (a to b to a), backward, or none.
+        identity_weight: weight, times lambda, of the L1 distance between an image and its translation into its own
+            domain; 0.5 for paintings, otherwise 0.
+        pool: number of past fakes of each domain that are stored for D.
+        blocks: residual blocks of G; 0: 9 at 256 px and above, 6 below.
         patch: side of the patches that D judges, in pixels.
-        width: channels of the first maps of G.
-        width_d: channels of the first maps of D; 0 for G's.
-        jitter: images are read at 286 / 256 of their size and cut at a random place.
-        flat: share of the run before the learning rate begins to fall; 1 for never.
+        width: channels of G's first map.
+        width_d: channels of D's first map; 0: as many as G's.
+        jitter: read images at 286 / 256 of their size and crop them at random positions.
+        flat: share of the run before the learning rate starts to decay; 1 for no decay.
         lr: Adam's learning rate for G and D.
         beta1: decay of Adam's mean of gradients.
         beta2: decay of Adam's mean of squared gradients.
@@ -94,6 +67,7 @@ class CycleGAN(Recipe):
 
     data, ema, multiple = "domains", ("g_ab", "g_ba"), 4
     domains = {"a": "g_ba", "b": "g_ab"}
+    nearest = staticmethod(nearest_fours)
     defaults = dict(batch=1, ema=0, data="digits-negative")
     presets = {
         "paper": Preset(
@@ -114,7 +88,7 @@ class CycleGAN(Recipe):
             settings=dict(resolution="256", fit="squash", mirror=True, batch=1, images=1_370_600),
         ),
         "small": Preset(
-            "digits at 16 px on two CPU cores: narrow, small patches, a lower lambda and larger steps",
+            "digits at 16 px on two CPU cores: narrow, small patches, a lower lambda, a higher learning rate",
             model=dict(width=16, blocks=2, patch=16, cycle_weight=2.0, jitter=False, lr=5e-4),
             settings=dict(batch=16, images=10_000),
         ),
@@ -141,70 +115,70 @@ class CycleGAN(Recipe):
         super().__init__(spec)
         (a, h, w), b = spec.shape, (spec.other or spec.shape)[0]
         if (h, w) != self.nearest(h, w):
-            raise ValueError(f"cyclegan's sides are multiples of 4, of 8 and more; found {h}x{w}")
+            near_h, near_w = self.nearest(h, w)
+            raise ValueError(
+                f"cyclegan needs sides that are multiples of 4, at least 8; found {h}x{w}. "
+                f"Add --resolution {near_h}x{near_w}"
+            )
         if cycle not in ("both", "forward", "backward", "none"):
             raise ValueError(f"cycle is {cycle!r}; choose from both, forward, backward and none")
         if identity_weight and a != b:
             raise ValueError(
-                f"the identity loss needs domains with equal channels; these have {a} and {b}: leave --identity-weight out"
+                f"the identity loss needs domains with equal channels; these have {a} and {b}. Remove --identity-weight"
             )
         self.cycle_weight, self.identity_weight, self.flat, self.lr = cycle_weight, identity_weight, flat, lr
         self.load_size = larger_size(spec.shape, 286 / 256) if jitter else None
         self.forward_weight = cycle_weight * (cycle in ("both", "forward"))
         self.backward_weight = cycle_weight * (cycle in ("both", "backward"))
         blocks, layers = blocks or (9 if min(h, w) >= 256 else 6), patch_layers(patch, h, w)
-        self.g_ab, self.g_ba = Generator(a, b, width, blocks), Generator(b, a, width, blocks)
+        self.g_ab, self.g_ba = (ResidualTranslator(*ends, width, blocks) for ends in ((a, b), (b, a)))
         self.d_a, self.d_b = (PatchDiscriminator(c, width_d or width, layers, instance_norm, bias=True) for c in (a, b))
         self.pool_a, self.pool_b = Pool(pool), Pool(pool)
         init_normal(self)
-        both = (("g", self.g_ab, self.g_ba), ("d", self.d_a, self.d_b))
-        self.opt = {name: adam([*x.parameters(), *y.parameters()], lr, (beta1, beta2)) for name, x, y in both}
-
-    @staticmethod
-    def nearest(height: int, width: int) -> tuple[int, int]:
-        """The multiples of 4 nearest to a height and width, 8 at least."""
-        return tuple(max(2, (side + 2) // 4) * 4 for side in (height, width))
+        pairs = (("g", self.g_ab, self.g_ba), ("d", self.d_a, self.d_b))
+        self.opt = {name: adam([*x.parameters(), *y.parameters()], lr, (beta1, beta2)) for name, x, y in pairs}
 
     def translate(self, images: Tensor, to: Literal["a", "b"] = "b") -> Tensor:
         """(N, C, H, W) images of the other domain in [-1, 1] to (N, C', H, W) images of domain `to`."""
         return self.g_ab(images) if to == "b" else self.g_ba(images)
 
     def strip(self, batch: Batch) -> list[Tensor]:
-        """Columns of a preview: an image of a, as b, back again; an image of b, as a, back again."""
+        """Columns of a preview: an image of a, its translation to b, and back to a; the same for b."""
         fake_b, fake_a = self.g_ab(batch.a), self.g_ba(batch.b)
         return [batch.a, fake_b, self.g_ba(fake_b), batch.b, fake_a, self.g_ab(fake_a)]
 
     def step(self, batch: Batch, run: Run) -> None:
         for opt in self.opt.values():
             decay(opt, self.lr, run.done, self.flat)
-        (a,), (b,) = (random_crop([images], batch.draw, *self.spec.shape[1:]) for images in (batch.a, batch.b))
-        fakes = run.update("g", self.g_loss, batch, a, b)
-        past_a, past_b = self.pool_a(fakes["fake_a"], batch.draw), self.pool_b(fakes["fake_b"], batch.draw)
-        run.update("d", self.d_loss, batch, a, b, past_a, past_b)
+        size = self.spec.shape[1:]
+        (real_a,), (real_b,) = (random_crop([images], batch.draw, *size) for images in (batch.a, batch.b))
+        fakes = run.update("g", self.g_loss, batch, real_a, real_b)
+        fake_a, fake_b = self.pool_a(fakes["fake_a"], batch.draw), self.pool_b(fakes["fake_b"], batch.draw)
+        run.update("d", self.d_loss, batch, real_a, real_b, fake_a, fake_b)
 
-    def g_loss(self, batch: Batch, a: Tensor, b: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        fake_a, fake_b = self.g_ba(b), self.g_ab(a)
-        judged = self.d_a(batch.augment(fake_a)), self.d_b(batch.augment(fake_b))
-        loss = sum(2 * lsgan.g(fake) for fake in judged)  # the paper's squares have no factor of 1/2 here
+    def g_loss(self, batch: Batch, real_a: Tensor, real_b: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        fake_a, fake_b = self.g_ba(real_b), self.g_ab(real_a)
+        logits = self.d_a(batch.augment(fake_a)), self.d_b(batch.augment(fake_b))
+        loss = sum(2 * lsgan.g(fake) for fake in logits)  # the paper's squares have no factor of 1/2 here
         outputs = {"adversarial": loss, "fake_a": fake_a, "fake_b": fake_b}
-        for name, weight, image, fake, back in (
-            ("cycle_a", self.forward_weight, a, fake_b, self.g_ba),
-            ("cycle_b", self.backward_weight, b, fake_a, self.g_ab),
-        ):
-            if weight:
-                outputs[name] = (back(fake) - image).abs().mean()
-                loss = loss + weight * outputs[name]
+        if self.forward_weight:
+            rec_a = self.g_ba(fake_b)
+            outputs["cycle_a"] = (rec_a - real_a).abs().mean()
+            loss = loss + self.forward_weight * outputs["cycle_a"]
+        if self.backward_weight:
+            rec_b = self.g_ab(fake_a)
+            outputs["cycle_b"] = (rec_b - real_b).abs().mean()
+            loss = loss + self.backward_weight * outputs["cycle_b"]
         if self.identity_weight:
-            outputs["identity"] = (self.g_ba(a) - a).abs().mean() + (self.g_ab(b) - b).abs().mean()
+            idt_a, idt_b = self.g_ba(real_a), self.g_ab(real_b)
+            outputs["identity"] = (idt_a - real_a).abs().mean() + (idt_b - real_b).abs().mean()
             loss = loss + self.identity_weight * self.cycle_weight * outputs["identity"]
         return loss, outputs
 
     def d_loss(
-        self, batch: Batch, a: Tensor, b: Tensor, past_a: Tensor, past_b: Tensor
+        self, batch: Batch, real_a: Tensor, real_b: Tensor, fake_a: Tensor, fake_b: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        judged = [
-            [net(batch.augment(images)) for images in pair]
-            for net, pair in ((self.d_a, (a, past_a)), (self.d_b, (b, past_b)))
-        ]
-        loss = sum(lsgan.d(real, fake) for real, fake in judged)
-        return loss, scores(*(torch.cat(maps) for maps in zip(*judged)), lsgan.boundary)
+        logits_a = [self.d_a(batch.augment(images)) for images in (real_a, fake_a)]
+        logits_b = [self.d_b(batch.augment(images)) for images in (real_b, fake_b)]
+        loss = sum(lsgan.d(real, fake) for real, fake in (logits_a, logits_b))
+        return loss, scores(*(torch.cat(maps) for maps in zip(logits_a, logits_b)), lsgan.boundary)

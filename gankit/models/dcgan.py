@@ -33,7 +33,7 @@ from torch import Tensor
 
 from gankit.augment import CONSISTENCY, Shown, consistency_d, consistency_g
 from gankit.losses import ADVERSARIAL, scores
-from gankit.nn import ConvDiscriminator, ConvGenerator, init_normal, larger_size, nearest_size, random_crop
+from gankit.nn import DCGANDiscriminator, DCGANGenerator, init_normal, larger_size, nearest_size, random_crop
 from gankit.penalties import PENALTIES, clip_weights, lecam, orthogonal
 from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
@@ -140,8 +140,8 @@ class DCGAN(Recipe):
         self.loss, self.penalty, self.penalty_weight = ADVERSARIAL[loss], penalty, penalty_weight
         self.consistency, self.load_size = consistency, larger_size(spec.shape, load_scale)
         self.register_buffer("means", torch.zeros(2))  # running means of D's logits on reals and on fakes, for LeCam
-        self.g = ConvGenerator(z_dim, spec.shape, width, kernel, unit_norm, eps=norm_eps)
-        self.d = ConvDiscriminator(spec.shape, width, kernel, norm_d, pooling, bias_d, eps=norm_eps)
+        self.g = DCGANGenerator(z_dim, spec.shape, width, kernel, unit_norm, eps=norm_eps)
+        self.d = DCGANDiscriminator(spec.shape, width, kernel, norm_d, pooling, bias_d, eps=norm_eps)
         init_normal(self)
         betas = (beta1, beta2)
         self.opt = {"g": adam(self.g.parameters(), lr_g, betas), "d": adam(self.d.parameters(), lr_d, betas)}

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.losses import scores, wasserstein
-from gankit.nn import BatchNorm2d, ResNetGenerator, init_glorot, nearest_size, residual_trunk, stages
+from gankit.nn import BatchNorm2d, SNGANGenerator, init_glorot, nearest_size, residual_trunk, stages
 from gankit.penalties import wgan_gp
 from gankit.recipe import Anomaly, Batch, Images, Phase, Preset, Recipe, Run, Spec, adam
 
@@ -110,7 +110,7 @@ class FAnoGAN(Recipe):
         self.penalty_weight, self.feature_weight = penalty_weight, feature_weight
         self.encoder_loss, self.encoder_output = encoder_loss, encoder_output
         widths = [width // 2 * min(2**i, 8) for i in reversed(range(stages(*spec.shape[1:]) + 1))]
-        self.g = ResNetGenerator(z_dim, spec.shape, widths, batch_norm, bias=False)
+        self.g = SNGANGenerator(z_dim, spec.shape, widths, batch_norm, bias=False)
         self.g.norm = batch_norm(widths[-1])
         self.d = Trunk(spec.shape, width, 1, layer_norm=True)
         self.e = Trunk(spec.shape, width, z_dim, layer_norm=False)

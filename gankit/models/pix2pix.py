@@ -1,24 +1,25 @@
 """pix2pix. Phillip Isola, Jun-Yan Zhu, Tinghui Zhou, Alexei A. Efros, "Image-to-Image Translation with Conditional
 Adversarial Networks", CVPR 2017. https://arxiv.org/abs/1611.07004
 
-From pairs of images G learns to turn one side into the other. G is a U-Net; its loss is that D, which sees both sides, takes
-its image for the real other side, plus lambda = 100 times the L1 distance to it, which gets the coarse things right while D
-sees to the fine ones: D is a PatchGAN, which judges patches of 70x70. G's noise z is dropout, at test time too. Here its
-masks are drawn by `noise` and given to G, so that a seed is one picture whatever the batch is. Norms go by the batch's own
-statistics, at test time by the image's own: with a batch of one, the paper's, both are instance norm.
+G is trained on pairs of images to translate one side to the other. G is a U-Net; its loss is the adversarial loss
+plus lambda = 100 times the L1 distance to the real other side. L1 determines the low frequencies; D, which sees both
+sides, is a PatchGAN that judges patches of 70x70 and so determines the high ones. G's noise z is dropout, at test
+time too: `noise` draws the masks and G takes them as z, so that a seed gives one image whatever the batch. Norms use
+the statistics of the batch, at test time those of each image; with the paper's batch of one, both are instance norm.
 
-The innermost map, of one pixel at 256 px, has no norm, as in the authors' code: it would be zero after it (their erratum).
-Smaller images have fewer levels. D learns before G, at half its loss, from the same fake. Both sides of a pair are read from
-their files at 286 / 256 of the run's size, cut to it at one random place and (`--mirror`) flipped alike.
+The innermost map, one pixel at 256 px, has no norm, as in the authors' code: the norm would set it to zero (their
+erratum). Smaller images have fewer levels. D is updated before G, with half its loss, on the same fake. Both sides of
+a pair are read from their files at 286 / 256 of the run's size, cropped to it at the same random position and flipped
+alike (`--mirror`).
 
-The file is long because every part that the paper takes away, to see what it is for, is an argument.
+The file is long because every part that the paper ablates is an argument.
 
 Deviations:
-- Convolutions before norms have no bias. In the authors' first code they have some, which never learn.
-- Learning rates do not fall, as in that code; the authors' PyTorch code lets them.
-- Images are made smaller with Lanczos' filter; the authors' code interpolates bilinearly. Those that are no squares are squashed
-  with the preset `paper`, as in that code, and else cut to one.
-- Augmentation (`--augment`), which is not in the paper, changes both sides by the same random numbers.
+- Convolutions before norms have no bias. In the authors' first code they have biases, which are never trained.
+- Learning rates are constant, as in that code; in the authors' PyTorch code they decay.
+- Images are downsampled with a Lanczos filter; the authors' code interpolates bilinearly. The preset `paper` squashes
+  non-square images to squares, as in that code; other presets crop them.
+- Augmentation (`--augment`), which is not in the paper, applies the same random numbers to both sides.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from gankit.losses import ADVERSARIAL, scores
 from gankit.nn import (
     OwnBatchNorm2d,
     PatchDiscriminator,
-    UNet,
+    UNetGenerator,
     init_normal,
     larger_size,
     patch_layers,
@@ -45,23 +46,24 @@ from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
 
 class Pix2Pix(Recipe):
-    """Conditional GAN from pairs of images, whose sides are small numbers times a power of two.
+    """Conditional GAN on pairs of images; sides are small multiples of a power of two.
 
     Args:
-        direction: which side G is given, and which it draws.
+        direction: translate side a to b, or b to a.
         patch: side of the patches that D judges, in pixels.
-        conditional: D sees both sides, and not G's alone.
-        loss: adversarial loss.
-        gan_weight: its weight in G's loss; 0 for L1 alone, without D.
-        l1_weight: lambda, weight of the L1 distance to the other side; 0 for the adversarial loss alone.
-        levels: how often G halves the image, at most; less often where its sides do not halve evenly.
-        skips: the U-Net's skips; without, G is an encoder and a decoder.
-        width: channels of G's first maps; inner ones have 2, 4 and 8 times as many.
-        width_d: channels of D's first maps; 0 for G's.
-        norm: statistics that norms go by in training: the batch's, or each image's own, as at test time.
-        dropout: share that is dropped in G's three innermost maps.
-        dropout_inner: the innermost is one of them, as in the paper; in the authors' PyTorch code it is not, and the next ones are.
-        jitter: images are read at 286 / 256 of their size and cut at a random place.
+        conditional: D sees both sides instead of only the output side.
+        loss: adversarial loss, a name in gankit.losses.ADVERSARIAL.
+        gan_weight: weight of the adversarial loss in G's loss; 0: only L1, without D.
+        l1_weight: lambda, weight of the L1 distance to the other side; 0: only the adversarial loss.
+        levels: most halvings of G; fewer if the sides cannot be halved evenly.
+        skips: the U-Net's skip connections; otherwise G is a plain encoder and decoder.
+        width: channels of G's first map; inner maps have 2, 4 and 8 times as many.
+        width_d: channels of D's first map; 0: as many as G's.
+        norm: statistics of the norms in training: the batch's, or each image's own, as at test time.
+        dropout: dropout rate in G's three innermost maps.
+        dropout_inner: dropout from the innermost map on, as in the paper; otherwise from the next one on, as in the
+            authors' PyTorch code.
+        jitter: read images at 286 / 256 of their size and crop them at random positions.
         lr: Adam's learning rate for G.
         lr_d: Adam's learning rate for D.
         beta1: decay of Adam's mean of gradients.
@@ -72,13 +74,13 @@ class Pix2Pix(Recipe):
     nearest = staticmethod(unet_size)
     presets = {
         "paper": Preset(
-            "the paper's for facades: 256 px, 200 epochs of 400 pairs; the authors' files, photographs at the left, want --direction BtoA",
+            "the paper's for facades: 256 px, 200 epochs of 400 pairs; for the authors' files add --direction BtoA",
             settings=dict(resolution="256", fit="squash", mirror=True, batch=1, images=80_000),
             spec=Spec((3, 256, 256), other=(3, 256, 256)),
             parameters=dict(g=54_413_955, d=2_768_705),
         ),
         "small": Preset(
-            "pairs at 64 px on two CPU cores: narrow, larger steps, norms by the image, no jitter, averaged weights",
+            "pairs at 64 px on two CPU cores: narrow, higher learning rates, norms by image, no jitter, EMA",
             model=dict(width=16, levels=5, patch=34, norm="image", jitter=False, lr=1e-3, lr_d=5e-4),
             settings=dict(batch=4, images=10_000, ema=1_000, mirror=True),
         ),
@@ -114,21 +116,17 @@ class Pix2Pix(Recipe):
             raise ValueError(f"norm is {norm!r}; choose from batch and image")
         if loss not in ADVERSARIAL:
             raise ValueError(f"loss is {loss!r}; choose from {', '.join(ADVERSARIAL)}")
-        self.sides = ("a", "b") if direction == "AtoB" else ("b", "a")
-        self.conditional, self.loss, self.gan_weight, self.l1_weight = (
-            conditional,
-            ADVERSARIAL[loss],
-            gan_weight,
-            l1_weight,
-        )
+        self.sides = ("a", "b") if direction == "AtoB" else ("b", "a")  # of the data: input, output
+        self.conditional, self.loss = conditional, ADVERSARIAL[loss]
+        self.gan_weight, self.l1_weight = gan_weight, l1_weight
         self.load_size = larger_size(spec.shape, 286 / 256) if jitter else None
         channels, out_channels = (dict(a=spec.shape, b=spec.other)[side][0] for side in self.sides)
         levels = unet_levels(*spec.shape[1:], levels)
-        layers, normed = patch_layers(patch, *spec.shape[1:]), partial(OwnBatchNorm2d, whole=norm == "batch")
-        self.g = UNet(
-            channels, out_channels, levels, width, normed, dropout=dropout, skips=skips, dropout_inner=dropout_inner
+        layers, make_norm = patch_layers(patch, *spec.shape[1:]), partial(OwnBatchNorm2d, whole=norm == "batch")
+        self.g = UNetGenerator(
+            channels, out_channels, levels, width, make_norm, dropout=dropout, skips=skips, dropout_inner=dropout_inner
         )
-        self.d = PatchDiscriminator(channels * conditional + out_channels, width_d or width, layers, normed)
+        self.d = PatchDiscriminator(channels * conditional + out_channels, width_d or width, layers, make_norm)
         init_normal(self)
         self.multiple = 2**levels
         self.opt = {
@@ -137,41 +135,41 @@ class Pix2Pix(Recipe):
         }
 
     def noise(self, n: int, height: int, width: int) -> Tensor:
-        """(n, K) zeros and ones, dropout's masks for images of a height and width."""
+        """(n, K) dropout masks of zeros and ones for images of a height and width."""
         return self.g.noise(n, height, width)
 
     def translate(self, images: Tensor, z: Tensor) -> Tensor:
-        """(N, C, H, W) images of one side in [-1, 1] and (N, K) of `noise` to the other side, (N, C', H, W) in [-1, 1]."""
+        """(N, C, H, W) images of one side in [-1, 1] and (N, K) masks to (N, C', H, W) of the other side in [-1, 1]."""
         return self.g(images, z)
 
     def strip(self, batch: Batch) -> list[Tensor]:
-        """Columns of a preview: what G is given, what it draws, and the real other side."""
-        x, y = (batch.fields[side] for side in self.sides)
-        return [x, self.g(x, batch.draw(lambda n: self.noise(n, *x.shape[2:]))), y]
+        """Columns of a preview: the input, its translation, and the real other side."""
+        real_a, real_b = (batch.fields[side] for side in self.sides)
+        return [real_a, self.g(real_a, batch.draw(lambda n: self.noise(n, *real_a.shape[2:]))), real_b]
 
     def step(self, batch: Batch, run: Run) -> None:
-        x, y = (batch.fields[side] for side in self.sides)
-        x, y = random_crop((x, y), batch.draw, *self.spec.shape[1:])
-        z = batch.draw(lambda n: self.noise(n, *x.shape[2:]))
+        sides = [batch.fields[side] for side in self.sides]
+        real_a, real_b = random_crop(sides, batch.draw, *self.spec.shape[1:])
+        z = batch.draw(lambda n: self.noise(n, *real_a.shape[2:]))
         if self.gan_weight:
-            run.update("d", self.d_loss, batch, x, y, z)
-        run.update("g", self.g_loss, batch, x, y, z)
+            run.update("d", self.d_loss, batch, real_a, real_b, z)
+        run.update("g", self.g_loss, batch, real_a, real_b, z)
 
-    def judge(self, batch: Batch, x: Tensor, y: Tensor) -> Tensor:
-        """Both sides of pairs to D's (N, 1, h, w) logits."""
-        return self.d(torch.cat(batch.augment_alike(x, y), 1) if self.conditional else batch.augment(y))
+    def judge(self, batch: Batch, a: Tensor, b: Tensor) -> Tensor:
+        """Inputs and outputs, (N, C, H, W) and (N, C', H, W), to D's (N, 1, h, w) logits."""
+        return self.d(torch.cat(batch.augment_alike(a, b), 1) if self.conditional else batch.augment(b))
 
-    def d_loss(self, batch: Batch, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        real, fake = self.judge(batch, x, y), self.judge(batch, x, self.g(x, z))
+    def d_loss(self, batch: Batch, real_a: Tensor, real_b: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        real, fake = self.judge(batch, real_a, real_b), self.judge(batch, real_a, self.g(real_a, z))
         return 0.5 * self.loss.d(real, fake), scores(real, fake, self.loss.boundary)
 
-    def g_loss(self, batch: Batch, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        image = self.g(x, z)
-        distance = (y - image).abs().mean()
+    def g_loss(self, batch: Batch, real_a: Tensor, real_b: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        fake_b = self.g(real_a, z)
+        distance = (real_b - fake_b).abs().mean()
         loss, outputs = self.l1_weight * distance, {"l1": distance}
         if self.gan_weight:
-            fake = self.judge(batch, x, image)
-            real = self.judge(batch, x, y) if self.loss.paired else None
+            fake = self.judge(batch, real_a, fake_b)
+            real = self.judge(batch, real_a, real_b) if self.loss.paired else None
             outputs["adversarial"] = self.loss.g(fake, real)
             loss = loss + self.gan_weight * outputs["adversarial"]
         return loss, outputs

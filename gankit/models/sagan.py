@@ -35,8 +35,8 @@ from gankit.nn import (
     ConditionalBatchNorm2d,
     DBlock,
     OptimizedDBlock,
-    ResNetGenerator,
     SelfAttention,
+    SNGANGenerator,
     nearest_size,
     spectral_norm,
     stages,
@@ -99,7 +99,7 @@ class SAGAN(Recipe):
         classes, count, side = self.spec.num_classes, stages(*spec.shape[1:]), min(spec.shape[1:])
         widths = [width * min(2**i, 16) for i in reversed(range(count + 1))]
         norm = partial(ConditionalBatchNorm2d, num_classes=classes) if classes else BatchNorm2d
-        self.g = ResNetGenerator(z_dim, spec.shape, widths, norm)
+        self.g = SNGANGenerator(z_dim, spec.shape, widths, norm)
         halvings = next((k for k in range(1, count + 1) if side >> k <= attention), 0)
         if halvings:
             self.g.blocks.insert(count - halvings, SelfAttention(widths[count - halvings]))

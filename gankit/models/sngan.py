@@ -35,7 +35,7 @@ from gankit.nn import (
     ConditionalBatchNorm2d,
     DBlock,
     OptimizedDBlock,
-    ResNetGenerator,
+    SNGANGenerator,
     init_glorot,
     nearest_size,
     spectral_norm,
@@ -143,7 +143,7 @@ class SNGAN(Recipe):
         norm = partial(ConditionalBatchNorm2d, num_classes=classes) if classes else BatchNorm2d
         flat, tall = [4 * width] * (count + 1), pyramid_widths(width, count)[::-1]
         pyramid = min(spec.height, spec.width) >= 48 if pyramid is None else pyramid
-        self.g = ResNetGenerator(z_dim, spec.shape, tall if pyramid else flat, partial(norm, eps=eps), eps)
+        self.g = SNGANGenerator(z_dim, spec.shape, tall if pyramid else flat, partial(norm, eps=eps), eps)
         self.d = discriminator(spec.shape, width, classes, pyramid)
         init_glorot(self)
         nn.init.xavier_uniform_(self.g.out.weight)  # without the factor sqrt(2)

@@ -1,23 +1,25 @@
-"""unet. Olaf Ronneberger, Philipp Fischer, Thomas Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation",
-MICCAI 2015. https://arxiv.org/abs/1505.04597
+"""unet. Olaf Ronneberger, Philipp Fischer, Thomas Brox, "U-Net: Convolutional Networks for Biomedical Image
+Segmentation", MICCAI 2015. https://arxiv.org/abs/1505.04597
 
-No GAN: one network that says of every pixel which class it belongs to. On the way down maps are halved and channels doubled;
-on the way up each map meets the one of its size from the way down, which still knows where things are. Convolutions see real
-pixels alone ("valid"), so the answer is smaller than the question: an image is given with a border, mirrored at its
-edges, and a large one in tiles that overlap by that border, which changes no number. Learns from few images because each
-is bent anew every time, and tells touching cells apart because the ground between two of them weighs most in the loss.
+A segmentation network, no GAN: it predicts the class of every pixel. The contracting path halves maps and doubles
+channels; the expanding path concatenates each map with the map of its size from the contracting path, which still has
+the exact positions. Convolutions are unpadded ("valid"), so the output is smaller than the input: images get a
+border, mirrored at their edges, and large images are processed in tiles that overlap by that border, which changes no
+output. Training needs few images because each is deformed anew in every epoch. Pixels between touching cells have the
+largest weight in the loss, which teaches the network to separate cells.
 
 The file is long because it holds what the paper does around its network: deformation, weights of pixels, tiles.
 
 Deviations:
-- The paper trains on tiles of 388 px with the image around them; here on whole images, whose border is always mirrored, so
-  that every pixel of the mask counts. `segment` goes by tiles.
-- The loss is the paper's sum over pixels divided by their number, and its class weights make the mean weight of a pixel 1.
-  Their shares are those of all masks seen so far; void pixels count nothing.
-- Not in the paper: the learning rate, the rate of dropout (after the last two pairs of convolutions of the way down),
-  the range of rotation (full turns) and of grey values, what lies beyond the edges of a bent image (its mirror image).
-  Shifts are those that the bending brings.
-- A border pixel is a cell's pixel beside one that is no cell. With several classes all but the first are cells.
+- The paper trains on tiles of 388 px with the image around them; here on whole images, whose border is always mirrored,
+  so that every pixel of the mask counts. `segment` predicts in tiles.
+- The loss is the paper's sum over pixels divided by their number; the class weights make the mean weight of a pixel 1.
+  The shares of the classes are those of all masks seen so far; void pixels are ignored.
+- Not in the paper: the learning rate; the dropout rate (after the last two pairs of convolutions of the contracting
+  path); the range of rotation (full turns) and of grey values; the pixels beyond the edges of a deformed image (its
+  mirror image). The only shifts are those of the deformation.
+- A border pixel is a pixel of a cell next to one that belongs to no cell. With several classes, all but the first are
+  cells.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from gankit.recipe import Batch, Draw, Preset, Recipe, Run, Spec, adam
 
 
 def convolutions(before: int, after: int, pad: int, norm: bool) -> nn.Sequential:
-    """Two 3x3 convolutions, each with ReLU: (N, before, H, W) to (N, after, H - 4, W - 4), or the same size with a pad of 1."""
+    """Two 3x3 convolutions with ReLU: (N, before, H, W) to (N, after, H - 4, W - 4), or to the same size padded."""
     layers: list[nn.Module] = []
     for channels in (before, after):
         normed = [BatchNorm2d(after)] if norm else []
@@ -47,7 +49,7 @@ def convolutions(before: int, after: int, pad: int, norm: bool) -> nn.Sequential
 
 
 class Network(nn.Module):
-    """(N, C, H, W) images to (N, K, H - 2 margin, W - 2 margin) logits; the same size with a pad of 1 (figure 1)."""
+    """Figure 1: (N, C, H, W) images to (N, K, H - 2 margin, W - 2 margin) logits, or the same size with padding 1."""
 
     def __init__(self, channels: int, num_classes: int, levels: int, width: int, pad: int, norm: bool, dropout: float):
         super().__init__()
@@ -73,7 +75,7 @@ class Network(nn.Module):
 
 
 def init_he(module: nn.Module) -> None:
-    """Weights N(0, 2 / inputs of one unit), biases 0 (section 3); a unit of an up-convolution sees one pixel of each map."""
+    """Weights N(0, 2 / fan-in), biases 0 (section 3); a unit of an up-convolution has one input pixel of each map."""
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
             inputs = layer.in_channels * (layer.weight[0, 0].numel() if isinstance(layer, nn.Conv2d) else 1)
@@ -88,19 +90,18 @@ def init_he(module: nn.Module) -> None:
 def deform(
     images: Tensor, mask: Tensor, draw: Draw, elastic: float, rotate: float, grey: float
 ) -> tuple[Tensor, Tensor]:
-    """Images and masks bent and turned alike, and the images' grey values changed (section 3.1).
+    """Deform and rotate images and masks alike, and change the images' grey values (section 3.1).
 
-    Displacements on a grid of 3x3 points, from corner to corner, are drawn from a Gaussian and interpolated bicubically to
-    every pixel. What comes from beyond the edges is mirrored there. Images are interpolated bilinearly; a pixel of
-    a mask is the nearest one.
+    Gaussian displacements of a grid of 3x3 points, from corner to corner, are interpolated bicubically to every pixel.
+    Images are mirrored beyond their edges. Images are sampled bilinearly, masks by nearest neighbour.
 
     Args:
         images: (N, C, H, W).
         mask: (N, H, W) int64.
-        draw: as `Batch.draw`.
+        draw: `Batch.draw`.
         elastic: standard deviation of the displacements in pixels, 10 in the paper.
-        rotate: largest angle in degrees, to either side.
-        grey: largest change of contrast, as a share, and of brightness, of half the range.
+        rotate: largest angle in degrees, in both directions.
+        grey: largest relative change of contrast, and largest change of brightness as a share of half the range.
     """
     numbers = draw(lambda n: torch.cat([torch.randn(n, 18), torch.rand(n, 3) * 2 - 1], 1)).to(images.dtype)
     angle, contrast, brightness = numbers[:, 18:].t()[..., None, None]
@@ -120,13 +121,13 @@ def deform(
 
 
 def bilinear(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """(N, C, H, W) images at the places (N, h, w) in pixels, mirrored beyond their edges: (N, C, h, w)."""
+    """(N, C, H, W) images sampled at (N, h, w) coordinates in pixels, mirrored beyond the edges: (N, C, h, w)."""
     unit = [mirrored(at, side) * (2 / max(1, side - 1)) - 1 for at, side in zip((x, y), images.shape[:1:-1])]
     return F.grid_sample(images, torch.stack(unit, -1), padding_mode="border", align_corners=True)
 
 
 def nearest(mask: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """(N, H, W) int64 maps at the pixels nearest to the places (N, h, w), mirrored beyond their edges: (N, h, w)."""
+    """(N, H, W) int64 maps at the pixels nearest to (N, h, w) coordinates, mirrored beyond the edges: (N, h, w)."""
     y, x = (mirrored(at.round(), side).long() for at, side in zip((y, x), mask.shape[1:]))
     return mask.flatten(1).gather(1, (y * mask.shape[2] + x).flatten(1)).view(y.shape)
 
@@ -135,54 +136,54 @@ def nearest(mask: Tensor, y: Tensor, x: Tensor) -> Tensor:
 
 
 def components(inside: Tensor) -> Tensor:
-    """(N, H, W) bool to int64: 0 outside; inside one number for all pixels that are connected by their sides."""
+    """Label the 4-connected components of (N, H, W) bool masks: int64, 0 outside, one number per component inside."""
     n, height, width = inside.shape
     numbers = torch.arange(1, height * width + 1, device=inside.device).view(1, height, width) * inside
     while True:
         wide = F.pad(numbers, (1, 1, 1, 1))
-        beside = torch.stack(
-            [wide[:, 1:-1, :-2], wide[:, 1:-1, 2:], wide[:, :-2, 1:-1], wide[:, 2:, 1:-1], numbers]
-        ).amax(0)
-        flat = beside.flatten(1)  # a number is also a place, whose own number may be larger by now
-        grown = flat.gather(1, (flat - 1).clamp(min=0)).view(n, height, width) * inside
-        if torch.equal(grown, numbers):
+        neighbours = [wide[:, 1:-1, :-2], wide[:, 1:-1, 2:], wide[:, :-2, 1:-1], wide[:, 2:, 1:-1]]
+        largest = torch.stack([*neighbours, numbers]).amax(0)
+        flat = largest.flatten(1)  # a number is also a position, whose own number may have grown by now
+        spread = flat.gather(1, (flat - 1).clamp(min=0)).view(n, height, width) * inside
+        if torch.equal(spread, numbers):
             return numbers
-        numbers = grown
+        numbers = spread
 
 
 def border_weight(mask: Tensor, weight: float = 10.0, sigma: float = 5.0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """weight * exp(-(d1 + d2)^2 / (2 sigma^2)) at each pixel of (N, H, W) masks, d1 and d2 in pixels (eq. 2).
+    """Eq. 2: weight * exp(-(d1 + d2)^2 / (2 sigma^2)) at each pixel of (N, H, W) masks, d1 and d2 in pixels.
 
-    d1 and d2 are the distances to the borders of the nearest and the second nearest cell: connected pixels that are neither
-    class 0 nor void. 0 where there are fewer than two cells.
+    d1 and d2 are the distances to the borders of the nearest and the second nearest cell, a component of pixels that
+    are neither class 0 nor void. The weight is 0 in masks with fewer than two cells.
     """
     inside = (mask != 0) & (mask != VOID)
     wide = F.pad(inside[:, None].to(dtype), (1, 1, 1, 1), mode="replicate")[:, 0] > 0
     around = wide[:, 1:-1, :-2] & wide[:, 1:-1, 2:] & wide[:, :-2, 1:-1] & wide[:, 2:, 1:-1]
-    numbers = components(inside) * ~around  # of the border pixels
+    numbers = components(inside) * ~around  # only of the border pixels
     ys, xs = (torch.arange(s, device=mask.device, dtype=dtype) for s in mask.shape[1:])
     out = torch.zeros(mask.shape, device=mask.device, dtype=dtype)
-    for picture, own in zip(out, numbers):
-        sizes = own[own > 0].unique(return_counts=True)[1].tolist()
+    for weights, cells in zip(out, numbers):
+        sizes = cells[cells > 0].unique(return_counts=True)[1].tolist()
         if len(sizes) < 2:
             continue
-        places = own.flatten().argsort(stable=True)[-sum(sizes) :]  # of border pixels, cell after cell
-        across = (xs - places[:, None] % len(xs)).square()
-        for rows, some in zip(picture.split(CHUNK // across.numel() + 1), ys.split(CHUNK // across.numel() + 1)):
-            squares = (some - places[:, None] // len(xs)).square()[:, :, None] + across[:, None]
-            near = torch.stack([cell.amin(0) for cell in squares.split(sizes)]).topk(2, dim=0, largest=False)[0]
-            rows.copy_(weight * (-near.sqrt().sum(0).square() / (2 * sigma**2)).exp())
+        borders = cells.flatten().argsort(stable=True)[-sum(sizes) :]  # positions of border pixels, sorted by cell
+        across = (xs - borders[:, None] % len(xs)).square()
+        chunk = CHUNK // across.numel() + 1
+        for rows, y in zip(weights.split(chunk), ys.split(chunk)):
+            squares = (y - borders[:, None] // len(xs)).square()[:, :, None] + across[:, None]
+            nearest_two = torch.stack([cell.amin(0) for cell in squares.split(sizes)]).topk(2, dim=0, largest=False)[0]
+            rows.copy_(weight * (-nearest_two.sqrt().sum(0).square() / (2 * sigma**2)).exp())
     return out
 
 
-CHUNK = 2**20  # distances at once
+CHUNK = 2**20  # distances computed at once
 
 
 # Tiles ---------------------------------------------------------------------------------------------------------------
 
 
 class Tile(NamedTuple):
-    """Along one side: places of the image that the network sees, mirrored beyond its edges, and which of its outputs count."""
+    """A tile along one side: the network sees pixels first to last - 1; `keep` of its outputs, from `cut` on, count."""
 
     first: int
     last: int
@@ -191,24 +192,23 @@ class Tile(NamedTuple):
 
 
 def tiles(side: int, tile: int, levels: int, valid: bool) -> Iterator[Tile]:
-    """Tiles whose kept outputs are the pixels 0 to side - 1, one after the other.
+    """Tiles along one side of an image, whose kept outputs are pixels 0 to side - 1 in order.
 
-    Maps are halved `levels` times, so tiles begin at multiples of 2^levels: each map then has the pixels that it would
-    have in one pass over everything. The margin is how far a pixel of the output sees. Valid convolutions use it
-    up; padded ones put zeros at the edges of what they see, so there it is thrown away, but at the image's own edges.
+    Tiles start at multiples of 2^levels, so that every map has the same pixels as in one pass over the whole image.
+    The margin is the receptive field to each side. Valid convolutions consume it; padded convolutions see zeros at
+    the edges of a tile, so their outputs in the margin are discarded, except at the image's own edges.
 
     Args:
         side: pixels of the image.
-        tile: outputs of one tile at most; 0 for all at once.
-        levels: how often maps are halved.
-        valid: whether the convolutions are valid ones.
+        tile: most outputs of one tile; 0: all.
+        levels: number of halvings.
+        valid: the convolutions are unpadded.
     """
     factor = 1 << levels
     margin = 6 * factor - 4 if valid else 6 * factor
-    rest = 4 % factor if valid else 0  # sides of the output are a multiple of the factor and this, like 388
-    whole = (
-        max(1 if valid else 2, -(-(side - rest) // factor)) * factor
-    )  # batch norm needs more than one pixel at the bottom
+    rest = 4 % factor if valid else 0  # output sides are a multiple of the factor plus this, such as 388
+    least = 1 if valid else 2  # batch norm needs more than one pixel in the innermost map
+    whole = max(least, -(-(side - rest) // factor)) * factor
     step = max(factor, (tile - rest) // factor * factor) if tile else whole
     for first in range(0, max(1, side - rest), step):
         size, last = min(step, whole - first), first + step >= side - rest
@@ -222,24 +222,24 @@ def tiles(side: int, tile: int, levels: int, valid: bool) -> Iterator[Tile]:
 
 
 class UNet(Recipe):
-    """U-Net: the class of every pixel, learned from images with label maps of any height and width.
+    """U-Net: semantic segmentation, trained on images with label maps of any height and width.
 
     Args:
-        padding: "valid", the paper's convolutions, which see real pixels alone, or "same", with zeros around every map.
-        norm: batch norm after each 3x3 convolution, which is not in the paper.
-        levels: how often the maps are halved.
+        padding: "valid", the paper's unpadded convolutions, or "same", with zeros around every map.
+        norm: batch norm after each 3x3 convolution; not in the paper.
+        levels: number of halvings.
         width: channels of the first maps; each halving doubles them.
-        dropout: rate of dropout after the last two pairs of convolutions of the way down.
-        class_weights: w_c, "balanced" for one over the share of each class, "none" for 1, or a number for each class: 1,2.5.
-        border_weight: w_0, what is added where two cells touch; 0 for none.
-        border_sigma: sigma, in pixels: how far from the borders.
-        elastic: standard deviation of the displacements of the nine points that bend an image, in pixels.
-        rotate: largest angle by which it is turned, in degrees to either side.
-        grey: largest change of its contrast, as a share, and of its brightness, of half the range.
+        dropout: dropout rate after the last two pairs of convolutions of the contracting path.
+        class_weights: w_c, "balanced" (inverse share of each class), "none" (1), or a number for each class: 1,2.5.
+        border_weight: w_0, weight added where two cells touch; 0: none.
+        border_sigma: sigma, width of the weighted borders in pixels.
+        elastic: standard deviation of the displacements of the nine points of the deformation, in pixels.
+        rotate: largest angle of rotation in degrees, in both directions.
+        grey: largest relative change of contrast, and of brightness as a share of half the range.
         optimizer: SGD with momentum, as in the paper, or Adam.
-        lr: its learning rate.
-        momentum: of SGD, and Adam's decay of the mean of gradients.
-        tile: side of the part of an image that `segment` predicts at once, in pixels; 0 for all of it.
+        lr: the optimizer's learning rate.
+        momentum: SGD's momentum, and Adam's decay of the mean of gradients.
+        tile: side of the tiles that `segment` predicts at once, in pixels; 0: the whole image.
     """
 
     data, ema = "masks", ("net",)
@@ -251,7 +251,7 @@ class UNet(Recipe):
             parameters=dict(net=31_030_658),
         ),
         "padded": Preset(
-            "the form that most others call U-Net: padded convolutions, batch norm and no dropout, with Adam",
+            "the common variant: padded convolutions, batch norm, no dropout, Adam",
             model=dict(padding="same", norm=True, dropout=0.0, optimizer="adam", lr=1e-3, momentum=0.9),
             settings=dict(batch=4),
             spec=Spec((3, 512, 512), num_classes=2),
@@ -290,7 +290,7 @@ class UNet(Recipe):
         super().__init__(spec)
         if spec.num_classes < 2:
             raise ValueError(
-                f"unet tells classes of pixels apart, and this data has {spec.num_classes}; its masks need two or more"
+                f"unet needs masks of two or more classes; this data has {spec.num_classes}. Try --data cells"
             )
         for name, value, least in (
             ("levels", levels, 1),
@@ -321,17 +321,18 @@ class UNet(Recipe):
         run.update("net", self.loss, batch)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted cross-entropy of images that were bent with their masks (eq. 1 and 2), in nats per pixel."""
+        """The weighted cross-entropy of deformed images and masks (eq. 1 and 2), in nats per pixel."""
         images, mask = deform(batch.real, batch.mask, batch.draw, *self.changes)
         weight = self.class_weights()[mask.clamp(max=self.spec.num_classes - 1)]
         if self.border[0]:
             weight = weight + border_weight(mask, *self.border, weight.dtype)
-        logits, known = self.scores(images, 0), mask != VOID
-        right = (known & (logits.argmax(1) == mask)).flatten(1).sum(1) / known.flatten(1).sum(1).clamp(min=1)
-        return map_cross_entropy(logits, mask, weight), {"right": right.mean()}
+        logits, is_labelled = self.scores(images, 0), mask != VOID
+        right = (is_labelled & (logits.argmax(1) == mask)).flatten(1).sum(1)
+        accuracy = right / is_labelled.flatten(1).sum(1).clamp(min=1)
+        return map_cross_entropy(logits, mask, weight), {"right": accuracy.mean()}
 
     def class_weights(self) -> Tensor:
-        """(K,) w_c; balanced, one over each class's share of the pixels seen so far and over the number of classes."""
+        """(K,) w_c; if balanced, 1 / (share of the class in all pixels seen so far * number of classes seen)."""
         if not self.balanced:
             return self.weights
         share = self.counted / self.counted.sum().clamp(min=1)
@@ -341,9 +342,9 @@ class UNet(Recipe):
         """(N, C, H, W) images in [-1, 1], of any height and width, to (N, K, H, W) logits.
 
         Args:
-            images: whatever lies beyond their edges is their mirror image.
-            tile: outputs of one pass along each side at most, in pixels; 0 for all, None for the model's own. It changes
-                what a pass needs in memory, and no logit.
+            images: the images; they are mirrored beyond their edges.
+            tile: most outputs of one pass along each side, in pixels; 0: all; None: the model's setting. It changes the
+                memory that a pass needs, but no logit.
         """
         tile = self.tile if tile is None else tile
         down, across = (list(tiles(side, tile, self.levels, self.valid)) for side in images.shape[2:])
@@ -353,8 +354,8 @@ class UNet(Recipe):
             band = images[:, :, mirrored(torch.arange(y.first, y.last, device=images.device), height)]
             row = []
             for x in across:
-                seen = band[..., mirrored(torch.arange(x.first, x.last, device=images.device), width)]
-                row.append(self.net(seen)[:, :, y.cut : y.cut + y.keep, x.cut : x.cut + x.keep])
+                part = band[..., mirrored(torch.arange(x.first, x.last, device=images.device), width)]
+                row.append(self.net(part)[:, :, y.cut : y.cut + y.keep, x.cut : x.cut + x.keep])
             rows.append(torch.cat(row, 3))
         return torch.cat(rows, 2)
 
@@ -363,7 +364,7 @@ class UNet(Recipe):
         return self.scores(images).argmax(1)
 
     def strip(self, batch: Batch) -> list[Tensor]:
-        """Images, the classes predicted, and the true ones."""
+        """Columns of a preview: the images, their predicted classes, and the true ones."""
         return [batch.real, self.segment(batch.real), batch.mask]
 
 
@@ -371,7 +372,7 @@ def numbers_of(text: str, num_classes: int) -> Tensor:
     """(K,) class weights from "1,2.5"; ones for "none" and "balanced".
 
     Raises:
-        ValueError: it is neither, or there are not as many numbers as classes, or one is negative.
+        ValueError: the text is neither a keyword nor one finite number of 0 or more for each class.
     """
     if text in ("none", "balanced"):
         return torch.ones(num_classes, device="cpu")

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from gankit.losses import scores, wasserstein
-from gankit.nn import ConvDiscriminator, ConvGenerator, init_normal, nearest_size
+from gankit.nn import DCGANDiscriminator, DCGANGenerator, init_normal, nearest_size
 from gankit.penalties import clip_weights
 from gankit.recipe import Batch, Preset, Recipe, Run, Spec
 
@@ -74,8 +74,8 @@ class WGAN(Recipe):
     ):
         super().__init__(spec)
         self.z_dim, self.clip_value, self.n_critic = z_dim, clip_value, n_critic
-        self.g = ConvGenerator(z_dim, spec.shape, width, kernel=4, unit_norm=False)
-        self.d = ConvDiscriminator(spec.shape, width, kernel=4, norm=norm_d, bias=bias_d)
+        self.g = DCGANGenerator(z_dim, spec.shape, width, kernel=4, unit_norm=False)
+        self.d = DCGANDiscriminator(spec.shape, width, kernel=4, norm=norm_d, bias=bias_d)
         init_normal(self)
         self.opt = {name: torch.optim.RMSprop(net.parameters(), lr) for name, net in (("g", self.g), ("d", self.d))}
 

@@ -36,7 +36,7 @@ from gankit.nn import (
     ConditionalBatchNorm2d,
     DBlock,
     OptimizedDBlock,
-    ResNetGenerator,
+    SNGANGenerator,
     init_glorot,
     nearest_size,
     residual_trunk,
@@ -146,7 +146,7 @@ class WGANGP(Recipe):
         pyramid = count >= 4 if pyramid is None else pyramid
         self.dequantise = count < 4 if dequantise is None else dequantise
         flat, tall = [width] * (count + 1), [width // 2 * min(2**i, 8) for i in reversed(range(count + 1))]
-        self.g = ResNetGenerator(z_dim, spec.shape, tall if pyramid else flat, norm, bias=not pyramid)
+        self.g = SNGANGenerator(z_dim, spec.shape, tall if pyramid else flat, norm, bias=not pyramid)
         self.d = Critic(spec.shape, width, classes, pyramid)
         init_glorot(self)
         nn.init.xavier_uniform_(self.d.trunk[0].weight if pyramid else self.g.out.weight)  # without the factor sqrt(2)

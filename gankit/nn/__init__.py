@@ -1,9 +1,9 @@
-"""Layers and networks that three or more papers share."""
+"""Layers and networks that several papers share."""
 
 from gankit.nn.across import at_work, average, has_batch_norm, look, own, several, whole
 from gankit.nn.attention import SelfAttention
-from gankit.nn.conditioned import ConditionedTrunk, PatchCritic, nearest_fours
-from gankit.nn.convnet import ConvDiscriminator, ConvGenerator, nearest_size, stages
+from gankit.nn.conditioned import ConditionedTrunk, PatchCritic
+from gankit.nn.convnet import DCGANDiscriminator, DCGANGenerator, nearest_size, stages
 from gankit.nn.crop import larger_size, random_crop
 from gankit.nn.dropout import Dropout, Dropout2d
 from gankit.nn.equalised import EqualisedConv2d, EqualisedLinear, PixelNorm
@@ -23,18 +23,20 @@ from gankit.nn.norm import (
 )
 from gankit.nn.patch import PATCHES, PatchDiscriminator, patch_layers
 from gankit.nn.pool import Pool
+from gankit.nn.precision import widened
 from gankit.nn.resample import Fir, mirrored
-from gankit.nn.residual import DBlock, GBlock, OptimizedDBlock, ResNetGenerator, residual_trunk
+from gankit.nn.residual import DBlock, GBlock, OptimizedDBlock, SNGANGenerator, residual_trunk
 from gankit.nn.spectral import spectral_norm
-from gankit.nn.unet import UNet, unet_levels, unet_size
+from gankit.nn.translator import ResidualTranslator, nearest_fours
+from gankit.nn.unet import UNetGenerator, unet_levels, unet_size
 
 __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "ConditionalBatchNorm2d",
     "ConditionedTrunk",
-    "ConvDiscriminator",
-    "ConvGenerator",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
     "DBlock",
     "Dropout",
     "Dropout2d",
@@ -53,9 +55,10 @@ __all__ = [
     "PatchDiscriminator",
     "PixelNorm",
     "Pool",
-    "ResNetGenerator",
+    "ResidualTranslator",
+    "SNGANGenerator",
     "SelfAttention",
-    "UNet",
+    "UNetGenerator",
     "VirtualBatchNorm",
     "at_side",
     "at_work",
@@ -84,4 +87,5 @@ __all__ = [
     "unet_levels",
     "unet_size",
     "whole",
+    "widened",
 ]

@@ -1,8 +1,8 @@
-"""The whole batch: sums, means and rows over all processes, and which piece of the batch is at work.
+"""Operations over the whole batch: sums, means and rows of all processes, and the piece that an update works on.
 
-Each process holds as many rows as any other, process r those that come r-th in the batch. Whatever looks across a batch
-(batch statistics, deviations of groups, distances between samples) does so through here; then several processes have the
-values and the derivatives, of any order, that one process with all rows has.
+All processes hold equally many rows; process r holds the r-th block of the batch. Layers and losses that combine rows
+(batch statistics, deviations of groups, distances between samples) use these functions. Several processes then compute
+the values, and the derivatives of any order, of one process that holds all rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Lost(RuntimeError):
 
 
 class _Work:
-    """What an update works on."""
+    """The piece of a batch that the current update works on."""
 
     draw: Draw | None = None
     rows: int = 0
@@ -35,12 +35,12 @@ class _Work:
 
 @contextmanager
 def at_work(draw: Draw, rows: int, of: int) -> Iterator[set[str]]:
-    """Inside, layers work on a piece of a batch; gives a set of names of what sees less than all of the batch there.
+    """Context in which layers work on a piece of a batch; yields the names of what would need more rows than the piece.
 
     Args:
         draw: `draw` of the piece, for layers that draw random numbers.
-        rows: of the piece. A tensor with k times as many holds k batches, one after the other, such as reals and fakes.
-        of: rows of the batch, both without those of other processes.
+        rows: rows of the piece. A tensor with k times as many rows is k batches in sequence, such as reals and fakes.
+        of: rows of the batch. Neither number counts the rows of other processes.
     """
     before = _Work.draw, _Work.rows, _Work.of, _Work.looked
     _Work.draw, _Work.rows, _Work.of, _Work.looked = draw, rows, of, set()
@@ -51,22 +51,22 @@ def at_work(draw: Draw, rows: int, of: int) -> Iterator[set[str]]:
 
 
 def look(what: str, seen: Callable[[int], int] = lambda rows: rows) -> None:
-    """Say that `what` looks across the batch.
+    """Record that `what` combines rows, if it combines fewer of them in a piece than in the whole batch.
 
     Args:
         what: its name.
-        seen: of so many rows over all processes, how many it looks at together; that may be as many for a piece.
+        seen: maps the number of rows of all processes to the number that it combines.
     """
     if seen(_Work.rows * _processes()) != seen(_Work.of * _processes()):
         _Work.looked.add(what)
 
 
 def drawn(rows: int, sampler: Callable[[int, int], Tensor]) -> Tensor | None:
-    """Random numbers by position for the rows of a tensor; None where no piece is at work.
+    """Random numbers by position in the stream for the rows of a tensor; None outside an update.
 
     Args:
-        rows: of the tensor.
-        sampler: takes a number n of rows and how many batches k they are part of to (n, k, ...) numbers.
+        rows: number of rows.
+        sampler: maps n rows and k batches in sequence to (n, k, ...) random numbers.
     """
     if _Work.draw is None:
         return None
@@ -75,7 +75,7 @@ def drawn(rows: int, sampler: Callable[[int, int], Tensor]) -> Tensor | None:
 
 
 def several() -> bool:
-    """Whether the batch lies on several processes."""
+    """Whether the batch is divided among several processes."""
     return _processes() > 1
 
 
@@ -84,7 +84,7 @@ def _processes() -> int:
 
 
 class _Total(torch.autograd.Function):
-    """The sum of a tensor over all processes; its own derivative, so any order of derivative exists."""
+    """The sum of a tensor over all processes. It is its own derivative, so derivatives of any order exist."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
@@ -101,23 +101,23 @@ class _Total(torch.autograd.Function):
 
 
 def average(x: Tensor) -> Tensor:
-    """The mean of a tensor over all processes: of means over rows, that over the rows of all."""
+    """The mean of a tensor over all processes; a mean over this process's rows becomes the mean over all rows."""
     return _Total.apply(x) / dist.get_world_size() if several() else x
 
 
 def gathered(x: Tensor) -> Tensor:
-    """(...) to (processes, ...): a tensor of each process."""
-    own = torch.arange(dist.get_world_size(), device=x.device) == dist.get_rank()
-    return _Total.apply(torch.where(own.view(-1, *[1] * x.dim()), x, 0))
+    """(...) to (processes, ...): the tensors of all processes."""
+    is_own = torch.arange(dist.get_world_size(), device=x.device) == dist.get_rank()
+    return _Total.apply(torch.where(is_own.view(-1, *[1] * x.dim()), x, 0))
 
 
 def whole(x: Tensor) -> Tensor:
-    """(n, ...) rows of this process to those of all, in the order that one process has them in."""
+    """(n, ...) rows of this process to the rows of all processes, in the order of a single process."""
     return gathered(x.unflatten(0, (_stacked(len(x)), -1))).transpose(0, 1).flatten(0, 2) if several() else x
 
 
 def own(x: Tensor) -> Tensor:
-    """This process's part of rows that stand as those of `whole`."""
+    """This process's part of rows that are ordered as by `whole`."""
     if not several():
         return x
     world = dist.get_world_size()
@@ -125,10 +125,10 @@ def own(x: Tensor) -> Tensor:
 
 
 def _stacked(rows: int) -> int:
-    """How many batches stand one after the other in so many rows of this process."""
+    """The number of batches in sequence in `rows` rows of this process."""
     return rows // _Work.rows if _Work.rows and rows % _Work.rows == 0 else 1
 
 
 def has_batch_norm(module: nn.Module) -> bool:
-    """Whether a layer of a module takes the statistics of its batch in training: gankit's batch norms and torch's own."""
+    """Whether a module has a batch norm, gankit's or torch's, that uses the statistics of the batch in training."""
     return any(isinstance(m, nn.modules.batchnorm._BatchNorm) and getattr(m, "whole", True) for m in module.modules())

@@ -1,4 +1,4 @@
-"""Self-attention over the places of a map, as SAGAN has it and BigGAN takes it over."""
+"""Self-attention over the positions of a feature map, as in SAGAN and BigGAN."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 
 class SelfAttention(nn.Module):
-    """x + gamma * out(softmax(query key^T) value): every place of a map looks at every other one.
+    """x + gamma * out(softmax(query key^T) value): every position attends to every other one (Zhang et al. 2019).
 
-    As in the authors' code: 1x1 convolutions without biases, keys and values at half the resolution (largest of 2x2),
-    values of half the channels, no factor before the softmax. gamma is a learned number that begins at 0. Runs in plain
-    matrix products, so any order of derivative exists.
+    As in the authors' code: 1x1 convolutions without biases, keys and values at half the resolution (2x2 max pool),
+    values of half the channels, no factor before the softmax. gamma is learned and starts at 0. The layer consists of
+    plain matrix products, so derivatives of any order exist.
 
     Args:
-        channels: C, of the map; queries and keys have C / 8.
+        channels: C, the map's channels; queries and keys have C / 8.
     """
 
     def __init__(self, channels: int):
@@ -28,9 +28,9 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
-        """(N, C, H, W) to the same; `condition`, which blocks beside it may take, is not looked at."""
+        """(N, C, H, W) to the same. `condition` is ignored; it allows the same call as for conditional blocks."""
         query = self.query(x).flatten(2).transpose(1, 2)
         key = F.max_pool2d(self.key(x), 2).flatten(2)
         value = F.max_pool2d(self.value(x), 2).flatten(2).transpose(1, 2)
-        seen = (query @ key).softmax(2) @ value  # (N, HW, C/2): a channels_last map as it stands
-        return x + self.gamma * self.out(seen.transpose(1, 2).unflatten(2, x.shape[2:]))
+        attended = (query @ key).softmax(2) @ value  # (N, HW, C/2): already laid out as a channels_last map
+        return x + self.gamma * self.out(attended.transpose(1, 2).unflatten(2, x.shape[2:]))

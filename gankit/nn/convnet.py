@@ -1,4 +1,4 @@
-"""DCGAN's generator and discriminator, at any size: also WGAN's, and the ground that losses are compared on."""
+"""DCGAN's generator and discriminator at any size, also used by WGAN and for the comparison of losses."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from gankit.nn.norm import BatchNorm1d, BatchNorm2d
 
 
 def stages(height: int, width: int) -> int:
-    """How often a side doubles from the first map, whose smaller side is 4, 5, 6 or 7, to (height, width).
+    """The number of doublings from the first map, whose shorter side is 4, 5, 6 or 7, to (height, width).
 
     Raises:
-        ValueError: (height, width) is no such map doubled.
+        ValueError: no such map reaches (height, width) by doubling.
     """
     if (height, width) != nearest_size(height, width):
         h, w = nearest_size(height, width)
         raise ValueError(
-            f"this model needs sides of 8, 16, 32, 64 ... (or 5, 6, 7 times a power of two), the larger a multiple of "
-            f"the power in the smaller; found {height}x{width}. Add --resolution {h if h == w else f'{h}x{w}'}."
+            f"this model needs a shorter side of 8, 16, 32, 64 ... (or 5, 6, 7 times a power of two) and a longer side "
+            f"that is a multiple of the same power; found {height}x{width}. "
+            f"Add --resolution {h if h == w else f'{h}x{w}'}."
         )
     return (min(height, width) // 4).bit_length() - 1
 
 
 def nearest_size(height: int, width: int) -> tuple[int, int]:
-    """The (height, width) nearest to the given one that `stages` accepts."""
+    """The size nearest to (height, width) that `stages` accepts."""
     while True:
         step = 2 ** max(1, (min(height, width) // 4).bit_length() - 1)
         near = tuple(max(4, (side + step // 2) // step) * step for side in (height, width))
@@ -33,21 +34,21 @@ def nearest_size(height: int, width: int) -> tuple[int, int]:
 
 
 def _widths(base: int, count: int) -> list[int]:
-    """Channels from the finest map to the coarsest: they double from `base`, at most to eight times it, as at 64 px."""
+    """Channels from the finest map to the coarsest: they double from `base` up to 8 * base, as at 64 px."""
     return [base * min(2**i, 8) for i in range(count)]
 
 
-class ConvGenerator(nn.Module):
-    """Dense layer to a small map, then transposed convolutions that double it; batch norm and ReLU after each, tanh last.
+class DCGANGenerator(nn.Module):
+    """A linear layer to a small map, then transposed convolutions that double it; batch norm and ReLU; tanh at the end.
 
     Args:
         z_dim: length of the latent.
         shape: (C, H, W) of the images.
-        width: channels of the last hidden map; coarser ones have 2, 4 and at most 8 times as many.
+        width: channels of the last hidden map; coarser maps have 2, 4 and at most 8 times as many.
         kernel: side of the kernels, 4 or 5.
-        unit_norm: batch norm of the first layer over each unit, or over each channel of its map.
-        biases: biases in all layers, as in early TensorFlow code, though batch norm takes most of them out again.
-        eps: what batch norm adds to variances.
+        unit_norm: first batch norm over each unit of the linear layer instead of each channel of its map.
+        biases: biases in all layers, as in early TensorFlow code, although batch norm cancels most of them.
+        eps: added to batch norm's variances.
     """
 
     def __init__(
@@ -77,18 +78,18 @@ class ConvGenerator(nn.Module):
         return self.net(z)
 
 
-class ConvDiscriminator(nn.Module):
+class DCGANDiscriminator(nn.Module):
     """Strided convolutions that halve the map, leaky ReLU, batch norm on all but the first; one linear output.
 
     Args:
         shape: (C, H, W) of the images.
-        width: channels of the first map; coarser ones have 2, 4 and at most 8 times as many.
+        width: channels of the first map; coarser maps have 2, 4 and at most 8 times as many.
         kernel: side of the kernels, 4 or 5.
-        norm: batch norm or, where a loss or a penalty needs each sample on its own, biases instead.
-        pooling: mean over the last map before the linear layer, in place of a weight for each of its places.
-        bias: bias in the first convolution. Without it, as in the authors' code, a batch twice as bright gives the first
-            batch norm twice the numbers, which divides the 2 out: D cannot tell pale fakes from reals.
-        biases, eps: as of `ConvGenerator`.
+        norm: batch norm. Without it, for losses and penalties that need each sample on its own, there are biases.
+        pooling: average the last map before the linear layer, instead of a weight for each position.
+        bias: bias in the first convolution. Without it, as in the authors' code, batch norm cancels the contrast of a
+            whole batch, so D cannot tell pale fakes from reals.
+        biases, eps: as in `DCGANGenerator`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Dropout whose masks are drawn by position in the stream of images."""
+"""Dropout with masks drawn by position in the stream of images."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from gankit.nn import across
 
 
 class Dropout(nn.Dropout):
-    """`torch.nn.Dropout` that drops the same in training whatever processes and pieces the batch is divided among."""
+    """`torch.nn.Dropout` whose training masks do not depend on how the batch is divided into processes and pieces."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, ...) to the same; each number is 0 with probability p, else divided by 1 - p."""
+        """(N, ...) to the same; each number becomes 0 with probability p, otherwise it is divided by 1 - p."""
         kept = _kept(self, x, x.shape[1:]) if self.training and self.p else None
         return super().forward(x) if kept is None else x * kept
 
 
 class Dropout2d(nn.Dropout2d):
-    """`torch.nn.Dropout2d` that drops the same in training whatever processes and pieces the batch is divided among."""
+    """`torch.nn.Dropout2d` whose training masks do not depend on how the batch is divided into processes and pieces."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same; each map is 0 with probability p, else divided by 1 - p."""
+        """(N, C, H, W) to the same; each map becomes 0 with probability p, otherwise it is divided by 1 - p."""
         kept = _kept(self, x, (x.shape[1], 1, 1)) if self.training and self.p else None
         return super().forward(x) if kept is None else x * kept
 
 
 @torch.compiler.disable
-def _kept(layer: nn.Module, x: Tensor, shape: Sequence[int]) -> Tensor | None:
-    """(N, *shape) factors, 0 or 1 / (1 - p); None where no update is at work."""
+def _kept(layer: nn.Dropout | nn.Dropout2d, x: Tensor, shape: Sequence[int]) -> Tensor | None:
+    """(N, *shape) factors, 0 or 1 / (1 - p); None outside an update."""
 
-    def sampler(n: int, k: int) -> Tensor:  # of the whole batch, on its device: a CPU would take longer than the layer
+    def sampler(n: int, k: int) -> Tensor:  # on the batch's device: drawing on the CPU takes longer than the layer
         generator = torch.Generator(x.device).manual_seed(int(torch.randint(2**62, ())))
         return torch.rand(n, k, *shape, device=x.device, generator=generator) >= layer.p
 

@@ -1,4 +1,4 @@
-"""Layers of progressive growing and its heirs: equalised learning rate, and the norm of each pixel's features."""
+"""Layers of progressive growing and StyleGAN: equalised learning rate and pixelwise feature normalisation."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gankit.nn.precision import widened
+
 
 class _Equalised(nn.Module):
-    """Weights drawn from N(0, 1) and multiplied at each use by He's constant gain / sqrt(inputs of a unit).
+    """Weights drawn from N(0, 1) and multiplied at each use by He's constant, gain / sqrt(fan-in).
 
-    Optimizers like Adam step as far in every weight; scaled at use, layers of any size then learn at one speed.
+    Adam's steps do not depend on the scale of the weights; scaling at use gives all layers the same learning speed.
     """
 
     def __init__(self, shape: tuple[int, ...], gain: float, bias: bool, lr_mul: float):
         super().__init__()
         if min(shape) < 1:
-            raise ValueError(f"a layer would have weights {shape}; every size must be 1 at least")
+            raise ValueError(f"a layer would have weights {shape}; every size must be at least 1")
         self.weight = nn.Parameter(torch.randn(shape) / lr_mul)
         self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
         self.scale, self.lr_mul = gain * lr_mul / prod(shape[1:]) ** 0.5, lr_mul
 
     def scaled(self) -> tuple[Tensor, Tensor | None]:
-        """Weight and bias as they are used."""
+        """Weight and bias multiplied by their constants."""
         bias = self.bias if self.bias is None or self.lr_mul == 1 else self.bias * self.lr_mul
         return self.weight * self.scale, bias
 
@@ -33,10 +35,10 @@ class EqualisedLinear(_Equalised):
     """Linear layer with equalised learning rate (Karras et al. 2018, section 4.1).
 
     Args:
-        in_features: inputs.
-        out_features: outputs.
-        gain: sqrt(2) before a leaky ReLU, 1 where none follows.
-        bias: whether there is one; it begins at 0 and is not scaled but by `lr_mul`.
+        in_features: number of inputs.
+        out_features: number of outputs.
+        gain: sqrt(2) before a leaky ReLU, otherwise 1.
+        bias: add a bias, which starts at 0 and is scaled only by `lr_mul`.
         lr_mul: factor on the learning rate of weight and bias (Karras et al. 2019: 0.01 in the mapping network).
     """
 
@@ -51,7 +53,7 @@ class EqualisedLinear(_Equalised):
 
 
 class EqualisedConv2d(_Equalised):
-    """Convolution with equalised learning rate that keeps the map's sides, for odd kernels.
+    """Convolution with equalised learning rate and an odd kernel; it preserves the height and width.
 
     Args:
         in_channels: channels of the input.
@@ -77,9 +79,8 @@ class EqualisedConv2d(_Equalised):
 
 
 class PixelNorm(nn.Module):
-    """Each pixel's feature vector over its root mean square (Karras et al. 2018, section 4.2); latents likewise."""
+    """Each pixel's feature vector, or each latent, over its root mean square (Karras et al. 2018, section 4.2)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, ...) to the same: x / sqrt(mean of x^2 over C + 1e-8)."""
-        wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-        return x * torch.rsqrt(wide.square().mean(1, keepdim=True) + 1e-8).to(x.dtype)
+        return x * torch.rsqrt(widened(x).square().mean(1, keepdim=True) + 1e-8).to(x.dtype)

@@ -1,4 +1,4 @@
-"""Initialisation, in place."""
+"""Initial weights; each function changes a module in place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspos
 
 
 def init_normal(module: nn.Module, std: float = 0.02) -> None:
-    """DCGAN's: weights N(0, std^2), biases 0; batch norm's gains N(1, std^2), its biases 0."""
+    """DCGAN's initialisation: weights N(0, std^2), batch norm's gains N(1, std^2), all biases 0."""
     for layer in module.modules():
         if isinstance(layer, WEIGHTED):
             nn.init.normal_(layer.weight, 0.0, std)
@@ -21,7 +21,7 @@ def init_normal(module: nn.Module, std: float = 0.02) -> None:
 
 
 def init_glorot(module: nn.Module) -> None:
-    """WGAN-GP's and SNGAN's: Glorot-uniform weights, times sqrt(2) in 3x3 convolutions; biases 0."""
+    """WGAN-GP's and SNGAN's initialisation: Glorot-uniform weights, times sqrt(2) in 3x3 convolutions; biases 0."""
     for layer in module.modules():
         if isinstance(layer, WEIGHTED):
             nn.init.xavier_uniform_(layer.weight, 2**0.5 if layer.weight.shape[2:] == (3, 3) else 1.0)

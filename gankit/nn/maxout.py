@@ -9,9 +9,9 @@ class Maxout(nn.Module):
     """The largest of `pieces` linear functions, for each of `out_features` units.
 
     Args:
-        in_features: inputs.
-        out_features: units.
-        pieces: linear functions to each unit.
+        in_features: number of inputs.
+        out_features: number of units.
+        pieces: linear functions per unit.
     """
 
     def __init__(self, in_features: int, out_features: int, pieces: int):
@@ -21,6 +21,5 @@ class Maxout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_features) to (N, out_features)."""
-        return (
-            self.linear(x).unflatten(1, (-1, self.pieces)).max(2).values
-        )  # twice as fast as amax, whose gradient is shared out among ties
+        # max is twice as fast as amax, which divides the gradient among ties
+        return self.linear(x).unflatten(1, (-1, self.pieces)).max(2).values

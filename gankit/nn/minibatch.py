@@ -1,4 +1,4 @@
-"""Layers that let a discriminator see how varied its batch is, over all processes."""
+"""Layers that show a discriminator the variation of its batch, over all processes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from gankit.nn.across import look, own, whole
 
 
 class MinibatchStddev(nn.Module):
-    """One more map, constant: the standard deviation over a group of samples (Karras et al. 2018, section 3).
+    """Appends a constant map, the standard deviation over a group of samples (Karras et al. 2018, section 3).
 
     Args:
-        group: samples in a group; with N rows the largest divisor of N up to it is taken. As in the authors' code
-            the members of a group lie N / group rows apart.
+        group: samples in a group; of N rows, the largest divisor of N that is at most this. As in the authors' code
+            the members of a group are N / group rows apart.
     """
 
     def __init__(self, group: int = 4):
         super().__init__()
         if group < 1:
-            raise ValueError(f"group is {group}; the deviation is taken over 1 image at least")
+            raise ValueError(f"group is {group}; it must be at least 1")
         self.group = group
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ class MinibatchStddev(nn.Module):
         return torch.cat([x, stddev[:, None, None, None].expand(-1, 1, *x.shape[2:])], 1)
 
     def stddev(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N,) the deviation of each sample's group, its mean over channels and places."""
+        """(N, C, H, W) to (N,) deviations of each sample's group, averaged over channels and positions."""
         look("the minibatch deviation", self.members)
         n, group = len(x), self.members(len(x))
         wide = x if x.dtype == torch.float64 else x.float()
@@ -36,19 +36,20 @@ class MinibatchStddev(nn.Module):
         return (variance + 1e-8).sqrt().mean((1, 2, 3)).to(x.dtype).repeat(group)
 
     def members(self, rows: int) -> int:
-        """Samples in a group of so many rows."""
+        """The number of samples in a group, for a batch of `rows` rows."""
         return next((k for k in range(min(self.group, rows), 0, -1) if rows % k == 0), 0)
 
 
 class MinibatchDiscrimination(nn.Module):
-    """Closeness of each sample to the others of its batch, in `kernels` learned senses (Salimans et al. 2016, 3.2).
+    """Appends the closeness of each sample to the others of its batch in `kernels` learned projections.
 
-    As in the authors' code: the projection has unit columns times a learned scale, and a bias that begins at -1.
+    Salimans et al. 2016, section 3.2. As in the authors' code, the projections have columns of unit length times a
+    learned scale, and a bias that starts at -1.
 
     Args:
         in_features: A, features of a sample.
-        kernels: B, features added.
-        dims: C, dimensions in which closeness is measured.
+        kernels: B, number of features appended.
+        dims: C, dimensions of each projection.
     """
 
     def __init__(self, in_features: int, kernels: int = 100, dims: int = 5):

@@ -1,4 +1,4 @@
-"""Normalisation layers: batch norm over all processes, conditional, virtual; instance norm; statistics taken anew."""
+"""Normalisation layers: batch norm over all processes, conditional and virtual; instance norm; standing statistics."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from gankit.nn.across import gathered, several
+from gankit.nn.precision import widened
 
 
 def _normalise(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
-    """x normalised over all processes' rows, as one process with all of them would."""
-    wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    """Batch norm of x over the rows of all processes, equal to that of a single process with all rows."""
+    wide = widened(x)
     dims = [d for d in range(x.dim()) if d != 1]
     shape = [1, -1] + [1] * (x.dim() - 2)
     rows = x.numel() // x.shape[1]
 
-    # Each process's count, mean and variance, side by side in one message; then Chan's rule to join them, which
-    # unlike E x^2 - (E x)^2 loses no digits.
+    # One message with each process's count, mean and variance, combined by Chan's rule, which unlike E x^2 - (E x)^2
+    # loses no digits.
     variance, mean = torch.var_mean(wide, dims, correction=0)
     table = gathered(torch.cat([mean.new_tensor([rows]), mean, variance]))
     share = table[:, :1] / table[:, :1].sum()
@@ -60,13 +61,13 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 
 class OwnBatchNorm2d(BatchNorm2d):
-    """Batch norm that keeps no running statistics: in eval mode each image is normalised by its own (Isola et al. 2017).
+    """Batch norm without running statistics; in eval mode it is instance norm (Isola et al. 2017).
 
-    There it is instance norm, so that an image's translation depends on no other image; with a batch of one always.
+    The translation of an image then depends on no other image. With a batch of one it is always instance norm.
 
     Args:
         channels: channels to normalise.
-        whole: in training by the whole batch's statistics; else by each image's own there, too.
+        whole: use the whole batch's statistics in training; otherwise each image's own.
     """
 
     def __init__(self, channels: int, whole: bool = True):
@@ -105,8 +106,7 @@ class ConditionalBatchNorm2d(nn.Module):
 class VirtualBatchNorm(nn.Module):
     """Normalises each sample by a fixed reference batch and the sample itself (Salimans et al. 2016, section 3.5).
 
-    The reference batch goes through the network in front of the samples: rows [:reference] of the input are it, and
-    are normalised by their own statistics.
+    The reference batch precedes the samples: it is rows [:reference] of the input, normalised by its own statistics.
 
     Args:
         channels: channels to normalise.
@@ -132,41 +132,41 @@ class VirtualBatchNorm(nn.Module):
 
 
 def instance_norm(channels: int, affine: bool = False) -> nn.GroupNorm:
-    """Instance norm over (N, C, H, W): torch's own has a wrong channels_last backward on the CPU, this is the same."""
+    """Instance norm of (N, C, H, W) as a group norm, because torch's has a wrong channels_last backward on the CPU."""
     return nn.GroupNorm(channels, channels, affine=affine)
 
 
 @torch.no_grad()
 def standing(module: nn.Module, forward: Callable[[int], object], batches: int) -> None:
-    """Batch norms' running means and variances taken anew: the means of those of `batches` batches, all of equal weight.
+    """Recompute the running statistics of batch norms as the mean over `batches` batches, each of equal weight.
 
-    "Standing statistics" of Brock et al. 2019: the running ones of training trail behind the weights and know nothing of
-    truncated latents. Only these norms are put in training mode; all else in `module` stays in the mode it is in.
+    "Standing statistics" of Brock et al. 2019: the running statistics of training lag behind the weights and ignore
+    truncated latents. Only the batch norms are put in training mode; all other layers keep their mode.
 
     Args:
-        module: a network, or a whole recipe; norms that no forward pass reaches keep what they have.
-        forward: makes pass i, from 0 on, of a batch through the module.
-        batches: how many; 100 in the paper.
+        module: a network or a whole recipe; norms that no forward pass reaches keep their statistics.
+        forward: runs forward pass i, starting at 0, of a batch through the module.
+        batches: number of batches; 100 in the paper.
 
     Raises:
-        ValueError: there are no such norms in the passes.
+        ValueError: the passes reach no batch norm with running statistics.
     """
     kept = {}
     for norm in module.modules():
         if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.track_running_stats:
             kept[norm] = norm.training, norm.momentum, {name: b.clone() for name, b in norm.named_buffers()}
             norm.reset_running_stats()
-            norm.train().momentum = None  # torch's word for the mean over all batches
+            norm.train().momentum = None  # the mean over all batches
     try:
         for i in range(batches):
             forward(i)
         if not any(norm.num_batches_tracked for norm in kept):
             raise ValueError(
-                "its samples go through no batch norm with running statistics, so there are none to take anew"
+                "the samples pass through no batch norm with running statistics, so there are none to recompute"
             )
     finally:
         for norm, (training, momentum, buffers) in kept.items():
             norm.train(training).momentum = momentum
-            if norm.num_batches_tracked < batches:  # not reached, or broken off
+            if norm.num_batches_tracked < batches:  # not reached, or interrupted
                 for name, buffer in norm.named_buffers():
                     buffer.copy_(buffers[name])

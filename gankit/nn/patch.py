@@ -1,4 +1,4 @@
-"""PatchGAN (Isola et al. 2017): a discriminator that judges each patch of an image, not the image."""
+"""PatchGAN (Isola et al. 2017): a discriminator with one logit for each patch of an image."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ from torch import Tensor, nn
 from gankit.nn.norm import OwnBatchNorm2d
 
 PATCHES = {1: 0, 16: 1, 34: 2, 70: 3, 142: 4, 286: 5}
-"""Side of the patches in pixels (the receptive field of a logit) to how often the map halves."""
+"""Side of the patches in pixels (the receptive field of a logit) to the number of halvings."""
 
 
 def patch_layers(patch: int, height: int, width: int) -> int:
-    """How often the map halves for patches of a side, in images of a height and width.
+    """The number of halvings that gives patches of side `patch`, in pixels.
 
     Raises:
-        ValueError: there are no such patches, or the images are too small for them.
+        ValueError: no number of halvings gives such patches, or the images are too small for them.
     """
     if patch not in PATCHES:
         raise ValueError(f"patch is {patch}; there are patches of {', '.join(map(str, PATCHES))} pixels")
     small = min(height, width)
     fit = [p for p, layers in PATCHES.items() if not layers or small >> layers >= 3]
     if patch not in fit:
+        least = 3 << PATCHES[patch]
         raise ValueError(
-            f"patches of {patch} need sides of {3 << PATCHES[patch]} and more; found {height}x{width}. Add --patch {max(fit)}"
+            f"patches of {patch} need sides of {least} and more; found {height}x{width}. Add --patch {max(fit)}"
         )
     return PATCHES[patch]
 
 
 class PatchDiscriminator(nn.Module):
-    """Convolutions that halve the map, leaky ReLU after each, two more that do not; one logit for each patch.
+    """Convolutions of stride 2 with leaky ReLU, then two of stride 1; one logit for each patch.
 
-    70x70 patches have three that halve, as in the authors' code, whose last two have stride 1; the paper's appendix says
-    that all have stride 2, which gives 94. Patches of one pixel are judged by convolutions of 1x1, whose last one has no
-    bias in the authors' PyTorch code.
+    70x70 patches take three convolutions of stride 2, as in the authors' code; with stride 2 in all five, as in the
+    paper's appendix, a patch would have 94 px. Patches of one pixel take 1x1 convolutions, the last one without a bias,
+    as in the authors' PyTorch code.
 
     Args:
-        channels: of the images, or of two laid on one another.
-        width: channels of the first map; inner ones have 2, 4 and at most 8 times as many.
-        layers: how often the map halves: 3 for 70x70; 0 for patches of one pixel.
-        norm: from channels to a norm, on all maps but the first and the last; None for none.
-        bias: biases in the convolutions before norms; others have some anyway.
+        channels: channels of the images, or of two concatenated images.
+        width: channels of the first map; inner maps have 2, 4 and at most 8 times as many.
+        layers: number of halvings: 3 for 70x70; 0 for patches of one pixel.
+        norm: makes a norm for a number of channels, for all maps but the first and the last; None for no norms.
+        bias: biases in the convolutions before norms; the other convolutions always have biases.
     """
 
     def __init__(
@@ -62,5 +63,5 @@ class PatchDiscriminator(nn.Module):
         self.net = nn.Sequential(*blocks, nn.Conv2d(widths[-1], 1, kernel, 1, padding, bias=bool(layers) or bias))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) to (N, 1, h, w) logits: 30x30 of them for 70x70 patches of 256 px."""
+        """(N, channels, H, W) to (N, 1, h, w) logits: 30x30 for 70x70 patches at 256 px."""
         return self.net(x)

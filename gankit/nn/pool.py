@@ -1,26 +1,21 @@
-"""A pool of past fakes to train a discriminator on (Shrivastava et al. 2017), as CycleGAN uses it."""
+"""A pool of past fakes that a discriminator trains on (Shrivastava et al. 2017), as in CycleGAN."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from gankit.nn.across import own, whole
-
-Draw = Callable[[Callable[[int], Tensor]], Tensor]
+from gankit.nn.across import Draw, own, whole
 
 
 class Pool(nn.Module):
-    """Gives each new image back, or a past one in its place: with probability one half once the pool is full.
+    """Returns each new image or, with probability 1/2 once the pool is full, a past one that it replaces.
 
-    Until then each new image is kept and given back. From then on, for each, a coin says whether it is given back, or a
-    past one drawn at random, whose place it takes. Over several processes there is one pool, which each of them holds, fed
-    with the rows of all in their order; so what it gives depends neither on processes nor on pieces.
+    Until the pool is full, each new image is stored and returned. Each process holds a copy of the same pool, fed with
+    the rows of all processes in order, so the output depends neither on processes nor on pieces.
 
     Args:
-        size: images that it holds; 0 gives each image straight back.
+        size: number of images stored; 0 returns each image unchanged.
     """
 
     def __init__(self, size: int = 50):
@@ -37,10 +32,10 @@ class Pool(nn.Module):
         self.images = list(state["images"])
 
     def forward(self, images: Tensor, draw: Draw) -> Tensor:
-        """(N, C, H, W) new images, without gradients, to as many new or past ones; `draw` is `batch.draw`."""
+        """(N, C, H, W) new images, without gradients, to N new or past ones; `draw` is `batch.draw`."""
         if not self.size:
             return images
-        coins: list[list[int]] = []  # of all processes' rows, never on the device, which need not be waited for
+        coins: list[list[int]] = []  # for the rows of all processes; kept off the device to avoid a synchronisation
 
         def toss(n: int) -> Tensor:
             tossed = torch.stack([torch.randint(2, (n,)), torch.randint(self.size, (n,))], 1)
@@ -48,12 +43,12 @@ class Pool(nn.Module):
             return tossed
 
         draw(toss)
-        given = []
+        returned = []
         for image, (swap, place) in zip(whole(images), coins, strict=True):
-            kept = image.clone(memory_format=torch.contiguous_format)
+            image = image.clone(memory_format=torch.contiguous_format)
             if len(self.images) < self.size:
-                self.images.append(kept)
+                self.images.append(image)
             elif swap:
-                kept, self.images[place] = self.images[place].to(image), kept
-            given.append(kept)
-        return torch.empty_like(images).copy_(own(torch.stack(given)))
+                image, self.images[place] = self.images[place].to(image), image
+            returned.append(image)
+        return torch.empty_like(images).copy_(own(torch.stack(returned)))

@@ -1,4 +1,4 @@
-"""Resampling by small filters, as in StyleGAN and its heirs; a picture beyond its edges."""
+"""Resampling with small filters, as in StyleGAN; mirrored coordinates."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 
 def mirrored(at: Tensor, side: int) -> Tensor:
-    """Places on a line to those in [0, side - 1] that they see when it is mirrored at its first and last pixel, without end."""
+    """Pixel coordinates of any value to [0, side - 1], for an image mirrored repeatedly at its first and last pixel."""
     return side - 1 - (side - 1 - at.remainder(max(1, 2 * side - 2))).abs()
 
 
 class _Filter(torch.autograd.Function):
-    """A convolution with one fixed kernel for every channel, or its transpose: each is the other's derivative.
+    """A convolution with one fixed kernel for all channels, or its transpose: each is the derivative of the other.
 
-    torch's own derivative of this convolution's derivative works out the kernel's too, channel by channel.
+    torch's second derivative would also compute the kernel's gradient, channel by channel.
     """
 
     @staticmethod
@@ -29,7 +29,7 @@ class _Filter(torch.autograd.Function):
         pad: int,
         size: tuple[int, int] | None,
     ) -> Tensor:
-        """(N, C, H, W) to every `step`-th place of the convolution; transposed to (N, C, *size) where a size is given."""
+        """(N, C, H, W) to the convolution with stride `step`; with a size, the transpose, to (N, C, *size)."""
         ctx.save_for_backward(kernel)
         ctx.step, ctx.pad, ctx.size = step, pad, None if size else tuple(x.shape[2:])
         weight = kernel.to(x.dtype).expand(x.shape[1], -1, -1, -1)
@@ -44,19 +44,21 @@ class _Filter(torch.autograd.Function):
 
 
 class Fir(nn.Module):
-    """Zeros between the pixels, zeros around them, a separable filter over it all, every `down`-th pixel kept.
+    """Upsample with zeros, pad with zeros, apply a separable filter, keep every `down`-th pixel (upfirdn).
 
-    Up by 2 with (1, 3, 3, 1) is bilinear interpolation with zeros around the map, and is done so; down by 2 is one
-    depthwise convolution. Both are exact and have any order of derivative.
+    Up by 2 with (1, 3, 3, 1) equals bilinear interpolation with zeros around the map and is computed as such; down by
+    2 is one depthwise convolution. Both are exact and have derivatives of any order.
 
     Args:
-        taps: the filter along one side; they are divided by their sum.
-        up: pixels for each pixel before filtering.
-        down: of how many pixels one is kept.
-        pad: zeros before the first pixel and after the last (fewer than none: pixels cut off); None: those that keep
-            the map in place and give it (H * up / down, W * up / down).
-        gain: factor for the result; None: up * up, which keeps the brightness.
+        taps: the filter along one side; divided by its sum.
+        up: upsampling factor.
+        down: downsampling factor.
+        pad: zeros before the first pixel and after the last; negative values crop. None: padding that keeps the map
+            centred and gives (H * up / down, W * up / down).
+        gain: factor on the result; None: up * up, which preserves the brightness.
     """
+
+    kernel: Tensor
 
     def __init__(
         self,
@@ -73,7 +75,7 @@ class Fir(nn.Module):
         triangle = list(taps) == [taps[0] * t for t in (1, 3, 3, 1)]
         self.bilinear = triangle and (up, down, self.pad) == (2, 1, (2, 1))
         row = torch.tensor([float(t) for t in taps], device="cpu")  # real in an outline built on the meta device, too
-        row = (row if up > 1 else row.flip(0)) / row.sum()  # convolution, which torch has transposed only
+        row = (row if up > 1 else row.flip(0)) / row.sum()  # only torch's transposed convolution is a true convolution
         self.register_buffer("kernel", gain * torch.outer(row, row)[None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

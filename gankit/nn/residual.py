@@ -1,7 +1,7 @@
-"""Pre-activation residual blocks of WGAN-GP and SNGAN, and of what grew from them.
+"""Pre-activation residual blocks of WGAN-GP, SNGAN and later models, and the networks that these papers share.
 
-A 1x1 convolution and a resampling commute, so shortcuts do both at the smaller size. No ReLU works in place: one at
-the start of a block would change what the shortcut sees.
+A 1x1 convolution and a resampling commute, so shortcuts do both at the smaller size. No ReLU works in place: at the
+start of a block it would change the input of the shortcut.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from gankit.nn.norm import BatchNorm2d
 
 
 class GBlock(nn.Module):
-    """norm, ReLU, up, 3x3, norm, ReLU, 3x3; shortcut 1x1, up.
+    """The generator's block: norm, ReLU, up, 3x3, norm, ReLU, 3x3; shortcut 1x1, up.
 
     Args:
-        in_channels: channels in.
-        out_channels: channels out.
-        norm: a number of channels to a normalisation, called as norm(x, *condition).
-        up: whether the map is doubled (nearest neighbour).
-        bias: bias of the first convolution.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        norm: makes a norm for a number of channels; it is called with (x, *condition).
+        up: double the map (nearest neighbour).
+        bias: bias in the first convolution.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class GBlock(nn.Module):
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if learned else nn.Identity()
 
     def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, out_channels, 2H, 2W), or (N, out_channels, H, W) where not `up`."""
+        """(N, in_channels, H, W) to (N, out_channels, 2H, 2W), or (N, out_channels, H, W) without `up`."""
         h = F.relu(self.norm1(x, *condition))
         h = self.conv1(_double(h) if self.up else h)
         h = self.conv2(F.relu(self.norm2(h, *condition)))
@@ -52,15 +52,15 @@ class GBlock(nn.Module):
 
 
 class DBlock(nn.Module):
-    """norm, ReLU, 3x3, norm, ReLU, 3x3, down; shortcut down, 1x1 where the size or the channels change.
+    """The discriminator's block: norm, ReLU, 3x3, norm, ReLU, 3x3, down; shortcut down, 1x1 if size or channels change.
 
     Args:
-        in_channels: channels in.
-        out_channels: channels out.
-        down: whether the map is halved (mean of 2x2).
-        hidden: channels between the convolutions; in_channels when None, as in SNGAN. BigGAN has out_channels.
-        norm: a number of channels to a normalisation; none as it stands.
-        bias: bias of the first convolution.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        down: halve the map (mean of 2x2).
+        hidden: channels between the convolutions; None: in_channels, as in SNGAN. BigGAN has out_channels.
+        norm: makes a norm for a number of channels; by default there are no norms.
+        bias: bias in the first convolution.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class DBlock(nn.Module):
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if learned else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, out_channels, H/2, W/2), or (N, out_channels, H, W) where not `down`."""
+        """(N, in_channels, H, W) to (N, out_channels, H/2, W/2), or (N, out_channels, H, W) without `down`."""
         h = self.conv1(F.relu(self.norm1(x)))
         h = self.conv2(F.relu(self.norm2(h)))
         if self.down:
@@ -90,11 +90,11 @@ class DBlock(nn.Module):
 
 
 class OptimizedDBlock(nn.Module):
-    """The first block, on the image itself: 3x3, ReLU, 3x3, down; shortcut down, 1x1.
+    """The discriminator's first block, on the image: 3x3, ReLU, 3x3, down; shortcut down, 1x1.
 
     Args:
         in_channels: channels of the image.
-        out_channels: channels out.
+        out_channels: channels of the output.
     """
 
     def __init__(self, in_channels: int, out_channels: int):
@@ -109,16 +109,16 @@ class OptimizedDBlock(nn.Module):
         return F.avg_pool2d(h, 2) + self.shortcut(F.avg_pool2d(x, 2))
 
 
-class ResNetGenerator(nn.Module):
-    """Linear layer to a small map, up-blocks, norm, ReLU, 3x3, tanh.
+class SNGANGenerator(nn.Module):
+    """SNGAN's residual generator, also WGAN-GP's and SAGAN's: linear to a small map, `GBlock`s, norm, ReLU, 3x3, tanh.
 
     Args:
         z_dim: length of the latent.
         shape: (C, H, W) of the images.
         widths: channels of the small map and after each block; each block doubles the map.
-        norm: the blocks' normalisation; the last one, before the output, is always an unconditional batch norm.
-        eps: added to the variance in that one.
-        bias: bias of the blocks' first convolutions.
+        norm: makes the blocks' norms; the norm before the output is always an unconditional batch norm.
+        eps: added to the variance in that last norm.
+        bias: bias in the blocks' first convolutions.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class ResNetGenerator(nn.Module):
         self.out = nn.Conv2d(widths[-1], shape[0], 3, padding=1)
 
     def forward(self, z: Tensor, *condition: Tensor) -> Tensor:
-        """(N, z_dim), and what the blocks' norms take, to (N, C, H, W) in [-1, 1]."""
+        """(N, z_dim) latents, and the condition of the blocks' norms, to (N, C, H, W) in [-1, 1]."""
         h = self.dense(z).unflatten(1, self.start)
         for block in self.blocks:
             h = block(h, *condition)
@@ -148,13 +148,13 @@ class ResNetGenerator(nn.Module):
 def residual_trunk(
     shape: tuple[int, ...], width: int, count: int, norm: Callable[[int], nn.Module]
 ) -> tuple[nn.Sequential, int]:
-    """WGAN-GP's down-blocks for 64 px, (N, C, H, W) to (N, F) features; and F.
+    """WGAN-GP's critic for 64 px without its output layer, (N, C, H, W) to (N, F) features; and F.
 
     Args:
         shape: (C, H, W) of the images.
-        width: half of it are the channels at the image; they double with each halving, up to four times `width`.
-        count: how often the map is halved.
-        norm: the blocks' normalisation.
+        width: the first map has width / 2 channels; they double with each halving, up to 4 * width.
+        count: number of halvings.
+        norm: makes the blocks' norms.
     """
     widths = [width // 2 * min(2**i, 8) for i in range(count + 1)]
     downs = [DBlock(a, b, norm=norm, bias=False) for a, b in pairwise(widths)]

@@ -11,7 +11,9 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2
 
 
 class _Spectral(nn.Module):
-    """A weight over its largest singular value, as one power iteration from the last `u` estimates it."""
+    """A weight divided by its largest singular value, estimated by one power iteration from the previous `u`."""
+
+    u: Tensor
 
     def __init__(self, weight: Tensor, transposed: bool, eps: float):
         super().__init__()
@@ -31,15 +33,15 @@ class _Spectral(nn.Module):
 
 
 def spectral_norm(module: nn.Module, eps: float = 1e-12) -> nn.Module:
-    """Spectral norm on every linear, convolution and embedding layer in `module`, which is changed and returned.
+    """Add spectral norm to every linear, convolution and embedding layer of `module`, in place; returns the module.
 
-    A weight W (out, rest) becomes W / sigma with sigma = u^T W v; u and v count as constants in the derivative. As in
-    the authors' code each forward in training mode makes one power iteration and keeps its u, in G's turn too.
-    Initialise before: afterwards `weight` is a result and no parameter.
+    A weight W (out, rest) becomes W / sigma with sigma = u^T W v; u and v are constants in the derivative. As in the
+    authors' code, each forward pass in training mode runs one power iteration and stores its u, in G's updates too.
+    Initialise the weights before this call: afterwards `weight` is computed and no longer a parameter.
 
     Args:
         module: the network or layer.
-        eps: the smallest sigma.
+        eps: lower bound of sigma.
     """
     for layer in list(module.modules()):
         if isinstance(layer, LAYERS):

@@ -1,4 +1,4 @@
-"""The U-Net that translates images (Isola et al. 2017): convolutions that halve, as many that double, skips between."""
+"""The U-Net generator for image translation (Isola et al. 2017): an encoder and a decoder with skip connections."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch import Tensor, nn
 
 from gankit.nn.norm import OwnBatchNorm2d
 
-Resize = Callable[[int, int, bool, bool], nn.Module]  # channels in and out, bias, whether it is next to an image
+Resize = Callable[[int, int, bool, bool], nn.Module]  # channels in and out, bias, whether the layer is next to an image
 DEEPEST = 8  # levels at 256 px, where the innermost map is one pixel
-DROPPED = 3  # maps that dropout acts on, from the innermost out
+DROPPED = 3  # maps with dropout, from the innermost outwards
 
 
 def unet_levels(height: int, width: int, most: int = DEEPEST) -> int:
-    """How often both sides halve evenly, at most so many times."""
+    """The number of times, at most `most`, that both sides can be halved without a remainder."""
     sides = height | width
     return min(most, (sides & -sides).bit_length() - 1)
 
 
 def unet_size(height: int, width: int) -> tuple[int, int]:
-    """The (height, width) nearest to the given one that halve until the smaller is 3 or less, or eight times."""
+    """The size nearest to (height, width) that can be halved eight times, or until the shorter side is at most 3."""
     while True:
         step = 2 ** min(DEEPEST, max(2, min(height, width).bit_length() - 2))
         near = tuple(max(2, (side + step // 2) // step) * step for side in (height, width))
@@ -31,36 +31,36 @@ def unet_size(height: int, width: int) -> tuple[int, int]:
 
 
 def _halve(in_channels: int, out_channels: int, bias: bool, outer: bool) -> nn.Module:
-    """pix2pix's convolution to half the side."""
+    """pix2pix's convolution, which halves the sides."""
     return nn.Conv2d(in_channels, out_channels, 4, 2, 1, bias=bias)
 
 
 def _double(in_channels: int, out_channels: int, bias: bool, outer: bool) -> nn.Module:
-    """pix2pix's transposed convolution to twice the side."""
+    """pix2pix's transposed convolution, which doubles the sides."""
     return nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=bias)
 
 
-class UNet(nn.Module):
-    """Images to images of the same size, whose sides are multiples of 2^levels. Its noise is dropout, given as masks.
+class UNetGenerator(nn.Module):
+    """pix2pix's generator, for images with sides that are multiples of 2^levels. Dropout is its noise, passed as masks.
 
-    Each level is leaky ReLU, convolution, norm on the way down, and ReLU, transposed convolution, norm, dropout on the way
-    up, where what came down at that size is laid beside it. The first and the last convolution have no norm, and the
-    innermost none either: on a map of one pixel it would leave nothing of the image.
+    A level of the encoder is leaky ReLU, convolution, norm; a level of the decoder is ReLU, transposed convolution,
+    norm, dropout, and its output is concatenated with the encoder's map of the same size. The first and the last
+    convolution have no norm, nor has the innermost one: on a map of one pixel a norm would remove the image.
 
     Args:
-        channels: of the images that come in.
-        out_channels: of those that go out.
-        levels: how often the side halves.
-        width: channels of the first map; inner ones have 2, 4 and at most 8 times as many.
-        norm: from channels to a norm.
-        bias: biases in the convolutions; the last one always has some.
-        dropout: share of the numbers that is dropped in the three innermost maps on the way up.
-        skips: lay what came down beside what goes up; without, it is an encoder and a decoder.
-        down: makes a convolution to half the side.
-        up: makes one to twice the side.
-        norm_inner: a norm on the innermost map after all.
-        dropout_inner: drop from the innermost map on the way up, too; without, as in the authors' PyTorch code, dropout
-            begins at the next one, and ends where maps have fewer channels than 8 * width.
+        channels: channels of the input images.
+        out_channels: channels of the output images.
+        levels: number of halvings.
+        width: channels of the first map; inner maps have 2, 4 and at most 8 times as many.
+        norm: makes a norm for a number of channels.
+        bias: biases in the convolutions; the last convolution always has a bias.
+        dropout: dropout rate in the three innermost maps of the decoder.
+        skips: skip connections; otherwise a plain encoder and decoder.
+        down: makes a layer that halves the sides.
+        up: makes a layer that doubles the sides.
+        norm_inner: a norm on the innermost map, too.
+        dropout_inner: dropout from the innermost map of the decoder on. Otherwise, as in the authors' PyTorch code,
+            dropout starts at the next map and ends where maps have fewer channels than 8 * width.
     """
 
     def __init__(
@@ -80,14 +80,17 @@ class UNet(nn.Module):
     ):
         super().__init__()
         if levels < 2:
-            raise ValueError(f"a U-Net has 2 levels or more, each halving the sides; here they halve {levels} times")
+            raise ValueError(
+                f"a U-Net has 2 levels or more, each of which halves the sides; found {levels}. Use sides that are "
+                f"multiples of 4, and no --levels below 2"
+            )
         if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}; it is the share that is dropped, 0 or more and below 1")
+            raise ValueError(f"dropout is {dropout}; it is a rate, at least 0 and below 1")
         self.levels, self.dropout, self.skips = levels, dropout, skips
         widths = [width * min(2**i, 8) for i in range(levels)]
         dropped = range(min(DROPPED, levels - 1)) if dropout_inner else range(1, max(1, levels - 4))
-        self.dropped = dropped if dropout else range(0)  # numbers of the maps on the way up that dropout acts on
-        self.masked = [widths[-2 - i] for i in self.dropped]  # and their channels
+        self.dropped = dropped if dropout else range(0)  # the decoder's maps with dropout, counted from the innermost
+        self.masked = [widths[-2 - i] for i in self.dropped]  # their channels
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for i, (c, wide) in enumerate(zip([channels, *widths], widths)):
             normed = [norm(wide)] if 0 < i < levels - 1 or (norm_inner and i == levels - 1) else []
@@ -101,17 +104,17 @@ class UNet(nn.Module):
             )
 
     def noise(self, n: int, height: int, width: int) -> Tensor:
-        """(n, K) zeros and ones for images of a height and width: what dropout leaves, map after map, the innermost first."""
+        """(n, K) dropout masks, 0 or 1, for (height, width) images: all maps flattened, the innermost first."""
         count = sum(c * height * width >> 2 * (self.levels - 1 - i) for i, c in zip(self.dropped, self.masked))
         return (torch.rand(n, count) >= self.dropout).float()
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        """(N, channels, H, W) in [-1, 1] and (N, K) of `noise` to (N, out_channels, H, W) in [-1, 1]."""
-        kept = []
+        """(N, channels, H, W) in [-1, 1] and (N, K) masks of `noise` to (N, out_channels, H, W) in [-1, 1]."""
+        skips = []
         for block in self.down:
             x = block(x)
-            kept.append(x)
-        kept.pop()
+            skips.append(x)
+        skips.pop()
         used = 0
         for i, block in enumerate(self.up):
             x = block(x)
@@ -119,7 +122,7 @@ class UNet(nn.Module):
                 mask = z[:, used : used + x[0].numel()].view(x.shape)
                 used += x[0].numel()
                 x = x * (mask / (1 - self.dropout)).to(x.dtype)
-            if kept:
-                beside = kept.pop()
-                x = torch.cat([beside, x], 1) if self.skips else x
+            if skips:
+                skip = skips.pop()
+                x = torch.cat([skip, x], 1) if self.skips else x
         return x

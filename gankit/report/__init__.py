@@ -1,6 +1,6 @@
 """Pages that open with a double click: one for a run, and the parts that other pages share."""
 
 from gankit.report.html import figure, page, table
-from gankit.report.run import read_stats, write
+from gankit.report.run_page import read_stats, write
 
 __all__ = ["figure", "page", "read_stats", "table", "write"]

@@ -1,4 +1,4 @@
-"""From files to files: each picture read, changed by a model, and written where it belongs."""
+"""Translation of files: each image or video is read, translated and written."""
 
 from __future__ import annotations
 
@@ -10,30 +10,34 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from gankit import data
+from gankit import data, pictures
+from gankit.recipe import can
 from gankit.runs.files import replacing
 from gankit.runs.trained import Trained, load
 from gankit.text import bar, shown, suggest
-from gankit.translation import faces, files, strips, tiles, video
-from gankit.translation.files import Item, Picture
-from gankit.translation.options import Ask, Options, ask, check
+from gankit.translation import conversion, face_boxes, paths, strips, tiles, video
+from gankit.translation.conditions import Request, request_of
+from gankit.translation.conversion import Picture
+from gankit.translation.options import Options, check_options
+from gankit.translation.paths import Item
 from gankit.translation.translator import Translator, key_of
 
-WAITING = 4  # batches' worth of pictures that may wait for others of their size
+WAITING = 4  # batches of images that may wait in memory for others of their size
 
 
 @dataclass
 class Outcome:
-    """What was done.
+    """The result of a translation.
 
     Args:
-        written: pictures, videos and strips, in order.
-        inputs: pictures and videos that went in.
-        skipped: those that could not be used, with the reason.
-        notes: what a user should know, once for all pictures.
-        measured: name of a picture, and what was measured of it.
+        written: paths of images, videos and strips, in order.
+        inputs: number of input images and videos.
+        skipped: names of inputs that could not be used, with the reason.
+        notes: messages about all images.
+        measured: names of images, with measurements.
     """
 
     written: list[Path] = field(default_factory=list)
@@ -45,13 +49,21 @@ class Outcome:
 
 @dataclass
 class Job:
-    """A picture on its way: where it comes out, what goes beside it, and what was read."""
+    """An input, the paths of its outputs, and what was read.
+
+    Args:
+        item: the input.
+        path: of the output.
+        beside: paths of additional outputs, by kind.
+        picture: the image that was read, while it is needed.
+        boxes: faces in it.
+    """
 
     item: Item
     path: Path
     beside: dict[str, Path]
     picture: Picture | None = None
-    boxes: list[faces.Box] | None = None
+    boxes: list[face_boxes.Box] | None = None
 
     @property
     def key(self) -> int:
@@ -69,120 +81,133 @@ def translate(
     quiet: bool = True,
     **options: object,
 ) -> Outcome:
-    """Pictures through a trained translator, to files.
+    """Translate image files and videos with a trained model, and write the results to files.
 
     Args:
         run: a model, its run folder, the beginning of its name, or "latest".
-        inputs: pictures, videos, folders with all below them, zips, tars, or patterns such as "photos/*.jpg".
-        output: a file, for one picture, or a folder, in which names and folders are kept.
-        model: the file of a model that is not gankit's own; its code is executed.
+        inputs: images, videos, folders (searched recursively), zips, tars, or patterns such as "photos/*.jpg".
+        output: a file, for one input, or a folder, which keeps the names and folders of the inputs.
+        model: the file of a model that is not part of gankit; its code is executed.
         device: auto, cpu, cuda or mps.
         weights: the file of weights in the run folder.
-        quiet: show no progress.
-        options: what to make of them; see Options.
+        quiet: show no progress bar.
+        options: see Options.
 
     Raises:
-        ValueError: the model does not do that, or inputs and outputs do not fit; nothing was written then.
+        ValueError: the model does not take these options, or inputs and outputs do not fit; nothing is written then.
         OSError: an output cannot be written.
     """
     unknown = set(options) - set(Options.__dataclass_fields__)
     if unknown:
         raise ValueError(suggest("option", sorted(unknown)[0], sorted(Options.__dataclass_fields__)))
-    words = {
-        k: (v,) if k in ("set", "au", "style", "mask") and isinstance(v, (str, Path)) else v for k, v in options.items()
-    }
-    words = {
-        k: tuple(f"{name}={number}" for name, number in v.items()) if isinstance(v, dict) else v
-        for k, v in words.items()
-    }
-    asked = Options(**words)
+    chosen = Options(**{name: as_words(name, value) for name, value in options.items()})
     trained = run if isinstance(run, Trained) else load(run, model=model, device=device, weights=weights)
     with ExitStack() as stack:
         several = [inputs] if isinstance(inputs, (str, Path)) else inputs
-        return Work(trained, asked, quiet).all(several, Path(output).expanduser(), stack)
+        return Translation(trained, chosen, quiet).run(several, Path(output).expanduser(), stack)
 
 
-class Work:
-    """One call: a model, what is asked of it, and what came of it so far.
+def as_words(name: str, value: object) -> object:
+    """An option's value as the command line gives it: tuples for lists of one, NAME=VALUE for dictionaries."""
+    if isinstance(value, dict):
+        return tuple(f"{key}={number}" for key, number in value.items())
+    return (value,) if name in ("set", "au", "style", "mask") and isinstance(value, (str, Path)) else value
+
+
+class Translation:
+    """One call of `translate`: a model, its options, and the result so far.
+
+    Args:
+        trained: the model.
+        options: of the user.
+        quiet: show no progress bar.
 
     Raises:
-        ValueError: the model does not do what is asked.
+        ValueError: the model does not take these options.
     """
 
     def __init__(self, trained: Trained, options: Options, quiet: bool = True):
-        check(trained, options)
+        check_options(trained, options)
         self.trained, self.options, self.quiet, self.done = trained, options, quiet, Outcome()
-        self.asked = ask(trained, options)
-        self.translator = Translator(trained.recipe, self.asked or Ask({}, {}), options.seed, options.tile, self.note)
-        self.colours = data.palette(
-            trained.recipe.spec.num_classes, trained.config["data"].get("colours")
-        )  # of the maps that it learned from
+        self.request = request_of(trained, options)
+        request = self.request or Request({}, {})
+        self.translator = Translator(trained.recipe, request, options.seed, options.tile, self.note)
+        self.colours = data.palette(trained.recipe.spec.num_classes, trained.config["data"].get("colours"))
         self.counts: dict[str, int] = {}
         self.large = 0
 
     def note(self, text: str) -> None:
+        """Add a message, once."""
         if text not in self.done.notes:
             self.done.notes.append(text)
 
-    def all(self, inputs: Sequence[str | Path], output: Path, stack: ExitStack) -> Outcome:
-        """Do all of it."""
-        options = self.options
-        items, other = files.find(inputs, output, stack, self.opened)
+    def run(self, inputs: Sequence[str | Path], output: Path, stack: ExitStack) -> Outcome:
+        """Translate all inputs."""
+        items, other = paths.find_inputs(inputs, output, stack, self.builtin_items)
         self.done.inputs = len(items)
         if other:
             more = f" and {len(other) - 3} more" if len(other) > 3 else ""
             self.note(f"left out, as no pictures: {', '.join(map(shown, other[:3]))}{more}")
-        ending = ".png" if self.translator.segments else f".{options.format}" if options.format else ""
-        paths = files.destinations(items, output, ending)
-        if self.translator.segments and (
-            lossy := [path for path in paths if path.suffix.lower() not in (".png", *files.VIDEOS)]
-        ):
-            raise ValueError(
-                f"label maps are written as .png, so that each pixel is its class's number; {lossy[0].name} is none"
-            )
-        kinds = (
-            ["strip"] * (options.strip or options.round_trip)
-            + ["attention"] * options.attention
-            + ["overlay"] * options.overlay
-        )
-        further = {kind: files.beside(paths, kind) for kind in kinds}
-        still = [i for i, item in enumerate(items) if not item.video]
-        written = [path for path, item in zip(paths, items) if self.asked is not None or item.video]
-        files.refuse(items, written + [further[kind][i] for kind in kinds for i in still], options.overwrite)
-        jobs = [
-            Job(item, path, {kind: further[kind][i] for kind in kinds})
-            for i, (item, path) in enumerate(zip(items, paths))
-        ]
-        with self.progress(len(jobs)) as step:
+        jobs = self.plan(items, output)
+        with self.progress(len(jobs)) as advance:
             for group in self.groups(jobs):
-                self.change(group)
-                step(len(group))
-            step(len(self.done.skipped))
-        self.tell()
+                self.translate_group(group)
+                advance(len(group))
+            advance(len(self.done.skipped))
+        self.add_notes()
         return self.done
 
-    def opened(self, name: str) -> list[Item]:
-        """Pictures of a built-in data set, at the size that the model learned at."""
-        found = data.open(name, "x".join(map(str, self.translator.shape[1:])))
-        if isinstance(found, data.Domains):
-            found = found.a if self.translator.side == "a" else found.b
-        if isinstance(found, data.Union) or found.kind not in data.KINDS:
-            raise ValueError(f"{name} holds no pictures of one kind to begin with: name one of its sets")
-        numbers = found.numbers(np.arange(min(self.options.n, len(found))), self.options.seed)
+    def plan(self, items: list[Item], output: Path) -> list[Job]:
+        """The outputs of each input.
+
+        Raises:
+            ValueError: an output cannot hold a label map, or would overwrite a file.
+        """
+        options = self.options
+        ending = ".png" if self.translator.segments else f".{options.format}" if options.format else ""
+        outputs = paths.destinations(items, output, ending)
+        if self.translator.segments:
+            lossy = [path for path in outputs if path.suffix.lower() not in (".png", *paths.VIDEOS)]
+            if lossy:
+                raise ValueError(
+                    f"label maps are written as .png, so that each pixel is its class's number; {lossy[0].name} is none"
+                )
+        wanted = {
+            "strip": options.strip or options.round_trip,
+            "attention": options.attention,
+            "overlay": options.overlay,
+        }
+        beside = {kind: paths.paths_beside(outputs, kind) for kind, is_wanted in wanted.items() if is_wanted}
+        still = [i for i, item in enumerate(items) if not item.video]
+        written = [path for path, item in zip(outputs, items) if self.request is not None or item.video]
+        paths.refuse(items, written + [further[i] for further in beside.values() for i in still], options.overwrite)
         return [
-            Item(f"{i:05d}.png", None, lambda i=i: files.encoded(found.read(np.array([i]))[0]))
+            Job(item, path, {kind: further[i] for kind, further in beside.items()})
+            for i, (item, path) in enumerate(zip(items, outputs))
+        ]
+
+    def builtin_items(self, name: str) -> list[Item]:
+        """Images of a built-in data set, at the model's training size."""
+        dataset = data.open(name, "x".join(map(str, self.translator.shape[1:])))
+        if isinstance(dataset, data.Domains):
+            dataset = dataset.a if self.translator.side == "a" else dataset.b
+        if isinstance(dataset, data.Union) or dataset.kind not in data.KINDS:
+            raise ValueError(f"{name} holds no pictures of one kind to begin with: name one of its sets")
+        numbers = dataset.numbers(np.arange(min(self.options.n, len(dataset))), self.options.seed)
+        return [
+            Item(f"{i:05d}.png", None, lambda i=i: conversion.encoded(dataset.read(np.array([i]))[0]))
             for i in numbers.tolist()
         ]
 
     def groups(self, jobs: list[Job]) -> Iterator[list[Job]]:
-        """Jobs that were read, in groups of one size, no more than fit into memory; videos are done on the way."""
+        """Groups of jobs whose images were read and have one size; videos are translated in between."""
         waiting: dict[tuple[int, ...], list[Job]] = {}
         for job in jobs:
             try:
                 if job.item.video:
-                    self.film(job)
+                    self.translate_video(job)
                     continue
-                job.picture = files.as_picture(
+                job.picture = conversion.as_picture(
                     job.item.read(), self.translator.shape[0], self.options.size, self.background
                 )
             except ValueError as error:
@@ -200,134 +225,133 @@ class Work:
 
     @property
     def background(self) -> str:
-        """What stood behind transparent pixels when the model learned."""
+        """The colour behind transparent pixels in training."""
         return "black" if self.trained.config["settings"].get("alpha") == "black" else "white"
 
     def count(self, picture: Picture) -> None:
-        """Remember what a note is to say of all pictures."""
+        """Count an image for the notes about all images."""
         if picture.was:
             self.counts[picture.was] = self.counts.get(picture.was, 0) + 1
         self.large += min(picture.image.shape[2:]) > 2 * max(self.translator.shape[1:]) and not self.options.faces
 
-    def tell(self) -> None:
-        """Notes on all pictures together."""
+    def add_notes(self) -> None:
+        """Add messages about all images."""
         for was, count in self.counts.items():
             before, after = was.split(" to ")
             self.note(f"{count} {before} picture{'s were' if count > 1 else ' was'} given to the model as {after}")
         if self.large and not self.translator.segments:
             height, width = self.translator.shape[1:]
             larger = f"{self.large} pictures are" if self.large > 1 else "a picture is"
-            learned = f"the {height}x{width} that the model learned at"
-            self.note(f"{larger} more than twice as large as {learned}: try --size {min(height, width)}")
+            trained_at = f"the {height}x{width} that the model was trained at"
+            self.note(f"{larger} more than twice as large as {trained_at}: try --size {min(height, width)}")
 
-    def change(self, jobs: list[Job]) -> None:
-        """Change pictures of one size, and write what came of it."""
+    def translate_group(self, jobs: list[Job]) -> None:
+        """Translate images of one size and write the outputs."""
         if self.options.faces:
             for job in jobs:
-                job.boxes = faces.find(files.as_pixels(job.picture.image[0]), self.options.face_margin)
-                if not job.boxes:
-                    self.done.measured.append(
-                        (job.item.name, "no face was found" + ("; the picture is copied" if self.asked else ""))
-                    )
-        if self.asked is not None:
-            if self.options.faces:
-                for job in jobs:
-                    self.in_place(job)
-            else:
-                images = torch.cat([job.picture.image for job in jobs])
-                for job, image in zip(jobs, self.translator(images, [job.key for job in jobs])):
-                    self.save(job, image)
+                self.find_faces(job)
+                if self.request is not None:
+                    self.translate_faces(job)
+        elif self.request is not None:
+            images = torch.cat([job.picture.image for job in jobs])
+            for job, image in zip(jobs, self.translator(images, [job.key for job in jobs])):
+                self.save(job, image)
         for job in jobs:
             if "strip" in job.beside:
-                self.strip(job)
-            if "attention" in job.beside and self.asked is not None:
-                self.attention(job)
+                self.save_strip(job)
+            if "attention" in job.beside and self.request is not None:
+                self.save_attention(job)
             job.picture = None
 
+    def find_faces(self, job: Job) -> None:
+        """Find the faces of an image, and note if there are none."""
+        job.boxes = face_boxes.find_faces(conversion.as_pixels(job.picture.image[0]), self.options.face_margin)
+        if not job.boxes:
+            copied = "; the picture is copied" if self.request else ""
+            self.done.measured.append((job.item.name, "no face was found" + copied))
+
     def save(self, job: Job, image: Tensor) -> None:
-        """Write a picture, or a label map and what goes with it."""
+        """Write an output image, or a label map and its overlay."""
         if self.translator.segments:
-            files.save(job.path, image.numpy().astype(np.uint8), colours=self.colours)
+            conversion.save_image(job.path, image.numpy().astype(np.uint8), colours=self.colours)
         else:
-            files.save(job.path, files.as_pixels(image), job.picture.alpha)
+            conversion.save_image(job.path, conversion.as_pixels(image), job.picture.alpha)
         self.done.written.append(job.path)
         if "overlay" in job.beside:
-            self.keep(
-                job.beside["overlay"], strips.overlaid(job.picture.image[0], image, self.colours), job.picture.alpha
-            )
+            blended = strips.blend_map(job.picture.image[0], image, self.colours)
+            self.keep(job.beside["overlay"], blended, job.picture.alpha)
 
     def keep(self, path: Path, image: Tensor, alpha: np.ndarray | None = None) -> None:
-        files.save(path, files.as_pixels(image), alpha)
+        """Write an additional image."""
+        conversion.save_image(path, conversion.as_pixels(image), alpha)
         self.done.written.append(path)
 
-    def in_place(self, job: Job) -> None:
-        """Change a picture's faces and nothing else; one without a face is copied."""
-        pixels = files.as_pixels(job.picture.image[0])
+    def translate_faces(self, job: Job) -> None:
+        """Translate only the faces of an image; an image without faces is copied."""
+        pixels = conversion.as_pixels(job.picture.image[0])
         if job.boxes:
-            files.save(job.path, self.with_faces(pixels, job.boxes, job.item.name), job.picture.alpha)
+            conversion.save_image(job.path, self.with_faces(pixels, job.boxes, job.item.name), job.picture.alpha)
         elif job.path.suffix.lower() == Path(job.item.name).suffix.lower() and not self.options.size:
             job.path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(job.path) as temporary:
                 temporary.write_bytes(job.item.read())
         else:
-            files.save(job.path, pixels, job.picture.alpha)
+            conversion.save_image(job.path, pixels, job.picture.alpha)
         self.done.written.append(job.path)
 
-    def with_faces(self, pixels: np.ndarray, boxes: list[faces.Box], name: str) -> np.ndarray:
-        """A picture's pixels with each of its faces changed.
+    def with_faces(self, pixels: np.ndarray, boxes: list[face_boxes.Box], name: str) -> np.ndarray:
+        """The pixels of an image with each of its faces translated.
 
-        Of models with a mask only what they paint is enlarged: where the mask keeps the picture, its own pixels stay, sharp.
+        With an attention mask only painted areas are resized and blended, so that kept areas stay sharp.
         """
         if not boxes:
             return pixels
         height, width = self.translator.shape[1:]
-        crops = torch.cat([files.as_tensor(faces.crop(pixels, box, height, width)) for box in boxes])
-        if hasattr(self.trained.recipe, "attention"):
-            made, kept = self.translator.attention(crops)
+        crops = torch.cat([conversion.as_tensor(face_boxes.crop(pixels, box, height, width)) for box in boxes])
+        if can(self.trained.recipe, "attention"):
+            translated, kept = self.translator.attention(crops)
             shares = list((1 - kept[:, 0]).double().numpy())
         else:
-            made, shares = (
-                self.translator(crops, [key_of(f"{name} {i}") for i in range(len(boxes))]),
-                [None] * len(boxes),
-            )
-        for box, face, share in zip(boxes, made, shares):
-            pixels = faces.paste(pixels, files.as_pixels(face), box, share)
+            translated = self.translator(crops, [key_of(f"{name} {i}") for i in range(len(boxes))])
+            shares = [None] * len(boxes)
+        for box, face, share in zip(boxes, translated, shares):
+            pixels = face_boxes.paste(pixels, conversion.as_pixels(face), box, share)
         return pixels
 
-    def strip(self, job: Job) -> None:
-        """Write a strip of a picture, or of its largest face."""
+    def save_strip(self, job: Job) -> None:
+        """Write a strip for an image, or for its largest face."""
         image = job.picture.image
         if self.options.faces:
             if not job.boxes:
                 return
-            image = files.as_tensor(faces.crop(files.as_pixels(image[0]), job.boxes[0], *self.translator.shape[1:]))
-        made = strips.strip(self.trained, self.translator, self.options, self.asked, image, job.key, self.colours)
-        if made.say:
-            self.done.measured.append((job.item.name, made.say))
+            face = face_boxes.crop(conversion.as_pixels(image[0]), job.boxes[0], *self.translator.shape[1:])
+            image = conversion.as_tensor(face)
+        strip = strips.strip(self.trained, self.translator, self.options, self.request, image, job.key, self.colours)
+        if strip.say:
+            self.done.measured.append((job.item.name, strip.say))
         path = job.beside["strip"]
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            made.picture().save(temporary, "PNG")
+        pictures.save_picture(path, strip.picture())
         self.done.written.append(path)
 
-    def attention(self, job: Job) -> None:
-        """Write where the model leaves a picture as it is, in white, and where it paints, in black."""
+    def save_attention(self, job: Job) -> None:
+        """Write the attention mask of an image: white where the input is kept, black where it is painted."""
         kept = self.translator.attention(job.picture.image)[1][0]
         self.keep(job.beside["attention"], 2 * kept - 1)
 
-    def film(self, job: Job) -> None:
-        """Change a video frame by frame.
+    def translate_video(self, job: Job) -> None:
+        """Translate a video frame by frame.
 
         Raises:
-            ValueError: it cannot be read or written, or something is asked for that videos do not have.
+            ValueError: it cannot be read or written, or only a strip is requested.
         """
         if job.item.path is None:
             raise ValueError("a video in an archive: unpack it first")
-        if self.asked is None:
+        if self.request is None:
             raise ValueError("strips are of pictures; say what the video is to become")
-        header = video.probe(job.item.path)
+        header = video.read_header(job.item.path)
 
-        def changed() -> Iterator[np.ndarray]:
+        def translated() -> Iterator[np.ndarray]:
             rows: list[np.ndarray] = []
             for frame in video.frames(job.item.path, header):
                 rows.append(frame)
@@ -337,39 +361,37 @@ class Work:
             if rows:
                 yield from self.frames(rows, job)
 
-        video.write(job.path, changed(), header.rate, job.item.path)
+        video.write_frames(job.path, translated(), header.rate, job.item.path)
         self.done.written.append(job.path)
 
     def frames(self, rows: list[np.ndarray], job: Job) -> Iterator[np.ndarray]:
-        """(H, W, 3) uint8 frames of one video, changed. All have the same random numbers: others would flicker."""
-        pictures = [
-            files.from_image(files.Image.fromarray(row), self.translator.shape[0], self.options.size) for row in rows
-        ]
+        """Translated (H, W, 3) uint8 frames of a video; they share their random numbers, to avoid flicker."""
+        channels, size = self.translator.shape[0], self.options.size
+        images = [conversion.from_image(Image.fromarray(row), channels, size).image for row in rows]
         if self.options.faces:
-            for picture in pictures:
-                pixels = files.as_pixels(picture.image[0])
-                yield rgb(self.with_faces(pixels, faces.find(pixels, self.options.face_margin), job.item.name))
-            return
-        images = torch.cat([picture.image for picture in pictures])
-        made = self.translator(images, [job.key] * len(rows))
-        for image, out in zip(images, made):
-            if self.translator.segments:
-                out = (
-                    strips.overlaid(image, out, self.colours)
-                    if self.options.overlay
-                    else strips.painted(out, self.colours)
+            for image in images:
+                pixels = conversion.as_pixels(image[0])
+                yield rgb(
+                    self.with_faces(pixels, face_boxes.find_faces(pixels, self.options.face_margin), job.item.name)
                 )
-            yield rgb(files.as_pixels(out))
+            return
+        outputs = self.translator(torch.cat(images), [job.key] * len(rows))
+        for image, out in zip(images, outputs):
+            if self.translator.segments and self.options.overlay:
+                out = strips.blend_map(image[0], out, self.colours)
+            elif self.translator.segments:
+                out = strips.colour_map(out, self.colours)
+            yield rgb(conversion.as_pixels(out))
 
     @contextlib.contextmanager
     def progress(self, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar on stderr; gives the function that moves it."""
+        """A progress bar on stderr; yields the function that advances it."""
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
         text = TextColumn("{task.completed:,.0f}/{task.total:,.0f} pictures")
-        with bar(text, BarColumn(None), TimeRemainingColumn(), live=not self.quiet, transient=True) as moving:
-            task = moving.add_task("", total=total)
-            yield lambda count: moving.update(task, advance=count)
+        with bar(text, BarColumn(None), TimeRemainingColumn(), live=not self.quiet, transient=True) as progress:
+            task = progress.add_task("", total=total)
+            yield lambda count: progress.update(task, advance=count)
 
 
 def rgb(pixels: np.ndarray) -> np.ndarray:

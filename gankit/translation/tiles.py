@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -10,23 +11,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit.translation.norms import shared
+from gankit.nn import OwnBatchNorm2d
 
-PIXELS = 2**21  # of an image that goes through a network whole: full HD; above it, tiles
-TILE = 1024  # side of the tiles when nothing is said
-LEAST = 32  # sides below it are padded to it, for networks that have no place for less
+PIXELS = 2**21  # the largest image that is not cut into tiles: full HD
+TILE = 1024  # default side of the tiles
+LEAST = 32  # smaller sides are padded to it, because networks downsample
 
-Whole = Callable[
-    [Tensor, int], Tensor
-]  # images of sides that are multiples, and the tile's number, to what is made of them
+# A network: images whose sides are multiples of its stride, and the number of the tile, to its outputs.
+Network = Callable[[Tensor, int], Tensor]
 
 
-class Cut(NamedTuple):
+class Overlap(NamedTuple):
     """How tiles overlap along a side.
 
     Args:
-        step: from the beginning of one tile to that of the next.
-        margin: pixels at a cut edge that are not used.
+        step: distance between the starts of two tiles.
+        margin: pixels at a cut edge that are discarded.
         ramp: pixels after them, over which a tile's weight rises from 0 to 1.
     """
 
@@ -35,38 +35,38 @@ class Cut(NamedTuple):
     ramp: int
 
 
-def cut(tile: int, multiple: int, reach: int | None) -> Cut:
-    """How tiles of this side overlap: so that no pixel hangs on where they are cut, if the network's reach allows it.
+def overlap_of(tile: int, multiple: int, reach: int | None) -> Overlap:
+    """How tiles of this side overlap, so that no pixel depends on the cuts, if the network's reach allows it.
 
     Args:
         tile: side of a tile, a multiple of `multiple`.
-        multiple: of the sides that the network takes. Tiles begin at multiples of it, so that strides fall alike.
-        reach: pixels from which an output pixel still hangs on the input, along a side; None where it is not known or has no
-            end, as with instance norm. A quarter of the tile overlaps then.
+        multiple: the network's stride. Tiles start at multiples of it.
+        reach: the distance in pixels up to which an output pixel depends on input pixels; None if it is unknown or
+            unlimited, as with instance norm. Then a quarter of the tile overlaps.
     """
     margin, ramp = (tile // 16, tile // 8) if reach is None else (reach, max(8, tile // 16))
     if 2 * margin + ramp > tile // 2:
         margin, ramp = tile // 8, tile // 4
     step = tile - 2 * margin - ramp
-    return Cut(step // multiple * multiple or step, margin, ramp)
+    return Overlap(step // multiple * multiple or step, margin, ramp)
 
 
 def starts(length: int, tile: int, step: int) -> list[int]:
-    """Where tiles begin along a side of `length` pixels; the last one ends where the side does."""
+    """The starts of the tiles along a side of `length` pixels; the last tile ends at the end of the side."""
     return [*range(0, max(0, length - tile), step), max(0, length - tile)]
 
 
-def weights(length: int, tile: int, start: int, shape: Cut) -> Tensor:
-    """(tile,) how much each pixel of a tile counts, float64: 0 at a cut edge, 1 inside and at the image's own edges."""
+def weights(length: int, tile: int, start: int, overlap: Overlap) -> Tensor:
+    """(tile,) weights of a tile's pixels, float64: 0 at a cut edge, 1 inside and at the edges of the image."""
     tile = min(tile, length)
     place = torch.arange(tile, dtype=torch.float64)
-    rising = ((place - shape.margin + 1) / (shape.ramp + 1)).clamp(0, 1)
+    rising = ((place - overlap.margin + 1) / (overlap.ramp + 1)).clamp(0, 1)
     ones = torch.ones_like(rising)
     return (rising if start > 0 else ones) * (rising.flip(0) if start + tile < length else ones)
 
 
 def reflected(length: int, wanted: int) -> Tensor:
-    """(wanted,) which pixel of a side stands at each place when it is continued by its mirror image, for as long as need be."""
+    """(wanted,) indices that continue a side of `length` pixels by reflection, repeatedly if necessary."""
     if length == 1:
         return torch.zeros(wanted, dtype=torch.long)
     place = torch.arange(wanted) % (2 * length - 2)
@@ -74,7 +74,7 @@ def reflected(length: int, wanted: int) -> Tensor:
 
 
 def padded(images: Tensor, multiple: int, least: int = 1) -> Tensor:
-    """(N, C, H, W) continued below and to the right by reflection, to sides of at least `least` that are multiples."""
+    """(N, C, H, W) padded below and on the right by reflection, to sides of at least `least` that are multiples."""
     height, width = (-(-max(side, least) // multiple) * multiple for side in images.shape[2:])
     if (height, width) == tuple(images.shape[2:]):
         return images
@@ -82,40 +82,40 @@ def padded(images: Tensor, multiple: int, least: int = 1) -> Tensor:
     return images[:, :, rows][:, :, :, columns]
 
 
-def tiled(function: Whole, images: Tensor, tile: int, multiple: int, reach: int | None) -> Tensor:
-    """What `function` makes of (N, C, H, W), tile by tile: images blended over the overlaps, label maps (N, H, W) cut.
+def tiled(function: Network, images: Tensor, tile: int, multiple: int, reach: int | None) -> Tensor:
+    """The output for (N, C, H, W), tile by tile, on the CPU: images are blended in the overlaps, label maps are not.
 
-    H and W are multiples of `multiple`, and so is `tile`. The result is on the CPU.
+    H, W and `tile` must be multiples of `multiple`.
     """
     height, width = images.shape[2:]
-    shape = cut(tile, multiple, reach)
+    overlap = overlap_of(tile, multiple, reach)
     out = total = None
-    for number, (y, x) in enumerate(places(height, width, tile, shape.step)):
-        done = function(images[:, :, y : y + tile, x : x + tile], number).cpu()
-        weight = weights(height, tile, y, shape)[:, None] * weights(width, tile, x, shape)
+    for number, (y, x) in enumerate(places(height, width, tile, overlap.step)):
+        output = function(images[:, :, y : y + tile, x : x + tile], number).cpu()
+        weight = weights(height, tile, y, overlap)[:, None] * weights(width, tile, x, overlap)
         if out is None:
-            out = done.new_zeros(*done.shape[:-2], height, width)
+            out = output.new_zeros(*output.shape[:-2], height, width)
             total = torch.zeros(height, width, dtype=torch.float64)
-        there = (..., slice(y, y + tile), slice(x, x + tile))
-        if done.is_floating_point():
-            out[there] += done * weight.to(done.dtype)
-            total[there] += weight
-        else:  # numbers of classes have no mean: each pixel is the tile's in which it lies farthest from a cut
-            better = weight > total[there]
-            out[there] = torch.where(better, done, out[there])
-            total[there] = torch.maximum(total[there], weight)
+        place = (..., slice(y, y + tile), slice(x, x + tile))
+        if output.is_floating_point():
+            out[place] += output * weight.to(output.dtype)
+            total[place] += weight
+        else:  # class numbers have no mean: each pixel comes from the tile in which it is farthest from a cut
+            better = weight > total[place]
+            out[place] = torch.where(better, output, out[place])
+            total[place] = torch.maximum(total[place], weight)
     return out / total.to(out.dtype) if out.is_floating_point() else out
 
 
 def places(height: int, width: int, tile: int, step: int) -> Iterator[tuple[int, int]]:
-    """The upper left corners of the tiles, row by row."""
+    """The top left corners of the tiles, row by row."""
     for y in starts(height, tile, step):
         for x in starts(width, tile, step):
             yield y, x
 
 
 def through(
-    function: Whole,
+    function: Network,
     images: Tensor,
     multiple: int = 1,
     reach: int | None = None,
@@ -124,20 +124,20 @@ def through(
     say: Callable[[str], None] = lambda text: None,
     network: nn.Module | None = None,
 ) -> Tensor:
-    """What `function` makes of (N, C, H, W) of any size: (N, C', H, W) images or (N, H, W) label maps, on the CPU.
+    """The output for (N, C, H, W) images of any size: (N, C', H, W) images or (N, H, W) label maps, on the CPU.
 
     Args:
         function: takes images whose sides are multiples of `multiple`, and a tile's number, 0 without tiles.
         images: (N, C, H, W) in [-1, 1].
         multiple: see `Recipe.multiple`.
-        reach: see `cut`.
-        tile: side of the tiles; 0 for the image whole while it has no more than 2^21 pixels and memory is enough.
-        least: sides below it are padded to it.
-        say: is told, once for each reason, when tiles were taken though none were asked for.
-        network: what `function` runs; its instance norms then go by one picture for all tiles, see `norms.shared`.
+        reach: see `overlap_of`.
+        tile: side of the tiles; 0 for the whole image, if it has no more than 2^21 pixels and memory is enough.
+        least: smaller sides are padded to it.
+        say: called with a message when tiles are used without being requested.
+        network: the network of `function`; all tiles then share the statistics of its instance norms.
 
     Raises:
-        ValueError: what comes out is not as large as what went in.
+        ValueError: the output is not as large as the input.
     """
     height, width = images.shape[2:]
     whole = padded(images, multiple, least)
@@ -148,17 +148,18 @@ def through(
     while True:
         try:
             if chosen and max(whole.shape[2:]) > chosen:
-                with shared(network, partial(function, thumbnail(images, chosen, multiple, least), 0)):
+                with shared_statistics(network, partial(function, thumbnail(images, chosen, multiple, least), 0)):
                     out = tiled(function, whole, chosen, multiple, reach)
             else:
                 out = function(whole, 0).cpu()
             break
         except RuntimeError as error:
-            smaller = max(LEAST, (chosen or max(whole.shape[2:])) // 2) // multiple * multiple
-            if "memory" not in str(error).lower() or smaller < multiple or smaller >= (chosen or max(whole.shape[2:])):
+            side = chosen or max(whole.shape[2:])
+            smaller = max(LEAST, side // 2) // multiple * multiple
+            if "memory" not in str(error).lower() or not multiple <= smaller < side:
                 raise
             chosen = smaller
-        give_back()
+        free_memory()
         say(f"memory was short, so some pictures went through in tiles of {chosen}")
     if out.shape[-2:] != whole.shape[2:]:
         raise ValueError(
@@ -168,13 +169,60 @@ def through(
 
 
 def thumbnail(images: Tensor, tile: int, multiple: int, least: int) -> Tensor:
-    """(N, C, H, W) made so small that it has the pixels of one tile, and padded."""
+    """(N, C, H, W) downsized to the number of pixels of one tile, and padded."""
     scale = min(1.0, (tile**2 / (images.shape[2] * images.shape[3])) ** 0.5)
     size = [max(1, int(side * scale)) for side in images.shape[2:]]
     return padded(F.interpolate(images, size, mode="bilinear", antialias=True), multiple, least)
 
 
-def give_back() -> None:
-    """Hand unused memory back to the device."""
+def free_memory() -> None:
+    """Return unused memory to the device."""
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+
+
+# Instance norms ------------------------------------------------------------------------------------------------------
+
+Norm = nn.GroupNorm | OwnBatchNorm2d
+
+
+def instance_norms(module: nn.Module) -> list[Norm]:
+    """The layers that normalise each channel of each image by its own statistics."""
+    norms = (norm for norm in module.modules() if isinstance(norm, Norm))
+    return [norm for norm in norms if isinstance(norm, OwnBatchNorm2d) or norm.num_groups == norm.num_channels]
+
+
+@contextmanager
+def shared_statistics(module: nn.Module | None, forward: Callable[[], object]) -> Iterator[None]:
+    """A context in which instance norms use the statistics of `forward`, a pass of the whole image at a small size.
+
+    With the statistics of each tile, neighbouring tiles with different content would differ visibly. The statistics of
+    a small image are near those of the large one, but not equal (Chen et al. 2022, "Towards Ultra-Resolution Neural
+    Style Transfer via Thumbnail Instance Normalization", https://arxiv.org/abs/2103.11784).
+    """
+    norms = [] if module is None else instance_norms(module)
+    statistics: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {norm: [] for norm in norms}
+    calls = dict.fromkeys(norms, 0)
+
+    def record(norm: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        variance, mean = torch.var_mean(inputs[0], (2, 3), correction=0, keepdim=True)
+        statistics[norm].append((mean, (variance + norm.eps).rsqrt()))
+
+    def apply(norm: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        recorded = statistics[norm]
+        mean, scale = recorded[calls[norm] % len(recorded)]  # a norm may be called more than once per pass
+        calls[norm] += 1
+        out = (inputs[0] - mean) * scale
+        return out if norm.weight is None else out * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+    hooks = [norm.register_forward_hook(record) for norm in norms]
+    try:
+        if norms:
+            forward()
+        for hook in hooks:
+            hook.remove()
+        hooks = [norm.register_forward_hook(apply) for norm in norms if statistics[norm]]
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,4 +1,4 @@
-"""Frames of a video by ffmpeg: piped in, changed, piped out; never all of them in memory."""
+"""Frames of videos, read and written one by one through pipes to ffmpeg."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from gankit.data.reading.files import plain
 from gankit.runs.files import replacing
 
 
-class Header(NamedTuple):
-    """What a video says of itself: sides in pixels, and frames a second as a fraction, "25/1"."""
+class VideoHeader(NamedTuple):
+    """The height and width of a video in pixels, and its frames per second as a fraction, "25/1"."""
 
     height: int
     width: int
@@ -28,45 +28,35 @@ def program() -> str:
     """The path of ffmpeg.
 
     Raises:
-        ValueError: it is not there.
+        ValueError: it is not installed.
     """
-    found = shutil.which("ffmpeg")
-    if not found:
+    path = shutil.which("ffmpeg")
+    if not path:
         raise ValueError("videos need ffmpeg, and it is not on the PATH: install it, or give the frames as pictures")
-    return found
+    return path
 
 
-def probe(path: Path) -> Header:
-    """Sides and rate of a video's first picture track, as it is seen.
+def read_header(path: Path) -> VideoHeader:
+    """The header of a video's first track, after rotation.
 
     Raises:
-        ValueError: ffmpeg is not there, or cannot read it.
+        ValueError: ffmpeg is not installed, or cannot read the video.
     """
-    command = [
-        program(),
-        "-loglevel",
-        "error",
-        "-nostdin",
-        "-i",
-        f"file:{plain(path)}",
-        "-map",
-        "0:v:0",
-        "-frames:v",
-        "1",
-    ]
+    command = [program(), "-loglevel", "error", "-nostdin", "-i", f"file:{plain(path)}"]
+    command += ["-map", "0:v:0", "-frames:v", "1"]
     done = subprocess.run([*command, "-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe", "-"], capture_output=True)
-    found = re.match(rb"YUV4MPEG2 W(\d+) H(\d+) F(\d+):(\d+)", done.stdout)
-    if not found:
-        raise ValueError(f"ffmpeg cannot read it: {said(done.stderr)}")
-    width, height, count, seconds = map(int, found.groups())
-    return Header(height, width, f"{count}/{seconds}")
+    header = re.match(rb"YUV4MPEG2 W(\d+) H(\d+) F(\d+):(\d+)", done.stdout)
+    if not header:
+        raise ValueError(f"ffmpeg cannot read it: {last_line(done.stderr)}")
+    width, height, count, seconds = map(int, header.groups())
+    return VideoHeader(height, width, f"{count}/{seconds}")
 
 
-def frames(path: Path, header: Header) -> Iterator[np.ndarray]:
-    """Each frame as (H, W, 3) uint8, at an even rate.
+def frames(path: Path, header: VideoHeader) -> Iterator[np.ndarray]:
+    """The frames as (H, W, 3) uint8, at a constant rate.
 
     Raises:
-        ValueError: ffmpeg stops half way.
+        ValueError: ffmpeg stops early.
     """
     command = [program(), "-loglevel", "error", "-nostdin", "-i", f"file:{path}", "-map", "0:v:0", "-r", header.rate]
     with tempfile.TemporaryFile() as errors:
@@ -83,20 +73,20 @@ def frames(path: Path, header: Header) -> Iterator[np.ndarray]:
                 process.kill()
         errors.seek(0)
         if failed or content:
-            raise ValueError(f"ffmpeg stopped half way: {said(errors.read())}")
+            raise ValueError(f"ffmpeg stopped half way: {last_line(errors.read())}")
 
 
-def write(path: Path, pictures: Iterable[np.ndarray], rate: str, sound: Path) -> int:
-    """Frames to a video with the sound of another, whole or not at all; returns how many.
+def write_frames(path: Path, pictures: Iterable[np.ndarray], rate: str, sound: Path) -> int:
+    """Write frames as a video with the sound of another, atomically; returns the number of frames.
 
     Args:
-        path: its ending says the format.
+        path: its ending decides the format.
         pictures: (H, W, 3) uint8 each, of one size; an odd last row or column is cut off.
-        rate: frames a second, "25/1".
-        sound: the video whose first sound track is taken, if it has one.
+        rate: frames per second, "25/1".
+        sound: the video whose first sound track is used, if it has one.
 
     Raises:
-        ValueError: ffmpeg cannot write it.
+        ValueError: ffmpeg cannot write the video.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     count, process = 0, None
@@ -106,7 +96,7 @@ def write(path: Path, pictures: Iterable[np.ndarray], rate: str, sound: Path) ->
             for frame in pictures:
                 if process is None:
                     process = subprocess.Popen(
-                        command(unfinished, frame, rate, sound), stdin=subprocess.PIPE, stderr=errors
+                        writing_command(unfinished, frame, rate, sound), stdin=subprocess.PIPE, stderr=errors
                     )
                 process.stdin.write(np.ascontiguousarray(frame).tobytes())
                 count += 1
@@ -124,45 +114,20 @@ def write(path: Path, pictures: Iterable[np.ndarray], rate: str, sound: Path) ->
                 unfinished.unlink(missing_ok=True)
         if failed:
             errors.seek(0)
-            raise ValueError(f"ffmpeg cannot write {path.name}: {said(errors.read())}")
+            raise ValueError(f"ffmpeg cannot write {path.name}: {last_line(errors.read())}")
         unfinished.rename(temporary)
     return count
 
 
-def command(path: Path, frame: np.ndarray, rate: str, sound: Path) -> list[str]:
-    """What ffmpeg is told, to write frames like this one."""
+def writing_command(path: Path, frame: np.ndarray, rate: str, sound: Path) -> list[str]:
+    """The command of ffmpeg that writes frames of this size."""
     height, width = frame.shape[:2]
-    words = [
-        program(),
-        "-loglevel",
-        "error",
-        "-y",
-        "-f",
-        "rawvideo",
-        "-pix_fmt",
-        "rgb24",
-        "-s",
-        f"{width}x{height}",
-        "-r",
-        rate,
-        "-i",
-        "-",
-    ]
-    words += [
-        "-i",
-        f"file:{sound}",
-        "-map",
-        "0:v:0",
-        "-map",
-        "1:a:0?",
-        "-vf",
-        "crop=trunc(iw/2)*2:trunc(ih/2)*2",
-        "-pix_fmt",
-        "yuv420p",
-    ]
+    words = [program(), "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
+    words += ["-r", rate, "-i", "-", "-i", f"file:{sound}", "-map", "0:v:0", "-map", "1:a:0?"]
+    words += ["-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2", "-pix_fmt", "yuv420p"]
     return [*words, *(["-c:a", "copy"] if sound.suffix.lower() == path.suffix.lower() else []), f"file:{path}"]
 
 
-def said(errors: bytes) -> str:
-    """The last line of what ffmpeg said."""
+def last_line(errors: bytes) -> str:
+    """The last line of ffmpeg's error output."""
     return (errors.decode(errors="replace").strip().splitlines() or ["it gave no reason"])[-1]

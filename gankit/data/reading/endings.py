@@ -4,9 +4,4 @@ IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".t
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 ARRAYS, TABLES, TEXTS = ".npz", ".csv", ".txt"
-
-# Formats of written images by ending, in Pillow's names; those of OPAQUE have no alpha channel.
-WRITTEN = {
-    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF",
-}  # fmt: skip
-OPAQUE = (".jpg", ".jpeg", ".bmp")
+OPAQUE = (".jpg", ".jpeg", ".bmp")  # formats without an alpha channel

@@ -1,0 +1,120 @@
+"""Conversion between image files, images as a network takes them, and pixels."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gankit import data
+from gankit.data.reading import decoding
+from gankit.data.reading.endings import OPAQUE
+from gankit.pictures import STILLS
+from gankit.runs.files import replacing
+
+JPEG = {"quality": 95, "subsampling": 0}
+
+
+class Picture(NamedTuple):
+    """An image as a network takes it.
+
+    Args:
+        image: (1, C, H, W) in [-1, 1].
+        alpha: (H, W) uint8, kept to be restored in the output; None for images without alpha.
+        was: how its channels were changed: "grey to colour", "colour to grey" or "".
+    """
+
+    image: Tensor
+    alpha: np.ndarray | None
+    was: str
+
+
+def as_picture(content: bytes, channels: int, size: str = "", background: str = "white") -> Picture:
+    """The bytes of an image file, as a network with this many channels takes them.
+
+    Args:
+        content: of the file.
+        channels: 1, 3 or 4. With fewer than four, alpha is kept aside, and transparent pixels get the background.
+        size: the shorter side, "256", or height and width, "256x384"; "" for the image's own.
+        background: "white" or "black".
+
+    Raises:
+        ValueError: the image cannot be used.
+    """
+    return from_image(decoding.load(content), channels, size, background)
+
+
+def from_image(image: Image.Image, channels: int, size: str = "", background: str = "white") -> Picture:
+    """As `as_picture`, for an image in memory: L, RGB or RGBA."""
+    image, alpha = resized(image, size), None
+    if image.mode == "RGBA" and channels != 4:
+        pixels = np.array(image)
+        alpha = pixels[:, :, 3]
+        pixels[alpha == 0, :3] = 255 if background == "white" else 0
+        image = Image.fromarray(pixels[:, :, :3])
+        if np.ptp(pixels[:, :, :3], axis=2).max() == 0:
+            image = image.convert("L")
+    was = {("L", False): "grey to colour", ("RGB", True): "colour to grey"}.get((image.mode, channels == 1), "")
+    pixels = np.asarray(image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels]))
+    return Picture(as_tensor(pixels), alpha, was)
+
+
+def as_tensor(pixels: np.ndarray) -> Tensor:
+    """(H, W) or (H, W, C) uint8 to (1, C, H, W) in [-1, 1]."""
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    return data.normalise(torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None])
+
+
+def encoded(pixels: np.ndarray) -> bytes:
+    """(C, H, W) uint8 as the bytes of a .png."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def as_pixels(image: Tensor) -> np.ndarray:
+    """(C, H, W) in [-1, 1] to (H, W) or (H, W, C) uint8; the first channel if there are two or more than four."""
+    pixels = data.quantise(image if len(image) in (1, 3, 4) else image[:1]).permute(1, 2, 0).numpy()
+    return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+
+
+def resized(image: Image.Image, size: str) -> Image.Image:
+    """An image resized to a shorter side, "256", or to height and width, "256x384"."""
+    if not size:
+        return image
+    height, width = data.parse_resolution(size)
+    if "x" not in size:
+        scale = height / min(image.size)
+        height, width = (max(1, round(side * scale)) for side in (image.height, image.width))
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def save_image(
+    path: Path, pixels: np.ndarray, alpha: np.ndarray | None = None, colours: np.ndarray | None = None
+) -> None:
+    """Write an image file atomically.
+
+    Args:
+        path: its ending decides the format. JPEG and BMP have no alpha: transparent pixels become white.
+        pixels: (H, W) or (H, W, C) uint8; class numbers if `colours` is given.
+        alpha: (H, W) uint8, or none.
+        colours: (K, 3) uint8, the palette of a label map, for a .png.
+    """
+    if alpha is not None and pixels.shape[-1] != 4:
+        pixels = np.dstack([pixels, alpha])
+    image = Image.fromarray(pixels)
+    kind = STILLS[path.suffix.lower()]
+    if colours is not None:
+        image.putpalette(colours.astype(np.uint8).tobytes())
+    elif image.mode in ("LA", "RGBA") and path.suffix.lower() in OPAQUE:
+        background = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(background, image.convert("RGBA")).convert(image.mode[:-1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = {"JPEG": JPEG, "WEBP": {"lossless": True}}.get(kind, {})
+    with replacing(path) as temporary:
+        image.save(temporary, kind, **options)
