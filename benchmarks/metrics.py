@@ -27,8 +27,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from gankit import metrics
-from gankit.evaluation import features
-from gankit.evaluation.sources import Source
+from gankit.evaluation import extraction
+from gankit.evaluation.sources import Samples
 from gankit.metrics import frechet
 
 torch.set_num_threads(1)
@@ -114,10 +114,10 @@ def reading(rounds: int) -> None:
         time.sleep(0.8 * pause)  # a disk, a decoder in another process
         return images[numbers], None
 
-    source = Source("made up", "images", (3, 64, 64), len(images), read, "benchmark")
+    source = Samples("made up", "images", (3, 64, 64), len(images), read, "benchmark")
 
     def both() -> float:
-        return float(features.features(source, look, len(images), 50, keep=False).values.sum())
+        return float(extraction.extract(source, look, len(images), 50, keep=False).values.sum())
 
     def reads() -> float:
         return float(sum(len(read(np.arange(i, i + 50))[0]) for i in range(0, 1000, 50)))

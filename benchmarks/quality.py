@@ -56,8 +56,7 @@ from gankit import Batch, Recipe, Run, data, latent, metrics, models, pictures
 from gankit.data.builtin.digits import edges
 from gankit.data.builtin.photos import PHOTOS, SKLEARN
 from gankit.evaluation import METRICS, sources
-from gankit.evaluation.evaluator import OF_ONE_IMAGE
-from gankit.evaluation.judges import missing
+from gankit.evaluation.catalogue import DEFAULT_OF_ONE_IMAGE, missing
 from gankit.evaluation.subject import Subject
 from gankit.losses import bernoulli_nll
 from gankit.runs.config import arguments_of, read_spec, versions
@@ -248,7 +247,7 @@ class OneImage:
     def __init__(self, name: str, resolution: str):
         self.name = name
 
-    def image(self, recipe: Recipe) -> sources.Source:
+    def image(self, recipe: Recipe) -> sources.Samples:
         """The photograph as the model learned it."""
         return sources.of_data(self.name, None, "x".join(map(str, recipe.spec.shape[1:])))
 
@@ -256,10 +255,10 @@ class OneImage:
         samples = sources.of_recipe(recipe, "samples", digest(weights_of(recipe)))
         return self.numbers(samples, self.image(recipe))
 
-    def numbers(self, fake: sources.Source, real: sources.Source) -> Numbers:
-        s = Subject(fake, real, None, None, self.count, willing=False)
-        names = [name for name in OF_ONE_IMAGE.split(",") if not missing(METRICS[name], s)]
-        return {score.name: score.value for name in names for score in METRICS[name].take(s)}
+    def numbers(self, fake: sources.Samples, real: sources.Samples) -> Numbers:
+        s = Subject(fake, real, None, None, self.count, may_download=False)
+        names = [name for name in DEFAULT_OF_ONE_IMAGE.split(",") if not missing(METRICS[name], s)]
+        return {score.name: score.value for name in names for score in METRICS[name].compute(s)}
 
     def trivial(self, recipe: Recipe) -> dict[str, Numbers]:
         """The image, less a rim that fills no tile, taken apart and put together at random."""
@@ -273,8 +272,8 @@ class OneImage:
             found[title] = self.numbers(self.source(images), self.source(image))
         return found
 
-    def source(self, images: Tensor) -> sources.Source:
-        return sources.Source(
+    def source(self, images: Tensor) -> sources.Samples:
+        return sources.Samples(
             "images", "images", tuple(images.shape[1:]), len(images), lambda numbers: (images[numbers], None), ""
         )
 

@@ -216,7 +216,11 @@ def asked(path: Path) -> tuple[set[str], set[str]]:
         function, target, name = ast.unparse(node.func), ast.unparse(node.args[0]), node.args[1].value
         if function == "can":
             by_can.add(name)
-        elif function in ("hasattr", "getattr") and re.search(r"recipe(\(.*\))?$|^kind$", target) and path.parent.name != "cli":
+        elif (
+            function in ("hasattr", "getattr")
+            and re.search(r"recipe(\(.*\))?$|^kind$", target)
+            and path.parent.name != "cli"
+        ):
             by_hand.add(name)
     return by_can, by_hand
 

@@ -23,10 +23,17 @@ ORDER, MIRROR = 1, 2  # what random numbers are drawn for
 
 
 class Modes(NamedTuple):
-    """The modes of a mixture of Gaussians: centres (K, D), and the standard deviation of all."""
+    """The modes of a known distribution.
 
-    centres: np.ndarray
-    std: float
+    Args:
+        count: number of modes, all equally likely.
+        centres: (count, D) means of Gaussians; None if the mode of an image is the digits in its channels.
+        std: standard deviation of the Gaussians.
+    """
+
+    count: int
+    centres: np.ndarray | None = None
+    std: float = 0.0
 
 
 @dataclass
@@ -51,7 +58,7 @@ class Dataset:
         names: file name of each sample relative to the data's folder; empty for built-in sets.
         masks: numbers (n,) to new label maps (n, H, W) uint8, the class of each pixel, 255 for void; for kind "masks".
         colours: (K, 3) uint8, the colours that show the classes of label maps; default: `gankit.data.palette`.
-        modes: the modes of a mixture of Gaussians; None for other distributions.
+        modes: the modes of the distribution, where it is known.
         mirror: flip images of the stream, each with probability one half, by its position.
         skipped: unusable files that were left out, with the reason.
         warnings: what a user should know about the data, in plain sentences.

@@ -14,7 +14,7 @@ from gankit.data import draws
 from gankit.data.builtin.memory import VERSION, in_memory, square_side
 from gankit.data.domains import Domains
 from gankit.data.reading import cache
-from gankit.data.stream import Dataset, Size
+from gankit.data.stream import Dataset, Modes, Size
 
 
 def digits(part: str, size: Size) -> Dataset:
@@ -32,7 +32,8 @@ def stacked_digits(size: Size) -> Dataset:
         return grey[three[numbers], 0]
 
     shape = (3, *grey.shape[2:])
-    return Dataset("stacked-digits", "images", shape, len(three), read, cache.key("stacked-digits", shape, VERSION))
+    key = cache.key("stacked-digits", shape, VERSION)
+    return Dataset("stacked-digits", "images", shape, len(three), read, key, modes=Modes(1000))
 
 
 def digits_negative(part: str, size: Size) -> Domains:

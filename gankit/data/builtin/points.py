@@ -17,9 +17,9 @@ RING, GRID, ROLL = range(3)  # seeds
 
 # Centres (K, 2) and standard deviation as VEEGAN (Srivastava et al., 2017) and PacGAN (Lin et al., 2018) publish them.
 _angles = 2 * np.pi * np.arange(8) / 8
-MODES = {
-    "ring": Modes(np.stack([np.cos(_angles), np.sin(_angles)], 1), 0.01),
-    "grid": Modes(np.stack(np.meshgrid([-4.0, -2, 0, 2, 4], [-4.0, -2, 0, 2, 4]), -1).reshape(-1, 2), 0.05),
+MODES: dict[str, tuple[np.ndarray, float]] = {
+    "ring": (np.stack([np.cos(_angles), np.sin(_angles)], 1), 0.01),
+    "grid": (np.stack(np.meshgrid([-4.0, -2, 0, 2, 4], [-4.0, -2, 0, 2, 4]), -1).reshape(-1, 2), 0.05),
 }
 
 
@@ -43,12 +43,11 @@ def swissroll(_: object = None) -> Dataset:
 
 def _mixture(name: str, seed: int) -> Dataset:
     """Points of a mixture of Gaussians, labelled by their mode."""
-    modes = MODES[name]
-    labels = draws.choice(len(modes.centres), seed, 0, np.arange(SIZE))
-    points = modes.centres[labels] + modes.std * draws.normal(seed, 1, np.arange(SIZE)[:, None], np.arange(2))
-    return replace(
-        _points(name, points), labels=labels, class_names=[str(i) for i in range(len(modes.centres))], modes=modes
-    )
+    centres, std = MODES[name]
+    labels = draws.choice(len(centres), seed, 0, np.arange(SIZE))
+    points = centres[labels] + std * draws.normal(seed, 1, np.arange(SIZE)[:, None], np.arange(2))
+    class_names, modes = [str(i) for i in range(len(centres))], Modes(len(centres), centres, std)
+    return replace(_points(name, points), labels=labels, class_names=class_names, modes=modes)
 
 
 def _points(name: str, points: np.ndarray) -> Dataset:
