@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gankit import data
 from gankit.data.reading import cache
+from gankit.data.union import attributes_of
 from gankit.evaluation.sources import DIGITS, NEGATIVE, Attributes, Known, Rows, Samples, of_dataset
 
 # Whether images of a domain are digits, or negatives of digits, to the digits classifier. It knows no other images.
