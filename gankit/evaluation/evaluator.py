@@ -20,6 +20,7 @@ from gankit.evaluation.sources import Trial
 from gankit.evaluation.subject import Score, Subject
 from gankit.evaluation.trials import open_reference, trial_of_samples, trials_of_model
 from gankit.metrics.extractors import Extractor
+from gankit.recipe import can
 from gankit.runs.config import locate, read_config
 from gankit.runs.trained import load
 
@@ -174,7 +175,7 @@ def open_segmenter(run: str, device: str) -> tuple[Callable[[Tensor], Tensor], s
     """
     trained = load(run, device=device)
     recipe = trained.recipe
-    if not hasattr(recipe, "segment"):
+    if not can(recipe, "segment"):
         raise ValueError(
             f"--segmenter {run} is a run of {type(recipe).__name__}, which does not segment; name one of unet"
         )

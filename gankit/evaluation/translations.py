@@ -20,7 +20,7 @@ from gankit.data.reading import cache
 from gankit.evaluation.inputs import label_colours, of_images, of_masks, of_side, repeated, shuffled
 from gankit.evaluation.requests import requested, with_columns
 from gankit.evaluation.sources import Attributes, Known, Rows, Samples, Trial, of_dataset
-from gankit.recipe import Recipe, seeded
+from gankit.recipe import Recipe, can, seeded
 
 Data = data.Dataset | data.Domains | data.Union
 NO_INPUTS = "the inputs are training data, as none are held out"
@@ -28,7 +28,7 @@ NO_INPUTS = "the inputs are training data, as none are held out"
 
 def translates(recipe: Recipe) -> bool:
     """Whether a model is evaluated by its translations or label maps rather than by samples from noise."""
-    return (hasattr(recipe, "segment") or hasattr(recipe, "translate")) and not hasattr(recipe, "sample")
+    return (can(recipe, "segment") or can(recipe, "translate")) and not can(recipe, "sample")
 
 
 def held_out_name(name: str) -> str:
@@ -119,7 +119,7 @@ def translator_trials(
     inputs = {"data": dataset.name, "fingerprint": dataset.fingerprint, "held_out": unseen is not None}
     about = (about or {}) | {"seed": seed, "inputs": inputs}
     translator = Translator(recipe, name, fingerprint, seed, about, "" if unseen is not None else NO_INPUTS)
-    if hasattr(recipe, "segment") and dataset.kind == "masks":
+    if can(recipe, "segment") and dataset.kind == "masks":
         return [_segmentation_trial(translator, dataset, typed)]
     if isinstance(dataset, data.Domains):
         return _domain_trials(translator, dataset, train, unseen is not None, typed, domains)
@@ -158,7 +158,7 @@ def _domain_trials(
     if both_ways:
         directions = [(a, b) for a, b in ("ab", "ba") if b in domains]
     else:
-        directions = [getattr(recipe, "sides", ("a", "b"))]
+        directions = [recipe.sides]
     found = []
     for origin, to in directions:
         inputs = shuffled(sides[origin], seed)
@@ -183,7 +183,7 @@ def _image_trial(
     translator: Translator, dataset: data.Dataset | data.Union, train: Data | None, is_held_out: bool, typed: str
 ) -> Trial:
     """Translations within one set of images, with requested attributes if the images have attributes."""
-    recipe, seed, columns = translator.recipe, translator.seed, getattr(translator.recipe, "columns", None)
+    recipe, seed, columns = translator.recipe, translator.seed, translator.recipe.columns
     inputs = with_columns(shuffled(of_images(dataset, typed), seed), columns)
     attributes = None if inputs.attributes is None else requested(inputs, seed)
     function = translation_function(recipe, seed, attributes=attributes)
@@ -205,7 +205,7 @@ def translation_function(
             pairs = zip(images, styles.read(numbers)[0].to(images))
             return torch.cat([recipe.translate(image[None], styles=style[None]) for image, style in pairs])
         arguments: dict[str, object] = {"to": to} if to else {}
-        if "z" in parameters and hasattr(recipe, "noise"):
+        if "z" in parameters and can(recipe, "noise"):
             arguments["z"] = _noise(recipe, numbers, seed, images)
         return recipe.translate(images, **arguments)
 

@@ -10,6 +10,7 @@ import torch
 from gankit import metrics
 from gankit.evaluation.needs import Metric, Need
 from gankit.evaluation.subject import Score, Subject
+from gankit.recipe import can
 
 
 def swd(s: Subject) -> Iterator[Score]:
@@ -98,7 +99,7 @@ def birthday(s: Subject) -> Iterator[Score]:
     yield Score("support", value, better="higher", n_real=len(real), n_fake=len(fake), note=note)
 
 
-NEEDS = {"a critic": Need(lambda s: hasattr(s.fake.recipe, "critic"), "the model has no Wasserstein critic")}
+NEEDS = {"a critic": Need(lambda s: can(s.fake.recipe, "critic"), "the model has no Wasserstein critic")}
 METRICS = {
     "swd": Metric(swd, ("images", "reals"), ("spectrum",)),
     "ms_ssim": Metric(ms_ssim, ("images", "reals")),

@@ -13,7 +13,7 @@ from gankit.evaluation.needs import Metric, Need
 from gankit.evaluation.sources import Samples
 from gankit.evaluation.subject import Score, Subject
 from gankit.metrics import inception, spatial
-from gankit.recipe import Recipe
+from gankit.recipe import Recipe, can
 from gankit.weights import here
 
 DEFAULT_COUNT = 50  # samples
@@ -26,7 +26,7 @@ def has_one_image(fake: Samples, real: Samples | None) -> bool:
 
 def pyramid(s: Subject) -> Recipe | None:
     """The model if it was trained on one image, which it can reconstruct."""
-    return s.fake.recipe if hasattr(s.fake.recipe, "rebuilt") else None
+    return s.fake.recipe if can(s.fake.recipe, "rebuilt") else None
 
 
 def at_model_size(s: Subject, images: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from gankit.evaluation.needs import HELD_OUT, Metric, Need
 from gankit.evaluation.sources import NEGATIVE
 from gankit.evaluation.subject import Score, Subject, share_error
 from gankit.evaluation.translations import translate_back
+from gankit.recipe import can
 
 
 def outputs_and_targets(s: Subject) -> tuple[Tensor, Tensor]:
@@ -108,7 +109,7 @@ def label_kept(s: Subject) -> Iterator[Score]:
 
 def has_targets(s: Subject) -> bool:
     """Whether each output has a target: the other side of a pair, or an image that the model reconstructs."""
-    return s.fake.targets is not None or (hasattr(s.fake.recipe, "reconstruct") and s.real is not None)
+    return s.fake.targets is not None or (can(s.fake.recipe, "reconstruct") and s.real is not None)
 
 
 NEEDS = {
@@ -121,7 +122,7 @@ NEEDS = {
         "the digits classifier does not know these inputs and outputs",
     ),
     "styles": Need(
-        lambda s: s.fake.styles is not None and hasattr(s.fake.recipe, "statistics"),
+        lambda s: s.fake.styles is not None and can(s.fake.recipe, "statistics"),
         "the model does not transfer styles",
     ),
 }
