@@ -34,7 +34,8 @@ from torch import Tensor
 
 import gankit
 from gankit import Recipe, data, latent, pictures, training
-from gankit.data import captions, toy
+from gankit.data import captions
+from gankit.data.builtin import shapes
 
 Numbers = dict[str, float]
 SAID = ("colour", "kind", "size", "place")
@@ -47,7 +48,7 @@ def coverage(kind: int, r: Tensor, x: Tensor, y: Tensor, turn: float, side: int)
     """(N, side, side) the share of each pixel that a shape covers, as the data draws it; r, x and y are (N,)."""
     line = (torch.arange(side) + 0.5 - side / 2) / (side / 2)
     u, v = line[None, None, :] - x[:, None, None], line[None, :, None] - y[:, None, None]
-    corners = list(toy.KINDS.values())[kind]
+    corners = list(shapes.KINDS.values())[kind]
     if corners == 0:
         outside = torch.hypot(u, v) - r[:, None, None]
     else:
@@ -60,7 +61,7 @@ def coverage(kind: int, r: Tensor, x: Tensor, y: Tensor, turn: float, side: int)
 def seen(images: Tensor) -> dict[str, Tensor]:
     """What (N, 3, H, H) images in [-1, 1] show: "colour", "kind", "size" (1 for large), "place" (row * 3 + column), "residue"."""
     rgb, side = (images.double() + 1) / 2, images.shape[-1]
-    palette = torch.tensor(list(toy.COLOURS.values())).double() / 255
+    palette = torch.tensor(list(shapes.COLOURS.values())).double() / 255
     light = rgb.amax(1, keepdim=True)
     mean = (rgb * light).sum((2, 3))
     colour = (torch.nn.functional.normalize(mean) @ torch.nn.functional.normalize(palette).T).argmax(1)
@@ -70,7 +71,7 @@ def seen(images: Tensor) -> dict[str, Tensor]:
     line = (torch.arange(side) + 0.5 - side / 2).double() / (side / 2)
     x, y = (cover.sum(1) * line).sum(1) / area, (cover.sum(2) * line).sum(1) / area
     best, kind, radius = torch.full_like(area, torch.inf), torch.zeros_like(colour), torch.zeros_like(area)
-    for k, corners in enumerate(toy.KINDS.values()):
+    for k, corners in enumerate(shapes.KINDS.values()):
         r = (area / (side / 2) ** 2 / AREAS[k]).sqrt()
         for turn in np.arange(TURNS if corners else 1) / TURNS * 2 * np.pi / max(1, corners):
             far = (coverage(k, r, x, y, float(turn), side) - cover).abs().sum((1, 2)) / area
@@ -80,7 +81,7 @@ def seen(images: Tensor) -> dict[str, Tensor]:
                 torch.where(nearer, k, kind),
                 torch.where(nearer, r, radius),
             )
-    row, column = (torch.from_numpy(np.digitize(v.numpy(), toy.EDGES)) for v in (y, x))
+    row, column = (torch.from_numpy(np.digitize(v.numpy(), shapes.EDGES)) for v in (y, x))
     return {"colour": colour, "kind": kind, "size": (radius > 0.5).long(), "place": row * 3 + column, "residue": best}
 
 
@@ -92,7 +93,7 @@ class Asked:
         chosen = np.random.default_rng(0).permutation(len(dataset))[:ASKED]
         rows = dataset.rows(chosen)
         known, names = rows["attribute"], dataset.attribute_names
-        row, column = (np.digitize(known[:, names.index(axis)].numpy(), toy.EDGES) for axis in "yx")
+        row, column = (np.digitize(known[:, names.index(axis)].numpy(), shapes.EDGES) for axis in "yx")
         self.said = {
             "kind": known[:, :3].argmax(1),
             "colour": known[:, 3:9].argmax(1),

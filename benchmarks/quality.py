@@ -53,7 +53,8 @@ from torch import Tensor
 
 import gankit
 from gankit import Batch, Recipe, Run, data, latent, metrics, models, pictures
-from gankit.data.builtin import PHOTOS, SKLEARN, edges
+from gankit.data.builtin.digits import edges
+from gankit.data.builtin.photos import PHOTOS, SKLEARN
 from gankit.evaluation import METRICS, sources
 from gankit.evaluation.catalogue import DEFAULT_OF_ONE_IMAGE, missing
 from gankit.evaluation.subject import Subject

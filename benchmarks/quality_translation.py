@@ -37,8 +37,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gankit import Recipe, data, latent, metrics
-from gankit.data import faces as drawn_faces
-from gankit.data import toy
+from gankit.data.builtin import drawn_faces, shapes
 from gankit.evaluation import translations
 from gankit.nn.style import adain, colour_moments, match_colours
 
@@ -184,7 +183,7 @@ class Shapes:
 
     data, want, seeds = "shapes:colours+shapes:sizes", "images", 3
     ablations = ({"cycle_weight": 0.0},)
-    paints = torch.tensor(list(toy.COLOURS.values())) / 127.5 - 1
+    paints = torch.tensor(list(shapes.COLOURS.values())) / 127.5 - 1
 
     def __init__(self, name: str, resolution: str):
         held = data.open("shapes:both:test", resolution or None)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from picture_files import noise, picture
+from PIL import Image
 
 from gankit import training
 from gankit.runs.config import read_config
@@ -25,6 +28,31 @@ def one_thread() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["GANKIT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def fresh_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A cache for one test, and no warning from Pillow that escapes."""
+    monkeypatch.setenv("GANKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder to fill with images."""
+    (tmp_path / "pictures").mkdir()
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    """pics/A with 5 colour images of 16x20, pics/B with 5 grey ones of the same names in reversed order of writing."""
+    for i in range(5):
+        picture(tmp_path / "pics" / "A" / f"{i}.png", noise(16, 20, 3, seed=i))
+        picture(tmp_path / "pics" / "B" / f"{4 - i}.bmp", noise(16, 20, seed=14 - i))
+    return tmp_path / "pics"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Arrays in .npz files: read as NumPy reads them, or refused by what they say before anything is unpacked, at every door."""
+"""Arrays in .npz files: read as NumPy reads them, or refused by their headers before anything is unpacked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gankit import data
-from gankit.data import arrays, cache, captions, embedding
+from gankit.data import captions
+from gankit.data.reading import arrays, cache, embedding
 from gankit.evaluation import sources
 from gankit.explore import inputs
 
@@ -69,8 +70,9 @@ def bomb(path: Path, name: str, shape: tuple[int, ...], descr: str = "|u1", hone
 
 
 VALUES = [
-    np.arange(6).reshape(2, 3), np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.arange(3, dtype=">i4"), np.zeros((0, 5)), np.array("z"),
-    np.array(["a", "bcd"]), np.array([True, False]), np.float16([1, 2]), np.uint8([[[7]]]),
+    np.arange(6).reshape(2, 3), np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.arange(3, dtype=">i4"),
+    np.zeros((0, 5)), np.array("z"), np.array(["a", "bcd"]), np.array([True, False]),
+    np.float16([1, 2]), np.uint8([[[7]]]),
 ]  # fmt: skip
 
 
@@ -82,7 +84,7 @@ def test_arrays_are_read_as_numpy_reads_them(tmp_path, write):
         one = found[f"a{i}"]
         assert np.array_equal(one, value) and one.shape == value.shape and one.dtype == value.dtype.newbyteorder("=")
     assert list(arrays.read(tmp_path / "x.npz", ["a1", "other"])) == ["a1"]
-    with arrays.opened(tmp_path / "x.npz") as file:
+    with arrays.open_npz(tmp_path / "x.npz") as file:
         assert b"".join(file.stream("a0")) == VALUES[0].tobytes() and str(file).startswith(
             "a0 int64[2, 3], a1 float64[2, 3]"
         )
@@ -113,7 +115,7 @@ REFUSED = {
     "is no": b"",
     "no array": b"MZ" * 40,
     "     ": header()[:30],
-    "texts of numbers that are no letters": header("'<U1'", "(1,)") + b"\xff\xff\xff\x7f",
+    "texts with numbers that are no characters": header("'<U1'", "(1,)") + b"\xff\xff\xff\x7f",
 }
 
 
@@ -175,7 +177,7 @@ def test_less_than_is_claimed_is_refused(tmp_path):
     (tmp_path / "y.npz").write_bytes(
         content.replace(struct.pack("<I", len(member)), struct.pack("<I", len(member) + 1))
     )
-    with arrays.opened(tmp_path / "y.npz") as file:
+    with arrays.open_npz(tmp_path / "y.npz") as file:
         assert str(file) == "real uint8[4]"
         for take in (lambda: file.read(), lambda: list(file.stream("real"))):
             with pytest.raises(ValueError, match="truncated|not a whole"):

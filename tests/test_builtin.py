@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from gankit import data
-from gankit.data import cells, faces, scenes, toy
-from gankit.data.builtin import edges
-from gankit.data.canny import canny
+from gankit.data.builtin import cells, drawn_faces, scenes, shapes
+from gankit.data.builtin.canny import canny
+from gankit.data.builtin.digits import edges
 
 
 def slow_canny(grey, sigma, low, high):
@@ -111,7 +111,7 @@ def test_two_halves_of_the_shapes_know_one_thing_each():
     assert np.array_equal(both.attributes[::2, :6], colours.attributes)
     assert np.array_equal(both.attributes[1::2, 6:], sizes.attributes) and 0.48 < sizes.attributes.mean() < 0.52
     images, large = both.read(np.arange(600)).astype(float), both.attributes[:600, 6] == 1
-    for i, paint in enumerate(toy.COLOURS.values()):
+    for i, paint in enumerate(shapes.COLOURS.values()):
         mine = both.attributes[:600, i] == 1
         assert (images[mine].max((2, 3)) == paint).all()
     area = (images.max(1) / images.max((1, 2, 3), keepdims=True)[:, 0]).mean((1, 2)) * 4  # in squares of half a side
@@ -171,9 +171,9 @@ def moved(numbers, unit, low, high, size=96):
     """Faces with one action unit at each of two intensities: (n, 3, H, W) float each."""
     pair = []
     for intensity in (low, high):
-        units = np.zeros((len(numbers), len(faces.UNITS)), np.float32)
-        units[:, list(faces.UNITS).index(unit)] = intensity
-        pair.append(faces.draw(numbers, units, size, size).astype(float))
+        units = np.zeros((len(numbers), len(drawn_faces.UNITS)), np.float32)
+        units[:, list(drawn_faces.UNITS).index(unit)] = intensity
+        pair.append(drawn_faces.draw(numbers, units, size, size).astype(float))
     return pair
 
 
@@ -185,7 +185,7 @@ PLACES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("unit", faces.UNITS)
+@pytest.mark.parametrize("unit", drawn_faces.UNITS)
 def test_an_action_unit_moves_its_own_part_of_the_head_and_more_the_stronger_it_is(unit):
     numbers, still = np.arange(12), np.zeros((12, 8), np.float32)
     rest, full = moved(numbers, unit, 0, 1)
@@ -194,13 +194,13 @@ def test_an_action_unit_moves_its_own_part_of_the_head_and_more_the_stronger_it_
     assert (little > 0).all() and (much > 1.2 * little).all() and (np.abs(full - rest).max((1, 2, 3)) > 30).all()
     smooth = moved(numbers, unit, 0.5, 0.52)
     assert np.abs(smooth[1] - smooth[0]).sum((1, 2, 3)).max() < 0.15 * much.max(), "no jumps"
-    head = faces.Face(numbers, still, 96, 96)
+    head = drawn_faces.Face(numbers, still, 96, 96)
     left, right, top, bottom = PLACES[unit]
     inside = (head.u > left) & (head.u < right) & (head.v > top) & (head.v < bottom)
     change = np.abs(full - rest).sum(1)
     assert change[inside].sum() > 0.97 * change.sum()
-    worked = np.eye(8, dtype=np.float32)[[list(faces.UNITS).index(unit)] * 12]
-    mask = faces.face_mask(numbers, still, 96, 96) | faces.face_mask(numbers, worked, 96, 96)
+    worked = np.eye(8, dtype=np.float32)[[list(drawn_faces.UNITS).index(unit)] * 12]
+    mask = drawn_faces.face_mask(numbers, still, 96, 96) | drawn_faces.face_mask(numbers, worked, 96, 96)
     near = torch.nn.functional.max_pool2d(torch.from_numpy(mask[:, None]).float(), 3, 1, 1)[:, 0].numpy() > 0
     assert 0.2 < mask.mean() < 0.5 and change[~near].max() < 40, "nothing that can be seen moves off the head"
 

@@ -173,10 +173,10 @@ def test_long_captions_and_other_alphabets_are_told(folder):
     dataset = data.open(folder, want="captions")
     assert dataset.caption[0] == captions.LONGEST == 201
     assert any(
-        "1 of 4 captions are longer than 201 letters (the longest has 3,999)" in text for text in dataset.warnings
+        "1 of 4 captions are longer than 201 characters (the longest has 3,999)" in text for text in dataset.warnings
     )
     assert any(
-        "1 of 4 captions have letters that are none of a-z" in text and "1 of them are mostly such" in text
+        "1 of 4 captions have characters other than a-z" in text and "in 1 of them most" in text
         for text in dataset.warnings
     )
     assert captions.flaws(["caf\u00e9, \u201cyes\u201d\u2014no"]) == []

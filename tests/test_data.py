@@ -1,6 +1,8 @@
 """Streams are pure functions of position; the built-in sets are what they say."""
 
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,7 +186,8 @@ def test_stacked_digits_cover_a_thousand_modes():
 @pytest.mark.parametrize("name", ["ring", "grid"])
 def test_mixtures_follow_the_published_protocol(name):
     dataset = data.open(name)
-    centres, std = data.MODES[name]
+    count, centres, std = dataset.modes
+    assert count == len(centres) and data.MODES[name] == (centres, std)
     points, labels = dataset.read(np.arange(len(dataset))), dataset.labels
     assert (len(dataset), std) == (100_000, {"ring": 0.01, "grid": 0.05}[name])
     assert len(np.unique(centres.round(6), axis=0)) == dataset.num_classes == {"ring": 8, "grid": 25}[name]
@@ -195,6 +198,30 @@ def test_mixtures_follow_the_published_protocol(name):
         assert np.allclose(np.linalg.norm(centres, axis=1), 1)
     else:
         assert set(np.unique(centres)) == {-4, -2, 0, 2, 4}
+
+
+def test_modes_belong_to_distributions_that_have_them():
+    assert {name for name in STREAMED + ["grid", "swissroll"] if data.open(name).modes} == {
+        "ring",
+        "grid",
+        "stacked-digits",
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in data.BUILTIN if ":" not in name])
+def test_every_built_in_set_is_in_the_docs(name):
+    table = (Path(__file__).parents[1] / "docs" / "data.md").read_text().partition("\n## Your own")[0]
+    assert f"`{name}`" in table
+
+
+@pytest.mark.parametrize(
+    "room, above", [("reading", {"builtin", "lookup", "summary"}), ("builtin", {"lookup", "summary"})]
+)
+def test_rooms_of_data_import_only_those_below(room, above):
+    for path in (Path(data.__file__).parent / room).glob("*.py"):
+        imported = set(re.findall(r"^\s*from gankit\.data(?:\.(\w+)\S*)? import (.*)$", path.read_text(), re.MULTILINE))
+        names = {module or name for module, names in imported for name in re.findall(r"\w+", names)}
+        assert not names & above, path.name
 
 
 def test_swissroll_is_a_spiral():
@@ -342,8 +369,8 @@ class Trap:
         (dict(other=np.ones((3, 2))), r"found other float64\[3, 2\]"),
         (dict(real=np.ones(3)), "must hold numbers"),
         (dict(real=np.array([["a"]])), "must hold numbers"),
-        (dict(real=np.ones((3, 2)), condition=np.ones((2, 2))), "as long as each other"),
-        (dict(real=np.ones((0, 2))), "not empty"),
+        (dict(real=np.ones((3, 2)), condition=np.ones((2, 2))), "must have one length"),
+        (dict(real=np.ones((0, 2))), "not be empty"),
         (dict(real=np.full((3, 2), np.nan)), "not finite"),
         (dict(real=np.ones((3, 2)), label=np.array([0, 1, -1])), "label must be"),
         (dict(real=np.ones((3, 2)), label=np.array([0, 1, 10**9])), "label must be"),

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from gankit import cli, data, latent
-from gankit.data import builtin, domains
+from gankit.data import domains
+from gankit.data.builtin import photos
 from gankit.evaluation import sources
 from gankit.training import log
 
@@ -93,13 +94,13 @@ def test_digits_and_their_negatives_or_edges_never_hold_one_digit_twice(opened):
 def test_depth_is_whole_and_of_the_other_half_of_the_picture(opened, monkeypatch):
     dataset = data.open("colour-depth", resolution=32)
     assert dataset.shape == dataset.other == (3, 32, 32) and len(dataset.a) == (500 - 31) * (370 - 31)
-    left = builtin._stereo()[0][:, :, :370]
+    left = photos._stereo()[0][:, :, :370]
     assert np.array_equal(dataset.a.rows(np.array([0]))["real"][0].numpy(), left[:, :32, :32])
     b = dataset.b.rows(np.arange(0, len(dataset.b), 997))["real"]
     assert (b[:, :1] == b).all() and b.max() > 200 and b.min() < 60
     disparity = np.arange(12.0).reshape(2, 6) + 1
     disparity[0, 4], disparity[1, 3] = np.nan, np.inf
-    monkeypatch.setattr(builtin, "_stereo", lambda: (np.zeros((3, 2, 6), np.uint8), disparity))
+    monkeypatch.setattr(photos, "_stereo", lambda: (np.zeros((3, 2, 6), np.uint8), disparity))
     depth = data.open("colour-depth", resolution="2x3").b.rows(np.array([0]))["real"][0, 0]
     known = (
         np.array([[4, 4, 6], [9, 11, 12]]) - 1
@@ -159,7 +160,7 @@ def test_unlike_domains_are_refused_with_what_to_type(folders):
     with pytest.raises(ValueError, match="holds two domains itself"):
         data.open("digits,digits-negative")
     for text in ("digits,", ",digits", "a,b,c"):
-        with pytest.raises(ValueError, match="are not two names.*photos,paintings"):
+        with pytest.raises(ValueError, match="is not two names.*photos,paintings"):
             data.open(text)
     with pytest.raises(ValueError, match="there is no data 'digit'.*Did you mean digits"):
         data.open("digit,digits")

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from gankit import cli, data
-from gankit.data import captions, embedding, files, labelmaps
+from gankit.data import captions
+from gankit.data.reading import embedding, files, labelmaps
 from gankit.evaluation import sources
 from gankit.explore import classifiers, inputs, inversion, manipulation, object_removal
 from gankit.runs import texts

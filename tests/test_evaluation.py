@@ -14,7 +14,7 @@ import torch
 
 import gankit
 from gankit import cli, data, evaluation, metrics, report, training
-from gankit.data import cache
+from gankit.data.reading import cache
 from gankit.evaluation import catalogue, extraction, figures, plan, sources
 from gankit.evaluation.families import distribution
 from gankit.evaluation.needs import Metric

@@ -13,7 +13,7 @@ from torch import nn
 
 import gankit
 from gankit import data, evaluation, metrics, report, training
-from gankit.data import toy
+from gankit.data.builtin import shapes
 from gankit.evaluation import catalogue, translations
 from gankit.evaluation.families import attributes, segmentation, translation
 from gankit.evaluation.subject import Subject
@@ -58,7 +58,7 @@ class Grey(Fixed):
 class Painter(Fixed):
     """Paints drawings in the colour that is asked for, and leaves them alone when a size is."""
 
-    paints = torch.tensor(list(toy.COLOURS.values()))
+    paints = torch.tensor(list(shapes.COLOURS.values()))
 
     def translate(self, images, attribute, source=0):
         if source == 1:
@@ -216,12 +216,12 @@ def test_attributes_asked_for_and_kept(here, monkeypatch):
     trial = trials_of(Painter, *names, side=24)[0]
     numbers = np.arange(200)
     asked, own = trial.fake.attributes.known(numbers), trial.fake.inputs.attributes.known(numbers)
-    colours = slice(0, len(toy.COLOURS))
+    colours = slice(0, len(shapes.COLOURS))
     assert (
         (own.attribute[own.source == 0][:, -1]).isnan().all()
         and (own.attribute[own.source == 1][:, colours]).isnan().all()
     )
-    for source, other in ((0, slice(len(toy.COLOURS), None)), (1, colours)):
+    for source, other in ((0, slice(len(shapes.COLOURS), None)), (1, colours)):
         rows = asked.source == source
         assert 60 < int(rows.sum()) < 140 and asked.attribute[rows][:, other].isnan().all()
         assert int(((own.source == 0) & rows).sum()) > 20  # of one set the attributes of the other are asked for, too
@@ -235,7 +235,7 @@ def test_attributes_asked_for_and_kept(here, monkeypatch):
     assert torch.equal(again.which.flip(0), asked.which)
 
     found = by_name(attributes.attributes(subject(trial, 300)))
-    assert all(found[f"asked_{name}"].value > 0.9 for name in toy.COLOURS)
+    assert all(found[f"asked_{name}"].value > 0.9 for name in shapes.COLOURS)
     assert found["kept"].value > 0.85 and found["asked_large"].value < 0.75 and found["kept_red"].value > 0.85
     assert float(found["asked"].note.split()[0]) < 0.45 < 0.6 < found["asked"].value < 0.9
 

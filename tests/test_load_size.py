@@ -1,4 +1,4 @@
-"""Random crops of images that are read larger than the run's: one resampling of the file, and the same run however it goes."""
+"""Random crops of images that are read larger than the run's: resampled once, and the same run on every path."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_file_is_resampled_once_to_the_size_that_crops_are_cut_from(tmp_path, 
             half = half.crop((7, 0, 68, 61))
         pixels = np.asarray(half.resize((36, 36), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
         whole[i] = torch.from_numpy(pixels.copy()).float().div(127.5).sub(1).unfold(1, 32, 1).unfold(2, 32, 1)
-    for x, y in seen:
+    for x, _ in seen:
         for image in x:
             nearest = min((windows - image[:, None, None]).abs().amax((0, 3, 4)).min() for windows in whole.values())
             assert nearest < 1e-5, "no window of a file that was resampled once"

@@ -1,4 +1,4 @@
-"""Folders that are given as a text encoder: what saves of sentence-transformers hold passes, and whatever names code does not."""
+"""Text encoders in folders: saved models of sentence-transformers are accepted, and files that name code refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gankit.data import captions, embedding, sentences
+from gankit.data import captions
+from gankit.data.reading import embedding, sentences
 from gankit.runs import texts
 
 OLD, NEW = "sentence_transformers.models.", "sentence_transformers.sentence_transformer.modules."
@@ -20,25 +21,51 @@ HEAD = ["[PAD]", "red", "types", "auto_map", "method", "activation_function"]
 
 
 def model(folder: Path, prefix: str = OLD) -> Path:
-    """A folder as versions up to 5 (OLD) and from 6 on (NEW) save them: their names in the JSON files, and no weights worth the name."""
-    low = prefix == NEW
+    """The folder of a model as versions up to 5 (OLD) and from 6 on (NEW) save it, with weights that hold nothing."""
+    new, base = prefix == NEW, "sentence_transformers.base.modules"
+    transformer = f"{base}.transformer.Transformer" if new else f"{prefix}Transformer"
+    pooling = f"{prefix}pooling.Pooling" if new else f"{prefix}Pooling"
+    dense = f"{base}.dense.Dense" if new else f"{prefix}Dense"
+    limits = {"max_seq_length": 512, "do_lower_case": False}
     files = {
         "modules.json": [
-            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer" if low else f"{prefix}Transformer"},
-            {"idx": 1, "name": "1", "path": "1_Pooling", "type": f"{prefix}pooling.Pooling" if low else f"{prefix}Pooling"},
-            {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.base.modules.dense.Dense" if low else f"{prefix}Dense"},
+            {"idx": 0, "name": "0", "path": "", "type": transformer},
+            {"idx": 1, "name": "1", "path": "1_Pooling", "type": pooling},
+            {"idx": 2, "name": "2", "path": "2_Dense", "type": dense},
             {"idx": 3, "name": "3", "path": "3_Normalize", "type": f"{prefix}Normalize"},
         ],
-        "config_sentence_transformers.json": {"__version__": {"sentence_transformers": "5.1.2"}, "prompts": {"query": "query: "}, "similarity_fn_name": "cosine"},
-        "sentence_bert_config.json": {"modality_config": {"text": {"method": "forward"}}} if low else {"max_seq_length": 512, "do_lower_case": False},
-        "config.json": {"architectures": ["BertModel"], "model_type": "bert", "activation_function": "gelu", "_name_or_path": "x/y"},
-        "tokenizer_config.json": {"tokenizer_class": "BertTokenizer", "added_tokens_decoder": {"0": {"content": "[PAD]"}}, "auto_map": None},
+        "config_sentence_transformers.json": {
+            "__version__": {"sentence_transformers": "5.1.2"},
+            "prompts": {"query": "query: "},
+            "similarity_fn_name": "cosine",
+        },
+        "sentence_bert_config.json": {"modality_config": {"text": {"method": "forward"}}} if new else limits,
+        "config.json": {
+            "architectures": ["BertModel"],
+            "model_type": "bert",
+            "activation_function": "gelu",
+            "_name_or_path": "x/y",
+        },
+        "tokenizer_config.json": {
+            "tokenizer_class": "BertTokenizer",
+            "added_tokens_decoder": {"0": {"content": "[PAD]"}},
+            "auto_map": None,
+        },
         "tokenizer.json": {"model": {"type": "WordPiece", "vocab": {word: i for i, word in enumerate(HEAD)}}},
         "1_Pooling/config.json": {"word_embedding_dimension": 16, "pooling_mode_mean_tokens": True},
-        "2_Dense/config.json": {"in_features": 16, "out_features": 8, "activation_function": "torch.nn.modules.activation.Tanh"},
-        "4_Words/wordembedding_config.json": {"tokenizer_class": f"{prefix}tokenizer.WhitespaceTokenizer.WhitespaceTokenizer"},
-        "5_Router/router_config.json": {"types": {"query_0": f"{prefix}Transformer", "document_0": f"{prefix}StaticEmbedding"}, "structure": {"query": ["query_0"]}},
-    }  # fmt: skip
+        "2_Dense/config.json": {
+            "in_features": 16,
+            "out_features": 8,
+            "activation_function": "torch.nn.modules.activation.Tanh",
+        },
+        "4_Words/wordembedding_config.json": {
+            "tokenizer_class": f"{prefix}tokenizer.WhitespaceTokenizer.WhitespaceTokenizer"
+        },
+        "5_Router/router_config.json": {
+            "types": {"query_0": f"{prefix}Transformer", "document_0": f"{prefix}StaticEmbedding"},
+            "structure": {"query": ["query_0"]},
+        },
+    }
     for name, tree in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(tree))
@@ -283,5 +310,5 @@ def test_an_encoder_of_any_kind_gives_finite_vectors(tmp_path, monkeypatch):
     monkeypatch.setitem(
         sys.modules, "sentence_transformers", types.SimpleNamespace(SentenceTransformer=lambda *_, **__: made)
     )
-    with pytest.raises(ValueError, match="a vector of finite numbers of each"):
+    with pytest.raises(ValueError, match="one vector of finite numbers is expected for each"):
         embedding.checked(embedding.open_encoder(str(folder), captions.plain), ["a", "b"])

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 
 import gankit
 from gankit import cli, data, latent, training
-from gankit.data import captions, toy
+from gankit.data import captions
+from gankit.data.builtin import shapes
 from gankit.models.stackgan import StackGAN, matching_loss
 from gankit.recipe import Batch, Phase, Spec
 from gankit.runs import texts
@@ -310,14 +311,14 @@ def test_models_without_captions_and_data_without_them_are_refused(tmp_path, cap
 def test_shapes_are_told_as_they_are_drawn_and_three_pairs_are_held_out():
     train, test = (data.open(name, 32, want="captions") for name in ("shapes:captions", "shapes:captions:test"))
     words = set(" ".join(train.texts.distinct).replace(",", "").split())
-    assert words >= {*toy.KINDS, *toy.COLOURS, "small", "large", "left", "centre"}
-    assert len(train) + len(test) == toy.SIZE
+    assert words >= {*shapes.KINDS, *shapes.COLOURS, "small", "large", "left", "centre"}
+    assert len(train) + len(test) == shapes.SIZE
     pairs = [
         {
             (colour, kind)
             for text in d.texts.distinct
-            for colour in toy.COLOURS
-            for kind in toy.KINDS
+            for colour in shapes.COLOURS
+            for kind in shapes.KINDS
             if f"{colour} {kind}" in text
         }
         for d in (train, test)
@@ -328,7 +329,7 @@ def test_shapes_are_told_as_they_are_drawn_and_three_pairs_are_held_out():
     for text, row in zip(train.captions[:50], rows["attribute"]):
         attributes = dict(zip(train.attribute_names, row.tolist()))
         first = text.split("\n")[0]
-        assert all((attributes[name] == 1) == (f" {name} " in first) for name in (*toy.KINDS, *toy.COLOURS))
+        assert all((attributes[name] == 1) == (f" {name} " in first) for name in (*shapes.KINDS, *shapes.COLOURS))
         assert ("large" in first) == (attributes["size"] > 0.5)
         assert ("left" in first) == (attributes["x"] < -0.15) and ("top" in first) == (attributes["y"] < -0.15)
 

@@ -105,7 +105,8 @@ def test_a_name_in_a_run_s_config_is_never_a_path(copy, capsys, monkeypatch, spe
 
 
 def test_a_text_encoder_in_a_run_s_config_is_not_opened(capsys, tmp_path, monkeypatch):
-    from gankit.data import captions, embedding
+    from gankit.data import captions
+    from gankit.data.reading import embedding
 
     texts = sorted(
         {captions.plain(line) for line in "a red square\na blue circle\na green bar\na red circle".splitlines()}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gankit import data, metrics
-from gankit.data.files import listed
+from gankit.data.reading.files import listed
 from gankit.recipe import Anomaly, Recipe, can
 from gankit.runs.trained import Trained
 

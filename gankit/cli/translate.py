@@ -58,7 +58,7 @@ def report(done: Outcome, output: str) -> None:
     if done.written:
         put(done.written[0] if len(done.written) == 1 else f"{len(done.written)} files in {output}")
     if done.skipped:
-        from gankit.data.files import listed
+        from gankit.data.reading.files import listed
 
         count = len(done.skipped)
         reasons = listed((f"{name}: {reason}" for name, reason in done.skipped), count)

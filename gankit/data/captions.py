@@ -1,30 +1,27 @@
-"""Images with texts: what is said of each as numbers of letters, and for each text an image that it does not tell of."""
+"""Captions of images as codes of characters or as vectors; and for each caption an image that does not match it."""
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gankit.data import cache, draws, embedding
-from gankit.data.files import File, Source, shown
-from gankit.data.stream import Dataset
+from gankit.data import draws
+from gankit.data.reading import embedding
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+=<>()[]{} "
-BLANK, UNKNOWN = 0, 1  # codes of no letter and of a letter of another alphabet; LETTERS begin at 2
+BLANK, UNKNOWN = 0, 1  # codes of padding and of characters outside LETTERS, whose codes begin at 2
 CODES = len(LETTERS) + 2
-LONGEST = 201  # letters of a caption in Reed et al. 2016; what is longer is cut
-MOST_BYTES = 2**20  # a .txt above this is no caption
+LONGEST = 201  # characters of a caption in Reed et al. 2016; longer ones are truncated
+MOST_BYTES = 2**20  # of a .txt with captions
 HOW = (
-    "Captions are a .txt beside each image with the image's name, a caption a line; or metadata.csv or metadata.jsonl with the "
-    "columns file_name and text, whose lines are captions, too"
+    "Captions are a .txt beside each image with the image's name, one caption per line; "
+    "or metadata.csv or metadata.jsonl with the columns file_name and text, also one caption per line"
 )
-WHICH, WRONG = 3, 4  # what a draw is for; the stream's own are 1 and 2
+WHICH, WRONG = 3, 4  # what random numbers are drawn for; the stream uses 1 and 2
 ALIKE = str.maketrans(
     "\u2018\u2019\u201b\u2032\u201c\u201d\u201e\u2033\u00ab\u00bb\u2010\u2011\u2012\u2013\u2014\u2212",
     '\'\'\'\'""""""------',
@@ -34,18 +31,18 @@ _CODES[[ord(letter) for letter in LETTERS]] = np.arange(2, CODES)
 
 
 def plain(text: str) -> str:
-    """A text in small letters without accents, with one space between words."""
+    """A text in lower case without accents, with one space between words."""
     apart = unicodedata.normalize("NFKD", text.translate(ALIKE).casefold())
     return " ".join("".join(c for c in apart if not unicodedata.combining(c)).split())
 
 
 def lines(text: str) -> list[str]:
-    """The captions in a text, one a line, as `plain` has them; empty lines are none."""
+    """The captions in a text, one per line, each as `plain` gives it; without empty lines."""
     return [caption for caption in map(plain, text.splitlines()) if caption]
 
 
 def encode(texts: Sequence[str], length: int = LONGEST) -> Tensor:
-    """K texts to (K, length) int64 codes of their letters, cut or filled with 0; accents and capitals make no difference."""
+    """K texts to (K, length) int64 codes of characters, truncated or padded with 0; case and accents are ignored."""
     codes = np.zeros((len(texts), length), np.int64)
     for row, text in zip(codes, texts):
         points = np.array([ord(letter) for letter in plain(text)[:length]], np.int64)
@@ -54,30 +51,29 @@ def encode(texts: Sequence[str], length: int = LONGEST) -> Tensor:
 
 
 def decode(codes: Tensor) -> list[str]:
-    """(K, length) codes to texts; ? for letters of other alphabets."""
+    """(K, length) codes to texts; "?" for characters of other alphabets."""
     table = "\0?" + LETTERS
     return ["".join(table[code] for code in row if code).strip() for row in codes.tolist()]
 
 
 def flaws(texts: Iterable[str], length: int = LONGEST) -> list[str]:
-    """What encoding loses of these texts, in plain sentences: letters beyond the length, letters of other alphabets."""
+    """What is lost when these texts are encoded, in plain sentences: long texts, and characters of other alphabets."""
     texts = [plain(text) for text in texts]
-    known = set(LETTERS)
+    alphabet = set(LETTERS)
     longer = [len(text) for text in texts if len(text) > length]
-    odd = [sum(letter not in known for letter in text[:length]) / max(1, len(text)) for text in texts]
+    unknown_shares = [sum(letter not in alphabet for letter in text[:length]) / max(1, len(text)) for text in texts]
     notes = []
     if longer:
         notes.append(
-            f"{len(longer):,} of {len(texts):,} captions are longer than {length} letters (the longest has {max(longer):,}); the rest of them is not read."
+            f"{len(longer):,} of {len(texts):,} captions are longer than {length} characters "
+            f"(the longest has {max(longer):,}); the rest of them is not read."
         )
-    if some := sum(share > 0 for share in odd):
-        mostly = sum(share > 0.5 for share in odd)
-        more = (
-            f"; {mostly:,} of them are mostly such, and cannot be told apart by their words: translate them to the Latin alphabet"
-            * (mostly > 0)
-        )
+    if partly := sum(share > 0 for share in unknown_shares):
+        mostly = sum(share > 0.5 for share in unknown_shares)
+        advice = f"; in {mostly:,} of them most characters are unknown: translate these to the Latin alphabet"
         notes.append(
-            f"{some:,} of {len(texts):,} captions have letters that are none of a-z, 0-9 and punctuation; each is read as one unknown letter{more}."
+            f"{partly:,} of {len(texts):,} captions have characters other than a-z, 0-9 and punctuation; "
+            f"each is read as one unknown character{advice * (mostly > 0)}."
         )
     return notes
 
@@ -86,29 +82,29 @@ class Captions:
     """The captions of N images.
 
     Args:
-        each: the captions of each image, as `lines` gives them; none may be without.
-        encoder: makes vectors of texts, which then take the place of codes of letters.
+        each: the captions of each image, as `lines` gives them; at least one for each.
+        encoder: encodes texts as vectors; default: codes of characters.
 
     Attributes:
-        length: letters of the longest caption, rounded up to a multiple of 8, 201 at most; codes are as long.
+        length: of the codes: characters of the longest caption, rounded up to a multiple of 8, 201 at most.
     """
 
     def __init__(self, each: Sequence[list[str]], encoder: embedding.Encoder | None = None):
         numbers: dict[str, int] = {}
-        flat = [numbers.setdefault(caption, len(numbers)) for one in each for caption in one]
-        self.ends = np.cumsum([len(one) for one in each])
-        self.flat = np.array(flat, np.int64)  # of each image's captions in turn, the number of the text
+        flat = [numbers.setdefault(caption, len(numbers)) for texts in each for caption in texts]
+        self.ends = np.cumsum([len(texts) for texts in each])
+        self.flat = np.array(flat, np.int64)  # the number of the text, of each caption of each image in turn
         self.distinct = list(numbers)
         self.length = min(LONGEST, -(-max(map(len, numbers)) // 8) * 8)
         codes = np.concatenate(
             [encode(self.distinct[i : i + 1000], self.length).numpy() for i in range(0, len(numbers), 1000)]
         )
-        self.codes = codes.astype(np.uint8)  # 71 codes fit, and sets of a million captions are small so
+        self.codes = codes.astype(np.uint8)  # 71 codes fit, and a million captions stay small
         self.vectors = None if encoder is None else embedding.vectors(encoder, self.distinct)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Letters of a caption, and codes that a letter can have; of vectors their length, and 0."""
+        """(characters of a caption, number of codes), or (length of its vector, 0)."""
         return (self.length, CODES) if self.vectors is None else (self.vectors.shape[1], 0)
 
     def of(self, number: int) -> np.ndarray:
@@ -118,9 +114,12 @@ class Captions:
     def rows(
         self, numbers: np.ndarray, positions: np.ndarray, seed: int, read: Callable[[np.ndarray], np.ndarray]
     ) -> dict[str, Tensor]:
-        """For the images of these numbers at these positions of a stream: "caption" (n, length) int64, or (n, D) float32, and "wrong" (n, C, H, W).
+        """A caption for each image (n,) at these positions of a stream, and an image that does not match it.
 
-        Which caption of several, and which image does not go with it, depends on the position and the seed alone.
+        Both choices depend only on the position and the seed.
+
+        Returns:
+            "caption" (n, length) int64 or (n, D) float32, and "wrong" (n, C, H, W).
         """
         begin = np.where(numbers > 0, self.ends[numbers - 1], 0)
         count = self.ends[numbers] - begin
@@ -131,86 +130,20 @@ class Captions:
         return {"caption": caption, "wrong": torch.from_numpy(read(self.wrong(chosen, numbers, positions, seed)))}
 
     def wrong(self, chosen: np.ndarray, numbers: np.ndarray, positions: np.ndarray, seed: int) -> np.ndarray:
-        """For each caption another image (n,) that does not have it; any other one where all have it."""
-        size, found = len(self.ends), np.empty_like(numbers)
+        """For each caption the number of another image (n,) without that caption; any other image where all have it."""
+        size, wrong = len(self.ends), np.empty_like(numbers)
         for i, (text, number, position) in enumerate(zip(chosen.tolist(), numbers.tolist(), positions.tolist())):
             first = int(draws.choice(size, seed, WRONG, position)[0])
             others = ((first + step) % size for step in range(size))
-            found[i] = next((j for j in others if text not in self.of(j)), (number + 1) % size)
-        return found
-
-
-def captioned(
-    dataset: Dataset, skip_bad: bool, bad: type[ValueError], encoder: embedding.Encoder | None = None
-) -> Dataset:
-    """Images with captions as data of the kind "captions"; their texts as codes of letters, or as an encoder's vectors.
-
-    Raises:
-        ValueError: no image has a caption, all have the same one, or some have none (`bad`) and `skip_bad` is not given.
-    """
-    texts = dataset.captions or []
-    read = {text: lines(text) for text in set(texts)}
-    there = np.array([bool(read[text]) for text in texts], bool)
-    if not there.any():
-        raise ValueError(f"there are no captions. {HOW}")
-    names = dataset.names or [f"image {i}" for i in range(len(dataset))]
-    empty = [(shown(names[i]), "has no caption") for i in np.flatnonzero(~there).tolist()]
-    if empty and not skip_bad:
-        raise bad(empty, len(dataset))
-    captions = Captions([read[text] for text in texts if read[text]], encoder)
-    if len(captions.distinct) < 2:
-        raise ValueError(
-            f"all images have the caption {captions.distinct[0]!r}: there is nothing to tell them apart by. {HOW}"
-        )
-    notes = flaws(captions.distinct) if encoder is None else []
-    key = cache.key(
-        "captions",
-        dataset.fingerprint,
-        encoder and encoder.fingerprint,
-        *captions.distinct,
-        captions.flat.tobytes(),
-        captions.ends.tobytes(),
-    )
-    made = replace(dataset, kind="captions", texts=captions, fingerprint=key, warnings=dataset.warnings + notes)
-    return part(made, np.flatnonzero(there), dataset.skipped + empty) if empty else made
-
-
-def part(dataset: Dataset, kept: np.ndarray, skipped: list[tuple[str, str]]) -> Dataset:
-    """The images of these numbers alone."""
-    return replace(
-        dataset,
-        size=len(kept),
-        read=lambda numbers: dataset.read(kept[numbers]),
-        labels=None if dataset.labels is None else dataset.labels[kept],
-        attributes=None if dataset.attributes is None else dataset.attributes[kept],
-        captions=[dataset.captions[i] for i in kept],
-        names=[dataset.names[i] for i in kept] if dataset.names else [],
-        skipped=skipped,
-    )
-
-
-def beside(source: Source, wanted: list[File]) -> tuple[dict[str, File], dict[str, str], list[tuple[str, str]]]:
-    """The .txt files beside images: by the image's name the file and its text, and those that cannot be used, with the reason."""
-    there = {file.name: file for file in source.files if file.name.lower().endswith(".txt")}
-    found, texts, bad = {}, {}, []
-    for image in wanted:
-        stem = os.path.splitext(image.name)[0]
-        file = there.get(f"{stem}.txt") or there.get(f"{stem}.TXT") or there.get(f"{image.name}.txt")
-        if file is None:
-            continue
-        found[image.name] = file
-        try:
-            texts[image.name] = text_of(source.read(file) if file.size <= MOST_BYTES else None)
-        except ValueError as error:
-            bad.append((shown(file.name), str(error)))
-    return found, texts, bad
+            wrong[i] = next((j for j in others if text not in self.of(j)), (number + 1) % size)
+        return wrong
 
 
 def text_of(data: bytes | None) -> str:
-    """The text in a file's bytes, None for too many.
+    """The text in the bytes of a file; None stands for a file above MOST_BYTES.
 
     Raises:
-        ValueError: they are no text.
+        ValueError: it is too large or not text in UTF-8.
     """
     if data is None:
         raise ValueError(f"holds more than {MOST_BYTES >> 20} MB, which is no caption")

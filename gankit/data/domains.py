@@ -1,4 +1,4 @@
-"""Two domains: images `a` and `b` in each row of a batch, drawn independently of each other, or the two sides of a pair."""
+"""Two sets of images as one: domains, whose images are drawn independently of each other, or the two sides of pairs."""
 
 from __future__ import annotations
 
@@ -9,24 +9,28 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from gankit.data import cache, draws, layout
-from gankit.data.files import shown
+from gankit.data import draws
+from gankit.data.reading import cache, layout
 from gankit.data.stream import Dataset, Stream
+from gankit.text import shown
 
-SECOND = 3  # what a draw is for: the seed of b's order and mirroring
-HOW = "Two domains are one folder with A/ and B/ (or trainA/ and trainB/) in it, or two with a comma between: photos,paintings"
+SECOND = 3  # what random numbers are drawn for: the seed of b's order and mirroring
+HOW = (
+    "Two domains are one folder with A/ and B/ (or trainA/ and trainB/) in it, "
+    "or two names with a comma between: photos,paintings"
+)
 
 
 @dataclass
 class Domains:
-    """Two sets of images of one height and width, whose channels may differ; what is asked of any data set is here, too.
+    """Two sets of images of one height and width, whose channels may differ, with the interface of `Dataset`.
 
     Args:
-        name: short name, fit for a folder's name.
+        name: short name, usable as a folder name.
         a, b: the domains, or the two sides of pairs.
         mirror: flip images of the stream, each with probability one half; both sides of a pair alike.
-        kind: "domains", whose orders know nothing of each other, or "pairs": image i of b is the other side of image i of a.
-        notes: what a user should know of both, in plain sentences.
+        kind: "domains", with independent orders, or "pairs": image i of b belongs to image i of a.
+        notes: what a user should know about both, in plain sentences.
     """
 
     name: str
@@ -48,7 +52,8 @@ class Domains:
         if sizes[0] != sizes[1]:
             a, b = ("x".join(map(str, size)) for size in sizes)
             raise ValueError(
-                f"A's images are {a} (height x width) and B's {b}; both need one size, say --resolution {min(map(min, sizes))}"
+                f"A's images are {a} (height x width) and B's {b}; "
+                f"both need one size, say --resolution {min(map(min, sizes))}"
             )
         if self.kind == "pairs" and len(self.a) != len(self.b):
             raise ValueError(f"A holds {len(self.a)} images and B {len(self.b)}; pairs need one of each")
@@ -71,31 +76,31 @@ class Domains:
 
     @property
     def warnings(self) -> list[str]:
-        found = [f"{title}: {text}" for title, domain in (("A", self.a), ("B", self.b)) for text in domain.warnings]
-        return [*self.notes, *found]
+        of_sides = [f"{title}: {text}" for title, side in (("A", self.a), ("B", self.b)) for text in side.warnings]
+        return [*self.notes, *of_sides]
 
     def stream(
         self, start: int, batch: int, resolution: int | None = None, seed: int = 0, rank: int = 0, world: int = 1
     ) -> DomainStream:
-        """Batches without end of `batch` rows from each domain, as `Dataset.stream`; a's rows are those of a alone.
+        """An endless stream of batches with `batch` rows from each domain; arguments as of `Dataset.stream`.
 
-        Of pairs both sides have one order and one mirroring: a function of the position and the seed.
+        Both sides of pairs have the same order and mirroring.
 
         Raises:
             ValueError: as `Dataset.stream`.
         """
-        apart = int(draws.bits(seed, SECOND)[0] >> np.uint64(1))  # else sets of one size would go in step
+        apart = int(draws.bits(seed, SECOND)[0] >> np.uint64(1))  # else the orders of sets of one size would be equal
         seeds = seed, seed if self.kind == "pairs" else apart
         a, b = (
-            replace(domain, mirror=self.mirror).stream(start, batch, resolution, of, rank, world)
-            for domain, of in zip((self.a, self.b), seeds)
+            replace(domain, mirror=self.mirror).stream(start, batch, resolution, domain_seed, rank, world)
+            for domain, domain_seed in zip((self.a, self.b), seeds)
         )
         return DomainStream(a, b)
 
 
 @dataclass
 class DomainStream(Iterator[dict[str, Tensor]]):
-    """Batches one after the other; `at(i)` is the i-th of them, whatever was asked before."""
+    """Batches one after the other; `at(i)` is the i-th, independent of earlier calls."""
 
     a: Stream
     b: Stream
@@ -110,7 +115,7 @@ class DomainStream(Iterator[dict[str, Tensor]]):
 
 
 def split(name: str | Path) -> tuple[str, str] | None:
-    """The names of both domains in what a user typed; None where it names other data.
+    """The names of both domains in the text that a user typed; None if it names other data.
 
     Raises:
         ValueError: there is a comma, but not two names.
@@ -119,21 +124,21 @@ def split(name: str | Path) -> tuple[str, str] | None:
     if "\0" in text:
         return None
     if path.is_dir():
-        found = layout.domains(path)
-        return found and (str(found[0]), str(found[1]))
+        folders = layout.domains(path)
+        return folders and (str(folders[0]), str(folders[1]))
     if "," not in text or path.exists():
         return None
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 2 or not all(parts):
-        raise ValueError(f"{shown(text)!r} are not two names. {HOW}")
+        raise ValueError(f"{shown(text)!r} is not two names. {HOW}")
     return parts[0], parts[1]
 
 
-def join(name: str | Path, parts: tuple[str, str], opened: Callable[[str], Dataset]) -> Domains:
-    """Both domains, each opened by its name, as one data set."""
+def join(name: str | Path, parts: tuple[str, str], open_part: Callable[[str], Dataset]) -> Domains:
+    """Two domains as one data set, each opened by its name with `open_part`."""
     path = Path(name).expanduser()
     title = path.resolve().name if path.is_dir() else "-".join(Path(part).name for part in parts)
-    a, b = (opened(part) for part in parts)
+    a, b = (open_part(part) for part in parts)
     beside = [e.name for e in path.iterdir() if e.is_file() and not e.name.startswith(".")] if path.is_dir() else []
     if beside:
         text = f"{len(beside)} files beside the folders of the domains are not used ({', '.join(sorted(beside)[:3])})"

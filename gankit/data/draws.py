@@ -1,4 +1,4 @@
-"""Random numbers that are a pure function of whole numbers, for many at once: no state to save, the same everywhere."""
+"""Random numbers as pure functions of integers, vectorised: no state to save, the same on every machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def bits(*numbers: int | np.ndarray) -> np.ndarray:
-    """64 random bits, uint64, for whole numbers and arrays of them, broadcast (splitmix64 over each in turn)."""
+    """64 random bits, uint64, for integers and arrays of them, broadcast (splitmix64 over each in turn)."""
     state = np.zeros(1, np.uint64)  # an array from the start: NumPy warns of overflow in scalars
     for number in numbers:
         word = np.uint64(number & (2**64 - 1)) if isinstance(number, int) else number.astype(np.uint64)
@@ -29,5 +29,5 @@ def normal(*numbers: int | np.ndarray) -> np.ndarray:
 
 
 def choice(below: int, *numbers: int | np.ndarray) -> np.ndarray:
-    """Whole numbers int64 in 0..below-1."""
+    """Uniform integers int64 in 0..below-1."""
     return (uniform(*numbers) * below).astype(np.int64)

@@ -1,4 +1,4 @@
-"""From what a user types to a data set."""
+"""From a name or path, as users type it, to a data set."""
 
 from __future__ import annotations
 
@@ -6,30 +6,36 @@ import difflib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from gankit.data import captions, embedding, layout, partners
+import numpy as np
+
+from gankit.data import captions
 from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join, split
-from gankit.data.files import ARCHIVES, plain, shown
-from gankit.data.folder import BadFiles, open_folder
-from gankit.data.images import ENDINGS
-from gankit.data.stream import Dataset
+from gankit.data.reading import cache, embedding, layout, partners
+from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES
+from gankit.data.reading.files import BadFiles, plain
+from gankit.data.reading.folder import open_folder
+from gankit.data.reading.vectors import open_vectors
+from gankit.data.stream import Dataset, Size
 from gankit.data.union import Union
-from gankit.data.vectors import open_vectors
+from gankit.text import shown
 
-KINDS = {  # of data that have a height and a width, and how to say them
+KINDS = {  # of data with a height and a width, and what they are called
     "images": "images",
     "domains": "images in two domains",
     "pairs": "pairs of images",
     "masks": "images with label maps",
     "captions": "images with captions",
 }
-HOW = {  # files of a kind are laid out
+HOW = {  # the layout of files of each kind
     "domains": TWO,
     "pairs": partners.HOW,
-    "masks": "Images with label maps are a folder with images/ and masks/ in it, whose files have equal names but for the ending",
+    "masks": "Images with label maps are a folder with images/ and masks/ in it, "
+    "whose files have equal names but for the ending",
     "captions": captions.HOW,
 }
 JOIN = "Sets of images with attributes or classes are joined with a plus between: photos+faces"
@@ -47,22 +53,22 @@ def open(
     want: str = "",
     text_encoder: str = "",
 ) -> Dataset | Domains | Union:
-    """A built-in data set by its name, or a folder, zip, tar, image or .npz by its path; two domains; or several sets joined.
+    """Open a built-in data set by its name, files by their path, two domains, or several sets as one.
 
     Args:
-        name: see `gankit.data.BUILTIN`; a folder that is called like one is typed as ./digits. Two domains are a
-            folder with A/ and B/ (or trainA/ and trainB/) in it, or two names with a comma between. Sets with different
-            attributes are joined with a plus between.
-        resolution: side, or "64x96" for height and width; None for the data's own.
+        name: a name in `gankit.data.BUILTIN`, or the path of a folder, zip, tar, image or .npz (./digits for a folder
+            with the name of a built-in set). Two domains are a folder with A/ and B/ (or trainA/ and trainB/) in it,
+            or two names with a comma between. Sets with different attributes are joined with a plus between.
+        resolution: side, or "64x96" for height and width; default: the data's own.
         fit: how images of another shape are fitted: "crop" the centre, "pad" or "squash".
         mirror: flip images of the stream, each with probability one half.
-        alpha: what stands behind transparent pixels, "white" or "black"; "keep" makes it a fourth channel.
-        skip_bad: leave unusable files out, recorded in `skipped`, instead of stopping.
-        want: the kind that is wanted, where files can be read in several ways: "pairs" are images A|B side by side, or
-            two folders with equal names, which are two domains otherwise; "masks" are two folders with equal names, too.
-            A folder with images/ and masks/ in it holds label maps whatever is wanted, in pairs as coloured pictures.
-            "captions" are images with texts, which are images otherwise.
-        text_encoder: what makes vectors of captions, as `gankit.data.embedding` says; "" for codes of their letters.
+        alpha: background of transparent pixels, "white" or "black"; "keep" makes alpha a fourth channel.
+        skip_bad: leave unusable files out, recorded in `skipped`, instead of raising an error.
+        want: the kind, where files can be read in several ways. "pairs" are images A|B side by side or two folders with
+            equal file names, which are two domains by default. "masks" are two folders with equal file names, too.
+            A folder with images/ and masks/ in it always holds label maps; as "pairs" they are coloured images.
+            "captions" are images with texts, which are images by default.
+        text_encoder: path of an encoder of captions (`gankit.data.reading.embedding`); default: codes of characters.
 
     Raises:
         BadFiles: a ValueError with the list of files that cannot be used.
@@ -73,47 +79,106 @@ def open(
         if value not in choices:
             raise ValueError(f"--{flag} takes {', '.join(choices)}, not {value!r}")
     size, path = parse_resolution(resolution), find(name)
-    if found := two_sided(name, want):
+
+    def open_part(part: str, how: str) -> Dataset:
+        return _single(open(part, resolution, fit, False, alpha, skip_bad), part, how)
+
+    if sides := two_sided(name, want):
+        dataset = _open_two_sided(name, *sides, want, size, fit, alpha, skip_bad)
+    elif parts := split(name):
+        dataset = join(name, parts, lambda part: open_part(part, TWO))
+    elif parts := plus(name):
+        sets = [open_part(part, JOIN) for part in parts]
+        dataset = Union("-".join(dataset.name for dataset in sets), sets)
+    else:
         with named(name):
-            if found[0] == "pairs":
-                return _mirrored(partners.open_pairs(found[1], size, fit, alpha, skip_bad), mirror)
-            dataset = partners.open_masks(found[1], size, fit, alpha, skip_bad)
-            return _mirrored(partners.painted(dataset) if want == "pairs" else dataset, mirror)
-    if parts := split(name):
-        dataset = join(
-            name, parts, lambda part: _single(open(part, resolution, fit, False, alpha, skip_bad), part, TWO)
-        )
-        return _mirrored(dataset, mirror)
-    if sums := plus(name):
-        sets = [_single(open(part, resolution, fit, False, alpha, skip_bad), part, JOIN) for part in sums]
-        return _mirrored(Union("-".join(one.name for one in sets), sets), mirror)
+            dataset = _open_one_sided(str(name), path, size, fit, alpha, skip_bad)
+            if want == "captions" and dataset.kind == "images":
+                dataset = captioned(dataset, skip_bad, text_encoder)
+        if dataset.kind not in KINDS and (mirror or size):
+            raise ValueError(
+                f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"
+            )
+    dataset.mirror = mirror
+    dataset.fingerprint += "-mirror" * mirror
+    return dataset
+
+
+def _open_one_sided(
+    name: str, path: Path | None, size: Size, fit: str, alpha: str, skip_bad: bool
+) -> Dataset | Domains:
+    """A built-in set, or the vectors or images of a path."""
+    if path is None:
+        return BUILTIN[name](size)
+    if path.suffix.lower() == ARRAYS and path.is_file():
+        return open_vectors(path)
+    return open_folder(path, size, fit, alpha, skip_bad)
+
+
+def _open_two_sided(
+    name: str | Path, kind: str, paths: list[Path], want: str, size: Size, fit: str, alpha: str, skip_bad: bool
+) -> Dataset | Domains:
+    """Pairs, or images with label maps; as pairs too if wanted."""
     with named(name):
-        if path is None:
-            dataset = BUILTIN[str(name)](size)
-        elif path.suffix.lower() == ".npz" and path.is_file():
-            dataset = open_vectors(path)
-        else:
-            dataset = open_folder(path, size, fit, alpha, skip_bad)
-        if want == "captions" and dataset.kind == "images":
-            encoder = embedding.open_encoder(text_encoder, captions.plain) if text_encoder else None
-            dataset = captions.captioned(dataset, skip_bad, BadFiles, encoder)
-    if dataset.kind not in KINDS and (mirror or size):
-        raise ValueError(
-            f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"
-        )
-    return _mirrored(dataset, mirror)
+        if kind == "pairs":
+            return partners.open_pairs(paths, size, fit, alpha, skip_bad)
+        dataset = partners.open_masks(paths, size, fit, alpha, skip_bad)
+        return partners.painted(dataset) if want == "pairs" else dataset
 
 
 def _single(dataset: Dataset | Domains | Union, name: str, how: str) -> Dataset:
+    """The data set, if it can be part of domains or of joined sets. Raises ValueError."""
     if isinstance(dataset, Union):
-        raise ValueError(f"{shown(name)} is of joined sets itself. {how}")
+        raise ValueError(f"{shown(name)} consists of joined sets itself. {how}")
     if isinstance(dataset, Domains):
         raise ValueError(f"{shown(name)} holds two {'sides' if dataset.kind == 'pairs' else 'domains'} itself. {how}")
     return dataset
 
 
+def captioned(dataset: Dataset, skip_bad: bool, text_encoder: str = "") -> Dataset:
+    """Images with captions as data of kind "captions", encoded as codes of characters or by the encoder at a path.
+
+    Raises:
+        ValueError: no image has a caption, all have the same one, or some have none and `skip_bad` is not given.
+    """
+    encoder = embedding.open_encoder(text_encoder, captions.plain) if text_encoder else None
+    texts = dataset.captions or []
+    lines = {text: captions.lines(text) for text in set(texts)}
+    has_caption = np.array([bool(lines[text]) for text in texts], bool)
+    if not has_caption.any():
+        raise ValueError(f"there are no captions. {captions.HOW}")
+    names = dataset.names or [f"image {i}" for i in range(len(dataset))]
+    empty = [(shown(names[i]), "has no caption") for i in np.flatnonzero(~has_caption).tolist()]
+    if empty and not skip_bad:
+        raise BadFiles(empty, len(dataset))
+    encoded = captions.Captions([lines[text] for text in texts if lines[text]], encoder)
+    if len(encoded.distinct) < 2:
+        raise ValueError(
+            f"all images have the caption {encoded.distinct[0]!r}: nothing tells them apart. {captions.HOW}"
+        )
+    notes = captions.flaws(encoded.distinct) if encoder is None else []
+    content = *encoded.distinct, encoded.flat.tobytes(), encoded.ends.tobytes()
+    key = cache.key("captions", dataset.fingerprint, encoder and encoder.fingerprint, *content)
+    captioned = replace(dataset, kind="captions", texts=encoded, fingerprint=key, warnings=dataset.warnings + notes)
+    return _subset(captioned, np.flatnonzero(has_caption), dataset.skipped + empty) if empty else captioned
+
+
+def _subset(dataset: Dataset, kept: np.ndarray, skipped: list[tuple[str, str]]) -> Dataset:
+    """Only the images of these numbers."""
+    return replace(
+        dataset,
+        size=len(kept),
+        read=lambda numbers: dataset.read(kept[numbers]),
+        labels=None if dataset.labels is None else dataset.labels[kept],
+        attributes=None if dataset.attributes is None else dataset.attributes[kept],
+        captions=[dataset.captions[i] for i in kept],
+        names=[dataset.names[i] for i in kept] if dataset.names else [],
+        skipped=skipped,
+    )
+
+
 def two_sided(name: str | Path, want: str) -> tuple[str, list[Path]] | None:
-    """ "pairs" or "masks" and the folders or archives with their two sides, or the one with images A|B; None for other data.
+    """The kind of two-sided data, "pairs" or "masks", and the paths of both sides, or of the images A|B; else None.
 
     Raises:
         ValueError: a name is missing, or one of two is no path.
@@ -126,7 +191,7 @@ def two_sided(name: str | Path, want: str) -> tuple[str, list[Path]] | None:
             return None
         if missing := [part for part in parts if find(part) is None]:
             raise ValueError(
-                f"{shown(missing[0])} is built in, and sides are put together by the names of their files: give two folders"
+                f"{shown(missing[0])} is built in, and sides are matched by the names of their files: give two folders"
             )
         return want, [Path(part).expanduser() for part in parts]
     if both := layout.label_maps(path):
@@ -137,15 +202,15 @@ def two_sided(name: str | Path, want: str) -> tuple[str, list[Path]] | None:
 
 
 def held_out_of(name: str | Path) -> str | None:
-    """The name of the data that is held out beside what is learnt from, to be opened with the same `want`; None without.
+    """The name of the held-out data that belongs to training data, to be opened with the same `want`; None without.
 
-    NAME:test of a built-in set; test/ or val/ beside train/; testA/ and testB/ beside trainA/ and trainB/; of joined
-    sets those of all.
+    That is NAME:test for a built-in set, test/ or val/ beside train/, and testA/ and testB/ beside trainA/ and trainB/;
+    for joined sets those of all.
     """
     text, path = str(name), Path(name).expanduser()
     if text in BUILTIN and isinstance(name, str):
         return f"{text}:test" if f"{text}:test" in BUILTIN else None
-    if (sums := plus(name)) and all(others := [held_out_of(part) for part in sums]):
+    if (parts := plus(name)) and all(others := [held_out_of(part) for part in parts]):
         return "+".join(others)
     if "\0" in text or path.exists():
         return layout.held_out(path) if path.is_dir() else None
@@ -159,7 +224,7 @@ def held_out_of(name: str | Path) -> str | None:
 
 
 def plus(name: str | Path) -> list[str]:
-    """The names of the sets in what a user typed with a plus between; none where it names other data.
+    """The names of joined sets, typed with a plus between; none for other data.
 
     Raises:
         ValueError: a name is missing.
@@ -169,29 +234,23 @@ def plus(name: str | Path) -> list[str]:
         return []
     parts = [part.strip() for part in text.split("+")]
     if not all(parts):
-        raise ValueError(f"{shown(text)!r} lacks a name: {JOIN}")
+        raise ValueError(f"{shown(text)!r} lacks a name. {JOIN}")
     return parts
 
 
-def _mirrored(dataset: Dataset | Domains | Union, mirror: bool) -> Dataset | Domains | Union:
-    dataset.mirror = mirror
-    dataset.fingerprint += "-mirror" * mirror
-    return dataset
-
-
 def find(name: str | Path) -> Path | None:
-    """The path that a name stands for, None for a built-in set and for two names with a comma between.
+    """The path that a name stands for; None for built-in sets, and for several names with a comma or plus between.
 
     Raises:
-        ValueError: it is neither; says what is near.
+        ValueError: there is no such data; the message suggests similar names.
     """
     text = str(name)
     if (parts := split(name)) and not Path(text).expanduser().is_dir():
         for part in parts:
             find(part)
         return None
-    if sums := plus(name):
-        for part in sums:
+    if parts := plus(name):
+        for part in parts:
             find(part)
         return None
     if text in BUILTIN and isinstance(name, str):
@@ -202,9 +261,9 @@ def find(name: str | Path) -> Path | None:
     if text and "\0" not in text and path.is_dir():
         return path
     if text and "\0" not in text and path.exists():
-        if plain(path).name.lower().endswith((".npz", *ARCHIVES, *ENDINGS)):
+        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES)):
             return path
-        raise ValueError(f"{shown(text)} is no folder, zip, tar, image or .npz")
+        raise ValueError(f"{shown(text)} is not a folder, zip, tar, image or .npz")
     beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.name and path.parent.is_dir() else []
     near = difflib.get_close_matches(text, [*BUILTIN, *beside], 3)
     hint = (
@@ -217,7 +276,7 @@ def find(name: str | Path) -> Path | None:
 
 @contextmanager
 def named(name: str | Path) -> Iterator[None]:
-    """Errors inside say which data they are about."""
+    """Put the name of the data in front of the message of any ValueError inside."""
     try:
         yield
     except ValueError as error:
@@ -226,7 +285,7 @@ def named(name: str | Path) -> Iterator[None]:
 
 
 def parse_resolution(text: int | str | None) -> tuple[int, int] | None:
-    """64 or "64" or "64x96" to (height, width); None and "" to None. Raises ValueError: it is none of these."""
+    """64, "64" or "64x96" to (height, width); None and "" to None. Raises ValueError for anything else."""
     if text is None or text == "":
         return None
     match = re.fullmatch(r"([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?", str(text), re.ASCII)

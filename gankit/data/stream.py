@@ -1,4 +1,4 @@
-"""Data sets, and streams of them in which every row is a pure function of its position."""
+"""A data set, and its stream: batches in which every row is a pure function of its position and the seed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,15 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gankit.data import draws
+from gankit.data.captions import Captions
 
-if TYPE_CHECKING:
-    from gankit.data.captions import Captions
-
-ORDER, MIRROR = 1, 2  # what a draw is for
+Size = tuple[int, int] | None  # (height, width); None for the data's own
+ORDER, MIRROR = 1, 2  # what random numbers are drawn for
 
 
 class Modes(NamedTuple):
-    """The modes of a distribution that is known.
+    """The modes of a known distribution.
 
     Args:
         count: number of modes, all equally likely.
@@ -39,30 +38,30 @@ class Modes(NamedTuple):
 
 @dataclass
 class Dataset:
-    """N samples that are read by number, with what is known of each.
+    """N samples that are read by number, with labels, attributes and captions.
 
     Args:
-        name: short name, fit for a folder's name.
-        kind: "images", "masks" (images with label maps), "captions" (images with texts to draw from), "points" or "vectors".
+        name: short name, usable as a folder name.
+        kind: "images", "masks" (images with label maps), "captions" (images with texts), "points" or "vectors".
         shape: of one sample: (C, H, W) for images, (D,) for points and vectors.
         size: N.
         read: numbers (n,) int64 to a new array (n, *shape), uint8 for images, float32 for the others.
         fingerprint: hash of content and settings; equal fingerprints give equal streams.
         labels: (N,) int64 classes.
-        class_names: names of the classes; of the label maps' classes where there are label maps.
-        conditions: (N, C) float32 features that a sample is conditioned on.
-        attributes: (N, A) float32 numbers known of each sample.
-        attribute_names: what they are.
-        exclusive: whether just one of the attributes holds for each sample, as with classes.
-        captions: a text for each sample, whose lines are its captions; "" for none.
-        texts: the same as codes of letters, with images that do not go with them; for kind "captions".
-        names: the file of each sample, below the folder that was named; none of built-in sets.
-        masks: numbers (n,) to new label maps (n, H, W) uint8, the class of each pixel, 255 where it is void; for kind "masks".
-        colours: (K, 3) uint8, the colours in which the classes of label maps are shown; None for `gankit.data.palette`'s.
+        class_names: names of the classes of the samples, or of the pixels of label maps.
+        conditions: (N, C) float32 features that models condition on.
+        attributes: (N, A) float32, A numbers for each sample.
+        attribute_names: the A names.
+        exclusive: whether exactly one attribute holds for each sample, as with classes.
+        captions: a text for each sample, one caption per line; "" for none.
+        texts: the captions encoded, for kind "captions".
+        names: file name of each sample relative to the data's folder; empty for built-in sets.
+        masks: numbers (n,) to new label maps (n, H, W) uint8, the class of each pixel, 255 for void; for kind "masks".
+        colours: (K, 3) uint8, the colours that show the classes of label maps; default: `gankit.data.palette`.
         modes: the modes of the distribution, where it is known.
-        mirror: flip every other image of the stream, by its position.
+        mirror: flip images of the stream, each with probability one half, by its position.
         skipped: unusable files that were left out, with the reason.
-        warnings: what a user should know of the data, in plain sentences.
+        warnings: what a user should know about the data, in plain sentences.
     """
 
     name: str
@@ -96,7 +95,7 @@ class Dataset:
 
     @property
     def other(self) -> tuple[int, ...]:
-        """Of one sample of a second domain; there is none."""
+        """Shape of a sample of the second domain: (), as there is one domain only."""
         return ()
 
     @property
@@ -105,22 +104,24 @@ class Dataset:
 
     @property
     def caption(self) -> tuple[int, ...]:
-        """(letters of a caption, codes of letters) or (length of its vector, 0), for kind "captions"; () for all others."""
+        """For kind "captions" (characters of a caption, number of codes) or (length of its vector, 0); else ()."""
         return () if self.texts is None else self.texts.shape
 
     def rows(self, numbers: np.ndarray) -> dict[str, Tensor]:
-        """The samples of these numbers, in this order, unmirrored: "real" and whatever is known beside it.
+        """The samples of these numbers (n,), in this order, not mirrored.
 
-        "mask" is (n, H, W) int64.
+        Returns:
+            "real" (n, *shape), and where the data has them "mask" (n, H, W) int64, "label", "condition", "attribute".
         """
-        known = dict(label=self.labels, condition=self.conditions, attribute=self.attributes)
+        columns = dict(label=self.labels, condition=self.conditions, attribute=self.attributes)
         rows = {"real": torch.from_numpy(self.read(numbers))}
         if self.masks is not None:
             rows["mask"] = torch.from_numpy(self.masks(numbers)).long()
-        return rows | {name: torch.from_numpy(known[name][numbers]) for name in known if known[name] is not None}
+        rows |= {name: torch.from_numpy(values[numbers]) for name, values in columns.items() if values is not None}
+        return rows
 
     def numbers(self, positions: np.ndarray, seed: int = 0) -> np.ndarray:
-        """Which sample stands at each position: epoch after epoch, each in an order of its own."""
+        """The number of the sample at each position (n,): each epoch is a new permutation."""
         epochs, places = np.divmod(positions, self.size)
         numbers = np.empty_like(places)
         for epoch in np.unique(epochs).tolist():
@@ -131,17 +132,17 @@ class Dataset:
     def stream(
         self, start: int, batch: int, resolution: int | None = None, seed: int = 0, rank: int = 0, world: int = 1
     ) -> Stream:
-        """Batches without end from position `start`, this process's rows of each.
+        """An endless stream of batches from position `start`, with the rows of this process.
 
         Args:
             start: images seen before.
-            batch: rows of the whole batch, over all processes.
-            resolution: shorter side of the images, the data's own divided by a whole number.
+            batch: rows of a batch, summed over all processes.
+            resolution: shorter side of the images, which must divide the data's own; default: the data's own.
             seed: of the order and the mirroring.
-            rank, world: number of this process and of all.
+            rank, world: number of this process, and number of processes.
 
         Raises:
-            ValueError: one of them is out of range, or the data cannot be had at that resolution.
+            ValueError: an argument is out of range, or the images cannot be reduced to that resolution.
         """
         if start < 0 or not 0 <= rank < world or batch < world:
             raise ValueError(f"no stream from {start} in batches of {batch} for process {rank} of {world}")
@@ -158,7 +159,7 @@ class Dataset:
 
 @dataclass
 class Stream(Iterator[dict[str, Tensor]]):
-    """Batches one after the other; `at(i)` is the i-th of them, whatever was asked before.
+    """Batches one after the other; `at(i)` is the i-th, independent of earlier calls.
 
     Args: as `Dataset.stream`; `factor` divides the sides of the images.
     """
@@ -188,7 +189,7 @@ class Stream(Iterator[dict[str, Tensor]]):
             for name in ("real", "wrong"):
                 if name in rows:
                     rows[name] = F.avg_pool2d(rows[name].float(), self.factor).round_().to(torch.uint8)
-            if "mask" in rows:  # classes have no mean: the one near the middle of each block
+            if "mask" in rows:  # classes have no mean: take the pixel near the middle of each block
                 rows["mask"] = rows["mask"][:, self.factor // 2 :: self.factor, self.factor // 2 :: self.factor]
         if self.dataset.mirror:
             flipped = torch.from_numpy(draws.bits(self.seed, MIRROR, positions) & np.uint64(1) > 0)
@@ -199,7 +200,7 @@ class Stream(Iterator[dict[str, Tensor]]):
 
 
 def ahead(stream: Stream, threads: int = 1) -> Iterator[dict[str, Tensor]]:
-    """The same batches in the same order, fetched ahead by threads; in pinned memory once this process uses a GPU."""
+    """The same batches in the same order, prefetched by threads; in pinned memory once this process uses a GPU."""
 
     def fetch(i: int) -> dict[str, Tensor]:
         rows = stream.at(i)
@@ -216,5 +217,5 @@ def ahead(stream: Stream, threads: int = 1) -> Iterator[dict[str, Tensor]]:
 
 @lru_cache(maxsize=4)
 def _order(size: int, seed: int, epoch: int) -> np.ndarray:
-    """The numbers 0..size-1 in the order of one epoch."""
+    """A permutation of 0..size-1, the order of one epoch."""
     return np.argsort(draws.bits(seed, ORDER, epoch, np.arange(size)), kind="stable")

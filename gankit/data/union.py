@@ -1,4 +1,4 @@
-"""Several data sets of images with different attributes as one: batches come from each in turn."""
+"""Several sets of images with different attributes as one: batches come from each set in turn."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gankit.data import cache
+from gankit.data.reading import cache
 from gankit.data.stream import Dataset, Stream
 
 
 @dataclass
 class Union:
-    """Sets of images of one shape, of which each knows attributes of its own; what is asked of any data set is here, too.
+    """Sets of images of one shape, each with its own attributes, with the interface of `Dataset`.
 
-    Batch k is from set k modulo their number, and goes on there where that set's last batch ended, as StarGAN trains
-    jointly (Choi et al. 2018, section 3.2). Its rows have all sets' attributes side by side, zeros for those that the set
-    does not know, and `source`, the set's number. A set with classes alone gives each class as an attribute.
+    Batch k comes from set k modulo the number of sets, and continues where that set's last batch ended: the joint
+    training of StarGAN (Choi et al. 2018, section 3.2). Its rows have the attributes of all sets side by side, zeros
+    for those of other sets, and `source`, the number of the set. Classes count as attributes where a set has no others.
 
     Args:
-        name: short name, fit for a folder's name.
+        name: short name, usable as a folder name.
         sets: the data sets.
         mirror: flip images of the stream, each with probability one half.
         attribute_names: of all sets, one after the other.
-        groups: how many of them each set knows.
-        exclusive: for each set, whether just one of its attributes holds.
+        groups: how many of them belong to each set.
+        exclusive: for each set, whether exactly one of its attributes holds.
     """
 
     name: str
@@ -44,19 +44,20 @@ class Union:
     exclusive: list[bool] = field(init=False)
 
     def __post_init__(self) -> None:
-        for one in self.sets:
-            if one.kind != "images":
-                raise ValueError(f"{one.name} holds {one.kind}; data sets of images are joined")
-            if one.shape != self.sets[0].shape:
-                a, b = ("x".join(map(str, s.shape)) for s in (self.sets[0], one))
+        for dataset in self.sets:
+            if dataset.kind != "images":
+                raise ValueError(f"{dataset.name} holds {dataset.kind}; data sets of images are joined")
+            if dataset.shape != self.sets[0].shape:
+                a, b = ("x".join(map(str, s.shape)) for s in (self.sets[0], dataset))
                 raise ValueError(
-                    f"{self.sets[0].name} holds images of {a} and {one.name} of {b}; give all one size by --resolution"
+                    f"{self.sets[0].name} holds images of {a} and {dataset.name} of {b}; "
+                    "give all one size by --resolution"
                 )
-            if not known(one)[0]:
-                raise ValueError(f"{one.name} has neither attributes nor classes: there is nothing to join it by")
-        names, _, self.exclusive = map(list, zip(*map(known, self.sets)))
-        self.attribute_names, self.groups = sum(names, []), [len(of_one) for of_one in names]
-        self.fingerprint = self.fingerprint or cache.key("union", *(one.fingerprint for one in self.sets))
+            if not attributes_of(dataset)[0]:
+                raise ValueError(f"{dataset.name} has neither attributes nor classes: there is nothing to join it by")
+        names, _, self.exclusive = map(list, zip(*map(attributes_of, self.sets)))
+        self.attribute_names, self.groups = sum(names, []), [len(group) for group in names]
+        self.fingerprint = self.fingerprint or cache.key("union", *(dataset.fingerprint for dataset in self.sets))
 
     def __len__(self) -> int:
         return sum(map(len, self.sets))
@@ -71,33 +72,34 @@ class Union:
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
-        return [pair for one in self.sets for pair in one.skipped]
+        return [pair for dataset in self.sets for pair in dataset.skipped]
 
     @property
     def warnings(self) -> list[str]:
-        return [f"{one.name}: {text}" for one in self.sets for text in one.warnings]
+        return [f"{dataset.name}: {text}" for dataset in self.sets for text in dataset.warnings]
 
     def stream(
         self, start: int, batch: int, resolution: int | None = None, seed: int = 0, rank: int = 0, world: int = 1
     ) -> UnionStream:
-        """Batches without end from position `start`, as `Dataset.stream`.
+        """An endless stream of batches from position `start`; arguments as of `Dataset.stream`.
 
         Raises:
-            ValueError: as `Dataset.stream`; or `start` is no multiple of `batch`.
+            ValueError: as `Dataset.stream`; or `start` is not a multiple of `batch`.
         """
         if start % batch:
             raise ValueError(
-                f"{start} images are no whole number of batches of {batch}: joined sets take turns batch by batch"
+                f"{start} images are not a whole number of batches of {batch}: joined sets take turns batch by batch"
             )
         streams = [
-            replace(one, mirror=self.mirror).stream(0, batch, resolution, seed, rank, world) for one in self.sets
+            replace(dataset, mirror=self.mirror).stream(0, batch, resolution, seed, rank, world)
+            for dataset in self.sets
         ]
         return UnionStream(self, streams, start // batch)
 
 
 @dataclass
 class UnionStream(Iterator[dict[str, Tensor]]):
-    """Batches one after the other; `at(i)` is the i-th of them, whatever was asked before."""
+    """Batches one after the other; `at(i)` is the i-th, independent of earlier calls."""
 
     union: Union
     streams: list[Stream]
@@ -111,15 +113,15 @@ class UnionStream(Iterator[dict[str, Tensor]]):
     def at(self, i: int) -> dict[str, Tensor]:
         turn, which = divmod(self.first + i, len(self.streams))
         rows = self.streams[which].at(turn)
-        own = rows["attribute"] if "attribute" in rows else torch.eye(self.union.groups[which])[rows["label"]]
+        held = rows["attribute"] if "attribute" in rows else torch.eye(self.union.groups[which])[rows["label"]]
         before = sum(self.union.groups[:which])
-        attribute = torch.zeros(len(own), sum(self.union.groups))
-        attribute[:, before : before + own.shape[1]] = own
-        return {"real": rows["real"], "attribute": attribute, "source": torch.full((len(own),), which)}
+        attribute = torch.zeros(len(held), sum(self.union.groups))
+        attribute[:, before : before + held.shape[1]] = held
+        return {"real": rows["real"], "attribute": attribute, "source": torch.full((len(held),), which)}
 
 
-def known(dataset: Dataset) -> tuple[list[str], np.ndarray | None, bool]:
-    """A set's attributes by name, (N, A), and whether just one holds; its classes where it has no attributes."""
+def attributes_of(dataset: Dataset) -> tuple[list[str], np.ndarray | None, bool]:
+    """Names of a set's attributes, their values (N, A), and whether exactly one holds; its classes if it has none."""
     if dataset.attribute_names:
         return dataset.attribute_names, dataset.attributes, dataset.exclusive
     if dataset.num_classes:

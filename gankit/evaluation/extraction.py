@@ -15,7 +15,7 @@ from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor
 
 from gankit import processes
-from gankit.data import cache
+from gankit.data.reading import cache
 from gankit.evaluation.sources import Rows, Samples
 from gankit.metrics.extractors import Extractor
 from gankit.runs.files import replacing

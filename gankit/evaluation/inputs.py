@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gankit import data
-from gankit.data import cache
-from gankit.data.union import known
+from gankit.data.reading import cache
+from gankit.data.union import attributes_of
 from gankit.evaluation.sources import DIGITS, NEGATIVE, Attributes, Known, Rows, Samples, of_dataset
 
 # Whether images of a domain are digits, or negatives of digits, to the digits classifier. It knows no other images.
@@ -58,7 +58,7 @@ def of_masks(dataset: data.Dataset) -> Samples:
 def of_images(dataset: data.Dataset | data.Union, typed: str) -> Samples:
     """A set of images, or several joined ones, with their attributes; classes count as attributes."""
     sets = dataset.sets if isinstance(dataset, data.Union) else [dataset]
-    tables = [known(part) for part in sets]  # of each set: names, values, whether exactly one holds
+    tables = [attributes_of(part) for part in sets]  # of each set: names, values, whether exactly one holds
     ends = np.cumsum([len(part) for part in sets])
     samples = [of_dataset(part, typed) for part in sets]
 

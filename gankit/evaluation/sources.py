@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from gankit import data, latent
-from gankit.data import Modes, cache
-from gankit.data import arrays as npz
+from gankit.data import Modes
 from gankit.data.lookup import named
-from gankit.data.rows import Rows as PreparedRows
+from gankit.data.reading import arrays as npz
+from gankit.data.reading import cache
+from gankit.data.reading.rows import Rows as PreparedRows
 from gankit.recipe import Recipe
 from gankit.runs.files import digest
 from gankit.runs.state import weights_of
@@ -198,7 +199,7 @@ def of_npz(path: Path) -> Samples:
         OSError: it cannot be read, or the disk is too small.
     """
     absolute = path.absolute()
-    with named(path), npz.opened(absolute) as file:
+    with named(path), npz.open_npz(absolute) as file:
         key = next((name for name in ("samples", "arr_0") if name in file.arrays), None)
         if key is None:
             raise ValueError(f"it holds {file}, and no `samples`")
@@ -217,8 +218,8 @@ def of_npz(path: Path) -> Samples:
         )
 
     def build(out: Path) -> dict:
-        cache.room(out, array.size)
-        with named(path), npz.opened(absolute) as file, open(out, "wb") as unpacked:
+        cache.require_space(out, array.size)
+        with named(path), npz.open_npz(absolute) as file, open(out, "wb") as unpacked:
             if file.sha256() != fingerprint:
                 raise ValueError("it has changed while it was read")
             unpacked.writelines(file.stream(key))
@@ -252,7 +253,7 @@ def of_data(name: str, settings: dict[str, object] | None = None, resolution: st
     """
     path = data.find(name)
     if path is not None and path.suffix.lower() == ".npz" and not path.is_dir():
-        with named(path), npz.opened(path) as file:
+        with named(path), npz.open_npz(path) as file:
             is_data = "real" in file.arrays
         if not is_data:
             return of_npz(path)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gankit.data import cache
+from gankit.data.reading import cache
 from gankit.evaluation.extraction import Features, extract
 from gankit.evaluation.sources import NEGATIVE, Samples
 from gankit.metrics.extractors import Extractor

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gankit import data
-from gankit.data import cache
+from gankit.data.reading import cache
 from gankit.evaluation.inputs import label_colours, of_images, of_masks, of_side, repeated, shuffled
 from gankit.evaluation.requests import requested, with_columns
 from gankit.evaluation.sources import Attributes, Known, Rows, Samples, Trial, of_dataset

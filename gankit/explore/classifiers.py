@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gankit import metrics
-from gankit.data.files import listed
+from gankit.data.reading.files import listed
 from gankit.explore.inputs import data_of, read_arrays, read_table
 from gankit.runs.trained import Trained
 

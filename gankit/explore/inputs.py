@@ -15,9 +15,8 @@ from torch import Tensor
 
 from gankit import data as library
 from gankit import latent
-from gankit.data import arrays as npz
-from gankit.data import files
-from gankit.data import images as image_files
+from gankit.data.reading import arrays as npz
+from gankit.data.reading import decoding, files
 from gankit.evaluation import sources
 from gankit.recipe import Recipe
 from gankit.runs.trained import Trained
@@ -209,8 +208,8 @@ def read_image(
     if not file or not path.exists():
         raise ValueError(f"there is no file {file}; {missing}" if file else missing)
     try:
-        pixels = image_files.decode(files.read(path), tuple(shape), fit, alpha)
-    except image_files.Unusable as error:
+        pixels = decoding.decode(files.read(path), tuple(shape), fit, alpha)
+    except decoding.Unusable as error:
         raise ValueError(f"{file} cannot be used: {error}") from error
     return library.normalise(torch.from_numpy(pixels[None]))
 

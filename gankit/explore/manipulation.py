@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gankit.data import files
-from gankit.data import images as image_files
+from gankit.data.reading import decoding, files
 from gankit.explore.inputs import Seeds, read_image
 from gankit.explore.result import Result
 from gankit.recipe import Spec, can, seeded
@@ -259,7 +258,7 @@ def read_for(recipe: Pyramid, file: str) -> Tensor:
 
 def size_of(file: str) -> Size:
     """Height and width of an image file."""
-    header = image_files.probe(files.read(Path(file).expanduser()))
+    header = decoding.probe(files.read(Path(file).expanduser()))
     return header.height, header.width
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gankit import latent
-from gankit.data import captions, embedding, files
+from gankit.data import captions
+from gankit.data.reading import embedding, files
 from gankit.recipe import Recipe
 
 MOST = 10_000  # texts in a file

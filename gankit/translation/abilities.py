@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gankit import models
-from gankit.data import layout, split
+from gankit.data import split
+from gankit.data.reading import layout
 from gankit.recipe import Recipe, can
 from gankit.runs.trained import Trained
 

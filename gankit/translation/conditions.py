@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gankit.data import tables
-from gankit.data.files import opened
 from gankit.data.lookup import named
+from gankit.data.reading import tables
+from gankit.data.reading.files import open_files
 from gankit.runs.trained import Trained
 from gankit.text import shown
 from gankit.translation.abilities import UNIT, Attributes, arguments_of_translate, attributes_of, domains_of, usage
@@ -227,7 +227,7 @@ def read_file(path: str | Path) -> bytes:
     with named(str(path)):
         if path.is_dir():
             raise ValueError("this is a folder, and a file is asked for")
-        with opened(path) as source:
+        with open_files(path) as source:
             return source.read(source.files[0])
 
 

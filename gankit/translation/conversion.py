@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from gankit import data
-from gankit.data import images
+from gankit.data.reading import decoding
+from gankit.data.reading.endings import OPAQUE
 from gankit.pictures import STILLS
 from gankit.runs.files import replacing
 
-OPAQUE = (".jpg", ".jpeg", ".bmp")  # endings of formats that are written without alpha
 JPEG = {"quality": 95, "subsampling": 0}
 
 
@@ -46,7 +46,7 @@ def as_picture(content: bytes, channels: int, size: str = "", background: str = 
     Raises:
         ValueError: the image cannot be used.
     """
-    return from_image(images.load(content), channels, size, background)
+    return from_image(decoding.load(content), channels, size, background)
 
 
 def from_image(image: Image.Image, channels: int, size: str = "", background: str = "white") -> Picture:

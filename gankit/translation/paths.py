@@ -13,12 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from gankit import data
-from gankit.data import files, images
 from gankit.data.lookup import named
+from gankit.data.reading import files
+from gankit.data.reading.endings import ARCHIVES, IMAGES, VIDEOS
 from gankit.pictures import STILLS
 from gankit.text import shown
-
-VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 
 
 class Item(NamedTuple):
@@ -62,7 +61,7 @@ def find_inputs(
             raise ValueError(f"{shown(word)!r} is no path")
         if not path.exists() and glob.has_magic(word):
             loose += matching(path, output)
-        elif path.is_dir() or path.name.lower().endswith(files.ARCHIVES):
+        elif path.is_dir() or path.name.lower().endswith(ARCHIVES):
             below, skipped = within(path, output, stack)
             items, other = items + below, other + skipped
         elif path.exists():
@@ -98,7 +97,7 @@ def single_files(paths: list[Path]) -> list[Item]:
     root = Path(os.path.commonpath([p.resolve().parent for p in paths])) if paths else Path()
     items = []
     for path in paths:
-        with named(str(path)), files.opened(path) as source:
+        with named(str(path)), files.open_files(path) as source:
             file, read = source.files[0], source.read
         name = os.path.relpath(path.parent.resolve() / path.name, root).replace(os.sep, "/")
         items.append(Item(name, path, lambda f=file, r=read: r(f)))
@@ -108,12 +107,12 @@ def single_files(paths: list[Path]) -> list[Item]:
 def within(path: Path, output: Path, stack: ExitStack) -> tuple[list[Item], list[str]]:
     """The images and videos in a folder or archive, and the names of the other files."""
     with named(str(path)):
-        source = stack.enter_context(files.opened(path))
+        source = stack.enter_context(files.open_files(path))
     items, other = [], []
     for file in source.files:
         if path.is_dir() and is_earlier_output(path / file.name, path, output):
             continue
-        if file.name.lower().endswith((*images.ENDINGS, *VIDEOS)):
+        if file.name.lower().endswith((*IMAGES, *VIDEOS)):
             items.append(Item(file.name, path / file.name if path.is_dir() else None, lambda f=file: source.read(f)))
         else:
             other.append(file.name)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gankit.data.files import plain
+from gankit.data.reading.files import plain
 from gankit.runs.files import replacing
 
 

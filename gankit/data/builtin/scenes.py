@@ -1,27 +1,28 @@
-"""Drawn landscapes of textures, and what each pixel shows: a task in which colour alone does not tell."""
+"""Drawn landscapes of textures with label maps: a segmentation task that colour alone does not solve."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
-from gankit.data import cache, draws
+from gankit.data import draws
+from gankit.data.builtin.drawing import axes, cut, in_blocks, noise, traits
 from gankit.data.domains import Domains
-from gankit.data.noise import cut, noise
-from gankit.data.stream import Dataset
+from gankit.data.reading import cache
+from gankit.data.stream import Dataset, Size
 
-VERSION = 1  # of what is drawn: another number is other data
+VERSION = 1  # part of the fingerprint: increase it when the pictures change
 SEED, SIZE, TEST = 13, 10_000, 1_000
 CLASSES = ("sky", "water", "grass", "leaves", "brick", "sand", "paving")
 SKY, WATER, GRASS, LEAVES, BRICK, SAND, PAVING = range(7)
 GROUNDS, HILLS = np.array([GRASS, SAND, WATER, PAVING]), np.array([LEAVES, PAVING, SAND])
-COLOURS = np.array(  # in which label maps are shown
+COLOURS = np.array(  # that show label maps
     [(120, 180, 235), (40, 90, 190), (110, 200, 80), (20, 110, 50), (180, 70, 50), (230, 200, 120), (140, 140, 150)],
     np.uint8,
 )
-# The dark and the light colour of each texture. Two and two are of one hue, and light and haze move them all.
+# The dark and the light colour of each texture. Pairs of textures share a hue, and the light changes all colours.
 DARK = np.array(
     [(84, 138, 200), (58, 108, 168), (50, 92, 34), (38, 76, 30), (140, 84, 60), (164, 116, 78), (92, 80, 72)]
 )
@@ -38,11 +39,11 @@ LIGHT = np.array(
 )
 
 
-def scenes(part: str, size: tuple[int, int] | None) -> Dataset:
+def scenes(part: str, size: Size) -> Dataset:
     """10,000 landscapes, 64x64 or another size, and 1,000 others to test on, with label maps of seven textures.
 
-    Each has a sky or a wall behind, maybe hills, a house, another ground and a bush. Two pixels between regions are void
-    (255). Sky and water, grass and leaves, and brick and sand are of like colours, and the light differs.
+    Each has a sky or a wall in the background, and some have hills, a house, a second ground and a bush. Two pixels
+    between regions are void (255). Sky and water, grass and leaves, and brick and sand have similar colours.
 
     Args:
         part: "train" or "test".
@@ -51,10 +52,10 @@ def scenes(part: str, size: tuple[int, int] | None) -> Dataset:
     height, width, first = *(size or (64, 64)), {"train": 0, "test": SIZE}[part]
 
     def read(chosen: np.ndarray) -> np.ndarray:
-        return _blocks(chosen + first, (3, height, width), lambda numbers: _picture(numbers, height, width))
+        return in_blocks(chosen + first, (3, height, width), lambda numbers: _picture(numbers, height, width))
 
     def masks(chosen: np.ndarray) -> np.ndarray:
-        return _blocks(chosen + first, (height, width), lambda numbers: _void(_labels(numbers, height, width)))
+        return in_blocks(chosen + first, (height, width), lambda numbers: _void(_labels(numbers, height, width)))
 
     return Dataset(
         name="scenes",
@@ -69,14 +70,14 @@ def scenes(part: str, size: tuple[int, int] | None) -> Dataset:
     )
 
 
-def scenes_photo(part: str, size: tuple[int, int] | None) -> Domains:
-    """The landscapes of `scenes` as pairs: a is the label map in the colours of its classes, without void, b the picture."""
+def scenes_photo(part: str, size: Size) -> Domains:
+    """The landscapes of `scenes` as pairs: a is the label map in colours, without void, b the picture."""
     b = scenes(part, size)
     height, width = b.shape[1:]
     first = {"train": 0, "test": SIZE}[part]
 
     def read(chosen: np.ndarray) -> np.ndarray:
-        painted = _blocks(chosen + first, (height, width), lambda numbers: _labels(numbers, height, width))
+        painted = in_blocks(chosen + first, (height, width), lambda numbers: _labels(numbers, height, width))
         return np.ascontiguousarray(COLOURS[painted].transpose(0, 3, 1, 2))
 
     a = Dataset(
@@ -86,44 +87,22 @@ def scenes_photo(part: str, size: tuple[int, int] | None) -> Domains:
     return Domains("scenes-photo", a, plain, kind="pairs")
 
 
-def _blocks(numbers: np.ndarray, shape: tuple[int, ...], made: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(n, *shape) uint8, made a few at a time, so that the layers stay in the processor's cache."""
-    whole = np.empty((len(numbers), *shape), np.uint8)
-    for i in range(0, len(numbers), 8):
-        whole[i : i + 8] = made(numbers[i : i + 8])
-    return whole
-
-
-def _draw(numbers: np.ndarray, what: int, count: int) -> np.ndarray:
-    """(count, n, 1, 1) float32 even in [0, 1): of these pictures, for one purpose."""
-    return draws.uniform(SEED, what, np.arange(count)[:, None], numbers).astype(np.float32)[:, :, None, None]
-
-
-def _axes(height: int, width: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """y (1, H, 1) and x (1, 1, W) of the pixels, in half the shorter side, and that half in pixels."""
-    half = min(height, width) / 2
-    y, x = (
-        (np.arange(side, dtype=np.float32) + np.float32(0.5 - side / 2)) / np.float32(half) for side in (height, width)
-    )
-    return y[None, :, None], x[None, None, :], half
-
-
 def _regions(numbers: np.ndarray, height: int, width: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """From the back to the front: the class (n, 1, 1) of a region, and the distance (n, H, W) from its edge, negative within.
+    """Regions from back to front: class (n, 1, 1), and distance (n, H, W) from the edge, negative within.
 
-    A region that a picture lacks is far away from it.
+    A region that is not in a picture is far outside it.
     """
-    y, x, _ = _axes(height, width)
-    r = _draw(numbers, 0, 40)
+    y, x, _ = axes(height, width)
+    r = traits(SEED, numbers, 0, 40)
     number = draws.uniform(SEED, 1, np.arange(8)[:, None], numbers)[:, :, None, None]
 
     def wavy(i: int, high: float) -> np.ndarray:
-        """A line that rises and falls by about so much: its height (n, 1, W)."""
+        """The height (n, 1, W) of a wavy line with about this amplitude."""
         near, far = (np.sin((k + 2 * r[i + j]) * x + 6.28 * r[i + j + 1]) for k, j in ((1.5, 0), (5.0, 2)))
         return high * (0.7 * near + 0.3 * far)
 
-    def here(i: int, share: float) -> np.ndarray:
-        """How far away a region is: 0 in this share of the pictures."""
+    def absent(i: int, share: float) -> np.ndarray:
+        """What to add to distances from a region: 0 in this share of the pictures, which have it, else far away."""
         return 9 * (r[i] > share)
 
     horizon = -0.15 + 0.5 * r[1] + wavy(2, 0.05)
@@ -147,11 +126,11 @@ def _regions(numbers: np.ndarray, height: int, width: int) -> list[tuple[np.ndar
         bush = np.minimum(bush, np.sqrt(u * u + v * v) - radius * (1 + 0.10 * turn))
     return [
         (back, np.full(bush.shape, -9, np.float32)),
-        (HILLS[(number[4] * len(HILLS)).astype(int)], hills + here(6, 0.6)),
-        (np.full_like(back, BRICK), np.where(y < horizon + 0.12, house, np.float32(9)) + here(19, 0.6)),
+        (HILLS[(number[4] * len(HILLS)).astype(int)], hills + absent(6, 0.6)),
+        (np.full_like(back, BRICK), np.where(y < horizon + 0.12, house, np.float32(9)) + absent(19, 0.6)),
         (GROUNDS[ground], horizon - y),
-        (GROUNDS[other], shore + here(12, 0.7)),
-        (np.full_like(back, LEAVES), bush + here(25, 0.65)),
+        (GROUNDS[other], shore + absent(12, 0.7)),
+        (np.full_like(back, LEAVES), bush + absent(25, 0.65)),
     ]
 
 
@@ -164,7 +143,7 @@ def _labels(numbers: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _void(labels: np.ndarray) -> np.ndarray:
-    """Label maps (n, H, W) with 255 where a pixel has a neighbour, above, below or beside it, of another class."""
+    """Label maps (n, H, W), with 255 for pixels that have one of four neighbours of another class."""
     void = np.zeros(labels.shape, bool)
     for axis in (1, 2):
         differ = np.diff(labels, axis=axis) != 0
@@ -174,25 +153,23 @@ def _void(labels: np.ndarray) -> np.ndarray:
 
 def _picture(numbers: np.ndarray, height: int, width: int) -> np.ndarray:
     """The pictures (n, 3, H, W), 0..255."""
-    y, x, half = _axes(height, width)
-    textures = _textures(max(height, width), round(half))
+    y, x, half = axes(height, width)
+    textures = _textures(max(height, width), round(float(half)))
     canvas = np.zeros((len(numbers), 3, height, width), np.float32)
     for layer, (kind, distance) in enumerate(_regions(numbers, height, width)):
         cover = np.clip(0.5 - distance * np.float32(half), 0, 1)
         top, left, *shift = draws.uniform(SEED, 2 + layer, np.arange(8)[:, None], numbers)
         share = np.empty(cover.shape, np.float32)
-        for one in np.unique(kind):
-            rows = kind[:, 0, 0] == one
-            share[rows] = cut(textures[one], top[rows], left[rows], height, width)
-        moved = 60 * (
-            np.reshape(shift, (2, 3, -1)).swapaxes(1, 2) - 0.5
-        )  # the colours of a texture differ from picture to picture
+        for texture in np.unique(kind):
+            rows = kind[:, 0, 0] == texture
+            share[rows] = cut(textures[texture], top[rows], left[rows], height, width)
+        moved = 60 * (np.reshape(shift, (2, 3, -1)).swapaxes(1, 2) - 0.5)  # colours differ from picture to picture
         dark, light = (table[kind[:, 0, 0]] + change for table, change in zip((DARK, LIGHT), moved))
         for c in range(3):
             low, high = (colour[:, c].astype(np.float32)[:, None, None] for colour in (dark, light))
             plane = canvas[:, c]
             plane += cover * (low + share * (high - low) - plane)
-    r = _draw(numbers, 20, 8)
+    r = traits(SEED, numbers, 20, 8)
     cast = 1 + 0.12 * (r[:3] - 0.5)
     bright = (0.62 + 0.50 * r[3]) * (1 + 0.22 * ((2 * r[4] - 1) * x + (2 * r[5] - 1) * y))
     for c in range(3):
@@ -202,8 +179,8 @@ def _picture(numbers: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _textures(side: int, half: int) -> list[np.ndarray]:
-    """Of each class a square, four times a picture's side, of shares in 0..1: 0 is the dark colour and 1 the light one."""
-    side, unit = 4 * side, half / 32  # pixels are that much smaller than those of a picture of 64x64
+    """A tile of each class, four times as large as a picture, in 0..1: 0 is the dark colour, 1 the light one."""
+    side, unit = 4 * side, half / 32  # unit: 1 for a picture of 64x64
     y, x = np.arange(side, dtype=np.float32)[:, None] / unit, np.arange(side, dtype=np.float32) / unit
 
     def grain(i: int, down: float, across: float) -> np.ndarray:
@@ -228,7 +205,7 @@ def _textures(side: int, half: int) -> list[np.ndarray]:
 
 
 def _bricks(y: np.ndarray, x: np.ndarray, tall: float, long: float, joint: float, grain: np.ndarray) -> np.ndarray:
-    """Courses of bricks, each of its own brightness, with light joints; (H, W) of rows (H, 1) and columns (W,) of lengths."""
+    """A wall (H, W) of bricks with different brightness and light joints, at rows y (H, 1) and columns x (W,)."""
     course = np.floor(y / tall)
     along = x + long / 2 * (course % 2)
     brick = np.floor(along / long)
@@ -239,18 +216,26 @@ def _bricks(y: np.ndarray, x: np.ndarray, tall: float, long: float, joint: float
 
 
 def _stones(y: np.ndarray, x: np.ndarray, grain: np.ndarray, step: float = 7.0) -> np.ndarray:
-    """Stones of uneven shapes, each of its own brightness, with dark joints."""
+    """Stones of uneven shapes and different brightness, with dark joints."""
     nearest, second = (np.full((y.size, x.size), np.float32(1e9)) for _ in range(2))
     tone = nearest.copy()
     row, column = np.floor(y / step).astype(np.int64), np.floor(x / step).astype(np.int64)
     for i in (-1, 0, 1):
         for j in (-1, 0, 1):
-            cy, cx, own = (draws.uniform(SEED, 61 + k, row + i, column + j).astype(np.float32) for k in range(3))
+            cy, cx, shade = (draws.uniform(SEED, 61 + k, row + i, column + j).astype(np.float32) for k in range(3))
             away = np.hypot(y - (row + i + 0.15 + 0.7 * cy) * step, x - (column + j + 0.15 + 0.7 * cx) * step).astype(
                 np.float32
             )
             second = np.minimum(second, np.maximum(nearest, away))
-            tone = np.where(away < nearest, own, tone)
+            tone = np.where(away < nearest, shade, tone)
             nearest = np.minimum(nearest, away)
     face = 0.45 + 0.5 * tone + 0.07 * grain
     return np.clip(face * np.clip((second - nearest) / 1.6 - 0.1, 0, 1), 0, 1).astype(np.float32)
+
+
+SETS: dict[str, Callable[[Size], Dataset | Domains]] = {
+    "scenes": partial(scenes, "train"),
+    "scenes:test": partial(scenes, "test"),
+    "scenes-photo": partial(scenes_photo, "train"),
+    "scenes-photo:test": partial(scenes_photo, "test"),
+}

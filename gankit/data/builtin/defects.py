@@ -1,4 +1,4 @@
-"""Defects drawn on patches of a texture, with maps of where they are: for finding what does not belong."""
+"""Defects drawn on patches of a texture, with maps of their pixels, for anomaly detection."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gankit.data import cache, draws
+from gankit.data import draws
+from gankit.data.reading import cache
 from gankit.data.stream import Dataset
 
-VERSION = 1  # of what is drawn: another number is other data
+VERSION = 1  # part of the fingerprint: increase it when the pictures change
 SEED, SIZE = 41, 400
 KINDS = ("scratch", "stain", "hole", "turned")
 
 
 def damaged(name: str, normal: Dataset, pictures: int = SIZE) -> Dataset:
-    """Patches of a texture, every second one with one defect, whose pixels are 1 in the map.
+    """Patches of a texture, every second one with a defect, whose pixels are 1 in the map.
 
-    A scratch is a bright line, a stain a soft dark spot, a hole a black disc, and in a turned one a square of the patch is
-    turned by a quarter, so that its greys are all normal and its pattern is not.
+    A scratch is a bright line, a stain a soft dark spot, and a hole a black disc. "turned" rotates a square of the
+    patch by 90 degrees, so that the greys are normal but the pattern is not.
 
     Args:
         name: of the set.
-        normal: where the patches are from, grey.
-        pictures: how many.
+        normal: the set of grey patches.
+        pictures: number of patches.
     """
     height, width = normal.shape[1:]
     where = draws.choice(len(normal), SEED, 0, np.arange(pictures))
@@ -37,9 +38,15 @@ def damaged(name: str, normal: Dataset, pictures: int = SIZE) -> Dataset:
         return images, masks
 
     return Dataset(
-        name, "masks", normal.shape, pictures, lambda numbers: both(numbers)[0], cache.key(normal.fingerprint, pictures, VERSION),
-        class_names=["normal", "defect"], masks=lambda numbers: both(numbers)[1],
-    )  # fmt: skip
+        name=name,
+        kind="masks",
+        shape=normal.shape,
+        size=pictures,
+        read=lambda numbers: both(numbers)[0],
+        fingerprint=cache.key(normal.fingerprint, pictures, VERSION),
+        class_names=["normal", "defect"],
+        masks=lambda numbers: both(numbers)[1],
+    )
 
 
 def _grid(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Thin edges of a photograph, as J. Canny, "A Computational Approach to Edge Detection", PAMI 1986, finds them."""
+"""Thin edges of a photograph by the method of J. Canny, "A Computational Approach to Edge Detection", PAMI 1986."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 
 
 def canny(grey: np.ndarray, sigma: float = 1.0, low: float = 8.0, high: float = 16.0) -> np.ndarray:
-    """Edges of a grey picture: 255 on lines of one pixel, 0 elsewhere.
+    """Edges of a grey picture: 255 on lines that are one pixel wide, 0 elsewhere.
 
     Args:
         grey: (H, W) in 0..255.
-        sigma: standard deviation in pixels of the Gaussian that smooths first.
-        low, high: of the gradient, in greys per pixel. A line holds a pixel above `high`, and goes on above `low`.
+        sigma: standard deviation in pixels of the Gaussian that smooths the picture.
+        low, high: thresholds of the gradient, in greys per pixel. A line has a pixel above `high`, all are above `low`.
 
     Returns:
         (H, W) uint8.
@@ -21,7 +21,7 @@ def canny(grey: np.ndarray, sigma: float = 1.0, low: float = 8.0, high: float = 
     slope = np.hypot(down, across)
     crest = _crest(slope, down, across)
     edge, weak = crest & (slope > high), crest & (slope > low)
-    while True:  # strong pixels pass on to weak neighbours, until none are left
+    while True:  # edges grow into weak neighbours, until none are left
         grown = weak & _shifted(edge).any(0)
         if np.array_equal(grown, edge):
             return np.where(edge, np.uint8(255), np.uint8(0))
@@ -29,7 +29,7 @@ def canny(grey: np.ndarray, sigma: float = 1.0, low: float = 8.0, high: float = 
 
 
 def _crest(slope: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """Where the slope (H, W) is largest along its own direction, between values interpolated one step to either side."""
+    """Where the slope (H, W) is a maximum along the gradient, compared with interpolated values one step away."""
     steep = np.abs(down) > np.abs(across)
     share = np.where(steep, np.abs(across), np.abs(down)) / np.maximum(np.maximum(np.abs(down), np.abs(across)), 1e-12)
     falling = down * across >= 0  # the gradient points down and right, or up and left
@@ -44,7 +44,7 @@ def _crest(slope: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarra
 
 
 def _smooth(rows: np.ndarray, sigma: float) -> np.ndarray:
-    """(N, L) with each row smoothed by a Gaussian; beyond its ends a row goes on as its mirror image."""
+    """(N, L) with each row smoothed by a Gaussian; rows are extended by reflection."""
     reach = int(np.ceil(3 * sigma))
     weight = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     wide = np.pad(rows, ((0, 0), (reach, reach)), mode="symmetric")

@@ -1,4 +1,4 @@
-"""Where the bytes of a data set come from: the files below a folder, or in a zip or tar of one; nothing is unpacked."""
+"""The files of a data set: below a folder, or in a zip or tar, which is read without unpacking it to disk."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from gankit.data.reading.endings import ARCHIVES
 from gankit.text import shown
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-CELEBA = ("list_attr_celeba.txt", "list_attr_celeba.csv")  # as its authors give it, and as Kaggle does
-ABOVE = ("..", "../Anno", "../../Anno")  # where it lies, from the folder of its images
-MAX_BYTES = 2**28  # a file of an image above this is refused unread
-DEEP = 64  # folders below each other; Python and file systems have limits of their own, and no data set is near
+CELEBA = ("list_attr_celeba.txt", "list_attr_celeba.csv")  # from its authors, and from Kaggle
+ABOVE = ("..", "../Anno", "../../Anno")  # where it is stored, relative to the folder of images
+MAX_BYTES = 2**28  # larger files are refused unread
+DEEP = 64  # nested folders; far above any data set, and below the limits of Python and file systems
 RATIO, FREE = (
     200,
     2**30,
-)  # an archive that unpacks to more than both, times its own size and in bytes, is no archive of images
-SHOWN = 20  # lines of a list in a message; the rest is counted
+)  # archives that unpack to more than RATIO times their size and to more than FREE bytes are refused
+KEPT = 2**27  # bytes of files that stay in memory until they are read again
+SHOWN = 20  # lines of a list in a message; the others are counted
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -36,7 +37,10 @@ KINDS = {
 
 
 class File(NamedTuple):
-    """A file by its name below the root, with "/", its size in bytes, and a stamp that changes when it does."""
+    """A file: its path relative to the root, with "/", its size in bytes, and a stamp that changes when the file does.
+
+    Keys of the cache contain its repr.
+    """
 
     name: str
     size: int
@@ -44,7 +48,7 @@ class File(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A file in an archive; `plain` unless it is a link or a device."""
+    """A file in an archive; `plain` means neither a link nor a device."""
 
     name: str
     size: int
@@ -52,21 +56,41 @@ class Member(NamedTuple):
     plain: bool
 
 
-class Source(NamedTuple):
-    """Files in a fixed order, best read in that order, `read`, which raises ValueError saying what is wrong, and notes for the user."""
+class FileSet(NamedTuple):
+    """The files of a data set.
+
+    Args:
+        files: in a fixed order, which is the fastest to read them in.
+        read: the bytes of a file; raises ValueError with the reason if it cannot be read.
+        notes: for the user.
+    """
 
     files: list[File]
     read: Callable[[File], bytes]
     notes: tuple[str, ...] = ()
 
 
+class BadFiles(ValueError):
+    """Files that cannot be used, as (name, reason): `files` has all of them, the message the first.
+
+    The reasons are part of the fingerprints of data: a new wording makes old runs see other data.
+    """
+
+    def __init__(self, bad: list[tuple[str, str]], count: int):
+        self.files = bad
+        lines = "".join(f"\n  {line}" for line in listed((f"{name}: {reason}" for name, reason in bad), len(bad)))
+        super().__init__(
+            f"{len(bad):,} of {count:,} files cannot be used; fix or remove them, or add --skip-bad:{lines}"
+        )
+
+
 def listed(lines: Iterable[str], count: int, most: int = SHOWN) -> list[str]:
-    """The first of `count` lines, and a last one that says how many more there are."""
+    """The first `most` of `count` lines, and a last line with the number of the others."""
     return [*islice(lines, most), *[f"and {count - most:,} more"] * (count > most)]
 
 
 def amount(size: int) -> str:
-    """A number of bytes as a person reads it: 980 bytes, 1.2 kB, 3.4 MB, 5.6 GB."""
+    """A number of bytes for people: 980 bytes, 1.2 kB, 3.4 MB, 5.6 GB."""
     for unit, power in (("GB", 9), ("MB", 6), ("kB", 3)):
         if size >= 10**power:
             return f"{size / 10**power:,.1f} {unit}"
@@ -74,10 +98,10 @@ def amount(size: int) -> str:
 
 
 def plain(path: Path) -> Path:
-    """The path of a regular file, for what opens it by its name.
+    """The path, if it is a regular file, before something opens it by name.
 
     Raises:
-        ValueError: it is a folder, pipe, socket or device. Reading a pipe waits for ever, and reading a device may never end.
+        ValueError: it is a folder, pipe, socket or device: to read these may never end.
         OSError: there is no such file.
     """
     kind = stat.S_IFMT(os.stat(path).st_mode)
@@ -87,16 +111,18 @@ def plain(path: Path) -> Path:
 
 
 def open_plain(path: Path) -> BinaryIO:
-    """A regular file, opened to read bytes; errors as of `plain`."""
-    file = open(plain(path), "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # another one took its place in between
-        file.close()
-        plain(path)
-    return file
+    """Open a regular file to read bytes; raises as `plain`."""
+    with ExitStack() as stack:
+        more = getattr(os, "O_NONBLOCK", 0)  # for a pipe that takes the file's place in between
+        file = stack.enter_context(open(plain(path), "rb", opener=lambda name, flags: os.open(name, flags | more)))
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f"{shown(str(plain(path)))} was replaced while it was opened")
+        stack.pop_all()
+        return file
 
 
 def read(path: Path, most: int = MAX_BYTES) -> bytes:
-    """The bytes of a regular file; errors as of `plain`, and a ValueError where there are more than `most`."""
+    """The bytes of a regular file; raises as `plain`, and ValueError if there are more than `most`."""
     with open_plain(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > most:
@@ -105,7 +131,7 @@ def read(path: Path, most: int = MAX_BYTES) -> bytes:
 
 
 def text(path: Path, most: int = 2**24) -> str:
-    """The text in a regular file, UTF-8; errors as of `read`, and a ValueError where it is none."""
+    """The text of a regular file; raises as `read`, and ValueError if it is not UTF-8."""
     try:
         return read(path, most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -113,58 +139,78 @@ def text(path: Path, most: int = 2**24) -> str:
 
 
 def listing(path: Path) -> list[File]:
-    """What changes when the data does: the files below a folder with their stamps, or an archive or image itself.
+    """The files below a folder with their stamps, or an archive or image itself: equal for unchanged data.
 
-    CelebA's list of attributes is there, too, where it lies above the folder.
+    This includes CelebA's list of attributes, if there is one above the folder.
 
     Raises:
-        ValueError: folders lie too deep.
+        ValueError: folders are nested too deep.
         OSError: a folder cannot be read.
     """
     return _listed(path)[0]
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Source]:
-    """The files of a folder, a zip, a tar, or one file alone.
+def open_files(path: Path) -> Iterator[FileSet]:
+    """The files of a folder, zip or tar, or a single file.
 
     Raises:
         ValueError: an archive is damaged, or holds links or names that lead out of it.
         OSError: it cannot be read.
     """
     if path.is_dir():
-        found, notes = _listed(path)
-        yield Source(
-            found, lambda file: _read((path.resolve() if file.name.startswith("../") else path) / file.name), notes
+        listed_files, notes = _listed(path)
+        yield FileSet(
+            listed_files,
+            lambda file: _read((path.resolve() if file.name.startswith("../") else path) / file.name),
+            notes,
         )
         return
     if not path.name.lower().endswith(ARCHIVES):
-        yield Source(listing(path), lambda file: _read(path))
+        yield FileSet(listing(path), lambda file: _read(path))
         return
     size = os.stat(plain(path)).st_size
     with ExitStack() as stack:
         try:
-            archive = zipfile.ZipFile(path) if path.name.lower().endswith(".zip") else tarfile.open(path, "r:*")
-            stack.enter_context(archive)
+            unpack = zipfile.ZipFile if path.name.lower().endswith(".zip") else tarfile.open
+            archive = stack.enter_context(unpack(path))
             members = list(_zipped(archive, size) if isinstance(archive, zipfile.ZipFile) else _tarred(archive, size))
         except Bomb:
             raise
-        except Exception as error:  # each compression has errors of its own
+        except Exception as error:  # each compression raises its own errors
             if isinstance(error, OSError) and error.errno:
                 raise
-            raise ValueError(f"the archive is damaged, or not a whole one: {error}") from error
+            raise ValueError(f"the archive is damaged or incomplete: {error}") from error
         bad = [m.name for m in members if not m.plain or ".." in m.name.split("/") or re.match(r"/|[A-Za-z]:", m.name)]
         if bad:
-            some = ", ".join(map(shown, bad[:5]))
+            first = ", ".join(map(shown, bad[:5]))
             raise ValueError(
-                f"refused, as it holds links or names that lead out of it: {some}; pack the files themselves"
+                f"refused, as it holds links or names that lead out of it: {first}; pack the files themselves"
             )
         if twice := [name for name, count in Counter(m.name for m in members).items() if count > 1]:
-            raise ValueError(
-                f"refused, as it holds {len(twice):,} names more than once: {', '.join(map(shown, twice[:5]))}; pack the files anew"
-            )
-        found = {File(m.name, m.size, str(i)): m for i, m in enumerate(members) if not _hidden(m.name)}
-        yield Source(list(found), lambda file: _extract(archive, found[file]))
+            first = ", ".join(map(shown, twice[:5]))
+            raise ValueError(f"refused, as it holds {len(twice):,} names more than once: {first}; pack the files anew")
+        by_file = {File(m.name, m.size, str(i)): m for i, m in enumerate(members) if not _hidden(m.name)}
+        yield FileSet(list(by_file), lambda file: _extract(archive, by_file[file]))
+
+
+def kept(source: FileSet, most: int = KEPT) -> FileSet:
+    """The same files, for a caller that reads each twice: up to `most` bytes stay in memory for the second time."""
+    contents: dict[File, bytes] = {}
+    free = most
+
+    def read_once(file: File) -> bytes:
+        nonlocal free
+        if file in contents:
+            free += len(contents[file])
+            return contents.pop(file)
+        content = source.read(file)
+        if len(content) <= free:
+            free -= len(content)
+            contents[file] = content
+        return content
+
+    return source._replace(read=read_once)
 
 
 def _listed(path: Path) -> tuple[list[File], tuple[str, ...]]:
@@ -174,15 +220,15 @@ def _listed(path: Path) -> tuple[list[File], tuple[str, ...]]:
     below, again = _walk(path)
     above = [f"{folder}/{name}" for folder in ABOVE for name in CELEBA]
     names = [*below, *(name for name in above if (path.resolve() / name).is_file())]
-    found = [_file(path.resolve() / name if name.startswith("../") else f"{path}/{name}", name) for name in names]
-    return found, (f"{again:,} links to folders that are read already are not followed.",) * (again > 0)
+    listed_files = [_file(path.resolve() / n if n.startswith("../") else f"{path}/{n}", n) for n in names]
+    return listed_files, (f"{again:,} links to folders that are read already are not followed.",) * (again > 0)
 
 
 def _walk(root: Path) -> tuple[list[str], int]:
-    """Names of the files below a folder in the order of their names, and how many links lead to folders that were read already.
+    """Names of the files below a folder, sorted, and the number of links to folders that were read already.
 
-    Links to folders are followed, after all that lies below the folder itself. Each folder is read once, whatever leads to it:
-    folders that are linked to each other would have more paths than can be counted.
+    Links to folders are followed, after everything below the folder itself. Each folder is read once, however many
+    links lead to it: folders that link to each other have an unlimited number of paths.
     """
     names: list[str] = []
     seen: set[tuple[int, int]] = set()
@@ -209,12 +255,12 @@ def _walk(root: Path) -> tuple[list[str], int]:
 def _is_folder(item: os.DirEntry[str]) -> bool:
     try:
         return item.is_dir()
-    except OSError:  # a link to itself: reading it as a file says so
+    except OSError:  # a link to itself: reading it as a file reports it
         return False
 
 
 def _hidden(name: str) -> bool:
-    """Whether a file is one that systems leave about: ._x.jpg, .DS_Store, Thumbs.db, __MACOSX/..., @eaDir/..."""
+    """Whether an operating system wrote the file: ._x.jpg, .DS_Store, Thumbs.db, __MACOSX/..., @eaDir/..."""
     parts = name.split("/")
     return any(p.startswith(".") or p in ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini") for p in parts)
 
@@ -222,7 +268,7 @@ def _hidden(name: str) -> bool:
 def _file(path: Path | str, name: str) -> File:
     try:
         status = os.stat(path)
-    except OSError:  # a broken link: reading it says so
+    except OSError:  # a broken link: reading it reports it
         return File(name, 0, "")
     return File(name, status.st_size, f"{status.st_mtime_ns} {status.st_ctime_ns}")
 
@@ -244,7 +290,7 @@ def _extract(archive: zipfile.ZipFile | tarfile.TarFile, member: Member) -> byte
     try:
         file = archive.open(member.info) if isinstance(archive, zipfile.ZipFile) else archive.extractfile(member.info)
         data = file.read(member.size)
-    except Exception as error:  # untrusted bytes: wrong checksums, passwords, and what each compression raises
+    except Exception as error:  # untrusted bytes: wrong checksums, passwords, errors of each compression
         raise ValueError(f"cannot be read: {error}") from error
     if len(data) < member.size:
         raise ValueError("truncated in the archive")
@@ -252,7 +298,7 @@ def _extract(archive: zipfile.ZipFile | tarfile.TarFile, member: Member) -> byte
 
 
 class Bomb(ValueError):
-    """An archive that unpacks to far more than files of images do."""
+    """An archive that unpacks to far more than an archive of images does."""
 
 
 def _limit(size: int) -> None:
@@ -263,7 +309,8 @@ def _limit(size: int) -> None:
 def _refuse_bomb(unpacked: int, packed: int) -> None:
     if unpacked > FREE and unpacked > RATIO * packed:
         raise Bomb(
-            f"refused, as {amount(packed)} of it unpack to {amount(unpacked)}, more than {RATIO} times as much: images do not; pack them anew"
+            f"refused, as {amount(packed)} of it unpack to {amount(unpacked)}, more than {RATIO} times as much: "
+            "images do not; pack them anew"
         )
 
 
@@ -276,7 +323,7 @@ def _zipped(archive: zipfile.ZipFile, packed: int) -> Iterator[Member]:
 
 
 def _tarred(archive: tarfile.TarFile, packed: int) -> Iterator[Member]:
-    for info in archive:  # to come to the next one, this one is unpacked
+    for info in archive:  # to reach the next member, this one is unpacked
         _refuse_bomb(info.offset_data + info.size, packed)
         if not info.isdir():
             yield Member(info.name.removeprefix("./"), info.size, info, info.isfile())

@@ -1,4 +1,4 @@
-"""Prepared data on disk, made once: whole or not there, with two processes at once and after a kill at any moment."""
+"""Prepared data on disk, written once: complete or absent, with concurrent processes and after a kill at any moment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from errno import ENOSPC
 from itertools import cycle
 from pathlib import Path
@@ -17,38 +17,38 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gankit.data.files import amount
+from gankit.data.reading.files import amount
 from gankit.text import aside
 
 try:
     import fcntl
-except ImportError:  # Windows: two processes may then prepare the same twice, and the first to finish wins
+except ImportError:  # Windows: two processes may prepare the same data, and the first to finish wins
     fcntl = None
 
 CHANGE = "Set GANKIT_CACHE to another folder"
 
 
 def location() -> Path:
-    """The cache's folder: $GANKIT_CACHE or ~/.cache/gankit. It may be deleted at any time."""
+    """The folder of the cache: $GANKIT_CACHE or ~/.cache/gankit. It may be deleted at any time."""
     return Path(os.environ.get("GANKIT_CACHE") or "~/.cache/gankit").expanduser()
 
 
 def key(*parts: object) -> str:
-    """A name of 40 hexadecimal digits for these parts."""
+    """A hash of these parts, 40 hexadecimal digits."""
     text = "\0".join(str(part) for part in parts)
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:40]
 
 
 @contextmanager
 def locked(name: str) -> Iterator[bool]:
-    """One process at a time is inside, for each name; a killed one lets go. Yields whether locks work here."""
+    """Lock a name against other processes; a killed process releases it. Yields whether locks work on this system."""
     path = location() / "locks" / name
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "ab")
-    except OSError as error:
-        raise OSError(f"cannot write to the cache {location()}: {error.strerror}. {CHANGE}") from error
-    with file:
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(path, "ab"))
+        except OSError as error:
+            raise OSError(f"cannot write to the cache {location()}: {error.strerror}. {CHANGE}") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -65,8 +65,8 @@ class Prepared(NamedTuple):
 
     Args:
         name: of its folder in the cache.
-        info: what is known of it, with `count`, how many rows there are, and `parts`, the bytes of each part of a row.
-        pixels: the file of the rows, one after the other.
+        info: a JSON object, with `count`, the number of rows, and `parts`, the size in bytes of each part of a row.
+        pixels: path of the file with the rows, one after the other.
         checks: (count, parts) uint32, the CRC-32 of each part of each row.
     """
 
@@ -77,40 +77,31 @@ class Prepared(NamedTuple):
 
 
 def find(name: str) -> Prepared | None:
-    """What was prepared under this name; None if it is missing, its size is wrong, or what is known of it was altered."""
+    """The prepared data of this name; None if it is missing, its size is wrong, or its info was altered."""
     folder = location() / name
     try:
-        known, checks = (folder / "info.json").read_bytes(), (folder / "checks").read_bytes()
-        info = json.loads(known)
+        content, checks = (folder / "info.json").read_bytes(), (folder / "checks").read_bytes()
+        info = json.loads(content)
         count, parts = info["count"], info["parts"]
         table = np.frombuffer(checks, np.uint32, offset=32).reshape(count, len(parts))
-        whole = hashlib.sha256(known).digest() == checks[:32] and (folder / "pixels").stat().st_size == count * sum(
-            parts
-        )
+        size = (folder / "pixels").stat().st_size
+        is_complete = hashlib.sha256(content).digest() == checks[:32] and size == count * sum(parts)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Prepared(name, info, folder / "pixels", table) if whole else None
+    return Prepared(name, info, folder / "pixels", table) if is_complete else None
 
 
 def prepare(name: str, build: Callable[[Path], dict]) -> Prepared:
-    """What is prepared under this name; if need be, `build(file)` writes the rows and returns what is known, as `Prepared` says."""
+    """The prepared data of this name; if there is none, `build(path)` writes the rows and returns `Prepared.info`."""
     with locked(name) as held:
-        if found := find(name):
-            return found
-        if held:  # nobody else is at work on it: these are what kills and damage left
+        if prepared := find(name):
+            return prepared
+        if held:  # no other process prepares it: kills and damage left these
             for left in [location() / name, *location().glob(f"{name}.*.tmp")]:
                 shutil.rmtree(left, ignore_errors=True)
         try:
             with tempfile.TemporaryDirectory(".tmp", f"{name}.", location(), ignore_cleanup_errors=True) as folder:
-                known = json.dumps(info := build(Path(folder) / "pixels")).encode()
-                (Path(folder) / "info.json").write_bytes(known)
-                checks = np.fromiter(
-                    _checks(Path(folder) / "pixels", info["parts"]), np.uint32, info["count"] * len(info["parts"])
-                )
-                (Path(folder) / "checks").write_bytes(hashlib.sha256(known).digest() + checks.tobytes())
-                for file in Path(folder).iterdir():
-                    with open(file, "rb") as written:
-                        os.fsync(written.fileno())
+                _write(Path(folder), build)
                 os.rename(folder, location() / name)
         except OSError as error:
             if not find(name):  # else another process was first
@@ -120,26 +111,37 @@ def prepare(name: str, build: Callable[[Path], dict]) -> Prepared:
     return find(name)
 
 
-def room(out: Path, need: int) -> None:
-    """Refuse to write so many bytes to a file where the disk is too small. Raises OSError."""
+def _write(folder: Path, build: Callable[[Path], dict]) -> None:
+    """Write the three files of prepared data: pixels, info.json and checks."""
+    content = json.dumps(info := build(folder / "pixels")).encode()
+    (folder / "info.json").write_bytes(content)
+    checks = np.fromiter(_checks(folder / "pixels", info["parts"]), np.uint32, info["count"] * len(info["parts"]))
+    (folder / "checks").write_bytes(hashlib.sha256(content).digest() + checks.tobytes())
+    for path in folder.iterdir():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+
+
+def require_space(out: Path, need: int) -> None:
+    """Check that `need` bytes can be written to a file. Raises OSError if the disk is too small."""
     free = shutil.disk_usage(out.parent).free
     if need > free:
         raise OSError(ENOSPC, f"{amount(need)} are needed and {amount(free)} are free")
 
 
 def drop(prepared: Prepared, inode: int) -> None:
-    """Remove prepared data whose file of rows is this one; not another that took its place."""
+    """Remove prepared data, unless its file of rows has another inode, as another process has prepared it anew."""
     with locked(prepared.name):
         try:
             same = prepared.pixels.stat().st_ino == inode
         except OSError:
-            same = True  # of a folder without its rows nothing is left to keep
+            same = True  # without its rows, nothing in the folder is worth keeping
         if same:
             shutil.rmtree(prepared.pixels.parent, ignore_errors=True)
 
 
 def recall(listing: str) -> Prepared | None:
-    """What was prepared for what looks like this, if anything."""
+    """The data that was prepared for a listing of files with this key, if any."""
     try:
         return find((location() / "seen" / listing).read_text())
     except (OSError, ValueError):
@@ -147,7 +149,7 @@ def recall(listing: str) -> Prepared | None:
 
 
 def remember(listing: str, name: str) -> None:
-    """Keep that what looks like this was prepared under this name."""
+    """Record that the files with this listing were prepared under this name."""
     folder = location() / "seen"
     folder.mkdir(exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".tmp", delete=False) as file:
@@ -156,7 +158,7 @@ def remember(listing: str, name: str) -> None:
 
 
 def _checks(path: Path, parts: list[int]) -> Iterator[int]:
-    """The CRC-32 of each part of each row of a file."""
+    """The CRC-32 of each part of each row in a file."""
     with open(path, "rb") as file:
         for size in cycle(parts):
             if not (content := file.read(size)):

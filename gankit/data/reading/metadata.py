@@ -1,4 +1,4 @@
-"""What stands beside the images: labels, texts and numbers from metadata.csv, metadata.jsonl or dataset.json."""
+"""Labels, captions and attributes from metadata.csv, metadata.jsonl or dataset.json, and captions from .txt files."""
 
 from __future__ import annotations
 
@@ -6,30 +6,34 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 
-from gankit.data.files import listed, shown
+from gankit.data import captions
+from gankit.data.reading.endings import TEXTS
+from gankit.data.reading.files import File, FileSet, listed
+from gankit.text import shown
 
 FILES = ("metadata.csv", "metadata.jsonl", "dataset.json")
 Row = dict[str, object]
 MOST_COLUMNS = 10_000
 HALF = re.compile("[\ud800-\udfff]")
-SIGNS = {"1": 1.0, "-1": 0.0, "1.0": 1.0, "-1.0": 0.0, 1: 1.0, -1: 0.0}  # of what holds or does not
+SIGNS = {"1": 1.0, "-1": 0.0, "1.0": 1.0, "-1.0": 0.0, 1: 1.0, -1: 0.0}  # values of binary attributes
 
 
 @dataclass
-class Known:
-    """What is known of N images, in their order; empty where nothing is.
+class Metadata:
+    """Labels, captions and attributes of N images, in their order; each may be empty.
 
     Args:
         labels: N class numbers.
-        class_names: what each class was called.
-        captions: N texts, whose lines are captions.
+        class_names: name of each class.
+        captions: N texts, one caption per line.
         attributes: N lists of A numbers.
-        attribute_names: their A names.
+        attribute_names: the A names.
         warnings: what was not used, in plain sentences.
     """
 
@@ -42,15 +46,15 @@ class Known:
 
 
 def canonical(name: str) -> str:
-    """A file's name as names are compared: some systems write an accent as a letter of its own."""
+    """A file name in the form that is compared: some systems store an accent as a character of its own."""
     return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
 
 
 def read(name: str, data: bytes) -> dict[str, Row] | None:
-    """Canonical file names to their rows; None for a dataset.json that says there are no labels.
+    """The rows of a metadata file by canonical file name; None for a dataset.json without labels.
 
     Raises:
-        ValueError: where the file is not what its name says.
+        ValueError: the content does not fit the name of the file.
     """
     try:
         text = data.decode("utf-8-sig")
@@ -74,7 +78,7 @@ def read(name: str, data: bytes) -> dict[str, Row] | None:
 
 
 def binary(rows: list[Row]) -> None:
-    """Make 0 of -1 in the columns that hold only 1 and -1, as attributes do that hold or do not; in place."""
+    """Replace -1 by 0 in columns that hold only 1 and -1, in place: these are binary attributes."""
     for column in {column for row in rows for column in row} - {"file_name", "label", "text"}:
         values = [row.get(column) for row in rows]
         if not all(isinstance(v, (str, int, float)) and v in SIGNS for v in values):
@@ -84,13 +88,34 @@ def binary(rows: list[Row]) -> None:
                 row[column] = SIGNS[row[column]]
 
 
-def known(rows: list[Row], name: str) -> Known:
-    """The columns of the rows, one row for each image: `label`, `text`, and whatever holds only numbers.
+def captions_beside(
+    source: FileSet, wanted: list[File]
+) -> tuple[dict[str, File], dict[str, str], list[tuple[str, str]]]:
+    """The .txt files beside images: files and texts by the image's name, and unusable ones with the reason."""
+    text_files = {file.name: file for file in source.files if file.name.lower().endswith(TEXTS)}
+    by_image, texts, bad = {}, {}, []
+    for image in wanted:
+        stem = os.path.splitext(image.name)[0]
+        names = f"{stem}.txt", f"{stem}.TXT", f"{image.name}.txt"
+        file = next((text_files[name] for name in names if name in text_files), None)
+        if file is None:
+            continue
+        by_image[image.name] = file
+        try:
+            content = source.read(file) if file.size <= captions.MOST_BYTES else None
+            texts[image.name] = captions.text_of(content)
+        except ValueError as error:
+            bad.append((shown(file.name), str(error)))
+    return by_image, texts, bad
+
+
+def columns(rows: list[Row], name: str) -> Metadata:
+    """The columns of the rows, one row per image: `label`, `text`, and all columns of numbers.
 
     Raises:
         ValueError: a column has a value for some images only, or a number that is not finite.
     """
-    result = Known()
+    result = Metadata()
     ignored, attributes = [], []
     for column in dict.fromkeys(column for row in rows for column in row):
         values = [row.get(column) for row in rows]
@@ -107,12 +132,14 @@ def known(rows: list[Row], name: str) -> Known:
         if None in values or "" in values:
             empty = sum(value in (None, "") for value in values)
             raise ValueError(
-                f"{name}: {shown(column)!r} is empty for {empty:,} of {len(values):,} images; fill it in, or leave it out"
+                f"{name}: {shown(column)!r} is empty for {empty:,} of {len(values):,} images; "
+                "fill it in, or leave it out"
             )
         if column == "label":
             if odd := [value for value, n in zip(values, numbers) if n is not None and not math.isfinite(n)]:
                 raise ValueError(
-                    f"{name}: 'label' is {odd[0]} for {len(odd):,} of {len(values):,} images; fill it in, leave it out, or call the class something else"
+                    f"{name}: 'label' is {odd[0]} for {len(odd):,} of {len(values):,} images; "
+                    "fill it in, leave it out, or call the class something else"
                 )
             result.labels, result.class_names = _classes(values, numbers)
         elif all(math.isfinite(n) for n in numbers):
@@ -122,8 +149,8 @@ def known(rows: list[Row], name: str) -> Known:
             raise ValueError(f"{name}: {shown(column)!r} holds a number that is not finite")
     result.attributes = [list(row) for row in zip(*attributes)]
     if ignored:
-        some = ", ".join(listed((repr(shown(column)) for column in ignored), len(ignored)))
-        result.warnings.append(f"{name}: not used, as they hold more than numbers: {some}.")
+        names = ", ".join(listed((repr(shown(column)) for column in ignored), len(ignored)))
+        result.warnings.append(f"{name}: not used, as they hold more than numbers: {names}.")
     if len(result.class_names) == 1:
         result.warnings.append(f"{name}: every label is {shown(result.class_names[0])!r}, so there are no classes.")
         result.labels, result.class_names = [], []
@@ -131,7 +158,7 @@ def known(rows: list[Row], name: str) -> Known:
 
 
 def refuse_many(count: int) -> None:
-    """Raises ValueError: a table has more columns than any that is meant for training."""
+    """Check that a table has no more columns than a table for training could have. Raises ValueError."""
     if count > MOST_COLUMNS:
         raise ValueError(
             f"it has {count:,} columns, and {MOST_COLUMNS:,} are the most: leave out those that are not for training"
@@ -185,16 +212,16 @@ def _stylegan(text: str) -> list[Row] | None:
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object, whose names may stand there once."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    """A JSON object without repeated names. Raises ValueError."""
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise ValueError(f"{shown(twice)!r} is there twice")
-    return found
+    return unique
 
 
 def _refuse_surrogates(rows: list[Row] | None) -> None:
-    """JSON can hold halves of letters, as \\ud800, which are no text and cannot be written anywhere."""
+    """Refuse unpaired surrogates such as \\ud800, which JSON can hold and no encoding can write."""
     for number, row in enumerate(rows or [], 1):
         for value in [*row, *row.values()]:
             for text in value if isinstance(value, list) else [value]:
@@ -212,7 +239,7 @@ def _number(value: object) -> float | None:
 
 
 def _classes(values: list[object], numbers: list[float | None]) -> tuple[list[int], list[str]]:
-    """Class numbers 0..K-1 in the order of the labels: as numbers when all are whole, as text otherwise."""
+    """Class numbers 0..K-1 and class names, sorted as numbers if all labels are integers, else as text."""
     whole = all(n is not None and n == n // 1 for n in numbers)
     keys = [f"{n:.0f}" for n in numbers] if whole else [str(value) for value in values]
     names = sorted(set(keys), key=int if whole else None)

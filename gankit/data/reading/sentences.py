@@ -1,8 +1,9 @@
-"""Folders of sentence-transformers models: looked through for whatever names code, before that library opens them.
+"""Folders of sentence-transformers models: refused if anything in them names code, before that library opens them.
 
-A model of that library is a chain of modules that JSON files name as Python classes. Versions 3.4 to 5 import such a class from
-a .py of a local folder whatever `trust_remote_code` says, and any version imports some names from wherever Python finds
-them. So here only the library's own modules, torch's activations and its own tokenizers pass, and no folder that holds code.
+A model of that library is a chain of modules that JSON files name as Python classes. Versions 3.4 to 5 import such a
+class from a .py in a local folder whatever `trust_remote_code` says, and every version imports some names from anywhere
+on Python's path. So only the library's own modules, torch's activations and the library's tokenizers are accepted, and
+no folder that holds code.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from gankit.data import cache
-from gankit.data.files import DEEP, amount, open_plain, read, shown
+from gankit.data.reading import cache
+from gankit.data.reading.files import DEEP, amount, open_plain, read
+from gankit.text import shown
 
 MODULES = (
-    "Transformer", "Pooling", "Dense", "Normalize", "LayerNorm", "Dropout", "CNN", "LSTM", "BoW", "WordEmbeddings", "WordWeights",
-    "WeightedLayerPooling", "StaticEmbedding", "CLIPModel", "Router", "Asym",
+    "Transformer", "Pooling", "Dense", "Normalize", "LayerNorm", "Dropout", "CNN", "LSTM", "BoW", "WordEmbeddings",
+    "WordWeights", "WeightedLayerPooling", "StaticEmbedding", "CLIPModel", "Router", "Asym",
 )  # fmt: skip
 MODULE = re.compile(rf"sentence_transformers(\.[A-Za-z]\w*)*\.({'|'.join(MODULES)})")
 ACTIVATION = re.compile(r"torch\.nn\.(modules\.(activation|linear)\.)?[A-Z]\w*")
@@ -30,9 +32,9 @@ TOKENIZER = re.compile(
     r"sentence_transformers\.(models|sentence_transformer\.modules)\.tokenizer(\.\w+)?\.\w*Tokenizer\w*"
 )
 METHOD = re.compile(r"forward|get_\w+_features")
-ATTENTION = ("eager", "sdpa")  # the others may be fetched from a hub, as code
+ATTENTION = ("eager", "sdpa")  # others may be downloaded from a hub, as code
 CODE = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".pyz")
-REFUSED = {  # names in a JSON file, and what is wrong with them
+REFUSED = {  # names in a JSON file that are refused, and why
     "auto_map": "names code of its own",
     "trust_remote_code": "asks for code of its own to be run",
     "quantization_config": "needs code of another library",
@@ -48,10 +50,10 @@ MOST_FILES, MOST_BYTES, MOST_JSON = 10_000, 2**36, 2**26
 
 
 def check(folder: Path) -> str:
-    """Look through the folder of a sentence-transformers model, and give a hash of all that is in it.
+    """Check the folder of a sentence-transformers model. Returns a hash of its content.
 
     Raises:
-        ValueError: it is no such folder, or something in it is code, names code, leads out of it or is too large.
+        ValueError: it holds no such model, or a file that is code, names code, leads out of the folder or is too large.
         OSError: it cannot be read.
     """
     files = sorted(_walk(folder))
@@ -71,7 +73,7 @@ def check(folder: Path) -> str:
             raise ValueError(f"holds {shown(name)}, which is a pickle: save the model as safetensors")
         if path.suffix.lower() == ".json":
             try:
-                _look(path.name.lower(), json.loads(read(path, MOST_JSON).decode()))
+                _check_json(path.name.lower(), json.loads(read(path, MOST_JSON).decode()))
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"is not opened, as {shown(name)} {shown(str(error))[:300]}") from error
     marks = [(str(path.relative_to(folder)), path.stat().st_size, _sha256(path)) for path in files]
@@ -79,7 +81,11 @@ def check(folder: Path) -> str:
 
 
 def load(folder: Path, fingerprint: str) -> Callable[[Sequence[str]], np.ndarray]:
-    """What makes (K, D) vectors of K texts, by the sentence-transformers that is installed; `fingerprint` is of `check`.
+    """A function from K texts to vectors (K, D), by the installed sentence-transformers.
+
+    Args:
+        folder: of the model.
+        fingerprint: from `check`.
 
     Raises:
         ValueError: the folder has changed since, the library is not installed, or it cannot use the folder.
@@ -97,7 +103,7 @@ def load(folder: Path, fingerprint: str) -> Callable[[Sequence[str]], np.ndarray
         model = library.SentenceTransformer(
             str(folder), device="cpu", local_files_only=True, trust_remote_code=False, model_kwargs=safe
         )
-    except Exception as error:  # untrusted files: the library raises what it likes
+    except Exception as error:  # untrusted files: the library has its own errors
         raise ValueError(f"{shown(str(folder))} cannot be used as a text encoder: {_first(error)}") from error
 
     def encode(texts: Sequence[str]) -> np.ndarray:
@@ -110,20 +116,21 @@ def load(folder: Path, fingerprint: str) -> Callable[[Sequence[str]], np.ndarray
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """The regular files below a folder. Links may lead to other places in it, or to the blobs of a hub's cache that it is in."""
+    """The regular files below a folder. Links may lead to files in it, or to the blobs of a hub's cache around it."""
     home = folder.resolve()
     roots = [home, *([home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [])]
     waiting, count = [folder], 0
     while waiting:
-        here = waiting.pop()
-        if len(here.relative_to(folder).parts) > DEEP:
+        current = waiting.pop()
+        if len(current.relative_to(folder).parts) > DEEP:
             raise ValueError(f"holds folders more than {DEEP} deep")
-        with os.scandir(here) as items:
+        with os.scandir(current) as items:
             for item in items:
-                path, name = here / item.name, shown(str((here / item.name).relative_to(folder)))
+                path, name = current / item.name, shown(str((current / item.name).relative_to(folder)))
                 if item.is_symlink() and not _leads_to_file(path, roots):
                     raise ValueError(
-                        f"holds a link, {name}, which leads to a folder, to nothing or out of it: copy the files themselves"
+                        f"holds a link, {name}, which leads to a folder, to nothing or out of it: "
+                        "copy the files themselves"
                     )
                 if item.is_dir():
                     waiting.append(path)
@@ -138,43 +145,42 @@ def _walk(folder: Path) -> Iterator[Path]:
 def _leads_to_file(link: Path, roots: list[Path]) -> bool:
     try:
         target = link.resolve(strict=True)
-    except (OSError, RuntimeError):  # to nothing, or to itself
+    except (OSError, RuntimeError):  # a link to nothing, or to itself
         return False
     return target.is_file() and any(target.is_relative_to(root) for root in roots)
 
 
-def _look(name: str, tree: object) -> None:
-    """Refuse what names code, another model or another place, in the JSON of a file."""
+def _check_json(name: str, tree: object) -> None:
+    """Check the JSON of a file. Raises ValueError if it names code, another model or another folder."""
     if name == "modules.json" and not (
-        isinstance(tree, list) and all(isinstance(one, dict) and "type" in one for one in tree)
+        isinstance(tree, list) and all(isinstance(entry, dict) and "type" in entry for entry in tree)
     ):
         raise ValueError("is no list of modules with a type each")
     waiting = [tree]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, list):
-            waiting += one
-        if not isinstance(one, dict):
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += node
+        if not isinstance(node, dict):
             continue
-        waiting += one.values()
-        if name == "modules.json" and "type" in one:
-            _module(one["type"], one.get("path", ""))
-        if isinstance(one.get("types"), dict):  # of a router, whose parts lie in folders of these names
-            for place, kind in one["types"].items():
-                _module(kind, place)
-        for key, value in one.items():
-            if (
-                key in REFUSED and value and (value is True or isinstance(value, (str, list, dict)))
-            ):  # a number is a token's
+        waiting += node.values()
+        if name == "modules.json" and "type" in node:
+            _check_module(node["type"], node.get("path", ""))
+        if isinstance(node.get("types"), dict):  # of a router, whose parts are stored in folders of these names
+            for place, kind in node["types"].items():
+                _check_module(kind, place)
+        for key, value in node.items():
+            is_setting = value is True or isinstance(value, (str, list, dict))  # a number is that of a token
+            if key in REFUSED and value and is_setting:
                 raise ValueError(
-                    f"has {key!r}, which {REFUSED[key]}: {str(value)[:80]}; delete it if the model needs it not"
+                    f"has {key!r}, which {REFUSED[key]}: {str(value)[:80]}; delete it if the model does not need it"
                 )
             if isinstance(value, str):
-                _name(key, value)
+                _check_name(key, value)
 
 
-def _name(key: str, value: str) -> None:
-    """Refuse a class that is imported by its name, unless it is known to be harmless."""
+def _check_name(key: str, value: str) -> None:
+    """Refuse a class that is imported by name, unless it is known to be harmless. Raises ValueError."""
     if key.endswith(("activation_function", "activation_fn")) and "." in value and not ACTIVATION.fullmatch(value):
         raise ValueError(f"names {value!r} as {key}; one of torch.nn is expected")
     if key == "tokenizer_class" and "." in value and not TOKENIZER.fullmatch(value):
@@ -185,9 +191,10 @@ def _name(key: str, value: str) -> None:
         raise ValueError(f"names {value!r} as {key}; {' or '.join(ATTENTION)} is expected")
 
 
-def _module(kind: object, place: object) -> None:
+def _check_module(kind: object, place: object) -> None:
+    """Check the class and the folder of a module. Raises ValueError."""
     if not isinstance(kind, str) or not MODULE.fullmatch(kind):
-        raise ValueError(f"names {kind!r}, which is no module of sentence_transformers, and code of others is not run")
+        raise ValueError(f"names {kind!r}, which is no module of sentence_transformers, and other code is not run")
     if not isinstance(place, str) or re.search(r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|:", place):
         raise ValueError(f"leads out of the folder, to {place!r}")
 
@@ -201,4 +208,5 @@ def _sha256(path: Path) -> str:
 
 
 def _first(error: Exception) -> str:
+    """The first line of an error, shortened."""
     return shown((str(error).splitlines() or [type(error).__name__])[0])[:300]

@@ -1,27 +1,21 @@
-"""Data whose truth is known: mixtures of Gaussians in the plane, a spiral, and drawn shapes."""
+"""Drawings of one coloured shape each, whose factors are known: kind, colour, size, place and angle."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from gankit.data import cache, draws
-from gankit.data.stream import Dataset, Modes
+from gankit.data import draws
+from gankit.data.reading import cache
+from gankit.data.stream import Dataset, Size
 
-VERSION = 1  # of what is drawn: another number is other data
-SIZE = 100_000  # the training set of PacGAN's protocol, and of the others here
-RING, GRID, ROLL, SHAPES = range(4)  # seeds
-
-# Centres (K, 2) and standard deviation as VEEGAN (Srivastava et al., 2017) and PacGAN (Lin et al., 2018) publish them.
-_angles = 2 * np.pi * np.arange(8) / 8
-MODES: dict[str, tuple[np.ndarray, float]] = {
-    "ring": (np.stack([np.cos(_angles), np.sin(_angles)], 1), 0.01),
-    "grid": (np.stack(np.meshgrid([-4.0, -2, 0, 2, 4], [-4.0, -2, 0, 2, 4]), -1).reshape(-1, 2), 0.05),
-}
-KINDS = {"circle": 0, "triangle": 3, "square": 4}  # corners
+VERSION = 1  # part of the fingerprint: increase it when the content changes
+SIZE = 100_000
+SEED = 3
+KINDS = {"circle": 0, "triangle": 3, "square": 4}  # number of corners
 COLOURS = {
     "red": (230, 40, 40),
     "green": (40, 190, 60),
@@ -30,7 +24,8 @@ COLOURS = {
     "magenta": (220, 60, 210),
     "white": (250, 250, 250),
 }
-EDGES = (-0.15, 0.15)  # between the places that captions name, as shares of half the shorter side
+EDGES = (-0.15, 0.15)  # borders between the places that captions name, as shares of half the shorter side
+KNOWN = ("colours", "sizes", "both")  # attributes of shapes
 PLACES = {
     (row, column): (
         "in the centre" if row == column == 1 else f"at the {high} {side}".replace("middle ", "").replace(" centre", "")
@@ -40,30 +35,11 @@ PLACES = {
 }
 
 
-def ring(_: object = None) -> Dataset:
-    """100,000 points of 8 Gaussians on a circle of radius 1, standard deviation 0.01, labelled."""
-    return _mixture("ring", RING)
+def shapes(size: Size) -> Dataset:
+    """100,000 drawings of one shape, 64x64 or another size, labelled by kind; with attributes and a caption.
 
-
-def grid(_: object = None) -> Dataset:
-    """100,000 points of 25 Gaussians at {-4, -2, 0, 2, 4} squared, standard deviation 0.05, labelled."""
-    return _mixture("grid", GRID)
-
-
-def swissroll(_: object = None) -> Dataset:
-    """100,000 points of a spiral of one and a half turns with noise of 0.25, all over 7.5, as WGAN-GP's toys."""
-    numbers = np.arange(SIZE)
-    turn = 1.5 * np.pi * (1 + 2 * draws.uniform(ROLL, 0, numbers))
-    roll = np.stack([turn * np.cos(turn), turn * np.sin(turn)], 1)
-    return _points("swissroll", (roll + 0.25 * draws.normal(ROLL, 1, numbers[:, None], np.arange(2))) / 7.5)
-
-
-def shapes(size: tuple[int, int] | None) -> Dataset:
-    """100,000 drawings of one shape, 64x64 or another size, labelled by shape; factors as attributes, and a caption.
-
-    Attributes: 1 for the shape and 1 for the colour it has, 0 for the others; size, x and y as shares of half the
-    shorter side, y downwards; angle in degrees, anticlockwise from standing on a side, less than
-    a turn that changes nothing.
+    Attributes: one-hot kind and colour; size, x and y as shares of half the shorter side, with y downwards; and the
+    angle in degrees, anticlockwise from the position on a side, below the shape's rotational symmetry.
     """
     height, width = size or (64, 64)
     drawn = _draw(np.arange(SIZE), height, width, lambda share: 0.3 + 0.4 * share)
@@ -89,14 +65,14 @@ def shapes(size: tuple[int, int] | None) -> Dataset:
     )
 
 
-def shapes_known(known: str, part: str, size: tuple[int, int] | None) -> Dataset:
-    """Drawings as `shapes`, 32x32 or another size, either small or large, of which one thing is known as attributes.
+def attributed_shapes(names: str, part: str, size: Size) -> Dataset:
+    """Drawings as `shapes`, 32x32 or another size, either small or large, with colours or sizes as attributes.
 
-    Two such sets share no drawing, so joined as shapes:colours+shapes:sizes neither colour nor size is known of all.
+    The sets share no drawing: joined as shapes:colours+shapes:sizes, each drawing has only one of the two.
 
     Args:
-        known: "colours" (one attribute for each, of which just one holds), "sizes" (one attribute, large: a radius of
-            0.62 to 0.72 of half the shorter side, where small is 0.28 to 0.38) or "both" (all of them, for every drawing).
+        names: "colours" (one attribute for each colour, exactly one of which holds), "sizes" (one attribute, large: the
+            radius is 0.62 to 0.72 of half the shorter side, not 0.28 to 0.38) or "both" (all, for every drawing).
         part: "train", the first 90 % of the drawings, or "test".
         size: height and width.
     """
@@ -107,33 +83,33 @@ def shapes_known(known: str, part: str, size: tuple[int, int] | None) -> Dataset
         "sizes": np.arange(first + 1, last, 2),
         "both": np.arange(first, last),
     }
-    drawn = _draw(numbers[known], height, width, lambda share: 0.28 + 0.2 * share + 0.24 * (share >= 0.5))
+    drawn = _draw(numbers[names], height, width, lambda share: 0.28 + 0.2 * share + 0.24 * (share >= 0.5))
     colours = np.eye(len(COLOURS), dtype=np.float32)[drawn.colour]
     large = (drawn.radius > 0.5).astype(np.float32)[:, None]
-    held = {"colours": [colours], "sizes": [large], "both": [colours, large]}[known]
+    held = {"colours": [colours], "sizes": [large], "both": [colours, large]}[names]
     return Dataset(
-        name=f"shapes-{known}",
+        name=f"shapes-{names}",
         kind="images",
         shape=(3, height, width),
-        size=len(numbers[known]),
+        size=len(numbers[names]),
         read=drawn.read,
-        fingerprint=cache.key("shapes", known, part, height, width, VERSION),
+        fingerprint=cache.key("shapes", names, part, height, width, VERSION),
         labels=drawn.kind,
         class_names=list(KINDS),
         attributes=np.concatenate(held, 1),
-        attribute_names=[*COLOURS] * (known != "sizes") + ["large"] * (known != "colours"),
-        exclusive=known == "colours",
+        attribute_names=[*COLOURS] * (names != "sizes") + ["large"] * (names != "colours"),
+        exclusive=names == "colours",
     )
 
 
-def shapes_told(part: str, size: tuple[int, int] | None) -> Dataset:
-    """Drawings as `shapes`, 64x64 or another size, small or large and apart in place, told in three captions each.
+def captioned_shapes(part: str, size: Size) -> Dataset:
+    """Drawings as `shapes`, 64x64 or another size, small or large and in nine places, with three captions each.
 
-    Every colour, shape, size and place is in both parts, but no kind of shape in a colour is: of eighteen such pairs three
-    are held out, a blue circle, a yellow triangle and a magenta square.
+    Both parts have all colours, kinds, sizes and places, but no combination of colour and kind is in both: three of
+    eighteen are held out, the blue circle, the yellow triangle and the magenta square.
 
     Args:
-        part: "train", or "test", the held-out pairs alone.
+        part: "train", or "test" for the held-out combinations.
         size: height and width.
     """
     height, width = size or (64, 64)
@@ -162,7 +138,7 @@ def shapes_told(part: str, size: tuple[int, int] | None) -> Dataset:
 
 
 class _Drawn(NamedTuple):
-    """Drawings: how to read them, and their factors, one row for each."""
+    """Drawings: the function that reads them, and their factors, one row for each."""
 
     read: Callable[[np.ndarray], np.ndarray]
     kind: np.ndarray
@@ -175,9 +151,9 @@ class _Drawn(NamedTuple):
 
 
 def _draw(numbers: np.ndarray, height: int, width: int, sized: Callable[[np.ndarray], np.ndarray]) -> _Drawn:
-    """The drawings of these numbers; `sized` makes a radius of a share in [0, 1)."""
-    kind, colour = (draws.choice(k, SHAPES, i, numbers) for i, k in enumerate((len(KINDS), len(COLOURS))))
-    radius, x, y, angle = (draws.uniform(SHAPES, i, numbers) for i in range(2, 6))
+    """The drawings of these numbers; `sized` turns a uniform value in [0, 1) into a radius."""
+    kind, colour = (draws.choice(k, SEED, i, numbers) for i, k in enumerate((len(KINDS), len(COLOURS))))
+    radius, x, y, angle = (draws.uniform(SEED, i, numbers) for i in range(2, 6))
     half = min(height, width) / 2
     radius = sized(radius)
     x, y = (2 * x - 1) * (width / 2 / half - radius), (2 * y - 1) * (height / 2 / half - radius)
@@ -192,7 +168,7 @@ def _draw(numbers: np.ndarray, height: int, width: int, sized: Callable[[np.ndar
     def read(chosen: np.ndarray) -> np.ndarray:
         r, cx, cy, turn = factors[chosen].T[:, :, None, None]
         u, v = across - cx, down - cy
-        outside = np.empty(u.shape, np.float32)  # distance from the edge: along the normal of the nearest side
+        outside = np.empty(u.shape, np.float32)  # distance from the edge, along the normal of the nearest side
         for n in KINDS.values():
             rows = corners[chosen] == n
             if n == 0:
@@ -201,23 +177,16 @@ def _draw(numbers: np.ndarray, height: int, width: int, sized: Callable[[np.ndar
                 normals = [turn[rows] + 2 * np.pi * side / n for side in range(n)]
                 sides = [u[rows] * np.sin(a) + v[rows] * np.cos(a) for a in normals]
                 outside[rows] = np.maximum.reduce(sides) - r[rows] * np.cos(np.pi / n)
-        cover = np.clip(0.5 - outside * half, 0, 1)  # the share of the pixel within, so that edges are smooth
+        cover = np.clip(0.5 - outside * half, 0, 1)  # the share of the pixel inside, for smooth edges
         return (cover[:, None] * paint[colour[chosen]][:, :, None, None]).round().astype(np.uint8)
 
     return _Drawn(read, kind, colour, radius, x, y, angle, factors)
 
 
-def _mixture(name: str, seed: int) -> Dataset:
-    centres, std = MODES[name]
-    labels = draws.choice(len(centres), seed, 0, np.arange(SIZE))
-    points = centres[labels] + std * draws.normal(seed, 1, np.arange(SIZE)[:, None], np.arange(2))
-    dataset = _points(name, points, labels, [str(i) for i in range(len(centres))])
-    return replace(dataset, modes=Modes(len(centres), centres, std))
-
-
-def _points(
-    name: str, points: np.ndarray, labels: np.ndarray | None = None, classes: list[str] | None = None
-) -> Dataset:
-    points = points.astype(np.float32)
-    key = cache.key(name, VERSION)
-    return Dataset(name, "points", points.shape[1:], len(points), points.__getitem__, key, labels, classes or [])
+SETS: dict[str, Callable[[Size], Dataset]] = {
+    "shapes": shapes,
+    **{f"shapes:{names}": partial(attributed_shapes, names, "train") for names in KNOWN},
+    **{f"shapes:{names}:test": partial(attributed_shapes, names, "test") for names in KNOWN},
+    "shapes:captions": partial(captioned_shapes, "train"),
+    "shapes:captions:test": partial(captioned_shapes, "test"),
+}

@@ -1,4 +1,4 @@
-"""Tables that other programs write beside images: CelebA's list of attributes, any csv, OpenFace's action units."""
+"""Tables of other programs: CelebA's list of attributes, any csv, and the action units of OpenFace."""
 
 from __future__ import annotations
 
@@ -10,34 +10,26 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from gankit.data.files import CELEBA, File, Source, shown
-from gankit.data.images import ENDINGS
-from gankit.data.metadata import MOST_COLUMNS, SIGNS, Row, binary, canonical, refuse_many
+from gankit.data.reading.endings import IMAGES, TABLES
+from gankit.data.reading.files import CELEBA, File, FileSet
+from gankit.data.reading.metadata import MOST_COLUMNS, SIGNS, Row, binary, canonical, refuse_many
+from gankit.text import shown
 
-TITLES = {
-    "file_name",
-    "filename",
-    "file",
-    "image",
-    "image_id",
-    "image_name",
-    "img",
-    "name",
-    "path",
-    "id",
-}  # of columns that name images
-UNIT = re.compile(r"(AU\d\d)_r")  # OpenFace's intensities, 0 to 5; AU.._c says only whether
-SURE = 0.7  # of OpenFace's confidence, 0 to 1: below it a face is taken for not found
+TITLES = (  # of columns that name images
+    "file_name", "filename", "file", "image", "image_id", "image_name", "img", "name", "path", "id",
+)  # fmt: skip
+UNIT = re.compile(r"(AU\d\d)_r")  # OpenFace's intensities, 0 to 5; AU.._c is binary
+SURE = 0.7  # OpenFace's confidence, 0 to 1; a face with less counts as not found
 
 
 @dataclass
 class Table:
-    """What a table says of images.
+    """The rows of a table that belong to images.
 
     Args:
-        name: of its file, or of the first of several.
+        name: of the table, as messages have it.
         files: that were read.
-        rows: by the images' names.
+        rows: by image name.
         bad: images that cannot be used, with the reason.
         warnings: what a user should know, in plain sentences.
     """
@@ -49,15 +41,15 @@ class Table:
     warnings: list[str] = field(default_factory=list)
 
 
-def find(source: Source, images: list[str]) -> Table | None:
-    """The first table that names some of these images: CelebA's list, a csv, or csvs of OpenFace; None if there is none.
+def find(source: FileSet, images: list[str]) -> Table | None:
+    """The first table that names some of these images: CelebA's list, a csv, or csvs of OpenFace; or None.
 
     Raises:
         ValueError: a table names images, but cannot be used.
     """
     named = Named(images)
     lists = [file for file in source.files if os.path.basename(file.name) == CELEBA[0]]
-    csvs = [file for file in source.files if file.name.lower().endswith(".csv")]
+    csvs = [file for file in source.files if file.name.lower().endswith(TABLES)]
     csvs.sort(key=lambda file: (file.name.startswith("../"), file.name.count("/"), file.name))
     faces: list[tuple[File, list[str], list[list[str]]]] = []
     for file in lists + csvs:
@@ -78,7 +70,7 @@ def find(source: Source, images: list[str]) -> Table | None:
 
 
 class Named:
-    """Images by their names, with and without folders and endings."""
+    """Images by name, with and without folders and endings."""
 
     def __init__(self, images: list[str]):
         self.places: dict[str, list[str]] = {}
@@ -87,33 +79,32 @@ class Named:
                 self.places.setdefault(name, []).append(image)
 
     def find(self, text: str) -> str | None:
-        """The one image that is called like this. Raises ValueError: several are."""
+        """The image with this name. Raises ValueError if there are several."""
         for name in [text] if text in self.places else _variants(text):
-            if found := self.places.get(name):
-                if len(found) > 1:
-                    raise ValueError(
-                        f"{text!r} names several images, {shown(found[0])} and {shown(found[1])}: write their folders, too"
-                    )
-                return found[0]
+            if images := self.places.get(name):
+                if len(images) > 1:
+                    first, second = map(shown, images[:2])
+                    raise ValueError(f"{text!r} names several images, {first} and {second}: write their folders, too")
+                return images[0]
         return None
 
 
 def _variants(name: str) -> list[str]:
-    """A name, then without its folders one by one; each with and without its ending."""
+    """A name, then the same without its folders, one by one; each with and without its ending."""
     parts = canonical(name.strip()).split("/")
     tails = ["/".join(parts[i:]) for i in range(len(parts))]
-    return list(dict.fromkeys(one for tail in tails if tail for one in (tail, os.path.splitext(tail)[0])))
+    return list(dict.fromkeys(name for tail in tails if tail for name in (tail, os.path.splitext(tail)[0])))
 
 
-def _text(source: Source, file: File) -> str:
+def _text(source: FileSet, file: File) -> str:
     try:
         return source.read(file).decode("utf-8-sig")
-    except ValueError:  # it may be no table of images at all; if it should have been, its images lack rows
+    except ValueError:  # it may be no table of images; if it is one, errors about missing rows follow
         return ""
 
 
 def _celeba(text: str) -> tuple[list[str], list[list[str | float]]]:
-    """The first line is a count, the second names the attributes, and each further one is a file with 1 or -1 for each."""
+    """Titles and rows of CelebA's list: a count, then a line of attribute names, then files with 1 or -1 for each."""
     lines = text.splitlines()
     if len(lines) < 3 or not lines[0].strip().isdigit():
         raise ValueError("the first line must be the number of images, the second the names of the attributes")
@@ -126,10 +117,14 @@ def _celeba(text: str) -> tuple[list[str], list[list[str | float]]]:
 
 
 def face(text: str, name: str) -> dict[str, float]:
-    """The action units, 0 to 1, of the face that OpenFace is surest of in one csv, whose name stands in errors.
+    """The action units, 0 to 1, of the face with the highest confidence in a csv of OpenFace.
+
+    Args:
+        text: content of the csv.
+        name: of the csv, for errors.
 
     Raises:
-        ValueError: it is no such table, or holds no face.
+        ValueError: it is no table of OpenFace, or holds no face.
     """
     title, lines = _csv(text)
     if not any(map(UNIT.fullmatch, title)):
@@ -142,12 +137,12 @@ def face(text: str, name: str) -> dict[str, float]:
 
 
 def _csv(text: str) -> tuple[list[str], list[list[str]]]:
-    """The titles and the rows of a csv with commas, semicolons or tabs; OpenFace writes a space after each comma."""
+    """Titles and rows of a csv with commas, semicolons or tabs; OpenFace writes a space after each comma."""
     first = text.partition("\n")[0]
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
     try:
         title = [cell.strip() for cell in next(filter(None, lines), [])]
-        if len(title) > MOST_COLUMNS and not any(map(_called, title)):  # it is of something else
+        if len(title) > MOST_COLUMNS and not any(map(_is_image_title, title)):  # a table of something else
             return [], []
         refuse_many(len(title))
         rows = [[cell.strip() for cell in line] for line in lines if line]
@@ -157,17 +152,18 @@ def _csv(text: str) -> tuple[list[str], list[list[str]]]:
 
 
 def _naming(title: list[str], rows: list[list[str]], named: Named) -> int | None:
-    """The column that names images: by its title, or as its values end like images."""
+    """The column that names images, by its title or by the endings of its values."""
     for place, name in enumerate(title):
         values = [row[place] for row in rows[:100] if len(row) > place]
-        if _called(name) or any(value.lower().endswith(ENDINGS) for value in values):
-            if any(len(row) > place and set(_variants(row[place])) & named.places.keys() for row in rows):
-                return place
+        if not (_is_image_title(name) or any(value.lower().endswith(IMAGES) for value in values)):
+            continue
+        if any(len(row) > place and set(_variants(row[place])) & named.places.keys() for row in rows):
+            return place
     return None
 
 
-def _called(name: str) -> bool:
-    """Whether a column's title says that it names images."""
+def _is_image_title(name: str) -> bool:
+    """Whether this is the title of a column that names images."""
     return re.sub(r"\W+", "_", name.lower()) in TITLES
 
 
@@ -196,56 +192,56 @@ def _by_name(
 
 
 def _openface(faces: list[tuple[File, list[str], list[list[str]]]], images: list[str]) -> Table | None:
-    """A csv for each image, called like it; or one for each folder of images, with a row for each frame."""
-    own = {_stem(file.name): (file, title, lines) for file, title, lines in faces}
-    found = {image: own.pop(_stem(image)) for image in images if _stem(image) in own}
+    """A csv for each image, with the image's name; or one for each folder of images, with a row for each frame."""
+    by_stem = {_stem(file.name): (file, title, lines) for file, title, lines in faces}
+    by_image = {image: by_stem.pop(_stem(image)) for image in images if _stem(image) in by_stem}
+    folders = {image: os.path.basename(os.path.dirname(image)) for image in images}
     table = Table("OpenFace's csv", [])
-    if not found and len(own) == 1 and not any(os.path.basename(os.path.dirname(image)) in own for image in images):
-        sequences = [(next(iter(own.values())), images)]
+    if not by_image and len(by_stem) == 1 and not by_stem.keys() & set(folders.values()):
+        sequences = [(next(iter(by_stem.values())), images)]
     else:
-        sequences = [
-            (face, [i for i in images if os.path.basename(os.path.dirname(i)) == name]) for name, face in own.items()
-        ]
-    for (file, title, lines), sequence in [*((face, [image]) for image, face in found.items()), *sequences]:
+        sequences = [(face, [i for i in images if folders[i] == name]) for name, face in by_stem.items()]
+    for (file, title, lines), sequence in [*((face, [image]) for image, face in by_image.items()), *sequences]:
         if not sequence:
             continue
         table.files.append(file)
         try:
             rows = _rows(title, lines)
-            groups = {sequence[0]: rows} if sequence[0] in found else _frames(rows, sequence)
+            groups = {sequence[0]: rows} if sequence[0] in by_image else _frames(rows, sequence)
             for image, group in groups.items():
                 _face(table, image, group)
         except ValueError as error:
             raise ValueError(f"{shown(file.name)}: {error}") from error
-    if found:
-        known = {*table.rows, *(name for name, _ in table.bad)}
+    if by_image:
+        named = {*table.rows, *(name for name, _ in table.bad)}
         table.bad += [
             (image, f"has no {_stem(image)}.csv: OpenFace found no face in it, or did not see it")
             for image in images
-            if image not in known
+            if image not in named
         ]
     return table if table.files else None
 
 
 def _frames(rows: list[Row], sequence: list[str]) -> dict[str, list[Row]]:
-    """The rows of each image of a sequence, whose frames are numbered in the order of the images' names."""
+    """The rows of each image of a sequence. Frames are numbered in the order of the images' names."""
     frames: dict[int, list[Row]] = {}
     for row in rows:
         if not str(row.get("frame", "")).isdigit():
             raise ValueError(
-                "its rows are of no image here: it has neither a column file_name with the images' names nor frame with their numbers"
+                "its rows are of no image here: it has neither a column file_name with the images' names "
+                "nor a column frame with their numbers"
             )
         frames.setdefault(int(row["frame"]), []).append(row)
     if len(frames) != len(sequence):
         raise ValueError(
-            f"has {len(frames)} frames, and there are {len(sequence)} images: frames go with images in the order of their names, "
-            "so there must be as many; or add a column file_name with the images' names"
+            f"has {len(frames)} frames, and there are {len(sequence)} images: frames are matched with images "
+            "in the order of their names, so there must be as many; or add a column file_name with the images' names"
         )
     return {image: frames[number] for image, number in zip(sorted(sequence), sorted(frames))}
 
 
 def _face(table: Table, image: str, rows: list[Row]) -> None:
-    """The intensities of the face that OpenFace is surest of, divided by 5; or why there is none.
+    """Add the intensities of the face with the highest confidence, divided by 5; or why there is no face.
 
     Raises:
         ValueError: an intensity is no number from 0 to 5.

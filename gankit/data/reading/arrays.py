@@ -1,4 +1,4 @@
-"""Arrays in .npz files: what they say they hold is checked before anything is unpacked, and nothing in them is executed."""
+"""Arrays in .npz files: headers are checked before anything is unpacked, and nothing in a file is executed."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
-from gankit.data.files import amount, listed, open_plain, shown
+from gankit.data.reading.files import amount, listed, open_plain
+from gankit.text import shown
 
-MOST = 2**33  # bytes of arrays that are read to memory
+MOST = 2**33  # bytes of arrays that are read into memory
 RATIO, FREE = 100, 2**26  # an array that unpacks to more than both, times its packed size and in bytes, is refused
-HEADER = 1000  # bytes of a header; those of plain arrays have 128
+HEADER = 1000  # bytes of a header; plain arrays have 128
 LONGEST = 2**48  # along an axis
 MEMBERS = 10_000
 BLOCK = 2**20
 
 
 class Array(NamedTuple):
-    """What a member says of its array.
+    """The header of an array.
 
     Args:
-        dtype: of its numbers or texts.
-        shape: of it.
-        size: bytes of its values.
-        columns: whether they stand column by column (Fortran's order).
-        member: where it is.
-        start: bytes of the header before them.
+        dtype: of the numbers or texts.
+        shape: of the array.
+        size: bytes of the values.
+        columns: whether the values are stored column by column (Fortran order).
+        member: of the archive, which holds the array.
+        start: bytes of the header before the values.
     """
 
     dtype: np.dtype
@@ -55,23 +56,21 @@ class Arrays:
         file: a regular file, open for reading.
 
     Raises:
-        ValueError: it is no .npz of plain arrays, or it unpacks to more than it says or than files of numbers do.
+        ValueError: it is no .npz of plain arrays, or unpacks to more than its headers say, or far more.
     """
 
     def __init__(self, file: BinaryIO):
         self.file = file
         with _untrusted():
             self.archive = zipfile.ZipFile(file)
-            self.arrays = dict(_looked(self.archive, file.seek(0, os.SEEK_END)))
+            self.arrays = dict(_headers(self.archive, file.seek(0, os.SEEK_END)))
 
     def __str__(self) -> str:
-        return (
-            ", ".join(listed((f"{shown(name)} {array}" for name, array in self.arrays.items()), len(self.arrays)))
-            or "nothing"
-        )
+        arrays = (f"{shown(name)} {array}" for name, array in self.arrays.items())
+        return ", ".join(listed(arrays, len(self.arrays))) or "nothing"
 
     def sha256(self) -> str:
-        """Of the whole file."""
+        """The hash of the whole file."""
         digest = hashlib.sha256()
         self.file.seek(0)
         while block := self.file.read(BLOCK):
@@ -79,10 +78,10 @@ class Arrays:
         return digest.hexdigest()
 
     def read(self, names: Collection[str] | None = None, most: int | None = None) -> dict[str, np.ndarray]:
-        """The arrays of these names that are there, or all, in memory and in this machine's byte order.
+        """Those of the named arrays that are there, or all, in memory and in this machine's byte order.
 
         Raises:
-            ValueError: they hold more than `most` bytes, by default MOST and half of this machine's memory; or they are damaged.
+            ValueError: they are damaged, or hold more than `most` bytes; default: MOST or half the memory.
         """
         wanted = {name: array for name, array in self.arrays.items() if names is None or name in names}
         size, limit = sum(array.size for array in wanted.values()), most or min(MOST, _memory() // 2)
@@ -91,7 +90,7 @@ class Arrays:
         return {name: self._read(array) for name, array in wanted.items()}
 
     def stream(self, name: str) -> Iterator[bytes]:
-        """The values of an array, block by block; errors as of `read`."""
+        """The values of an array, block by block; raises as `read`."""
         array = self.arrays[name]
         left = array.size
         with _untrusted(), self.archive.open(array.member) as file:
@@ -110,31 +109,28 @@ class Arrays:
                 values[place : place + len(block)] = np.frombuffer(block, np.uint8)
                 place += len(block)
             _ended(file, array.size - place)
-            if (
-                array.dtype.kind == "U"
-                and array.size
-                and int(values.view(array.dtype.byteorder + "u4").max()) > 0x10FFFF
-            ):
-                raise ValueError("it holds texts of numbers that are no letters")
-            found = values.view(array.dtype).reshape(array.shape, order="F" if array.columns else "C")
-            return found.astype(array.dtype.newbyteorder("="), copy=False)
+            is_text = array.dtype.kind == "U" and array.size > 0
+            if is_text and int(values.view(array.dtype.byteorder + "u4").max()) > 0x10FFFF:
+                raise ValueError("it holds texts with numbers that are no characters")
+            shaped = values.view(array.dtype).reshape(array.shape, order="F" if array.columns else "C")
+            return shaped.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Arrays]:
-    """The arrays of a .npz; errors as of `Arrays`, and an OSError where there is no such file."""
+def open_npz(path: Path) -> Iterator[Arrays]:
+    """The arrays of a .npz; raises as `Arrays`, and OSError if there is no such file."""
     with open_plain(path) as file:
         yield Arrays(file)
 
 
 def read(path: Path, names: Collection[str] | None = None, most: int | None = None) -> dict[str, np.ndarray]:
-    """The arrays of these names in a .npz, or all; errors as of `opened` and `Arrays.read`."""
-    with opened(path) as arrays:
+    """The named arrays in a .npz, or all; raises as `open_npz` and `Arrays.read`."""
+    with open_npz(path) as arrays:
         return arrays.read(names, most)
 
 
-def _looked(archive: zipfile.ZipFile, whole: int) -> Iterator[tuple[str, Array]]:
-    """The arrays of a zip by their names."""
+def _headers(archive: zipfile.ZipFile, whole: int) -> Iterator[tuple[str, Array]]:
+    """The names and headers of the arrays in a zip of `whole` bytes."""
     members, seen = archive.infolist(), set()
     if sum(member.compress_size for member in members) > whole:
         raise ValueError("its members overlap")
@@ -151,8 +147,8 @@ def _looked(archive: zipfile.ZipFile, whole: int) -> Iterator[tuple[str, Array]]
             raise ValueError(f"{shown(name)} is encrypted, or packed in a way that NumPy does not write")
         if member.file_size > FREE and member.file_size > RATIO * member.compress_size:
             raise ValueError(
-                f"{shown(name)} unpacks from {amount(member.compress_size)} to {amount(member.file_size)}, more than {RATIO} times as much, "
-                "which is refused: write it by np.savez, which does not pack"
+                f"{shown(name)} unpacks from {amount(member.compress_size)} to {amount(member.file_size)}, "
+                f"more than {RATIO} times as much, which is refused: write it by np.savez, which does not pack"
             )
         try:
             yield name, _header(archive, member)
@@ -161,7 +157,7 @@ def _looked(archive: zipfile.ZipFile, whole: int) -> Iterator[tuple[str, Array]]
 
 
 def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
-    """What a member's first bytes say, and that its size agrees."""
+    """The header of a member, which must agree with its size."""
     with archive.open(member) as file:
         first = file.read(12)
         if first[:6] != npy.MAGIC_PREFIX or first[6:8] not in (b"\1\0", b"\2\0"):
@@ -189,12 +185,13 @@ def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
 
 
 def _ended(file: BinaryIO, left: int) -> None:
+    """Check that the file ends here, with `left` bytes missing. Raises ValueError."""
     if left or file.read(1):  # the checksum is compared at the end
         raise ValueError("it is truncated")
 
 
 def _memory() -> int:
-    """Bytes of this machine's memory; what is never too little where that cannot be known."""
+    """Bytes of this machine's memory; if unknown, an amount that sets no limit."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -203,7 +200,7 @@ def _memory() -> int:
 
 @contextmanager
 def _untrusted() -> Iterator[None]:
-    """Whatever zip, zlib and NumPy raise at what a file says is a ValueError."""
+    """Turn any error of zip, zlib and NumPy about the content of a file into a ValueError."""
     try:
         yield
     except ValueError:

@@ -1,4 +1,4 @@
-"""Samples of two sides in files: pairs in two folders or side by side in one image, and images with their label maps."""
+"""Two-sided samples from files: pairs in two folders or side by side in one image, and images with label maps."""
 
 from __future__ import annotations
 
@@ -13,40 +13,44 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from gankit.data import cache, files, images, labelmaps, layout
 from gankit.data.domains import Domains
-from gankit.data.files import File, Source, shown
-from gankit.data.folder import BadFiles, Found, Survey, each, enlarged, recalled, survey, write
-from gankit.data.metadata import canonical
 from gankit.data.pixels import paint
-from gankit.data.rows import Rows
-from gankit.data.stream import Dataset
+from gankit.data.reading import cache, decoding, files, labelmaps, layout
+from gankit.data.reading.files import BadFiles, File, FileSet
+from gankit.data.reading.folder import enlarged, recalled, write
+from gankit.data.reading.metadata import canonical
+from gankit.data.reading.rows import Rows
+from gankit.data.reading.survey import Examine, ImageFile, Survey, examine_header, examine_pixels, survey
+from gankit.data.stream import Dataset, Size
+from gankit.text import shown
 
-VERSION = 1  # of what is prepared: another number prepares anew
-HOW = "Pairs are images A|B side by side in one folder, or two folders whose files have equal names: A/ and B/ in one, or photos,drawings"
-Size = tuple[int, int] | None  # (height, width), or the data's own
+VERSION = 1  # part of the cache's keys: increase it when the same files are prepared in another way
+HOW = (
+    "Pairs are images A|B side by side in one folder, or two folders whose files have equal names: "
+    "A/ and B/ in one, or photos,drawings"
+)
 
 
 class Part(NamedTuple):
-    """A file of a sample: which side it is, 0 or 1, what is known of it, its name to be shown, and how it is read."""
+    """One file of a sample: its side, 0 or 1, its survey, its name in messages, and the function that reads it."""
 
     side: int
-    found: Found
+    image: ImageFile
     name: str
     read: Callable[[File], bytes]
 
 
 @dataclass
 class Partners:
-    """What one or two folders hold as samples of two sides, before anything is decoded.
+    """The two-sided samples in one or two folders, before images are decoded into the cache.
 
     Args:
-        samples: those that are usable so far, in the order of their names: a file of each side, or one that holds both.
-        sides: the folders, with the images of these samples alone; images A|B are there as wide as a half.
-        titles: what the sides are called.
+        samples: those that seem usable, sorted by name: a file of each side, or one file A|B.
+        sides: the surveys of both sides, reduced to the images of these samples; of images A|B with half the width.
+        titles: names of the sides.
         bad: unusable files with the reason.
-        count: files of images in all.
-        meaning: what the pixels of label maps stand for; None where there are none.
+        count: number of image files.
+        meaning: the classes of label maps; None without label maps.
         warnings: what a user should know, in plain sentences.
     """
 
@@ -60,11 +64,11 @@ class Partners:
 
     def content(self) -> str:
         """Hash of everything that is read."""
-        digests = [[(part.name, part.found.digest) for part in sample] for sample in self.samples]
+        digests = [[(part.name, part.image.digest) for part in sample] for sample in self.samples]
         return cache.key(VERSION, digests, self.bad, self.meaning)
 
     def shapes(self, resolution: Size, alpha: str) -> list[tuple[int, int, int]]:
-        """(C, H, W) of each side's images. Raises ValueError, BadFiles: as `Survey.shape`."""
+        """(C, H, W) of the images of each side. Raises ValueError, BadFiles: as `Survey.shape`."""
         if not self.samples:
             raise BadFiles(self.bad, self.count)
         shapes = []
@@ -77,19 +81,19 @@ class Partners:
         if a[1:] != b[1:] and not self.meaning:
             sizes = ["x".join(map(str, shape[1:])) for shape in shapes]
             raise ValueError(
-                f"{self.titles[0]} holds images of {sizes[0]} (height x width) and {self.titles[1]} of {sizes[1]}; choose one, say --resolution {min(a[1:] + b[1:])}"
+                f"{self.titles[0]} holds images of {sizes[0]} (height x width) and {self.titles[1]} of {sizes[1]}; "
+                f"choose one, say --resolution {min(a[1:] + b[1:])}"
             )
         return shapes
 
 
 def open_pairs(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_bad: bool) -> Domains:
-    """Pairs from two folders or archives with equal names, or from one of images A|B, prepared if they were not yet.
+    """Pairs from two folders or archives with equal names, or from images A|B; decoded into the cache if needed.
 
     Raises:
-        BadFiles: some cannot be used or have no partner, and `skip_bad` is not given.
-        ValueError: there are none, or their sizes differ and no resolution is given.
+        BadFiles: some files cannot be used or have no partner, and `skip_bad` is not given.
+        ValueError: there are no pairs, or their sizes differ and no resolution is given.
     """
-
     paths = [path.absolute() for path in paths]
 
     def prepare() -> cache.Prepared:
@@ -98,8 +102,8 @@ def open_pairs(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_b
 
             def work(part: Part, data: bytes) -> np.ndarray:
                 if len(paths) == 1:
-                    return images.halves(data, shapes[0], fit, alpha)
-                return images.decode(data, shapes[part.side], fit, alpha)
+                    return decoding.halves(data, shapes[0], fit, alpha)
+                return decoding.decode(data, shapes[part.side], fit, alpha)
 
             return _prepared(
                 seen, work, shapes, [_bytes(shape) for shape in shapes], ("pairs", resolution, fit, alpha), skip_bad
@@ -119,13 +123,12 @@ def open_pairs(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_b
 
 
 def open_masks(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_bad: bool) -> Dataset:
-    """Images and their label maps from two folders with equal names, prepared if they were not yet.
+    """Images and their label maps from two folders with equal names; decoded into the cache if needed.
 
     Raises:
-        BadFiles: some cannot be used or have no partner, and `skip_bad` is not given.
+        BadFiles: some files cannot be used or have no partner, and `skip_bad` is not given.
         ValueError: there are none, their sizes differ and no resolution is given, or the label maps hold no classes.
     """
-
     paths = [path.absolute() for path in paths]
     names = labelmaps.names_file(paths[1])
 
@@ -135,7 +138,7 @@ def open_masks(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_b
 
             def work(part: Part, data: bytes) -> np.ndarray:
                 if part.side == 0:
-                    return images.decode(data, shape, fit, alpha)
+                    return decoding.decode(data, shape, fit, alpha)
                 return labelmaps.decode(data, seen.meaning, *shape[1:], fit)
 
             return _prepared(
@@ -156,7 +159,7 @@ def open_masks(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_b
 
 
 def painted(dataset: Dataset) -> Domains:
-    """Images and their label maps as pairs: a is the map in the colours of its classes, b the image."""
+    """Images and their label maps as pairs: a is the map in the colours of the classes, b the image."""
 
     def read(numbers: np.ndarray) -> np.ndarray:
         return paint(torch.from_numpy(dataset.masks(numbers)), dataset.colours).numpy()
@@ -175,59 +178,54 @@ def painted(dataset: Dataset) -> Domains:
 
 
 @contextmanager
-def surveyed(paths: list[Path], maps: bool = False) -> Iterator[Partners]:
-    """The samples of two folders or archives with equal names (of images and label maps with `maps`), or of one of images A|B.
+def surveyed(paths: list[Path], maps: bool = False, decode: bool = False) -> Iterator[Partners]:
+    """The samples of two folders or archives with equal names, or of one with images A|B.
+
+    Args:
+        paths: of both sides, or of the folder with images A|B.
+        maps: whether the second side holds label maps.
+        decode: find images whose pixels cannot be used, too (`ImageFile.flaw`).
 
     Raises:
         ValueError: one holds no images, no two names are equal, or the label maps hold no classes.
     """
     with ExitStack() as stack:
-        sources = [stack.enter_context(files.opened(path)) for path in paths]
+        sources = [files.kept(stack.enter_context(files.open_files(path))) for path in paths]
+        examine = examine_pixels if decode else examine_header
         if len(paths) == 1:
-            yield _side_by_side(sources[0])
+            yield _side_by_side(sources[0], examine)
             return
         names = [path.resolve().name for path in paths]
         titles = names if names[0] != names[1] else ["/".join(path.resolve().parts[-2:]) for path in paths]
         seen = []
-        for name, source in zip(titles, sources):
+        for side, (name, source) in enumerate(zip(titles, sources)):
             try:
-                seen.append(survey(source, known=False))
+                seen.append(survey(source, labelmaps.examine if maps and side == 1 else examine, with_metadata=False))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
-        found = _matched(titles, sources, seen)
+        partners = _matched(titles, sources, seen)
         if maps:
-            names = labelmaps.names_file(paths[1])
-            _mean(found, names)
-            parts = {paths[1].resolve().name.lower(), paths[1].resolve().parent.name.lower()} & layout.SPLITS
-            if (
-                found.meaning.coloured and not names and parts
-            ):  # each part would number the colours that it holds itself
-                lines = "".join(f"\n  class{i} {r} {g} {b}" for i, (r, g, b) in enumerate(found.meaning.colours))
-                raise ValueError(
-                    f"colours are classes here, and {', '.join(parts)} must number them as the other part does: write {labelmaps.NAMES} beside the parts, with a line for each:{lines}"
-                )
-        notes = [
-            f"{name}: {text}" for name, one in list(zip(titles, seen))[: 1 if maps else 2] for text in one.warnings
-        ]
-        found.warnings = (found.meaning.warnings if maps else []) + notes
-        yield found
+            _find_classes(partners, paths[1])
+        notes = [f"{name}: {text}" for name, side in zip(titles, seen[: 1 if maps else 2]) for text in side.warnings]
+        partners.warnings = (partners.meaning.warnings if maps else []) + notes
+        yield partners
 
 
 def title(paths: list[Path]) -> str:
-    """A short name for what lies in these folders: of the set, if they lie in one, else of both."""
-    heres = []
-    for here in (path.resolve() for path in paths):
-        while layout.parted(here.name) and here != here.parent:
-            here = here.parent
-        heres.append(here)
-    if len(paths) == 2 and heres[0] != heres[1]:
-        return "-".join(here.name.partition(".")[0] for here in heres)
-    return heres[0].name.partition(".")[0] or "pairs"
+    """A short name of the data in these folders: of the folder around both, or their two names."""
+    roots = []
+    for root in (path.resolve() for path in paths):
+        while layout.parted(root.name) and root != root.parent:
+            root = root.parent
+        roots.append(root)
+    if len(paths) == 2 and roots[0] != roots[1]:
+        return "-".join(root.name.partition(".")[0] for root in roots)
+    return roots[0].name.partition(".")[0] or "pairs"
 
 
-def _side_by_side(source: Source) -> Partners:
-    """Images A|B: each is cut in the middle."""
-    seen = survey(source, known=False)
+def _side_by_side(source: FileSet, examine: Examine) -> Partners:
+    """The samples in images A|B, which are cut in the middle."""
+    seen = survey(source, examine, with_metadata=False)
     bad, good = list(seen.bad), []
     for image in seen.images:
         height, width = image.header.height, image.header.width
@@ -246,62 +244,68 @@ def _side_by_side(source: Source) -> Partners:
     return Partners(samples, [half, half], ["A", "B"], bad, len(seen.names), warnings=notes)
 
 
-def _matched(titles: list[str], sources: list[Source], seen: list[Survey]) -> Partners:
-    """Files whose names are equal but for the ending; what has no partner or another shape than it is bad."""
-    stems = [Counter(map(_stem, one.names)) for one in seen]
+def _matched(titles: list[str], sources: list[FileSet], seen: list[Survey]) -> Partners:
+    """Samples of files whose names differ only in the ending; files without a partner of the same shape are bad."""
+    stems = [Counter(map(_stem, side.names)) for side in seen]
     if not stems[0].keys() & stems[1].keys():
-        a, b = (f"{title}/{shown(one.names[0])}" for title, one in zip(titles, seen))
+        a, b = (f"{title}/{shown(side.names[0])}" for title, side in zip(titles, seen))
         raise ValueError(
-            f"no file of {titles[0]} is called like one of {titles[1]} but for the ending: {a}, {b}. Rename them so that partners have equal names"
+            f"no file of {titles[0]} is called like one of {titles[1]} but for the ending: {a}, {b}. "
+            "Rename them so that partners have equal names"
         )
-    usable = [{_stem(image.name): image for image in one.images} for one in seen]
-    bad = [(f"{title}/{name}", reason) for title, one in zip(titles, seen) for name, reason in one.bad]
+    usable = [{_stem(image.name): image for image in side.images} for side in seen]
+    bad = [(f"{title}/{name}", reason) for title, side in zip(titles, seen) for name, reason in side.bad]
     samples = []
-    for side, (one, other) in enumerate(((0, 1), (1, 0))):
-        for image in seen[one].images:
-            stem, name = _stem(image.name), f"{titles[one]}/{shown(image.name)}"
+    for side, other in ((0, 1), (1, 0)):
+        for image in seen[side].images:
+            stem, name = _stem(image.name), f"{titles[side]}/{shown(image.name)}"
             partner = usable[other].get(stem)
-            if stems[one][stem] > 1:
+            if stems[side][stem] > 1:
                 bad.append((name, "another file is called like it but for the ending"))
             elif stem not in stems[other]:
                 bad.append((name, f"has no partner in {titles[other]}"))
             elif partner and stems[other][stem] == 1 and side == 0:
-                (h, w), (high, wide) = (found.header[:2] for found in (image, partner))
+                (h, w), (high, wide) = image.header[:2], partner.header[:2]
                 if h * wide != high * w:
                     bad.append((name, f"is {h}x{w} (height x width) and its partner in {titles[other]} {high}x{wide}"))
                     continue
-                parts = zip((0, 1), (image, partner), titles, sources)
-                samples.append(
-                    tuple(
-                        Part(i, found, f"{title}/{shown(found.name)}", source.read) for i, found, title, source in parts
-                    )
-                )
-    sides = [replace(one, images=[sample[i].found for sample in samples]) for i, one in enumerate(seen)]
-    return Partners(samples, sides, titles, bad, sum(len(one.names) for one in seen))
+                first = Part(0, image, name, sources[0].read)
+                second = Part(1, partner, f"{titles[1]}/{shown(partner.name)}", sources[1].read)
+                samples.append((first, second))
+    sides = [replace(side, images=[sample[i].image for sample in samples]) for i, side in enumerate(seen)]
+    return Partners(samples, sides, titles, bad, sum(len(side.names) for side in seen))
 
 
-def _mean(seen: Partners, names: Path | None) -> None:
-    """Look at every label map: what its pixels stand for; maps that cannot be used are bad, and their samples go."""
-    known = labelmaps.read_names(names) if names else []
+def _find_classes(seen: Partners, folder: Path) -> None:
+    """Set the classes of the label maps in a folder. Maps that cannot be used become bad, and their samples go.
+
+    Raises:
+        ValueError: the maps hold no classes, or colours whose classes depend on the part of the data.
+    """
+    path = labelmaps.names_file(folder)
+    names = labelmaps.read_names(path) if path else []
     maps = [sample[1] for sample in seen.samples]
-    results = [
-        result
-        for _, result in each(
-            lambda part: part.read(part.found.file), maps, lambda _, data: labelmaps.tally(data), "reading"
-        )
-    ]
-    tallies = [result for result in results if not isinstance(result, str)]
+    tallies = [part.image.tally for part in maps if part.image.tally]
     if not tallies:
-        raise BadFiles(seen.bad + [(part.name, str(result)) for part, result in zip(maps, results)], seen.count)
-    seen.meaning = labelmaps.meaning(tallies, known)
-    flaws = [r if isinstance(r, str) else labelmaps.strange(r, seen.meaning) for r in results]
+        raise BadFiles(seen.bad + [(part.name, part.image.flaw) for part in maps], seen.count)
+    seen.meaning = labelmaps.meaning(tallies, names)
+    flaws = [
+        labelmaps.unnamed(part.image.tally, seen.meaning) if part.image.tally else part.image.flaw for part in maps
+    ]
     seen.bad += [(part.name, flaw) for part, flaw in zip(maps, flaws) if flaw]
     seen.samples = [sample for sample, flaw in zip(seen.samples, flaws) if not flaw]
-    seen.sides = [replace(one, images=[sample[i].found for sample in seen.samples]) for i, one in enumerate(seen.sides)]
+    seen.sides = [replace(s, images=[sample[i].image for sample in seen.samples]) for i, s in enumerate(seen.sides)]
+    parts = {folder.resolve().name.lower(), folder.resolve().parent.name.lower()} & layout.SPLITS
+    if seen.meaning.coloured and not path and parts:  # each part would number the colours that it holds itself
+        lines = "".join(f"\n  class{i} {r} {g} {b}" for i, (r, g, b) in enumerate(seen.meaning.colours))
+        raise ValueError(
+            f"colours are classes here, and {', '.join(parts)} must number them as the other part does: "
+            f"write {labelmaps.NAMES} beside the parts, with a line for each:{lines}"
+        )
 
 
 def _settled(seen: Partners, resolution: Size, alpha: str, skip_bad: bool) -> list[tuple[int, int, int]]:
-    """The shapes; what is known to be bad is said before that a resolution must be chosen."""
+    """The shapes of both sides. Bad files are reported before a missing resolution."""
     try:
         return seen.shapes(resolution, alpha)
     except ValueError:
@@ -318,11 +322,11 @@ def _prepared(
     how: tuple[object, ...],
     skip_bad: bool,
 ) -> cache.Prepared:
-    """Decode every sample into the cache, its sides one after the other."""
+    """Decode every sample into the cache, one side after the other."""
 
     def build(out: Path) -> dict:
         size = "x".join(map(str, shapes[0][1:]))
-        good, flaws = write(out, seen.samples, lambda part: part.read(part.found.file), work, size, sum(parts))
+        good, flaws = write(out, seen.samples, lambda part: part.read(part.image.file), work, size, sum(parts))
         bad = seen.bad + [(part.name, reason) for part, reason in flaws]
         if bad and not (skip_bad and good):
             raise BadFiles(bad, seen.count)

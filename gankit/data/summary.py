@@ -1,4 +1,4 @@
-"""What a data set holds, to look at before anything trains: numbers and a contact sheet."""
+"""A description of a data set, to read before training: counts, sizes, classes, problems; and a contact sheet."""
 
 from __future__ import annotations
 
@@ -12,40 +12,42 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gankit.data import files, images
 from gankit.data.domains import Domains, split
-from gankit.data.folder import each, know, survey
 from gankit.data.lookup import KINDS, find, named, open, parse_resolution, plus, two_sided
-from gankit.data.partners import surveyed
 from gankit.data.pixels import paint, palette
-from gankit.data.stream import Dataset
+from gankit.data.reading import files
+from gankit.data.reading.endings import ARRAYS
+from gankit.data.reading.partners import surveyed
+from gankit.data.reading.survey import examine_pixels, metadata_of, survey
+from gankit.data.stream import Dataset, Size
 from gankit.data.union import Union
+from gankit.text import shown
 
-ATTRIBUTES = 100  # that are listed; the rest is counted
+ATTRIBUTES = 100  # attributes that are listed; the rest is counted
 MAPS = 1000  # label maps of a built-in set whose pixels are counted
 
 
 @dataclass
 class Report:
-    """What would be read; `print` it, or take it apart.
+    """What would be read from a data set; `print` it, or use its fields.
 
     Args:
         name: as typed.
         kind: "images", "points", "vectors", "domains", "pairs" or "masks".
         count: usable samples.
-        shape: of each as it would be read; None while a resolution must be chosen.
-        other: of the other side of each pair.
-        bytes: of the files.
-        sizes: how many images of each height x width.
-        modes: how many of each of Pillow's modes.
-        classes: how many of each class.
-        captions: how many texts.
-        attributes: numbers known of each, by name, with their means.
-        pixels: of label maps, the share of each class, and of void where there is some.
+        shape: of each sample as it would be read; None if a resolution must be chosen.
+        other: shape of the other side of each pair.
+        bytes: size of the files.
+        sizes: number of images of each height x width.
+        modes: number of images of each of Pillow's modes.
+        classes: number of samples of each class.
+        captions: number of texts.
+        attributes: mean of each attribute.
+        pixels: of label maps, the share of each class, and of void.
         bad: unusable files with the reason.
-        copies: names of files that are equal.
+        copies: groups of files with equal content.
         warnings: in plain sentences.
-        title: what the classes are.
+        title: what the classes are called.
     """
 
     name: str
@@ -68,58 +70,49 @@ class Report:
     def __str__(self) -> str:
         kind = "images of two domains" if self.kind == "domains" else KINDS.get(self.kind, self.kind)
         lines = [
-            f"{files.shown(self.name)}: {self.count:,} {kind}"
-            + f", {files.amount(self.bytes)} of files" * (self.bytes > 0)
+            f"{shown(self.name)}: {self.count:,} {kind}" + f", {files.amount(self.bytes)} of files" * (self.bytes > 0)
         ]
         for title, counts in (("height x width", self.sizes), ("modes", self.modes), (self.title, self.classes)):
             if counts:
-                some = ", ".join(f"{files.shown(name)} ({n:,})" for name, n in islice(counts.items(), 12))
-                lines.append(f"  {title}: {some}" + f" and {len(counts) - 12} more" * (len(counts) > 12))
+                first = ", ".join(f"{shown(name)} ({n:,})" for name, n in islice(counts.items(), 12))
+                lines.append(f"  {title}: {first}" + f" and {len(counts) - 12} more" * (len(counts) > 12))
         if self.captions:
             lines.append(f"  captions: {self.captions:,}")
         if self.attributes:
             means = files.listed(
-                (f"{files.shown(name)} {mean:.3g}" for name, mean in self.attributes.items()),
+                (f"{shown(name)} {mean:.3g}" for name, mean in self.attributes.items()),
                 len(self.attributes),
                 ATTRIBUTES,
             )
             lines.append(f"  attributes, each with its mean: {', '.join(means)}")
         if self.pixels:
-            shares = [f"{files.shown(name)} {share:.1%}" for name, share in self.pixels.items()]
+            shares = [f"{shown(name)} {share:.1%}" for name, share in self.pixels.items()]
             lines.append(f"  classes, each with its share of the pixels: {', '.join(shares)}")
         if self.shape:
-            plane = int(np.prod(self.shape[1:])) if self.kind == "masks" else 0
-            size = (
-                self.count
-                * (int(np.prod(self.shape)) + int(np.prod(self.other or 0)) + plane)
-                * (1 if self.kind in KINDS else 4)
-            )
+            mask = int(np.prod(self.shape[1:])) if self.kind == "masks" else 0
+            values = int(np.prod(self.shape)) + int(np.prod(self.other or 0)) + mask
+            size = self.count * values * (1 if self.kind in KINDS else 4)
             shapes = [" x ".join(map(str, shape)) for shape in (self.shape, self.other) if shape]
             lines.append(f"  read as: {' and '.join(shapes)} each, {files.amount(size)} in all")
         bad = files.listed((f"{name}: {reason}" for name, reason in self.bad), len(self.bad))
         copies = files.listed((", ".join(files.listed(names, len(names))) for names in self.copies), len(self.copies))
-        for title, found in (
-            ("cannot be used", bad),
-            ("copies", copies),
-            ("note", files.listed(self.warnings, len(self.warnings))),
-        ):
-            lines += [f"  {title}: {line}" for line in found]
+        notes = files.listed(self.warnings, len(self.warnings))
+        for title, entries in (("cannot be used", bad), ("copies", copies), ("note", notes)):
+            lines += [f"  {title}: {entry}" for entry in entries]
         return "\n".join(lines)
 
 
 def describe(name: str | Path, resolution: int | str | None = None, alpha: str = "white", want: str = "") -> Report:
-    """Look at all of a data set, decoding every image; unusable files are listed, not raised.
+    """Describe a data set. Every image is decoded; unusable files are listed and raise no error.
 
     Raises:
         ValueError: there is no such data, or nothing in it can be read.
         OSError: it cannot be read.
     """
     path, size = find(name), parse_resolution(resolution)
-    if found := two_sided(name, want):
-        report = _partners(str(name), *found, size, alpha)
-        if (
-            want == "pairs" and report.shape and report.kind == "masks"
-        ):  # as they are read: the map in colours, and the image
+    if sides := two_sided(name, want):
+        report = _two_sided(str(name), *sides, size, alpha)
+        if want == "pairs" and report.shape and report.kind == "masks":  # read as the coloured map, and the image
             report.kind, report.shape, report.other = "pairs", (3, *report.shape[1:]), report.shape
         return report
     if parts := split(name):
@@ -127,64 +120,70 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
     if parts := plus(name):
         reports = [describe(part, resolution, alpha) for part in parts]
         joined = open(name, resolution, alpha=alpha, skip_bad=True)
-        return _together(str(name), "images", [one.name for one in joined.sets], reports)
-    if path is None or (path.suffix.lower() == ".npz" and path.is_file()):
-        dataset = open(name, resolution, want=want)
-        if isinstance(dataset, Domains):
-            counts = {"A": len(dataset.a), "B": len(dataset.b)} if dataset.kind == "domains" else {}
-            return Report(
-                str(name), dataset.kind, len(dataset), dataset.shape, dataset.other, classes=counts, title="domains"
-            )
-        counts = Counter() if dataset.labels is None else Counter(dataset.labels.tolist())
-        return Report(
-            name=str(name),
-            kind=dataset.kind,
-            count=len(dataset),
-            shape=dataset.shape,
-            bytes=os.path.getsize(path) if path else 0,
-            classes={} if dataset.masks else {title: counts[i] for i, title in enumerate(dataset.class_names)},
-            captions=len(dataset.captions or []),
-            attributes=_means(dataset.attribute_names, dataset.attributes),
-            pixels=_shares(dataset.class_names, _counted(dataset)) if dataset.masks else {},
-        )
-    with named(name), files.opened(path) as source:
-        seen = survey(source)
-        decoded = [reason for _, reason in each(source.read, [image.file for image in seen.images], _flaw, "decoding")]
-    good = [image.name for image, flaw in zip(seen.images, decoded) if not flaw]
-    bad = seen.bad + [(files.shown(image.file.name), flaw) for image, flaw in zip(seen.images, decoded) if flaw]
+        return _together(str(name), "images", [dataset.name for dataset in joined.sets], reports)
+    if path is None or (path.suffix.lower() == ARRAYS and path.is_file()):
+        return _opened(open(name, resolution, want=want), str(name), os.path.getsize(path) if path else 0)
+    return _images(str(name), path, size, alpha)
+
+
+def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
+    """Describe a built-in data set, or vectors from a file of this size in bytes."""
+    if isinstance(dataset, Domains):
+        counts = {"A": len(dataset.a), "B": len(dataset.b)} if dataset.kind == "domains" else {}
+        shapes = dataset.shape, dataset.other
+        return Report(name, dataset.kind, len(dataset), *shapes, classes=counts, title="domains")
+    counts = Counter() if dataset.labels is None else Counter(dataset.labels.tolist())
+    return Report(
+        name=name,
+        kind=dataset.kind,
+        count=len(dataset),
+        shape=dataset.shape,
+        bytes=size,
+        classes={} if dataset.masks else {title: counts[i] for i, title in enumerate(dataset.class_names)},
+        captions=len(dataset.captions or []),
+        attributes=_means(dataset.attribute_names, dataset.attributes),
+        pixels=_shares(dataset.class_names, _counted(dataset)) if dataset.masks else {},
+    )
+
+
+def _images(name: str, path: Path, size: Size, alpha: str) -> Report:
+    """Describe the images in a folder or archive."""
+    with named(name), files.open_files(path) as source:
+        seen = survey(source, examine_pixels)
     notes = list(seen.warnings)
     try:
         shape = seen.shape(size, alpha)
     except ValueError as error:
         shape = None
         notes.append(str(error))
-    known = know(seen, good)
-    counts = Counter(known.labels)
+    usable = [image.name for image in seen.images if not image.flaw]
+    metadata = metadata_of(seen, usable)
+    counts = Counter(metadata.labels)
     return Report(
-        name=str(name),
+        name=name,
         kind="images",
-        count=len(good),
+        count=len(usable),
         shape=shape,
         bytes=sum(image.file.size for image in seen.images),
         sizes={f"{h}x{w}": n for (h, w), n in seen.sizes().most_common()},
         modes=dict(Counter(image.header.mode for image in seen.images).most_common()),
-        classes={title: counts[i] for i, title in enumerate(known.class_names)},
-        captions=len(known.captions),
-        attributes=_means(known.attribute_names, known.attributes),
-        bad=bad,
+        classes={title: counts[i] for i, title in enumerate(metadata.class_names)},
+        captions=len(metadata.captions),
+        attributes=_means(metadata.attribute_names, metadata.attributes),
+        bad=seen.bad + [(shown(image.file.name), image.flaw) for image in seen.images if image.flaw],
         copies=seen.copies(),
-        warnings=notes + known.warnings,
+        warnings=notes + metadata.warnings,
     )
 
 
 def contact_sheet(dataset: Dataset | Domains | Union, path: Path, count: int = 100) -> None:
-    """Write the first images of the stream side by side as a PNG, ten in a row.
+    """Write the first `count` images of the stream as a PNG, ten in a row.
 
-    Of two domains and of pairs a row of A stands above each row of B, of label maps their coloured classes below the
-    images, and of joined sets a row of each; all together are as many.
+    Domains and pairs are rows of A, each above a row of B; label maps are below their images, in colours; joined sets
+    are a row of each in turn.
 
     Raises:
-        ValueError: it holds no images.
+        ValueError: the data set holds no images.
     """
     if dataset.kind not in KINDS:
         raise ValueError(f"{dataset.name} holds {dataset.kind}: there is nothing to lay out on a contact sheet")
@@ -211,29 +210,26 @@ def contact_sheet(dataset: Dataset | Domains | Union, path: Path, count: int = 1
 
 
 def _rows(dataset: Dataset | Domains | Union, count: int) -> torch.Tensor:
-    """Images (N, C, H, W) uint8 of all sides, ten of each in turn."""
+    """Images (N, C, H, W) uint8 of all sides or sets, ten of each in turn."""
     sides = len(dataset.sets) if isinstance(dataset, Union) else 2
-    each_side = max(10, count // (10 * sides) * 10)
+    stream = dataset.stream(0, max(10, count // (10 * sides) * 10))
     if isinstance(dataset, Union):
-        batches = dataset.stream(0, each_side)
-        found = [batches.at(i)["real"] for i in range(sides)]
+        images = [stream.at(i)["real"] for i in range(sides)]
+    elif isinstance(dataset, Domains):
+        rows = next(stream)
+        images = [rows["a"], rows["b"]]
     else:
-        rows = next(dataset.stream(0, each_side))
-        found = (
-            [rows["a"], rows["b"]]
-            if isinstance(dataset, Domains)
-            else [rows["real"], paint(rows["mask"], palette(dataset.num_classes, dataset.colours))]
-        )
-    channels = max(side.shape[1] for side in found)
-    return torch.stack([_channels(side, channels).unflatten(0, (-1, 10)) for side in found], 1).flatten(0, 2)
+        rows = next(stream)
+        images = [rows["real"], paint(rows["mask"], palette(dataset.num_classes, dataset.colours))]
+    channels = max(side.shape[1] for side in images)
+    return torch.stack([_channels(side, channels).unflatten(0, (-1, 10)) for side in images], 1).flatten(0, 2)
 
 
-def _partners(name: str, kind: str, paths: list[Path], size: tuple[int, int] | None, alpha: str) -> Report:
-    """What is known of pairs, or of images with label maps."""
-    with named(name), surveyed(paths, maps=kind == "masks") as seen:
+def _two_sided(name: str, kind: str, paths: list[Path], size: Size, alpha: str) -> Report:
+    """Describe pairs, or images with label maps."""
+    with named(name), surveyed(paths, maps=kind == "masks", decode=True) as seen:
         parts = [part for sample in seen.samples for part in sample]
-        results = [reason for _, reason in each(lambda part: part.read(part.found.file), parts, _flaw, "decoding")]
-    flaws = {part.name: flaw for part, flaw in zip(parts, results) if flaw}
+    flaws = {part.name: part.image.flaw for part in parts if part.image.flaw}
     notes = list(seen.warnings)
     try:
         shape, other = seen.shapes(size, alpha)
@@ -246,9 +242,9 @@ def _partners(name: str, kind: str, paths: list[Path], size: tuple[int, int] | N
         count=sum(not any(part.name in flaws for part in sample) for sample in seen.samples),
         shape=shape,
         other=other if kind == "pairs" else (),
-        bytes=sum(part.found.file.size for part in parts),
+        bytes=sum(part.image.file.size for part in parts),
         sizes={f"{h}x{w}": n for (h, w), n in seen.sides[0].sizes().most_common()},
-        modes=dict(Counter(part.found.header.mode for part in parts).most_common()),
+        modes=dict(Counter(part.image.header.mode for part in parts).most_common()),
         pixels=_shares(seen.meaning.names, seen.meaning.counts) if seen.meaning else {},
         bad=seen.bad + list(flaws.items()),
         warnings=notes,
@@ -256,7 +252,7 @@ def _partners(name: str, kind: str, paths: list[Path], size: tuple[int, int] | N
 
 
 def _together(name: str, kind: str, titles: list[str], parts: list[Report]) -> Report:
-    """What is known of two domains, or of joined sets, as of one data set."""
+    """Describe two domains, or joined sets, as one data set."""
     sizes, modes, bad, copies, notes, attributes = Counter(), Counter(), [], [], [], {}
     for title, part in zip(titles, parts):
         sizes.update(part.sizes)
@@ -285,33 +281,26 @@ def _together(name: str, kind: str, titles: list[str], parts: list[Report]) -> R
 
 def _means(names: list[str], values: np.ndarray | list[list[float]] | None) -> dict[str, float]:
     """The mean of each attribute, by its name."""
-    return (
-        dict(zip(names, np.asarray(values, np.float64).mean(0).tolist()))
-        if names and values is not None and len(values)
-        else {}
-    )
+    if not names or values is None or not len(values):
+        return {}
+    return dict(zip(names, np.asarray(values, np.float64).mean(0).tolist()))
 
 
 def _counted(dataset: Dataset) -> list[int]:
-    """Pixels of each class in the first label maps, and after them of void."""
+    """Pixels of each class in the first label maps, and then of void."""
     maps = dataset.masks(np.arange(min(MAPS, len(dataset))))
     counts = np.bincount(maps.ravel(), minlength=256)
     return [*counts[: dataset.num_classes].tolist(), int(counts[255])]
 
 
 def _shares(names: list[str], counts: list[int]) -> dict[str, float]:
-    """The share of each class in all pixels; of void, counted last, where there is some."""
+    """The share of each class in all pixels, and of void, counted last, if there is any."""
     whole = max(1, sum(counts))
     return {name: n / whole for name, n in zip([*names, "void"], counts) if n or name != "void"}
 
 
 def _channels(pixels: torch.Tensor, count: int) -> torch.Tensor:
-    """(N, C, H, W) uint8 with `count` channels: grey in each of three, an opaque fourth."""
+    """(N, C, H, W) uint8 with `count` channels: grey becomes RGB, a missing fourth channel is opaque."""
     pixels = pixels.expand(-1, min(count, 3), -1, -1) if pixels.shape[1] == 1 else pixels
     opaque = torch.full_like(pixels[:, :1], 255).expand(-1, count - pixels.shape[1], -1, -1)
     return torch.cat([pixels, opaque], 1)
-
-
-def _flaw(item: object, data: bytes) -> str:
-    images.load(data)
-    return ""

@@ -1,0 +1,139 @@
+"""Folders, zips and tars of images: surveyed, decoded once into bytes of one shape, then read from the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from gankit.data.reading import cache, decoding, files
+from gankit.data.reading.files import BadFiles
+from gankit.data.reading.rows import Rows
+from gankit.data.reading.survey import ImageFile, Survey, each, metadata_of, survey
+from gankit.data.stream import Dataset, Size
+from gankit.text import shown
+
+VERSION = 2  # part of the cache's keys: increase it when the same files are prepared in another way
+T = TypeVar("T")
+
+
+def open_folder(path: Path, resolution: Size, fit: str, alpha: str, skip_bad: bool) -> Dataset:
+    """The images below a folder or in an archive, decoded into the cache if they are not there yet.
+
+    Raises:
+        BadFiles: some files cannot be used, and `skip_bad` is not given.
+        ValueError: there are no images, their sizes differ and no resolution is given, or the metadata is wrong.
+    """
+    here = path.absolute()
+
+    def again() -> cache.Prepared:
+        return recalled(
+            [here], (resolution, fit, alpha), lambda: _prepare(here, resolution, fit, alpha, skip_bad), skip_bad
+        )
+
+    prepared = again()
+    info, bad = prepared.info, [tuple(pair) for pair in prepared.info["skipped"]]
+    return Dataset(
+        name=(path.resolve().name if path.is_dir() else path.name.partition(".")[0]) or "images",
+        kind="images",
+        shape=tuple(info["shape"]),
+        size=info["count"],
+        read=Rows(prepared, again, str(path)).of(tuple(info["shape"])),
+        fingerprint=prepared.name,
+        labels=np.array(info["labels"], np.int64) if info["labels"] else None,
+        class_names=info["class_names"],
+        attributes=np.array(info["attributes"], np.float32) if info["attributes"] else None,
+        attribute_names=info["attribute_names"],
+        captions=info["captions"] or None,
+        names=info["names"],
+        skipped=bad,
+        warnings=info["warnings"],
+    )
+
+
+def recalled(
+    paths: list[Path], how: tuple[object, ...], prepare: Callable[[], cache.Prepared], skip_bad: bool
+) -> cache.Prepared:
+    """The prepared data of these paths with these settings; prepared now if it is not there or the files have changed.
+
+    Raises:
+        BadFiles: some files cannot be used, and `skip_bad` is not given.
+    """
+    listing = cache.key(VERSION, "texts", [(path.resolve(), files.listing(path)) for path in paths], *how)
+    prepared = cache.recall(listing)
+    if not prepared:
+        with cache.locked(listing):  # another process may have prepared it in the meantime
+            prepared = cache.recall(listing) or prepare()
+            cache.remember(listing, prepared.name)
+    if (bad := [tuple(pair) for pair in prepared.info["skipped"]]) and not skip_bad:
+        raise BadFiles(bad, prepared.info.get("files", prepared.info["count"] + len(bad)))
+    return prepared
+
+
+def write(
+    out: Path,
+    samples: list[tuple[T, ...]],
+    read: Callable[[T], bytes],
+    work: Callable[[T, bytes], np.ndarray],
+    size: str,
+    row: int,
+) -> tuple[list[int], list[tuple[T, str]]]:
+    """Decode samples of one or several files each into one file, one after the other, `row` bytes each.
+
+    Returns:
+        The numbers of the samples that were written, and the unusable files of the others with the reason.
+
+    Raises:
+        OSError: the disk is too small.
+    """
+    cache.require_space(out, len(samples) * row)
+    rows = each(read, [part for sample in samples for part in sample], work, f"preparing {size}")
+    good, bad = [], []
+    with open(out, "wb") as file:
+        for i, sample in enumerate(samples):
+            decoded = [next(rows) for _ in sample]
+            if flaws := [(part, reason) for part, reason in decoded if isinstance(reason, str)]:
+                bad += flaws
+                continue
+            for _, pixels in decoded:
+                file.write(pixels)
+            good.append(i)
+    return good, bad
+
+
+def enlarged(seen: Survey, shape: tuple[int, int, int]) -> list[str]:
+    """A note, if images are smaller than the prepared shape."""
+    small = sum(n for (h, w), n in seen.sizes().items() if h < shape[1] or w < shape[2])
+    return [f"{small} of {len(seen.images)} images are smaller than {shape[1]}x{shape[2]} and are enlarged."] * (
+        small > 0
+    )
+
+
+def _prepare(path: Path, resolution: Size, fit: str, alpha: str, skip_bad: bool) -> cache.Prepared:
+    """Decode every image into the cache, one after the other, with labels, captions and attributes in the info."""
+
+    def decode(_: ImageFile, data: bytes) -> np.ndarray:
+        return decoding.decode(data, shape, fit, alpha)
+
+    def build(out: Path) -> dict:
+        samples = [(image,) for image in seen.images]
+        size = f"{shape[1]}x{shape[2]}"
+        good, flaws = write(out, samples, lambda i: source.read(i.file), decode, size, int(np.prod(shape)))
+        bad = seen.bad + [(shown(image.file.name), reason) for image, reason in flaws]
+        if bad and not (skip_bad and good):
+            raise BadFiles(bad, len(seen.images) + len(seen.bad))
+        names = [seen.images[i].name for i in good]
+        columns = metadata_of(seen, names)
+        notes = seen.warnings + columns.warnings + enlarged(seen, shape)
+        return asdict(columns) | dict(
+            count=len(good), parts=[int(np.prod(shape))], shape=shape, names=names, skipped=bad, warnings=notes
+        )
+
+    with files.open_files(path) as opened:
+        source = files.kept(opened)
+        seen = survey(source)
+        shape = seen.shape(resolution, alpha)
+        return cache.prepare(cache.key(VERSION, seen.content, shape, fit, alpha), build)
