@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import lru_cache
 
 from gankit import ledger
 from tests.ledger import course, networks, steps
@@ -33,17 +32,13 @@ def read(preset: BuiltPreset, words: str | list[str]) -> str:
     return READERS[name](preset, *rest)
 
 
-@lru_cache(maxsize=4)
-def built(model: str, preset: str) -> BuiltPreset:
-    """A model as one of its presets builds it, with the sizes of the small build from its ledger."""
-    small = ledger.data(model)["small"]
-    return BuiltPreset(model, preset, small.get(preset, small["paper"]))
-
-
 def read_rows(model: str) -> list[ledger.Row]:
     """A model's ledger with gankit's values as they are read off the built model now."""
-    entries = ledger.data(model)["rows"]
-    return [
-        dataclasses.replace(row, gankit=read(built(model, row.preset), entry["read"])) if "read" in entry else row
-        for row, entry in zip(ledger.rows(model), entries, strict=True)
-    ]
+    data, rows, builds = ledger.data(model), ledger.rows(model), {}
+    for i, (row, entry) in enumerate(zip(rows, data["rows"], strict=True)):
+        if "read" in entry:
+            if row.preset not in builds:
+                sizes = data["small"].get(row.preset, data["small"]["paper"])
+                builds[row.preset] = BuiltPreset(model, row.preset, sizes)
+            rows[i] = dataclasses.replace(row, gankit=read(builds[row.preset], entry["read"]))
+    return rows
