@@ -128,7 +128,8 @@ class Bench:
 
     def picture(self, seed: int, variant: str = "") -> Path:
         """The file of a seed's samples."""
-        return self.args.outdir / f"{self.name}-{re.sub(r'\W+', '-', self.data)}-{seed}{variant}.png"
+        data = re.sub(r"\W+", "-", self.data)
+        return self.args.outdir / f"{self.name}-{data}-{seed}{variant}.png"
 
     # rows
 
