@@ -96,8 +96,8 @@ class Plain(Run):
         names = (names,) if isinstance(names, str) else tuple(names)
         for opt in self.recipe.opt.values():
             opt.zero_grad()
-        self.updates += 1
-        ((_, piece),) = batch.split(1, self.updates)
+        self.turn += 1
+        ((_, piece),) = batch.split(1, self.turn)
         losses, outputs = loss_fn(piece, *more)
         losses = losses if isinstance(losses, tuple) else (losses,)
         for i, (name, loss) in enumerate(zip(names, losses, strict=True)):
@@ -111,7 +111,7 @@ class Plain(Run):
         return {k: v.detach() if isinstance(v, Tensor) else torch.as_tensor(v) for k, v in outputs.items()}
 
     def advance(self, images: int) -> None:
-        self.images, self.step, self.updates = self.images + images, self.step + 1, 0
+        self.images, self.step, self.turn = self.images + images, self.step + 1, 0
         weight = 1 - 0.5 ** (images / min(self.settings.ema, self.images / 20)) if self.averages else 0
         with torch.no_grad():
             for name, average in self.averages.items():

@@ -138,7 +138,7 @@ class BuiltPreset:
                 batch = self.batch(trace.images, phase.resolution, phase.batch or whole)
                 if enter and (trace.phase is None or trace.phase.index != phase.index):
                     recipe.enter(phase.index, batch)
-                trace.phase, trace.updates = phase, 0
+                trace.phase, trace.turn = phase, 0
                 recipe.step(batch, trace)
                 trace.step, trace.images = trace.step + 1, trace.images + batch.size
         finally:
