@@ -98,14 +98,14 @@ def kind_of(update: Update) -> str:
 
 def loss(preset: BuiltPreset, *words: str) -> str:
     """The loss of an optimizer as a formula; `words` are the label of its update."""
-    wanted = " ".join(words)
+    label = " ".join(words)
     for updates in preset.updates.values():
         for update in updates:
             for name, terms in update.terms.items():
-                if wanted == (name if " and " in update.label else update.label):
+                if label == (name if " and " in update.label else update.label):
                     return formula(terms)
     labels = sorted({update.label for updates in preset.updates.values() for update in updates})
-    raise ValueError(f"there is no update {wanted!r}; there are {', '.join(labels)}")
+    raise ValueError(f"there is no update {label!r}; there are {', '.join(labels)}")
 
 
 def largest(preset: BuiltPreset, net: str) -> str:
