@@ -27,8 +27,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from gankit import metrics
-from gankit.evaluation import features
-from gankit.evaluation.sources import Source
+from gankit.evaluation import extraction
+from gankit.evaluation.sources import Samples
 from gankit.metrics import frechet
 
 
@@ -108,10 +108,10 @@ def reading(rounds: int) -> None:
         time.sleep(0.8 * pause)  # as for a disk, or a decoder in another process
         return images[numbers], None
 
-    source = Source("artificial", "images", (3, 64, 64), len(images), read, "benchmark")
+    source = Samples("artificial", "images", (3, 64, 64), len(images), read, "benchmark")
 
     def extract_and_read() -> float:
-        return float(features.features(source, extractor, len(images), 50, keep=False).values.sum())
+        return float(extraction.extract(source, extractor, len(images), 50, keep=False).values.sum())
 
     def read_all() -> float:
         return float(sum(len(read(np.arange(i, i + 50))[0]) for i in range(0, 1000, 50)))

@@ -13,8 +13,7 @@ from torch import Tensor
 from gankit import Batch, Recipe, Run, data, latent, metrics
 from gankit.data.builtin import PHOTOS, SKLEARN, edges
 from gankit.evaluation import METRICS, sources
-from gankit.evaluation.evaluator import OF_ONE_IMAGE
-from gankit.evaluation.judges import missing
+from gankit.evaluation.catalogue import DEFAULT_OF_ONE_IMAGE, missing
 from gankit.evaluation.subject import Subject
 from gankit.losses import bernoulli_nll
 from gankit.runs.files import digest
@@ -187,7 +186,7 @@ class OneImage:
     def __init__(self, name: str, resolution: str):
         self.name = name
 
-    def image(self, recipe: Recipe) -> sources.Source:
+    def image(self, recipe: Recipe) -> sources.Samples:
         """The photograph at the size that the model trained on."""
         return sources.of_data(self.name, None, "x".join(map(str, recipe.spec.shape[1:])))
 
@@ -195,10 +194,10 @@ class OneImage:
         samples = sources.of_recipe(recipe, "samples", digest(weights_of(recipe)))
         return self.numbers(samples, self.image(recipe))
 
-    def numbers(self, fake: sources.Source, real: sources.Source) -> Numbers:
-        subject = Subject(fake, real, None, None, self.count, willing=False)
-        names = [name for name in OF_ONE_IMAGE.split(",") if not missing(METRICS[name], subject)]
-        return {score.name: score.value for name in names for score in METRICS[name].take(subject)}
+    def numbers(self, fake: sources.Samples, real: sources.Samples) -> Numbers:
+        subject = Subject(fake, real, None, None, self.count, may_download=False)
+        names = [name for name in DEFAULT_OF_ONE_IMAGE.split(",") if not missing(METRICS[name], subject)]
+        return {score.name: score.value for name in names for score in METRICS[name].compute(subject)}
 
     def trivial(self, recipe: Recipe) -> dict[str, Numbers]:
         """The image, cropped to whole tiles, with its pixels or tiles in random order."""
@@ -212,9 +211,9 @@ class OneImage:
             rows[title] = self.numbers(self.source(images), self.source(image))
         return rows
 
-    def source(self, images: Tensor) -> sources.Source:
+    def source(self, images: Tensor) -> sources.Samples:
         """Images in memory as what metrics read from."""
-        return sources.Source(
+        return sources.Samples(
             "images", "images", tuple(images.shape[1:]), len(images), lambda numbers: (images[numbers], None), ""
         )
 

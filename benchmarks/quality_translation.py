@@ -53,7 +53,7 @@ def in_parts(function: Callable[..., Tensor], *tensors: Tensor, batch: int = 50)
 
 def translated(recipe: Recipe, images: Tensor, to: str = "") -> Tensor:
     """Translations of images; each image's random numbers depend only on its position."""
-    make = translations.maker(recipe, 0, to)
+    make = translations.translation_function(recipe, 0, to)
     like = next(recipe.parameters())
     parts = np.array_split(np.arange(len(images)), -(-len(images) // 50))
     return torch.cat([make(images[part].to(like), part).float().cpu() for part in parts])

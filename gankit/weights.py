@@ -1,4 +1,4 @@
-"""Published weights: found where the user already has them, else downloaded once; used only if every byte is right."""
+"""Published weights: found on this machine or downloaded once, and verified by size and sha256."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 try:
     import fcntl
-except ImportError:  # Windows: two processes may then download the same twice, and the last to finish wins
+except ImportError:  # Windows: two processes may download the same file, and the last to finish wins
     fcntl = None
 
 
 class WeightsFile(NamedTuple):
-    """A published file of weights: its name on disk, where it is published, and what its bytes must be.
+    """A published file of weights: its name on disk, its URL, and how it is verified.
 
     Args:
         sha256: of the whole file, 64 hexadecimal digits.
         size: in bytes.
-        licence: what its publishers say of its use.
+        licence: the licence of its publishers.
     """
 
     name: str
@@ -43,26 +43,26 @@ class WeightsFile(NamedTuple):
 
 
 class NotAsked(OSError):
-    """What only a file asks for, and not the user: a download, or code of others."""
+    """A download, or the execution of other code, that a file requests but not the user."""
 
 
-_hints: list[str] = []  # of the `not_asked` that this process is in
+_hints: list[str] = []  # of the active `not_asked` contexts of this process
 _verified: dict[tuple[str, int, int], str] = {}  # (path, size, mtime) -> sha256, for this process only
 
 
 def location() -> Path:
-    """Where downloads are kept: `weights` in gankit's cache, $GANKIT_CACHE or ~/.cache/gankit."""
+    """The folder of downloads: `weights` in gankit's cache, $GANKIT_CACHE or ~/.cache/gankit."""
     return Path(os.environ.get("GANKIT_CACHE") or "~/.cache/gankit").expanduser() / "weights"
 
 
 @contextmanager
 def not_asked(hint: str) -> Iterator[None]:
-    """Nothing inside downloads, or runs code that gankit does not come with: it was asked for by a file, and not by the user.
+    """Forbid downloads and code that is not gankit's own, for settings that come from a file and not from the user.
 
-    What is on this machine already and needs no code is used as ever. All threads of the process are inside.
+    Weights on this machine that need no code are still used. The context applies to all threads of the process.
 
     Args:
-        hint: what the user types to ask for it, for the message.
+        hint: what the user types to allow it, for the message.
     """
     _hints.append(hint)
     try:
@@ -72,23 +72,23 @@ def not_asked(hint: str) -> Iterator[None]:
 
 
 def refuse_not_asked(what: str) -> None:
-    """Raises NotAsked inside of `not_asked`; `what` is a sentence's beginning, such as "timm:x runs timm's code"."""
+    """Raises NotAsked inside of `not_asked`; `what` begins the message, such as "timm:x runs timm's code"."""
     if _hints:
-        raise NotAsked(f"{what}, and that was not asked for on the command line, but by a file alone. {_hints[-1]}")
+        raise NotAsked(f"{what}, which only a file requests and not the command line. {_hints[-1]}")
 
 
 def fetch(file: WeightsFile, download: bool = True) -> Path:
-    """The path of a whole and right copy of `file`.
+    """The path of a verified copy of `file`.
 
-    Looks in the folder $GANKIT_WEIGHTS, in gankit's cache, and where torch.hub keeps what it downloads ($TORCH_HOME/hub/
-    checkpoints); else downloads to gankit's cache, under a lock: several processes make one download. Size and full
-    sha256 are checked in either case (torch.hub itself compares 8 digits, or none). GANKIT_OFFLINE=1 forbids downloads,
-    as `download=False` does. A download is announced with its size, is by https alone, and must fit on the disk.
+    It is looked for in $GANKIT_WEIGHTS, in gankit's cache and in torch.hub's ($TORCH_HOME/hub/checkpoints), else
+    downloaded to gankit's cache, under a lock: several processes make one download. Size and full sha256 are always
+    checked (torch.hub itself compares 8 digits or none). GANKIT_OFFLINE=1 forbids downloads, as `download=False` does.
+    A download is announced with its size, uses only https, and must fit on the disk.
 
     Raises:
-        ValueError: a file of this name is another file, there or at its source; it is neither used nor replaced.
-        NotAsked: it is nowhere, and would be downloaded inside of `not_asked`.
-        OSError: it is nowhere, and cannot be downloaded or written.
+        ValueError: the file on this machine, or at its URL, differs from the published one; it is not used or replaced.
+        NotAsked: it is missing and would be downloaded inside of `not_asked`.
+        OSError: it is missing and cannot be downloaded or written.
     """
     for folder in _folders():
         if os.path.isfile(path := folder / file.name):
@@ -101,14 +101,14 @@ def fetch(file: WeightsFile, download: bool = True) -> Path:
         with _locked(file.name) as held:
             if os.path.isfile(target):  # another process was first
                 return _checked(target, file)
-            for left in location().glob(f"{file.name}.*.part") if held else ():  # what kills left
-                left.unlink()
+            for leftover in location().glob(f"{file.name}.*.part") if held else ():  # of killed processes
+                leftover.unlink()
             part = target.with_name(f"{file.name}.{uuid.uuid4().hex}.part")
             try:
-                found = _download(file, part)
-                if found != (file.size, file.sha256):
+                size, digest = _download(file, part)
+                if (size, digest) != (file.size, file.sha256):
                     raise ValueError(
-                        f"{file.url} sent {found[0]} bytes with sha256 {found[1]}; expected {file.size} bytes with "
+                        f"{file.url} sent {size} bytes with sha256 {digest}; expected {file.size} bytes with "
                         f"sha256 {file.sha256}. Nothing was kept. Try again. {_by_hand(file)}"
                     )
                 os.replace(part, target)
@@ -120,7 +120,7 @@ def fetch(file: WeightsFile, download: bool = True) -> Path:
 
 
 def here(file: WeightsFile) -> bool:
-    """Whether a right copy is on this machine, so that nothing would be downloaded."""
+    """Whether a verified copy is on this machine, so that no download is needed."""
     try:
         fetch(file, download=False)
     except (OSError, ValueError):
@@ -129,12 +129,12 @@ def here(file: WeightsFile) -> bool:
 
 
 def tensors(path: Path) -> dict[str, Tensor]:
-    """The state dict in a safetensors file, or one that torch.save wrote, on the CPU, by torch's loader that can build tensors only.
+    """The state dict in a safetensors file or one of torch.save, on the CPU; only tensors are loaded.
 
     Raises:
-        ValueError: it is no safetensors file, or a damaged one.
+        ValueError: the safetensors file is damaged or invalid.
     """
-    import torch  # here: finding and fetching files needs none of it
+    import torch  # here: finding and fetching files does not need it
 
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
@@ -143,18 +143,18 @@ def tensors(path: Path) -> dict[str, Tensor]:
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise ValueError(f"{path} is damaged, or no safetensors file: {error}") from error
+            raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file, 64 hexadecimal digits; kept within this process while its size and time stay."""
+    """The sha256 of a file, 64 hexadecimal digits; cached in this process by path, size and time."""
     stat = os.stat(path)
     key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
     if key not in _verified:
         digest = hashlib.sha256()
-        with open(path, "rb") as opened:
-            while block := opened.read(1 << 20):
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
                 digest.update(block)
         _verified[key] = digest.hexdigest()
     return _verified[key]
@@ -163,7 +163,7 @@ def sha256(path: Path) -> str:
 def _folders() -> Iterator[Path]:
     if own := os.environ.get("GANKIT_WEIGHTS"):
         if not os.path.isdir(os.path.expanduser(own)):
-            raise ValueError(f"GANKIT_WEIGHTS is {own}, which is no folder. Set it to the folder of your weights")
+            raise ValueError(f"GANKIT_WEIGHTS is {own}, which is not a folder. Set it to the folder of your weights")
         yield Path(own).expanduser()
     yield location()
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -175,8 +175,8 @@ def _checked(path: Path, file: WeightsFile) -> Path:
     if size != file.size or sha256(path) != file.sha256:
         found = f"{size} bytes" if size != file.size else f"sha256 {sha256(path)}"
         raise ValueError(
-            f"{path} has {found}; the published {file.name} has {file.size} bytes and sha256 {file.sha256}. It is not "
-            f"used, and left as it is. Move it away and run again, or fetch {file.url} in its place"
+            f"{path} has {found}; the published {file.name} has {file.size} bytes and sha256 {file.sha256}. It is "
+            f"neither used nor changed. Move it away and run again, or replace it by {file.url}"
         )
     return path
 
@@ -190,7 +190,7 @@ def _by_hand(file: WeightsFile) -> str:
 
 @contextmanager
 def _locked(name: str) -> Iterator[bool]:
-    """One process at a time is inside, for each name; a killed one lets go. Yields whether locks work here."""
+    """A lock across processes for each name, released if the process is killed; yields whether locks work here."""
     location().mkdir(parents=True, exist_ok=True)
     with open(location() / f"{name}.lock", "ab") as file:
         try:
@@ -209,7 +209,7 @@ def _megabytes(file: WeightsFile) -> str:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to where a first request might go, too, and from https to https alone."""
+    """Follows redirects only to secure URLs, and from https only to https."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
@@ -220,15 +220,15 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _secure(url: str) -> bool:
-    """Whether nobody between could read or change what a URL sends: https, or http of this machine itself."""
+    """Whether a URL is safe from others on the network: https, or http on this machine."""
     parts = urlsplit(url)
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1"))
 
 
 def _download(file: WeightsFile, part: Path) -> tuple[int, str]:
-    """Write what the URL sends, at most one block more than it should; how many bytes, and their sha256."""
+    """Write the response, at most one block more than expected, and return its size and sha256."""
     if not _secure(file.url):
-        raise OSError("its address is no https")
+        raise OSError("its URL is not https")
     if (free := shutil.disk_usage(part.parent).free) < file.size:
         raise OSError(f"it has {_megabytes(file)}, and {free / 1e6:,.0f} MB of the disk are free")
     aside(f"gankit: downloading {file.name}, {_megabytes(file)}, from {file.url}")

@@ -158,7 +158,7 @@ def test_what_is_no_encoder_is_refused_with_what_to_type(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="vgg_normalised.pth is not on this machine"):
         AdaIN(GREY, encoder="vgg19")
     (tmp_path / "text.safetensors").write_text("no tensors")
-    with pytest.raises(ValueError, match="text.safetensors is damaged, or no safetensors file"):
+    with pytest.raises(ValueError, match="text.safetensors is damaged or not a safetensors file"):
         AdaIN(GREY, encoder=str(tmp_path / "text.safetensors"))
     with pytest.raises(ValueError, match="crop is 12"):
         AdaIN(GREY, encoder="small", crop=12)

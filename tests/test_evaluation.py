@@ -15,8 +15,10 @@ import torch
 import gankit
 from gankit import cli, data, evaluation, metrics, report, training
 from gankit.data import cache
-from gankit.evaluation import evaluator, features, judges, sources
-from gankit.evaluation.subject import share_error
+from gankit.evaluation import catalogue, extraction, figures, plan, sources
+from gankit.evaluation.families import distribution
+from gankit.evaluation.needs import Metric
+from gankit.evaluation.subject import Subject, share_error
 from gankit.runs.files import digest, read_tensors
 from tests.waiting import finished, torchrun
 
@@ -148,21 +150,21 @@ def test_neither_batch_nor_processes_change_a_value(here):
 
 def test_a_stopped_evaluation_goes_on(here, monkeypatch):
     looked = []
-    honest = features.block
+    honest = extraction.block
 
-    def breaks(source, extractor, numbers, batch, tell):
-        if source.recipe is not None:
+    def breaks(samples, extractor, numbers, batch, report_progress):
+        if samples.recipe is not None:
             looked.append(int(numbers[0]))
             if len(looked) == 3:
                 raise KeyboardInterrupt
-        return honest(source, extractor, numbers, batch, tell)
+        return honest(samples, extractor, numbers, batch, report_progress)
 
-    monkeypatch.setattr(features, "block", breaks)
+    monkeypatch.setattr(extraction, "block", breaks)
     with pytest.raises(KeyboardInterrupt):
         gankit.evaluate("00000", metrics="fd", n=3500)
     whole = gankit.evaluate("00000", metrics="fd", n=3500)[0].value
     assert looked == [0, 1000, 2000, 2000, 3000]
-    monkeypatch.setattr(features, "block", honest)
+    monkeypatch.setattr(extraction, "block", honest)
     shutil.rmtree(here / "cache")
     assert gankit.evaluate("00000", metrics="fd", n=3500)[0].value == whole
 
@@ -178,13 +180,17 @@ def test_damaged_blocks_are_made_again_and_reals_are_kept(here):
 
 def test_reals_are_cached_by_content_count_and_features(here):
     real, net = sources.of_data("digits"), metrics.extractor("digits")
-    places = {features.place(real, net, 100, 0), features.place(real, net, 101, 0), features.place(real, net, 100, 1)}
+    places = {
+        extraction.cache_folder(real, net, 100, 0),
+        extraction.cache_folder(real, net, 101, 0),
+        extraction.cache_folder(real, net, 100, 1),
+    }
     places |= {
-        features.place(sources.of_data("digits:test"), net, 100, 0),
-        features.place(real, metrics.extractor("digits", dtype=torch.float64), 100, 0),
+        extraction.cache_folder(sources.of_data("digits:test"), net, 100, 0),
+        extraction.cache_folder(real, metrics.extractor("digits", dtype=torch.float64), 100, 0),
     }
     other = metrics.from_module(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 256, 4)), "mine", size=16)
-    assert len({*places, features.place(real, other, 100, 0)}) == 6
+    assert len({*places, extraction.cache_folder(real, other, 100, 0)}) == 6
 
 
 def test_evaluation_while_training_touches_nothing(here):
@@ -228,7 +234,7 @@ def test_wrong_features_stop_a_run_before_it_trains(here, monkeypatch):
     monkeypatch.setenv("GANKIT_OFFLINE", "1")
     with pytest.raises(
         ValueError,
-        match="--evaluate fd cannot be taken: .*6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+        match="--evaluate fd cannot be computed: .*6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     ):
         training.train("dcgan", outdir=here / "new", evaluate="fd", evaluate_features="inception", **TINY)
     with pytest.raises(ValueError, match="Did you mean inception"):
@@ -313,7 +319,7 @@ def test_one_flat_image_again_and_again_is_refused_or_said(here):
     np.savez("flat.npz", samples=np.full((200, 16, 16, 1), 128, np.uint8))
     said = []
     scores = by_name(gankit.evaluate("flat.npz", against="digits", metrics="all", n=200, say=said.append))
-    assert any(text.startswith("swd cannot be taken: channel 0 of the fake images does not vary") for text in said)
+    assert any(text.startswith("swd cannot be computed: channel 0 of the fake images does not vary") for text in said)
     assert (
         scores["ms_ssim"].value == pytest.approx(1)
         and scores["recall_digits"].value == 0
@@ -323,7 +329,7 @@ def test_one_flat_image_again_and_again_is_refused_or_said(here):
         scores["class_js_digits"].note == "a class of the reals is missing in the samples"
         and "class_kl_digits" not in scores
     )
-    assert any(text.startswith("birthday cannot be taken") for text in said) and "support" not in scores
+    assert any(text.startswith("birthday cannot be computed") for text in said) and "support" not in scores
 
 
 def test_the_order_of_the_data_changes_nothing(here):
@@ -355,6 +361,51 @@ def test_classes_are_matched_by_name(here):
         gankit.evaluate("some", against="others", metrics="fd_per_class", features="digits")
 
 
+def test_the_catalogue_has_every_family_and_every_metric_once():
+    folder = Path(catalogue.__file__).with_name("families")
+    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == {
+        family.__name__.rsplit(".", 1)[1] for family in catalogue.FAMILIES
+    }
+    names = [name for family in catalogue.FAMILIES for name in family.METRICS]
+    assert len(names) == len(set(names)) == len(evaluation.METRICS)
+    used = {need for metric in evaluation.METRICS.values() for need in metric.needs}
+    assert used == set(catalogue.NEEDS)
+    assert {name for metric in evaluation.METRICS.values() for name in metric.figures} == set(figures.FIGURES)
+    assert all(evaluation.about(name) for name in evaluation.METRICS)
+    for default in (catalogue.DEFAULT, catalogue.DEFAULT_OF_TRANSLATORS, catalogue.DEFAULT_OF_ONE_IMAGE):
+        assert catalogue.parse_metrics(default)
+
+
+@pytest.mark.parametrize(("chosen", "files"), [
+    ("fd,precision", {"manifold.png"}),
+    ("ms_ssim", set()),
+    ("swd", {"spectrum.json"}),
+    ("memorisation", {"neighbours.png"}),
+])  # fmt: skip
+def test_figures_are_rendered_only_for_the_chosen_metrics(chosen, files, here, monkeypatch):
+    if "memorisation" not in chosen:
+
+        def searched(*_: object, **__: object) -> None:
+            raise AssertionError("nearest neighbours were searched for metrics that do not need them")
+
+        monkeypatch.setattr(metrics, "nearest_neighbours", searched)
+    gankit.evaluate("00000", metrics=chosen, n=60)
+    folder = here / "runs/00000-dcgan-digits/evaluation"
+    assert {path.name for path in folder.glob("*")} == files
+
+
+def test_modes_come_with_the_data_set(monkeypatch, here):
+    assert data.open("ring").modes.count == 8 and data.open("grid").modes.count == 25
+    assert data.open("stacked-digits").modes.count == 1000 and data.open("digits").modes is None
+    two = np.random.default_rng(0).normal(size=(400, 2)).astype(np.float32) * 0.01
+    two[::2] += 1
+    points = data.Dataset("two", "points", (2,), 400, two.__getitem__, "two")
+    points.modes = data.Modes(2, np.array([[0.0, 0.0], [1.0, 1.0]]), 0.01)
+    samples = sources.of_dataset(points, "two")
+    found = by_name(evaluation.METRICS["modes"].compute(Subject(samples, samples, None, None, 400)))
+    assert found["modes"].value == 2 and found["high_quality"].value > 0.95
+
+
 def breaks(error: Exception):
     """A metric that raises."""
 
@@ -362,7 +413,7 @@ def breaks(error: Exception):
         raise error
         yield
 
-    return judges.Metric(take, ("images",))
+    return Metric(take, ("images",))
 
 
 def gives(value: float, error: float | None = None):
@@ -371,20 +422,20 @@ def gives(value: float, error: float | None = None):
     def take(s):
         yield evaluation.Score("odd", value, error, "of nothing" * (error is not None), n_fake=len(s.pixels[0]))
 
-    return judges.Metric(take, ("images",))
+    return Metric(take, ("images",))
 
 
 @pytest.mark.parametrize(("metric", "reason"), [
-    (breaks(ValueError("there are too few")), "odd cannot be taken: there are too few"),
-    (breaks(OSError("no such file")), "odd cannot be taken: no such file"),
-    (breaks(RuntimeError("two\nlines")), "odd cannot be taken: RuntimeError: two lines"),
-    (breaks(KeyError("k")), "odd cannot be taken: KeyError: 'k'"),
-    (breaks(ZeroDivisionError("division by zero")), "odd cannot be taken: ZeroDivisionError: division by zero"),
-    (gives(float("nan")), "odd cannot be taken: it is nan for these 40 samples"),
-    (gives(float("inf")), "odd cannot be taken: it is inf for these 40 samples"),
+    (breaks(ValueError("there are too few")), "odd cannot be computed: there are too few"),
+    (breaks(OSError("no such file")), "odd cannot be computed: no such file"),
+    (breaks(RuntimeError("two\nlines")), "odd cannot be computed: RuntimeError: two lines"),
+    (breaks(KeyError("k")), "odd cannot be computed: KeyError: 'k'"),
+    (breaks(ZeroDivisionError("division by zero")), "odd cannot be computed: ZeroDivisionError: division by zero"),
+    (gives(float("nan")), "odd cannot be computed: it is nan for these 40 samples"),
+    (gives(float("inf")), "odd cannot be computed: it is inf for these 40 samples"),
 ])  # fmt: skip
 def test_a_metric_that_fails_ends_no_other(metric, reason, here, capsys, monkeypatch):
-    monkeypatch.setitem(judges.METRICS, "odd", metric)
+    monkeypatch.setitem(catalogue.METRICS, "odd", metric)
     path = here / "runs/00000-dcgan-digits/evaluations.jsonl"
     cli.main(["evaluate", "00000", "--metrics", "swd,odd,fd", "--n", "40"])  # exit code 0
     said = capsys.readouterr()
@@ -400,7 +451,7 @@ def test_a_metric_that_fails_ends_no_other(metric, reason, here, capsys, monkeyp
 
 
 def test_an_error_that_is_not_finite_is_none(here, monkeypatch):
-    monkeypatch.setitem(judges.METRICS, "odd", gives(1.0, float("nan")))
+    monkeypatch.setitem(catalogue.METRICS, "odd", gives(1.0, float("nan")))
     (score,) = gankit.evaluate("00000", metrics="odd", n=40)
     assert (score.value, score.error, score.error_of) == (1.0, None, "")
 
@@ -408,11 +459,12 @@ def test_an_error_that_is_not_finite_is_none(here, monkeypatch):
 def test_a_reason_is_said_once_and_those_of_all_stand_in_the_error(here, capsys):
     with pytest.raises(
         ValueError,
-        match="^none of the metrics can be taken: fd cannot be taken: a covariance .*; is cannot be taken: 1 samples",
+        match="^none of the metrics can be computed: fd cannot be computed: a covariance .*; "
+        "is cannot be computed: 1 samples",
     ):
         gankit.evaluate("00000", metrics="fd,is", n=1)
     with pytest.raises(
-        ValueError, match="^none of the metrics can be taken: emd does not apply: .*; critic does not apply"
+        ValueError, match="^none of the metrics can be computed: emd does not apply: .*; critic does not apply"
     ):
         gankit.evaluate("00000", metrics="emd,critic")
     assert not list(here.glob("runs/*/evaluations.jsonl"))
@@ -428,16 +480,16 @@ def pictures(here, monkeypatch):
         pixels = np.random.default_rng(i).integers(0, 256, (4, 4, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((16, 16), Image.Resampling.BICUBIC).save(here / "pics" / f"{i}.png")
     monkeypatch.setenv("GANKIT_OFFLINE", "1")
-    loaded, honest = [], evaluator.extractor
-    monkeypatch.setattr(evaluator, "extractor", lambda name, **more: loaded.append(name) or honest(name, **more))
+    loaded, honest = [], plan.extractor
+    monkeypatch.setattr(plan, "extractor", lambda name, **more: loaded.append(name) or honest(name, **more))
     training.train("dcgan", outdir=here / "runs", **TINY | dict(data=str(here / "pics")))
     return loaded
 
 
-BLIND = [name for name in evaluation.METRICS if not judges.looks(name)]  # those that look through no extractor
+WITHOUT_EXTRACTOR = [name for name in evaluation.METRICS if not catalogue.uses_extractor(name)]
 
 
-@pytest.mark.parametrize("name", BLIND)
+@pytest.mark.parametrize("name", WITHOUT_EXTRACTOR)
 def test_metrics_of_pixels_need_no_network(name, pictures, here):
     """Each is taken, or does not apply to such a run, and nothing is loaded for it."""
     said = []
@@ -446,9 +498,9 @@ def test_metrics_of_pixels_need_no_network(name, pictures, here):
             "latest", metrics=f"{name},birthday", held_out=str(here / "pics"), n=40, say=said.append
         )
     except ValueError as error:
-        assert "does not apply" in str(error) or "cannot be taken" in str(error)
+        assert "does not apply" in str(error) or "cannot be computed" in str(error)
     else:
-        assert scores and all("does not apply" in text or "cannot be taken" in text for text in said)
+        assert scores and all("does not apply" in text or "cannot be computed" in text for text in said)
     assert not pictures
     if name in ("swd", "ms_ssim", "memorisation"):
         assert {
@@ -457,23 +509,25 @@ def test_metrics_of_pixels_need_no_network(name, pictures, here):
 
 
 def test_a_network_that_cannot_be_had_leaves_out_what_looks_through_it_alone(pictures, here, capsys):
-    for metrics in ("all", "fd,swd,kd,ms_ssim"):
+    for chosen in ("all", "fd,swd,kd,ms_ssim"):
         said = []
-        names = by_name(gankit.evaluate("latest", metrics=metrics, n=40, say=said.append))
+        names = by_name(gankit.evaluate("latest", metrics=chosen, n=40, say=said.append))
         assert {"swd", "swd_16", "ms_ssim", "ms_ssim_reals"} <= names.keys() and not any("fd" in name for name in names)
         told = [text for text in said if "pt_inception" in text]
         looking = [
-            name for name in (evaluation.METRICS if metrics == "all" else metrics.split(",")) if judges.looks(name)
+            name
+            for name in (evaluation.METRICS if chosen == "all" else chosen.split(","))
+            if catalogue.uses_extractor(name)
         ]
         away = [text.split(" does not")[0] for text in said if "does not apply" in text]
-        assert [text.split(" cannot be taken: pt_inception-")[0].split(", ") for text in told] == [
+        assert [text.split(" cannot be computed: pt_inception-")[0].split(", ") for text in told] == [
             [name for name in looking if name not in away]
         ]
     assert set(pictures) == {"inception"} and len(pictures) == 2  # asked for once an evaluation
     with pytest.raises(SystemExit) as stop:
         cli.main(["evaluate", "latest"])
     assert stop.value.code == 2 and capsys.readouterr().err.startswith(
-        "gankit: fd, kd, is, precision, density cannot be taken: pt_inception-"
+        "gankit: fd, kd, is, precision, density cannot be computed: pt_inception-"
     )
     run = training.train(
         "dcgan",
@@ -484,7 +538,7 @@ def test_a_network_that_cannot_be_had_leaves_out_what_looks_through_it_alone(pic
         **TINY | dict(data="pics", quiet=False),
     )
     err = capsys.readouterr().err
-    assert err.count("--evaluate fd cannot be taken: pt_inception-") == 1
+    assert err.count("--evaluate fd cannot be computed: pt_inception-") == 1
     assert {line["metric"] for line in evaluation.read(run.folder / "evaluations.jsonl")} == {"swd"}
     assert (run.folder / "weights-best.safetensors").exists()  # by the first of those that can be taken
 
@@ -513,15 +567,15 @@ def test_what_needs_no_download_starts_none(words, files, pictures, here, capsys
 
 def test_processes_leave_out_what_any_of_them_cannot_have(monkeypatch):
     said = ['{"fd": "no space"}', '{"lpips": "no network"}']
-    monkeypatch.setattr(evaluator.processes, "world", lambda: 2)
-    monkeypatch.setattr(evaluator.processes, "tell", lambda value, source: value if source == 0 else said[1])
-    assert evaluator.agreed({"fd": "no space"}) == {"fd": "no space", "lpips": "no network"}
+    monkeypatch.setattr(plan.processes, "world", lambda: 2)
+    monkeypatch.setattr(plan.processes, "tell", lambda value, source: value if source == 0 else said[1])
+    assert plan.agreed({"fd": "no space"}) == {"fd": "no space", "lpips": "no network"}
 
 
 def test_n_is_said_where_there_are_fewer_and_refused_where_it_cannot_be_meant(here, capsys):
     write(here / "few.npz", "digits:test")
     cli.main(["evaluate", "few.npz", "--against", "digits", "--metrics", "fd", "--n", "50k"])
-    assert capsys.readouterr().err == "- n is 50,000; few has 397 samples, and all of them are taken\n"
+    assert capsys.readouterr().err == "- n is 50,000; few has 397 samples, and all of them are used\n"
     cli.main(["evaluate", "few.npz", "--against", "digits", "--metrics", "fd", "--n", "0"])
     assert not capsys.readouterr().err
     for n in ("1000000000", "-1", "1e3", "many"):
@@ -530,7 +584,8 @@ def test_n_is_said_where_there_are_fewer_and_refused_where_it_cannot_be_meant(he
         assert stop.value.code == 2 and "Traceback" not in capsys.readouterr().err
 
 
-WITH_ERRORS = "fd,kd,is,precision,density,ppl,accuracy,parzen,l1,psnr,ssim,modes"  # and cas, cycle and others, which are shares and means alike
+# cas, cycle and others compute shares and means in the same way
+WITH_ERRORS = "fd,kd,is,precision,density,ppl,accuracy,parzen,l1,psnr,ssim,modes"
 
 
 @pytest.mark.parametrize(
@@ -547,7 +602,7 @@ WITH_ERRORS = "fd,kd,is,precision,density,ppl,accuracy,parzen,l1,psnr,ssim,modes
     ],
 )
 def test_an_error_is_never_absurdly_small(run, n, here):
-    """Each uncertainty beside how far the number moves from one choice of samples and reals to another: none, or of that order."""
+    """Each uncertainty is None or of the order of the deviation over choices of samples and real data."""
     found: dict[str, list[evaluation.Score]] = {}
     for seed in range(6):
         for score in gankit.evaluate(run, metrics=WITH_ERRORS, n=n, seed=1000 * seed + 7):
@@ -573,10 +628,10 @@ def test_shares_are_never_certain():
     assert share_error(0.3, 10_000) == pytest.approx((0.3 * 0.7 / 10_000) ** 0.5, rel=1e-3)
     one, n = torch.rand(40, 3, generator=torch.Generator().manual_seed(0)), 40
     found = evaluation.Score("x", 1.0, n_real=n, n_fake=n)
-    by = judges.over_subsets(metrics.precision_recall, one, one, 3, 0)
-    assert judges.with_error(found, torch.ones(10, 2), 0).error == share_error(1.0, n)
-    assert judges.with_error(found, by, 1).error == pytest.approx(max(float(by[:, 1].std()), share_error(1.0, n)))
-    assert judges.over_subsets(metrics.precision_recall, one[:7], one[:7], 3, 0) is None
+    by = distribution.over_subsets(metrics.precision_recall, one, one, 3, 0)
+    assert distribution.with_error(found, torch.ones(10, 2), 0).error == share_error(1.0, n)
+    assert distribution.with_error(found, by, 1).error == pytest.approx(max(float(by[:, 1].std()), share_error(1.0, n)))
+    assert distribution.over_subsets(metrics.precision_recall, one[:7], one[:7], 3, 0) is None
 
 
 def test_a_metric_that_cannot_be_taken_does_not_stop_training(here):
@@ -618,4 +673,4 @@ def test_labels_are_read_from_folders(here):
 
 def test_help_of_evaluate_says_defaults():
     done = subprocess.run([sys.executable, "-m", "gankit", "evaluate", "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and evaluator.USUAL in done.stdout and "--against" in done.stdout
+    assert done.returncode == 0 and catalogue.DEFAULT in done.stdout and "--against" in done.stdout

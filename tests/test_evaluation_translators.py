@@ -14,7 +14,8 @@ from torch import nn
 import gankit
 from gankit import data, evaluation, metrics, report, training
 from gankit.data import toy
-from gankit.evaluation import fidelity, translations
+from gankit.evaluation import catalogue, translations
+from gankit.evaluation.families import attributes, segmentation, translation
 from gankit.evaluation.subject import Subject
 from gankit.recipe import Recipe, seeded
 from gankit.runs.files import read_tensors
@@ -78,7 +79,7 @@ class Threshold(Fixed):
 def trials_of(kind, name, held="", side=None):
     """What there is to judge of a recipe of this kind, built for this data."""
     opened = [data.open(n, side, want=kind.data.split()[0]) if n else None for n in (name, held)]
-    return translations.trials(kind(spec_of(opened[0])).eval(), "it", "none", *opened, typed=name)
+    return translations.translator_trials(kind(spec_of(opened[0])).eval(), "it", "none", *opened, typed=name)
 
 
 def subject(trial, n=40, **more):
@@ -171,12 +172,12 @@ def test_training_images_are_said_to_be_such_and_other_inputs_are_other_numbers(
     assert (
         {"cycle_ab", "cycle_ba"} == usual.keys()
         and len(said) == 1
-        and said[0].startswith("fd, kd, precision, density cannot be taken: pt_inception")
+        and said[0].startswith("fd, kd, precision, density cannot be computed: pt_inception")
     )
     named = by_name(gankit.evaluate(run.folder, model=Negative, metrics="fd,cycle,ms_ssim", say=said.append))
     assert {"cycle_ab", "cycle_ba", "ms_ssim_ab"} <= named.keys() and not any("fd" in name for name in named)
-    assert len(said) == 2 and said[1].startswith("fd cannot be taken: pt_inception")
-    with pytest.raises(ValueError, match="fd cannot be taken: pt_inception"):
+    assert len(said) == 2 and said[1].startswith("fd cannot be computed: pt_inception")
+    with pytest.raises(ValueError, match="fd cannot be computed: pt_inception"):
         gankit.evaluate(run.folder, model=Negative, metrics="fd")
     shutil.copytree(here / "two" / "A", here / "two" / "testA")
     shutil.copytree(here / "two" / "B", here / "two" / "testB")
@@ -201,14 +202,16 @@ def test_pairs_are_held_against_their_targets(here):
         gankit.evaluate(run.folder, model=Grey, metrics="cycle")
     with pytest.raises(ValueError, match="fcn_score does not apply: the inputs are not coloured label maps"):
         gankit.evaluate(run.folder, model=Grey, metrics="fcn_score")
-    with pytest.raises(ValueError, match="ppl does not apply: it looks at the latents of a generator"):
+    with pytest.raises(ValueError, match="ppl does not apply: it needs the latents of a generator"):
         gankit.evaluate(run.folder, model=Grey, metrics="ppl")
     with pytest.raises(ValueError, match="has images of 3 channels where it takes 1"):
-        translations.trials(run.recipe, "it", "none", None, data.Domains("swapped", held.b, held.a, kind="pairs"))
+        translations.translator_trials(
+            run.recipe, "it", "none", None, data.Domains("swapped", held.b, held.a, kind="pairs")
+        )
 
 
 def test_attributes_asked_for_and_kept(here, monkeypatch):
-    monkeypatch.setattr(fidelity, "SHOWN", 600)
+    monkeypatch.setattr(attributes, "FIT_IMAGES", 600)
     names = "shapes:colours+shapes:sizes", "shapes:colours:test+shapes:sizes:test"
     trial = trials_of(Painter, *names, side=24)[0]
     numbers = np.arange(200)
@@ -231,7 +234,7 @@ def test_attributes_asked_for_and_kept(here, monkeypatch):
     again = trial.fake.attributes.known(numbers[::-1].copy())
     assert torch.equal(again.which.flip(0), asked.which)
 
-    found = by_name(fidelity.attributes(subject(trial, 300)))
+    found = by_name(attributes.attributes(subject(trial, 300)))
     assert all(found[f"asked_{name}"].value > 0.9 for name in toy.COLOURS)
     assert found["kept"].value > 0.85 and found["asked_large"].value < 0.75 and found["kept_red"].value > 0.85
     assert float(found["asked"].note.split()[0]) < 0.45 < 0.6 < found["asked"].value < 0.9
@@ -262,7 +265,7 @@ class Chooses(Fixed):
 def test_one_colour_of_hair_is_asked_for_at_a_time(here):
     for kind, count in ((Painter, 5), (Chooses, 3)):
         known = people()
-        trial = translations.trials(kind(spec_of(known)).eval(), "it", "0", known, None)[0]
+        trial = translations.translator_trials(kind(spec_of(known)).eval(), "it", "0", known, None)[0]
         numbers = np.arange(100)
         asked, own = trial.fake.attributes.known(numbers), trial.fake.inputs.attributes.known(numbers)
         hair = count - 2 if count == 5 else 2
@@ -302,9 +305,9 @@ class Moves(Fixed):
 
 def test_degrees_that_were_asked_for_are_found_again(here, monkeypatch):
     known = faces()
-    trial = translations.trials(Moves(spec_of(known)).eval(), "it", "0", known, known)[0]
-    assert trial.fake.attributes.graded
-    found = by_name(fidelity.attributes(subject(trial, 200)))
+    trial = translations.translator_trials(Moves(spec_of(known)).eval(), "it", "0", known, known)[0]
+    assert trial.fake.attributes.is_continuous
+    found = by_name(attributes.attributes(subject(trial, 200)))
     assert found["asked_AU01"].value > 0.9 > 0.3 > abs(found["asked_AU12"].value)
     assert found["asked"].value == pytest.approx((found["asked_AU01"].value + found["asked_AU12"].value) / 2)
     assert float(found["asked"].note.split("; ")[1].split()[0]) > 0.9  # the network's view of the inputs
@@ -355,13 +358,13 @@ class Tints(Fixed):
 
 def test_styles_are_held_against_what_they_were_to_be(here):
     trial = trials_of(Tints, "digits-negative")[0]
-    assert by_name(fidelity.style(subject(trial, 30)))["style"].value == pytest.approx(0.25, abs=1e-4)
+    assert by_name(translation.style(subject(trial, 30)))["style"].value == pytest.approx(0.25, abs=1e-4)
     styles = trial.fake.styles.read(np.arange(trial.fake.count))[0]
     assert len(styles) == trial.fake.inputs.count and not torch.equal(styles[0], styles[1])
 
 
 def scenes(n, seed):
-    """(N, 3, 16, 16) label maps of three colours, void in a corner of the index maps, and photographs: the colours with noise."""
+    """(N, 16, 16) classes, (N, 3, 16, 16) label maps of three colours, and photographs: the colours with noise."""
     generator = torch.Generator().manual_seed(seed)
     label = (torch.rand(n, 1, 4, 4, generator=generator) * 3).long()
     label = torch.nn.functional.interpolate(label.float(), scale_factor=4)[:, 0].long()
@@ -402,22 +405,22 @@ def test_fcn_score_of_photographs_that_show_their_labels_and_of_others(here):
     values = {}
     for weight in (0.0, 1.0):
         nn.init.constant_(recipe.weight, weight)
-        trial = translations.trials(recipe, "it", f"{weight}", train_, held)[0]
+        trial = translations.translator_trials(recipe, "it", f"{weight}", train_, held)[0]
         assert trial.fake.colours.shape == (3, 3)
-        values[weight] = by_name(fidelity.fcn_score(subject(trial)))["fcn_mean_iou"]
+        values[weight] = by_name(segmentation.fcn_score(subject(trial)))["fcn_mean_iou"]
     assert float(values[0.0].note.split()[0]) > 0.8
     assert values[0.0].value > 0.7 > 0.3 > values[1.0].value
-    # A segmenter with classes of other numbers, as another run may have, is asked for what it finds in real photographs.
+    # A segmenter that numbers its classes otherwise, as another run may, is matched on real photographs.
     order = torch.tensor([2, 0, 1])
     paint = trial.fake.colours * 0.5 - 0.15
     net = lambda images: order[torch.cdist(images.flatten(2).transpose(1, 2), paint).argmin(2).view(-1, 16, 16)]  # noqa: E731
     nn.init.zeros_(recipe.weight)
-    trial = translations.trials(recipe, "it", "0", train_, held)[0]
-    assert by_name(fidelity.fcn_score(subject(trial, segmenter=net)))["fcn_mean_iou"].value > 0.8
+    trial = translations.translator_trials(recipe, "it", "0", train_, held)[0]
+    assert by_name(segmentation.fcn_score(subject(trial, segmenter=net)))["fcn_mean_iou"].value > 0.8
     with pytest.raises(ValueError, match="no photographs with label maps"):
-        list(fidelity.fcn_score(subject(trial._replace(real=None))))
+        list(segmentation.fcn_score(subject(trial._replace(real=None))))
     with pytest.raises(ValueError, match="finds class 7"):
-        list(fidelity.fcn_score(subject(trial, segmenter=lambda images: torch.full((len(images), 16, 16), 7))))
+        list(segmentation.fcn_score(subject(trial, segmenter=lambda images: torch.full((len(images), 16, 16), 7))))
 
 
 def test_label_maps_are_judged_by_one_confusion_without_void(here):
@@ -437,8 +440,8 @@ def test_label_maps_are_judged_by_one_confusion_without_void(here):
         class_names=["ground", "thing"],
         masks=lambda i: truth.numpy()[i],
     )
-    trial = translations.trials(Threshold(spec_of(known)).eval(), "it", "0", known, None)[0]
-    found = by_name(fidelity.segmentation(subject(trial, batch=7)))
+    trial = translations.translator_trials(Threshold(spec_of(known)).eval(), "it", "0", known, None)[0]
+    found = by_name(segmentation.segmentation(subject(trial, batch=7)))
     there = truth != 255
     right = (label == truth) & there
     assert found["pixel_accuracy"].value == pytest.approx(float(right.sum()) / float(there.sum()), abs=1e-12)
@@ -448,7 +451,7 @@ def test_label_maps_are_judged_by_one_confusion_without_void(here):
     assert found["class_accuracy"].value == pytest.approx(sum(accuracies) / 2, abs=1e-12)
     assert f"thing {ious[1]:.3f}" in found["mean_iou"].note
     for name, metric in evaluation.METRICS.items():
-        reason = evaluation.judges.missing(metric, subject(trial))
+        reason = catalogue.missing(metric, subject(trial))
         assert bool(reason) == (name != "segmentation"), name
 
 

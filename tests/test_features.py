@@ -474,8 +474,8 @@ def literal_lpips(net: Lpips, a: torch.Tensor, b: torch.Tensor) -> list[float]:
     values = []
     for pair in zip(a, b):
         total, (f, g) = 0.0, ((x - shift) / scale for x in pair)
-        i = head = 0
-        for layer in net.trunk[:30]:
+        head = 0
+        for i, layer in enumerate(net.trunk[:30]):
             f, g = layer(f[None])[0], layer(g[None])[0]
             if i in (3, 8, 15, 22, 29):  # relu1_2, 2_2, 3_3, 4_3, 5_3
                 for y in range(f.shape[1]):
@@ -483,7 +483,6 @@ def literal_lpips(net: Lpips, a: torch.Tensor, b: torch.Tensor) -> list[float]:
                         p, q = (v[:, y, x] / (v[:, y, x].square().sum().sqrt() + 1e-10) for v in (f, g))
                         total += float((net.heads[head] * (p - q) ** 2).sum()) / (f.shape[1] * f.shape[2])
                 head += 1
-            i += 1
         values.append(total)
     return values
 
@@ -543,7 +542,7 @@ def test_lpips_refuses_what_is_no_pair_of_images(random_lpips):
 
 @pytest.fixture
 def server():
-    """Sends `server.body` once `server.go` is set, saying it is `server.said` bytes, or on to `server.goes`; counts the requests."""
+    """Sends `server.body` once `server.go` is set, announced as `server.said` bytes, or redirects; counts requests."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -602,7 +601,7 @@ def test_only_https_is_fetched(alone, server):
         "http://127.0.0.1.example.invalid/w",
         "words.pth",
     ):
-        with pytest.raises(OSError, match="its address is no https") as error:
+        with pytest.raises(OSError, match="its URL is not https") as error:
             fetch(words(server)._replace(url=url))
         assert words(server).sha256 in str(error.value)
     assert server.hits == 0
@@ -652,7 +651,7 @@ def test_what_was_not_asked_for_is_not_downloaded(alone, server, monkeypatch):
     with weights.not_asked("Type --evaluate-features NAME to allow it"), weights.not_asked("Type --inner"):
         with pytest.raises(
             weights.NotAsked,
-            match=f"words.pth, {len(WORDS):,} bytes, would be downloaded .* but by a file alone. Type --inner",
+            match=f"words.pth, {len(WORDS):,} bytes, would be downloaded .* which only a file requests .* Type --inner",
         ):
             fetch(words(server))
         for name in ("timm:resnet18", "dinov2:vits14"):
@@ -730,7 +729,7 @@ def test_a_cache_that_cannot_be_written_says_what_to_do(alone, server, monkeypat
 def test_what_the_user_has_is_used_in_order(alone, server, monkeypatch):
     folders = [alone / "mine", alone / "cache" / "weights", alone / "torch" / "hub" / "checkpoints"]
     monkeypatch.setenv("GANKIT_WEIGHTS", str(folders[0]))
-    with pytest.raises(ValueError, match="GANKIT_WEIGHTS is .* no folder"):
+    with pytest.raises(ValueError, match="GANKIT_WEIGHTS is .* not a folder"):
         fetch(words(server))
     folders[0].mkdir()  # empty: the others are looked at
     for folder in folders[::-1]:
@@ -748,7 +747,7 @@ def test_a_wrong_file_of_the_user_is_refused_and_left(alone, server, monkeypatch
     path.write_bytes(body)
     if folder == "mine":
         monkeypatch.setenv("GANKIT_WEIGHTS", str(path.parent))
-    with pytest.raises(ValueError, match="is not used, and left as it is") as error:
+    with pytest.raises(ValueError, match="neither used nor changed") as error:
         fetch(words(server))
     assert str(path) in str(error.value) and words(server).sha256 in str(error.value)
     assert path.read_bytes() == body and server.hits == 0
@@ -761,7 +760,7 @@ def test_a_file_that_changes_is_checked_again(alone, server):
     assert weights._verified == {key: words(server).sha256}
     path.write_bytes(WORDS[:-1] + b"x")
     os.utime(path, ns=(1, 1))
-    with pytest.raises(ValueError, match="left as it is"):
+    with pytest.raises(ValueError, match="neither used nor changed"):
         fetch(words(server))
 
 
@@ -771,7 +770,8 @@ def test_two_processes_make_one_download(alone, server):
     (weights.location() / "words.pth.0123.part").write_bytes(b"what a kill left")
     code = (  # the file alone: importing torch twice more takes longer than all of this
         "import sys, runpy; weights = runpy.run_path(sys.argv[1])\n"
-        "print('ready', flush=True); sys.stdin.readline(); print(weights['fetch'](weights['WeightsFile'](*eval(sys.argv[2]))))"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "print(weights['fetch'](weights['WeightsFile'](*eval(sys.argv[2]))))"
     )
     command = [sys.executable, "-c", code, weights.__file__, repr(tuple(words(server)))]
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -85,7 +85,7 @@ def test_path_length_refuses():
     generator = torch.Generator().manual_seed(0)
     noisy = lambda z: same(z) + torch.rand(len(z), 1, 1, 3, generator=generator)  # noqa: E731
     for match, generate, x, y, options in [
-        ("draws other images", noisy, a, b, {}),
+        ("gives other images", noisy, a, b, {}),
         ("lost in them", lambda z: same(z).half(), a, b, {}),
         ("lost in them", lambda z: same(z).mul(127).to(torch.uint8), a, b, {}),
         ("lost in them", same, a.half(), b.half(), {}),

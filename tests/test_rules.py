@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from gankit import models
+from gankit.recipe import Abilities, can
+
 HOUSE = Path(__file__).parents[1] / "gankit"
 FILES = sorted(HOUSE.rglob("*.py"))
 TORCH = {"torch"}
@@ -197,6 +200,48 @@ def test_every_signature_has_its_types(path):
             assert not bare and (node.returns or node.name == "__init__"), (
                 f"{path.name}:{node.lineno} {node.name}({bare})"
             )
+
+
+# What recipes are asked for by name: each file but the models'.
+ABILITIES = {name for name in vars(Abilities) if not name.startswith("_")}
+ASKING = [path for path in FILES if path.relative_to(HOUSE).parts[0] not in ("models", "nn")]
+
+
+def asked(path: Path) -> tuple[set[str], set[str]]:
+    """The names that a file looks for on a recipe: by `can`, and by getattr or hasattr with a literal."""
+    by_can, by_hand = set(), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call) or len(node.args) < 2 or not isinstance(node.args[1], ast.Constant):
+            continue
+        function, target, name = ast.unparse(node.func), ast.unparse(node.args[0]), node.args[1].value
+        if function == "can":
+            by_can.add(name)
+        elif (
+            function in ("hasattr", "getattr")
+            and re.search(r"recipe(\(.*\))?$|^kind$", target)
+            and path.parent.name != "cli"
+        ):
+            by_hand.add(name)
+    return by_can, by_hand
+
+
+@pytest.mark.parametrize("path", ASKING, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_what_a_part_looks_for_on_a_recipe_is_stated_in_the_protocol(path):
+    by_can, by_hand = asked(path)
+    assert by_can <= ABILITIES, f"{path.name} asks for {by_can - ABILITIES}; state it in gankit.recipe.Abilities"
+    assert not by_hand, f"{path.name} looks for {by_hand}: ask with `can`, or give Recipe the attribute with a default"
+
+
+def test_each_ability_is_looked_for_and_has_a_model():
+    text = "\n".join(path.read_text() for path in ASKING)
+    for ability in ABILITIES:
+        assert re.search(rf'"{ability}"|\.{ability}\(', text), f"nothing asks for {ability}: delete it from Abilities"
+        assert any(can(models.find(name), ability) for name in models.names()), f"no model has {ability}"
+
+
+def test_an_ability_that_is_not_stated_is_an_error():
+    with pytest.raises(AttributeError, match="state it in gankit.recipe.Abilities"):
+        can(models.find("dcgan"), "fly")
 
 
 def test_each_promise_of_the_readme_names_a_test_that_is_there():

@@ -252,7 +252,7 @@ def test_evaluation_judges_samples_of_one_image(tiny, tmp_path, capsys, monkeypa
     for name in ("GANKIT_WEIGHTS", "TORCH_HOME", "GANKIT_CACHE"):
         monkeypatch.setenv(name, str(tmp_path))
     cli.main(["evaluate", str(tiny), "--n", "6"])
-    assert "sifid does not apply: its weights are not here" in " ".join(capsys.readouterr().err.split())
+    assert "sifid does not apply: its weights are not on this machine" in " ".join(capsys.readouterr().err.split())
     scores = {score.name: score for score in gankit.evaluate(tiny, n=6)}
     assert set(scores) == {"sifid_small", "patch_swd", "diversity", "nearest_rmse", "rec_rmse"}
     recipe, real = gankit.load(tiny).recipe, photo()
@@ -289,7 +289,7 @@ def test_metrics_of_one_image_while_it_trains(tmp_path, monkeypatch):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("GANKIT_OFFLINE", "1")
     options = TINY | dict(preview=0, evaluate_n=2, evaluate_every=6)
-    with pytest.raises(ValueError, match="sifid cannot be taken: inception_v3_google"):  # before anything trains
+    with pytest.raises(ValueError, match="sifid cannot be computed: inception_v3_google"):  # before anything trains
         training.train("singan", outdir=tmp_path / "none", **options, evaluate="sifid")
     assert not list((tmp_path / "none").glob("*/stats.jsonl"))
     run = training.train("singan", outdir=tmp_path, **options, evaluate="reconstruction,diversity", images=6)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from gankit.data import cache, cells, defects, draws, faces, images, scenes, toy
 from gankit.data.canny import canny
 from gankit.data.domains import Domains
-from gankit.data.stream import Dataset
+from gankit.data.stream import Dataset, Modes
 
 Size = tuple[int, int] | None  # (height, width), or the data's own
 PHOTOS = {"astronaut": "astronaut", "camera": "camera", "cat": "chelsea", "coffee": "coffee", "coins": "coins"}
@@ -46,7 +46,8 @@ def stacked_digits(size: Size) -> Dataset:
         return grey[three[numbers], 0]
 
     shape = (3, *grey.shape[2:])
-    return Dataset("stacked-digits", "images", shape, len(three), read, cache.key("stacked-digits", shape, toy.VERSION))
+    key = cache.key("stacked-digits", shape, toy.VERSION)
+    return Dataset("stacked-digits", "images", shape, len(three), read, key, modes=Modes(1000))
 
 
 def photo(name: str, size: Size, whole: bool = False) -> Dataset:

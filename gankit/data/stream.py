@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,20 @@ if TYPE_CHECKING:
     from gankit.data.captions import Captions
 
 ORDER, MIRROR = 1, 2  # what a draw is for
+
+
+class Modes(NamedTuple):
+    """The modes of a distribution that is known.
+
+    Args:
+        count: number of modes, all equally likely.
+        centres: (count, D) means of Gaussians; None if the mode of an image is the digits in its channels.
+        std: standard deviation of the Gaussians.
+    """
+
+    count: int
+    centres: np.ndarray | None = None
+    std: float = 0.0
 
 
 @dataclass
@@ -45,6 +59,7 @@ class Dataset:
         names: the file of each sample, below the folder that was named; none of built-in sets.
         masks: numbers (n,) to new label maps (n, H, W) uint8, the class of each pixel, 255 where it is void; for kind "masks".
         colours: (K, 3) uint8, the colours in which the classes of label maps are shown; None for `gankit.data.palette`'s.
+        modes: the modes of the distribution, where it is known.
         mirror: flip every other image of the stream, by its position.
         skipped: unusable files that were left out, with the reason.
         warnings: what a user should know of the data, in plain sentences.
@@ -67,6 +82,7 @@ class Dataset:
     names: list[str] = field(default_factory=list)
     masks: Callable[[np.ndarray], np.ndarray] | None = None
     colours: np.ndarray | None = None
+    modes: Modes | None = None
     mirror: bool = False
     skipped: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

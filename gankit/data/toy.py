@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from gankit.data import cache, draws
-from gankit.data.stream import Dataset
+from gankit.data.stream import Dataset, Modes
 
 VERSION = 1  # of what is drawn: another number is other data
 SIZE = 100_000  # the training set of PacGAN's protocol, and of the others here
@@ -210,7 +211,8 @@ def _mixture(name: str, seed: int) -> Dataset:
     centres, std = MODES[name]
     labels = draws.choice(len(centres), seed, 0, np.arange(SIZE))
     points = centres[labels] + std * draws.normal(seed, 1, np.arange(SIZE)[:, None], np.arange(2))
-    return _points(name, points, labels, [str(i) for i in range(len(centres))])
+    dataset = _points(name, points, labels, [str(i) for i in range(len(centres))])
+    return replace(dataset, modes=Modes(len(centres), centres, std))
 
 
 def _points(

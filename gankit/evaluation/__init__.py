@@ -1,9 +1,10 @@
-"""Judging samples: `evaluate` takes metrics of a run, a folder or a file; every value is recorded with everything it depends on."""
+"""Evaluation of runs, folders and files: scores, each recorded with everything it depends on."""
 
+from gankit.evaluation.catalogue import METRICS, about
 from gankit.evaluation.comparison import compare
-from gankit.evaluation.evaluator import during, evaluate, wanted
-from gankit.evaluation.judges import METRICS, about
+from gankit.evaluation.during import during
+from gankit.evaluation.evaluator import evaluate
 from gankit.evaluation.records import read, records_of
 from gankit.evaluation.subject import Score
 
-__all__ = ["METRICS", "Score", "about", "compare", "during", "evaluate", "read", "records_of", "wanted"]
+__all__ = ["METRICS", "Score", "about", "compare", "during", "evaluate", "read", "records_of"]

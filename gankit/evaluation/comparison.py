@@ -1,4 +1,4 @@
-"""Scores of several runs, folders or files beside each other, as far as they are alike."""
+"""Scores of several runs, folders or files side by side, where they are comparable."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from gankit.evaluation import records
 
 
 class Line(NamedTuple):
-    """One metric, taken alike.
+    """One score, computed under the same conditions for each subject.
 
     Args:
-        name: the metric.
-        values: the latest record for each subject, None where it has none that was taken in this way.
-        unlike: what sets this line apart from others of the same metric, in words.
+        name: the score.
+        values: the latest record of each subject, None if it has none under these conditions.
+        unlike: the conditions in which this line differs from others of the same score, in words.
     """
 
     name: str
@@ -22,39 +22,39 @@ class Line(NamedTuple):
 
 
 def compare(subjects: list[str], outdir: str = "runs", metrics: str = "") -> list[Line]:
-    """Lines of a table whose columns are the subjects: numbers that were taken differently never share a line.
+    """Lines of a table with a column for each subject: scores computed under different conditions never share a line.
 
     Args:
         subjects: runs, folders or files that were evaluated.
-        outdir: the folder that runs are looked for in.
-        metrics: names of metrics or of scores with commas between; all without it.
+        outdir: the folder that holds the runs.
+        metrics: names of metrics or of scores with commas between; default: all.
 
     Raises:
         ValueError: a subject was never evaluated.
     """
     latest: dict[str, dict[tuple, list[dict | None]]] = {}
-    asked = {name.strip() for name in metrics.split(",") if name.strip()}
+    chosen = {name.strip() for name in metrics.split(",") if name.strip()}
     for column, subject in enumerate(subjects):
-        found = records.read(records.records_of(subject, outdir))
-        if not found:
+        lines = records.read(records.records_of(subject, outdir))
+        if not lines:
             raise ValueError(f"{subject} was never evaluated: gankit evaluate {subject}")
-        for line in found:
-            if not asked or {line["name"], line["metric"]} & asked:
-                ways = latest.setdefault(line["name"], {})
-                ways.setdefault(tuple(way(line).items()), [None] * len(subjects))[column] = line
+        for line in lines:
+            if not chosen or {line["name"], line["metric"]} & chosen:
+                rows = latest.setdefault(line["name"], {})
+                rows.setdefault(tuple(conditions(line).items()), [None] * len(subjects))[column] = line
     if not latest:
         raise ValueError(f"none of them was evaluated by {metrics}; `gankit metrics` lists the names")
     table = []
-    for name, ways in latest.items():
-        dicts = [dict(key) for key in ways]
+    for name, rows in latest.items():
+        dicts = [dict(key) for key in rows]
         differ = [what for what in dicts[0] if len({str(d.get(what)) for d in dicts}) > 1]
-        for key, values in ways.items():
+        for key, values in rows.items():
             table.append(Line(name, values, ", ".join(f"{what} {dict(key)[what]}" for what in differ)))
     return table
 
 
-def way(line: dict) -> dict[str, object]:
-    """All that must be equal for two numbers to be compared."""
+def conditions(line: dict) -> dict[str, object]:
+    """The conditions of a score that must be equal for a comparison."""
     real, features = line.get("real") or {}, line.get("features") or {}
     inputs = (line.get("fake") or {}).get("inputs") or {}
     return {

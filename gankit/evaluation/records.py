@@ -1,4 +1,4 @@
-"""evaluations.jsonl: one line for each value, with everything it depends on."""
+"""evaluations.jsonl: one line for each score, with everything it depends on."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import json
 import time
 from pathlib import Path
 
-from gankit.evaluation.judges import METRICS, looks, through
-from gankit.evaluation.subject import Score, Subject
+from gankit.evaluation.catalogue import about_own_network, uses, uses_extractor
+from gankit.evaluation.measure import Measured
+from gankit.evaluation.needs import HELD_OUT, SEGMENTER
+from gankit.evaluation.subject import Subject
 from gankit.runs import schema
 from gankit.runs.config import locate, versions
 from gankit.runs.files import write_text
 
-HELD_OUT = {"unseen", "targets"}  # needs of metrics that look at unseen reals
-
 
 def records_of(what: str | Path, outdir: str | Path = "runs") -> Path:
-    """Where the records of a run, a folder of images or a file of samples are kept: in the run's folder, or beside it.
+    """The file of the records of a run, a folder of images or a file of samples: in the run's folder, or beside it.
 
     Raises:
         ValueError: there is neither such a run nor such a path.
@@ -27,20 +27,18 @@ def records_of(what: str | Path, outdir: str | Path = "runs") -> Path:
     return locate(what, outdir) / "evaluations.jsonl"
 
 
-def record(
-    metric: str, score: Score, seconds: float, subject: Subject, precision: str, training: bool = False
-) -> dict[str, object]:
+def record(measured: Measured, subject: Subject, precision: str, training: bool = False) -> dict[str, object]:
     """A score as a line of evaluations.jsonl."""
-    seen = subject.extractor.about() if subject.extractor is not None and looks(metric) else through(metric)
+    metric, score, seconds = measured
+    has_extractor = subject.extractor is not None and uses_extractor(metric)
+    has_held_out = subject.held_out is not None and HELD_OUT in uses(metric)
     return score._asdict() | {
         "metric": metric,
         "fake": subject.fake.about,
         "real": None if subject.real is None else subject.real.about,
-        "held_out": subject.held_out.about
-        if subject.held_out is not None and HELD_OUT & set(METRICS[metric].needs)
-        else None,
-        "features": seen,
-        "segmenter": subject.segmented_by if "labelled inputs" in METRICS[metric].needs else None,
+        "held_out": subject.held_out.about if has_held_out else None,
+        "features": subject.extractor.about() if has_extractor else about_own_network(metric),
+        "segmenter": subject.segmented_by if SEGMENTER in uses(metric) else None,
         "seed": subject.seed,
         "precision": precision,
         "training": training,
@@ -51,7 +49,7 @@ def record(
 
 
 def append(path: Path, lines: list[dict[str, object]]) -> None:
-    """Add lines, all in one write; a last line that a kill has cut stays by itself.
+    """Add lines in one write; an incomplete last line, left by a kill, stays on its own line.
 
     Raises:
         OSError: naming the file.
@@ -66,12 +64,12 @@ def append(path: Path, lines: list[dict[str, object]]) -> None:
 
 
 def read(path: Path) -> list[dict]:
-    """The whole lines of a file of records; a last line cut by a kill is left out, and so is a file that is not there."""
+    """The complete lines of a file of records; none if there is no file. An incomplete last line is dropped."""
     return schema.lines(path, schema.EVALUATION)
 
 
 def cut(path: Path, images: int) -> None:
-    """Drop what training wrote after the save that a run goes on from."""
+    """Drop the records that training wrote after the save from which a run resumes."""
     lines = read(path)
     kept = [line for line in lines if not (line.get("training") and line["fake"]["images"] > images)]
     if kept != lines:

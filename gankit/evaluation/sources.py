@@ -1,4 +1,4 @@
-"""What is judged and what it is judged against: samples that are read by number, from a model, a folder or a file."""
+"""Samples to evaluate and data to compare them with, read by number from a model, a data set, a folder or a file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from gankit import data, latent
+from gankit.data import Modes, cache
 from gankit.data import arrays as npz
-from gankit.data import cache
 from gankit.data.lookup import named
 from gankit.data.rows import Rows as PreparedRows
 from gankit.recipe import Recipe
@@ -22,16 +22,17 @@ from gankit.runs.state import weights_of
 from gankit.runs.trained import Trained
 
 Rows = tuple[Tensor, Tensor | None]
-DIGITS, NEGATIVE = "digits", "digits, negative"  # views: how the classifier of digits is to see images
+UNLIMITED = 1 << 40  # count of a model's samples
+DIGITS, NEGATIVE = "digits", "digits, negative"  # values of Samples.view
 
 
-class Asked(NamedTuple):
-    """What is asked of translations, or known of images.
+class Known(NamedTuple):
+    """Attributes that images have, or that were requested of translations.
 
     Args:
-        attribute: (n, A), NaN where an attribute is not known.
-        source: (n,) number of the joined set that they are of; zeros where there is one set.
-        which: (n,) the attribute that was asked for, -1 where all of them were.
+        attribute: (n, A), NaN where an attribute is not known or was not requested.
+        source: (n,) number of the joined data set that they come from; zeros where there is one set.
+        which: (n,) column of the requested attribute, -1 where all were requested.
     """
 
     attribute: Tensor
@@ -44,49 +45,50 @@ class Attributes:
     """The attributes of a set of images, or of several joined ones.
 
     Args:
-        names: what they are.
-        groups: how many of them each set knows.
-        exclusive: for each set, whether just one of its attributes holds.
-        known: numbers (n,) to what is known of these images.
-        graded: whether they are of degree, such as action units, and not yes or no.
+        names: their names.
+        groups: how many of them belong to each set.
+        exclusive: for each set, whether exactly one of its attributes holds.
+        known: numbers (n,) to the attributes of these images.
+        is_continuous: whether they are intensities, such as action units, rather than binary.
     """
 
     names: tuple[str, ...]
     groups: tuple[int, ...]
     exclusive: tuple[bool, ...]
-    known: Callable[[np.ndarray], Asked]
-    graded: bool
+    known: Callable[[np.ndarray], Known]
+    is_continuous: bool
 
     def slices(self) -> list[slice]:
-        """Where in the row of attributes each set's own are."""
+        """The columns of each set's attributes."""
         ends = np.cumsum(self.groups)
         return [slice(int(end - size), int(end)) for size, end in zip(self.groups, ends)]
 
 
 @dataclass(frozen=True)
-class Source:
-    """Samples 0 to count - 1.
+class Samples:
+    """Samples 0 to count - 1, read when needed.
 
     Args:
         name: short, for tables.
         kind: "images", "maps" (of labels, (n, H, W) int64), "points" or "vectors".
         shape: of one sample.
-        count: how many there are.
+        count: number of samples.
         read: numbers (n,) to samples, float32, images in [-1, 1], and their labels (n,) or None.
         fingerprint: equal for equal samples.
-        classes: how many classes the labels have; 0 without labels.
-        class_names: what they are called, where that is known.
-        about: what a record says of the samples.
-        recipe: the model that draws them, for metrics that look at the model itself.
-        data: the data set's name, where it is one.
-        inputs: of translations, what they were made of: sample i of input i.
-        targets: of translations, what sample i should be, where that is known.
-        styles: of translations, the pictures whose style sample i was to get.
-        attributes: what is known of the images, or was asked of translations.
+        classes: number of classes; 0 without labels.
+        class_names: their names, where these are known.
+        about: the description for records.
+        recipe: the model that generates them, for metrics of the model itself.
+        data: the name of the data set, if it is one.
+        modes: the modes of the data set, where its distribution is known.
+        inputs: for translations, the inputs: sample i is the translation of input i.
+        targets: for translations, what sample i should be, where that is known.
+        styles: for translations, the images whose style sample i should get.
+        attributes: those of the images, or those that were requested of translations.
         colours: (K, 3), in [-1, 1], of inputs that are label maps.
-        way: of models that translate both ways, "ab" or "ba".
-        view: how the classifier of digits is to see images of a domain: DIGITS, NEGATIVE, or "" for not at all.
-        note: a sentence that every number of these samples needs beside it.
+        direction: for models that translate both ways, "ab" or "ba".
+        view: what images of a domain are to the digits classifier: DIGITS, NEGATIVE, or "" for unknown images.
+        note: a remark for every score of these samples.
     """
 
     name: str
@@ -100,22 +102,23 @@ class Source:
     about: dict[str, object] = field(default_factory=dict)
     recipe: Recipe | None = None
     data: str = ""
-    inputs: Source | None = None
-    targets: Source | None = None
-    styles: Source | None = None
+    modes: Modes | None = None
+    inputs: Samples | None = None
+    targets: Samples | None = None
+    styles: Samples | None = None
     attributes: Attributes | None = None
     colours: Tensor | None = None
-    way: str = ""
+    direction: str = ""
     view: str = ""
     note: str = ""
 
     def numbers(self, n: int, seed: int = 0) -> np.ndarray:
-        """Which samples `n` of them are: the first of a model; of a set an even choice by the seed, in order."""
+        """Numbers of at most `n` samples: the first ones of a model; of data a random choice by the seed, in order."""
         if self.recipe is not None or n >= self.count:
             return np.arange(min(n, self.count))
         return np.sort(np.random.default_rng(seed).permutation(self.count)[:n])
 
-    def some(self, n: int, seed: int = 0, batch: int = 64) -> Rows:
+    def select(self, n: int, seed: int = 0, batch: int = 64) -> Rows:
         """The samples of `numbers`, and their labels."""
         numbers = self.numbers(n, seed)
         parts = [self.read(numbers[i : i + batch]) for i in range(0, len(numbers), batch)]
@@ -123,8 +126,16 @@ class Source:
         return torch.cat([part[0] for part in parts]), label
 
 
-def of_dataset(dataset: data.Dataset, typed: str = "") -> Source:
-    """A data set's samples, in its own order, unmirrored."""
+class Trial(NamedTuple):
+    """Samples to evaluate and what they are compared with: real data, and real data that no model was trained on."""
+
+    fake: Samples
+    real: Samples | None
+    held_out: Samples | None
+
+
+def of_dataset(dataset: data.Dataset, typed: str = "") -> Samples:
+    """A data set's samples, in its own order, unmirrored; `typed` is the data set's name as the user typed it."""
 
     def read(numbers: np.ndarray) -> Rows:
         rows = dataset.rows(numbers)
@@ -138,9 +149,9 @@ def of_dataset(dataset: data.Dataset, typed: str = "") -> Source:
         "count": len(dataset),
     }
     classes = dataset.num_classes if dataset.labels is not None else 0
-    return Source(
+    return Samples(
         dataset.name, dataset.kind, tuple(dataset.shape), len(dataset), read, dataset.fingerprint, classes,
-        tuple(dataset.class_names), about, None, typed,
+        tuple(dataset.class_names), about, None, typed, dataset.modes,
     )  # fmt: skip
 
 
@@ -151,11 +162,11 @@ def of_recipe(
     seed: int = 0,
     trunc: float = 1.0,
     about: dict[str, object] | None = None,
-) -> Source:
-    """Samples of the seeds from `seed` on, as many as are asked for; a model with labels draws the classes in turn.
+) -> Samples:
+    """A model's samples of seeds `seed`, `seed` + 1 and so on; a model with labels generates the classes in turn.
 
     Raises:
-        ValueError: the model does not draw from noise alone.
+        ValueError: the model does not generate samples from noise only.
     """
     latent.check(recipe)
 
@@ -167,35 +178,37 @@ def of_recipe(
     kind = "images" if len(recipe.spec.shape) == 3 else recipe.data.split()[-1]
     classes = recipe.spec.num_classes if latent.takes_label(recipe) else 0
     key = cache.key(fingerprint, seed, trunc, next(recipe.parameters()).dtype)
-    told = {"seed": seed, "trunc": trunc} | (about or {})
-    return Source(name, kind, tuple(recipe.spec.shape), 1 << 40, read, key, classes, (), told, recipe)
+    about = {"seed": seed, "trunc": trunc} | (about or {})
+    return Samples(name, kind, tuple(recipe.spec.shape), UNLIMITED, read, key, classes, (), about, recipe)
 
 
-def told(trained: Trained) -> dict[str, object]:
-    """What a record says of a trained model."""
+def about_model(trained: Trained) -> dict[str, object]:
+    """The description of a trained model for records."""
     weights = digest(weights_of(trained.recipe))
     return {"run": trained.folder.name, "model": trained.config["model"], "images": trained.images, "weights": weights}
 
 
-def of_npz(path: Path) -> Source:
+def of_npz(path: Path) -> Samples:
     """The `samples` (or `arr_0`) of a .npz, as `gankit sample -o` writes it: uint8 (N, H, W, C), or float (N, D).
 
-    The array is unpacked to the cache and read from there, so that it need not fit into memory; labels are `label`.
+    The array is unpacked to the cache and read from there, so that it need not fit into memory. Labels are `label`.
 
     Raises:
-        ValueError: the file is no such thing, or unpacks to far more than it is; nothing in it is executed.
+        ValueError: the file has another format, or unpacks to far more than its size; nothing in it is executed.
         OSError: it cannot be read, or the disk is too small.
     """
-    here = path.absolute()
-    with named(path), npz.opened(here) as file:
-        samples = next((name for name in ("samples", "arr_0") if name in file.arrays), None)
-        if samples is None:
+    absolute = path.absolute()
+    with named(path), npz.opened(absolute) as file:
+        key = next((name for name in ("samples", "arr_0") if name in file.arrays), None)
+        if key is None:
             raise ValueError(f"it holds {file}, and no `samples`")
-        array, digest = file.arrays[samples], file.sha256()
-        images = len(array.shape) == 4 and array.dtype == np.uint8 and array.shape[3] in (1, 3, 4)
-        if not (images or len(array.shape) == 2 and array.dtype.kind == "f") or not array.size or array.columns:
+        array, fingerprint = file.arrays[key], file.sha256()
+        is_images = len(array.shape) == 4 and array.dtype == np.uint8 and array.shape[3] in (1, 3, 4)
+        is_points = len(array.shape) == 2 and array.dtype.kind == "f"
+        if not (is_images or is_points) or not array.size or array.columns:
             raise ValueError(
-                f"`{samples}` is {array}{', column by column' * array.columns}; expected uint8 (N, H, W, C), or float (N, D), row by row"
+                f"`{key}` is {array}{', column by column' * array.columns}; expected uint8 (N, H, W, C), or float "
+                "(N, D), row by row"
             )
         label = file.read(("label",)).get("label")
     if label is not None and (label.shape != array.shape[:1] or label.dtype.kind not in "iu" or label.min() < 0):
@@ -205,33 +218,34 @@ def of_npz(path: Path) -> Source:
 
     def build(out: Path) -> dict:
         cache.room(out, array.size)
-        with named(path), npz.opened(here) as file, open(out, "wb") as unpacked:
-            if file.sha256() != digest:
+        with named(path), npz.opened(absolute) as file, open(out, "wb") as unpacked:
+            if file.sha256() != fingerprint:
                 raise ValueError("it has changed while it was read")
-            unpacked.writelines(file.stream(samples))
+            unpacked.writelines(file.stream(key))
         return {"count": array.shape[0], "parts": [array.size // array.shape[0]]}
 
-    def again() -> cache.Prepared:
-        return cache.prepare(cache.key("samples", digest, samples), build)
+    def prepare() -> cache.Prepared:
+        return cache.prepare(cache.key("samples", fingerprint, key), build)
 
-    stored = PreparedRows(again(), again, str(path), keep=False).of(array.shape[1:], dtype=array.dtype)
+    stored = PreparedRows(prepare(), prepare, str(path), keep=False).of(array.shape[1:], dtype=array.dtype)
 
     def read(numbers: np.ndarray) -> Rows:
         rows = torch.from_numpy(stored(numbers).astype(array.dtype.newbyteorder("="), copy=False))
-        if images:
+        if is_images:
             rows = data.normalise(rows.permute(0, 3, 1, 2).contiguous())
         elif not rows.isfinite().all():
             raise ValueError(f"{path} holds numbers that are not finite")
         return rows.float(), None if label is None else torch.from_numpy(label[numbers].astype(np.int64))
 
-    count, shape = array.shape[0], (array.shape[3], *array.shape[1:3]) if images else array.shape[1:]
-    about = {"file": path.name, "fingerprint": digest, "shape": list(shape), "count": count}
+    count, shape = array.shape[0], (array.shape[3], *array.shape[1:3]) if is_images else array.shape[1:]
+    about = {"file": path.name, "fingerprint": fingerprint, "shape": list(shape), "count": count}
     classes = 0 if label is None else int(label.max()) + 1
-    return Source(path.stem, "images" if images else "points", tuple(shape), count, read, digest, classes, (), about)
+    kind = "images" if is_images else "points"
+    return Samples(path.stem, kind, tuple(shape), count, read, fingerprint, classes, (), about)
 
 
-def of_data(name: str, settings: dict[str, object] | None = None, resolution: str = "") -> Source:
-    """A data set by its name or path, fitted as the run's settings say; a .npz may hold data or samples.
+def of_data(name: str, settings: dict[str, object] | None = None, resolution: str = "") -> Samples:
+    """A data set by its name or path, prepared as the run's settings specify; a .npz may hold data or samples.
 
     Raises:
         ValueError: there is no such data.
@@ -239,46 +253,46 @@ def of_data(name: str, settings: dict[str, object] | None = None, resolution: st
     path = data.find(name)
     if path is not None and path.suffix.lower() == ".npz" and not path.is_dir():
         with named(path), npz.opened(path) as file:
-            vectors = "real" in file.arrays
-        if not vectors:
+            is_data = "real" in file.arrays
+        if not is_data:
             return of_npz(path)
-    dataset = opened(name, settings, resolution)
-    if isinstance(dataset, data.Domains):  # a model of two draws the first unless it is asked for the other
+    dataset = open_dataset(name, settings, resolution)
+    if isinstance(dataset, data.Domains):  # a model of two domains generates the first unless the other is named
         parts = data.split(name)
         return of_dataset(dataset.a, parts[0] if parts else dataset.a.name)
     return of_dataset(dataset, name)
 
 
-def opened(
+def open_dataset(
     name: str, settings: dict[str, object] | None = None, resolution: str = "", want: str = ""
 ) -> data.Dataset | data.Domains | data.Union:
-    """A data set fitted as the run's settings say, read as the kind that is wanted.
+    """A data set prepared as the run's settings specify, read as the kind `want`.
 
     Raises:
         ValueError: there is no such data.
     """
-    s = settings or {}
-    known = {k: s[k] for k in ("fit", "alpha", "skip_bad") if k in s}
-    return data.open(name, (resolution or s.get("resolution") or None), **known, want=want)
+    settings = settings or {}
+    options = {key: settings[key] for key in ("fit", "alpha", "skip_bad") if key in settings}
+    return data.open(name, (resolution or settings.get("resolution") or None), **options, want=want)
 
 
-def aligned(source: Source, real: Source) -> Source:
-    """The same with the reals' numbers for its classes, by name where names are known; without labels if they do not fit."""
-    if not source.classes or source.class_names == real.class_names:
-        return source
-    names = source.class_names
-    if (names and not set(names) <= set(real.class_names)) or (not names and source.classes > real.classes):
-        return replace(source, read=lambda numbers: (source.read(numbers)[0], None), classes=0, class_names=())
-    places = torch.tensor([real.class_names.index(name) for name in names] if names else range(source.classes))
+def with_classes_of(real: Samples, samples: Samples) -> Samples:
+    """The samples with the class numbers of the real data, matched by name; without labels if they do not match."""
+    names = samples.class_names
+    if not samples.classes or names == real.class_names:
+        return samples
+    if (names and not set(names) <= set(real.class_names)) or (not names and samples.classes > real.classes):
+        return replace(samples, read=lambda numbers: (samples.read(numbers)[0], None), classes=0, class_names=())
+    new_numbers = torch.tensor([real.class_names.index(name) for name in names] if names else range(samples.classes))
 
     def read(numbers: np.ndarray) -> Rows:
-        samples, label = source.read(numbers)
-        return samples, None if label is None else places[label]
+        values, label = samples.read(numbers)
+        return values, None if label is None else new_numbers[label]
 
-    return replace(source, read=read, classes=real.classes, class_names=real.class_names)
+    return replace(samples, read=read, classes=real.classes, class_names=real.class_names)
 
 
-def held_out(real: Source, settings: dict[str, object] | None, resolution: str) -> Source | None:
-    """The part of a set that models do not train on, where it has one."""
+def held_out(real: Samples, settings: dict[str, object] | None, resolution: str = "") -> Samples | None:
+    """The held-out part of a data set, if it has one."""
     name = data.held_out_of(real.data) if real.data else None
     return of_data(name, settings, resolution) if name else None

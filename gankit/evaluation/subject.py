@@ -1,4 +1,4 @@
-"""What is judged, and what a judgement is: a subject with its samples, and scores."""
+"""The subject of an evaluation: samples with what they are compared with and how; and scores, its results."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ import torch
 from torch import Tensor
 
 from gankit.data import cache
-from gankit.evaluation.features import Features, features
-from gankit.evaluation.sources import NEGATIVE, Source
+from gankit.evaluation.extraction import Features, extract
+from gankit.evaluation.sources import NEGATIVE, Samples
 from gankit.metrics.extractors import Extractor
 
-PIXELS, NUMBERS = 2000, 2**28  # samples that metrics on pixels take, and how many numbers they may be: 1 GB
+MAX_PIXEL_SAMPLES = 2000  # samples that metrics on pixels use
+MAX_PIXEL_VALUES = 2**28  # and values that these samples may hold: 1 GB
 
 
 class Score(NamedTuple):
-    """One number of an evaluation.
+    """One value of an evaluation.
 
     Args:
-        name: the metric, with its features where it has some: fd_digits.
-        value: the number; NaN never stands for one, such a metric is refused with its reason.
+        name: the metric, followed by its feature extractor where it has one: fd_digits.
+        value: a finite number; a metric without one is skipped with a reason.
         error: its uncertainty, or None.
-        error_of: what that is: a bootstrap, splits, a standard error.
+        error_of: the kind of uncertainty: a bootstrap, splits, a standard error.
         better: "lower", "higher" or "" where neither is.
-        n_real, n_fake: samples that went in.
-        note: a sentence that the number needs beside it.
+        n_real, n_fake: numbers of real images and of samples.
+        note: a remark that readers of the value need.
     """
 
     name: str
@@ -46,18 +47,18 @@ class Score(NamedTuple):
 def share_error(share: float, n: int) -> float:
     """Standard error of a share of n samples, from counts with two more of each kind (Agresti & Coull, 1998): never 0.
 
-    The usual sqrt(p (1 - p) / n) is 0 where all samples are right, or none, however few they are.
+    The usual sqrt(p (1 - p) / n) is 0 if all or none of the samples are right, however few there are.
     """
     p = (share * n + 2) / (n + 4)
     return math.sqrt(p * (1 - p) / (n + 4))
 
 
-class Lens(NamedTuple):
-    """What is known of an extractor before its network is loaded.
+class ExtractorInfo(NamedTuple):
+    """What is known of a feature extractor before its network is loaded.
 
     Args:
         name: as `gankit.metrics.extractor` takes it.
-        classifies: whether it names classes.
+        classifies: whether it gives class probabilities.
     """
 
     name: str
@@ -66,105 +67,124 @@ class Lens(NamedTuple):
 
 @dataclass
 class Subject:
-    """What is judged: samples, what they are held against, and how they are looked at.
+    """Samples, the data that they are compared with, and the settings of the comparison.
 
     Args:
         fake: the samples.
-        real: the data they should be like.
-        held_out: real data that no model has seen.
-        extractor: the network whose features are compared, or a Lens as long as only what applies is asked; None for points.
-        n: samples.
+        real: the data that the model imitates.
+        held_out: real data that no model was trained on.
+        extractor: the feature extractor, or its ExtractorInfo until the network is loaded; None for points.
+        n: number of samples.
         batch: samples that go through the networks at once.
-        seed: of every choice that a metric makes.
-        tell: called with the rows that are done.
-        keep: keep features of the samples in the cache, too, so that a stopped evaluation goes on.
-        willing: whether weights may be downloaded for a metric.
-        segmenter: takes (n, C, H, W) photographs to (n, H, W) classes, for `fcn_score`; None fits a small one.
-        segmented_by: its name and fingerprint.
+        seed: of every random choice that a metric makes.
+        report_progress: called with the number of samples that were processed.
+        keep: also cache the features of the samples, so that an interrupted evaluation continues.
+        may_download: whether weights may be downloaded for a metric.
+        segmenter: (n, C, H, W) photographs to (n, H, W) classes, for `fcn_score`; None fits a small one.
+        segmented_by: the segmenter's name and fingerprint.
     """
 
-    fake: Source
-    real: Source | None
-    held_out: Source | None
-    extractor: Extractor | Lens | None
+    fake: Samples
+    real: Samples | None
+    held_out: Samples | None
+    extractor: Extractor | ExtractorInfo | None
     n: int
     batch: int = 64
     seed: int = 0
-    tell: Callable[[int], None] = lambda rows: None
+    report_progress: Callable[[int], None] = lambda rows: None
     keep: bool = True
-    willing: bool = True
+    may_download: bool = True
     segmenter: Callable[[Tensor], Tensor] | None = None
     segmented_by: str = "a small segmenter fitted to the training data"
 
-    def look(self, source: Source, n: int) -> Features:
-        if self.extractor is not None:
-            source = self.seen(source)
-            keep = self.keep or source.recipe is None
-            return features(source, self.extractor, n, self.batch, self.seed, keep, self.tell)
-        values, label = source.some(n, self.seed, self.batch)
-        self.tell(len(values))
-        return Features(values.flatten(1), None, label)
-
     @cached_property
     def fakes(self) -> Features:
-        return refuse_nan(self.look(self.fake, self.n), self.fake)
+        """Features of the samples."""
+        return self._features(self.fake)
 
     @cached_property
     def reals(self) -> Features:
-        return refuse_nan(self.look(self.real, self.n), self.real)
+        """Features of the real data."""
+        return self._features(self.real)
 
-    def seen(self, source: Source) -> Source:
-        """The samples as the extractor is to see them: of the negatives of digits, whose classifier knows no such, the negative."""
+    def _features(self, samples: Samples) -> Features:
+        if self.extractor is None:
+            values, label = samples.select(self.n, self.seed, self.batch)
+            self.report_progress(len(values))
+            features = Features(values.flatten(1), None, label)
+        else:
+            keep = self.keep or samples.recipe is None
+            features = extract(
+                self._extractor_view(samples), self.extractor, self.n, self.batch, self.seed, keep, self.report_progress
+            )
+        if broken := int((~features.values.isfinite()).any(1).sum()):
+            raise ValueError(
+                f"{broken} of {len(features)} samples of {samples.name} have features that are not finite numbers: "
+                "they hold NaN"
+            )
+        return features
+
+    def _extractor_view(self, samples: Samples) -> Samples:
+        """The samples as the extractor gets them: negatives of digits are inverted for the digits classifier."""
         if self.fake.view != NEGATIVE or self.extractor is None or self.extractor.name != "digits":
-            return source
-        key = cache.key(source.fingerprint, "negative")
+            return samples
+        key = cache.key(samples.fingerprint, "negative")
         return replace(
-            source, read=lambda numbers: (-source.read(numbers)[0], source.read(numbers)[1]), fingerprint=key
+            samples, read=lambda numbers: (-samples.read(numbers)[0], samples.read(numbers)[1]), fingerprint=key
         )
 
     @property
-    def many(self) -> int:
-        """How many samples' pixels fit into the memory that metrics may take."""
-        return max(64, NUMBERS // math.prod(self.fake.shape))
+    def max_count(self) -> int:
+        """How many samples' pixels fit into the memory that metrics may use."""
+        return max(64, MAX_PIXEL_VALUES // math.prod(self.fake.shape))
+
+    @property
+    def pixel_count(self) -> int:
+        """How many samples metrics on pixels use."""
+        return min(self.n, MAX_PIXEL_SAMPLES, self.max_count)
 
     @cached_property
     def pixels(self) -> tuple[Tensor, Tensor | None]:
-        return self.fake.some(min(self.n, PIXELS, self.many), self.seed, self.batch)
+        """Samples for metrics on pixels, and their labels."""
+        return self.fake.select(self.pixel_count, self.seed, self.batch)
 
     @cached_property
-    def taken(self) -> np.ndarray:
+    def numbers(self) -> np.ndarray:
         """The numbers of the samples in `pixels`."""
-        return self.fake.numbers(min(self.n, PIXELS, self.many), self.seed)
+        return self.fake.numbers(self.pixel_count, self.seed)
 
     @cached_property
     def inputs(self) -> Tensor:
-        """What the translations in `pixels` were made of."""
-        return self.beside(self.fake.inputs)
+        """The inputs of the translations in `pixels`."""
+        return self.matching(self.fake.inputs)
 
     @cached_property
     def targets(self) -> Tensor:
-        """What the translations in `pixels` should be."""
-        return self.beside(self.fake.targets)
+        """The targets of the translations in `pixels`."""
+        return self.matching(self.fake.targets)
 
-    def beside(self, source: Source) -> Tensor:
-        parts = [source.read(self.taken[i : i + self.batch])[0] for i in range(0, len(self.taken), self.batch)]
+    def matching(self, samples: Samples) -> Tensor:
+        """Other samples of the same numbers as those in `pixels`."""
+        parts = [samples.read(self.numbers[i : i + self.batch])[0] for i in range(0, len(self.numbers), self.batch)]
         return torch.cat(parts)
 
     @cached_property
     def real_pixels(self) -> tuple[Tensor, Tensor | None]:
-        return self.real.some(min(PIXELS, self.many), self.seed)
+        """Real images for metrics on pixels, and their labels."""
+        return self.real.select(min(MAX_PIXEL_SAMPLES, self.max_count), self.seed)
 
     @cached_property
     def held_out_pixels(self) -> tuple[Tensor, Tensor | None]:
-        return self.held_out.some(min(PIXELS, self.many), self.seed)
+        """Held-out real images for metrics on pixels, and their labels."""
+        return self.held_out.select(min(MAX_PIXEL_SAMPLES, self.max_count), self.seed)
 
     @cached_property
     def training_pixels(self) -> Tensor:
-        """Of as many reals as fit: what samples could have been copied from."""
-        return self.real.some(self.many, self.seed)[0]
+        """As many real images as fit into memory: those that samples may copy."""
+        return self.real.select(self.max_count, self.seed)[0]
 
-    def even(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, int]:
-        """Equally many of both, for metrics that hang on the counts: random ones, as sets may be sorted by class."""
+    def equal_counts(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Random subsets of equal size, for metrics that depend on the counts, and that size."""
         n = min(len(real), len(fake))
         real, fake = (
             x if len(x) == n else x[torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed))[:n]]
@@ -172,17 +192,8 @@ class Subject:
         )
         return real, fake, n
 
-    def name(self, metric: str, official: str = "") -> str:
-        """fd_digits; with the network of the publication the name that is published, FID."""
+    def score_name(self, metric: str, official: str = "") -> str:
+        """The metric with its extractor, as in fd_digits; the published name, as FID, with the published network."""
         if self.extractor is None:
             return metric
         return official if self.extractor.official and official else f"{metric}_{self.extractor.name}"
-
-
-def refuse_nan(found: Features, source: Source) -> Features:
-    bad = int((~found.values.isfinite()).any(1).sum())
-    if bad:
-        raise ValueError(
-            f"{bad} of {len(found)} samples of {source.name} have features that are not finite numbers: they hold NaN"
-        )
-    return found

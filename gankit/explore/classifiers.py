@@ -58,7 +58,7 @@ def classifier_of(trained: Trained) -> ImageClassifier:
             f"the run's data {name} has no labels, so no classifier can be trained: "
             "give --labels FILE.csv, or --target brightness"
         )
-    images, labels = source.some(3000)
+    images, labels = source.select(3000)
     classify = metrics.fit_convnet(images, labels, epochs=3)
     names = source.class_names or tuple(str(i) for i in range(source.classes))
     return ImageClassifier(classify, names, f"a small network fitted to {len(images)} images of {name}")

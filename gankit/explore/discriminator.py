@@ -83,11 +83,11 @@ def features(trained: Trained, *, data: str = "", n: int = 5000, centres: int = 
     return Result(test[shown], len(heads), heads, (), numbers, say=say)
 
 
-def parts_of(source: sources.Source, name: str, trained: Trained, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def parts_of(source: sources.Samples, name: str, trained: Trained, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Images and labels for training and for testing: the data set's own part :test if it is built in, else a fifth."""
-    images, labels = source.some(n)
+    images, labels = source.select(n)
     if f"{name}:test" in library.BUILTIN:
-        return images, labels, *sources.of_data(f"{name}:test", trained.config["settings"]).some(n)
+        return images, labels, *sources.of_data(f"{name}:test", trained.config["settings"]).select(n)
     cut = len(images) * 4 // 5
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(images)))
     images, labels = images[order], labels[order]
@@ -165,7 +165,7 @@ def filters(trained: Trained, *, data: str = "", count: int = 5, images: int = 5
         images: images per filter.
         n: images to search at most.
     """
-    candidates, _ = data_of(trained, data).some(n)
+    candidates, _ = data_of(trained, data).select(n)
     if count < 1 or not 1 <= images <= len(candidates):
         raise ValueError(f"--count must be 1 at least and --images 1 to {len(candidates)}; found {count} and {images}")
     halves, numbers = [], {}
@@ -238,7 +238,7 @@ def convolutions(recipe: Recipe) -> list[nn.Module]:
     Raises:
         ValueError: the model has no `d`, or one without convolutions.
     """
-    layers = [m for m in getattr(recipe, "d", nn.Module()).modules() if isinstance(m, nn.Conv2d)]
+    layers = [m for m in dict(recipe.named_children()).get("d", nn.Module()).modules() if isinstance(m, nn.Conv2d)]
     if not layers:
         raise ValueError(f"{type(recipe).__name__} has no discriminator `d` with convolutions; dcgan has")
     return layers

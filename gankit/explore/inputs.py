@@ -175,7 +175,7 @@ def with_noise_maps(trained: Trained, file: str) -> Trained:
 # Images --------------------------------------------------------------------------------------------------------------
 
 
-def data_of(trained: Trained, name: str = "") -> sources.Source:
+def data_of(trained: Trained, name: str = "") -> sources.Samples:
     """A data set, fitted as the run's settings say; default: the run's own data.
 
     Raises:

@@ -41,7 +41,7 @@ def neighbours(
     source = data_of(trained, data)
     if not 1 <= k <= min(n, source.count):
         raise ValueError(f"--k is {k}; there are {min(n, source.count)} images to search")
-    images, _ = source.some(n)
+    images, _ = source.select(n)
     if features == "pixels":
         nearest = metrics.nearest_neighbours(samples.flatten(1), images.flatten(1), k)
     else:

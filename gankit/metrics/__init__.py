@@ -1,4 +1,4 @@
-"""Metrics: pure functions of features, images, points, labels or probabilities, with their source in the docstring."""
+"""Metrics as pure functions of features, images, points, labels or probabilities, with references in docstrings."""
 
 from gankit.metrics.anomaly import auprc, auroc, region_overlap, threshold_at
 from gankit.metrics.bins import ndb
@@ -32,12 +32,14 @@ from gankit.metrics.structure import ms_ssim, ms_ssim_diversity, psnr, ssim
 
 __all__ = [
     "Coverage", "Extractor", "Moments", "accuracy", "auprc", "auroc", "birthday", "class_accuracy", "class_iou",
-    "classification_accuracy", "classify", "closest_pairs", "cmmd", "confusion", "correlation", "coverage", "critic_distance", "density_coverage",
-    "earth_mover", "extractor", "fcn_score", "features", "fit_attributes", "fit_convnet", "fit_segmenter", "frechet_distance", "from_module", "hungarian_accuracy",
-    "inception_score", "js", "kernel_distance", "kernel_distance_subsets", "kl", "laplacian_pyramid",
-    "linear_separability", "lpips", "mean_iou", "memorisation", "mixture_coverage", "ms_ssim", "ms_ssim_diversity",
-    "naming", "ndb", "nearest", "nearest_neighbours", "pairwise_distance", "parzen_log_likelihood", "patch_distance", "patch_distances", "path_distances",
-    "path_length", "per_class_frechet", "pixel_accuracy", "pixel_std", "precision_recall", "probabilities", "psnr",
-    "purity", "radii", "realism", "region_overlap", "reverse_kl", "sifid", "sliced_wasserstein", "spatial_features", "ssim", "stacked_coverage",
-    "threshold_at", "total_variation", "trimmed_mean",
+    "classification_accuracy", "classify", "closest_pairs", "cmmd", "confusion", "correlation", "coverage",
+    "critic_distance", "density_coverage", "earth_mover", "extractor", "fcn_score", "features", "fit_attributes",
+    "fit_convnet", "fit_segmenter", "frechet_distance", "from_module", "hungarian_accuracy", "inception_score", "js",
+    "kernel_distance", "kernel_distance_subsets", "kl", "laplacian_pyramid", "linear_separability", "lpips", "mean_iou",
+    "memorisation", "mixture_coverage", "ms_ssim", "ms_ssim_diversity", "naming", "ndb", "nearest",
+    "nearest_neighbours", "pairwise_distance", "parzen_log_likelihood", "patch_distance", "patch_distances",
+    "path_distances", "path_length", "per_class_frechet", "pixel_accuracy", "pixel_std", "precision_recall",
+    "probabilities", "psnr", "purity", "radii", "realism", "region_overlap", "reverse_kl", "sifid",
+    "sliced_wasserstein", "spatial_features", "ssim", "stacked_coverage", "threshold_at", "total_variation",
+    "trimmed_mean",
 ]  # fmt: skip

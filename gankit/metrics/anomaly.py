@@ -1,4 +1,4 @@
-"""How well a score tells anomalies from normal samples. Larger scores mean more anomalous, everywhere."""
+"""How well scores separate anomalies from normal samples. Larger scores always mean more anomalous."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import Tensor
 def auroc(scores: Tensor, anomalous: Tensor) -> float:
     """P(score of an anomaly > score of a normal one) + P(equal) / 2: the area under the ROC curve; higher is better.
 
-    1 for perfect order, 0.5 for chance, and the same under any increasing change of the scores, so they need no
-    scaling. Hanley & McNeil, "The Meaning and Use of the Area under a Receiver Operating Characteristic (ROC) Curve",
-    Radiology 1982. By scikit-learn, in float64.
+    1 for perfect separation, 0.5 for chance. Any increasing function of the scores gives the same value, so they need
+    no scaling. Hanley & McNeil, "The Meaning and Use of the Area under a Receiver Operating Characteristic (ROC)
+    Curve", Radiology 1982. By scikit-learn, in float64.
 
     Args:
         scores: (N,) larger for anomalies.
         anomalous: (N,) bool, or 0 and 1.
 
     Raises:
-        ValueError: unlike shapes, NaN, labels other than 0 and 1, or of one kind only.
+        ValueError: shapes differ, NaN, labels other than 0 and 1, or only one of them.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -31,9 +31,9 @@ def auroc(scores: Tensor, anomalous: Tensor) -> float:
 def auprc(scores: Tensor, anomalous: Tensor) -> float:
     """Area under the precision-recall curve as average precision, sum (R_n - R_n-1) P_n; higher is better.
 
-    Chance is the share of anomalies, so numbers compare for one share alone. Davis & Goadrich, "The Relationship
-    Between Precision-Recall and ROC Curves", ICML 2006: no straight lines between points. Arguments and errors as for
-    `auroc`.
+    Chance is the share of anomalies, so compare values only for equal shares. Davis & Goadrich, "The Relationship
+    Between Precision-Recall and ROC Curves", ICML 2006: no linear interpolation between points. Arguments and errors as
+    for `auroc`.
     """
     from sklearn.metrics import average_precision_score
 
@@ -41,19 +41,19 @@ def auprc(scores: Tensor, anomalous: Tensor) -> float:
 
 
 def region_overlap(maps: Tensor, masks: Tensor, most: float = 0.3) -> float:
-    """Area under the mean overlap with each anomalous region over false positive rates up to `most`, over `most`; 1 is best.
+    """Area under the curve of per-region overlap over false positive rates up to `most`, divided by `most`; 1 is best.
 
-    Per-region overlap (PRO) of Bergmann et al., "Uninformed Students: Student-Teacher Anomaly Detection with Discriminative
-    Latent Embeddings", CVPR 2020, section 4.2: at each threshold the share of a region's pixels that are found is averaged over
-    all connected regions (8 neighbours), so that a small defect counts as much as a large one.
+    Per-region overlap (PRO) of Bergmann et al., "Uninformed Students: Student-Teacher Anomaly Detection with
+    Discriminative Latent Embeddings", CVPR 2020, section 4.2: at each threshold the share of detected pixels is
+    averaged over all connected regions (8 neighbours), so that a small defect counts as much as a large one.
 
     Args:
         maps: (N, H, W) larger for anomalies.
         masks: (N, H, W) bool, true on anomalies.
-        most: where the curve is cut, 0.3 in the paper.
+        most: largest false positive rate, 0.3 in the paper.
 
     Raises:
-        ValueError: unlike shapes, values that are not finite, no anomalous or no normal pixel, or `most` outside (0, 1].
+        ValueError: shapes differ, values are not finite, all or no pixels are anomalous, or `most` is outside (0, 1].
     """
     from scipy.ndimage import label
 
@@ -79,16 +79,15 @@ def region_overlap(maps: Tensor, masks: Tensor, most: float = 0.3) -> float:
 
 
 def threshold_at(normal_scores: Tensor, false_positive_rate: float) -> float:
-    """The threshold t for "anomalous when score > t" with at most that rate of false alarms, from (N,) normal scores.
+    """The threshold t of "anomalous if score > t" with at most that false positive rate, from (N,) normal scores.
 
     t is the ceil((1 - rate) (N + 1))-th smallest score. Then a new normal sample, exchangeable with these, exceeds t
     with probability at most `rate`, exactly and for any distribution (Vovk, Gammerman & Shafer, "Algorithmic Learning
     in a Random World", 2005: conformal prediction), and so does at most that share of the N themselves. The probability
-    is over the draw of the N as well. Scores of samples that the model was trained on are not exchangeable with new
-    ones: hold some out.
+    includes the draw of the N. Scores of training samples are not exchangeable with new ones: use held-out samples.
 
     Raises:
-        ValueError: no or NaN scores, a rate outside (0, 1), or fewer than 1 / rate - 1 scores, which promise nothing.
+        ValueError: no or NaN scores, a rate outside (0, 1), or fewer than 1 / rate - 1 scores, which guarantee nothing.
     """
     if normal_scores.ndim != 1 or not len(normal_scores) or torch.isnan(normal_scores).any():
         raise ValueError(f"scores are {tuple(normal_scores.shape)}; give (N,) without NaN, at least one")
@@ -96,11 +95,11 @@ def threshold_at(normal_scores: Tensor, false_positive_rate: float) -> float:
         raise ValueError(f"the false positive rate is {false_positive_rate}; give one such as 0.05")
     n = len(normal_scores)
     above = math.floor(false_positive_rate * (n + 1) + 0.5)
-    while above / (n + 1) > false_positive_rate:  # the largest whole number whose share is within the rate as floats go
+    while above / (n + 1) > false_positive_rate:  # the largest integer whose share is within the rate in floating point
         above -= 1
     if not above:
         raise ValueError(
-            f"{n} normal scores cannot promise a rate of {false_positive_rate}; give at least "
+            f"{n} normal scores cannot guarantee a rate of {false_positive_rate}; give at least "
             f"{math.ceil(1 / false_positive_rate - 1 - 1e-9)}, or a higher rate"
         )
     return float(normal_scores.detach().double().sort(descending=True).values[above - 1])

@@ -1,4 +1,4 @@
-"""Number of statistically different bins: does a generator fill the cells of the data as often as the data does?"""
+"""Number of statistically different bins (NDB): do samples fall into the clusters of the data as often as the data?"""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def ndb(train: Tensor, fake: Tensor, k: int = 100, alpha: float = 0.05, seed: in
     """NDB / K and the JS divergence over k bins, the cells of k-means on the train rows. Lower is better for both.
 
     Richardson & Weiss, "On GANs and GMMs", NeurIPS 2018, https://arxiv.org/abs/1805.12462. Fresh samples of the data's
-    own distribution score about alpha, not 0. With more fakes smaller differences are seen: take as many as train rows.
-    Copies of the train rows score 0, so look for memorising as well.
+    own distribution score about alpha, not 0. More fakes reveal smaller differences: use as many as train rows. Copies
+    of the train rows score 0, so measure memorisation, too.
 
     Args:
         train: (N, ...) features or images; above 1,000 dimensions a random sixth of them is used, as published.
@@ -36,7 +36,8 @@ def ndb(train: Tensor, fake: Tensor, k: int = 100, alpha: float = 0.05, seed: in
         seed: of k-means and of the dimensions.
 
     Raises:
-        ValueError: fewer than 10 rows a bin on either side, fewer than k different train rows, unlike rows, NaN.
+        ValueError: fewer than 10 rows a bin on either side, fewer than k different train rows, rows of other shapes,
+            NaN.
     """
     return compare_bins(*bin_counts(train, fake, k, seed), alpha)
 
@@ -44,7 +45,7 @@ def ndb(train: Tensor, fake: Tensor, k: int = 100, alpha: float = 0.05, seed: in
 def bin_counts(train: Tensor, fake: Tensor, k: int = 100, seed: int = 0) -> tuple[Tensor, Tensor]:
     """(k,) int64 numbers of train and of fake rows in each bin; arguments and errors as for `ndb`.
 
-    Bins are the cells of Lloyd's k-means, the best of ten starts by k-means++, and rows belong to the nearest centre.
+    Bins are the cells of Lloyd's k-means, the best of ten k-means++ starts; a row belongs to the nearest centre.
     """
     import warnings
 

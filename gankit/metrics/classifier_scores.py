@@ -1,4 +1,4 @@
-"""Small networks trained on one set of images and judged on another: do fakes teach, and are fakes recognised?"""
+"""Small networks trained on one set of images and tested on another, such as on samples and on real images."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ def classification_accuracy(
     epochs: int = 10,
     fit: Callable[[Tensor, Tensor], Predict] | None = None,
 ) -> float:
-    """Share of the test images that a classifier trained on the train images names rightly, 0 to 1; higher is better.
+    """Accuracy on the test images of a classifier trained on the train images, 0 to 1; higher is better.
 
     Trained on fakes and tested on reals it is the classification accuracy score: Ravuri & Vinyals, "Classification
     Accuracy Score for Conditional Generative Models", NeurIPS 2019, https://arxiv.org/abs/1905.10887, also GAN-train.
     Trained on reals and tested on fakes it is GAN-test: Shmelkov, Schmid & Alahari, "How good is my GAN?", ECCV 2018,
-    https://arxiv.org/abs/1807.09499. The first falls when fakes are poor or alike; the second when they are poor, and
-    copies of the training set are perfect for it. Compare both with reals against reals.
+    https://arxiv.org/abs/1807.09499. The first falls if fakes are poor or lack diversity; the second if they are poor,
+    while copies of the training set score perfectly. Compare both with reals against reals.
 
-    The papers train ResNets. The one here is small, on at most 32x32 pixels, and the network of the last epoch counts
-    (the best epoch on the test images would be chosen by the answer): its numbers are for comparing with one another,
-    with as many fakes as reals and labels in the same shares. Classes that the train images lack are answered wrongly.
+    The papers train ResNets. The network here is small, for at most 32x32 pixels, and the last epoch counts (choosing
+    the best epoch on the test images would bias the result). Compare its values only with each other, with as many
+    fakes as reals and the same shares of labels. Classes that the train images lack are misclassified.
 
     Args:
         train_images: (N, C, H, W) in [-1, 1].
         train_label: (N,) int64.
         test_images: (M, C, H, W), of the same shape.
         test_label: (M,) int64.
-        seed: of the first weights and the order of the images.
+        seed: of the initial weights and the order of the images.
         epochs: passes over the train images.
-        fit: your own training: (images, label) to a function that takes images to (n,) int64 labels.
+        fit: your own training: (images, label) to a function from images to (n,) int64 labels.
 
     Raises:
-        ValueError: no images, unlike shapes, images and labels that do not match, NaN, negative labels.
+        ValueError: no images, shapes that differ, images and labels that do not match, NaN, negative labels.
     """
     for name, images, label in (("train", train_images, train_label), ("test", test_images, test_label)):
         if images.ndim != 4 or not len(images) or label.shape != (len(images),):
@@ -68,10 +68,10 @@ def classification_accuracy(
 
 
 def fit_convnet(images: Tensor, label: Tensor, seed: int = 0, epochs: int = 10) -> Predict:
-    """A small convolutional network trained on (N, C, H, W) images and (N,) labels, as images to (n,) int64 labels.
+    """A convolutional classifier trained on (N, C, H, W) images and (N,) labels: images to (n,) int64 labels.
 
-    Three 3x3 convolutions with group norm, Adam in batches of 64, the step warmed up and lowered to 0 over `epochs`.
-    Images larger than 32x32 are averaged down to that. The same seed gives the same network, on one machine.
+    Three 3x3 convolutions with group norm, Adam in batches of 64, a one-cycle learning rate over `epochs`. Images
+    larger than 32x32 are average-pooled to that. The same seed gives the same network, on one machine.
     """
     net = _network(images.shape[1], int(label.max()) + 1, seed).to(images.device)
     train(net, _shrunk(images), label.long(), cross_entropy, seed, epochs)
@@ -86,20 +86,20 @@ def fit_convnet(images: Tensor, label: Tensor, seed: int = 0, epochs: int = 10) 
 def fit_attributes(
     images: Tensor, attribute: Tensor, seed: int = 0, epochs: int = 10, side: int = 64
 ) -> Callable[[Tensor], Tensor]:
-    """A small network that learns (N, A) attributes of (N, C, H, W) images, as images to (n, A) numbers in [0, 1].
+    """A small network trained on (N, A) attributes of (N, C, H, W) images: images to (n, A) values in [0, 1].
 
-    Three convolutions, trained as in `fit_convnet`, on images of `side` pixels at most, and a sigmoid with its
-    cross-entropy for each attribute: of yes or no the probability of yes, of degrees from 0 to 1 the expected one.
+    Three convolutions, trained as in `fit_convnet`, and a sigmoid with cross-entropy for each attribute: the
+    probability of a binary attribute, the expected value of an intensity from 0 to 1.
 
     Args:
         images: in [-1, 1].
-        attribute: 0 to 1; NaN where it is not known, which teaches nothing.
-        seed: of the first weights and the order of the images.
+        attribute: 0 to 1; NaN where it is not known, which is ignored.
+        seed: of the initial weights and the order of the images.
         epochs: passes over the images.
-        side: larger images are averaged down to it.
+        side: larger images are average-pooled to it.
 
     Raises:
-        ValueError: shapes do not match, numbers are outside 0 to 1, or nothing is known of an attribute.
+        ValueError: shapes do not match, values are outside 0 to 1, or an attribute is NaN for all images.
     """
     if images.ndim != 4 or attribute.ndim != 2 or len(images) != len(attribute) or not len(images):
         raise ValueError(
@@ -120,8 +120,8 @@ def fit_attributes(
         ).to(images.device)  # fmt: skip
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
-        there = ~target.isnan()
-        return binary_cross_entropy_with_logits(logits[there], target[there])
+        is_known = ~target.isnan()
+        return binary_cross_entropy_with_logits(logits[is_known], target[is_known])
 
     train(net, _shrunk(images, side), attribute.float(), loss, seed, epochs)
 
@@ -133,7 +133,7 @@ def fit_attributes(
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """(A,) Pearson correlations of the columns of two (N, A) tensors, such as asked and found intensities; NaN for one that is constant."""
+    """(A,) Pearson correlations of the columns of two (N, A) tensors; NaN for a constant column."""
     a, b = (x.double() - x.double().mean(0) for x in (a, b))
     return (a * b).sum(0) / (a.square().sum(0) * b.square().sum(0)).sqrt()
 
@@ -147,7 +147,7 @@ def train(
     epochs: int,
     batch: int = 64,
 ) -> None:
-    """Fit a network by Adam: batches of 64 in an order of the seed, the step warmed up and lowered to 0 over `epochs`."""
+    """Train a network with Adam and a one-cycle learning rate, on batches in an order of the seed."""
     steps = epochs * -(-len(inputs) // batch)
     optimizer = torch.optim.Adam(net.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=max(steps, 2))

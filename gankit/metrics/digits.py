@@ -1,7 +1,7 @@
-"""A small classifier of handwritten digits: the features behind fd_digits and the judge of labels.
+"""A small classifier of handwritten digits, for the features of fd_digits and for predicted labels.
 
-`digits.safetensors` is made by scripts/make_digits_classifier.py from the train split of `digits`. It sees 8x8 grey
-pixels and nothing else: larger images are averaged down, colours are averaged to grey.
+scripts/make_digits_classifier.py trains `digits.safetensors` on the train split of `digits`. The input is 8x8 grey
+pixels: larger images are average-pooled, colours are averaged to grey.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _trained() -> nn.Sequential:
 
 
 def pixels(images: Tensor) -> Tensor:
-    """(N, C, H, W) images in [-1, 1] to the (N, 1, 8, 8) that the classifier sees, by way of 8-bit pixels, as files are."""
+    """(N, C, H, W) images in [-1, 1] to the classifier's input (N, 1, 8, 8), rounded to 8 bits as files are."""
     levels = ((images.detach().cpu().float() + 1) * 127.5).round().clamp(0, 255)
     return adaptive_avg_pool2d((levels / 127.5 - 1).mean(1, keepdim=True), 8)
 

@@ -1,4 +1,4 @@
-"""Distances of distributions: of probability vectors, of point sets, by a critic, and by a Parzen window."""
+"""Distances between distributions: of probability vectors, of point sets, by a critic, and by a Parzen window."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGEST = 5000  # points of each set in `earth_mover`: the matrix takes 200 MB, 
 
 class Parzen(NamedTuple):
     """Args:
-    mean: mean log-likelihood of a test row, in nats; higher is better, and means little.
+    mean: mean log-likelihood of a test row, in nats; higher is better, but unreliable.
     standard_error: of the mean over the test rows, for these samples.
     sigma: the window's standard deviation.
     """
@@ -29,8 +29,8 @@ class Parzen(NamedTuple):
 def kl(p: Tensor, q: Tensor) -> float:
     """KL(p || q) = sum p log(p / q) in nats, of (K,) probabilities; 0 log 0 = 0; infinite where q is 0 and p is not.
 
-    Kullback & Leibler, "On Information and Sufficiency", 1951. p = real is the forward one, p = fake the reverse one,
-    which stays finite for missing modes. Lower is better. Sums within 1e-4 of 1, as of float32, are brought to 1.
+    Kullback & Leibler, "On Information and Sufficiency", 1951. p = real gives the forward divergence, p = fake the
+    reverse one, which stays finite for missing modes. Lower is better. Sums within 1e-4 of 1 are normalised.
 
     Raises:
         ValueError: not (K,) twice, negative or NaN, or a sum that is not 1.
@@ -66,15 +66,15 @@ def _probabilities(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def earth_mover(x: Tensor, y: Tensor) -> float:
-    """Exact Wasserstein-1 distance of two sets of N points: the least mean Euclidean way from x to y, one to one.
+    """Exact Wasserstein-1 distance of two sets of N points: the smallest mean distance of a one-to-one assignment.
 
     W = min over permutations s of mean_i |x_i - y_s(i)|; for (N,) or (N, 1) numbers by sorting, for (N, d) by
     `scipy.optimize.linear_sum_assignment` (Crouse, "On implementing 2D rectangular assignment algorithms", 2016), about
-    a second for 1,000 points and with the cube of their number, so no more than 5,000. Lower is better. Two sets of one
-    distribution are about N^(-1/d) apart: compare for one N, and with reals against reals.
+    a second for 1,000 points and cubic in their number, so at most 5,000. Lower is better. Two sets from one
+    distribution are about N^(-1/d) apart: compare for equal N, and with reals against reals.
 
     Raises:
-        ValueError: sets of unlike sizes or shapes, NaN, or too many points.
+        ValueError: sets of different sizes or shapes, NaN, or too many points.
     """
     x, y = (z.double().cpu() for z in check_points(x=x, y=y))
     if len(x) != len(y):
@@ -94,8 +94,7 @@ def critic_distance(real_outputs: Tensor, fake_outputs: Tensor, lipschitz: float
 
     Arjovsky, Chintala & Bottou, "Wasserstein GAN", ICML 2017, https://arxiv.org/abs/1701.07875, eq. 3. For a critic
     with Lipschitz constant K it is at most W of these samples, and W for the best critic. With clipped weights K is
-    unknown, so the number is in units that differ between networks; with a gradient penalty K is about 1. A useless
-    critic says 0.
+    unknown, so the units differ between networks; with a gradient penalty K is about 1. A constant critic gives 0.
 
     Args:
         real_outputs: (N,) or (N, 1) outputs for reals.
@@ -126,21 +125,22 @@ def parzen_log_likelihood(
     Adversarial Nets", NeurIPS 2014, https://arxiv.org/abs/1406.2661, section 5 (sigma by validation), after
     Breuleux, Bengio & Vincent, 2011. Higher is better, but Theis, van den Oord & Bethge, "A Note on the Evaluation
     of Generative Models", ICLR 2016, https://arxiv.org/abs/1511.01844, show that it is no likelihood in many dimensions
-    and can rank models wrongly, above the truth itself: report it beside the first papers' numbers, and choose nothing
-    by it.
+    and can rank models above the data itself: report it only to compare with the first papers, and select nothing by
+    it.
 
-    (N, C, H, W) images in [-1, 1] are taken to [0, 1] first, as in those papers, and sigma is meant there: the unit of
-    length changes the number by d log 2. Other rows are left as they are.
+    (N, C, H, W) images in [-1, 1] are scaled to [0, 1] first, as in those papers, and sigma refers to that range: the
+    unit of length changes the value by d log 2. Other rows are not scaled.
 
     Args:
         samples: (N, ...) generated rows.
         test: (M, ...) real rows, M >= 2.
         sigma: the width; None chooses it.
-        validation: (V, ...) real rows, neither test rows nor training ones, for choosing sigma.
-        sigmas: widths to choose among; None takes 26, from 1/100 to 3 root mean square deviations of the samples.
+        validation: (V, ...) real rows, neither test nor training rows, to choose sigma.
+        sigmas: widths to choose from; None takes 26, from 1/100 to 3 root mean square deviations of the samples.
 
     Raises:
-        ValueError: neither sigma nor validation, or both; the best width is the first or last one; unlike rows; NaN.
+        ValueError: neither sigma nor validation, or both; the best width is the first or last; rows of other shapes;
+            NaN.
     """
     sets = {"samples": samples, "test": test} | ({} if validation is None else {"validation": validation})
     checked = check_points(**sets)
@@ -164,7 +164,7 @@ def parzen_log_likelihood(
         if best in (0, len(sigmas) - 1):
             raise ValueError(
                 f"the best of {len(sigmas)} widths is at the end, {sigmas[best]:.4g}: give sigmas beyond it, "
-                "or look for validation rows among the samples"
+                "or check whether the samples contain validation rows"
             )
         sigma = sigmas[best]
     elif not sigma > 0:

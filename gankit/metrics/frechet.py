@@ -3,9 +3,9 @@ Update Rule Converge to a Local Nash Equilibrium", NeurIPS 2017, https://arxiv.o
 
 With m and S the mean and the covariance of a set:  d = |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)).
 
-Everything is float64: float32 was measured 45 % off at 2048 dimensions. d grows as samples get fewer, by about
-(1/N + 1/M) times a constant of the features: compare only what was measured with equal numbers of samples. With the
-Inception features of its paper it is called FID; with others `fd_` and the name of the features, such as fd_digits.
+Everything is float64: float32 was measured 45 % off at 2048 dimensions. d is biased upwards by about (1/N + 1/M) times
+a constant of the features: compare only values of equal numbers of samples. With the Inception features of its paper it
+is called FID; with others `fd_` and the name of the features, such as fd_digits.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from torch import Tensor
 
 
 class Moments:
-    """Mean and covariance of features that arrive in parts: (N, d) of any float type, summed in float64.
+    """Mean and covariance of features, (N, d) of any float type, accumulated part by part in float64.
 
-    Sums are of the distance to the first part's mean, so that features far from zero lose no digits.
+    Sums are relative to the mean of the first part, so that features far from zero lose no precision.
     """
 
     def __init__(self) -> None:
         self.n = 0
 
     def add(self, features: Tensor) -> Moments:
-        """Count (N, d) features in."""
+        """Add (N, d) features."""
         features = features.detach().double()
         if not self.n:
             self.shift = features.mean(0)
@@ -42,12 +42,12 @@ class Moments:
 
     @property
     def cov(self) -> Tensor:
-        """Covariance with N - 1 below, as in the paper's code."""
+        """Unbiased covariance (N - 1), as in the paper's code."""
         return (self.products - self.total.outer(self.total) / self.n) / (self.n - 1)
 
 
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
-    """Frechet distance of (N, d) and (M, d) features, by whichever route is exact and cheap.
+    """Frechet distance of (N, d) and (M, d) features, by the Gram matrix for fewer samples than dimensions.
 
     Raises:
         ValueError: a set has fewer than two rows, or the sets differ in d.
@@ -62,7 +62,7 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
 
 
 def by_moments(real: Moments, fake: Moments) -> float:
-    """From means and covariances: Tr (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of A^T S2 A, S1 = A A^T."""
+    """From moments: Tr (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of A^T S2 A, with S1 = A A^T."""
     values, vectors = torch.linalg.eigh(real.cov)
     root = vectors * values.clamp(min=0).sqrt()
     cross = torch.linalg.eigvalsh(root.T @ fake.cov @ root).clamp(min=0).sqrt().sum()
@@ -81,4 +81,4 @@ def by_gram(real: Tensor, fake: Tensor) -> float:
 
 def _distance(gap: Tensor, traces: Tensor, cross: Tensor) -> float:
     value = float(gap.square().sum() + traces - 2 * cross)
-    return max(value, 0.0) if value > -1e-6 * float(traces) else value  # round-off below zero, and nothing worse
+    return max(value, 0.0) if value > -1e-6 * float(traces) else value  # only round-off is clamped

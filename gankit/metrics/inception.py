@@ -1,8 +1,8 @@
 """The Inception v3 of 2015 behind FID and IS (Szegedy et al., "Rethinking the Inception Architecture for Computer
 Vision", CVPR 2016, https://arxiv.org/abs/1512.00567), as its published port from TensorFlow names it.
 
-What differs from the ImageNet Inceptions of model zoos, each of which moves the scores: other weights; 1008 outputs;
-average pools that leave the padding out of the mean; a max pool in Mixed_7c; batch norms with eps 1e-3; images of
+Differences from the ImageNet Inceptions of model zoos, each of which changes the scores: other weights; 1008 outputs;
+average pools that exclude the padding; a max pool in Mixed_7c; batch norms with eps 1e-3; images of
 299 x 299 by TensorFlow 1's resize, as (level - 128) / 128; logits without the bias in the Inception Score.
 """
 
@@ -23,7 +23,7 @@ WEIGHTS = WeightsFile(
     95_628_359,
     "Apache-2.0",
 )
-# ImageNet's Inception of PyTorch, whose first layers SIFID looks through; it has the same names there.
+# PyTorch's Inception for ImageNet, whose first layers are the features of SIFID; its layers have the same names.
 TORCHVISION = WeightsFile(
     "inception_v3_google-0cc3c7bd.pth",
     "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth",
@@ -32,18 +32,18 @@ TORCHVISION = WeightsFile(
     "BSD-3-Clause",
 )
 SIDE = 299
-STEM = 19  # pixels a side that the layers before the second max pool need
+STEM = 19  # smallest side for the layers before the second max pool
 DIMS = {"64": 64, "192": 192, "768": 768, "2048": 2048, "logits_unbiased": 1008}  # layer -> features
 
 
 def tf1_bilinear(images: Tensor, side: int) -> Tensor:
-    """(N, C, H, W) to (N, C, side, side), as TensorFlow 1 resizes: output pixel i looks at i * in / out, no half pixels.
+    """(N, C, H, W) to (N, C, side, side) as TensorFlow 1 resizes: output pixel i is at i * in / out, no half pixels.
 
-    No antialiasing when shrinking: that, too, is part of what FID is.
+    There is no antialiasing when shrinking: that is part of the definition of FID.
     """
     for axis in (-1, -2):
         length = images.shape[axis]
-        # the positions are float32 in TensorFlow, whatever the images are
+        # positions are float32 in TensorFlow for all types of images
         position = torch.arange(side, dtype=torch.float32, device=images.device) * (length / side)
         low = position.long().clamp(max=length - 1)
         high = (low + 1).clamp(max=length - 1)
@@ -81,12 +81,12 @@ Branches = dict[str, list[tuple[int | str, ...]]]
 
 
 class Mixed(nn.Module):
-    """Branches side by side, their channels joined.
+    """Parallel branches with concatenated outputs.
 
     Args:
-        num_in: channels that come in.
-        pool: what the last branch, `branch_pool`, begins with: a key of POOLS.
-        branches: the steps of each, (channels, kernel), or (channels, kernel, kernel) for two next to each other.
+        num_in: input channels.
+        pool: the first layer of the last branch, `branch_pool`: a key of POOLS.
+        branches: the steps of each, (channels, kernel), or (channels, kernel, kernel) for two parallel convolutions.
     """
 
     def __init__(self, num_in: int, pool: str, branches: Branches) -> None:
@@ -188,7 +188,7 @@ class Stem(nn.Module):
 
 
 class Inception(Stem):
-    """(N, 3, 299, 299) images as (level - 128) / 128 to the features of the layers that are asked for."""
+    """(N, 3, 299, 299) images as (level - 128) / 128 to features of the requested layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -199,52 +199,51 @@ class Inception(Stem):
         self.fc = nn.Linear(2048, 1008)
 
     def forward(self, x: Tensor, layers: tuple[str, ...] = tuple(DIMS)) -> dict[str, Tensor]:
-        """Features (N, DIMS[layer]): the mean over each map of `64`, `192`, `768`, `2048`; and `logits_unbiased`."""
-        found = {}
+        """Features (N, DIMS[layer]), the means over feature maps, of these layers and those before; and the logits."""
+        outputs = {}
         x = self.early(x)
-        found["64"] = x.mean((2, 3))
-        if {*layers} <= {*found}:
-            return found
+        outputs["64"] = x.mean((2, 3))
+        if {*layers} <= {*outputs}:
+            return outputs
         x = max_pool2d(self.late(x), 3, 2)
-        found["192"] = x.mean((2, 3))
-        if {*layers} <= {*found}:
-            return found
+        outputs["192"] = x.mean((2, 3))
+        if {*layers} <= {*outputs}:
+            return outputs
         for name in BLOCKS:
             x = getattr(self, name)(x)
             if name == "Mixed_6e":
-                found["768"] = x.mean((2, 3))
-                if {*layers} <= {*found}:
-                    return found
-        found["2048"] = x.mean((2, 3))
-        found["logits_unbiased"] = found["2048"] @ self.fc.weight.T
-        return found
+                outputs["768"] = x.mean((2, 3))
+                if {*layers} <= {*outputs}:
+                    return outputs
+        outputs["2048"] = x.mean((2, 3))
+        outputs["logits_unbiased"] = outputs["2048"] @ self.fc.weight.T
+        return outputs
 
 
 def load(file: WeightsFile | None = None) -> Inception:
     """The network with its published weights, frozen, in eval mode.
 
     Raises:
-        ValueError: the file found is not the published one.
-        OSError: it is nowhere, and cannot be downloaded.
+        ValueError: the file on this machine is not the published one.
+        OSError: it is missing and cannot be downloaded.
     """
-    with torch.device("meta"):  # no time, and no random numbers, for weights that are about to be replaced
+    with torch.device("meta"):  # no time and no random numbers for weights that are replaced
         net = Inception()
     net.load_state_dict(tensors(fetch(file or WEIGHTS)), strict=True, assign=True)
     return net.requires_grad_(False).eval()
 
 
 def load_stem(file: WeightsFile | None = None, download: bool = True) -> Stem:
-    """The first layers with PyTorch's weights of ImageNet, frozen, in eval mode: for (N, 3, H, W) images in [-1, 1] of any size.
+    """The first layers with PyTorch's ImageNet weights, frozen, in eval mode: for (N, 3, H, W) images in [-1, 1].
 
     Raises:
-        ValueError: the file found is not the published one.
-        OSError: it is nowhere, and cannot be downloaded.
+        ValueError: the file on this machine is not the published one.
+        OSError: it is missing and cannot be downloaded.
     """
     with torch.device("meta"):
         net = Stem()
-    found = tensors(fetch(file or TORCHVISION, download))
+    published = tensors(fetch(file or TORCHVISION, download))
     counts = {name: torch.tensor(0) for name in net.state_dict() if name.endswith("num_batches_tracked")}
-    net.load_state_dict(
-        {name: found.get(name, counts.get(name)) for name in net.state_dict()}, strict=True, assign=True
-    )
+    state = {name: published.get(name, counts.get(name)) for name in net.state_dict()}
+    net.load_state_dict(state, strict=True, assign=True)
     return net.requires_grad_(False).eval()

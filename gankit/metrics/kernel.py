@@ -19,10 +19,10 @@ def kernel_distance(real: Tensor, fake: Tensor) -> float:
     """Unbiased MMD^2 of (N, d) and (M, d) features under k(x, y) = (x . y / d + 1)^3; lower is better.
 
     sum_{i != j} k(x_i, x_j) / (N (N - 1)) + the same of y - 2 sum_{i, j} k(x_i, y_j) / (N M): all rows at once, so
-    there is nothing random in it. Binkowski et al., "Demystifying MMD GANs", ICLR 2018,
+    nothing is random. Binkowski et al., "Demystifying MMD GANs", ICLR 2018,
     https://arxiv.org/abs/1801.01401. Only with Inception's features is it KID, often printed x 1,000. Its mean is 0,
-    with either sign, where both sets are drawn alike, whatever N and M: unlike the Frechet distance it may be compared
-    across numbers of samples.
+    of either sign, for two sets from one distribution, for any N and M: unlike the Frechet distance it compares across
+    numbers of samples.
 
     Raises:
         ValueError: the sets differ in d, have fewer than two rows, or hold NaN or infinity.
@@ -42,10 +42,10 @@ def kernel_distance_subsets(
 ) -> tuple[float, float]:
     """Mean and standard deviation (their number below) of `kernel_distance` over random subsets: KID as published.
 
-    Each draws `size` rows of (N, d) and of (M, d) features, without replacement within a subset and anew for the next.
-    The authors' code takes 50 subsets, others 100. The deviation is that of one subset, not the error of the mean. It is NaN
-    for one subset, and for subsets of more than half of a set: these share most of their rows, and subsets of the whole set
-    are all alike, however uncertain the number is. Lower is better; `kernel_distance` estimates the same number with less noise.
+    Each subset has `size` rows of (N, d) and of (M, d) features, without replacement. The authors' code uses 50
+    subsets, others 100. The deviation is that of one subset, not the error of the mean. It is NaN for one subset, and
+    for subsets of more than half of a set, which share most of their rows and are too similar. Lower is better;
+    `kernel_distance` estimates the same value with less noise.
 
     Raises:
         ValueError: as `kernel_distance`; or a set has fewer than `size` rows, `size` < 2, or `subsets` < 1.
@@ -73,8 +73,8 @@ def cmmd(real: Tensor, fake: Tensor) -> float:
 
     The kernel is exp(-|x - y|^2 / (2 sigma^2)), sigma = 10. Jayasumana et al., "Rethinking FID: Towards a
     Better Evaluation Metric for Image Generation", CVPR 2024, https://arxiv.org/abs/2401.09603, where the embeddings
-    are CLIP ViT-L/14@336's: only with these compare published numbers. The pairs of a row with itself count, and that
-    is a bias which grows as samples get fewer, about as 1/N + 1/M: compare only equal numbers of samples.
+    are CLIP ViT-L/14@336's: only these give values comparable to published ones. Pairs of a row with itself count,
+    which biases the value by about 1/N + 1/M: compare only equal numbers of samples.
 
     Raises:
         ValueError: the sets differ in d, have fewer than two rows, hold NaN or infinity, or have a row of zeros.
@@ -86,7 +86,7 @@ def cmmd(real: Tensor, fake: Tensor) -> float:
     x, y = (f.detach().double() for f in (real, fake))
     x, y = (f / torch.linalg.vector_norm(f, dim=1, keepdim=True) for f in (x, y))
 
-    def kernel(products: Tensor) -> Tensor:  # minus 1, which the three means cancel: digits are kept
+    def kernel(products: Tensor) -> Tensor:  # minus 1, which cancels in the three means: keeps precision
         return torch.expm1((products - 1) / 10**2)
 
     value = _within(x, kernel, diagonal=True) + _within(y, kernel, diagonal=True) - 2 * _between(x, y, kernel)
@@ -94,24 +94,24 @@ def cmmd(real: Tensor, fake: Tensor) -> float:
 
 
 def comparable(real: Tensor, fake: Tensor, least: int = 2) -> None:
-    """Refuse sets of features that are not (N, d) and (M, d), finite, with at least `least` rows each."""
+    """Check that features are (N, d) and (M, d), finite, with at least `least` rows each."""
     if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1] or not real.shape[1]:
         raise ValueError(f"features are {tuple(real.shape)} and {tuple(fake.shape)}; give (N, d) and (M, d)")
     if min(len(real), len(fake)) < least:
         raise ValueError(f"{len(real)} real and {len(fake)} fake rows; give at least {least} of each")
     for name, features in (("real", real), ("fake", fake)):
         if broken := len(features) - int(features.isfinite().all(1).sum()):
-            raise ValueError(f"{broken} of {len(features)} {name} rows hold NaN or infinity; find out where they begin")
+            raise ValueError(f"{broken} of {len(features)} {name} rows hold NaN or infinity; find their cause")
 
 
 def _within(x: Tensor, kernel: Callable[[Tensor], Tensor], diagonal: bool) -> Tensor:
-    """Mean of the kernel over pairs of rows of one set, with or without those of a row with itself."""
+    """Mean of the kernel over pairs of rows of one set, with or without pairs of a row with itself."""
     parts, total = x.detach().split(BLOCK), 0
     for i, part in enumerate(parts):
         a = part.double()
         block = kernel(a @ a.T)
         if not diagonal:
-            block.diagonal().zero_()  # not subtracted: it may be large beside the rest
+            block.diagonal().zero_()  # not subtracted: it may dominate the rest
         total = total + block.sum()
         for b in parts[i + 1 :]:
             total = total + 2 * kernel(a @ b.double().T).sum()  # k(a, b) = k(b, a)

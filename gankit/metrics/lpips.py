@@ -1,11 +1,11 @@
-"""LPIPS: how unlike two pictures look (Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual
-Metric", CVPR 2018, https://arxiv.org/abs/1801.03924), version 0.1 with VGG16, as StyleGAN's path length uses it.
+"""LPIPS: perceptual distance between images (Zhang et al., "The Unreasonable Effectiveness of Deep Features as a
+Perceptual Metric", CVPR 2018, https://arxiv.org/abs/1801.03924), version 0.1 with VGG16, as in StyleGAN's path length.
 
     d(a, b) = sum over 5 layers of the mean over positions of  w . (f(a) / |f(a)| - f(b) / |f(b)|)^2
 
-f is a VGG16 map, |.| its norm over channels, w >= 0 the published linear head of the layer (BSD-2-Clause). gankit ships
-no heads: they are read from the torchmetrics or the lpips package that is installed, without importing it. With
-AlexNet, which papers on image editing quote, the numbers are others; that variant is not built.
+f is a VGG16 feature map, |.| its norm over channels, w >= 0 the published linear head of the layer (BSD-2-Clause).
+gankit ships no heads: they are read from the installed torchmetrics or lpips package, without importing it. The variant
+with AlexNet, which gives other values, is not implemented.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ EPS = 1e-10  # added to the norms, as published
 
 @dataclass(frozen=True)
 class Lpips:
-    """The networks behind `lpips`. No nn.Module, so that it enters no checkpoint.
+    """The networks of `lpips`. No nn.Module, so that no checkpoint contains it.
 
     Args:
         trunk: the convolutions of VGG16, frozen.
-        heads: five (C,) weights of the channels of its maps.
+        heads: five (C,) weights of the channels of its feature maps.
     """
 
     trunk: nn.Sequential
@@ -60,19 +60,19 @@ class Lpips:
 
 
 def lpips(a: Tensor, b: Tensor, net: Lpips | None = None, batch: int = 16) -> Tensor:
-    """LPIPS of (N, C, H, W) images with (N, C, H, W) others, both in [-1, 1], to (N,). Lower is more alike, 0 the same.
+    """(N,) LPIPS between two sets of (N, C, H, W) images in [-1, 1]: 0 for identical images.
 
-    Images are taken as they are: neither resized nor rounded to 8 bits, which would drown the small steps of the path
-    length. Grey ones become three equal channels. Gradients flow to both. On the device of `net`, by default the CPU.
+    Images are neither resized nor rounded to 8 bits, which would hide the small steps of the path length. Grey images
+    are repeated to three channels. Gradients flow to both. It runs on the device of `net`, by default the CPU.
 
     Args:
         net: the networks, such as `load().to("cuda")`; None for the published ones, loaded once.
-        batch: images at a time; with gradients, all are in memory.
+        batch: images at once; with gradients all stay in memory.
 
     Raises:
-        ValueError: shapes differ, a side is below 16, images are not finite or far out of [-1, 1]; or the weights are
+        ValueError: shapes differ, a side is below 16, images are not finite or far outside [-1, 1]; or the weights are
             not the published ones, or no package has the heads.
-        OSError: the weights of VGG16 are nowhere, and cannot be downloaded.
+        OSError: the weights of VGG16 are missing and cannot be downloaded.
     """
     if a.shape != b.shape or a.ndim != 4 or a.shape[1] not in (1, 3) or min(a.shape[2:]) < 16 or not len(a):
         raise ValueError(
@@ -93,7 +93,7 @@ def load() -> Lpips:
 
     Raises:
         ValueError: a file is not the published one, or no package has the heads.
-        OSError: the weights of VGG16 are nowhere, and cannot be downloaded.
+        OSError: the weights of VGG16 are missing and cannot be downloaded.
     """
     heads = tensors(heads_file())
     return Lpips(vgg.load().features, tuple(heads[f"lin{i}.model.1.weight"].flatten() for i in range(len(vgg.TAPS))))
@@ -105,14 +105,14 @@ def _published() -> Lpips:
 
 
 def heads_file() -> Path:
-    """The published heads in whichever package is installed, by full sha256.
+    """The file of the published heads in an installed package, checked by its sha256.
 
     Raises:
         ValueError: no package has them.
     """
     found = []
     for package, inside in HEADS.items():
-        spec = find_spec(package)  # of a top-level package: finds it and runs none of it
+        spec = find_spec(package)  # finds a top-level package without running its code
         for folder in (spec and spec.submodule_search_locations) or ():
             path = Path(folder) / inside
             if path.is_file() and sha256(path) == HEADS_SHA256:

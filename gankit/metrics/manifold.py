@@ -1,9 +1,8 @@
-"""Fidelity and diversity apart, by balls around samples that reach to their k-th nearest neighbour.
+"""Precision, recall, density and coverage: fidelity and diversity from balls around samples up to their k-th neighbour.
 
-Distances are exact where it matters: a float64 matrix product finds them to a known bound, and those that this bound
-leaves undecided are computed again from differences. So a copy is at distance 0, and a tie is a tie. (torch.cdist's
-own product in float32 puts a point 0.07 from itself at 2,048 dimensions.) Pairs come `PAIRS` at a time: memory is
-linear in N and M.
+Comparisons of distances are exact: a float64 matrix product gives distances up to a known bound, and those that are
+within this bound of a radius are computed again from differences. So a copy is at distance 0. (torch.cdist in float32
+puts a point 0.07 from itself at 2,048 dimensions.) Pairs are processed `PAIRS` at a time: memory is linear in N and M.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ PAIRS = 2**22
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, float]:
     """Precision and recall of (M, d) fake features against (N, d) real ones, each 0 to 1; higher is better.
 
-    Precision is the share of fakes within the ball of at least one real sample, recall the share of reals within that
-    of at least one fake; a ball reaches to its sample's k-th nearest neighbour in its own set, d <= r. Kynkaanniemi et
-    al., "Improved Precision and Recall Metric for Assessing Generative Models", NeurIPS 2019,
+    Precision is the share of fakes within the ball of at least one real sample, recall the share of reals within the
+    ball of at least one fake; the radius of a ball is the distance to the k-th nearest neighbour in its set, d <= r.
+    Kynkaanniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models", NeurIPS 2019,
     https://arxiv.org/abs/1904.06991: k = 3, VGG-16 features, 50,000 of each. Both depend on N and M (balls shrink as
-    samples get more): compare only equal numbers. One real outlier has a ball that may hold every fake.
+    samples get more): compare only equal numbers. The ball of one real outlier may contain every fake.
 
     Raises:
         ValueError: the sets differ in d, hold NaN or infinity, have k rows or fewer, or k < 1.
@@ -40,18 +39,19 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, flo
 
 
 def density_coverage(real: Tensor, fake: Tensor, k: int = 5, strict: bool = False) -> tuple[float, float]:
-    """Density (0 to N / k, about 1 when alike) and coverage (0 to 1) of (M, d) fake features; higher is better.
+    """Density (0 to N / k, about 1 for equal distributions) and coverage (0 to 1) of (M, d) fake features.
 
     density = sum_j sum_i 1[d(fake_j, real_i) <= r_i] / (k M), coverage = mean_i 1[min_j d(fake_j, real_i) <= r_i], r_i
     being the distance of real_i to its k-th nearest real neighbour. Naeem et al., "Reliable Fidelity and Diversity
-    Metrics for Generative Models", ICML 2020, https://arxiv.org/abs/2002.09797: k = 5. For two sets drawn alike the
-    mean density is 1 and the mean coverage 1 - prod_{i = 1..k} (N - i) / (M + N - i): compare only equal numbers.
+    Metrics for Generative Models", ICML 2020, https://arxiv.org/abs/2002.09797: k = 5. Higher is better. For
+    two sets from one distribution the mean density is 1 and the mean coverage 1 - prod_{i = 1..k} (N - i) / (M + N -
+    i): compare only equal numbers.
 
     Args:
         real: (N, d) features.
         fake: (M, d) features.
-        k: neighbours that a ball reaches over.
-        strict: d < r, as the authors' code has it. It differs for ties alone: copies of real samples count less.
+        k: number of the neighbour that gives the radius.
+        strict: d < r, as in the authors' code. It differs only for ties: copies of real samples count less.
 
     Raises:
         ValueError: the sets differ in d, hold NaN or infinity, a set has k rows or fewer, or k < 1.
@@ -68,11 +68,11 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5, strict: bool = Fals
 
 
 def realism(real: Tensor, fake: Tensor, k: int = 3) -> Tensor:
-    """(M,) float64 scores of (M, d) fake features: 1 and above inside the manifold of the reals; higher is better.
+    """(M,) float64 realism scores of (M, d) fake features: at least 1 inside the manifold of the reals.
 
     max_i r_i / d(fake_j, real_i) over those real samples whose r_i, the distance to their k-th nearest real neighbour,
-    is not above the median: the realism score of Kynkaanniemi et al. 2019 (see `precision_recall`). A copy of such a
-    sample scores infinity, as their equation says (their code adds 1e-5 to d): take medians of scores, not means.
+    is not above the median: the realism score of Kynkaanniemi et al. 2019 (see `precision_recall`). Higher is better. A
+    copy of such a sample scores infinity, as in their equation (their code adds 1e-5 to d): use medians, not means.
 
     Raises:
         ValueError: as `precision_recall`.
@@ -92,9 +92,9 @@ def realism(real: Tensor, fake: Tensor, k: int = 3) -> Tensor:
 
 
 def radii(features: Tensor, k: int) -> Tensor:
-    """(N,) float64 distances of (N, d) features to their k-th nearest neighbour, themselves left out.
+    """(N,) float64 distances of (N, d) features to their k-th nearest neighbour other than themselves.
 
-    A copy elsewhere in the set is a neighbour, at distance 0.
+    A copy in the set is a neighbour at distance 0.
 
     Raises:
         ValueError: features are not (N, d) with N > k, hold NaN or infinity, or k < 1.
@@ -119,14 +119,14 @@ def _rows(columns: Tensor) -> int:
 
 
 def _squared(x: Tensor, y: Tensor) -> Tensor:
-    """(n, m) squared distances of (n, d) and (m, d) rows, up to the round-off that `_within` allows for."""
+    """(n, m) squared distances of (n, d) and (m, d) rows, up to the round-off that `_within` corrects."""
     return (x @ y.T).mul_(-2).add_(x.square().sum(1)[:, None]).add_(y.square().sum(1))
 
 
 def _within(x: Tensor, y: Tensor, squared: Tensor, radius: Tensor, strict: bool = False) -> Tensor:
-    """(n, m) bool: whether rows are within their radius, (m,) or (n, 1); close calls by their differences."""
+    """(n, m) bool: whether rows are within their radius, (m,) or (n, 1); near ties are computed from differences."""
     excess = squared - radius.square()
-    # |x|^2, |y|^2 and 2 x . y are each off by up to d halves of an epsilon: this is at least twice their sum
+    # |x|^2, |y|^2 and 2 x . y each have an error of up to d / 2 epsilons: this is at least twice their sum
     largest = x.square().sum(1).amax() + y.square().sum(1).amax()
     bound = 2 * (x.shape[1] + 8) * torch.finfo(torch.float64).eps * largest
     inside, radius = excess < 0, radius.expand_as(squared)
@@ -138,5 +138,5 @@ def _within(x: Tensor, y: Tensor, squared: Tensor, radius: Tensor, strict: bool 
 
 
 def _direct(x: Tensor, y: Tensor) -> Tensor:
-    """Distances from differences: the same bits for the same two rows, wherever they stand."""
+    """Distances from differences: bit for bit equal for the same two rows."""
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")

@@ -1,4 +1,4 @@
-"""How many modes of a known mixture a generator found, as VEEGAN (Srivastava et al., NeurIPS 2017,
+"""Coverage of the modes of a known mixture, as VEEGAN (Srivastava et al., NeurIPS 2017,
 https://arxiv.org/abs/1705.07761) and PacGAN (Lin et al., NeurIPS 2018, https://arxiv.org/abs/1712.04086) count them.
 
 The published protocol: 2,500 points on ring (8 modes, std 0.01) and grid (25 modes, std 0.05); 26,000 images on
@@ -20,10 +20,10 @@ class Coverage(NamedTuple):
     """What `coverage` counts.
 
     Args:
-        modes: modes with at least one sample of high quality, as VEEGAN counts them: one lucky sample is enough.
+        modes: modes with at least one sample of high quality, as VEEGAN counts them: one sample is enough.
         strict: modes with at least 20 % of their fair share of samples of high quality.
         high_quality: share of samples of high quality, 0 to 1.
-        reverse_kl: KL(q || uniform) in nats, q being the share of all samples that each mode got.
+        reverse_kl: KL(q || uniform) in nats, where q is the share of all samples in each mode.
     """
 
     modes: int
@@ -36,9 +36,9 @@ def coverage(mode: Tensor, num_modes: int, good: Tensor | None = None, fair: flo
     """Coverage of `num_modes` equally likely modes by samples with the (N,) int64 index `mode`.
 
     Args:
-        mode: the mode each sample belongs to.
-        good: (N,) bool, which samples are of high quality; None when all are.
-        fair: the part of a mode's fair share, N / num_modes, that `strict` asks for.
+        mode: the mode of each sample.
+        good: (N,) bool, which samples are of high quality; None for all.
+        fair: the fraction of a mode's fair share, N / num_modes, that `strict` requires.
     """
     good = torch.ones_like(mode, dtype=torch.bool) if good is None else good
     counts = mode[good].bincount(minlength=num_modes)
@@ -47,9 +47,9 @@ def coverage(mode: Tensor, num_modes: int, good: Tensor | None = None, fair: flo
 
 
 def reverse_kl(mode: Tensor, num_modes: int) -> float:
-    """KL(q || uniform) in nats of the histogram q of (N,) int64 indices: 0 when even, log(num_modes) for one mode.
+    """KL(q || uniform) in nats of the histogram q of (N,) int64 indices: 0 if uniform, log(num_modes) for one mode.
 
-    N samples of the uniform distribution itself give about (num_modes - 1) / (2 N).
+    N samples of the uniform distribution give about (num_modes - 1) / (2 N).
     """
     share = mode.bincount(minlength=num_modes).double() / len(mode)
     return float(torch.xlogy(share, share).sum()) + math.log(num_modes)
@@ -58,7 +58,7 @@ def reverse_kl(mode: Tensor, num_modes: int) -> float:
 def nearest(points: Tensor, centres: Tensor, std: float) -> tuple[Tensor, Tensor]:
     """The nearest of (K, D) centres to each of (N, D) points, (N,), and whether it is within 3 std, (N,) bool.
 
-    Of a two-dimensional Gaussian 1 - exp(-9 / 2) = 98.9 % lies within 3 std: a share above that means too little spread.
+    1 - exp(-9 / 2) = 98.9 % of a two-dimensional Gaussian lies within 3 std: a larger share means too little variance.
     """
     distance = torch.cdist(points.double(), centres.double(), compute_mode="donot_use_mm_for_euclid_dist")
     smallest, mode = distance.min(1)
@@ -74,8 +74,8 @@ def mixture_coverage(points: Tensor, centres: Tensor, std: float) -> Coverage:
 def stacked_coverage(images: Tensor, sure: float = 0.9) -> Coverage:
     """Coverage of the 1,000 modes of stacked digits by (N, 3, H, W) images in [-1, 1].
 
-    `modes` and `reverse_kl` count all samples, as published: a Gaussian fitted to the pixels finds all modes that way.
-    For `strict` and `high_quality`, which are ours, the classifier must be at least `sure` of each of the three digits.
+    `modes` and `reverse_kl` count all samples, as published, although a Gaussian fitted to the pixels finds all modes
+    then. For gankit's `strict` and `high_quality`, the classifier must be at least `sure` of each of the three digits.
     """
     n, channels = images.shape[:2]
     certainty, digit = probabilities(images.flatten(0, 1).unsqueeze(1)).view(n, channels, -1).max(2)

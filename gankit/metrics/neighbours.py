@@ -1,6 +1,6 @@
-"""Who lies next to whom: nearest neighbours and closest pairs, and what they say of memorising and of the support.
+"""Nearest neighbours and closest pairs, and tests for memorisation and for the size of the support that use them.
 
-Long because the two searches, which must be exact and bounded in memory, belong beside the two tests built on them.
+The file is long because the two exact searches with bounded memory belong with the two tests that use them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 ROWS = 2048  # of distances at once: 32 MB of float64
-SPARE = 8  # candidates beyond k, measured again exactly: products of rounded numbers decide between near ties alone
+SPARE = 8  # candidates beyond k that are measured exactly: matrix products are wrong only between near ties
 
 
 class Neighbours(NamedTuple):
@@ -30,14 +30,15 @@ class Memorisation(NamedTuple):
     """What `memorisation` measures.
 
     Args:
-        share: share of fakes no further than `tau` from a training sample; lower is better, down to `expected`.
-        expected: the same share of the held-out samples.
+        share: share of fakes within `tau` of a training sample; lower is better, down to `expected`.
+        expected: the same share for held-out samples.
         tau: distance under which a training sample counts as copied.
-        ratio: median over fakes of the distance to training over that to held-out samples; 1 without memorising.
-        auroc: chance that a distance to held-out samples exceeds one to training samples; 0.5 without memorising.
-        p_share: chance of such a share, or a larger one, were the fakes new samples of the data's distribution.
-        p_auroc: chance of such an AUROC, or a larger one, were training and held-out samples exchanged at random.
-        verdict: the numbers in words.
+        ratio: median over fakes of the distance to training over that to held-out samples; 1 without memorisation.
+        auroc: probability that a distance to held-out samples exceeds one to training samples; 0.5 without
+            memorisation.
+        p_share: probability of this share or a larger one if the fakes were new samples of the data's distribution.
+        p_auroc: probability of this AUROC or a larger one if training and held-out samples were exchanged at random.
+        verdict: a summary in words.
     """
 
     share: float
@@ -54,13 +55,13 @@ class Birthday(NamedTuple):
     """What `birthday` estimates.
 
     Args:
-        support: estimated number of different samples; infinite when no batch has a duplicate. Higher is better.
+        support: estimated number of different samples; infinite if no batch has a duplicate. Higher is better.
         low: lower end of the 95 % interval of `support`, from that of the binomial probability.
         high: its upper end.
-        probability: share of the batches that hold a duplicate; the estimate is best near 1/2.
+        probability: share of batches with a duplicate; the estimate is best near 1/2.
         size: samples in a batch.
         batches: number of batches.
-        pairs: (P, 2) int64 rows of the closest pairs of all samples, closest first: look at them.
+        pairs: (P, 2) int64 rows of the closest pairs of all samples, closest first: inspect them.
         distance: (P,) float64 their distances.
     """
 
@@ -78,7 +79,7 @@ def check_points(**sets: Tensor) -> list[Tensor]:
     """The sets, (N, ...) each, as (N, d) on one device.
 
     Raises:
-        ValueError: a set is empty, has other shapes than the first, or holds NaN or infinity.
+        ValueError: a set is empty, has another shape than the first, or holds NaN or infinity.
     """
     first, like = next(iter(sets.items()))
     out = []
@@ -95,8 +96,10 @@ def check_points(**sets: Tensor) -> list[Tensor]:
 
 
 def squared_distances(a: Tensor, b: Tensor, shift: Tensor) -> Tensor:
-    """(N, M) float64 squared distances of (N, d) and (M, d) rows, by products of what is left after `shift`: fast, and
-    off by about 1e-15 of the largest |row - shift|^2, so that copies need not be at 0."""
+    """(N, M) float64 squared distances of (N, d) and (M, d) rows, by matrix products of the rows minus `shift`.
+
+    The error is about 1e-15 of the largest |row - shift|^2, so that copies need not be at 0.
+    """
     a, b = a.double() - shift, b.double() - shift
     return (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp(min=0)
 
@@ -104,12 +107,12 @@ def squared_distances(a: Tensor, b: Tensor, shift: Tensor) -> Tensor:
 def nearest_neighbours(queries: Tensor, references: Tensor, k: int = 1) -> Neighbours:
     """The k nearest of (M, ...) references to each of (N, ...) queries, by Euclidean distance in float64.
 
-    Candidates come from matrix products; their distances are then measured directly, so that a copy is at exactly 0
-    (by products alone it was measured at up to 0.07 in float32). Ties go to the lower row. Rows are features, or
-    images flattened. Memory is bounded: no more than 2048 x 2048 distances at once.
+    Matrix products give candidates, whose distances are then computed directly, so that a copy is at exactly 0 (up to
+    0.07 by float32 products). Ties go to the lower row. Rows are features or flattened images. Memory is bounded: at
+    most 2048 x 2048 distances at once.
 
     Raises:
-        ValueError: empty sets, unlike rows, NaN, or k outside 1 to M.
+        ValueError: empty sets, rows of other shapes, NaN, or k outside 1 to M.
     """
     queries, references = check_points(queries=queries, references=references)
     if not 1 <= k <= len(references):
@@ -136,14 +139,14 @@ def nearest_neighbours(queries: Tensor, references: Tensor, k: int = 1) -> Neigh
 def closest_pairs(points: Tensor, pairs: int = 20) -> Neighbours:
     """The closest pairs among (N, ...) points: (P,) distances, smallest first, and (P, 2) rows, the lower one first.
 
-    P is `pairs`, or all N (N - 1) / 2 when there are no more. Exact and bounded in memory as `nearest_neighbours`.
+    P is `pairs`, or all N (N - 1) / 2 if there are fewer. Exact and bounded in memory as `nearest_neighbours`.
 
     Raises:
         ValueError: fewer than two points, NaN, or pairs below 1.
     """
     (points,) = check_points(points=points)
     if len(points) < 2 or pairs < 1:
-        raise ValueError(f"there are {len(points)} points and {pairs} pairs asked for; give at least 2 and 1")
+        raise ValueError(f"there are {len(points)} points and {pairs} pairs requested; give at least 2 and 1")
     wanted = min(pairs + SPARE, len(points) * (len(points) - 1) // 2)
     near = torch.full((wanted,), math.inf, dtype=torch.float64, device=points.device)
     where = torch.zeros(wanted, dtype=torch.int64, device=points.device)
@@ -161,7 +164,7 @@ def closest_pairs(points: Tensor, pairs: int = 20) -> Neighbours:
 
 
 def _blocks(points: Tensor) -> Iterator[tuple[int, int, Tensor]]:
-    """Squared distances of all pairs, block by block, with the rows where a block begins; infinite but for i < j."""
+    """Squared distances of all pairs, block by block, with the first rows of each block; infinite unless i < j."""
     shift = points.double().mean(0)
     for i in range(0, len(points), ROWS):
         for j in range(i, len(points), ROWS):
@@ -174,34 +177,36 @@ def _blocks(points: Tensor) -> Iterator[tuple[int, int, Tensor]]:
 def memorisation(
     fake: Tensor, train: Tensor, held_out: Tensor, quantile: float = 0.001, permutations: int = 999, seed: int = 0
 ) -> Memorisation:
-    """Whether fakes are copies of training samples, against held-out samples of the same distribution.
+    """Whether fakes copy training samples, compared with held-out samples of the same distribution.
 
-    d(x, S) being the distance of x to the nearest row of S:  tau = the `quantile` q of d(held-out, train), the
+    With d(x, S) the distance of x to the nearest row of S:  tau = the `quantile` q of d(held-out, train), the
     ceil(q H)-th smallest of H;  share = share of fakes with d(fake, train) <= tau ("<=", so that copies count where the
     data's own duplicates make tau 0);  ratio = median of d(fake, T) / d(fake, O), 0 / 0 being 1;  AUROC =
     P(d(fake, T) < d(fake, O)) over all pairs of fakes, ties one half. T and O are training and held-out rows in equal
-    numbers, the larger set thinned out at random, since the nearest of more rows is nearer.
+    numbers (a random subset of the larger set), since the nearest of more rows is nearer.
 
-    `p_share` is Fisher's exact test of `share` against `expected`, one-sided; `p_auroc` is from exchanging T and O at
-    random. The verdict asks for p <= 0.001 of the first or 0.005 of the second. Lower is better for the share; for the
-    ratio 1 and for the AUROC 0.5 are best: beyond them held-out samples are nearer, which says that the two sets are
-    not of one distribution, or were exchanged.
+    `p_share` is Fisher's exact test of `share` against `expected`, one-sided; `p_auroc` is a permutation test that
+    exchanges T and O. The verdict requires p <= 0.001 for the first or 0.005 for the second. Lower is better for the
+    share. Best are a ratio of 1 and an AUROC of 0.5: if held-out samples are nearer, the two sets have different
+    distributions or were exchanged.
 
     The comparison with held-out samples by a rank test is after Meehan, Chaudhuri & Dasgupta, "A Non-Parametric Test to
     Detect Data-Copying in Generative Models", AISTATS 2020, https://arxiv.org/abs/2004.05675, who rank the distances of
-    fakes among those of held-out samples, cell by cell. Where the training set is n times the held-out one, T has but
-    1 / n of what may have been copied. Distances of pixels miss copies that are shifted: try features as well.
+    fakes among those of held-out samples, cell by cell. If the training set is n times the held-out one, T contains
+    only 1 / n of the training set. Distances of pixels miss shifted copies: try features as well.
+
+    The function is long because the two tests share their distances.
 
     Args:
         fake: (N, ...) features or images.
-        train: (M, ...) what the generator was trained on.
-        held_out: (H, ...) what it was not, from the same distribution; 1000 or more for the default quantile.
-        quantile: share of held-out samples that tau lets pass as copies.
-        permutations: random exchanges behind `p_auroc`.
-        seed: of the thinning and the exchanges.
+        train: (M, ...) training samples.
+        held_out: (H, ...) other samples of the same distribution; 1000 or more for the default quantile.
+        quantile: share of held-out samples that count as copies at tau.
+        permutations: random exchanges for `p_auroc`.
+        seed: of the random subset and the exchanges.
 
     Raises:
-        ValueError: fewer than 10 rows in a set, unlike rows, NaN, or a quantile outside (0, 1).
+        ValueError: fewer than 10 rows in a set, rows of other shapes, NaN, or a quantile outside (0, 1).
     """
     from scipy.stats import hypergeom
 
@@ -217,14 +222,16 @@ def memorisation(
     rank = math.ceil(quantile * len(usual))
     tau = float(usual.sort().values[rank - 1])
     copied = int((nearest_neighbours(fake, train).distance <= tau).sum())
-    passed = int((usual <= tau).sum())  # above `rank` where the data has duplicates
+    passed = int((usual <= tau).sum())  # above `rank` if the data has duplicates
     share, expected = copied / len(fake), passed / len(usual)
     p_share = float(hypergeom.cdf(passed, len(fake) + len(usual), len(usual), copied + passed))
 
     generator = torch.Generator().manual_seed(seed)
     n = min(len(train), len(held_out))
     pool = torch.cat([x[torch.randperm(len(x), generator=generator)[:n].to(x.device)] for x in (train, held_out)])
-    near = nearest_neighbours(fake, pool, min(32, 2 * n))  # a half of the pool without any of 32 has chance 2^-32
+    near = nearest_neighbours(
+        fake, pool, min(32, 2 * n)
+    )  # none of the 32 is in a random half of the pool with probability 2^-32
     of_train = (torch.arange(2 * n) < n).to(fake.device)
     to_train, to_held = nearest_neighbours(fake, pool[:n]).distance, nearest_neighbours(fake, pool[n:]).distance
     ratio = float(torch.where((to_train == 0) & (to_held == 0), 1.0, to_train / to_held).median())
@@ -246,7 +253,7 @@ def memorisation(
 
 
 def _first(distance: Tensor, side: Tensor) -> Tensor:
-    """(N,) the smallest of (N, k) sorted distances that is on the side, or the largest of all."""
+    """(N,) the smallest of (N, k) sorted distances for which `side` is true; the largest of all if there is none."""
     return distance.gather(1, torch.where(side.any(1), side.int().argmax(1), side.shape[1] - 1)[:, None]).flatten()
 
 
@@ -258,23 +265,23 @@ def _area(smaller: Tensor, larger: Tensor) -> float:
 
 
 def birthday(samples: Tensor, threshold: float, size: int | None = None, pairs: int = 20, seed: int = 0) -> Birthday:
-    """How many different samples a generator has, by how often small batches hold a duplicate.
+    """Number of different samples of a generator, estimated from duplicates in small batches (birthday paradox).
 
-    The samples are split at random into batches of s; p being the share of batches whose closest pair is no further
-    apart than `threshold`:  support = s (s - 1) / (2 ln(1 / (1 - p))), which is s^2 / 1.39 at p = 1/2. Arora & Zhang,
+    The samples are split at random into batches of s; with p the share of batches whose closest pair is within
+    `threshold`:  support = s (s - 1) / (2 ln(1 / (1 - p))), which is s^2 / 1.39 at p = 1/2. Arora & Zhang,
     "Do GANs Actually Learn the Distribution? An Empirical Study", ICLR 2018, https://arxiv.org/abs/1706.08224. Higher
-    is better; the number is for equally likely samples and otherwise an effective support, below the true one: a few
-    samples that come often hide many rare ones.
+    is better. For samples that are not equally likely it is an effective support, below the true one: a few frequent
+    samples hide many rare ones.
 
-    The threshold decides, so calibrate it: with real held-out samples the support should be as large as you hold it to
-    be, and each of the closest pairs of fakes within it should look like one picture. There a person judged in the
-    paper. 0 counts exact copies.
+    Calibrate the threshold, on which the result depends: real held-out samples should give a plausible support, and
+    each pair of fakes within it should look like duplicates. In the paper a person judged them. 0 counts exact copies.
 
     Args:
         samples: (N, ...) features or images, drawn independently.
         threshold: distance up to which two samples count as one.
-        size: samples in a batch, s; None takes the one for which the share of duplicates among all pairs says p = 1/2.
-        pairs: closest pairs to give back.
+        size: samples in a batch, s; None takes the size for which the share of duplicates among all pairs gives p =
+            1/2.
+        pairs: number of closest pairs to return.
         seed: of the split.
 
     Raises:
@@ -291,7 +298,7 @@ def birthday(samples: Tensor, threshold: float, size: int | None = None, pairs: 
     closest = closest_pairs(samples, pairs)
     if size is None:
         scale = float(samples.double().var(0, correction=0).sum())
-        limit = threshold**2 + 1e-12 * scale  # copies are near 0 here, not at it
+        limit = threshold**2 + 1e-12 * scale  # distances of copies are near 0 here, not 0
         duplicates = sum(int((squared <= limit).sum()) for _, _, squared in _blocks(samples))
         size = n // 20 if not duplicates else round(0.5 + math.sqrt(0.25 + math.log(2) * n * (n - 1) / duplicates))
         size = max(2, min(size, n // 10))

@@ -1,4 +1,4 @@
-"""Perceptual path length: how evenly pictures change on the way from one latent to another."""
+"""Perceptual path length: how smoothly images change along paths between latents."""
 
 from __future__ import annotations
 
@@ -25,31 +25,30 @@ def path_length(
     norm: float | None = None,
     label: Tensor | None = None,
 ) -> float:
-    """Trimmed mean of `path_distances`: lower is smoother, and better.
+    """Perceptual path length, the trimmed mean of `path_distances`: lower is smoother, and better.
 
     PPL = E[ d(G(I(a, b; t)), G(I(a, b; t + eps))) / eps^2 ]. Karras, Laine & Aila, "A Style-Based Generator
     Architecture for Generative Adversarial Networks", CVPR 2019, https://arxiv.org/abs/1812.04948: eps = 1e-4, 50,000
-    pairs, LPIPS on VGG16, images averaged to 256 pixels (do that in `distance`), what lies outside the 1st and the 99th
-    percentile left out. StyleGAN2's number is in w at the ends: space="w", t="end".
+    pairs, LPIPS on VGG16, images average-pooled to 256 pixels (do that in `distance`), without values outside the 1st
+    and 99th percentile. StyleGAN2 measures in w at the ends: space="w", t="end".
 
-    For bootstrapping keep `path_distances` and give resampled ones to `trimmed_mean`.
+    For bootstrapping keep `path_distances` and pass resampled ones to `trimmed_mean`.
 
     Args:
-        generate: latents to images in [-1, 1], float32 or wider; the same ones each time, so in eval mode and with any
-            noise of its own fixed. Labels come second, when given.
-        a: (N, d) where the ways begin, drawn from the prior (or mapped to w).
-        b: (N, d) where they end.
-        distance: (n, C, H, W) images twice to (n,) squared distances, such as LPIPS: d grows with the square of eps.
-        eps: the step, as a part of the way.
-        t: "full" for t ~ U(0, 1), "end" for t = 0, or the (N,) places themselves.
-        space: "z" goes on arcs (slerp), "w" straight (lerp).
-        generator: draws t, on the CPU; None for one seeded with 0.
-        trim: percentiles outside of which distances are left out; None keeps all. The lower one is rounded to the
-            distance below, the upper one to that above, so fewer than 100 pairs are all kept.
+        generate: latents, and labels if there are any, to images in [-1, 1], float32 or wider. It must be
+            deterministic: in eval mode, with fixed noise.
+        a: (N, d) start points, drawn from the prior (or mapped to w).
+        b: (N, d) end points.
+        distance: two (n, C, H, W) batches of images to (n,) squared distances, such as LPIPS.
+        eps: the step, as a fraction of the path.
+        t: "full" for t ~ U(0, 1), "end" for t = 0, or (N,) positions.
+        space: "z" for arcs (slerp), "w" for lines (lerp).
+        generator: of t, on the CPU; None for one seeded with 0.
+        trim: percentiles outside of which distances are dropped; None keeps all. The lower one is rounded down to a
+            distance, the upper one up, so that fewer than 100 pairs are all kept.
         batch: pairs at once.
         norm: length of the latents on an arc, such as d^(1/2) for N(0, I) and 1 for a sphere; None takes the root mean
-            square of what is given. The authors' arcs have length 1, which is right only for generators that scale z
-            themselves.
+            square of `a` and `b`. The authors' arcs have length 1, which is right only for generators that normalise z.
         label: (N,) classes, the same at both ends of a step.
 
     Raises:
@@ -74,11 +73,11 @@ def path_distances(
 ) -> Tensor:
     """(N,) float64 values d / eps^2 of each pair, before trimming; arguments as for `path_length`.
 
-    Images must not be rounded to 8 bits (that turned 9,215 into 710,625), nor be of half precision.
+    Images must neither be rounded to 8 bits (which turned 9,215 into 710,625) nor be half precision.
 
     Raises:
-        ValueError: unlike or non-finite latents, or in half precision; arcs between zero or opposite latents; images
-            that are neither float32 nor float64, or not the same for the same latents; distances that are not (n,) or
+        ValueError: latents of different shapes, not finite or in half precision; arcs between zero or opposite latents;
+            images that are neither float32 nor float64, or differ for the same latents; distances that are not (n,) or
             not finite.
     """
     if a.ndim != 2 or a.shape != b.shape or not len(a):
@@ -115,7 +114,7 @@ def path_distances(
         with torch.no_grad():
             before, after = (generate(latents, *given) for latents in between)
             if not values and not torch.allclose(before, generate(between[0], *given), rtol=1e-3, atol=1e-3):
-                raise ValueError("generate(latents) draws other images each time; use eval mode and fix its noise")
+                raise ValueError("generate(latents) gives other images each time; use eval mode and fix its noise")
             if {before.dtype, after.dtype} - {torch.float32, torch.float64}:
                 raise ValueError(f"images are {before.dtype}: a step of {eps} is lost in them; give float32 in [-1, 1]")
             d = distance(before, after)
@@ -126,7 +125,7 @@ def path_distances(
 
 
 def _arc(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """(N, d) points of length 1, at t (N, 1), on the arcs between the directions of a and b."""
+    """(N, d) unit vectors at t (N, 1) on the arcs between the directions of a and b."""
     if not a.norm(dim=1).all() or not b.norm(dim=1).all():
         raise ValueError("a latent is zero and has no direction; draw another, or use space='w'")
     a, b = a / a.norm(dim=1, keepdim=True), b / b.norm(dim=1, keepdim=True)
@@ -140,7 +139,7 @@ def _arc(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def trimmed_mean(values: Tensor, trim: tuple[float, float] | None = (1, 99)) -> float:
-    """Mean of (N,) values from one percentile to the other, both inclusive; the lower is rounded down, the upper up.
+    """Mean of (N,) values between two percentiles, inclusive; the lower is rounded down to a value, the upper up.
 
     Raises:
         ValueError: no values, NaN, or percentiles that are not 0 <= lower < upper <= 100.

@@ -1,4 +1,4 @@
-"""Sliced Wasserstein distance between patches of two sets of images, scale by scale (SWD of PGGAN).
+"""Sliced Wasserstein distance between patches of two sets of images, for each scale (SWD of PGGAN).
 
 Karras et al., "Progressive Growing of GANs for Improved Quality, Stability, and Variation", ICLR 2018, section 5,
 https://arxiv.org/abs/1710.10196; the sliced distance: Rabin et al., "Wasserstein Barycenter and Its Application to
@@ -17,9 +17,9 @@ from torch.nn.functional import pad
 from gankit.metrics.structure import check_pairs, to_levels
 
 SIDE = 7  # of a patch, in pixels
-SMALLEST = 16  # shorter side of the coarsest scale, or up to twice that less one
-NUMBERS = 2**22  # held at once of images or of patches
-PROJECTIONS = 2**27  # held at once, of both sets: 1 GiB
+SMALLEST = 16  # least shorter side of the coarsest scale, which is below twice that
+NUMBERS = 2**22  # values of images or patches in memory
+PROJECTIONS = 2**27  # projections of both sets in memory: 1 GiB
 
 
 def sliced_wasserstein(
@@ -27,14 +27,14 @@ def sliced_wasserstein(
 ) -> dict[int | str, float]:
     """1,000 x sliced Wasserstein distance of two sets of (N, C, H, W) images in [-1, 1], by scale; lower is better.
 
-    Gives {shorter side of the scale: value, ..., "average": mean over the scales}. At each scale of
-    `laplacian_pyramid`, of 8-bit levels and down to a shorter side of 16 (to 31), take `patches` 7 x 7 patches from
-    random places of each image, normalise each channel over the whole set to mean 0 and std 1 (each set by its own),
-    project on `repeats` x `directions` random unit directions, and average |sorted real - sorted fake|. Published with
-    16,384 images and the defaults here. A set against itself is not 0, as places differ, and values rise as N falls
-    (to hundreds at N = 8): compare only equal numbers.
+    Returns {shorter side of the scale: value, ..., "average": mean over the scales}. At each scale of
+    `laplacian_pyramid`, on 8-bit levels and down to a shorter side of 16 (to 31), it takes `patches` 7 x 7 patches from
+    random positions of each image, normalises each channel over each set to mean 0 and std 1, projects on `repeats` x
+    `directions` random unit directions, and averages |sorted real - sorted fake|. Published with 16,384 images and the
+    defaults here. A set against itself is not 0, as positions differ, and values rise as N falls (to hundreds at N =
+    8): compare only equal numbers.
 
-    H and W may differ, C may be any. Images are read again for every `PROJECTIONS` numbers of projections, which bounds
+    H and W may differ, C is arbitrary. Patches are extracted again for every `PROJECTIONS` projections, which bounds
     the memory to 1 GiB and the patches of a few images.
 
     Raises:
@@ -65,15 +65,15 @@ def sliced_wasserstein(
 
 
 def laplacian_pyramid(images: Tensor, levels: int) -> list[Tensor]:
-    """(N, C, H, W) images to `levels` scales, finest first: what each has beyond the next, and the last one itself.
+    """(N, C, H, W) images to `levels` scales, finest first: the difference of each from the next, and the last one.
 
-    Down: blur by [1 4 6 4 1] / 16 on both axes, mirrored at borders, and keep every second pixel; up: zeros between,
+    Down: blur by [1 4 6 4 1] / 16 on both axes, mirrored at borders, and keep every second pixel; up: insert zeros,
     blur, x 4; level k = scale k - up(scale k + 1), so images = level 0 + up(level 1 + up(level 2 + ...)). Burt &
     Adelson, "The Laplacian Pyramid as a Compact Image Code", IEEE Trans. Communications 1983,
     https://doi.org/10.1109/TCOM.1983.1095851.
 
     Raises:
-        ValueError: images are not (N, C, H, W), or a side cannot be halved levels - 1 times, or to 2 at the least.
+        ValueError: images are not (N, C, H, W), or a side cannot be halved levels - 1 times to 2 or more.
     """
     if images.ndim != 4:
         raise ValueError(f"images are {tuple(images.shape)}; give (N, C, H, W)")
@@ -90,7 +90,7 @@ def laplacian_pyramid(images: Tensor, levels: int) -> list[Tensor]:
 
 
 def num_levels(height: int, width: int) -> int:
-    """Scales that `sliced_wasserstein` takes: halved until the shorter side is 16 to 31."""
+    """Number of scales of `sliced_wasserstein`: halved until the shorter side is 16 to 31."""
     k = 0
     while min(height, width) >> k >= 2 * SMALLEST:
         if (height >> k) % 2 or (width >> k) % 2:
@@ -116,13 +116,13 @@ def up(images: Tensor) -> Tensor:
 
 
 def draw_places(n: int, patches: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """(n, patches, 2) int64 row and column of the upper left pixel of each patch: anywhere, borders included."""
+    """(n, patches, 2) int64 row and column of the upper left pixel of each patch."""
     sides = (height, width)
     return torch.stack([torch.randint(s - SIDE + 1, (n, patches), generator=generator) for s in sides], 2)
 
 
 def draw_directions(dim: int, number: int, generator: torch.Generator) -> Tensor:
-    """(dim, number) float64 unit columns."""
+    """(dim, number) float64 random unit vectors as columns."""
     aims = torch.randn(dim, number, dtype=torch.float64, generator=generator)
     return aims / torch.linalg.vector_norm(aims, dim=0)
 
@@ -165,7 +165,7 @@ def _statistics(parts: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
 def _distance(
     sets: list[tuple[Tensor, int, bool, Tensor]], statistics: list[tuple[Tensor, Tensor]], aims: Tensor
 ) -> float:
-    """Mean over (D, P) directions of the distance between sorted projections, some directions at a time."""
+    """Mean over (D, P) directions of the distance between sorted projections, a part of the directions at a time."""
     rows, total = sets[0][3].shape[:2].numel(), 0.0
     for some in aims.split(max(1, PROJECTIONS // (2 * rows)), 1):
         lines = []

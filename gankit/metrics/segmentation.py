@@ -1,10 +1,10 @@
 """Pixel and class accuracy and mean IoU of label maps, all from one confusion matrix of the whole data set.
 
 Long, Shelhamer & Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015,
-https://arxiv.org/abs/1411.4038, section 5: n_ij being the pixels of class i predicted as j, t_i = sum_j n_ij,
+https://arxiv.org/abs/1411.4038, section 5: with n_ij the pixels of class i predicted as j, t_i = sum_j n_ij,
 pixel accuracy = sum_i n_ii / sum_i t_i, class accuracy = mean_i n_ii / t_i,
 mean IoU = mean_i n_ii / (t_i + sum_j n_ji - n_ii).
-A mean of each picture's own values is another number (0.725 for 0.883 in an example). Higher is better for all three.
+The mean of per-image values differs (0.725 for 0.883 in an example). Higher is better for all three.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gankit.metrics.classifier_scores import train
 
 
 class SegmentationScore(NamedTuple):
-    """The three numbers of pix2pix's table, 0 to 1, higher is better."""
+    """The three values of pix2pix's table, 0 to 1, higher is better."""
 
     pixel_accuracy: float
     class_accuracy: float
@@ -28,16 +28,16 @@ class SegmentationScore(NamedTuple):
 
 
 def confusion(predicted: Tensor, label: Tensor, num_classes: int, ignore: int | None = 255) -> Tensor:
-    """(K, K) int64 counts of pixels by label (row) and predicted class (column). Add those of several batches.
+    """(K, K) int64 counts of pixels by label (row) and predicted class (column). Batches can be summed.
 
     Args:
         predicted: whole numbers from 0 to K - 1, of any shape.
         label: the same, or `ignore`, of the same shape.
         num_classes: K.
-        ignore: label of pixels that are not counted, whatever is predicted there; None counts all.
+        ignore: label of pixels that are not counted; None counts all.
 
     Raises:
-        ValueError: shapes differ, numbers are not whole, or a counted pixel has a class outside 0 to K - 1.
+        ValueError: shapes differ, classes are not integers, or a counted pixel has a class outside 0 to K - 1.
     """
     if predicted.shape != label.shape:
         raise ValueError(f"predicted is {tuple(predicted.shape)}, label {tuple(label.shape)}; give maps of one shape")
@@ -56,16 +56,16 @@ def confusion(predicted: Tensor, label: Tensor, num_classes: int, ignore: int | 
 
 
 def pixel_accuracy(matrix: Tensor) -> float:
-    """Share of the counted pixels that are right, from a (K, K) `confusion`."""
+    """Share of correct pixels, from a (K, K) `confusion`."""
     matrix = _checked(matrix)
     return float(matrix.trace() / matrix.sum())
 
 
 def class_accuracy(matrix: Tensor, absent: Literal["skip", "zero"] = "skip") -> float:
-    """Mean over classes of the share of a class's pixels that are right, from a (K, K) `confusion`.
+    """Mean over classes of the share of correct pixels, from a (K, K) `confusion`.
 
-    `absent` says what becomes of classes that no pixel is labelled with: they are left out of the mean, or count 0, as
-    by the 1e-12 that pix2pix's script adds below the line; both are the same when every class occurs.
+    Classes without labelled pixels are left out of the mean (`absent` is "skip") or count as 0 ("zero"), as with the
+    1e-12 that pix2pix's script adds to the denominator; both are equal if every class occurs.
     """
     matrix = _checked(matrix)
     return _mean(matrix.diagonal() / matrix.sum(1), absent)
@@ -94,15 +94,15 @@ def fcn_score(
     absent: Literal["skip", "zero"] = "skip",
     batch: int = 8,
 ) -> SegmentationScore:
-    """How well a segmenter of real photographs finds in generated ones the labels they were generated from.
+    """Accuracy of a segmenter of real photographs on generated ones, against the labels they were generated from.
 
     Isola, Zhu, Zhou & Efros, "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017,
     https://arxiv.org/abs/1611.07004, section 4.1: FCN-8s trained on Cityscapes, 19 classes, 255 ignored, photographs
-    resized to the labels. The number is the segmenter's as much as the generator's: compare with real photographs under
-    the same one, and with published numbers under theirs alone (they take absent="zero").
+    resized to the labels. The value depends on the segmenter as much as on the generator: compare with real photographs
+    under the same segmenter, and with published values only under theirs (with absent="zero").
 
     Args:
-        images: (N, C, h, w) generated, in [-1, 1]; resized, bilinearly, where label maps have another size.
+        images: (N, C, h, w) generated, in [-1, 1]; resized bilinearly if label maps have another size.
         label: (N, H, W) classes that the images were generated from.
         segmenter: (n, C, H, W) images to (n, H, W) classes, or to (n, K, H, W) scores.
         num_classes: K.
@@ -111,7 +111,7 @@ def fcn_score(
         batch: images at once.
 
     Raises:
-        ValueError: unlike numbers of images and maps, NaN, or a segmenter whose maps have other sizes than the labels.
+        ValueError: numbers of images and maps differ, NaN, or the segmenter's maps have other sizes than the labels.
     """
     if images.ndim != 4 or label.ndim != 3 or len(images) != len(label) or not len(images):
         raise ValueError(
@@ -122,7 +122,7 @@ def fcn_score(
     matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=label.device)
     for some, truth in zip(images.split(batch), label.split(batch)):
         if some.shape[2:] != truth.shape[1:]:
-            some = interpolate(some, truth.shape[1:], mode="bilinear", antialias=True)  # as Pillow, and so the script
+            some = interpolate(some, truth.shape[1:], mode="bilinear", antialias=True)  # as Pillow in pix2pix's script
         with torch.no_grad():
             out = segmenter(some)
         if out.ndim == 4 and out.shape[1] == num_classes:
@@ -139,11 +139,11 @@ def fcn_score(
 def fit_segmenter(
     images: Tensor, label: Tensor, num_classes: int, ignore: int | None = 255, seed: int = 0, epochs: int = 10
 ) -> Callable[[Tensor], Tensor]:
-    """A small segmenter trained on (N, C, H, W) images in [-1, 1] and (N, H, W) classes, as images to (n, H, W) classes.
+    """A small segmenter trained on (N, C, H, W) images in [-1, 1] and (N, H, W) classes: images to (n, H, W) classes.
 
-    Convolutions at half the height and width, whose units see 61x61 pixels, trained as `fit_convnet` is. It stands in for
-    FCN-8s in `fcn_score` where there is none of the data: its numbers are for comparing with one another.
-    The same seed gives the same network, on one machine.
+    Convolutions at half resolution with a receptive field of 61x61 pixels, trained as in `fit_convnet`. It replaces
+    FCN-8s in `fcn_score` if there is none for the data: compare its values only with each other. The same seed gives
+    the same network, on one machine.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Linear separability: whether a plane in latent space parts samples with an attribute from those without."""
+"""Linear separability: whether a hyperplane in latent space separates samples with an attribute from the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gankit.metrics.neighbours import check_points
 
 class Separability(NamedTuple):
     """Args:
-    score: 2^(sum of the entropies); 1 is perfect, 2^A is chance for A even attributes. Lower is better.
+    score: 2^(sum of the entropies); 1 is perfect, 2^A is chance for A balanced attributes. Lower is better.
     entropies: H(Y|X) of each attribute in bits.
     """
 
@@ -29,24 +29,26 @@ def linear_separability(
     names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Separability:
-    """2^(sum_i H(Y_i | X_i)) of a linear SVM's answers X and a classifier's Y, for each attribute i, in bits.
+    """2^(sum_i H(Y_i | X_i)), in bits, of the predictions X_i of a linear SVM and Y_i of a classifier for attribute i.
 
     Karras, Laine & Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019,
-    https://arxiv.org/abs/1812.04948: 200,000 samples, the surer half kept for each of 40 attributes, a plane fitted to
-    the latents and judged on the same samples. So there must be many more samples than dimensions. The authors' code
-    counts an attribute whose plane cannot be fitted as perfect; here it is refused.
+    https://arxiv.org/abs/1812.04948: 200,000 samples, the most confident half kept for each of 40 attributes, a
+    hyperplane fitted to the latents and tested on the same samples. So there must be many more samples than dimensions.
+    The authors' code counts an attribute whose hyperplane cannot be fitted as perfect; here it is an error.
+
+    The function is long because it checks all arguments first.
 
     Args:
         latents: (N, d) z, or the last w.
-        scores: (N, A) what a classifier says of the images of the latents: logits, or probabilities.
-        threshold: scores above it mean yes: 0 for logits, 0.5 for probabilities. The further from it the surer.
-        keep: share of the samples kept for each attribute, the surest.
+        scores: (N, A) logits or probabilities of a classifier for the images of the latents.
+        threshold: scores above it are positive: 0 for logits, 0.5 for probabilities.
+        keep: share of samples kept for each attribute, the furthest from the threshold.
         names: A names for messages.
         seed: of the solver.
 
     Raises:
-        ValueError: unlike numbers of rows, NaN; an attribute that all kept samples have or lack; no more kept samples
-            than 2 (d + 1), where a plane parts even random answers as often as not (Cover, 1965).
+        ValueError: numbers of rows differ, NaN; an attribute that all kept samples have or lack; at most 2 (d + 1) kept
+            samples, for which a hyperplane separates random labels with probability 1/2 (Cover, 1965).
     """
     from sklearn.svm import LinearSVC
 

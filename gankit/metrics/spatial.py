@@ -1,4 +1,4 @@
-"""Frechet distances within one picture, over its places, and within each class."""
+"""Frechet distances over the positions of one image (SIFID), and within each class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENCODER = style.SMALL  # the file of gankit's own small encoder
 
 
 class ClassDistance(NamedTuple):
-    """The Frechet distance within a class, and how many samples each side had; lower is better for equal numbers."""
+    """The Frechet distance within a class, and the numbers of samples; lower is better for equal numbers."""
 
     distance: float
     num_real: int
@@ -26,50 +26,51 @@ class ClassDistance(NamedTuple):
 
 
 class PerClass(NamedTuple):
-    """The mean over classes, each counting the same, and what it is the mean of, by class."""
+    """The unweighted mean over classes, and the distance of each class."""
 
     mean: float
     classes: dict[int, ClassDistance]
 
 
 def spatial_features(network: str = "inception", download: bool = True) -> Callable[[Tensor], Tensor]:
-    """What SIFID looks through: (N, 3, H, W) images in [-1, 1] of any size to (N, C, h, w) maps on the CPU.
+    """The feature extractor of SIFID: (N, 3, H, W) images in [-1, 1] of any size to (N, C, h, w) maps on the CPU.
 
     Args:
-        network: "inception", PyTorch's of ImageNet up to its second max pool, C = 192, 109 MB of weights once: the published one;
-            "small", the third tap (relu3_1) of the small encoder that comes with gankit, at a quarter of the size.
+        network: "inception", PyTorch's ImageNet network up to its second max pool, C = 192, as published, 109 MB;
+            "small", the third tap (relu3_1) of gankit's own small encoder, at a quarter of the size.
         download: whether weights may be downloaded.
 
     Raises:
-        OSError: weights that are nowhere and cannot be downloaded.
-        ValueError: from what is given back: images with fewer than 19 pixels a side have no places in Inception.
+        OSError: the weights are missing and cannot be downloaded.
+        ValueError: by the extractor, for Inception and images with a side below 19 pixels.
     """
-    if network == "inception":
-        net = inception.load_stem(download=download)
-    else:
+    if network != "inception":
         encoder = style.FrozenEncoder(style.convolutions_of(tensors(ENCODER), 3), torch.ones(3), torch.zeros(3))
+        return lambda images: encoder(images.float().cpu())[2]
+    net = inception.load_stem(download=download)
 
-    def look(images: Tensor) -> Tensor:
-        if network == "inception" and min(images.shape[2:]) < inception.STEM:
+    def extract(images: Tensor) -> Tensor:
+        if min(images.shape[2:]) < inception.STEM:
             raise ValueError(
-                f"images are {images.shape[2]}x{images.shape[3]} (height x width); Inception's layers need {inception.STEM} pixels a side"
+                f"images are {images.shape[2]}x{images.shape[3]} (height x width); Inception's layers need "
+                f"{inception.STEM} pixels a side"
             )
-        return net(images.float().cpu()) if network == "inception" else encoder(images.float().cpu())[2]
+        return net(images.float().cpu())
 
-    return look
+    return extract
 
 
 def sifid(real_map: Tensor, fake_map: Tensor) -> float:
-    """Frechet distance between the places of one real and one fake (C, H, W) feature map, whose H and W may differ.
+    """Frechet distance over the positions of one real and one fake (C, H, W) feature map, whose H and W may differ.
 
     Shaham, Dekel & Michaeli, "SinGAN: Learning a Generative Model from a Single Natural Image", ICCV 2019,
     https://arxiv.org/abs/1905.01164: features of torchvision's Inception before its second max-pool, C = 192, of images
-    that are not resized; the number to report is the mean over pairs of pictures. Lower is better, 0 for the same map.
-    Only those features make it SIFID; it is biased up for few places (H W is about 1/16 of the pixels there), which are
-    no independent samples, so compare for one size of picture.
+    that are not resized; report the mean over pairs of images. Lower is better, 0 for the same map. Only with those
+    features is it SIFID. It is biased upwards for few positions (H W is about 1/16 of the pixels), which are not
+    independent, so compare for one image size.
 
     Raises:
-        ValueError: maps are not (C, H, W) with one C, have fewer than two places, or hold NaN.
+        ValueError: maps are not (C, H, W) with one C, have fewer than two positions, or hold NaN.
     """
     if real_map.ndim != 3 or fake_map.ndim != 3 or len(real_map) != len(fake_map):
         raise ValueError(f"maps are {tuple(real_map.shape)} and {tuple(fake_map.shape)}; give (C, H, W) with one C")
@@ -82,18 +83,18 @@ def per_class_frechet(
     """Mean over classes of the Frechet distance between (N, d) real and (M, d) fake features of the class.
 
     Miyato & Koyama, "cGANs with Projection Discriminator", ICLR 2018, https://arxiv.org/abs/1802.05637 (intra FID).
-    Lower is better. Classes with fewer samples than d go through the Gram matrix by themselves. The bias is about
-    (1/n + 1/m) times a constant of the features, n and m being the numbers of the class: use equal ones, report them.
+    Lower is better. The bias is about (1/n + 1/m) times a constant of the features, with n and m the numbers of samples
+    of the class: use equal numbers and report them.
 
     Args:
         real: (N, d) features.
         real_label: (N,) int64 classes.
         fake: (M, d) features.
-        fake_label: (M,) int64 classes that the fakes were asked for.
+        fake_label: (M,) int64 classes that the fakes were conditioned on.
         names: of the classes, for messages.
 
     Raises:
-        ValueError: a class of either side has fewer than two samples on the other; unlike shapes; NaN.
+        ValueError: a class of one side has fewer than two samples on the other; shapes differ; NaN.
     """
     real, fake = check_points(real=real, fake=fake)
     for name, features, label in (("real", real, real_label), ("fake", fake, fake_label)):

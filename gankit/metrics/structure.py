@@ -1,6 +1,6 @@
-"""How alike two pictures are, pixel for pixel and in structure, and how unlike the pictures of one generator.
+"""PSNR, SSIM and MS-SSIM between images, and diversity by MS-SSIM within a set.
 
-All are defined on levels 0 to 255, so images are rounded to 8 bits here, as files are. Window and constants: Wang et
+All are defined on levels 0 to 255, so images are rounded to 8 bits, as files are. Window and constants: Wang et
 al., "Image Quality Assessment: From Error Visibility to Structural Similarity", IEEE Trans. Image Processing 2004,
 https://doi.org/10.1109/TIP.2003.819861.
 """
@@ -17,14 +17,14 @@ from torch.nn.functional import avg_pool2d
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the five scales, finest first: Wang et al. 2003, section 3.2
 TAPS, STD = 11, 1.5  # of the Gaussian window
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-NUMBERS = 2**22  # held at once by each intermediate result
+NUMBERS = 2**22  # values in memory for each intermediate result
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
     """(N,) peak signal-to-noise ratios in dB of pairs of (N, C, H, W) images in [-1, 1]; higher is better.
 
-    10 log10(255^2 / MSE), the mean over channels and pixels of one image. Infinity for identical images: take the
-    median over images, or leave these out. One level off everywhere is 48.13 dB.
+    10 log10(255^2 / MSE), with the mean over channels and pixels of one image. Infinity for identical images: use the
+    median over images, or leave these out. A difference of one level everywhere is 48.13 dB.
 
     Raises:
         ValueError: images are not (N, C, H, W) floats of one shape, or hold NaN or infinity.
@@ -41,8 +41,8 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     """(N,) structural similarities of pairs of (N, C, H, W) images in [-1, 1], 1 for identical ones; higher is better.
 
     Mean over channels and pixels of (2 ma mb + C1) (2 sab + C2) / ((ma^2 + mb^2 + C1) (sa^2 + sb^2 + C2)), with means
-    and (co)variances under an 11 x 11 Gaussian window of std 1.5 that lies wholly inside the image; C1 = (0.01 L)^2,
-    C2 = (0.03 L)^2, L = 255: Wang et al. 2004. The paper knows grey images; here colours are averaged over channels.
+    and (co)variances under an 11 x 11 Gaussian window of std 1.5 inside the image; C1 = (0.01 L)^2,
+    C2 = (0.03 L)^2, L = 255: Wang et al. 2004. The paper uses grey images; colour images are averaged over channels.
 
     Raises:
         ValueError: as `psnr`, or a side is below 11.
@@ -54,12 +54,12 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
     """(N,) multi-scale structural similarities, 0 to 1, of pairs of (N, C, H, W) images in [-1, 1]; identical ones: 1.
 
-    prod_{j = 1..4} cs_j^w_j x ssim_5^w_5: each scale is the last one averaged 2 x 2, cs is `ssim` without the factor of
-    means, both averaged over channels and pixels and cut off at 0, w = `WEIGHTS`. Wang et al., "Multi-scale Structural
-    Similarity for Image Quality Assessment", Asilomar 2003, https://doi.org/10.1109/ACSSC.2003.1292216. As Odena et al.
-    (ACGAN) and Karras et al. (PGGAN) measure it, the window shrinks on small scales, to min(11, H, W) taps of std
-    1.5 x taps / 11, so that 16 pixels are enough; libraries refuse below 161. A scale with an odd side loses its last
-    row or column. Between a picture and its target higher is better; between samples see `ms_ssim_diversity`.
+    prod_{j = 1..4} cs_j^w_j x ssim_5^w_5: each scale is the last one average-pooled 2 x 2, cs is `ssim` without the
+    factor of means, both averaged over channels and pixels and clamped at 0, w = `WEIGHTS`. Wang et al., "Multi-scale
+    Structural Similarity for Image Quality Assessment", Asilomar 2003, https://doi.org/10.1109/ACSSC.2003.1292216. As
+    Odena et al. (ACGAN) and Karras et al. (PGGAN) measure it, the window shrinks on small scales, to min(11, H, W) taps
+    of std 1.5 x taps / 11, so that 16 pixels are enough; libraries refuse below 161. A scale with an odd side loses its
+    last row or column. Between an image and its target higher is better; between samples see `ms_ssim_diversity`.
 
     Raises:
         ValueError: as `psnr`, or a side is below 16.
@@ -73,9 +73,9 @@ def ms_ssim_diversity(images: Tensor, pairs: int = 100, seed: int = 0, label: Te
 
     With (N,) int64 labels: `pairs` pairs within each class, and the mean over the classes that occur. Odena et al.,
     "Conditional Image Synthesis with Auxiliary Classifier GANs", ICML 2017, https://arxiv.org/abs/1610.09585: 100 pairs
-    per class at 128 x 128; Karras et al. (PGGAN), ICLR 2018: 10,000 pairs, no classes. 1 when all images are one; noise
-    scores low as well, so compare with the value of as many real images. Where there are fewer different pairs than
-    `pairs`, each is taken once.
+    per class at 128 x 128; Karras et al. (PGGAN), ICLR 2018: 10,000 pairs, no classes. 1 if all images are equal; noise
+    scores low, too, so compare with the value of as many real images. If there are fewer different pairs than `pairs`,
+    each counts once.
 
     Raises:
         ValueError: as `ms_ssim`; labels are not one for each image; a class, or the set, has one image; `pairs` < 1.
@@ -107,12 +107,12 @@ def ms_ssim_diversity(images: Tensor, pairs: int = 100, seed: int = 0, label: Te
 
 
 def to_levels(images: Tensor) -> Tensor:
-    """Images in [-1, 1] as float64 whole numbers 0 to 255, as files hold them; what lies outside is clamped."""
+    """Images in [-1, 1] as float64 whole numbers 0 to 255, as files hold them; values outside are clamped."""
     return ((images.detach().double() + 1) * 127.5).round().clamp(0, 255)
 
 
 def check_images(images: Tensor, least: int = 1) -> None:
-    """Refuse what are not finite float (N, C, H, W) images with sides of at least `least`."""
+    """Check that images are finite (N, C, H, W) floats with sides of at least `least`."""
     if images.ndim != 4 or not images.is_floating_point() or not images.numel():
         raise ValueError(f"images are {tuple(images.shape)} {images.dtype}; give (N, C, H, W) floats in [-1, 1]")
     if min(images.shape[2:]) < least:
@@ -122,7 +122,7 @@ def check_images(images: Tensor, least: int = 1) -> None:
 
 
 def check_pairs(a: Tensor, b: Tensor, least: int = 1) -> None:
-    """Refuse what are not two sets of as many images of one shape."""
+    """Check that two sets have equally many images of one shape."""
     if a.shape != b.shape:
         raise ValueError(f"images are {tuple(a.shape)} and {tuple(b.shape)}; pairs need one shape")
     check_images(a, least)
@@ -147,7 +147,7 @@ def _multiscale(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _similarity(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """(N,) means of the similarity, and of its factor of contrast and structure, of float64 levels."""
+    """(N,) means of the similarity, and of its contrast and structure factor, of float64 levels."""
     taps = min(TAPS, *a.shape[2:])
     at = torch.arange(taps, dtype=a.dtype) - (taps - 1) / 2
     window = torch.exp(-(at**2) / (2 * (STD * taps / TAPS) ** 2))
@@ -162,7 +162,7 @@ def _similarity(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _blur(x: Tensor, window: list[float]) -> Tensor:
-    """Weighted sums along both sides, where the window lies inside; a float64 conv2d takes six times as long."""
+    """Separable window without padding; a float64 conv2d takes six times as long."""
     for axis in (2, 3):
         size = x.shape[axis] - len(window) + 1
         total = x.narrow(axis, 0, size) * window[0]

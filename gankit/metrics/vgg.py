@@ -1,5 +1,5 @@
 """VGG16 (Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015,
-https://arxiv.org/abs/1409.1556) with the weights that PyTorch publishes: the view of LPIPS, precision and recall.
+https://arxiv.org/abs/1409.1556) with the weights that PyTorch publishes, for LPIPS, precision and recall.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WIDTHS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 
 
 
 class VGG16(nn.Module):
-    """(N, 3, H, W) images with ImageNet's mean and deviation taken out to maps or, at 224 x 224, to features."""
+    """(N, 3, H, W) images, normalised as for ImageNet, to feature maps or, at 224 x 224, to features."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class VGG16(nn.Module):
 
 
 def maps(trunk: nn.Sequential, x: Tensor) -> list[Tensor]:
-    """The maps of TAPS, from `VGG16().features`: halved in height and width from each to the next."""
+    """The feature maps of TAPS from `VGG16().features`; height and width halve from each to the next."""
     found = []
     for i, layer in enumerate(trunk[: max(TAPS.values()) + 1]):
         x = layer(x)
@@ -67,10 +67,10 @@ def load(file: WeightsFile | None = None) -> VGG16:
     """The network with its published weights, frozen, in eval mode.
 
     Raises:
-        ValueError: the file found is not the published one.
-        OSError: it is nowhere, and cannot be downloaded.
+        ValueError: the file on this machine is not the published one.
+        OSError: it is missing and cannot be downloaded.
     """
-    with torch.device("meta"):  # no time, and no random numbers, for weights that are about to be replaced
+    with torch.device("meta"):  # no time and no random numbers for weights that are replaced
         net = VGG16()
     net.load_state_dict(tensors(fetch(file or WEIGHTS)), strict=True, assign=True)
     return net.requires_grad_(False).eval()

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 from gankit import evaluation
-from gankit.evaluation.pictures import CAPTIONS
+from gankit.evaluation.figures import CAPTIONS
 from gankit.pictures.curves import chart
 from gankit.report.html import figure, page, table
 from gankit.runs import schema

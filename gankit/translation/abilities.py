@@ -42,11 +42,11 @@ def attributes_of(trained: Trained) -> Attributes:
     """The attributes of a model, with the names of its arguments, its data or its classes."""
     recipe, spec = trained.recipe, trained.recipe.spec
     if spec.attributes:
-        names = tuple(getattr(recipe, "names", spec.attributes))
+        names = tuple(recipe.names or spec.attributes)
     else:
         names = tuple(trained.config["data"].get("classes") or map(str, range(spec.num_classes)))
-    groups = tuple(getattr(recipe, "counts", None) or spec.groups or (len(names),))
-    exclusive = tuple(getattr(recipe, "exclusive", None) or spec.exclusive or (not spec.attributes,))
+    groups = tuple(recipe.counts or spec.groups or (len(names),))
+    exclusive = tuple(recipe.exclusive or spec.exclusive or (not spec.attributes,))
     return Attributes(names, groups, exclusive)
 
 

@@ -47,7 +47,7 @@ class Translator:
     @property
     def side(self) -> str:
         """The domain of the inputs, or their side of a pair: "a" or "b"."""
-        return "b" if self.request.fixed.get("to") == "a" else getattr(self.recipe, "sides", ("a", "b"))[0]
+        return "b" if self.request.fixed.get("to") == "a" else self.recipe.sides[0]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -104,12 +104,10 @@ class Translator:
         recipe = self.recipe
         least = min(tiles.LEAST, *self.shape[1:])
         with torch.no_grad():
-            if self.segments and hasattr(recipe, "tile"):  # the model cuts tiles itself
+            if self.segments and recipe.tile is not None:  # the model cuts tiles itself
                 recipe.tile = self.tile or recipe.tile
                 return function(images, 0).cpu()
-            return tiles.through(
-                function, images, recipe.multiple, getattr(recipe, "reach", None), self.tile, least, self.say, recipe
-            )
+            return tiles.through(function, images, recipe.multiple, recipe.reach, self.tile, least, self.say, recipe)
 
     def piece(self, pictures: Tensor, keys: Sequence[int], tile: int) -> Tensor:
         """The output for whole images, or for one tile of each."""

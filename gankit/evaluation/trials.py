@@ -1,0 +1,86 @@
+"""From a model or samples, and the data that they are compared with, to trials."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gankit.evaluation import sources, translations
+from gankit.evaluation.sources import Samples, Trial
+from gankit.evaluation.translations import Data
+from gankit.recipe import Recipe
+
+
+class Reference(NamedTuple):
+    """The data that a model is compared with, opened once: Samples for samples from noise, data sets for translators.
+
+    Args:
+        real: the training data, or data in its place.
+        held_out: data that no model was trained on.
+        name: the name of `real` as the user typed it.
+    """
+
+    real: Samples | Data | None
+    held_out: Samples | Data | None
+    name: str
+
+
+def open_reference(
+    recipe: Recipe | None, real: str, held_out: str, settings: dict[str, object], resolution: str = ""
+) -> Reference:
+    """The data of these names; held-out data go with the real data unless they are named.
+
+    Args:
+        recipe: the model, None for samples without one.
+        real, held_out: names of data, or empty.
+        settings: of the run, which say how the data are prepared.
+        resolution: of folders; empty for the run's own.
+
+    Raises:
+        ValueError: there is no such data.
+    """
+    if recipe is not None and translations.translates(recipe):
+        kind = recipe.data.split()[0]
+        names = real, held_out or translations.held_out_name(real)
+        opened = [sources.open_dataset(name, settings, resolution, kind) if name else None for name in names]
+        return Reference(*opened, real)
+    samples = sources.of_data(real, settings, resolution) if real else None
+    unseen = sources.of_data(held_out, settings, resolution) if held_out else None
+    if samples is not None and not held_out:
+        unseen = sources.held_out(samples, settings, resolution)
+    return Reference(samples, unseen, real)
+
+
+def trials_of_model(
+    recipe: Recipe,
+    reference: Reference,
+    about: dict[str, object],
+    fingerprint: str,
+    seed: int = 0,
+    trunc: float = 1.0,
+    domains: str = "ab",
+) -> list[Trial]:
+    """What to evaluate of a model: its samples, or its translations in each direction.
+
+    Args:
+        recipe: the model, in eval mode.
+        reference: the data that it is compared with.
+        about: the description of the model for records.
+        fingerprint: equal for equal weights.
+        seed: the first seed of samples, and of the choice of a translator's inputs.
+        trunc: truncation of the latents.
+        domains: the domains that a translator has a generator to.
+    """
+    name = str(about["run"])
+    if translations.translates(recipe):
+        real, held_out, typed = reference
+        return translations.translator_trials(recipe, name, fingerprint, real, held_out, seed, about, typed, domains)
+    return [trial_of_samples(sources.of_recipe(recipe, name, fingerprint, seed, trunc, about), reference)]
+
+
+def trial_of_samples(fake: Samples, reference: Reference) -> Trial:
+    """Samples and real data, with the class numbers of the real data."""
+    real, held_out, _ = reference
+    if real is not None:
+        fake = sources.with_classes_of(real, fake)
+        held_out = held_out and sources.with_classes_of(real, held_out)
+    return Trial(fake, real, held_out)
