@@ -1,28 +1,31 @@
-"""How well do anogan and f_anogan find what does not belong? Trains both, and holds them beside three plain ways.
+"""Quality of anomaly detection by anogan and f_anogan, beside three simple baselines.
 
     python benchmarks/anomaly.py digits [--seeds 3] [--classes 0,4,8] [--models f_anogan]
     python benchmarks/anomaly.py lfw
     python benchmarks/anomaly.py textures [--textures brick]
 
-- digits: each class in turn is the anomaly: models learn the other nine, and all 397 held-out digits are scored.
-- lfw: 70 faces of 25x25 to learn from; 30 other faces and 100 patches that are none are scored.
-- textures: patches of a texture to learn from; others of the same texture, half of them with a drawn defect, are scored, and
-  the defects looked for: AUROC over pixels, and per-region overlap.
+- digits: each class in turn is the anomaly: models train on the other nine, and all 397 held-out digits are scored.
+- lfw: models train on 70 faces of 25x25; 30 other faces and 100 patches without a face are scored.
+- textures: models train on patches of a texture; other patches of it, half of them with a drawn defect, are scored, and
+  the defects are localised: AUROC over pixels, and per-region overlap.
 
-The plain ways see the same images as pixels: what 16 principal components leave (pca), the distance to the nearest of the
-learned images (nearest), scikit-learn's isolation forest (forest). Beside stands each model before it was trained. For
-every way: AUROC over images, and the processor's milliseconds for an image. JSON lines go to --out.
+The baselines see the same images as pixels: the residual after 16 principal components (pca), the distance to the
+nearest training image (nearest), scikit-learn's isolation forest (forest). Each model is also measured before training.
+For every method: AUROC over images, and milliseconds of processor time for each image. JSON lines go to
+OUTDIR/results.jsonl.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from options import add_line, add_seeds
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -38,140 +41,126 @@ from gankit.training.setup import build_recipe
 
 MODELS = ("anogan", "f_anogan")
 SIDES = {"digits": "16", "lfw": "32", "textures": "32"}
-Task = tuple[str, str, str]  # what is learned, what is scored, and its normal class or "" where masks tell
+COLUMNS = ("auroc", "pixel_auroc", "pro", "cpu_ms_per_image")
+Task = tuple[str, str, str]  # training data, scored data, and the anomalous class or "" where the data has masks
+Numbers = dict[str, float]
 
 
 def tasks(args: argparse.Namespace) -> dict[str, Task]:
+    """The tasks of a data set by their titles."""
     if args.data == "digits":
-        chosen = range(10) if not args.classes else [int(k) for k in args.classes.split(",")]
-        return {f"digit {k}": (f"digits:without-{k}", "digits:test", str(k)) for k in chosen}
+        classes = range(10) if not args.classes else [int(k) for k in args.classes.split(",")]
+        return {f"digit {k}": (f"digits:without-{k}", "digits:test", str(k)) for k in classes}
     if args.data == "lfw":
         return {"no face": ("lfw", "lfw:test", "")}
     return {t: (f"textures:{t}", f"textures:{t}:defects", "") for t in args.textures.split(",")}
 
 
-def normal_of(task: Task) -> tuple[str, ...]:
-    """Names of the normal classes: all but the one digit."""
+def normal_classes(task: Task) -> tuple[str, ...]:
+    """Names of the normal classes: all but the anomalous digit."""
     return tuple(str(k) for k in range(10) if str(k) != task[2]) if task[2] else ()
 
 
-def pixels(name: str, side: str, most: int = 4000) -> Tensor:
-    """(N, D) pixels of a set, of an even choice of its images where they are many."""
+def pixels(name: str, side: str, limit: int = 4000) -> Tensor:
+    """(N, D) pixels of a data set, at most `limit` images at equal intervals."""
     dataset = data.open(name, side)
-    numbers = np.unique(np.linspace(0, len(dataset) - 1, min(most, len(dataset))).astype(int))
+    numbers = np.unique(np.linspace(0, len(dataset) - 1, min(limit, len(dataset))).astype(int))
     return data.normalise(dataset.rows(numbers)["real"]).flatten(1)
 
 
-def plain(learned: Tensor, scored: Tensor, seed: int) -> dict[str, tuple[Tensor, float]]:
-    """Scores of the three plain ways, and milliseconds an image."""
+def baselines(train: Tensor, scored: Tensor, seed: int) -> dict[str, tuple[Tensor, float]]:
+    """Scores of the three baselines, and milliseconds for each image."""
 
     def pca() -> Tensor:
-        fitted = PCA(min(16, len(learned) - 1), random_state=seed).fit(learned.numpy())
-        return torch.from_numpy(
-            np.square(scored.numpy() - fitted.inverse_transform(fitted.transform(scored.numpy()))).sum(1)
-        )
+        fitted = PCA(min(16, len(train) - 1), random_state=seed).fit(train.numpy())
+        residual = scored.numpy() - fitted.inverse_transform(fitted.transform(scored.numpy()))
+        return torch.from_numpy(np.square(residual).sum(1))
 
     def nearest() -> Tensor:
-        return metrics.nearest_neighbours(scored, learned, k=1).distance[:, 0]
+        return metrics.nearest_neighbours(scored, train, k=1).distance[:, 0]
 
     def forest() -> Tensor:
-        return torch.from_numpy(-IsolationForest(random_state=seed).fit(learned.numpy()).score_samples(scored.numpy()))
+        return torch.from_numpy(-IsolationForest(random_state=seed).fit(train.numpy()).score_samples(scored.numpy()))
 
-    found = {}
-    for way in (pca, nearest, forest):
+    results = {}
+    for method in (pca, nearest, forest):
         began = time.process_time()
-        score = way().double()
-        found[way.__name__] = score, 1000 * (time.process_time() - began) / len(scored)
-    return found
+        scores = method().double()
+        results[method.__name__] = scores, 1000 * (time.process_time() - began) / len(scored)
+    return results
+
+
+Note = Callable[[str, Numbers], None]
+
+
+def measure_model(model: str, title: str, task: Task, seed: int, args: argparse.Namespace, note: Note) -> Tensor:
+    """Train a model, score its task before and after training, and return which images are anomalous."""
+    length = {"images": args.images} if args.images else {}
+    where = dict(data=task[0], resolution=SIDES[args.data], outdir=args.outdir / "runs")
+    run = gankit.train(model, preset="small", seed=seed, preview=0, quiet=True, **where, **length)
+    trained = load(run.folder)
+    scores = anomaly.score_run(trained, task[1], normal_classes(task), limit=args.limit)
+    numbers = anomaly.numbers(scores)
+    note(model, numbers)
+    file = args.outdir / f"{model}-{title.replace(' ', '-')}-{seed}.csv"
+    anomaly.write(scores, numbers, file, f"{model}, {title}")
+    untrained = build_recipe(type(run.recipe), trained.recipe.spec, arguments_of(run.config), seed).eval()
+    trained.recipe.load_state_dict(untrained.state_dict())
+    before = anomaly.score_run(trained, task[1], normal_classes(task), limit=args.limit)
+    note(f"{model}, untrained", anomaly.numbers(before))
+    return scores.anomalous
+
+
+def table(title: str, rows: dict[str, dict[str, list[float]]]) -> Table:
+    """A line for each method: mean, minimum and maximum of each number over tasks and seeds."""
+    names = list(dict.fromkeys(name for numbers in rows.values() for name in numbers))
+    sheet = Table("", *(f"mean {name} (least to most)" for name in names), title=title, box=box.MARKDOWN)
+    for method, numbers in rows.items():
+        columns = [numbers.get(name, []) for name in names]
+        sheet.add_row(method, *(f"{np.mean(v):.3f} ({min(v):.3f} to {max(v):.3f})" if v else "" for v in columns))
+    return sheet
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=list(SIDES))
-    parser.add_argument("--first", type=int, default=0, help="the first seed: to go on where a run of this stopped")
-    parser.add_argument("--seeds", type=int, default=3, help="how many from there on")
-    parser.add_argument("--classes", default="", help="digits that are the anomaly in turn; all ten without it")
+    add_seeds(parser, 3)
     parser.add_argument(
-        "--models", default=",".join(MODELS), help="which to train, of anogan and f_anogan; the plain ways always run"
+        "--classes", default="", help="digits that are anomalies in turn, as in 0,4,8; default: all ten"
     )
-    parser.add_argument("--textures", default="brick,grass,gravel")
-    parser.add_argument("--images", type=int, help="default: the preset's")
-    parser.add_argument("--limit", type=int, default=0, help="images to score at most")
-    parser.add_argument("--outdir", type=Path, default=Path("out/anomaly"))
+    parser.add_argument(
+        "--models", default=",".join(MODELS), help="anogan, f_anogan or both; the baselines always run; default: both"
+    )
+    parser.add_argument("--textures", default="brick,grass,gravel", help="default: brick,grass,gravel")
+    parser.add_argument("--images", type=int, help="training length in images; default: the preset's")
+    parser.add_argument("--limit", type=int, default=0, help="maximum number of scored images; default: all")
+    parser.add_argument("--outdir", type=Path, default=Path("out/anomaly"), help="for runs, scores and results")
     args = parser.parse_args()
-    chosen = args.models.split(",")
-    if unknown := set(chosen) - set(MODELS):
+    chosen_models = args.models.split(",")
+    if unknown := set(chosen_models) - set(MODELS):
         parser.error(f"--models has {', '.join(sorted(unknown))}; choose from {', '.join(MODELS)}")
     args.outdir.mkdir(parents=True, exist_ok=True)
     rows: dict[str, dict[str, list[float]]] = {}
 
-    def note(task: str, way: str, seed: int, numbers: dict[str, float]) -> None:
-        for name in ("auroc", "pixel_auroc", "pro", "cpu_ms_per_image"):
+    def note(title: str, seed: int, method: str, numbers: Numbers) -> None:
+        for name in COLUMNS:
             if name in numbers:
-                rows.setdefault(way, {}).setdefault(name, []).append(numbers[name])
-        line = {
-            "data": args.data,
-            "task": task,
-            "way": way,
-            "seed": seed,
-            "numbers": numbers,
-            "versions": versions(),
-        }
-        with (args.outdir / "results.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+                rows.setdefault(method, {}).setdefault(name, []).append(numbers[name])
+        record = {"data": args.data, "task": title, "way": method, "seed": seed, "numbers": numbers}
+        add_line(args.outdir / "results.jsonl", record | {"versions": versions()})
 
-    side = SIDES[args.data]
     for title, task in tasks(args).items():
-        learned, scored = (pixels(name, side) for name in task[:2])
+        train, scored = (pixels(name, SIDES[args.data]) for name in task[:2])
         for seed in range(args.first, args.first + args.seeds):
-            truth = None
-            for model in chosen:
-                length = {"images": args.images} if args.images else {}
-                options = dict(
-                    data=task[0],
-                    resolution=side,
-                    preset="small",
-                    seed=seed,
-                    preview=0,
-                    outdir=args.outdir / "runs",
-                    quiet=True,
-                )
-                run = gankit.train(model, **options, **length)
-                trained = load(run.folder)
-                found = anomaly.score_run(trained, task[1], normal_of(task), limit=args.limit)
-                truth = found.anomalous
-                note(title, model, seed, anomaly.numbers(found))
-                anomaly.write(
-                    found,
-                    anomaly.numbers(found),
-                    args.outdir / f"{model}-{title.replace(' ', '-')}-{seed}.csv",
-                    f"{model}, {title}",
-                )
-                fresh = build_recipe(type(run.recipe), trained.recipe.spec, arguments_of(run.config), seed).eval()
-                trained.recipe.load_state_dict(fresh.state_dict())
-                note(
-                    title,
-                    f"{model}, untrained",
-                    seed,
-                    anomaly.numbers(anomaly.score_run(trained, task[1], normal_of(task), limit=args.limit)),
-                )
-            for way, (score, ms) in plain(learned, scored[: len(truth)], seed).items():
-                note(title, way, seed, {"auroc": metrics.auroc(score, truth), "cpu_ms_per_image": ms})
-            print(
-                f"{title}, seed {seed}: " + ", ".join(f"{way} {found['auroc'][-1]:.3f}" for way, found in rows.items()),
-                flush=True,
-            )
-    names = list(dict.fromkeys(name for found in rows.values() for name in found))
-    sheet = Table(
-        "",
-        *(f"mean {name} (least to most)" for name in names),
-        title=f"{args.data}, seeds {args.first} to {args.first + args.seeds - 1}",
-        box=box.MARKDOWN,
-    )
-    for way, found in rows.items():
-        cells = [f"{np.mean(v):.3f} ({min(v):.3f} to {max(v):.3f})" if (v := found.get(name)) else "" for name in names]
-        sheet.add_row(way, *cells)
-    Console(width=200, emoji=False).print(sheet)
+            note_here = partial(note, title, seed)
+            for model in chosen_models:
+                truth = measure_model(model, title, task, seed, args, note_here)
+            for method, (scores, ms) in baselines(train, scored[: len(truth)], seed).items():
+                note_here(method, {"auroc": metrics.auroc(scores, truth), "cpu_ms_per_image": ms})
+            latest = ", ".join(f"{method} {numbers['auroc'][-1]:.3f}" for method, numbers in rows.items())
+            print(f"{title}, seed {seed}: {latest}", flush=True)
+    seeds = f"seeds {args.first} to {args.first + args.seeds - 1}"
+    Console(width=200, emoji=False).print(table(f"{args.data}, {seeds}", rows))
 
 
 if __name__ == "__main__":

@@ -1,32 +1,30 @@
-"""Does stackgan draw what a text says? Trains it on drawn shapes and reads its pictures, with and without its parts.
+"""Whether stackgan's images show what their captions say, with and without conditioning augmentation.
 
     python benchmarks/captions.py [--seeds 3] [--images 128_000] [--set width_g=64]
-    python benchmarks/captions.py --run RUN          # a run that is there already, and no training
+    python benchmarks/captions.py --run RUN          # measure an existing run, without training
 
-It learns on shapes:captions. It is asked for captions of shapes:captions:test, whose pairs of a kind of shape and a colour it
-has never seen together (unseen), and for ones that it has (seen). Colour, kind, size and place are read off the pixels: the
-nearest colour of the palette, the centre and area of what is of it, and which of a circle and all turned triangles and
-squares of that area there is nearest to it. In the table:
+The model trains on shapes:captions. It draws captions of shapes:captions:test, whose combinations of shape and colour
+are not in the training set (unseen), and captions of the training set (seen). Colour, kind, size and place are
+measured on the pixels: the nearest colour of the palette, the centre and area of the pixels in it, and the nearest
+among a circle and all rotated triangles and squares of that area. Columns of the table:
 
-- colour, kind, size, place: the share of pictures that show what was said; all: that show all four; for each stage, for real
-  drawings of these captions, and for captions of other pictures (shuffled).
-- residue: the mean distance of the picture, as shares of its colour, from that nearest drawing, over the drawing's area.
-- spread: the mean distance of 8 pictures of one caption from each other over that of real drawings of it; 0 is one picture.
+- colour, kind, size, place: the share of images that agree with the caption; all: the share that agrees in all four.
+  Rows are the stages, real drawings of these captions, and real drawings with captions of others (shuffled).
+- residue: the mean distance of the image, as shares of its colour, from the nearest drawing, over the drawing's area.
+- spread: the mean distance between 8 images of one caption over that between real drawings of it; 0 is a single image.
 
-Variants: as the preset is, and without conditioning augmentation. JSON lines go to --out, two pictures for each run beside it.
+JSON lines go to --out, two pictures for each run to --outdir.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from options import add_line, add_seeds, add_training, training_options
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -38,14 +36,15 @@ from gankit.data import captions
 from gankit.data.builtin import shapes
 
 Numbers = dict[str, float]
-SAID = ("colour", "kind", "size", "place")
+ATTRIBUTES = ("colour", "kind", "size", "place")
 AREAS = (np.pi, 3 * 3**0.5 / 4, 2.0)  # of a circle, a triangle and a square whose corners are 1 from the centre
-TURNS = 20  # of a triangle or square that are looked at, within one that changes nothing
-ASKED, TIMES = 200, 8  # captions of each kind, and pictures of each for spread
+TURNS = 20  # rotations of a triangle or square that are compared, within its symmetry
+CAPTIONS, TIMES = 200, 8  # captions of each part, and images of each caption for spread
+VARIANTS = {"": {}, "without augmentation: ": {"conditioning_augmentation": False}}
 
 
 def coverage(kind: int, r: Tensor, x: Tensor, y: Tensor, turn: float, side: int) -> Tensor:
-    """(N, side, side) the share of each pixel that a shape covers, as the data draws it; r, x and y are (N,)."""
+    """The share of each pixel that a shape covers, (N, side, side), as the data draws it; r, x and y are (N,)."""
     line = (torch.arange(side) + 0.5 - side / 2) / (side / 2)
     u, v = line[None, None, :] - x[:, None, None], line[None, :, None] - y[:, None, None]
     corners = list(shapes.KINDS.values())[kind]
@@ -58,15 +57,15 @@ def coverage(kind: int, r: Tensor, x: Tensor, y: Tensor, turn: float, side: int)
     return (0.5 - outside * side / 2).clamp(0, 1)
 
 
-def seen(images: Tensor) -> dict[str, Tensor]:
-    """What (N, 3, H, H) images in [-1, 1] show: "colour", "kind", "size" (1 for large), "place" (row * 3 + column), "residue"."""
+def shown_by(images: Tensor) -> dict[str, Tensor]:
+    """The attributes that (N, 3, H, H) images in [-1, 1] show; size is 1 for large, place is row * 3 + column."""
     rgb, side = (images.double() + 1) / 2, images.shape[-1]
     palette = torch.tensor(list(shapes.COLOURS.values())).double() / 255
     light = rgb.amax(1, keepdim=True)
     mean = (rgb * light).sum((2, 3))
     colour = (torch.nn.functional.normalize(mean) @ torch.nn.functional.normalize(palette).T).argmax(1)
-    own = palette[colour]
-    cover = ((rgb * own[:, :, None, None]).sum(1) / own.square().sum(1)[:, None, None]).clamp(0, 1)
+    paint = palette[colour]
+    cover = ((rgb * paint[:, :, None, None]).sum(1) / paint.square().sum(1)[:, None, None]).clamp(0, 1)
     area = cover.sum((1, 2)).clamp(min=1)
     line = (torch.arange(side) + 0.5 - side / 2).double() / (side / 2)
     x, y = (cover.sum(1) * line).sum(1) / area, (cover.sum(2) * line).sum(1) / area
@@ -74,178 +73,166 @@ def seen(images: Tensor) -> dict[str, Tensor]:
     for k, corners in enumerate(shapes.KINDS.values()):
         r = (area / (side / 2) ** 2 / AREAS[k]).sqrt()
         for turn in np.arange(TURNS if corners else 1) / TURNS * 2 * np.pi / max(1, corners):
-            far = (coverage(k, r, x, y, float(turn), side) - cover).abs().sum((1, 2)) / area
-            nearer = far < best
-            best, kind, radius = (
-                torch.where(nearer, far, best),
-                torch.where(nearer, k, kind),
-                torch.where(nearer, r, radius),
-            )
+            distance = (coverage(k, r, x, y, float(turn), side) - cover).abs().sum((1, 2)) / area
+            is_nearer = distance < best
+            best, kind = torch.where(is_nearer, distance, best), torch.where(is_nearer, k, kind)
+            radius = torch.where(is_nearer, r, radius)
     row, column = (torch.from_numpy(np.digitize(v.numpy(), shapes.EDGES)) for v in (y, x))
     return {"colour": colour, "kind": kind, "size": (radius > 0.5).long(), "place": row * 3 + column, "residue": best}
 
 
-class Asked:
-    """Captions of a part of the data, what they say, and real drawings of each."""
+class Captions:
+    """Captions of a part of the data, their attributes, and a real drawing of each.
+
+    Args:
+        name: the part.
+        side: of the images.
+    """
 
     def __init__(self, name: str, side: int):
         dataset = data.open(name, side, want="captions")
-        chosen = np.random.default_rng(0).permutation(len(dataset))[:ASKED]
+        chosen = np.random.default_rng(0).permutation(len(dataset))[:CAPTIONS]
         rows = dataset.rows(chosen)
-        known, names = rows["attribute"], dataset.attribute_names
-        row, column = (np.digitize(known[:, names.index(axis)].numpy(), shapes.EDGES) for axis in "yx")
-        self.said = {
-            "kind": known[:, :3].argmax(1),
-            "colour": known[:, 3:9].argmax(1),
-            "size": (known[:, names.index("size")] > 0.5).long(),
+        values, names = rows["attribute"], dataset.attribute_names
+        row, column = (np.digitize(values[:, names.index(axis)].numpy(), shapes.EDGES) for axis in "yx")
+        self.attributes = {
+            "kind": values[:, :3].argmax(1),
+            "colour": values[:, 3:9].argmax(1),
+            "size": (values[:, names.index("size")] > 0.5).long(),
             "place": torch.from_numpy(row * 3 + column),
         }
         self.real = data.normalise(rows["real"])
         texts = [captions.lines(dataset.captions[i]) for i in chosen]
-        self.texts = [one[i % len(one)] for i, one in enumerate(texts)]
+        self.texts = [lines[i % len(lines)] for i, lines in enumerate(texts)]
         self.codes = captions.encode(self.texts, dataset.caption[0])
-        alike: dict[str, list[int]] = {}
+        numbers_of: dict[str, list[int]] = {}
         for i, text in enumerate(dataset.captions):
-            alike.setdefault(text, []).append(i)
-        groups = [alike[dataset.captions[i]] for i in chosen[:25]]
-        self.distance = apart(
-            [data.normalise(dataset.rows(np.array(group[:TIMES]))["real"]) for group in groups if len(group) >= TIMES]
-        )
+            numbers_of.setdefault(text, []).append(i)
+        groups = [numbers_of[dataset.captions[i]][:TIMES] for i in chosen[:25]]
+        reals = [dataset.rows(np.array(group))["real"] for group in groups if len(group) == TIMES]
+        self.distance = mean_distance([data.normalise(real) for real in reals])
 
-    def measure(self, images: Tensor, said: dict[str, Tensor] | None = None) -> Numbers:
-        found, said = seen(images), said or self.said
-        right = {name: found[name] == said[name] for name in SAID}
-        numbers = {name: float(right[name].double().mean()) for name in SAID}
+    def measure(self, images: Tensor, attributes: dict[str, Tensor] | None = None) -> Numbers:
+        """The numbers of images, one for each caption; `attributes` replace those of the captions."""
+        shown, attributes = shown_by(images), attributes or self.attributes
+        right = {name: shown[name] == attributes[name] for name in ATTRIBUTES}
+        numbers = {name: float(right[name].double().mean()) for name in ATTRIBUTES}
         return numbers | {
             "all": float(torch.stack(list(right.values())).all(0).double().mean()),
-            "residue": float(found["residue"].mean()),
+            "residue": float(shown["residue"].mean()),
         }
 
-    def drawn(self, draw: Callable[[Tensor, Tensor], Tensor], recipe: Recipe) -> Numbers:
-        """The numbers of what `draw` makes of latents and captions."""
-        numbers = self.measure(in_parts(draw, latent.latents(recipe, range(ASKED)), self.codes))
+    def measure_stage(self, recipe: Recipe, stage: int) -> Numbers:
+        """The numbers of the images that a stage of the model draws."""
+        numbers = self.measure(draw(recipe, stage, latent.latents(recipe, range(CAPTIONS)), self.codes))
         z, codes = latent.latents(recipe, range(25 * TIMES)), self.codes[:25].repeat_interleave(TIMES, 0)
-        return numbers | {"spread": apart(list(in_parts(draw, z, codes).split(TIMES))) / self.distance}
+        groups = list(draw(recipe, stage, z, codes).split(TIMES))
+        return numbers | {"spread": mean_distance(groups) / self.distance}
 
 
-def in_parts(draw: Callable[[Tensor, Tensor], Tensor], z: Tensor, codes: Tensor) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([draw(a, b.to(a.device)).float().cpu() for a, b in zip(z.split(50), codes.split(50))])
+@torch.no_grad()
+def draw(recipe: Recipe, stage: int, z: Tensor, codes: Tensor) -> Tensor:
+    """The images that a stage draws of latents and captions, on the CPU."""
+    parts = zip(z.split(50), codes.split(50))
+    return torch.cat([recipe.draw(a, recipe.embed(b.to(a.device)), stage).float().cpu() for a, b in parts])
 
 
-def apart(groups: list[Tensor]) -> float:
-    """Mean distance of the images of a group from each other, over groups."""
-    return float(
-        np.mean(
-            [(one[:, None] - one).abs().double().mean((2, 3, 4)).sum() / (len(one) * (len(one) - 1)) for one in groups]
-        )
-    )
+def mean_distance(groups: list[Tensor]) -> float:
+    """Mean distance between the images of a group, over groups."""
+
+    def within(x: Tensor) -> Tensor:
+        return (x[:, None] - x).abs().double().mean((2, 3, 4)).sum() / (len(x) * (len(x) - 1))
+
+    return float(np.mean([within(group) for group in groups]))
 
 
-def judged(recipe: Recipe, parts: dict[str, Asked]) -> dict[str, Numbers]:
+def stages(recipe: Recipe) -> range:
+    """The numbers of the stages that were trained."""
+    return range(1, int(recipe.stage) + 1)
+
+
+def measure(recipe: Recipe, parts: dict[str, Captions]) -> dict[str, Numbers]:
     """The numbers of each stage on each part's captions."""
+    return {
+        f"stage {stage}, {name}": part.measure_stage(recipe, stage)
+        for name, part in parts.items()
+        for stage in stages(recipe)
+    }
+
+
+def trivial(parts: dict[str, Captions]) -> dict[str, Numbers]:
+    """The numbers of real drawings with their captions, and with captions of others."""
     rows = {}
-    for part, asked in parts.items():
-        for stage in range(1, int(recipe.stage) + 1):
-            rows[f"stage {stage}, {part}"] = asked.drawn(
-                lambda z, codes, stage=stage: recipe.draw(z, recipe.embed(codes), stage), recipe
-            )
+    for name, part in parts.items():
+        rows[f"real, {name}"] = part.measure(part.real) | {"spread": 1.0}
+        shuffled = {attribute: values.roll(1) for attribute, values in part.attributes.items()}
+        rows[f"shuffled, {name}"] = part.measure(part.real, shuffled)
     return rows
 
 
-def trivial(parts: dict[str, Asked]) -> dict[str, Numbers]:
-    """The numbers of real drawings, and of real drawings beside other captions."""
-    rows = {}
-    for part, asked in parts.items():
-        rows[f"real, {part}"] = asked.measure(asked.real) | {"spread": 1.0}
-        rows[f"shuffled, {part}"] = asked.measure(asked.real, {name: said.roll(1) for name, said in asked.said.items()})
-    return rows
-
-
-def draw(recipe: Recipe, parts: dict[str, Asked], folder: Path, name: str) -> None:
-    """A sheet for each part: captions, a real drawing of each, what Stage I and then Stage II draw, four of each."""
-    z, stages = latent.latents(recipe, range(4)), range(1, int(recipe.stage) + 1)
-    heads = ["real", *(f"Stage {'I' * stage}" for stage in stages for _ in range(4))]
-    for part, asked in parts.items():
+def save_sheets(recipe: Recipe, parts: dict[str, Captions], folder: Path, name: str) -> None:
+    """A sheet for each part: captions, a real drawing of each, and four images of each stage."""
+    z = latent.latents(recipe, range(4))
+    heads = ["real", *(f"Stage {'I' * stage}" for stage in stages(recipe) for _ in range(4))]
+    for part_name, part in parts.items():
         rows = []
         for i in range(8):
-            codes = asked.codes[i : i + 1].expand(4, -1)
-            rows.append(asked.real[i : i + 1])
-            rows += [in_parts(lambda a, b, s=stage: recipe.draw(a, recipe.embed(b), s), z, codes) for stage in stages]
-        pictures.save(folder / f"{name}-{part}.png", torch.cat(rows), len(heads), heads, asked.texts[:8])
+            codes = part.codes[i : i + 1].expand(4, -1)
+            rows += [part.real[i : i + 1], *(draw(recipe, stage, z, codes) for stage in stages(recipe))]
+        pictures.save(folder / f"{name}-{part_name}.png", torch.cat(rows), len(heads), heads, part.texts[:8])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--first", type=int, default=0, help="the first seed: to go on where a run of this stopped")
-    parser.add_argument("--seeds", type=int, default=3, help="how many from there on")
-    parser.add_argument("--images", type=lambda n: int(n.replace("_", "")), help="default: the preset's")
-    parser.add_argument("--run", help="a run to judge, in place of training")
-    parser.add_argument(
-        "--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings and arguments of the model"
-    )
+    add_seeds(parser, 3)
+    add_training(parser)
+    parser.add_argument("--run", help="an existing run to measure; default: train")
     parser.add_argument("--outdir", type=Path, default=Path("out/captions"), help="for runs and pictures")
-    parser.add_argument("--out", type=Path, help="default: results.jsonl in OUTDIR; lines are added")
+    parser.add_argument("--out", type=Path, help="file to append JSON lines to; default: results.jsonl in OUTDIR")
     args = parser.parse_args()
     args.outdir.mkdir(parents=True, exist_ok=True)
-    out, rows = args.out or args.outdir / "results.jsonl", {}
+    out, table_rows = args.out or args.outdir / "results.jsonl", {}
 
-    def note(variant: str, seed: int | None, found: dict[str, Numbers], seconds: float = 0.0) -> None:
-        for name, numbers in found.items():
-            rows.setdefault(f"{variant}{name}", []).append(numbers)
-            with out.open("a") as file:
-                file.write(
-                    json.dumps({"variant": f"{variant}{name}", "seed": seed, "seconds": seconds, "numbers": numbers})
-                    + "\n"
-                )
+    def note(variant: str, seed: int | None, rows: dict[str, Numbers], seconds: float = 0.0) -> None:
+        for name, numbers in rows.items():
+            table_rows.setdefault(f"{variant}{name}", []).append(numbers)
+            add_line(out, {"variant": f"{variant}{name}", "seed": seed, "seconds": seconds, "numbers": numbers})
 
-    def parts_at(recipe: Recipe) -> dict[str, Asked]:
-        return {
-            "unseen": Asked("shapes:captions:test", recipe.spec.height),
-            "seen": Asked("shapes:captions", recipe.spec.height),
-        }
+    def parts_at(side: int) -> dict[str, Captions]:
+        return {"unseen": Captions("shapes:captions:test", side), "seen": Captions("shapes:captions", side)}
 
     if args.run:
         recipe = gankit.load(args.run).recipe
-        parts = parts_at(recipe)
-        note("", None, judged(recipe, parts))
-        draw(recipe, parts, args.outdir, "stackgan")
+        parts = parts_at(recipe.spec.height)
+        note("", None, measure(recipe, parts))
+        save_sheets(recipe, parts, args.outdir, "stackgan")
     else:
-        given = {k: value(v) for k, v in (text.split("=", 1) for text in args.set)} | (
-            {"images": args.images} if args.images else {}
-        )
+        options = dict(preset="small", outdir=args.outdir / "runs", quiet=True) | training_options(args)
         for seed in range(args.first, args.first + args.seeds):
-            for variant, changed in {"": {}, "without augmentation: ": {"conditioning_augmentation": False}}.items():
+            for variant, changed in VARIANTS.items():
                 began = time.process_time()
-                run = training.train(
-                    "stackgan", preset="small", seed=seed, outdir=args.outdir / "runs", quiet=True, **(given | changed)
-                )
+                run = training.train("stackgan", seed=seed, **(options | changed))
                 with run.averaged() as recipe:
-                    parts = parts_at(recipe)
-                    note(variant, seed, judged(recipe, parts), time.process_time() - began)
-                    draw(recipe, parts, args.outdir, f"stackgan-{seed}{'-without' * bool(changed)}")
-                print(
-                    f"seed {seed}{', without augmentation' * bool(changed)}: {time.process_time() - began:.0f} s of the processor",
-                    flush=True,
-                )
+                    parts = parts_at(recipe.spec.height)
+                    note(variant, seed, measure(recipe, parts), time.process_time() - began)
+                    save_sheets(recipe, parts, args.outdir, f"stackgan-{seed}{'-without' * bool(changed)}")
+                seconds = time.process_time() - began
+                name = ", without augmentation" * bool(changed)
+                print(f"seed {seed}{name}: {seconds:.0f} s of processor time", flush=True)
     note("", None, trivial(parts))
+    Console(width=200, emoji=False).print(table(table_rows))
+
+
+def table(rows: dict[str, list[Numbers]]) -> Table:
+    """A line for each variant, a column for each number, the seeds side by side in a cell."""
+    names = [*ATTRIBUTES, "all", "residue", "spread"]
     sheet = Table(box=box.SIMPLE, title="stackgan small on shapes:captions")
-    names = [*SAID, "all", "residue", "spread"]
     for column in ("", *names):
         sheet.add_column(column, no_wrap=True)
-    for variant, numbers in rows.items():
-        sheet.add_row(
-            variant, *(" ".join(f"{one[name]:.2f}" if name in one else "-" for one in numbers) for name in names)
-        )
-    Console(width=200, emoji=False).print(sheet)
-
-
-def value(text: str) -> object:
-    """A value as Python writes it, or the text."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    for variant, seeds in rows.items():
+        cells = (" ".join(f"{numbers[name]:.2f}" if name in numbers else "-" for numbers in seeds) for name in names)
+        sheet.add_row(variant, *cells)
+    return sheet
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Images a second of gankit's streams, beside the usual way: decode with Pillow in the loop, through a DataLoader.
+"""Images per second of gankit's streams beside the usual way: decoding with Pillow in a DataLoader.
 
     python benchmarks/data.py [--images 512] [--rounds 9]
 
-Both give float batches in [-1, 1] of the same pixels, which is checked first. They run in one process, interleaved, the
-order reversed every round; the numbers are medians. Then come the costs of a start: of a folder seen for the first time
-(hashed, decoded, written to the cache), and of the same folder again. The files lie in a temporary folder.
+Both give float batches in [-1, 1] with the same pixels, which is checked first. They alternate in one process, and
+each round reverses their order; the numbers are medians. The cost of opening a folder is measured for the first time
+(hashed, decoded, written to the cache) and for the second. The files are in a temporary folder.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from sklearn.datasets import load_sample_image
 from gankit import data
 
 BATCH = 64
+USUAL = "Pillow in a DataLoader"
 
 
 class Decode(torch.utils.data.Dataset):
-    """The usual data set: a file is opened, decoded, resized and turned to floats each time it is asked for."""
+    """The usual data set: opens, decodes and resizes a file each time that it is indexed."""
 
     def __init__(self, folder: Path, side: int):
         self.paths, self.side = sorted(folder.rglob("*.jpg")), side
@@ -44,7 +45,7 @@ class Decode(torch.utils.data.Dataset):
 
 
 def make(folder: Path, count: int, side: int) -> None:
-    """JPEGs of random squares of two photographs."""
+    """Write JPEGs of random squares of two photographs."""
     photos = [load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
     random = np.random.default_rng(0)
     for i in range(count):
@@ -53,12 +54,14 @@ def make(folder: Path, count: int, side: int) -> None:
 
 
 def seconds(work: Callable[[], object]) -> float:
+    """The seconds that a call takes."""
     begin = time.perf_counter()
     work()
     return time.perf_counter() - begin
 
 
 def compare(folder: Path, side: int, images: int, rounds: int) -> None:
+    """Check that both give the same pixels, measure them and print a line for each."""
     dataset, usual = data.open(folder, resolution=side), Decode(folder, side)
     for number in (0, len(usual) - 1):
         assert torch.equal(data.normalise(dataset.rows(np.array([number]))["real"])[0], usual[number])
@@ -66,33 +69,35 @@ def compare(folder: Path, side: int, images: int, rounds: int) -> None:
     ahead = data.ahead(dataset.stream(0, BATCH))
     loader = torch.utils.data.DataLoader(usual, BATCH, shuffle=True, drop_last=True)
 
-    def ours() -> None:
+    def stream_batches() -> None:
         for _ in range(images // BATCH):
             data.normalise(next(stream)["real"])
 
-    def fetched() -> None:
+    def fetched_batches() -> None:
         for _ in range(images // BATCH):
             data.normalise(next(ahead)["real"])
 
-    def theirs() -> None:
+    def usual_batches() -> None:
         for _, _ in zip(range(images // BATCH), loader):
             pass
 
-    ways = {"stream": ours, "stream, fetched ahead by a thread": fetched, "Pillow in a DataLoader": theirs}
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for round in range(rounds + 1):  # the first warms up
-        for name in list(ways)[:: 1 if round % 2 else -1]:
-            taken[name].append(seconds(ways[name]))
-    base = median(taken["Pillow in a DataLoader"][1:])
+    sources = {"stream": stream_batches, "stream, fetched ahead by a thread": fetched_batches, USUAL: usual_batches}
+    taken: dict[str, list[float]] = {name: [] for name in sources}
+    for i in range(rounds + 1):  # the first is a warm-up
+        for name in list(sources)[:: 1 if i % 2 else -1]:
+            taken[name].append(seconds(sources[name]))
+    base = median(taken[USUAL][1:])
     for name, times in taken.items():
         print(f"{side:4} px  {name:34} {images / median(times[1:]):10,.0f} images/s  {base / median(times[1:]):6.1f}x")
 
 
 def main() -> None:
-    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--images", type=int, default=512, help="images in the folder, and in each measurement")
-    flags.add_argument("--rounds", type=int, default=9)
-    options = flags.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--images", type=int, default=512, help="images in the folder and in each measurement; default: 512"
+    )
+    parser.add_argument("--rounds", type=int, default=9, help="default: 9")
+    options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{options.images} JPEGs of 256x256, batches of {BATCH}, one thread, {os.cpu_count()} cores in preparation")
     with tempfile.TemporaryDirectory() as temporary:
@@ -107,7 +112,7 @@ def main() -> None:
         dataset = data.open("shapes")
         stream = dataset.stream(0, BATCH)
         drawn = median(seconds(lambda: next(stream)) for _ in range(20))
-        print(f"  64 px  shapes, drawn as they are asked for       {BATCH / drawn:10,.0f} images/s")
+        print(f"  64 px  shapes, drawn on demand                   {BATCH / drawn:10,.0f} images/s")
 
 
 if __name__ == "__main__":

@@ -1,27 +1,24 @@
-"""How good is what a model makes of images? The judges of translators and segmenters, for `python benchmarks/quality.py MODEL`.
+"""Measures of image translation, for `python benchmarks/quality.py MODEL`.
 
-All look at images that the model did not learn from, the same ones for every seed and variant, and draw strips of them.
+All use images that the model did not train on, the same ones for every seed and variant, and draw sheets of them.
+Measures of `unet` are in quality_segmentation.py, those of `adain` in quality_style.py.
 
-- pix2pix on photo-edges, 200 patches of the photograph's other part: mean absolute difference from the true patch (l1, of
-  images in [-1, 1]), and from it when each gets another patch's edges (l1_shuffled); sharpness, the mean absolute difference
-  of neighbours over the true patch's, 1 for as sharp as the truth; ssim.
-- cyclegan and dualgan on digits-negative, 397 held-out digits and their negatives: the share that the classifier of digits
-  takes for the same digit before and after (kept), how many of the ten digits become another one by majority (swapped), the
-  distance of the image that went there and back (cycle_l1) and of the translation from the true negative (true_l1), both ways.
-- stargan on shapes:colours+shapes:sizes, 300 held-out drawings: each is asked for another colour, and for the other size. Colour
-  and size are read off the pixels: the nearest colour of the palette, and how far the drawing reaches from its middle. The share that
-  shows what was asked for (colour_asked, size_asked), and that keeps what was not (size_kept, colour_kept); the distance from
-  the true drawing in the other colour (true_l1). "wrong mask" says that the attributes were those of the other set.
-- ganimation on faces, 200 held-out faces, each asked for the action units of another: correlation of the asked units with those
-  that a network fitted to 8,000 real faces sees in the result (units, and each by its name); distance from the true drawing
-  with these units (true_l1); how much of the attention falls outside the head (outside), whose share of the pixels stands beside it.
-- unet on scenes or cells, the first 200 of the test part: mean IoU and pixel accuracy of the whole set; of cells also the F1 score of
-  cells found: connected parts that share more than half of their union with a true cell, each counted once.
-- adain, 64 patches of two photographs that were no contents: style, the squared distance of the means and deviations of the
-  encoder's maps from the style's, over that of the content as it is (0 is the style's, 1 nothing done); style_loss and
-  content_loss, the paper's; content, the distance of the deepest maps from the content's over that of other contents; colour, the
-  distance of the mean and covariance of the pixels from the style's over that of the content as it is. Styles are patches of the
-  set that was learnt from, and, in rows of their own, of two photographs that were no styles.
+- pix2pix on photo-edges, 200 patches of the photograph's held-out part: mean absolute difference from the true patch
+  (l1, of images in [-1, 1]), and the same when each patch gets another patch's edges (l1_shuffled); sharpness, the
+  mean absolute difference of neighbouring pixels over the true patch's, where 1 is as sharp as the truth; ssim.
+- cyclegan and dualgan on digits-negative, 397 held-out digits and their negatives: the share that the digits
+  classifier assigns to the same digit before and after (kept), the number of digits that become another digit by
+  majority (swapped), the distance of the round trip from the image (cycle_l1) and of the translation from the true
+  negative (true_l1), in both directions.
+- stargan on shapes:colours+shapes:sizes, 300 held-out drawings, each translated to another colour and to the other
+  size. Colour and size are measured on the pixels: the nearest colour of the palette, and the distance of the
+  drawing's edge from its centre. Columns: the share that shows the target (colour_asked, size_asked), the share that
+  keeps the other attribute (size_kept, colour_kept), and the distance from the true drawing in the target colour
+  (true_l1). In rows called "wrong mask" the mask vector names the other set of attributes.
+- ganimation on faces, 200 held-out faces, each translated to the action units of another: correlation of the target
+  units with those that a network fitted to 8,000 real faces predicts for the result (units, and each by its name);
+  distance from the true drawing with these units (true_l1); the mean attention (moved), and its share outside the
+  head (outside).
 """
 
 from __future__ import annotations
@@ -31,32 +28,30 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from scipy import ndimage
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional as F
 
 from gankit import Recipe, data, latent, metrics
 from gankit.data.builtin import drawn_faces, shapes
 from gankit.evaluation import translations
-from gankit.nn.style import adain, colour_moments, match_colours
 
 Numbers = dict[str, float]
 Rows = dict[str, list[Numbers]]
-ROWS = 6  # of a picture
+ROWS = 6  # of a sheet
 
 
 def choice(count: int, n: int) -> np.ndarray:
-    """n numbers below count, always the same."""
+    """n numbers below count, the same in every call."""
     return np.random.default_rng(0).permutation(count)[:n]
 
 
 def in_parts(function: Callable[..., Tensor], *tensors: Tensor, batch: int = 50) -> Tensor:
+    """A function of the rows of tensors, computed in batches."""
     return torch.cat([function(*parts).float().cpu() for parts in zip(*(x.split(batch) for x in tensors))])
 
 
 def translated(recipe: Recipe, images: Tensor, to: str = "") -> Tensor:
-    """Translations, with random numbers of their own for each image, which are the same for all models."""
+    """Translations of images; each image's random numbers depend only on its position."""
     make = translations.translation_function(recipe, 0, to)
     like = next(recipe.parameters())
     parts = np.array_split(np.arange(len(images)), -(-len(images) // 50))
@@ -64,13 +59,52 @@ def translated(recipe: Recipe, images: Tensor, to: str = "") -> Tensor:
 
 
 def l1(a: Tensor, b: Tensor) -> float:
+    """Mean absolute difference."""
     return float((a - b).abs().double().mean())
 
 
-class Pairs:
-    """Measures images beside the true other side."""
+class Measures:
+    """Measures translations of the held-out images of a data set.
 
-    data, want, seeds = "photo-edges", "pairs", 3
+    Attributes:
+        data: the usual data set.
+        seeds: the usual number of seeds.
+        ablations: arguments that switch parts of the model off.
+    """
+
+    data, seeds = "", 3
+    ablations: tuple[dict[str, object], ...] = ()
+
+    def measure(self, recipe: Recipe) -> Numbers:
+        """The numbers of a model."""
+        raise NotImplementedError
+
+    def more(self, recipe: Recipe) -> dict[str, Numbers]:
+        """Further rows of a trained model."""
+        return {}
+
+    def trivial(self, recipe: Recipe) -> dict[str, Numbers]:
+        """The numbers of trivial answers and of the truth."""
+        raise NotImplementedError
+
+    def columns(self, recipe: Recipe) -> list[Tensor]:
+        """The columns of a sheet of examples."""
+        raise NotImplementedError
+
+    def summary(self, rows: Rows) -> list[str]:
+        """Lines below the table."""
+        return []
+
+    def sheet(self, recipe: Recipe) -> tuple[Tensor, int]:
+        """Examples side by side, and the number of columns of the sheet."""
+        columns = self.columns(recipe)
+        return latent.beside(columns), len(columns) * max(1, 12 // len(columns) if len(columns[0]) > ROWS else 1)
+
+
+class Pairs(Measures):
+    """Measures images against the true other side."""
+
+    data = "photo-edges"
     ablations = ({"gan_weight": 0.0}, {"l1_weight": 0.0})
 
     def __init__(self, name: str, resolution: str):
@@ -78,9 +112,8 @@ class Pairs:
         numbers = choice(len(held), 200)
         self.a, self.b = (data.normalise(side.rows(numbers)["real"]) for side in (held.a, held.b))
         self.other = np.roll(np.arange(len(numbers)), 1)
-        self.mean = data.normalise(
-            data.open(name, resolution or None, want="pairs").b.rows(choice(len(held), 1000))["real"]
-        ).mean((0, 2, 3))
+        train = data.open(name, resolution or None, want="pairs").b.rows(choice(len(held), 1000))
+        self.mean = data.normalise(train["real"]).mean((0, 2, 3))
 
     def measure(self, recipe: Recipe) -> Numbers:
         drawn = translated(recipe, self.a)
@@ -93,9 +126,6 @@ class Pairs:
             "ssim": float(metrics.ssim(drawn.clamp(-1, 1), self.b).mean()),
         }
 
-    def more(self, recipe: Recipe) -> dict[str, Numbers]:
-        return {}
-
     def trivial(self, recipe: Recipe) -> dict[str, Numbers]:
         flat = self.mean.view(1, -1, 1, 1).expand_as(self.b)
         return {"mean colour": self.numbers(flat), "other true patches": self.numbers(self.b[self.other])}
@@ -107,18 +137,19 @@ class Pairs:
         if not {"trained", "gan_weight=0.0"} <= rows.keys():
             return []
         both = list(zip(rows["trained"], rows["gan_weight=0.0"]))
-        sharper = [f"{a['sharpness'] / b['sharpness']:.2f}" for a, b in both]
-        worse = [f"{100 * (a['l1'] / b['l1'] - 1):+.1f} %" for a, b in both]
-        half = [f"{numbers['l1'] / rows['mean colour'][0]['l1']:.2f}" for numbers in rows["trained"]]
+        sharpness = [f"{a['sharpness'] / b['sharpness']:.2f}" for a, b in both]
+        distance = [f"{100 * (a['l1'] / b['l1'] - 1):+.1f} %" for a, b in both]
+        to_mean = [f"{numbers['l1'] / rows['mean colour'][0]['l1']:.2f}" for numbers in rows["trained"]]
         return [
-            f"sharpness over that of L1 alone: {', '.join(sharper)}; l1 beside it: {', '.join(worse)}; l1 over the mean colour's: {', '.join(half)}"
+            f"relative to L1 without a GAN loss: sharpness {', '.join(sharpness)}, l1 {', '.join(distance)}; "
+            f"l1 over the mean colour's: {', '.join(to_mean)}"
         ]
 
 
-class Negatives:
-    """Measures digits as negatives, and negatives as digits."""
+class Negatives(Measures):
+    """Measures translations of digits to negatives and back."""
 
-    data, want, seeds = "digits-negative", "domains", 5
+    data, seeds = "digits-negative", 5
     ablations = ({"cycle": "forward"}, {"cycle": "backward"}, {"cycle": "none"})
 
     def __init__(self, name: str, resolution: str):
@@ -133,26 +164,22 @@ class Negatives:
         return self.numbers(there) | {"cycle_l1_aba": l1(back[0], self.a), "cycle_l1_bab": l1(back[1], -self.a)}
 
     def numbers(self, there: tuple[Tensor, Tensor]) -> Numbers:
-        before, found = metrics.classify(self.a), {}
-        for way, images, sign in (("ab", there[0], -1), ("ba", there[1], 1)):
+        before, numbers = metrics.classify(self.a), {}
+        for direction, images, sign in (("ab", there[0], -1), ("ba", there[1], 1)):
             after = metrics.classify(sign * images)
             counts = metrics.confusion(after, before, 10, None)
-            found[f"kept_{way}"] = metrics.accuracy(after, before)
-            found[f"swapped_{way}"] = int((counts.argmax(1) != torch.arange(10)).sum())
-            found[f"true_l1_{way}"] = l1(images, sign * self.a)
-        return found
-
-    def more(self, recipe: Recipe) -> dict[str, Numbers]:
-        return {}
+            numbers[f"kept_{direction}"] = metrics.accuracy(after, before)
+            numbers[f"swapped_{direction}"] = int((counts.argmax(1) != torch.arange(10)).sum())
+            numbers[f"true_l1_{direction}"] = l1(images, sign * self.a)
+        return numbers
 
     def trivial(self, recipe: Recipe) -> dict[str, Numbers]:
         mean = self.mean.expand_as(self.a)
-        nothing = {"cycle_l1_aba": 0.0, "cycle_l1_bab": 0.0}
+        exact = {"cycle_l1_aba": 0.0, "cycle_l1_bab": 0.0}
         return {
-            "the true negative": self.numbers((-self.a, self.a)) | nothing,
-            "image as it is": self.numbers((self.a, -self.a)) | nothing,
-            "mean image": self.numbers((-mean, mean))
-            | {"cycle_l1_aba": l1(mean, self.a), "cycle_l1_bab": l1(mean, self.a)},
+            "the true negative": self.numbers((-self.a, self.a)) | exact,
+            "image as it is": self.numbers((self.a, -self.a)) | exact,
+            "mean image": self.numbers((-mean, mean)) | dict.fromkeys(exact, l1(mean, self.a)),
         }
 
     def columns(self, recipe: Recipe) -> list[Tensor]:
@@ -161,126 +188,125 @@ class Negatives:
         return [self.a[:30], there[0], back[0], -self.a[:30], there[1], back[1]]
 
     def summary(self, rows: Rows) -> list[str]:
-        found = []
+        lines = []
         for variant, numbers in rows.items():
             if "kept_ab" in numbers[0] and len(numbers) > 1:
-                shares = [np.median([n[f"kept_{way}"] for n in numbers]) for way in ("ab", "ba")]
+                ab, ba = (np.median([n[f"kept_{direction}"] for n in numbers]) for direction in ("ab", "ba"))
                 swaps = sum(n["swapped_ab"] + n["swapped_ba"] > 0 for n in numbers)
-                found.append(
-                    f"{variant}: median label kept {shares[0]:.3f} a to b, {shares[1]:.3f} b to a; {swaps} of {len(numbers)} seeds swap digits"
+                lines.append(
+                    f"{variant}: median label kept {ab:.3f} a to b, {ba:.3f} b to a; "
+                    f"{swaps} of {len(numbers)} seeds swap digits"
                 )
-        return found
+        return lines
 
 
 class DualNegatives(Negatives):
-    """As `Negatives`, for a model with a weight for each direction of the cycle."""
+    """As `Negatives`, for a model with a cycle weight for each direction."""
 
     ablations = ({"cycle_weight_b": 0.0}, {"cycle_weight_a": 0.0}, {"cycle_weight_a": 0.0, "cycle_weight_b": 0.0})
 
 
-class Shapes:
-    """Measures drawings that were asked for another colour or size."""
+class Shapes(Measures):
+    """Measures drawings that are translated to another colour or size."""
 
-    data, want, seeds = "shapes:colours+shapes:sizes", "images", 3
+    data = "shapes:colours+shapes:sizes"
     ablations = ({"cycle_weight": 0.0},)
     paints = torch.tensor(list(shapes.COLOURS.values())) / 127.5 - 1
 
     def __init__(self, name: str, resolution: str):
         held = data.open("shapes:both:test", resolution or None)
         rows = held.rows(choice(len(held), 300))
-        self.real, known = data.normalise(rows["real"]), rows["attribute"]
+        self.real, attributes = data.normalise(rows["real"]), rows["attribute"]
         k = len(self.paints)
-        self.colour, self.large = known[:, :k].argmax(1), known[:, k] > 0.5
-        self.asked = (self.colour + 1 + torch.arange(len(known)) % (k - 1)) % k
+        self.colour, self.is_large = attributes[:, :k].argmax(1), attributes[:, k] > 0.5
+        self.asked = (self.colour + 1 + torch.arange(len(attributes)) % (k - 1)) % k
         cover = (self.real.amax(1, keepdim=True) + 1) / (self.paints[self.colour].amax(1).view(-1, 1, 1, 1) + 1)
         self.target = cover * (self.paints[self.asked].view(-1, 3, 1, 1) + 1) - 1
 
     def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The colour of each drawing, and whether it is large: by its pixels, whose ground is black."""
+        """The colour of each drawing on black, and whether it is large."""
         light = (images + 1) / 2
         inside = light.amax(1) > 0.5 * light.amax(1).flatten(1).quantile(0.98, 1)[:, None, None].clamp(min=0.2)
         count = inside.flatten(1).sum(1).clamp(min=1)
         mean = (light * inside[:, None]).flatten(2).sum(2) / count[:, None]
         colour = torch.cdist(mean, (self.paints + 1) / 2).argmin(1)
         y, x = torch.meshgrid(*(torch.arange(side).float() for side in images.shape[2:]), indexing="ij")
-        middle = [(at * inside).flatten(1).sum(1) / count for at in (y, x)]
-        away = ((y - middle[0][:, None, None]).square() + (x - middle[1][:, None, None]).square()).sqrt()
-        reach = torch.stack(
-            [row[some].quantile(0.95) if some.any() else torch.tensor(0.0) for row, some in zip(away, inside)]
+        centre_y, centre_x = (
+            (axis * inside).flatten(1).sum(1)[:, None, None] / count[:, None, None] for axis in (y, x)
         )
-        return colour, reach > 0.43 * min(images.shape[2:]) / 2
+        distance = ((y - centre_y).square() + (x - centre_x).square()).sqrt()
+        radius = torch.stack(
+            [row[mask].quantile(0.95) if mask.any() else torch.tensor(0.0) for row, mask in zip(distance, inside)]
+        )
+        return colour, radius > 0.43 * min(images.shape[2:]) / 2
 
-    def asked_of(self, recipe: Recipe) -> tuple[Tensor, Tensor]:
-        """The conditions that ask for another colour, and for the other size, as G sees them."""
-        k = len(self.paints)
-        return recipe.condition(F.one_hot(self.asked, k).float(), 0), recipe.condition(
-            (~self.large).float()[:, None], 1
-        )
+    def conditions(self, recipe: Recipe) -> tuple[Tensor, Tensor]:
+        """G's conditions for another colour and for the other size."""
+        colour = F.one_hot(self.asked, len(self.paints)).float()
+        return recipe.condition(colour, 0), recipe.condition((~self.is_large).float()[:, None], 1)
 
     def measure(self, recipe: Recipe) -> Numbers:
-        return self.numbers(*(in_parts(recipe.g, self.real, asked) for asked in self.asked_of(recipe)))
+        return self.numbers(*(in_parts(recipe.g, self.real, condition) for condition in self.conditions(recipe)))
 
     def numbers(self, coloured: Tensor, sized: Tensor) -> Numbers:
-        colour, large = self.read(coloured)
-        found = {"colour_asked": metrics.accuracy(colour, self.asked), "size_kept": metrics.accuracy(large, self.large)}
-        colour, large = self.read(sized)
-        found |= {
-            "size_asked": metrics.accuracy(large, ~self.large),
-            "colour_kept": metrics.accuracy(colour, self.colour),
+        (colour, large), (colour_kept, size) = self.read(coloured), self.read(sized)
+        return {
+            "colour_asked": metrics.accuracy(colour, self.asked),
+            "size_kept": metrics.accuracy(large, self.is_large),
+            "size_asked": metrics.accuracy(size, ~self.is_large),
+            "colour_kept": metrics.accuracy(colour_kept, self.colour),
+            "true_l1": l1(coloured, self.target),
         }
-        return found | {"true_l1": l1(coloured, self.target)}
 
     def more(self, recipe: Recipe) -> dict[str, Numbers]:
         """The same attributes with the mask vector of the other set."""
-        wrong = []
-        for asked in self.asked_of(recipe):
-            wrong.append(torch.cat([asked[:, :-2], asked[:, -2:].flip(1)], 1))
-        return {"wrong mask": self.numbers(*(in_parts(recipe.g, self.real, asked) for asked in wrong))}
+        wrong = [wrong_mask(condition) for condition in self.conditions(recipe)]
+        return {"wrong mask": self.numbers(*(in_parts(recipe.g, self.real, condition) for condition in wrong))}
 
     def trivial(self, recipe: Recipe) -> dict[str, Numbers]:
         colour, large = self.read(self.real)
-        print(
-            f"colours and sizes of real drawings read rightly: {metrics.accuracy(colour, self.colour):.3f}, {metrics.accuracy(large, self.large):.3f}"
-        )
+        right = metrics.accuracy(colour, self.colour), metrics.accuracy(large, self.is_large)
+        print(f"colours and sizes of real drawings that are read correctly: {right[0]:.3f}, {right[1]:.3f}")
         return {
             "image as it is": self.numbers(self.real, self.real),
             "true colour": self.numbers(self.target, self.real),
         }
 
     def columns(self, recipe: Recipe) -> list[Tensor]:
-        """Drawings, all colours, the other size, and a colour and a size asked for with the wrong mask."""
-        some, k = self.real[:ROWS], len(self.paints)
-        columns = [some, *(recipe.translate(some, torch.eye(k)[[i] * len(some)], 0) for i in range(k))]
-        columns.append(recipe.translate(some, (~self.large[:ROWS]).float()[:, None], 1))
-        for asked in self.asked_of(recipe):
-            columns.append(recipe.g(some, torch.cat([asked[:ROWS, :-2], asked[:ROWS, -2:].flip(1)], 1)))
-        return columns
-
-    def summary(self, rows: Rows) -> list[str]:
-        return []
+        """Drawings, all colours, the other size, and another colour and size with the wrong mask."""
+        real, k = self.real[:ROWS], len(self.paints)
+        columns = [real, *(recipe.translate(real, torch.eye(k)[[i] * len(real)], 0) for i in range(k))]
+        columns.append(recipe.translate(real, (~self.is_large[:ROWS]).float()[:, None], 1))
+        return columns + [recipe.g(real, wrong_mask(condition[:ROWS])) for condition in self.conditions(recipe)]
 
 
-class Faces:
-    """Measures faces that were asked for the action units of others."""
+def wrong_mask(condition: Tensor) -> Tensor:
+    """StarGAN's condition with its mask vector, the last two numbers, reversed."""
+    return torch.cat([condition[:, :-2], condition[:, -2:].flip(1)], 1)
 
-    data, want, seeds = "faces", "images", 3
+
+class Faces(Measures):
+    """Measures faces that are translated to the action units of others."""
+
+    data = "faces"
     ablations = ({"cycle_weight": 0.0}, {"attention_weight": 0.0})
 
     def __init__(self, name: str, resolution: str):
         held = data.open(f"{name}:test", resolution or None)
-        self.numbers_of = choice(len(held), 200)
-        rows = held.rows(self.numbers_of)
-        self.real, self.own = data.normalise(rows["real"]), rows["attribute"]
-        self.asked = self.own.roll(1, 0)
+        chosen = choice(len(held), 200)
+        rows = held.rows(chosen)
+        self.real, units = data.normalise(rows["real"]), rows["attribute"]
+        self.asked = units.roll(1, 0)
         sides = held.shape[1:]
-        people = self.numbers_of + drawn_faces.SIZE
+        people = chosen + drawn_faces.SIZE
         self.target = data.normalise(torch.from_numpy(drawn_faces.draw(people, self.asked.numpy(), *sides)))
-        heads = [drawn_faces.face_mask(people, units.numpy(), *sides) for units in (self.own, self.asked)]
+        heads = [drawn_faces.face_mask(people, x.numpy(), *sides) for x in (units, self.asked)]
         self.outside = torch.from_numpy(~(heads[0] | heads[1]))
         self.name, self.resolution = name, resolution
 
     @cached_property
     def regressor(self) -> Callable[[Tensor], Tensor]:
+        """A network fitted to the action units of real faces."""
         train = data.open(self.name, self.resolution or None)
         rows = train.rows(choice(len(train), 8000))
         return metrics.fit_attributes(data.normalise(rows["real"]), rows["attribute"], epochs=15)
@@ -294,13 +320,9 @@ class Faces:
         }
 
     def numbers(self, drawn: Tensor) -> Numbers:
-        found = metrics.correlation(self.asked, self.regressor(drawn)).tolist()
-        return (
-            {"units": float(np.mean(found))} | {"true_l1": l1(drawn, self.target)} | dict(zip(drawn_faces.UNITS, found))
-        )
-
-    def more(self, recipe: Recipe) -> dict[str, Numbers]:
-        return {}
+        correlations = metrics.correlation(self.asked, self.regressor(drawn)).tolist()
+        numbers = {"units": float(np.mean(correlations)), "true_l1": l1(drawn, self.target)}
+        return numbers | dict(zip(drawn_faces.UNITS, correlations))
 
     def trivial(self, recipe: Recipe) -> dict[str, Numbers]:
         even = {"outside": float(self.outside.double().mean())}
@@ -311,179 +333,6 @@ class Faces:
         }
 
     def columns(self, recipe: Recipe) -> list[Tensor]:
-        some = self.real[:ROWS], self.asked[:ROWS]
-        mask = recipe.attention(*some)[1]
-        return [some[0], recipe.translate(*some), self.target[:ROWS], (2 * mask - 1).expand_as(some[0])]
-
-    def summary(self, rows: Rows) -> list[str]:
-        return []
-
-
-class Maps:
-    """Measures label maps."""
-
-    data, want, seeds = "scenes", "masks", 3
-    ablations = ({"elastic": 0.0},)
-
-    def __init__(self, name: str, resolution: str):
-        held, train = (data.open(part, resolution or None, want="masks") for part in (f"{name}:test", name))
-        rows = held.rows(np.arange(min(200, len(held))))
-        self.real, self.mask, self.k = data.normalise(rows["real"]), rows["mask"], held.num_classes
-        self.colours = data.palette(self.k) if held.colours is None else held.colours
-        self.cells = name == "cells"
-        if self.cells:
-            self.ablations = ({"border_weight": 0.0}, {"elastic": 0.0})
-        self.taught = train.rows(choice(len(train), 100))
-
-    def measure(self, recipe: Recipe) -> Numbers:
-        return self.numbers(torch.cat([recipe.segment(part).cpu() for part in self.real.split(20)]))
-
-    def numbers(self, maps: Tensor) -> Numbers:
-        matrix = metrics.confusion(maps, self.mask, self.k)
-        found = {"mean_iou": metrics.mean_iou(matrix), "pixel_accuracy": metrics.pixel_accuracy(matrix)}
-        return found | {"cells_f1": cells_found(maps.numpy(), self.mask.numpy())} if self.cells else found
-
-    def more(self, recipe: Recipe) -> dict[str, Numbers]:
-        return {}
-
-    def trivial(self, recipe: Recipe) -> dict[str, Numbers]:
-        pixels, label = (
-            data.normalise(self.taught["real"]).permute(0, 2, 3, 1).flatten(0, 2),
-            self.taught["mask"].flatten(),
-        )
-        some = torch.from_numpy(choice(len(label), 50_000))
-        some = some[label[some] != 255]
-        rule = LogisticRegression(max_iter=200).fit(pixels[some].numpy(), label[some].numpy())
-        found = rule.predict(self.real.permute(0, 2, 3, 1).flatten(0, 2).numpy())
-        usual = int(label[label != 255].bincount().argmax())
-        return {
-            "each pixel by its colour": self.numbers(torch.from_numpy(found).view_as(self.mask)),
-            "the commonest class": self.numbers(torch.full_like(self.mask, usual)),
-        }
-
-    def columns(self, recipe: Recipe) -> list[Tensor]:
-        maps = recipe.segment(self.real[:ROWS]).cpu(), self.mask[:ROWS]
-        return [self.real[:ROWS], *(data.normalise(data.paint(x, self.colours)) for x in maps)]
-
-    def summary(self, rows: Rows) -> list[str]:
-        return []
-
-
-def cells_found(maps: np.ndarray, truth: np.ndarray) -> float:
-    """F1 score of connected parts of (N, H, W) maps that share more than half of their union with one of the truth."""
-    right = parts = 0
-    for found, real in zip(maps, truth):
-        (a, n), (b, m) = (ndimage.label(x == 1) for x in (found, real))
-        shared = np.zeros((n + 1, m + 1))
-        np.add.at(shared, (a.ravel(), b.ravel()), 1)
-        union = shared.sum(1, keepdims=True) + shared.sum(0, keepdims=True) - shared
-        right += int((shared / np.maximum(union, 1))[1:, 1:].__gt__(0.5).sum())  # more than half: one partner at most
-        parts += n + m
-    return 2 * right / max(1, parts)
-
-
-class Styles:
-    """Measures pictures in the style of others."""
-
-    data, want, seeds = "contents,styles", "domains", 3
-    ablations = ({"style_weight": 0.0},)
-    count = 64
-
-    def __init__(self, name: str, resolution: str):
-        side = data.open(name, resolution or None, want="domains").shape[1]
-        self.content = patches(("photo:cat", "photo:coins"), side, self.count)
-        styles = data.open(name, resolution or None, want="domains").b
-        self.style = data.normalise(styles.rows(choice(len(styles), self.count))["real"]).expand(-1, 3, -1, -1)
-        self.unseen = patches(("photo:flower", "photo:astronaut"), side, self.count)
-
-    def draw(self, recipe: Recipe, style: Tensor, **given: float) -> Tensor:
-        return torch.cat(
-            [recipe.translate(c[None], s[None], **given).float().cpu() for c, s in zip(self.content, style)]
-        )
-
-    def measure(self, recipe: Recipe) -> Numbers:
-        return self.numbers(recipe, self.draw(recipe, self.style), self.style)
-
-    def numbers(self, recipe: Recipe, drawn: Tensor, style: Tensor) -> Numbers:
-        wanted, own, found = (recipe.statistics(x) for x in (style, self.content, drawn))
-        maps, content, other = (recipe.encoder(x)[-1] for x in (drawn, self.content, self.content.roll(1, 0)))
-        target = adain(content, *wanted[-1])
-
-        def apart(these: list[tuple[Tensor, Tensor]]) -> float:
-            return float(
-                sum((a - b).square().sum((1, 2, 3)).mean() for one, two in zip(these, wanted) for a, b in zip(one, two))
-            )
-
-        def colours(images: Tensor) -> float:
-            return sum(
-                float((a - b).square().flatten(1).sum(1).mean())
-                for a, b in zip(colour_moments(images), colour_moments(style))
-            )
-
-        return {
-            "style": apart(found) / apart(own),
-            "style_loss": apart(found),
-            "content_loss": float((maps - target).square().mean()),
-            "content": float((maps - content).square().mean() / (other - content).square().mean()),
-            "colour": colours(drawn) / colours(self.content),
-        }
-
-    def more(self, recipe: Recipe) -> dict[str, Numbers]:
-        return {
-            "styles never seen": self.numbers(recipe, self.draw(recipe, self.unseen), self.unseen),
-            "strength 0.5": self.numbers(recipe, self.draw(recipe, self.style, strength=0.5), self.style),
-            "strength 0": self.numbers(recipe, self.draw(recipe, self.style, strength=0.0), self.style),
-        }
-
-    def trivial(self, recipe: Recipe) -> dict[str, Numbers]:
-        recoloured = match_colours(self.content, self.style).clamp(-1, 1)
-        rows = {
-            "content as it is": self.content,
-            "colours matched alone": recoloured,
-            "the style's own picture": self.style,
-        }
-        return {name: self.numbers(recipe, images, self.style) for name, images in rows.items()}
-
-    def columns(self, recipe: Recipe) -> list[Tensor]:
-        """Content, style, result; and the same with a style that was never seen."""
-        seen, unseen = (self.draw(recipe, style)[:ROWS] for style in (self.style, self.unseen))
-        return [self.content[:ROWS], self.style[:ROWS], seen, self.unseen[:ROWS], unseen]
-
-    def summary(self, rows: Rows) -> list[str]:
-        return []
-
-
-def patches(names: tuple[str, ...], side: int, n: int) -> Tensor:
-    """(n, 3, side, side) patches of photographs that are reduced as those of `contents` are, two fifths of each side."""
-    whole = [
-        data.normalise(data.open(f"{name}:whole", side * 5 // 2).rows(np.arange(1))["real"])[0].expand(3, -1, -1)
-        for name in names
-    ]
-    rng = np.random.default_rng(0)
-    places = rng.integers(0, side * 3 // 2, (n, 2))
-    return torch.stack([whole[i % len(whole)][:, y : y + side, x : x + side] for i, (y, x) in enumerate(places)])
-
-
-Judge = Pairs | Negatives | Shapes | Faces | Maps | Styles
-JUDGES: dict[str, type[Judge]] = {
-    "adain": Styles,
-    "cyclegan": Negatives,
-    "dualgan": DualNegatives,
-    "ganimation": Faces,
-    "pix2pix": Pairs,
-    "stargan": Shapes,
-    "unet": Maps,
-}
-GIVEN = {
-    "cells": {"border_weight": 10.0}
-}  # what a paper's claim on these data hangs on, where the preset leaves it out
-DATA = {
-    "unet": ("scenes", "cells"),
-    "pix2pix": ("photo-edges", "photo-grey"),
-}  # where there is a choice, the first is usual
-
-
-def picture(judge: Judge, recipe: Recipe) -> tuple[Tensor, int]:
-    """A strip of images side by side, and how many columns the sheet has."""
-    columns = judge.columns(recipe)
-    return latent.beside(columns), len(columns) * max(1, 12 // len(columns) if len(columns[0]) > ROWS else 1)
+        real, asked = self.real[:ROWS], self.asked[:ROWS]
+        mask = recipe.attention(real, asked)[1]
+        return [real, recipe.translate(real, asked), self.target[:ROWS], (2 * mask - 1).expand_as(real)]

@@ -1,14 +1,14 @@
-"""Images a second of gankit's step beside the plain step, and how near it comes to what the machine can do.
+"""Images per second of gankit's training step beside the plain step, and its share of the machine's convolution speed.
 
     python benchmarks/speed.py dcgan --preset torch --batch 16
     python benchmarks/speed.py wgan_gp --preset small --precision bf16
 
-The plain step is the same recipe as it is usually published: float32, NCHW, optimizers with their default settings,
-nothing frozen (D's gradients are computed in G's turn and thrown away; D's turn stops at the fakes, as `.detach()`
-does), averaged weights by a Python loop, no check for finite numbers and no log; filters as their definition has them,
-with zeros put between the pixels, and modulated convolutions with weights made for each sample. Both take turns in one
-process, in an order that is reversed each round; what is reported are medians. Before that the losses of the first update are
-compared. Batches are ready beforehand, so that data costs neither of them anything (benchmarks/data.py is about that).
+The plain step is the same recipe as it is usually published: float32, NCHW, optimizers with default settings, no frozen
+networks (G's update computes D's gradients and discards them; D's update stops at the fakes, as with `.detach()`),
+averaged weights in a Python loop, no check for finite numbers and no log. Filters insert zeros between the pixels, and
+modulated convolutions compute the weights of each sample. Both steps alternate in one process, and each round reverses
+their order; the results are medians. The losses of the first update are compared first. Only steps of the first phase
+are measured. Batches are prepared in advance: the speed of data is measured by benchmarks/data.py.
 """
 
 from __future__ import annotations
@@ -32,33 +32,32 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from gankit import Batch, Run, Spec, models
+from gankit import Batch, Run, models
 from gankit.nn import Fir, ModulatedConv2d
 from gankit.training import loop
 from gankit.training.log import Log
-from gankit.training.setup import build_recipe, check_data, open_data, plan, start_processes
+from gankit.training.setup import build_recipe, open_for, open_training_data, plan, spec_of, start_processes
 
-TOLERANCE = {"fp32": 1e-4, "bf16": 5e-2}  # of the first loss; bfloat16 keeps 8 bits
+TOLERANCE = {"fp32": 1e-4, "bf16": 5e-2}  # relative, of the first loss; bfloat16 keeps 8 bits
 
 
 def clock() -> float:
-    """Seconds. With one thread those of the processor, which other programs on the machine do not lengthen."""
+    """Seconds; with one thread processor time, which does not include other programs on the machine."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def upfirdn(layer: Fir, x: Tensor) -> Tensor:
-    """Zeros between the pixels and around them, a convolution for each channel, thinning."""
+    """Insert zeros between the pixels, pad, filter each channel, and keep every `down`-th pixel."""
     n, c, h, w = x.shape
-    x = F.pad(x[:, :, :, None, :, None], (0, layer.up - 1, 0, 0, 0, layer.up - 1)).reshape(
-        n, c, h * layer.up, w * layer.up
-    )
+    x = F.pad(x[:, :, :, None, :, None], (0, layer.up - 1, 0, 0, 0, layer.up - 1))
+    x = x.reshape(n, c, h * layer.up, w * layer.up)
     kernel = layer.kernel.flip(2, 3) if layer.up > 1 else layer.kernel
     x = F.conv2d(F.pad(x, layer.pad * 2), kernel.expand(c, -1, -1, -1), groups=c)
     return x[:, :, :: layer.down, :: layer.down]
 
 
 def modulated(layer: ModulatedConv2d, x: Tensor, w: Tensor, noise: Tensor | None = None, gain: float = 1.0) -> Tensor:
-    """Each sample's own weights, (N, O, I, k, k), in one grouped convolution."""
+    """A grouped convolution with separate weights for each sample, (N, O, I, k, k)."""
     (n, c, height, width), (o, _, k, _) = x.shape, layer.weight.shape
     weight = layer.weight * layer.style(w)[:, None, :, None, None]
     if layer.demodulate:
@@ -89,7 +88,7 @@ class Plain(Run):
             if type(module) in LITERAL:
                 module.forward = partial(LITERAL[type(module)], module)
         for group in (group for opt in self.recipe.opt.values() for group in opt.param_groups):
-            group.update(fused=None, foreach=None)  # what the constructors take when nothing is said
+            group.update(fused=None, foreach=None)  # the constructors' defaults
 
     def update(
         self, names: str | tuple[str, ...], loss_fn: Callable[..., tuple], batch: Batch, *more: Tensor
@@ -102,9 +101,9 @@ class Plain(Run):
         losses, outputs = loss_fn(piece, *more)
         losses = losses if isinstance(losses, tuple) else (losses,)
         for i, (name, loss) in enumerate(zip(names, losses, strict=True)):
-            own = [p for group in self.recipe.opt[name].param_groups for p in group["params"]]
-            everything = len(names) == 1 and not name.startswith("d")
-            loss.backward(inputs=None if everything else own, retain_graph=i + 1 < len(losses))
+            parameters = [p for group in self.recipe.opt[name].param_groups for p in group["params"]]
+            is_g_update = len(names) == 1 and not name.startswith("d")
+            loss.backward(inputs=None if is_g_update else parameters, retain_graph=i + 1 < len(losses))
         for name in names:
             self.recipe.opt[name].step()
         if self.step == 0:
@@ -124,7 +123,7 @@ class Plain(Run):
 
 
 class Flops(TorchDispatchMode):
-    """Counts with FlopCounterMode's formulas; that mode itself raises when a step calls autograd.grad."""
+    """Counts floating point operations by FlopCounterMode's formulas; that mode itself fails on autograd.grad."""
 
     total = 0
 
@@ -136,31 +135,32 @@ class Flops(TorchDispatchMode):
 
 
 class Bench:
-    """A run without the loop: `step` trains on batches that `fetch` made ready.
+    """A run without the training loop: `step` trains on batches that `fetch` prepared.
 
     Args:
-        kind: Run, or Plain.
-        options: the command line.
+        kind: Run or Plain.
+        options: the command line's.
         precision: fp32 or bf16.
     """
 
     def __init__(self, kind: type[Run], options: argparse.Namespace, precision: str = "fp32"):
         model = models.find(options.model)
-        given = dict(batch=options.batch, data=options.data, resolution=options.resolution, threads=options.threads)
-        given = {k: v for k, v in given.items() if v} | dict(precision=precision, device="cpu")
-        settings, arguments = plan(model, options.preset, given)
+        names = ("batch", "data", "resolution", "threads")
+        typed = {name: value for name in names if (value := getattr(options, name))}
+        settings, arguments = plan(model, options.preset, typed | dict(precision=precision, device="cpu"))
         device = start_processes(settings)
-        self.data = open_data(settings)
-        check_data(model, self.data, settings)
-        spec = Spec(tuple(self.data.shape), self.data.num_classes, self.data.condition_dim, tuple(self.data.other))
-        recipe = build_recipe(model, spec, arguments, settings.seed)
+        self.data, settings, arguments = open_for(model, settings, arguments)
+        recipe = build_recipe(model, spec_of(self.data), arguments, settings.seed)
+        self.source = open_training_data(recipe, settings, self.data)
         folder = Path(tempfile.gettempdir())  # nothing is written
         self.run = kind(recipe, settings, folder, {}, device, Log(folder, settings, quiet=True))
         self.batch = settings.batch
 
     def fetch(self, steps: int) -> list[Batch]:
+        """The batches of the next steps, all of the first phase."""
         start, batches = self.run.images, []
-        stream = self.data.stream(start, self.batch, seed=self.run.settings.seed)
+        resolution = self.run.recipe.phase(0).resolution
+        stream = self.source.stream(start, self.batch, resolution, self.run.settings.seed)
         for i in range(steps):
             batch = loop.make_batch(next(stream), self.run, self.batch)
             batch.start = start + i * self.batch
@@ -170,7 +170,7 @@ class Bench:
         return batches
 
     def step(self, batches: list[Batch]) -> float:
-        """Seconds for these batches."""
+        """Train on batches, and return the seconds that it took."""
         began = clock()
         for batch in batches:
             if self.run.phase is None:
@@ -181,7 +181,7 @@ class Bench:
         return clock() - began
 
     def first_loss(self) -> float:
-        """The loss of the first update; takes a step."""
+        """The loss of the first update; trains one step."""
         losses: list[Tensor] = []
         add, log = self.run.log.add, self.run.log
         log.add = lambda scalars: losses.extend(v for k, v in scalars.items() if k.endswith("/loss"))
@@ -191,8 +191,8 @@ class Bench:
         return float(losses[0])
 
 
-def peak(dtype: torch.dtype) -> Callable[[], float]:
-    """A function that gives the GFLOP/s of a large convolution, forward only, in the layout that is fastest here."""
+def convolution_speed(dtype: torch.dtype) -> Callable[[], float]:
+    """A function that measures the GFLOP/s of a large convolution's forward pass in channels_last."""
     layer = nn.Conv2d(256, 256, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
     images = torch.randn(8, 256, 32, 32, dtype=dtype).contiguous(memory_format=torch.channels_last)
     flops = 2 * images.numel() * 256 * 9
@@ -208,32 +208,34 @@ def peak(dtype: torch.dtype) -> Callable[[], float]:
     return measure
 
 
-def resident() -> float:
-    """MB of memory that this process has had at most since `forget_peak`, or since it began where that cannot be."""
+def peak_memory() -> float:
+    """Peak memory of this process in MB since `reset_peak`, or since its start where that is not supported."""
     unit = 1 if sys.platform == "darwin" else 1024
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     with contextlib.suppress(OSError):
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        most = int(status["VmHWM"].split()[0]) * 1024
-    return most / 1e6
+        size = int(status["VmHWM"].split()[0]) * 1024
+    return size / 1e6
 
 
-def forget_peak() -> None:
+def reset_peak() -> None:
+    """Restart the kernel's count of this process's peak memory, where it has one."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def memory(kind: type[Run], options: argparse.Namespace, precision: str) -> float:
-    """MB that two steps need at most, above the process with its networks and batches; asked in a fresh process."""
+    """Peak memory of two steps in MB, above the process with its networks and batches; to be run in a fresh process."""
     bench = Bench(kind, options, precision)
     batches = bench.fetch(2)
-    forget_peak()
-    before = resident()
+    reset_peak()
+    before = peak_memory()
     bench.step(batches)
-    return resident() - before
+    return peak_memory() - before
 
 
 def in_fresh_process(function: Callable[..., float], *arguments: object) -> float:
+    """A function's result, computed in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
@@ -241,56 +243,57 @@ def in_fresh_process(function: Callable[..., float], *arguments: object) -> floa
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a name from `gankit models`, or a file")
-    parser.add_argument("--preset", default="", help="sizes from the model's file")
-    parser.add_argument("--data", default="", help="data (the model's default)")
-    parser.add_argument("--resolution", default="", help="side of the images (the preset's)")
-    parser.add_argument("--batch", type=int, default=0, help="images in a step (the preset's)")
+    parser.add_argument("--preset", default="", help="a preset of the model; default: none")
+    parser.add_argument("--data", default="", help="default: the model's")
+    parser.add_argument("--resolution", default="", help="side of the images; default: the preset's")
+    parser.add_argument("--batch", type=int, default=0, help="images in a step; default: the preset's")
     parser.add_argument(
-        "--precision", choices=[*TOLERANCE], default="fp32", help="of gankit's step; the plain one is float32"
+        "--precision", choices=[*TOLERANCE], default="fp32", help="of gankit's step; the plain step uses float32"
     )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
-    parser.add_argument("--steps", type=int, default=5, help="steps in a round, a multiple of n_critic (5)")
-    parser.add_argument("--rounds", type=int, default=11, help="rounds (11)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; default: 1")
+    parser.add_argument("--steps", type=int, default=5, help="steps in a round, a multiple of n_critic; default: 5")
+    parser.add_argument("--rounds", type=int, default=11, help="default: 11")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    ours, plain = Bench(Run, options, options.precision), Bench(Plain, options)
-    losses = ours.first_loss(), plain.first_loss()
-    apart = abs(losses[0] - losses[1]) / max(abs(losses[1]), 1e-12)
-    print(
-        f"first loss {losses[0]:.6f}, plain {losses[1]:.6f}: {apart:.1e} apart, {TOLERANCE[options.precision]} allowed"
-    )
-    if not apart <= TOLERANCE[options.precision]:
+    gankit, plain = Bench(Run, options, options.precision), Bench(Plain, options)
+    losses = gankit.first_loss(), plain.first_loss()
+    difference, allowed = abs(losses[0] - losses[1]) / max(abs(losses[1]), 1e-12), TOLERANCE[options.precision]
+    print(f"first loss {losses[0]:.6f}, plain {losses[1]:.6f}: {difference:.1e} apart, {allowed} allowed")
+    if not difference <= allowed:
         return 1
-    with Flops() as flops:
-        ours.step(ours.fetch(options.steps))
-    plain.step(plain.fetch(options.steps))
-    conv = peak(torch.bfloat16 if options.precision == "bf16" else torch.float32)
+    report(gankit, plain, options)
+    return 0
 
-    seconds: dict[Bench, list[float]] = {ours: [], plain: []}
+
+def report(gankit: Bench, plain: Bench, options: argparse.Namespace) -> None:
+    """Measure speed and memory, and print the table."""
+    with Flops() as flops:
+        gankit.step(gankit.fetch(options.steps))
+    plain.step(plain.fetch(options.steps))
+    convolution = convolution_speed(torch.bfloat16 if options.precision == "bf16" else torch.float32)
+    seconds: dict[Bench, list[float]] = {gankit: [], plain: []}
     peaks = []
     for i in range(options.rounds):
-        for bench in (ours, plain) if i % 2 == 0 else (plain, ours):
+        for bench in (gankit, plain) if i % 2 == 0 else (plain, gankit):
             seconds[bench].append(bench.step(bench.fetch(options.steps)) / options.steps)
-        peaks.append(conv())
-    a, b, top = (statistics.median(values) for values in (seconds[ours], seconds[plain], peaks))
-    ratios = sorted(y / x for x, y in zip(seconds[ours], seconds[plain]))
-    rate = flops.total / options.steps / a / 1e9
-    mb = [in_fresh_process(memory, *which) for which in ((Run, options, options.precision), (Plain, options, "fp32"))]
-    parameters = sum(p.numel() for p in ours.run.recipe.parameters())
-    shape = "x".join(map(str, ours.data.shape))
-    print(
-        f"{options.model}, {parameters:,} parameters, {shape}, batch {ours.batch}, {options.precision}, "
-        f"{f'{options.threads} threads' if options.threads > 1 else 'one thread, processor time'}"
-    )
+        peaks.append(convolution())
+
+    ratios = sorted(b / a for a, b in zip(seconds[gankit], seconds[plain]))
+    parameters = sum(p.numel() for p in gankit.run.recipe.parameters())
+    shape = "x".join(map(str, gankit.data.shape))
+    threads = f"{options.threads} threads" if options.threads > 1 else "one thread, processor time"
+    print(f"{options.model}, {parameters:,} parameters, {shape}, batch {gankit.batch}, {options.precision}, {threads}")
     print(f"{'':10}{'images/s':>10}{'s/step':>10}{'MB':>8}")
-    print(f"{'gankit':10}{ours.batch / a:10.1f}{a:10.4f}{mb[0]:8.0f}")
-    print(f"{'plain':10}{ours.batch / b:10.1f}{b:10.4f}{mb[1]:8.0f}")
-    print(f"gankit is {b / a:.2f} times as fast (rounds: {ratios[0]:.2f} to {ratios[-1]:.2f})")
-    print(
-        f"{flops.total / options.steps / 1e9:.2f} GFLOP a step, {rate:.1f} GFLOP/s: {rate / top:.0%} of a large convolution's {top:.1f}"
-    )
-    return 0
+    step = {}
+    for name, bench, kind, precision in (("gankit", gankit, Run, options.precision), ("plain", plain, Plain, "fp32")):
+        step[name] = statistics.median(seconds[bench])
+        mb = in_fresh_process(memory, kind, options, precision)
+        print(f"{name:10}{bench.batch / step[name]:10.1f}{step[name]:10.4f}{mb:8.0f}")
+    print(f"gankit is {step['plain'] / step['gankit']:.2f} times as fast (rounds: {ratios[0]:.2f} to {ratios[-1]:.2f})")
+    gflop, limit = flops.total / options.steps / 1e9, statistics.median(peaks)
+    rate = gflop / step["gankit"]
+    print(f"{gflop:.2f} GFLOP a step, {rate:.1f} GFLOP/s: {rate / limit:.0%} of a large convolution's {limit:.1f}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A GAN of one's own in one file. Train it by its path: gankit train examples/my_gan.py --data digits"""
+"""A GAN of your own in one file. Train it by its path: gankit train examples/my_gan.py --data digits"""
 
 import torch
 from torch import Tensor, nn
@@ -8,15 +8,15 @@ from gankit.losses import non_saturating, scores
 
 
 class MyGAN(Recipe):
-    """Two small fully connected networks.
+    """A GAN of two small fully connected networks.
 
     Args:
-        z_dim: numbers in a latent.
+        z_dim: dimension of the latents.
         width: units in each hidden layer.
         lr: learning rate of both networks.
     """
 
-    ema = ("g",)  # networks whose weights are averaged over training; samples are drawn from the average
+    ema = ("g",)  # networks whose weights are averaged over training; samples use the averages
     defaults = dict(batch=64, images=100_000)
     presets = {"tiny": Preset("for a first look", model=dict(width=64), settings=dict(images=10_000))}
 

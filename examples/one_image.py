@@ -1,4 +1,4 @@
-"""Pictures to hand to the tools of a model of one image, made from the built-in photograph that it learned.
+"""Make images to edit with a model of one image, from the built-in photograph that it was trained on.
 
 gankit train singan --preset small
 python examples/one_image.py                       # daub.png, pasted.png, moved.png and a mask of each of the last two
@@ -16,12 +16,13 @@ SKY, HILL, TREES, TOWER, ROOF = "#c5d4e4", "#7d8a8c", "#4d5a2c", "#7a3f38", "#54
 
 
 def photograph(name: str) -> Image.Image:
+    """A built-in photograph."""
     pixels = data.open(f"photo:{name}:whole").rows(np.arange(1))["real"][0]
     return Image.fromarray(pixels.permute(1, 2, 0).numpy())
 
 
 def daub(size: tuple[int, int]) -> Image.Image:
-    """Areas of colour: sky, a hill, trees, and two towers where the photograph has one."""
+    """Flat areas of colour: sky, a hill, trees, and two towers where the photograph has one."""
     drawn = Image.new("RGB", size, SKY)
     brush = ImageDraw.Draw(drawn)
     w, h = size
@@ -41,24 +42,24 @@ def daub(size: tuple[int, int]) -> Image.Image:
 
 
 def pasted(photo: Image.Image) -> tuple[Image.Image, Image.Image]:
-    """The flower of the other photograph, set into the sky; white where it is."""
+    """The photograph with the flower of another one in the sky, and a mask that is white there."""
     w, h = photo.size
-    flower, cut = photograph("flower").resize((w // 2, h // 2)), Image.new("L", (w // 2, h // 2))
+    flower, disc = photograph("flower").resize((w // 2, h // 2)), Image.new("L", (w // 2, h // 2))
     x, y, r = 0.237 * w, 0.26 * h, 0.113 * w
-    ImageDraw.Draw(cut).ellipse((x - r, y - r, x + r, y + r), 255)
-    at, mask = (w // 2, 0), Image.new("L", photo.size)
-    mask.paste(cut, at)
-    photo.paste(flower, at, cut)
+    ImageDraw.Draw(disc).ellipse((x - r, y - r, x + r, y + r), 255)
+    corner, mask = (w // 2, 0), Image.new("L", photo.size)
+    mask.paste(disc, corner)
+    photo.paste(flower, corner, disc)
     return photo, mask
 
 
 def moved(photo: Image.Image) -> tuple[Image.Image, Image.Image]:
-    """The tower once more, further right; white where that is."""
+    """The photograph with a copy of the tower further right, and a mask that is white there."""
     w, h = photo.size
-    box, at = (int(0.16 * w), int(0.04 * h), int(0.52 * w), int(0.75 * h)), (int(0.6 * w), int(0.08 * h))
+    box, corner = (int(0.16 * w), int(0.04 * h), int(0.52 * w), int(0.75 * h)), (int(0.6 * w), int(0.08 * h))
     mask = Image.new("L", photo.size)
-    mask.paste(255, (*at, at[0] + box[2] - box[0], at[1] + box[3] - box[1]))
-    photo.paste(photo.crop(box), at)
+    mask.paste(255, (*corner, corner[0] + box[2] - box[0], corner[1] + box[3] - box[1]))
+    photo.paste(photo.crop(box), corner)
     return photo, mask
 
 

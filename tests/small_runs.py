@@ -1,7 +1,7 @@
 """Every model at its smallest, through the real loop in float64; as a script, on one of several processes.
 
-A run must be long enough for all that a model does now and then: several updates of one network, lazy penalties, growth, a
-pool that is full, phases.
+A run must be long enough for everything that a model does only now and then: several updates of one network, lazy
+penalties, growth, a full pool, phases.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from gankit.training import Run, loop
 
 BATCH = 8
 STACKGAN = dict(width_g=16, width_d=8, z_dim=8, c_dim=8, text_width=16, embed_dim=16, text_images=16, stage1_images=16)
-# Adam divides by the root of the mean square of a gradient plus eps. Where a gradient is zero but for rounding (a bias in
-# front of a batch or instance norm has no effect) that makes steps of full size from the last bits of a sum, which nothing
-# but one and the same order of addition gives twice. These models run with an eps that such bits are small against.
+# Adam divides by the root of the mean square of a gradient plus eps. Where a gradient is zero but for rounding (that of
+# a bias before a batch or instance norm), this turns the last bits of a sum into steps of full size, and these bits
+# depend on the order of addition. The models below run with an eps that is large against such bits.
 EPS = 1.0
-UNSTEADY = set(
-    "acgan, anogan, biggan, biggan deep, cogan, cyclegan, f_anogan, ganimation, infogan, lapgan large, lsgan, pix2pix batch, "
-    "sagan, singan, sngan, stackgan, stackgan pytorch, stargan, stylegan, wgan_gp".split(", ")
-)
-CASES: dict[str, tuple[str, dict[str, object]]] = {  # name: model, and its options beside the preset "small"
+UNSTEADY = {
+    "acgan", "anogan", "biggan", "biggan deep", "cogan", "cyclegan", "f_anogan", "ganimation", "infogan",
+    "lapgan large", "lsgan", "pix2pix batch", "sagan", "singan", "sngan", "stackgan", "stackgan pytorch", "stargan",
+    "stylegan", "wgan_gp",
+}  # fmt: skip
+CASES: dict[str, tuple[str, dict[str, object]]] = {  # by name: the model and its options besides the preset "small"
     "acgan": ("acgan", dict(widths=(8, 4), width_d=2, dropout=0.3)),
     "adain": ("adain", dict(resolution="32")),
     "anogan": ("anogan", {}),
@@ -40,7 +41,9 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {  # name: model, and its opti
     "cogan": ("cogan", dict(width=8, norm_d=True, dropout=True)),
     "cyclegan": ("cyclegan", dict(width=4, jitter=True, pool=5, identity_weight=0.5)),
     "dcgan": ("dcgan", {}),
-    "dcgan relativistic_average": ("dcgan", dict(norm_d=True, unit_norm=True, loss="relativistic_average", penalty="wgan_gp")),
+    "dcgan relativistic_average": (
+        "dcgan", dict(norm_d=True, unit_norm=True, loss="relativistic_average", penalty="wgan_gp")
+    ),
     "dcgan dragan": ("dcgan", dict(loss="hinge", penalty="dragan", norm_d=True)),
     "dcgan lecam": ("dcgan", dict(loss="least_squares", penalty="lecam", consistency="icr")),
     "dcgan diffaugment": ("dcgan", dict(augment="diffaugment")),
@@ -48,7 +51,9 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {  # name: model, and its opti
     "dualgan": ("dualgan", dict(width=4)),
     "f_anogan": ("f_anogan", dict(width=8, gan_images=24)),
     "gan": ("gan", dict(dropout=0.4, input_dropout=0.2)),
-    "gan paper": ("gan", dict(preset="paper", g_hidden=(40,), d_hidden=(24,), resolution="", loss="relativistic_average")),
+    "gan paper": (
+        "gan", dict(preset="paper", g_hidden=(40,), d_hidden=(24,), resolution="", loss="relativistic_average")
+    ),
     "ganimation": ("ganimation", dict(width=4, width_d=4, resolution="16")),
     "infogan": ("infogan", dict(width=8, hidden=32)),
     "lapgan": ("lapgan", dict(turn=8, shares=(1, 1), dropout=0.3)),
@@ -75,13 +80,13 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {  # name: model, and its opti
 
 
 def train(case: str, outdir: Path, **more: object) -> Run:
-    """The case's run; its last save holds everything."""
+    """Train a case to its end, which it saves."""
     model, options = CASES[case]
     kind = models.find(model)
-    usual = {"points": "ring", "domains": "digits-negative"}.get(kind.data.split()[0], "digits")
+    default_data = {"points": "ring", "domains": "digits-negative"}.get(kind.data.split()[0], "digits")
     options = {
         "preset": "small" if "small" in kind.presets else "",
-        "data": kind.defaults.get("data", usual),
+        "data": kind.defaults.get("data", default_data),
         "batch": BATCH,
     } | options
     images = 6 * options["batch"]
@@ -97,7 +102,7 @@ def train(case: str, outdir: Path, **more: object) -> Run:
 
 
 def steady(build: Callable[..., Recipe], *arguments: object) -> Recipe:
-    """A recipe whose optimizers divide by EPS at least."""
+    """Build a recipe whose optimizers have an eps of EPS."""
     recipe = build(*arguments)
     for group in (group for opt in recipe.opt.values() for group in opt.param_groups):
         group["eps"] = EPS
@@ -105,28 +110,23 @@ def steady(build: Callable[..., Recipe], *arguments: object) -> Recipe:
 
 
 def main(outdir: Path, rank: int, world: int, cases: list[str]) -> None:
-    """All cases one after the other, as one of several processes: case.done or case.failed says how it went."""
+    """Run cases as one of several processes, and write case.done or case.failed for each."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{outdir}/store", rank=rank, world_size=world)
-    processes.leave = dist.barrier  # the group is for the next case
+    processes.leave = dist.barrier  # keep the group for the next case
     for case in cases:
         try:
-            numbers = [
-                t.double().flatten()
-                for t in train(case, outdir).recipe.state_dict().values()
-                if isinstance(t, torch.Tensor)
-            ]
-            least = torch.cat(numbers)
-            most = least.clone()
-            dist.all_reduce(least, dist.ReduceOp.MIN), dist.all_reduce(most, dist.ReduceOp.MAX)
-        except BaseException:  # the other process may be anywhere
+            state = train(case, outdir).recipe.state_dict().values()
+            low = torch.cat([tensor.double().flatten() for tensor in state if isinstance(tensor, torch.Tensor)])
+            high = low.clone()
+            dist.all_reduce(low, dist.ReduceOp.MIN), dist.all_reduce(high, dist.ReduceOp.MAX)
+        except BaseException:  # the other process may wait for this one forever
             (outdir / f"{case}.failed").write_text(traceback.format_exc())
             print(f"ended by {case}:", traceback.format_exc(), flush=True)
             os._exit(1)
-        if not torch.equal(least, most):
-            (outdir / f"{case}.failed").write_text(
-                f"weights differ by {(most - least).abs().max()} between the processes"
-            )
+        if not torch.equal(low, high):
+            message = f"weights differ by {(high - low).abs().max()} between the processes"
+            (outdir / f"{case}.failed").write_text(message)
         elif rank == 0:
             (outdir / f"{case}.done").touch()
 

@@ -1,4 +1,4 @@
-"""What models do as their papers or the authors' code do, and what their files say of it; constants that no count of parameters shows."""
+"""Models agree with their papers or the authors' code in constants and layers that parameter counts do not show."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from gankit.training import Settings
 
 MODELS = models.names()
 PAPERS = [(name, key) for name in MODELS for key in models.find(name).presets if key.startswith("paper")]
-AVERAGED = ("biggan", "pggan", "r3gan", "stylegan", "stylegan2")  # papers whose samples are of averaged weights
+AVERAGED = ("biggan", "pggan", "r3gan", "stylegan", "stylegan2")  # papers that sample from averaged weights
 
 
 def deviations(name: str) -> str:
-    """What the model's file says under Deviations, on one line."""
+    """The section Deviations of the model's docstring, on one line."""
     text = sys.modules[models.find(name).__module__].__doc__
     return " ".join(text[text.index("Deviations") :].split())
 
 
 def built(name: str, preset: str = "", spec: Spec | None = None, **arguments: object) -> Recipe:
+    """A model with a preset's arguments and others."""
     kind = models.find(name)
     chosen = kind.presets[preset] if preset else None
     return kind(spec or chosen.spec, **(chosen.model if chosen else {}) | arguments)
 
 
-# What files say --------------------------------------------------------------------------------------------------------
+# Documented deviations -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model, preset", PAPERS)
 def test_a_paper_s_preset_is_as_long_as_the_paper_s_run_or_says_that_its_length_is_ours(model, preset):
     kind = models.find(model)
     chosen = kind.presets[preset]
-    own = "images" in chosen.settings or "images" in kind.defaults
-    assert own or "the length is ours" in chosen.about, (
+    has_length = "images" in chosen.settings or "images" in kind.defaults
+    assert has_length or "the length is ours" in chosen.about, (
         f"{model} {preset} would stop after the {Settings().images:,} images of any run"
     )
 
@@ -47,19 +48,17 @@ def test_a_paper_s_preset_is_as_long_as_the_paper_s_run_or_says_that_its_length_
 @pytest.mark.parametrize("model", MODELS)
 def test_averaged_weights_are_the_paper_s_or_a_deviation(model):
     kind = models.find(model)
-    averages = bool(Settings(**kind.defaults).ema) and (
-        kind.ema or model == "lapgan"
-    )  # whose networks follow its arguments
+    has_averages = kind.ema or model == "lapgan"  # whose networks depend on its arguments
+    averages = bool(Settings(**kind.defaults).ema) and has_averages
     assert model in AVERAGED or not averages or "averaged weights" in deviations(model)
     if model not in AVERAGED:
-        for name, preset in kind.presets.items():
-            if name.startswith("paper"):
-                assert not Settings(**kind.defaults | preset.settings).ema or not averages, (
-                    f"{model} {name} averages, the paper does not"
-                )
+        papers = {name: preset for name, preset in kind.presets.items() if name.startswith("paper")}
+        for name, preset in papers.items():
+            averages_here = Settings(**kind.defaults | preset.settings).ema
+            assert not averages_here or not averages, f"{model} {name} averages, the paper does not"
 
 
-# Noise, norms, lengths -------------------------------------------------------------------------------------------------
+# Noise, norms, lengths -----------------------------------------------------------------------------------------------
 
 
 def test_gan_s_noise_is_uniform_for_mnist_and_normal_for_cifar10():
@@ -76,14 +75,14 @@ def test_gan_s_noise_is_uniform_for_mnist_and_normal_for_cifar10():
 
 @pytest.mark.parametrize("preset, epoch", [("paper", 50_000), ("paper-cifar10", 40_000)])
 def test_gan_s_momentum_has_risen_when_the_paper_s_run_ends(preset, epoch):
-    kind, seen = models.find("gan"), []
+    kind, momenta = models.find("gan"), []
     with torch.device("meta"):
         recipe = built("gan", preset)
     end = kind.presets[preset].settings["images"]
-    run = SimpleNamespace(step=0, update=lambda *given: seen.append(recipe.opt["d"].param_groups[0]["momentum"]))
+    run = SimpleNamespace(step=0, update=lambda *_: momenta.append(recipe.opt["d"].param_groups[0]["momentum"]))
     for run.images in (0, 125 * epoch, end - 100):
         recipe.step(None, run)
-    assert end == 250 * epoch and seen == pytest.approx([0.5, 0.6, 0.7], abs=1e-5)
+    assert end == 250 * epoch and momenta == pytest.approx([0.5, 0.6, 0.7], abs=1e-5)
 
 
 def norms(recipe: Recipe) -> list[BatchNorm1d | BatchNorm2d]:
@@ -93,8 +92,8 @@ def norms(recipe: Recipe) -> list[BatchNorm1d | BatchNorm2d]:
 def test_dcgan_s_batch_norm_adds_what_the_authors_codes_add():
     with torch.device("meta"):
         for preset, eps in ("paper", 1e-8), ("torch", 1e-5):
-            found = norms(built("dcgan", preset))
-            assert len(found) == 7 and {norm.eps for norm in found} == {eps}
+            layers = norms(built("dcgan", preset))
+            assert len(layers) == 7 and {norm.eps for norm in layers} == {eps}
 
 
 def test_dcgan_torch_shows_d_the_fakes_that_g_learns_from():
@@ -108,11 +107,11 @@ def test_dcgan_torch_shows_d_the_fakes_that_g_learns_from():
         def update(name, loss, batch, *more, run=run):
             run.turn += 1
             for rows, part in batch.split(2, run.turn):
-                loss(part, *(each[rows] for each in more))
+                loss(part, *(tensor[rows] for tensor in more))
             return {}
 
         run.update = update
-        recipe.eval()  # a batch's statistics are those of pieces
+        recipe.eval()  # batch norm would use the statistics of a piece
         recipe.step(batch, run)
         of_d, of_g = torch.cat([images[1], images[3]]), torch.cat(images[4:])
         assert torch.equal(of_d, of_g) == same_z
@@ -143,26 +142,16 @@ CUT = dict(
 @pytest.mark.parametrize("model", list(CUT))
 def test_crops_out_of_larger_images_survive_an_interruption_and_pieces(model, tmp_path):
     states = []
-    for way in ("whole", "interrupted", "pieces"):
-        options = CUT[model] | dict(
-            load_scale=1.5,
-            resolution="16",
-            batch=8,
-            ema=0,
-            precision="fp64",
-            preview=0,
-            quiet=True,
-            outdir=tmp_path / way,
-        )
-        run = training.train(
-            model, images=16 if way == "interrupted" else 32, pieces=2 if way == "pieces" else 1, **options
-        )
-        run = training.resume(run.folder, images=32, quiet=True) if way == "interrupted" else run
+    fixed = dict(load_scale=1.5, resolution="16", batch=8, ema=0, precision="fp64", preview=0, quiet=True)
+    for case, images, pieces in (("whole", 32, 1), ("interrupted", 16, 1), ("pieces", 32, 2)):
+        options = CUT[model] | fixed | dict(images=images, pieces=pieces, outdir=tmp_path / case)
+        run = training.train(model, **options)
+        run = training.resume(run.folder, images=32, quiet=True) if case == "interrupted" else run
         assert run.recipe.load_size == (24, 24) and run.recipe.spec.shape[1:] == (16, 16)
         states.append([v for v in run.recipe.state_dict().values() if v.is_floating_point()])
     whole, interrupted, pieces = states
     assert all(torch.equal(a, b) for a, b in zip(whole, interrupted, strict=True))
-    if model == "lapgan":  # the others' batch norm takes a piece's statistics
+    if model == "lapgan":  # the others' batch norms use the statistics of a piece
         assert all((a - b).abs().max() < 1e-9 for a, b in zip(whole, pieces, strict=True))
 
 
@@ -171,7 +160,7 @@ def test_every_run_of_r3gan_mirrors(preset):
     assert models.find("r3gan").presets[preset].settings["mirror"] is True
 
 
-# Networks that counts of parameters do not tell apart ------------------------------------------------------------------
+# Networks with equal parameter counts --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -190,30 +179,26 @@ def test_sngan_s_maps_are_the_authors_at_their_sizes(side, width, sides, channel
     for block in recipe.d.trunk:
         x = block(x)
         maps.append(tuple(x.shape[1:]))
-    wanted = [(c // 8, s, s) for c, s in zip(channels_d, sides)]
-    assert maps == wanted
+    assert maps == [(c // 8, s, s) for c, s in zip(channels_d, sides)]
     assert [block.conv2.out_channels for block in recipe.g.blocks] == [c // 8 for c in channels_g]
-    assert recipe.g.start == (
-        (256 if side == 32 else channels_g[0] if side in (128, 256) else 2 * channels_g[0]) // 8,
-        *recipe.g.start[1:],
-    )
+    start = 256 if side == 32 else channels_g[0] if side in (128, 256) else 2 * channels_g[0]
+    assert recipe.g.start[0] == start // 8
 
 
 @pytest.mark.parametrize("side, noisy", [(32, True), (64, False)])
 def test_wgan_gp_dequantises_as_either_of_the_authors_scripts(side, noisy):
     recipe = built("wgan_gp", spec=Spec((1, side, side)), width=4)
-    batch, seen = Batch({"real": torch.randint(256, (2, 1, side, side)) / 127.5 - 1}), []
-    recipe.d.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    batch, inputs = Batch({"real": torch.randint(256, (2, 1, side, side)) / 127.5 - 1}), []
+    recipe.d.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     recipe.d_loss(batch)
-    assert not any(torch.equal(x, batch.real) for x in seen) if noisy else any(torch.equal(x, batch.real) for x in seen)
+    assert any(torch.equal(x, batch.real) for x in inputs) != noisy
     if noisy:  # grey level k becomes one of [k, k + 1) / 128 - 1
         level = (127.5 * (batch.real + 1)).round()
-        assert any(
-            ((128 * (x + 1) - level) >= -1e-3).all() and ((128 * (x + 1) - level) <= 1 + 1e-3).all() for x in seen
-        )
+        offsets = [128 * (x + 1) - level for x in inputs]
+        assert any((offset >= -1e-3).all() and (offset <= 1 + 1e-3).all() for offset in offsets)
 
 
-# Labels of fakes -------------------------------------------------------------------------------------------------------
+# Labels of fakes -----------------------------------------------------------------------------------------------------
 
 
 def labelled(n: int, label: int, shape: tuple[int, ...]) -> Batch:
@@ -240,30 +225,30 @@ SMALL = dict(
 
 @pytest.mark.parametrize("model", list(SMALL))
 def test_style_gans_draw_labels_for_fakes_where_the_authors_do(model):
-    """stylegan's D sees fakes of the reals' classes, its G learns from others; with stylegan2 all fakes have labels of their own."""
+    """stylegan's D sees fakes with the reals' labels, its G new labels; stylegan2 draws labels for all fakes."""
     shape, shares = (1, 8, 8), torch.tensor([0.6, 0.3, 0.1])
     recipe = built(model, spec=Spec(shape, num_classes=3), conditional=True, **SMALL[model])
     recipe.label_shares.copy_(shares)
-    batch, seen, forward = labelled(600, 2, shape), [], recipe.d.forward
+    batch, labels, forward = labelled(600, 2, shape), [], recipe.d.forward
 
-    def spied(image: Tensor, *given: object) -> Tensor:
-        seen.append(given[-1])
-        return forward(image, *given)
+    def recorded(image: Tensor, *inputs: object) -> Tensor:
+        labels.append(inputs[-1])
+        return forward(image, *inputs)
 
-    recipe.d.forward = spied
+    recipe.d.forward = recorded
     level = dict(level=1, alpha=1.0) if model == "stylegan" else {}
     recipe.d_loss(batch, **level)
-    of_fakes = seen[1] if model == "stylegan" else seen[0]
-    of_reals = seen[0] if model == "stylegan" else seen[1]
+    of_fakes = labels[1] if model == "stylegan" else labels[0]
+    of_reals = labels[0] if model == "stylegan" else labels[1]
     batch.draws = 0
     recipe.g_loss(batch, **level)
     assert torch.equal(of_reals, batch.label)
-    own = [seen[2]] + [of_fakes] * (model == "stylegan2")
-    for label in own:
+    drawn = [labels[2]] + [of_fakes] * (model == "stylegan2")
+    for label in drawn:
         torch.testing.assert_close(torch.bincount(label, minlength=3) / 600, shares, rtol=0, atol=0.05)
     assert model == "stylegan2" or torch.equal(of_fakes, batch.label)
-    whole = own[0]
-    seen.clear()
+    whole = drawn[0]
+    labels.clear()
     for _, part in batch.split(3, 0):
         recipe.g_loss(part, **level)
-    assert torch.equal(batch.join(seen), whole)
+    assert torch.equal(batch.join(labels), whole)

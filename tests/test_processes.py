@@ -151,8 +151,8 @@ def train(*more: str) -> list[str]:
 )
 def test_two_processes_of_torchrun_equal_one(flags, tmp_path):
     results = []
-    for processes in (1, 2):
-        job = torchrun(tmp_path, *train("--precision", "fp64", *flags, "--outdir", f"{processes}"), processes=processes)
+    for world in (1, 2):
+        job = torchrun(tmp_path, *train("--precision", "fp64", *flags, "--outdir", f"{world}"), processes=world)
         finished(job, tmp_path)
         results.append(tensors(tmp_path / f"{processes}"))
     far, name = apart(*results)

@@ -44,7 +44,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "evaluation": (CORE | DATA | {"runs"}, {"torch", "numpy", "PIL", "safetensors", "rich"}),
     "report": (WRITING | {"runs", "evaluation", "pictures"}, set()),
     "training": (CORE | DATA | {"runs", "evaluation", "report"}, {"torch", "numpy", "rich", "tensorboard"}),
-    "ledger": (CORE | DATA | {"runs", "training"}, TORCH | {"numpy"}),
+    "ledger": ({"models"}, set()),
     **{
         tool: (CORE | DATA | {"runs", "evaluation", "report", "training"}, outside)
         for tool, outside in {
