@@ -11,7 +11,7 @@ number per seed in each cell. JSON lines go to --out, pictures of each seed's sa
 
 Measured with averaged weights; for models that translate or segment see quality_translation.py:
 - digits: fd_digits, the Frechet distance of 2,000 samples to the whole train split in the features of
-  gankit.metrics.digits; precision and recall in these (k = 3); the inception score with that classifier; the number of
+  gankit.metrics.digits_classifier; precision and recall in these (k = 3); the inception score with that classifier; the number of
   classes that have 20 % of their expected share; the total variation of the class histogram from the data's; the
   deviation of pixels over that of the data (spread); for conditional samples the share that the classifier assigns to
   their label.

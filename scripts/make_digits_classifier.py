@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 
 from gankit import data
-from gankit.metrics.digits import WEIGHTS, network, pixels
+from gankit.metrics.digits_classifier import WEIGHTS, network, pixels
 
 
 def split(name: str, size: int) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from gankit import weights
-from gankit.metrics import digits, extractors, inception, vgg
+from gankit.metrics import digits_classifier, extractors, inception, vgg
 from gankit.metrics.extractors import extractor, from_module
 from gankit.metrics.lpips import HEADS_SHA256, Lpips, heads_file, lpips
 from gankit.metrics.lpips import load as load_lpips
@@ -250,9 +250,9 @@ def test_digits_is_the_classifier_of_this_package():
     images = torch.cat([pictures(3, 16, 16), torch.zeros(1, 3, 16, 16)])
     for x in (images, images[:, :1]):
         found, extract = extractor("digits"), extractor("digits").to("cpu", torch.float64)
-        assert torch.equal(found(x), digits.features(x)) and found(x).shape == (4, found.dim)
-        assert torch.allclose(found.classes(x), digits.probabilities(x), atol=1e-7)
-        assert (extract(x) - digits.features(x)).abs().max() < 1e-5 and extract(x).dtype == torch.float64
+        assert torch.equal(found(x), digits_classifier.features(x)) and found(x).shape == (4, found.dim)
+        assert torch.allclose(found.classes(x), digits_classifier.probabilities(x), atol=1e-7)
+        assert (extract(x) - digits_classifier.features(x)).abs().max() < 1e-5 and extract(x).dtype == torch.float64
 
 
 def net(seed: int = 0) -> nn.Module:

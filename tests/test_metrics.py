@@ -8,7 +8,7 @@ import scipy.linalg
 import torch
 
 from gankit import data, metrics
-from gankit.metrics import digits, frechet
+from gankit.metrics import digits_classifier, frechet
 
 
 def exactly(mean: torch.Tensor, cov: torch.Tensor, n: int, seed: int = 0) -> torch.Tensor:
@@ -165,10 +165,10 @@ def test_digits_classifier_knows_held_out_digits(size):
 
 
 def test_digits_classifier_is_small_and_its_input_is_8x8():
-    assert sum(p.numel() for p in digits.network().parameters()) == 22_954
-    assert digits.WEIGHTS.stat().st_size < 200_000
+    assert sum(p.numel() for p in digits_classifier.network().parameters()) == 22_954
+    assert digits_classifier.WEIGHTS.stat().st_size < 200_000
     images = everything("digits:test", 16)[0][:60]
-    assert digits.pixels(images).shape == (60, 1, 8, 8)
+    assert digits_classifier.pixels(images).shape == (60, 1, 8, 8)
     assert metrics.features(images).shape == (60, 64)
     assert metrics.features(images).min() < 0  # from before the ReLU
     torch.testing.assert_close(metrics.probabilities(images).sum(1), torch.ones(60, dtype=torch.float64))

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from gankit import data
 from gankit.data.reading import cache
-from gankit.evaluation.inputs import label_colours, of_images, of_masks, of_side, repeated, shuffled
 from gankit.evaluation.requests import requested, with_columns
 from gankit.evaluation.sources import Attributes, Known, Rows, Samples, Trial, of_dataset
+from gankit.evaluation.translator_data import label_colours, of_images, of_masks, of_side, repeated, shuffled
 from gankit.recipe import Recipe, can, seeded
 
 Data = data.Dataset | data.Domains | data.Union

@@ -31,7 +31,7 @@ from gankit.latent.space import (
     truncate,
     truncate_w,
 )  # fmt: skip
-from gankit.latent.texts import between
+from gankit.latent.text_interpolation import between
 from gankit.latent.walks import lerp, path, slerp
 
 __all__ = [

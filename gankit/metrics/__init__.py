@@ -4,7 +4,7 @@ from gankit.metrics.anomaly import auprc, auroc, region_overlap, threshold_at
 from gankit.metrics.bins import ndb
 from gankit.metrics.classes import accuracy, hungarian_accuracy, inception_score, naming, purity, total_variation
 from gankit.metrics.classifier_scores import classification_accuracy, correlation, fit_attributes, fit_convnet
-from gankit.metrics.digits import classify, features, probabilities
+from gankit.metrics.digits_classifier import classify, features, probabilities
 from gankit.metrics.divergence import critic_distance, earth_mover, js, kl, parzen_log_likelihood
 from gankit.metrics.diversity import pairwise_distance, pixel_std
 from gankit.metrics.extractors import Extractor, extractor, from_module

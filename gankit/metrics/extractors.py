@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from gankit.metrics import digits, inception, vgg
+from gankit.metrics import digits_classifier, inception, vgg
 from gankit.metrics.backbones import IMAGENET, Backbone, load_dinov2, load_timm
 from gankit.weights import sha256
 
@@ -284,16 +284,16 @@ def _digest(net: nn.Module) -> str:
 
 
 def _digits() -> Extractor:
-    net = digits.network()
-    net.load_state_dict(load_file(digits.WEIGHTS))
-    fingerprint = _fingerprint("digits", "hidden", "digits.pixels", sha256(digits.WEIGHTS))
+    net = digits_classifier.network()
+    net.load_state_dict(load_file(digits_classifier.WEIGHTS))
+    fingerprint = _fingerprint("digits", "hidden", "digits.pixels", sha256(digits_classifier.WEIGHTS))
     net = net.requires_grad_(False).eval()
     return Extractor("digits", "hidden", 64, fingerprint, False, True, net, _pixels, _hidden, batch=1000)
 
 
 def _pixels(images: Tensor, device: torch.device, dtype: torch.dtype, rounded: bool = True) -> Tensor:
     if rounded:
-        return digits.pixels(images).to(device, dtype)
+        return digits_classifier.pixels(images).to(device, dtype)
     return adaptive_avg_pool2d(images.to(device, dtype).mean(1, keepdim=True), 8)
 
 

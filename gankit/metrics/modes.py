@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gankit.metrics.digits import probabilities
+from gankit.metrics.digits_classifier import probabilities
 
 
 class Coverage(NamedTuple):

@@ -41,7 +41,7 @@ from gankit.nn import (
     spectral_norm,
     stages,
 )
-from gankit.nn.draws import dequantise, draw_times
+from gankit.nn.dequantise import dequantise, draw_times
 from gankit.nn.projection import ProjectionDiscriminator
 from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 

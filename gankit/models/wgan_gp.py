@@ -42,7 +42,7 @@ from gankit.nn import (
     residual_trunk,
     stages,
 )
-from gankit.nn.draws import dequantise, draw_times
+from gankit.nn.dequantise import dequantise, draw_times
 from gankit.penalties import wgan_gp
 from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 

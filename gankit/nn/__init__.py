@@ -26,9 +26,9 @@ from gankit.nn.pool import Pool
 from gankit.nn.precision import widened
 from gankit.nn.resample import Fir, mirrored
 from gankit.nn.residual import DBlock, GBlock, OptimizedDBlock, SNGANGenerator, residual_trunk
+from gankit.nn.residual_translator import ResidualTranslator, nearest_fours
 from gankit.nn.spectral import spectral_norm
-from gankit.nn.translator import ResidualTranslator, nearest_fours
-from gankit.nn.unet import UNetGenerator, unet_levels, unet_size
+from gankit.nn.unet_generator import UNetGenerator, unet_levels, unet_size
 
 __all__ = [
     "BatchNorm1d",

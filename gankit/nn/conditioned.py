@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gankit.nn.translator import translator_layers
+from gankit.nn.residual_translator import translator_layers
 
 DEEPEST = 6  # halvings of the authors' critic, both at 128 px and at 256 px
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from gankit import metrics
-from gankit.evaluation.inputs import nearest_colours
 from gankit.evaluation.needs import SEGMENTER, Metric, Need
 from gankit.evaluation.sources import Samples
 from gankit.evaluation.subject import Score, Subject
+from gankit.evaluation.translator_data import nearest_colours
 
 FIT_PHOTOGRAPHS = 500  # photographs that a segmenter is fitted to
 
