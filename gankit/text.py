@@ -7,7 +7,7 @@ import difflib
 import html
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -66,13 +66,23 @@ def let_go() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def bar(*columns: object, live: bool = True, **options: object) -> Progress:
-    """A progress bar on stderr, of rich's columns; shown only on terminals, and closing the terminal stops nothing."""
+def bar(unit: str, live: bool = True, transient: bool = False) -> Progress:
+    """A progress bar on stderr: the count of `unit`, the task's `text`, the time left; nothing outside terminals."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    count, note = TextColumn("{task.completed:,.0f}/{task.total:,.0f} " + unit), TextColumn("{task.fields[text]}")
+    columns = (count, BarColumn(None), note, TimeRemainingColumn())
     console = Console(file=Lasting(sys.stderr))
-    return Progress(*columns, console=console, disable=not (live and console.is_terminal), **options)
+    return Progress(*columns, console=console, disable=not (live and console.is_terminal), transient=transient)
+
+
+@contextlib.contextmanager
+def counted(total: int, unit: str, live: bool = True) -> Iterator[Callable[[int], None]]:
+    """A progress bar inside the block; call what it gives with the count of `unit` done since the last call."""
+    with bar(unit, live, transient=True) as progress:
+        task = progress.add_task("", total=total, text="")
+        yield lambda count: progress.update(task, advance=count)
 
 
 class Lasting:

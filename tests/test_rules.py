@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,11 @@ HOUSE = Path(__file__).parents[1] / "gankit"
 FILES = sorted(HOUSE.rglob("*.py"))
 TORCH = {"torch"}
 TOOLS = {"exchange", "anomaly", "translation", "explore"}  # what is done with a trained model: never each other
-WRITING = {"text", "runs.schema", "runs.lock", "runs.files"}  # names that every room may write files with
+WRITING = {"text", "runs.schema", "runs.lock", "runs.files"}  # what every room may write files with
 CORE = WRITING | {"nn", "losses", "penalties", "recipe", "augment", "weights", "build", "processes", "latent", "models"}
 DATA = WRITING | {"data", "pictures", "metrics"}
-# Part of the house, lowest first: the parts of gankit, all above it in this table, and the packages outside the standard
-# library that it may import. Imports inside functions and those for type checks count.
+# Each part of the house, lowest first: the parts of gankit, all above it in this table, and the packages outside the
+# standard library that it may import. Imports inside functions and for type checks count.
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "text": (set(), {"rich"}),
     "nn": (set(), TORCH),
@@ -34,23 +35,23 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "build": ({"recipe", "text"}, TORCH),
     "latent": ({"nn", "recipe"}, TORCH),
     "models": ({"text", "recipe", "nn", "losses", "penalties", "augment", "latent", "weights"}, TORCH),
-    "data": ({"text"}, {"torch", "numpy", "PIL", "sklearn", "skimage", "rich"}),
+    "data": ({"text"}, {"torch", "numpy", "PIL", "sklearn", "skimage"}),
     "metrics": ({"nn", "weights"}, {"torch", "numpy", "scipy", "sklearn", "safetensors"}),
     "runs.schema": (set(), set()),
     "runs.lock": (set(), set()),
     "runs.files": ({"text", "runs.schema", "runs.lock"}, {"torch", "safetensors"}),
     "pictures": (WRITING | {"data"}, {"torch", "numpy", "PIL"}),
     "runs": (CORE | {"data", "pictures"}, {"torch", "numpy", "safetensors"}),
-    "evaluation": (CORE | DATA | {"runs"}, {"torch", "numpy", "PIL", "safetensors", "rich"}),
+    "evaluation": (CORE | DATA | {"runs"}, {"torch", "numpy", "PIL", "safetensors"}),
     "report": (WRITING | {"runs", "evaluation", "pictures"}, set()),
-    "training": (CORE | DATA | {"runs", "evaluation", "report"}, {"torch", "numpy", "rich", "tensorboard"}),
+    "training": (CORE | DATA | {"runs", "evaluation", "report"}, {"torch", "numpy", "tensorboard"}),
     "ledger": ({"models"}, set()),
     **{
         tool: (CORE | DATA | {"runs", "evaluation", "report", "training"}, outside)
         for tool, outside in {
             "exchange": {"torch", "numpy", "safetensors", "onnxruntime"},
             "anomaly": {"torch", "numpy", "PIL", "sklearn"},
-            "translation": {"torch", "numpy", "PIL", "rich", "cv2"},
+            "translation": {"torch", "numpy", "PIL", "cv2"},
             "explore": {"torch", "numpy", "PIL", "sklearn"},
         }.items()
     },
@@ -72,7 +73,7 @@ TORCH_ALONE = re.compile(
 
 
 def imports(path: Path) -> tuple[set[str], set[str]]:
-    """The modules of gankit, dotted and without `gankit.`, and the outside packages that a file imports, wherever it does."""
+    """The modules of gankit, without `gankit.`, and the outside packages that a file imports, wherever it does."""
     inside, outside = set(), set()
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
@@ -91,7 +92,7 @@ def imports(path: Path) -> tuple[set[str], set[str]]:
 
 
 def part_of(module: str) -> str:
-    """The row of LAYERS for a module, the longest that fits: "runs.files" for runs.files.replacing, "data" for data.stream."""
+    """The row of LAYERS for a module, the longest that fits: "runs.files" for runs.files.replacing."""
     names = module.split(".")
     return next((row for n in (2, 1) if (row := ".".join(names[:n])) in LAYERS), names[0])
 
@@ -127,6 +128,27 @@ def test_imports_follow_the_table_of_layers(path):
     assert outside <= LAYERS[part][1], f"{path.name} imports {outside - LAYERS[part][1]}"
     if part == "models" and path.stem != "__init__":  # which finds models by name
         assert not any(name.startswith("models") for name in inside), "models do not import each other"
+
+
+# Rooms whose files are named after something elsewhere: a command, a model, the mathematics of a metric.
+MIRRORS = {"cli", "exchange", "families"}
+FILES_OF_TWO = {"files"}  # the user's files, in data/reading, and those of a run folder, in runs
+
+
+def test_no_two_files_have_one_name():
+    stems = Counter(path.stem for path in FILES if path.parent.name not in MIRRORS and path.stem != "__init__")
+    assert {stem for stem, count in stems.items() if count > 1} == FILES_OF_TWO
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_files_and_functions_stay_short_or_say_why(path):
+    text = path.read_text()
+    lines = text.splitlines()
+    assert len(lines) <= 400 or "The file is long because" in "\n".join(lines[:40]), f"{len(lines)} lines"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 60:
+            about = " ".join((ast.get_docstring(node) or "").split())
+            assert "The function is long because" in about, f"{path.name}:{node.lineno} {node.name}"
 
 
 def test_a_picture_is_written_without_a_model():

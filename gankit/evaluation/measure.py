@@ -13,7 +13,7 @@ from gankit.evaluation.catalogue import METRICS, uses
 from gankit.evaluation.needs import FEATURES
 from gankit.evaluation.plan import Plan
 from gankit.evaluation.subject import Score, Subject
-from gankit.text import bar
+from gankit.text import counted
 
 
 class Measured(NamedTuple):
@@ -72,18 +72,10 @@ def _complete(score: Score, subject: Subject) -> Score:
 @contextmanager
 def progress_bar(plans: list[Plan]) -> Iterator[None]:
     """A bar on stderr over the samples whose features are extracted."""
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-
     subjects = [plan.subject for plan in plans]
     sets = [samples for s in subjects for samples in (s.fake, s.real) if samples is not None]
     total = sum(min(subjects[0].n, samples.count) for samples in sets)
-    with bar(
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f} samples"),
-        BarColumn(None),
-        TimeRemainingColumn(),
-        transient=True,
-    ) as progress:
-        task = progress.add_task("", total=total)
+    with counted(total, "samples") as advance:
         for subject in subjects:
-            subject.report_progress = lambda rows: progress.update(task, advance=rows)
+            subject.report_progress = advance
         yield

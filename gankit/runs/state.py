@@ -205,18 +205,18 @@ def weights_of(recipe: Recipe) -> dict[str, Tensor]:
     return {name: value.detach().cpu() for name, value in recipe.state_dict().items() if isinstance(value, Tensor)}
 
 
-def exists(folder: Path) -> bool:
+def has_state(folder: Path) -> bool:
     """Whether a run folder has a training state."""
     return (folder / "state.safetensors").exists()
 
 
-def whole(folder: Path, config: dict) -> bool:
+def can_resume(folder: Path, config: dict) -> bool:
     """Whether the run has a save to go on from; a run without one starts from its beginning.
 
     Raises:
         BadCheckpoint: it has weights, or counts images, but no training state: a new start would replace its weights.
     """
-    if exists(folder):
+    if has_state(folder):
         return True
     origin = "tuned by gankit explore" if "tuned" in config else ""
     if "source" in config:

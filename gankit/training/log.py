@@ -98,14 +98,7 @@ class Log:
             f"{run.device}; {self.folder}"
         )
         if not self.quiet and sys.stderr.isatty():
-            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-
-            self.bar = bar(
-                TextColumn("{task.completed:,.0f}/{task.total:,.0f} images"),
-                BarColumn(None),
-                TextColumn("{task.fields[text]}"),
-                TimeRemainingColumn(),
-            )
+            self.bar = bar("images")
             self.bar.start()
             self.task = self.bar.add_task("", total=self.settings.images, completed=run.images, text="")
 

@@ -46,7 +46,7 @@ from gankit.training.setup import (
     spec_of,
     start_processes,
 )
-from gankit.training.signals import Signals, leave
+from gankit.training.signals import Signals, exit_by
 
 STRIPS = 8  # rows in a preview of inputs beside outputs
 
@@ -103,15 +103,15 @@ def begin(
     folder = Path(processes.tell(name))
     with locked(folder, device):
         config = read_config(folder)
-        has_state = state.whole(folder, config)
+        saved = state.can_resume(folder, config)
         run = Run(recipe, settings, folder, config, device, Log(folder, settings, quiet))
-        if has_state:
+        if saved:
             state.restore(run)
         try:
             return loop(run, dataset)
         except ValueError as error:
             is_refusal = not isinstance(error, state.Diverged) and run.step <= Augment.EVERY
-            if is_refusal and not state.exists(folder) and processes.rank() == 0:
+            if is_refusal and not state.has_state(folder) and processes.rank() == 0:
                 shutil.rmtree(folder)  # nothing was learned, and `latest` would name it
             raise
 
@@ -168,7 +168,7 @@ def restored(
 ) -> tuple[Run, Data]:
     """A run as its last save left it, and its data; what changes on resume is recorded in its history."""
     config = read_config(folder)
-    has_state = state.whole(folder, config)
+    saved = state.can_resume(folder, config)
     try:
         dataset = open_data(settings, kind)
     except (ValueError, OSError) as error:
@@ -184,7 +184,7 @@ def restored(
     pairs = {name: [getattr(before, name), getattr(settings, name)] for name in (*Settings.FREE, *MOVED)}
     changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     run = Run(recipe, settings, folder, config, device, Log(folder, settings, quiet))
-    if has_state:
+    if saved:
         state.restore(run)
     if "images" in changed:
         run.log.say(
@@ -258,7 +258,7 @@ def loop(run: Run, dataset: Data) -> Run:
                 run.log.say(f"stopped after {run.images} images and saved; go on with: gankit resume {run.folder}")
                 run.log.close()
                 processes.leave()
-                leave(stop)
+                exit_by(stop)
     if is_first:
         run.log.finish(run)
     processes.leave()

@@ -47,7 +47,7 @@ class Signals(contextlib.AbstractContextManager):
             signal.signal(number, handler)
 
 
-def leave(number: int) -> None:
+def exit_by(number: int) -> None:
     """End the process as the signal would have done."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt

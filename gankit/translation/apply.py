@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from gankit import data, pictures
 from gankit.recipe import can
 from gankit.runs.files import replacing
 from gankit.runs.trained import Trained, load
-from gankit.text import bar, shown, suggest
+from gankit.text import counted, shown, suggest
 from gankit.translation import conversion, face_boxes, paths, strips, tiles, video
 from gankit.translation.conditions import Request, request_of
 from gankit.translation.conversion import Picture
@@ -149,7 +148,7 @@ class Translation:
             more = f" and {len(other) - 3} more" if len(other) > 3 else ""
             self.note(f"left out, as no pictures: {', '.join(map(shown, other[:3]))}{more}")
         jobs = self.plan(items, output)
-        with self.progress(len(jobs)) as advance:
+        with counted(len(jobs), "pictures", live=not self.quiet) as advance:
             for group in self.groups(jobs):
                 self.translate_group(group)
                 advance(len(group))
@@ -382,16 +381,6 @@ class Translation:
             elif self.translator.segments:
                 out = strips.colour_map(out, self.colours)
             yield rgb(conversion.as_pixels(out))
-
-    @contextlib.contextmanager
-    def progress(self, total: int) -> Iterator[Callable[[int], None]]:
-        """A progress bar on stderr; yields the function that advances it."""
-        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-
-        text = TextColumn("{task.completed:,.0f}/{task.total:,.0f} pictures")
-        with bar(text, BarColumn(None), TimeRemainingColumn(), live=not self.quiet, transient=True) as progress:
-            task = progress.add_task("", total=total)
-            yield lambda count: progress.update(task, advance=count)
 
 
 def rgb(pixels: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from gankit.data.reading.decoding import Header
 from gankit.data.reading.endings import IMAGES
 from gankit.data.reading.files import BadFiles, File, FileSet
 from gankit.data.reading.labelmaps import Tally
-from gankit.text import aside, bar, shown
+from gankit.text import aside, counted, shown
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -258,12 +258,13 @@ def each(
         aside(f"gankit: {label} {len(wanted):,} images")
     with (
         warnings.catch_warnings(),
-        bar(transient=True) as progress,
+        counted(len(wanted), f"images, {label}") as advance,
         ThreadPoolExecutor(threads) as pool,
     ):
         warnings.simplefilter("ignore")  # Pillow's, on odd images
         try:
-            for item in progress.track(contents(), len(wanted), description=label):
+            for item in contents():
+                advance(1)
                 pending.append(pool.submit(attempt, *item))
                 if len(pending) > 4 * threads:
                     yield pending.popleft().result()
