@@ -11,18 +11,18 @@ number per seed in each cell. JSON lines go to --out, pictures of each seed's sa
 
 Measured with averaged weights; for models that translate or segment see quality_translation.py:
 - digits: fd_digits, the Frechet distance of 2,000 samples to the whole train split in the features of
-  gankit.metrics.digits_classifier; precision and recall in these (k = 3); the inception score with that classifier; the number of
-  classes that have 20 % of their expected share; the total variation of the class histogram from the data's; the
-  deviation of pixels over that of the data (spread); for conditional samples the share that the classifier assigns to
-  their label.
+  gankit.metrics.digits_classifier; precision and recall in these (k = 3); the inception score with that classifier;
+  the number of classes that have 20 % of their expected share; the total variation of the class histogram from the
+  data's; the deviation of pixels over that of the data (spread); for conditional samples the share that the
+  classifier assigns to their label.
 - digits:few: the same for models trained on ten images of each digit, compared with the whole train split.
 - ring, grid: 2,500 points: modes, strict modes, share of high quality, KL to uniform (gankit.metrics.modes).
-- digits-negative, digits-edges: 2,000 pairs from models of two domains. label_agreement is the share whose images show
-  the same digit: a by the classifier; b by the classifier after inversion or, for edges, by the nearest edge map of the
-  train split. pixel_agreement is the share of equal pixels in b and in the transformation of a, both binarised at the
-  middle grey; pair_l1 their mean distance over that of shuffled pairs; shuffled the label agreement of shuffled pairs.
-  fd_digits and classes are measured on a, fd_digits_b on inverted negatives. A generator that always draws one digit
-  agrees with itself: check the classes.
+- digits-negative, digits-edges: 2,000 pairs from models of two domains. label_agreement is the share whose images
+  show the same digit: a by the classifier; b by the classifier after inversion or, for edges, by the nearest edge map
+  of the train split. pixel_agreement is the share of equal pixels in b and in the transformation of a, both binarised
+  at the middle grey; pair_l1 their mean distance over that of shuffled pairs; shuffled the label agreement of
+  shuffled pairs. fd_digits and classes are measured on a, fd_digits_b on inverted negatives. A generator that always
+  draws one digit agrees with itself: check the classes.
 - a whole photograph, for singan: 50 samples by the metrics of `gankit evaluate` for one image (sifid only where its
   weights are installed) and seconds for each scale; baselines are its pixels and its 16-pixel tiles in random order.
 - stacked-digits: 26,000 images: mode coverage over its 1,000 modes; fd_digits of 2,000 channels.
