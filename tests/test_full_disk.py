@@ -1,4 +1,4 @@
-"""A full disk stops the run with a message that names the file, leaves the last save whole, and the run goes on later."""
+"""A full disk stops the run with a message that names the file; the last save stays intact, and the run can go on."""
 
 from __future__ import annotations
 

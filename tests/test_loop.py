@@ -281,7 +281,7 @@ def test_warnings_in_plain_words():
 @pytest.mark.parametrize("record", [
     {"d/loss": 1.386, "g/loss": 0.693, "d/real_right": 0.5, "d/fake_right": 0.5},
     {"d/loss": 1.36, "g/loss": 0.70, "d/real_right": 0.55, "d/fake_right": 0.47},
-    {"d/loss": 1.386, "g/loss": 0.693, "d/real_right": 0.0, "d/fake_right": 1.0},  # 1/2 but for the last digits, which take one side
+    {"d/loss": 1.386, "g/loss": 0.693, "d/real_right": 0.0, "d/fake_right": 1.0},  # 1/2 up to rounding
     {"d/loss": 1.385, "g/loss": 0.693, "d/real_right": 1.0, "d/fake_right": 0.0},
     {"d/loss": 1.35, "g/loss": 0.71, "d/real_right": 0.99, "d/fake_right": 0.99},
     {"d/loss": 2.0, "g/loss": 0.0, "d/real_right": 0.5, "d/fake_right": 0.5},  # hinge

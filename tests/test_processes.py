@@ -1,4 +1,4 @@
-"""Several processes give what one gives, with every model, and go on after one was lost; pieces change what they announce."""
+"""Several processes compute what one does, with every model, and go on after one is lost; pieces change what they say."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str,
 def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], dict[str, torch.Tensor]]]:
-    """The state that a case ends with in two processes, which take all cases that are to be tested in turn, meanwhile."""
+    """The final state of a case in two processes, which work through all cases in the background."""
     outdir = tmp_path_factory.mktemp("pair")
     cases = [
         item.callspec.params["case"]
@@ -165,7 +165,8 @@ def test_pieces_equal_the_whole_batch(augment, tmp_path):
     for pieces in (1, 3, 4):
         training.train(
             str(HERE / "sgd_gan.py"), data="digits", images=32, batch=8, precision="fp64", norm=False, pieces=pieces,
-            augment=augment, augment_p=0.5 if augment == "ada" else 0.0, outdir=tmp_path / str(pieces), preview=0, quiet=True,
+            augment=augment, augment_p=0.5 if augment == "ada" else 0.0, outdir=tmp_path / str(pieces), preview=0,
+            quiet=True,
         )  # fmt: skip
         states.append(tensors(tmp_path / str(pieces)))
     for other in states[1:]:
@@ -176,8 +177,10 @@ def test_pieces_equal_the_whole_batch(augment, tmp_path):
 @pytest.mark.parametrize(
     "message",
     [
-        lambda: processes.average(torch.ones(3)), lambda: processes.agree(1, torch.device("cpu")), lambda: processes.tell("text"),
-        lambda: nn.average(torch.ones(3)), lambda: nn.whole(torch.ones(3)), lambda: nn.BatchNorm1d(3)(torch.randn(4, 3)),
+        lambda: processes.average(torch.ones(3)), lambda: processes.agree(1, torch.device("cpu")),
+        lambda: processes.tell("text"),
+        lambda: nn.average(torch.ones(3)), lambda: nn.whole(torch.ones(3)),
+        lambda: nn.BatchNorm1d(3)(torch.randn(4, 3)),
     ],
 )  # fmt: skip
 def test_a_process_that_is_gone_is_named_wherever_the_others_wait_for_it(message, monkeypatch):

@@ -63,7 +63,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != lock.NAME}
 
 
-# Nothing of a stranger's is executed -----------------------------------------------------------------------------------
+# Nothing of a stranger's is executed ---------------------------------------------------------------------------------
 
 LOAD = {
     "sample": ["--n", 2, "-o", "x.png"],
@@ -211,7 +211,7 @@ def test_a_pipe_in_a_run_folder_keeps_no_command_waiting(copy, capsys, name):
         signal.alarm(0), signal.signal(signal.SIGALRM, before)
 
 
-# Nothing is lost -------------------------------------------------------------------------------------------------------
+# Nothing is lost -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["deleted", "exported", "restarted"])
@@ -246,7 +246,8 @@ def test_a_run_that_was_killed_before_its_first_save_begins_again(tmp_path, monk
     assert training.resume(next(tmp_path.iterdir()), quiet=True).images == 32
 
 
-HOLD = "import sys, time; from pathlib import Path; from gankit.runs import lock\nwith lock.holding(Path(sys.argv[1])): print('held', flush=True); time.sleep(1000)"
+HOLD = """import sys, time; from pathlib import Path; from gankit.runs import lock
+with lock.holding(Path(sys.argv[1])): print('held', flush=True); time.sleep(1000)"""
 
 
 @pytest.fixture
@@ -290,9 +291,8 @@ def test_where_a_file_system_has_no_locks_host_and_process_are_looked_at(copy, m
         with lock.holding(copy):
             pass
         return
-    with pytest.raises(lock.Held, match=f"process {pid} on .* delete"):
-        with lock.holding(copy):
-            pass
+    with pytest.raises(lock.Held, match=f"process {pid} on .* delete"), lock.holding(copy):
+        pass
 
 
 PARTS = {

@@ -155,10 +155,7 @@ def _domain_trials(
     sides = {side: of_side(dataset, side, typed) for side in "ab"}
     train_sides = None if train is None else {side: of_side(train, side, typed) for side in "ab"}
     both_ways, is_pairs = "to" in parameters, dataset.kind == "pairs"
-    if both_ways:
-        directions = [(a, b) for a, b in ("ab", "ba") if b in domains]
-    else:
-        directions = [recipe.sides]
+    directions = [(a, b) for a, b in ("ab", "ba") if b in domains] if both_ways else [recipe.sides]
     found = []
     for origin, to in directions:
         inputs = shuffled(sides[origin], seed)
