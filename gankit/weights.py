@@ -9,8 +9,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from email.message import Message
-from http.client import HTTPException
+from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 try:
     import fcntl
 except ImportError:  # Windows: two processes may download the same file, and the last to finish wins
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 
 class WeightsFile(NamedTuple):
@@ -212,7 +211,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects only to secure URLs, and from https only to https."""
 
     def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         if not _secure(newurl) or (req.type == "https" and urlsplit(newurl).scheme != "https"):
             raise OSError(f"it is redirected to {newurl}, and only https is followed")

@@ -22,6 +22,7 @@ from gankit.evaluation.families import (
     translation,
 )
 from gankit.evaluation.needs import EXTRACTOR, FEATURES, Metric, Need
+from gankit.evaluation.sources import required
 from gankit.evaluation.subject import Subject
 from gankit.weights import WeightsFile, sha256
 
@@ -89,7 +90,7 @@ def about_own_network(name: str) -> dict[str, str] | None:
     need = _own_network(name)
     if need is None:
         return None
-    fingerprint = sha256(need.weights) if isinstance(need.weights, Path) else need.weights.sha256
+    fingerprint = sha256(need.weights) if isinstance(need.weights, Path) else required(need.weights).sha256
     return {"name": need.network, "fingerprint": fingerprint}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gankit.evaluation import records
+from gankit.runs import schema
 
 
 class Line(NamedTuple):
@@ -17,7 +18,7 @@ class Line(NamedTuple):
     """
 
     name: str
-    values: list[dict | None]
+    values: list[schema.Record | None]
     unlike: str
 
 
@@ -32,7 +33,7 @@ def compare(subjects: list[str], outdir: str = "runs", metrics: str = "") -> lis
     Raises:
         ValueError: a subject was never evaluated.
     """
-    latest: dict[str, dict[tuple, list[dict | None]]] = {}
+    latest: dict[str, dict[tuple[tuple[str, object], ...], list[schema.Record | None]]] = {}
     chosen = {name.strip() for name in metrics.split(",") if name.strip()}
     for column, subject in enumerate(subjects):
         lines = records.read(records.records_of(subject, outdir))
@@ -53,7 +54,7 @@ def compare(subjects: list[str], outdir: str = "runs", metrics: str = "") -> lis
     return table
 
 
-def conditions(line: dict) -> dict[str, object]:
+def conditions(line: schema.Record) -> dict[str, object]:
     """The conditions of a score that must be equal for a comparison."""
     real, features = line.get("real") or {}, line.get("features") or {}
     inputs = (line.get("fake") or {}).get("inputs") or {}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Protocol, cast
+
 import torch
+from torch import Tensor
 
 from gankit import processes
 from gankit.evaluation import records
@@ -13,8 +16,41 @@ from gankit.evaluation.plan import Options, Reasons, make_plan, skipped
 from gankit.evaluation.sources import Trial
 from gankit.evaluation.trials import open_reference, trials_of_model
 from gankit.recipe import Recipe
+from gankit.runs import schema
 from gankit.runs.files import digest
-from gankit.runs.state import LiveRun, save_weights, weights_of
+from gankit.runs.state import LiveLog, LiveRun, save_weights, weights_of
+
+
+class EvaluationSettings(Protocol):
+    """The settings of a run that its evaluation uses; see `gankit.training.settings`."""
+
+    @property
+    def data(self) -> str: ...
+
+    @property
+    def evaluate(self) -> str: ...
+
+    @property
+    def evaluate_features(self) -> str: ...
+
+    @property
+    def evaluate_n(self) -> int: ...
+
+
+class ScoreLog(LiveLog, Protocol):
+    """A log that also takes values."""
+
+    def add(self, scalars: dict[str, Tensor]) -> None: ...
+
+
+class EvaluatedRun(LiveRun, Protocol):
+    """A run whose settings ask for evaluations."""
+
+    @property
+    def settings(self) -> EvaluationSettings: ...
+
+    @property
+    def log(self) -> ScoreLog: ...
 
 
 class During:
@@ -27,7 +63,7 @@ class During:
         ValueError: a metric is unknown, or none can be computed; before anything trains.
     """
 
-    def __init__(self, run: LiveRun):
+    def __init__(self, run: EvaluatedRun):
         settings, config = run.settings, run.config["settings"]
         names = parse_metrics(settings.evaluate)
         self.reference = open_reference(run.recipe, settings.data, "", config)
@@ -42,12 +78,12 @@ class During:
             self.reasons.fail()
         self.reasons.report()
 
-    def trials(self, run: LiveRun, recipe: Recipe, weights: str) -> list[Trial]:
+    def trials(self, run: EvaluatedRun, recipe: Recipe, weights: str) -> list[Trial]:
         """What to evaluate of the run's model with the weights of this digest."""
         about = {"run": run.folder.name, "model": run.config["model"], "images": run.images, "weights": weights}
         return trials_of_model(recipe, self.reference, about, f"{run.config['id']}-{run.images}")
 
-    def __call__(self, run: LiveRun) -> None:
+    def __call__(self, run: EvaluatedRun) -> None:
         """Compute the metrics of the averaged weights. Training is not affected; each failure is reported once."""
         measured = []
         with run.averaged() as recipe:
@@ -64,11 +100,12 @@ class During:
         records.append(path, lines)
         scores = [result.score for _, result in measured]
         run.log.add({f"evaluation/{s.name}": torch.tensor(s.value, dtype=torch.float64) for s in scores})
-        if lines[0]["metric"] == self.names[0] and is_best(lines[0], earlier):
+        best_by = cast("schema.Record", lines[0])
+        if best_by["metric"] == self.names[0] and is_best(best_by, earlier):
             save_weights(run, run.folder / "weights-best.safetensors")
 
 
-def is_best(line: dict, earlier: list[dict]) -> bool:
+def is_best(line: schema.Record, earlier: list[schema.Record]) -> bool:
     """Whether a record has the best value of its score among earlier records that compare with it."""
     sign = -1 if line["better"] == "higher" else 1
     values = [
@@ -79,7 +116,7 @@ def is_best(line: dict, earlier: list[dict]) -> bool:
     return not values or sign * line["value"] < min(values)
 
 
-def during(run: LiveRun) -> During | None:
+def during(run: EvaluatedRun) -> During | None:
     """The evaluation of a run while it trains, if its settings ask for one."""
     if not run.settings.evaluate:
         return None

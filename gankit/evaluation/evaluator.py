@@ -218,7 +218,7 @@ def finish(plans: list[Plan], folder: Path | None, seed: int, say: Callable[[str
     subjects = [plan.subject for plan in plans]
     for subject in subjects:
         if subject.extractor is not None and not is_real(subject):
-            extraction.forget(subject.fake, subject.extractor, subject.n, seed)
+            extraction.forget(subject.fake, subject.network, subject.n, seed)
     names = [figure for plan in plans for name in plan.names for figure in METRICS[name].figures]
     if folder is not None and names:
         try:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gankit import processes
 from gankit.data.reading import cache
-from gankit.evaluation.sources import Rows, Samples
+from gankit.evaluation.sources import Rows, Samples, required
 from gankit.metrics.extractors import Extractor
 from gankit.runs.files import replacing
 
@@ -132,5 +132,5 @@ def read_block(path: Path, rows: int) -> dict[str, Tensor] | None:
 def share(part: dict[str, Tensor] | None, owner: int) -> dict[str, Tensor]:
     """A block of the process `owner`, sent to all."""
     if processes.world() == 1:
-        return part
-    return load(processes.tell(save(part) if processes.rank() == owner else None, owner))
+        return required(part)
+    return load(required(processes.tell(save(required(part)) if processes.rank() == owner else None, owner)))

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from gankit import data, latent, metrics, pictures
+from gankit.evaluation.sources import required
 from gankit.evaluation.subject import Subject
 from gankit.runs.files import write_text
 
@@ -84,7 +85,7 @@ def classes(s: Subject, folder: Path) -> None:
         return
     rows = [
         torch.cat([x[y == k][:5] for x, y in ((real, label), (fake, fake_label))])
-        for k in range(min(10, s.real.classes))
+        for k in range(min(10, required(s.real).classes))
     ]
     if complete := [row for row in rows if len(row) == 10]:
         pictures.save(path, torch.cat(complete), 10)

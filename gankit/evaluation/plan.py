@@ -21,7 +21,7 @@ from gankit.evaluation.catalogue import (
     uses_extractor,
 )
 from gankit.evaluation.families import single_image
-from gankit.evaluation.sources import Samples, Trial
+from gankit.evaluation.sources import Samples, Trial, required
 from gankit.evaluation.subject import ExtractorInfo, Subject
 from gankit.metrics.extractors import NAMES, Extractor, check_name, extractor
 from gankit.weights import WeightsFile, fetch
@@ -160,7 +160,7 @@ def agreed(failed: dict[str, str]) -> dict[str, str]:
         processes.tell(json.dumps(failed) if rank == processes.rank() else None, rank)
         for rank in range(processes.world())
     ]
-    return {name: reason for part in parts for name, reason in json.loads(part).items()}
+    return {name: reason for part in parts for name, reason in json.loads(required(part)).items()}
 
 
 def skipped(plans: list[Plan], names: list[str]) -> dict[str, str]:

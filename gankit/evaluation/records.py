@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import cast
 
 from gankit.evaluation.catalogue import about_own_network, uses, uses_extractor
 from gankit.evaluation.measure import Measured
@@ -31,13 +32,13 @@ def record(measured: Measured, subject: Subject, precision: str, training: bool 
     """A score as a line of evaluations.jsonl."""
     metric, score, seconds = measured
     has_extractor = subject.extractor is not None and uses_extractor(metric)
-    has_held_out = subject.held_out is not None and HELD_OUT in uses(metric)
+    held_out = subject.held_out if HELD_OUT in uses(metric) else None
     return score._asdict() | {
         "metric": metric,
         "fake": subject.fake.about,
         "real": None if subject.real is None else subject.real.about,
-        "held_out": subject.held_out.about if has_held_out else None,
-        "features": subject.extractor.about() if has_extractor else about_own_network(metric),
+        "held_out": None if held_out is None else held_out.about,
+        "features": subject.network.about() if has_extractor else about_own_network(metric),
         "segmenter": subject.segmented_by if SEGMENTER in uses(metric) else None,
         "seed": subject.seed,
         "precision": precision,
@@ -63,9 +64,9 @@ def append(path: Path, lines: list[dict[str, object]]) -> None:
         raise OSError(f"cannot write {path}: {error.strerror}") from error
 
 
-def read(path: Path) -> list[dict]:
+def read(path: Path) -> list[schema.Record]:
     """The complete lines of a file of records; none if there is no file. An incomplete last line is dropped."""
-    return schema.lines(path, schema.EVALUATION)
+    return cast("list[schema.Record]", schema.lines(path, schema.EVALUATION))
 
 
 def cut(path: Path, images: int) -> None:

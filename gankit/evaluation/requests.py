@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gankit.evaluation.sources import Attributes, Known, Samples
+from gankit.evaluation.sources import Attributes, Known, Samples, required
 
 HAIR = "_Hair"  # CelebA's attributes that end with this exclude each other
 
@@ -34,7 +34,7 @@ def with_columns(samples: Samples, columns: list[int] | None) -> Samples:
 
 def requested(inputs: Samples, seed: int) -> Attributes:
     """What is requested of each input: an attribute that it lacks; of intensities, all those of another image."""
-    attributes = inputs.attributes
+    attributes = required(inputs.attributes)
     slices = attributes.slices()
 
     def known(numbers: np.ndarray) -> Known:
@@ -83,7 +83,8 @@ def _change(
 
 def _values_of_another(inputs: Samples, rng: np.random.Generator, group: int) -> Tensor:
     """(A,) attributes of a random image of joined set `group`."""
+    attributes = required(inputs.attributes)
     while True:
-        rows = inputs.attributes.known(rng.integers(inputs.count, size=1))
+        rows = attributes.known(rng.integers(inputs.count, size=1))
         if int(rows.source) == group:
-            return rows.attribute[0, inputs.attributes.slices()[group]].clone()
+            return rows.attribute[0, attributes.slices()[group]].clone()

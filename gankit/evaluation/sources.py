@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict, TypeVar, cast
 
 import numpy as np
 import torch
@@ -22,9 +22,29 @@ from gankit.runs.files import digest
 from gankit.runs.state import weights_of
 from gankit.runs.trained import Trained
 
+T = TypeVar("T")
 Rows = tuple[Tensor, Tensor | None]
 UNLIMITED = 1 << 40  # count of a model's samples
 DIGITS, NEGATIVE = "digits", "digits, negative"  # values of Samples.view
+
+
+def required(value: T | None) -> T:
+    """A value that may be None elsewhere, but never where this is called: a metric's needs rule it out, for example.
+
+    Raises:
+        TypeError: it is None.
+    """
+    if value is None:
+        raise TypeError("a value that is needed here is None")
+    return value
+
+
+class Reading(TypedDict, total=False):
+    """The settings of a run that say how files become images; see `gankit.data.open`."""
+
+    fit: str
+    alpha: str
+    skip_bad: bool
 
 
 class Known(NamedTuple):
@@ -123,8 +143,8 @@ class Samples:
         """The samples of `numbers`, and their labels."""
         numbers = self.numbers(n, seed)
         parts = [self.read(numbers[i : i + batch]) for i in range(0, len(numbers), batch)]
-        label = None if parts[0][1] is None else torch.cat([part[1] for part in parts])
-        return torch.cat([part[0] for part in parts]), label
+        labels = [label for _, label in parts if label is not None]
+        return torch.cat([values for values, _ in parts]), torch.cat(labels) if labels else None
 
 
 class Trial(NamedTuple):
@@ -217,7 +237,7 @@ def of_npz(path: Path) -> Samples:
             f"{path}: label is {label.dtype}{list(label.shape)}; expected whole numbers from 0, ({array.shape[0]},)"
         )
 
-    def build(out: Path) -> dict:
+    def build(out: Path) -> dict[str, object]:
         cache.require_space(out, array.size)
         with named(path), npz.open_npz(absolute) as file, open(out, "wb") as unpacked:
             if file.sha256() != fingerprint:
@@ -245,7 +265,7 @@ def of_npz(path: Path) -> Samples:
     return Samples(path.stem, kind, tuple(shape), count, read, fingerprint, classes, (), about)
 
 
-def of_data(name: str, settings: dict[str, object] | None = None, resolution: str = "") -> Samples:
+def of_data(name: str, settings: Mapping[str, object] | None = None, resolution: str = "") -> Samples:
     """A data set by its name or path, prepared as the run's settings specify; a .npz may hold data or samples.
 
     Raises:
@@ -261,11 +281,13 @@ def of_data(name: str, settings: dict[str, object] | None = None, resolution: st
     if isinstance(dataset, data.Domains):  # a model of two domains generates the first unless the other is named
         parts = data.split(name)
         return of_dataset(dataset.a, parts[0] if parts else dataset.a.name)
+    if isinstance(dataset, data.Union):
+        raise ValueError(f"{dataset.name} joins data sets with different attributes; name one of them")
     return of_dataset(dataset, name)
 
 
 def open_dataset(
-    name: str, settings: dict[str, object] | None = None, resolution: str = "", want: str = ""
+    name: str, settings: Mapping[str, object] | None = None, resolution: str = "", want: str = ""
 ) -> data.Dataset | data.Domains | data.Union:
     """A data set prepared as the run's settings specify, read as the kind `want`.
 
@@ -273,8 +295,9 @@ def open_dataset(
         ValueError: there is no such data.
     """
     settings = settings or {}
-    options = {key: settings[key] for key in ("fit", "alpha", "skip_bad") if key in settings}
-    return data.open(name, (resolution or settings.get("resolution") or None), **options, want=want)
+    options = cast(Reading, {key: settings[key] for key in Reading.__annotations__ if key in settings})
+    size = cast("int | str | None", resolution or settings.get("resolution") or None)
+    return data.open(name, size, **options, want=want)
 
 
 def with_classes_of(real: Samples, samples: Samples) -> Samples:
@@ -293,7 +316,7 @@ def with_classes_of(real: Samples, samples: Samples) -> Samples:
     return replace(samples, read=read, classes=real.classes, class_names=real.class_names)
 
 
-def held_out(real: Samples, settings: dict[str, object] | None, resolution: str = "") -> Samples | None:
+def held_out(real: Samples, settings: Mapping[str, object] | None, resolution: str = "") -> Samples | None:
     """The held-out part of a data set, if it has one."""
     name = data.held_out_of(real.data) if real.data else None
     return of_data(name, settings, resolution) if name else None

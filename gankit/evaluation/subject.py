@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gankit.data.reading import cache
 from gankit.evaluation.extraction import Features, extract
-from gankit.evaluation.sources import NEGATIVE, Samples
+from gankit.evaluation.sources import NEGATIVE, Samples, required
 from gankit.metrics.extractors import Extractor
 
 MAX_PIXEL_SAMPLES = 2000  # samples that metrics on pixels use
@@ -97,6 +97,17 @@ class Subject:
     segmenter: Callable[[Tensor], Tensor] | None = None
     segmented_by: str = "a small segmenter fitted to the training data"
 
+    @property
+    def network(self) -> Extractor:
+        """The feature extractor with its network.
+
+        Raises:
+            TypeError: there is none, or its network is not loaded yet.
+        """
+        if not isinstance(self.extractor, Extractor):
+            raise TypeError(f"the feature extractor is not loaded: {self.extractor}")
+        return self.extractor
+
     @cached_property
     def fakes(self) -> Features:
         """Features of the samples."""
@@ -105,7 +116,7 @@ class Subject:
     @cached_property
     def reals(self) -> Features:
         """Features of the real data."""
-        return self._features(self.real)
+        return self._features(required(self.real))
 
     def _features(self, samples: Samples) -> Features:
         if self.extractor is None:
@@ -115,7 +126,7 @@ class Subject:
         else:
             keep = self.keep or samples.recipe is None
             features = extract(
-                self._extractor_view(samples), self.extractor, self.n, self.batch, self.seed, keep, self.report_progress
+                self._extractor_view(samples), self.network, self.n, self.batch, self.seed, keep, self.report_progress
             )
         if broken := int((~features.values.isfinite()).any(1).sum()):
             raise ValueError(
@@ -156,12 +167,12 @@ class Subject:
     @cached_property
     def inputs(self) -> Tensor:
         """The inputs of the translations in `pixels`."""
-        return self.matching(self.fake.inputs)
+        return self.matching(required(self.fake.inputs))
 
     @cached_property
     def targets(self) -> Tensor:
         """The targets of the translations in `pixels`."""
-        return self.matching(self.fake.targets)
+        return self.matching(required(self.fake.targets))
 
     def matching(self, samples: Samples) -> Tensor:
         """Other samples of the same numbers as those in `pixels`."""
@@ -171,17 +182,17 @@ class Subject:
     @cached_property
     def real_pixels(self) -> tuple[Tensor, Tensor | None]:
         """Real images for metrics on pixels, and their labels."""
-        return self.real.select(min(MAX_PIXEL_SAMPLES, self.max_count), self.seed)
+        return required(self.real).select(min(MAX_PIXEL_SAMPLES, self.max_count), self.seed)
 
     @cached_property
     def held_out_pixels(self) -> tuple[Tensor, Tensor | None]:
         """Held-out real images for metrics on pixels, and their labels."""
-        return self.held_out.select(min(MAX_PIXEL_SAMPLES, self.max_count), self.seed)
+        return required(self.held_out).select(min(MAX_PIXEL_SAMPLES, self.max_count), self.seed)
 
     @cached_property
     def training_pixels(self) -> Tensor:
         """As many real images as fit into memory: those that samples may copy."""
-        return self.real.select(self.max_count, self.seed)[0]
+        return required(self.real).select(self.max_count, self.seed)[0]
 
     def equal_counts(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, int]:
         """Random subsets of equal size, for metrics that depend on the counts, and that size."""
@@ -196,4 +207,4 @@ class Subject:
         """The metric with its extractor, as in fd_digits; the published name, as FID, with the published network."""
         if self.extractor is None:
             return metric
-        return official if self.extractor.official and official else f"{metric}_{self.extractor.name}"
+        return official if self.network.official and official else f"{metric}_{self.network.name}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from gankit import data
 from gankit.data.reading import cache
 from gankit.evaluation.requests import requested, with_columns
-from gankit.evaluation.sources import Attributes, Known, Rows, Samples, Trial, of_dataset
+from gankit.evaluation.sources import Attributes, Known, Rows, Samples, Trial, of_dataset, required
 from gankit.evaluation.translator_data import label_colours, of_images, of_masks, of_side, repeated, shuffled
 from gankit.recipe import Recipe, can, seeded
 
@@ -119,10 +119,12 @@ def translator_trials(
     inputs = {"data": dataset.name, "fingerprint": dataset.fingerprint, "held_out": unseen is not None}
     about = (about or {}) | {"seed": seed, "inputs": inputs}
     translator = Translator(recipe, name, fingerprint, seed, about, "" if unseen is not None else NO_INPUTS)
-    if can(recipe, "segment") and dataset.kind == "masks":
+    if can(recipe, "segment") and isinstance(dataset, data.Dataset) and dataset.kind == "masks":
         return [_segmentation_trial(translator, dataset, typed)]
     if isinstance(dataset, data.Domains):
+        train = cast("data.Domains | None", train)  # it is of the same kind as the unseen data
         return _domain_trials(translator, dataset, train, unseen is not None, typed, domains)
+    train = cast("data.Dataset | data.Union | None", train)
     return [_image_trial(translator, dataset, train, unseen is not None, typed)]
 
 
@@ -147,7 +149,12 @@ def _segmentation_trial(translator: Translator, dataset: data.Dataset, typed: st
 
 
 def _domain_trials(
-    translator: Translator, dataset: data.Domains, train: Data | None, is_held_out: bool, typed: str, domains: str
+    translator: Translator,
+    dataset: data.Domains,
+    train: data.Domains | None,
+    is_held_out: bool,
+    typed: str,
+    domains: str,
 ) -> list[Trial]:
     """Translations from one domain, or side of pairs, to the other, in each direction of the model."""
     recipe, seed = translator.recipe, translator.seed
@@ -177,7 +184,11 @@ def _domain_trials(
 
 
 def _image_trial(
-    translator: Translator, dataset: data.Dataset | data.Union, train: Data | None, is_held_out: bool, typed: str
+    translator: Translator,
+    dataset: data.Dataset | data.Union,
+    train: data.Dataset | data.Union | None,
+    is_held_out: bool,
+    typed: str,
 ) -> Trial:
     """Translations within one set of images, with requested attributes if the images have attributes."""
     recipe, seed, columns = translator.recipe, translator.seed, translator.recipe.columns
@@ -232,7 +243,8 @@ def _noise(recipe: Recipe, numbers: np.ndarray, seed: int, images: Tensor) -> Te
 
 def translate_back(source: Samples, images: Tensor, numbers: np.ndarray) -> Tensor:
     """Translations of the samples of these numbers, translated back to the domain of their inputs."""
-    like = next(source.recipe.parameters())
-    translate = translation_function(source.recipe, source.about["seed"], source.direction[0])
+    recipe = required(source.recipe)
+    like = next(recipe.parameters())
+    translate = translation_function(recipe, cast(int, source.about["seed"]), source.direction[0])
     with torch.no_grad():
         return translate(images.to(like.device, like.dtype), numbers).float().cpu()

@@ -11,7 +11,7 @@ from torch import Tensor
 from gankit import data
 from gankit.data.reading import cache
 from gankit.data.union import attributes_of
-from gankit.evaluation.sources import DIGITS, NEGATIVE, Attributes, Known, Rows, Samples, of_dataset
+from gankit.evaluation.sources import DIGITS, NEGATIVE, Attributes, Known, Rows, Samples, of_dataset, required
 
 # Whether images of a domain are digits, or negatives of digits, to the digits classifier. It knows no other images.
 VIEWS = {"digits-negative": {"a": DIGITS, "b": NEGATIVE}, "digits-edges": {"a": DIGITS}}
@@ -80,16 +80,16 @@ def of_images(dataset: data.Dataset | data.Union, typed: str) -> Samples:
         attribute = torch.full((len(numbers), sum(len(names) for names, *_ in tables)), torch.nan)
         source = torch.zeros(len(numbers), dtype=torch.int64)
         first = 0
-        for i, ((rows, inside), (names, values, _)) in enumerate(zip(split(numbers), tables)):
-            rows = torch.from_numpy(rows)
-            attribute[rows, first : first + len(names)] = torch.from_numpy(values[inside]).float()
+        for i, ((of_set, inside), (names, values, _)) in enumerate(zip(split(numbers), tables)):
+            rows = torch.from_numpy(of_set)
+            attribute[rows, first : first + len(names)] = torch.from_numpy(required(values)[inside]).float()
             source[rows] = i
             first += len(names)
         return Known(attribute, source, torch.full_like(source, -1))
 
     attributes = None
     if all(len(names) for names, *_ in tables):
-        is_continuous = any(bool(((values != 0) & (values != 1)).any()) for _, values, _ in tables)
+        is_continuous = any(((x != 0) & (x != 1)).any() for x in (required(values) for _, values, _ in tables))
         names, groups = tuple(name for names, *_ in tables for name in names), tuple(len(names) for names, *_ in tables)
         exclusive = tuple(is_exclusive for *_, is_exclusive in tables)
         attributes = Attributes(names, groups, exclusive, known_attributes, is_continuous)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, cast
 
 from gankit.evaluation import sources, translations
 from gankit.evaluation.sources import Samples, Trial
@@ -25,7 +26,7 @@ class Reference(NamedTuple):
 
 
 def open_reference(
-    recipe: Recipe | None, real: str, held_out: str, settings: dict[str, object], resolution: str = ""
+    recipe: Recipe | None, real: str, held_out: str, settings: Mapping[str, object], resolution: str = ""
 ) -> Reference:
     """The data of these names; held-out data go with the real data unless they are named.
 
@@ -41,13 +42,13 @@ def open_reference(
     if recipe is not None and translations.translates(recipe):
         kind = recipe.data.split()[0]
         names = real, held_out or translations.held_out_name(real)
-        opened = [sources.open_dataset(name, settings, resolution, kind) if name else None for name in names]
-        return Reference(*opened, real)
+        train, unseen = (sources.open_dataset(name, settings, resolution, kind) if name else None for name in names)
+        return Reference(train, unseen, real)
     samples = sources.of_data(real, settings, resolution) if real else None
-    unseen = sources.of_data(held_out, settings, resolution) if held_out else None
+    unseen_samples = sources.of_data(held_out, settings, resolution) if held_out else None
     if samples is not None and not held_out:
-        unseen = sources.held_out(samples, settings, resolution)
-    return Reference(samples, unseen, real)
+        unseen_samples = sources.held_out(samples, settings, resolution)
+    return Reference(samples, unseen_samples, real)
 
 
 def trials_of_model(
@@ -72,14 +73,15 @@ def trials_of_model(
     """
     name = str(about["run"])
     if translations.translates(recipe):
-        real, held_out, typed = reference
+        real, held_out = cast("Data | None", reference.real), cast("Data | None", reference.held_out)
+        typed = reference.name
         return translations.translator_trials(recipe, name, fingerprint, real, held_out, seed, about, typed, domains)
     return [trial_of_samples(sources.of_recipe(recipe, name, fingerprint, seed, trunc, about), reference)]
 
 
 def trial_of_samples(fake: Samples, reference: Reference) -> Trial:
     """Samples and real data, with the class numbers of the real data."""
-    real, held_out, _ = reference
+    real, held_out = cast("Samples | None", reference.real), cast("Samples | None", reference.held_out)
     if real is not None:
         fake = sources.with_classes_of(real, fake)
         held_out = held_out and sources.with_classes_of(real, held_out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -44,6 +45,7 @@ def sample(
     for i in range(0, len(seeds), batch):
         part = seeds[i : i + batch]
         z = latents(recipe, part)
+        given: Tensor | None
         if caption is not None:
             given = caption[[seed % len(caption) for seed in part]]
             given = given.to(z) if given.is_floating_point() else given.to(z.device)
@@ -151,7 +153,8 @@ def latents(recipe: Recipe, seeds: Sequence[int]) -> Tensor:
 def labels(recipe: Recipe, seeds: Sequence[int], label: int | None = None) -> Tensor | None:
     """(N,) classes of seeds, or None for models without labels; (N, L) captions for models that take captions."""
     if takes_caption(recipe):
-        return recipe.examples[[seed % len(recipe.examples) for seed in seeds]]
+        examples = recipe.get_buffer("examples")
+        return examples[[seed % len(examples) for seed in seeds]]
     if not takes_label(recipe):
         return None
     chosen = [label if label is not None else seed % recipe.spec.num_classes for seed in seeds]
@@ -226,7 +229,7 @@ def truncate_w(recipe: Recipe, w: Tensor, trunc: float) -> Tensor:
     appendix B.
     """
     count = w.shape[1] if recipe.trunc_layers is None else recipe.trunc_layers
-    return torch.cat([torch.lerp(recipe.w_mean.to(w), w[:, :count], trunc), w[:, count:]], 1)
+    return torch.cat([torch.lerp(cast(Tensor, recipe.w_mean).to(w), w[:, :count], trunc), w[:, count:]], 1)
 
 
 def points(

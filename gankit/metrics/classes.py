@@ -26,8 +26,8 @@ def inception_score(probabilities: Tensor, splits: int = 10) -> tuple[float, flo
         p = probabilities[i * n // splits : (i + 1) * n // splits].double()
         marginal = p.mean(0)
         scores.append((torch.xlogy(p, p).sum(1).mean() - torch.xlogy(marginal, marginal).sum()).exp())
-    scores = torch.stack(scores)
-    return float(scores.mean()), float(scores.std(correction=0)) if splits > 1 else math.nan
+    values = torch.stack(scores)
+    return float(values.mean()), float(values.std(correction=0)) if splits > 1 else math.nan
 
 
 def total_variation(label: Tensor, num_classes: int, reference: Tensor | None = None) -> float:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import cast
 
 import torch
 from safetensors.torch import load_file
@@ -110,7 +111,9 @@ class Extractor:
         """Features and classes from one pass: for FID and IS of the same samples."""
         parts = [self._forward(part, rounded=True) for part in _checked(images).split(self.batch)]
         features = torch.cat([values.cpu() for values, _ in parts])
-        return features, torch.cat([y.cpu().double().softmax(1) for _, y in parts]) if self.classifies else None
+        if not self.classifies:
+            return features, None
+        return features, torch.cat([y.cpu().double().softmax(1) for _, y in parts if y is not None])
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
         """(N,) mean squared differences, on the CPU, of the features of two sets of (N, C, H, W) images.
@@ -298,8 +301,9 @@ def _pixels(images: Tensor, device: torch.device, dtype: torch.dtype, rounded: b
 
 
 def _hidden(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
-    hidden = net[:-2](x)
-    return hidden, net[-2:](hidden)
+    layers = cast(nn.Sequential, net)
+    hidden = layers[:-2](x)
+    return hidden, layers[-2:](hidden)
 
 
 def _inception(name: str, layer: str) -> Extractor:

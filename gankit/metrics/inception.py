@@ -77,7 +77,7 @@ POOLS = {
     "max": lambda x: max_pool2d(x, 3, 1, 1),
     "half": lambda x: max_pool2d(x, 3, 2),
 }
-Branches = dict[str, list[tuple[int | str, ...]]]
+Branches = dict[str, list[tuple[int, str] | tuple[int, str, str]]]
 
 
 class Mixed(nn.Module):
@@ -91,7 +91,8 @@ class Mixed(nn.Module):
 
     def __init__(self, num_in: int, pool: str, branches: Branches) -> None:
         super().__init__()
-        self.pool, self.branches, self.num_out = pool, [], 0
+        self.pool, self.num_out = pool, 0
+        self.branches: list[tuple[str, list[list[str]]]] = []
         for branch, steps in branches.items():
             width, names = num_in, []
             for i, (channels, *kernels) in enumerate(steps, 1):
@@ -164,8 +165,8 @@ BLOCKS: dict[str, tuple[str, Branches]] = {
 }
 
 
-class Stem(nn.Module):
-    """The layers before the second max pool: (N, 3, H, W) to (N, 192, h, w), where 299 pixels become 71."""
+class Trunk(nn.Module):
+    """The layers before the second max pool, which `Stem` and `Inception` share."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,11 +184,15 @@ class Stem(nn.Module):
         """The maps (N, 192, h, w) before the second, of those after the first."""
         return self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x))
 
+
+class Stem(Trunk):
+    """(N, 3, H, W) images to the maps before the second max pool, (N, 192, h, w), where 299 pixels become 71."""
+
     def forward(self, x: Tensor) -> Tensor:
         return self.late(self.early(x))
 
 
-class Inception(Stem):
+class Inception(Trunk):
     """(N, 3, 299, 299) images as (level - 128) / 128 to features of the requested layers."""
 
     def __init__(self) -> None:

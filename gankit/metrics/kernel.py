@@ -106,7 +106,7 @@ def comparable(real: Tensor, fake: Tensor, least: int = 2) -> None:
 
 def _within(x: Tensor, kernel: Callable[[Tensor], Tensor], diagonal: bool) -> Tensor:
     """Mean of the kernel over pairs of rows of one set, with or without pairs of a row with itself."""
-    parts, total = x.detach().split(BLOCK), 0
+    parts, total = x.detach().split(BLOCK), torch.zeros((), dtype=torch.float64, device=x.device)
     for i, part in enumerate(parts):
         a = part.double()
         block = kernel(a @ a.T)
@@ -120,7 +120,7 @@ def _within(x: Tensor, kernel: Callable[[Tensor], Tensor], diagonal: bool) -> Te
 
 def _between(x: Tensor, y: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:
     """Mean of the kernel over pairs of a row of each set."""
-    total = 0
+    total = torch.zeros((), dtype=torch.float64, device=x.device)
     for part in x.detach().split(BLOCK):
         a = part.double()
         for b in y.detach().split(BLOCK):

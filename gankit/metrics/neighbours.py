@@ -23,7 +23,7 @@ class Neighbours(NamedTuple):
     """
 
     distance: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # the field hides the method `tuple.index`
 
 
 class Memorisation(NamedTuple):

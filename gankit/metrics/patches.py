@@ -15,7 +15,8 @@ DIRECTIONS = 128
 
 def patch_distances(real: Tensor, fakes: Iterable[Tensor], seed: int = 0) -> Tensor:
     """(N,) float64 `patch_distance` of one (C, H, W) image to each of N others; its patches are projected once."""
-    directions, projections, distances = None, [], []
+    projections: list[Tensor] = []
+    directions, distances = None, []
     for fake in fakes:
         check(real, fake)
         if directions is None:

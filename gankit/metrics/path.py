@@ -103,7 +103,7 @@ def path_distances(
     if norm is None:
         norm = math.sqrt(float((a.double().square().sum() + b.double().square().sum()) / (2 * len(a))))
 
-    values = []
+    values: list[Tensor] = []
     for rows in torch.arange(len(a), device=a.device).split(batch):
         start, stop = a[rows].double(), b[rows].double()
         between = [

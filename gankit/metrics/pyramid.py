@@ -45,7 +45,8 @@ def sliced_wasserstein(
     if min(patches, repeats, directions) < 1:
         raise ValueError(f"patches, repeats, directions are {patches}, {repeats}, {directions}; give 1 or more of each")
     n, channels, height, width = real.shape
-    generator, values = torch.Generator().manual_seed(seed), {}
+    generator = torch.Generator().manual_seed(seed)
+    values: dict[int | str, float] = {}
     last = num_levels(height, width) - 1
     for k in range(last + 1):
         sets, statistics = [], []
@@ -154,7 +155,7 @@ def _patches(images: Tensor, k: int, last: bool, places: Tensor) -> Iterator[Ten
 
 def _statistics(parts: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
     """(C,) mean and standard deviation (over their number) of all pixels of all patches."""
-    n, total, squares = 0, 0, 0
+    n, total, squares = 0, torch.zeros(()), torch.zeros(())
     for part in parts:
         n += part.shape[0] * part.shape[2]
         total, squares = total + part.sum((0, 2)), squares + part.square().sum((0, 2))

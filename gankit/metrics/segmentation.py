@@ -150,10 +150,9 @@ def fit_segmenter(
         widths, steps = (images.shape[1], 32, 32, 32, 32), (1, 2, 4, 8)
         layers: list[nn.Module] = []
         for i, step in enumerate(steps):
-            first = (
-                dict(stride=2, padding=2, kernel_size=5) if i == 0 else dict(padding=step, dilation=step, kernel_size=3)
-            )
-            layers += [nn.Conv2d(widths[i], widths[i + 1], **first), nn.GroupNorm(8, 32), nn.ReLU()]
+            kernel, stride, padding = (3, 1, step) if i else (5, 2, 2)
+            conv = nn.Conv2d(widths[i], widths[i + 1], kernel, stride, padding, step)
+            layers += [conv, nn.GroupNorm(8, 32), nn.ReLU()]
         net = nn.Sequential(*layers, nn.Conv2d(32, num_classes, 1)).to(images.device)
 
     def scores(images: Tensor) -> Tensor:

@@ -150,8 +150,8 @@ def _similarity(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """(N,) means of the similarity, and of its contrast and structure factor, of float64 levels."""
     taps = min(TAPS, *a.shape[2:])
     at = torch.arange(taps, dtype=a.dtype) - (taps - 1) / 2
-    window = torch.exp(-(at**2) / (2 * (STD * taps / TAPS) ** 2))
-    window = (window / window.sum()).tolist()
+    gaussian = torch.exp(-(at**2) / (2 * (STD * taps / TAPS) ** 2))
+    window: list[float] = (gaussian / gaussian.sum()).tolist()
     mean_a, mean_b = _blur(a, window), _blur(b, window)
     product, energy = mean_a * mean_b, mean_a**2 + mean_b**2
     covariance = _blur(a * b, window) - product

@@ -51,7 +51,7 @@ class VGG16(nn.Module):
 def maps(trunk: nn.Sequential, x: Tensor) -> list[Tensor]:
     """The feature maps of TAPS from `VGG16().features`; height and width halve from each to the next."""
     found = []
-    for i, layer in enumerate(trunk[: max(TAPS.values()) + 1]):
+    for i, layer in enumerate(list(trunk)[: max(TAPS.values()) + 1]):
         x = layer(x)
         if i in TAPS.values():
             found.append(x)

@@ -12,7 +12,7 @@ from gankit import metrics
 from gankit.evaluation.families.translation import share_score
 from gankit.evaluation.needs import Metric, Need
 from gankit.evaluation.requests import HAIR
-from gankit.evaluation.sources import Attributes, Known
+from gankit.evaluation.sources import Attributes, Known, required
 from gankit.evaluation.subject import Score, Subject
 
 FIT_IMAGES = 2000  # images that the network for attributes is fitted to
@@ -22,13 +22,19 @@ Predict = Callable[[Tensor], Tensor]
 
 def attributes(s: Subject) -> Iterator[Score]:
     """Whether translations show the requested attributes and keep the others, by a small network fitted to the data."""
-    numbers = s.real.numbers(min(FIT_IMAGES, s.max_count), s.seed)
-    values = s.real.attributes.known(numbers).attribute
+    real, requests = required(s.real), required(s.fake.attributes)
+    numbers = real.numbers(min(FIT_IMAGES, s.max_count), s.seed)
+    values = required(real.attributes).known(numbers).attribute
     scale = float(torch.nan_to_num(values).abs().max())  # intensities of another scale, such as 0 to 5, become 0 to 1
-    images = torch.cat([s.real.read(numbers[i : i + s.batch])[0] for i in range(0, len(numbers), s.batch)])
+    images = torch.cat([real.read(numbers[i : i + s.batch])[0] for i in range(0, len(numbers), s.batch)])
     predict = metrics.fit_attributes(images, values / max(scale, 1.0), s.seed)
-    requested = s.fake.attributes.known(s.numbers)
-    yield from (continuous if s.fake.attributes.is_continuous else binary)(s, s.fake.attributes, requested, predict)
+    compute = continuous if requests.is_continuous else binary
+    yield from compute(s, requests, requests.known(s.numbers), predict)
+
+
+def truth_of(s: Subject) -> Known:
+    """The attributes of the inputs."""
+    return required(required(s.fake.inputs).attributes).known(s.numbers)
 
 
 def continuous(s: Subject, attributes: Attributes, requested: Known, predict: Predict) -> Iterator[Score]:
@@ -43,7 +49,7 @@ def continuous(s: Subject, attributes: Attributes, requested: Known, predict: Pr
         ]
 
     values = correlations(of_outputs)
-    truth = s.fake.inputs.attributes.known(s.numbers).attribute
+    truth = truth_of(s).attribute
     of_truth = metrics.correlation(truth, of_inputs).nanmean()
     unchanged = torch.tensor(correlations(of_inputs)).nanmean()
     note = f"mean of {len(values)}; {of_truth:.3f} for the inputs' own, {unchanged:.3f} if inputs stay as they are"
@@ -55,7 +61,7 @@ def continuous(s: Subject, attributes: Attributes, requested: Known, predict: Pr
 
 def binary(s: Subject, attributes: Attributes, requested: Known, predict: Predict) -> Iterator[Score]:
     """Shares of translations that show what was requested, and that kept the other attributes."""
-    truth, which = s.fake.inputs.attributes.known(s.numbers), requested.which
+    truth, which = truth_of(s), requested.which
     before, after = rounded(predict(s.inputs), attributes), rounded(predict(s.pixels[0]), attributes)
     target = requested.attribute.gather(1, which[:, None])[:, 0]
     is_right, was_right = (x.gather(1, which[:, None])[:, 0] == target for x in (after, before))

@@ -8,12 +8,13 @@ import torch
 
 from gankit import metrics
 from gankit.evaluation.needs import Metric
+from gankit.evaluation.sources import required
 from gankit.evaluation.subject import Score, Subject, share_error
 
 
 def inception_score(s: Subject) -> Iterator[Score]:
     """Inception score, exp(mean KL(p(y|x) || p(y))): confident and varied predictions; it ignores the real data."""
-    p = s.fakes.probabilities
+    p = required(s.fakes.probabilities)
     if len(p) < 100:
         raise ValueError(f"{len(p)} samples make no ten splits; give 100 at least")
     order = torch.randperm(len(p), generator=torch.Generator().manual_seed(s.seed))
@@ -23,22 +24,25 @@ def inception_score(s: Subject) -> Iterator[Score]:
 
 def fd_per_class(s: Subject) -> Iterator[Score]:
     """Mean over classes of the Frechet distance within each."""
-    result = metrics.per_class_frechet(s.reals.values, s.reals.label, s.fakes.values, s.fakes.label)
-    fewest = min(int(count) for count in s.fakes.label.bincount().tolist() if count)
+    real_label, label = required(s.reals.label), required(s.fakes.label)
+    result = metrics.per_class_frechet(s.reals.values, real_label, s.fakes.values, label)
+    fewest = min(int(count) for count in label.bincount().tolist() if count)
     note, name = f"at least {fewest} fakes a class", s.score_name("fd_per_class")
     yield Score(name, result.mean, better="lower", n_real=len(s.reals), n_fake=len(s.fakes), note=note)
 
 
 def accuracy(s: Subject) -> Iterator[Score]:
     """Share of samples that the extractor classifies as the class they were conditioned on."""
-    predicted, label = s.fakes.probabilities.argmax(1), s.fakes.label
+    predicted, label = required(s.fakes.probabilities).argmax(1), required(s.fakes.label)
     value, n = metrics.accuracy(predicted, label), len(predicted)
     yield Score(s.score_name("accuracy"), value, share_error(value, n), "standard error", "higher", 0, n)
 
 
 def cas(s: Subject) -> Iterator[Score]:
     """Accuracy on held-out real data of a classifier trained on samples (CAS), and the reverse (GAN-test)."""
-    (fake, condition), (real, label), (test, test_label) = s.pixels, s.real_pixels, s.held_out_pixels
+    (fake, condition), (real, label), (test, test_label) = (
+        (images, required(of_images)) for images, of_images in (s.pixels, s.real_pixels, s.held_out_pixels)
+    )
     trained_on_reals = metrics.fit_convnet(real, label, seed=s.seed)
     value = metrics.classification_accuracy(fake, condition, test, test_label, seed=s.seed)
     note = f"trained on reals instead: {metrics.accuracy(trained_on_reals(test), test_label):.3f}"
@@ -50,16 +54,18 @@ def cas(s: Subject) -> Iterator[Score]:
 
 def classes(s: Subject) -> Iterator[Score]:
     """KL and Jensen-Shannon divergence, in nats, between the shares of predicted classes in samples and real data."""
-    shares = [
-        f.probabilities.argmax(1).bincount(minlength=f.probabilities.shape[1]).double() / len(f)
-        for f in (s.reals, s.fakes)
-    ]
-    counts = {"better": "lower", "n_real": len(s.reals), "n_fake": len(s.fakes)}
-    is_missing = bool((shares[1] == 0)[shares[0] > 0].any())
+    real, fake = (
+        p.argmax(1).bincount(minlength=p.shape[1]).double() / len(p)
+        for p in (required(s.reals.probabilities), required(s.fakes.probabilities))
+    )
+    n_real, n_fake = len(s.reals), len(s.fakes)
+    is_missing = bool((fake == 0)[real > 0].any())
     note = "a class of the reals is missing in the samples" if is_missing else ""
-    yield Score(s.score_name("class_js"), metrics.js(*shares), **counts, note=note)
+    js = metrics.js(real, fake)
+    yield Score(s.score_name("class_js"), js, better="lower", n_real=n_real, n_fake=n_fake, note=note)
     if not is_missing:
-        yield Score(s.score_name("class_kl"), metrics.kl(*shares), **counts)
+        kl = metrics.kl(real, fake)
+        yield Score(s.score_name("class_kl"), kl, better="lower", n_real=n_real, n_fake=n_fake)
 
 
 METRICS = {

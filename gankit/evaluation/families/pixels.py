@@ -9,6 +9,7 @@ import torch
 
 from gankit import metrics
 from gankit.evaluation.needs import Metric, Need
+from gankit.evaluation.sources import required
 from gankit.evaluation.subject import Score, Subject
 from gankit.recipe import can
 
@@ -38,10 +39,11 @@ def ms_ssim(s: Subject) -> Iterator[Score]:
 
 def critic(s: Subject) -> Iterator[Score]:
     """The critic's own estimate of the Wasserstein distance: its mean output on real images minus that on samples."""
-    like = next(s.fake.recipe.parameters())
+    recipe = required(s.fake.recipe)
+    like = next(recipe.parameters())
     with torch.no_grad():
         real, fake = (
-            torch.cat([s.fake.recipe.critic(part.to(like)) for part in images.split(s.batch)])
+            torch.cat([recipe.critic(part.to(like)) for part in images.split(s.batch)])
             for images in (s.real_pixels[0], s.pixels[0])
         )
     error, error_of = None, ""
@@ -77,9 +79,9 @@ def memorisation(s: Subject) -> Iterator[Score]:
     """Whether samples are nearer to the training data than held-out images are, by pixels."""
     fake, real, unseen = s.pixels[0], s.training_pixels, s.held_out_pixels[0]
     result = metrics.memorisation(fake, real, unseen, seed=s.seed)
-    note = result.verdict
-    if len(real) < s.real.count:
-        note += f"; compared with only {len(real):,} of {s.real.count:,} training images"
+    note, count = result.verdict, required(s.real).count
+    if len(real) < count:
+        note += f"; compared with only {len(real):,} of {count:,} training images"
     yield Score("memorised", result.share, better="lower", n_real=len(real), n_fake=len(fake), note=note)
     note = "0.5: as near to training data as to unseen data"
     yield Score("memorisation_auroc", result.auroc, better="lower", n_real=len(real), n_fake=len(fake), note=note)
@@ -99,7 +101,11 @@ def birthday(s: Subject) -> Iterator[Score]:
     yield Score("support", value, better="higher", n_real=len(real), n_fake=len(fake), note=note)
 
 
-NEEDS = {"a critic": Need(lambda s: can(s.fake.recipe, "critic"), "the model has no Wasserstein critic")}
+NEEDS = {
+    "a critic": Need(
+        lambda s: s.fake.recipe is not None and can(s.fake.recipe, "critic"), "the model has no Wasserstein critic"
+    )
+}
 METRICS = {
     "swd": Metric(swd, ("images", "reals"), ("spectrum",)),
     "ms_ssim": Metric(ms_ssim, ("images", "reals")),

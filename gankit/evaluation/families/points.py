@@ -8,6 +8,7 @@ import torch
 
 from gankit import metrics
 from gankit.evaluation.needs import Metric, Need
+from gankit.evaluation.sources import required
 from gankit.evaluation.subject import Score, Subject, share_error
 
 MODE_POINTS, MODE_IMAGES = 2500, 26_000  # samples of the published protocols
@@ -15,7 +16,7 @@ MODE_POINTS, MODE_IMAGES = 2500, 26_000  # samples of the published protocols
 
 def modes(s: Subject) -> Iterator[Score]:
     """Modes that were found, the share of high-quality samples, and KL(q || uniform) over the modes, in nats."""
-    truth = s.real.modes
+    truth = required(required(s.real).modes)
     if truth.centres is None:
         images = s.fake.select(min(s.n, MODE_IMAGES), s.seed, s.batch)[0]
         coverage, n = metrics.stacked_coverage(images), len(images)
@@ -34,10 +35,11 @@ def modes(s: Subject) -> Iterator[Score]:
 
 def emd(s: Subject) -> Iterator[Score]:
     """Exact earth mover's distance between equally many samples and real points, in the units of the data."""
-    n = min(1000, s.n, s.real.count // 2)
+    reals = required(s.real)
+    n = min(1000, s.n, reals.count // 2)
     if n < 2:
         raise ValueError("there must be four reals at least")
-    real = s.real.select(2 * n, s.seed)[0].flatten(1)
+    real = reals.select(2 * n, s.seed)[0].flatten(1)
     fake = s.fake.select(n, s.seed)[0].flatten(1)
     floor = metrics.earth_mover(real[::2][:n], real[1::2][:n])
     note = f"between two halves of the reals: {floor:.4g}"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gankit import metrics
 from gankit.evaluation.needs import SEGMENTER, Metric, Need
-from gankit.evaluation.sources import Samples
+from gankit.evaluation.sources import Samples, required
 from gankit.evaluation.subject import Score, Subject
 from gankit.evaluation.translator_data import nearest_colours
 
@@ -20,12 +20,12 @@ Segmenter = Callable[[Tensor], Tensor]
 
 def segmentation(s: Subject) -> Iterator[Score]:
     """Pixel accuracy, class accuracy and mean intersection over union of label maps, over the whole set."""
-    numbers, num_classes = s.fake.numbers(s.n, s.seed), s.fake.classes
+    numbers, num_classes, targets = s.fake.numbers(s.n, s.seed), s.fake.classes, required(s.fake.targets)
     matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
     for i in range(0, len(numbers), s.batch):
         rows = numbers[i : i + s.batch]
-        matrix += metrics.confusion(s.fake.read(rows)[0], s.fake.targets.read(rows)[0], num_classes)
-    names = s.fake.targets.class_names or tuple(map(str, range(num_classes)))
+        matrix += metrics.confusion(s.fake.read(rows)[0], targets.read(rows)[0], num_classes)
+    names = targets.class_names or tuple(map(str, range(num_classes)))
     note = ", ".join(f"{name} {value:.3f}" for name, value in zip(names, metrics.class_iou(matrix).tolist()))
     n = len(numbers)
     yield Score("pixel_accuracy", metrics.pixel_accuracy(matrix), better="higher", n_real=n, n_fake=n)
@@ -35,7 +35,8 @@ def segmentation(s: Subject) -> Iterator[Score]:
 
 def fcn_score(s: Subject) -> Iterator[Score]:
     """Accuracy of a segmenter of photographs on the outputs, against the label maps that they were made from."""
-    num_classes, colours = len(s.fake.colours), s.fake.colours
+    colours = required(s.fake.colours)
+    num_classes = len(colours)
     labels = nearest_colours(s.inputs, colours)
     segmenter = s.segmenter or fitted_segmenter(s.real, colours, s)
     segmenter = with_matching_classes(segmenter, s.targets, labels, num_classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from gankit import data, metrics
 from gankit.evaluation.needs import Metric, Need
-from gankit.evaluation.sources import Samples
+from gankit.evaluation.sources import Samples, required
 from gankit.evaluation.subject import Score, Subject
 from gankit.metrics import inception, spatial
 from gankit.recipe import Recipe, can
@@ -26,12 +27,14 @@ def has_one_image(fake: Samples, real: Samples | None) -> bool:
 
 def pyramid(s: Subject) -> Recipe | None:
     """The model if it was trained on one image, which it can reconstruct."""
-    return s.fake.recipe if can(s.fake.recipe, "rebuilt") else None
+    recipe = s.fake.recipe
+    return recipe if recipe is not None and can(recipe, "rebuilt") else None
 
 
 def at_model_size(s: Subject, images: Tensor) -> Tensor:
     """Images resized to the model's output size and rounded to 8 bits, as files are."""
-    finest = tuple(pyramid(s).sizes[-1] if pyramid(s) else s.fake.shape[1:])
+    recipe = pyramid(s)
+    finest = tuple(cast("list[tuple[int, int]]", recipe.sizes)[-1] if recipe else s.fake.shape[1:])
     if images.shape[2:] != finest:
         images = interpolate(images, finest, mode="bicubic", antialias=True)
     return data.normalise(data.quantise(images.clamp(-1, 1)))
@@ -89,9 +92,9 @@ def copies(s: Subject) -> Iterator[Score]:
 
 def reconstruction(s: Subject) -> Iterator[Score]:
     """Root mean square difference between the image and its reconstruction by the scales trained so far."""
-    recipe = pyramid(s)
+    recipe = required(pyramid(s))
     with torch.no_grad():
-        output = at_model_size(s, recipe.rebuilt(int(recipe.scale)).float().cpu())
+        output = at_model_size(s, recipe.rebuilt(int(recipe.get_buffer("scale"))).float().cpu())
     distance = (output - at_model_size(s, s.real_pixels[0])).double().square().mean().sqrt()
     yield Score("rec_rmse", float(distance), better="lower", n_real=1, note="images in [-1, 1]")
 

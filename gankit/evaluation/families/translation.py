@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gankit import data, metrics
 from gankit.evaluation.needs import HELD_OUT, Metric, Need
-from gankit.evaluation.sources import NEGATIVE
+from gankit.evaluation.sources import NEGATIVE, required
 from gankit.evaluation.subject import Score, Subject, share_error
 from gankit.evaluation.translations import translate_back
 from gankit.recipe import can
@@ -21,9 +21,10 @@ def outputs_and_targets(s: Subject) -> tuple[Tensor, Tensor]:
     if s.fake.targets is not None:
         return s.pixels[0], s.targets
     images = (s.held_out_pixels if s.held_out else s.real_pixels)[0]
-    like = next(s.fake.recipe.parameters())
+    recipe = required(s.fake.recipe)
+    like = next(recipe.parameters())
     with torch.no_grad():
-        outputs = torch.cat([s.fake.recipe.reconstruct(part.to(like)).float().cpu() for part in images.split(s.batch)])
+        outputs = torch.cat([recipe.reconstruct(part.to(like)).float().cpu() for part in images.split(s.batch)])
     return outputs, images
 
 
@@ -80,8 +81,8 @@ def cycle(s: Subject) -> Iterator[Score]:
 
 def style(s: Subject) -> Iterator[Score]:
     """Distance of feature statistics from those of the style image: 0 for the style itself, 1 for the content."""
-    recipe, like = s.fake.recipe, next(s.fake.recipe.parameters())
-    styles = s.matching(s.fake.styles)
+    recipe, styles = required(s.fake.recipe), s.matching(required(s.fake.styles))
+    like = next(recipe.parameters())
     distances: dict[str, list[Tensor]] = {"output": [], "content": []}
     for rows in torch.arange(len(styles)).split(s.batch):
         of_style = recipe.statistics(styles[rows].to(like))
@@ -102,14 +103,15 @@ def label_kept(s: Subject) -> Iterator[Score]:
     """Share of translations that the digits classifier assigns the same digit as their inputs."""
     before, after = (
         metrics.classify(-images if view == NEGATIVE else images)
-        for images, view in ((s.inputs, s.fake.inputs.view), (s.pixels[0], s.fake.view))
+        for images, view in ((s.inputs, required(s.fake.inputs).view), (s.pixels[0], s.fake.view))
     )
     yield share_score((before == after).double(), "label_kept")
 
 
 def has_targets(s: Subject) -> bool:
     """Whether each output has a target: the other side of a pair, or an image that the model reconstructs."""
-    return s.fake.targets is not None or (can(s.fake.recipe, "reconstruct") and s.real is not None)
+    recipe = s.fake.recipe
+    return s.fake.targets is not None or (recipe is not None and can(recipe, "reconstruct") and s.real is not None)
 
 
 NEEDS = {
@@ -118,11 +120,11 @@ NEEDS = {
     ),
     "a way back": Need(lambda s: bool(s.fake.direction), "the model does not translate both ways"),
     "digits in and out": Need(
-        lambda s: bool(s.fake.view) and bool(s.fake.inputs.view),
+        lambda s: bool(s.fake.view) and bool(required(s.fake.inputs).view),
         "the digits classifier does not know these inputs and outputs",
     ),
     "styles": Need(
-        lambda s: s.fake.styles is not None and can(s.fake.recipe, "statistics"),
+        lambda s: s.fake.styles is not None and can(required(s.fake.recipe), "statistics"),
         "the model does not transfer styles",
     ),
 }
