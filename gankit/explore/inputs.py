@@ -191,7 +191,11 @@ def data_of(trained: Trained, name: str = "") -> sources.Samples:
 
 
 def read_image(
-    file: str, shape: Sequence[int], fit: str = "crop", alpha: str = "white", missing: str = "give a PNG, JPEG or WebP"
+    file: str,
+    shape: tuple[int, ...],
+    fit: str = "crop",
+    alpha: str = "white",
+    missing: str = "give a PNG, JPEG or WebP",
 ) -> Tensor:
     """An image file as (1, C, H, W) in [-1, 1].
 
@@ -208,8 +212,9 @@ def read_image(
     path = Path(file).expanduser()
     if not file or not path.exists():
         raise ValueError(f"there is no file {file}; {missing}" if file else missing)
+    channels, height, width = shape
     try:
-        pixels = image_files.decode(files.read(path), tuple(shape), fit, alpha)
+        pixels = image_files.decode(files.read(path), (channels, height, width), fit, alpha)
     except image_files.Unusable as error:
         raise ValueError(f"{file} cannot be used: {error}") from error
     return library.normalise(torch.from_numpy(pixels[None]))
