@@ -1,4 +1,4 @@
-"""Several processes compute what one does, with every model, and go on after one is lost; pieces change what they say."""
+"""Several processes compute what one does, with every model, and go on after one is lost."""
 
 from __future__ import annotations
 

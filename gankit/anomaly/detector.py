@@ -76,7 +76,13 @@ class Detector(OutlierMixin, BaseEstimator):
                 archive.writestr(f"{i:06d}.png", buffer.getvalue())
         length = {} if self.images is None else {"images": self.images}
         options = {"data": str(path), "seed": self.seed} | length | (self.options or {})
-        run = training.train(self.model, preset=self.preset, outdir=outdir, quiet=True, **options)
+        run = training.train(
+            self.model,
+            preset=self.preset,
+            outdir=outdir,
+            quiet=True,
+            **options,  # type: ignore[arg-type]  # settings of any type, which train checks
+        )
         self.trained_ = load(run.folder)
         self.offset_ = -threshold(-torch.from_numpy(self.score_samples(X[order[:count]])), self.contamination)
         self.n_features_in_ = X[0].size

@@ -88,7 +88,7 @@ def save_maps(found: Scores, folder: Path) -> Path:
 
 def html_page(found: Scores, numbers: dict[str, float], path: Path, title: str) -> str:
     """An HTML page: summary, extremes, histogram and curves."""
-    rows = {name: f"{value:.4g}" for name, value in numbers.items()}
+    rows: dict[str, object] = {name: f"{value:.4g}" for name, value in numbers.items()}
     parts = [f"<h1>{escaped(title)}</h1>", report.table("", rows), "<h2>Least and most anomalous</h2>"]
     caption = "image, normal counterpart, difference between them: lowest scores first, highest last"
     parts += [report.figure(path.with_suffix(".png"), caption), "<h2>Curves</h2><div class=row>"]

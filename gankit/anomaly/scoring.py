@@ -15,6 +15,7 @@ from gankit.recipe import Anomaly, Recipe, can
 from gankit.runs.trained import Trained
 
 NORMAL = ("good", "normal", "ok")  # class names that folders of normal images usually have
+Extreme = tuple[float, Tensor, Tensor, Tensor]  # a score with its image, reconstruction and map
 PIXELS = 2**26  # of maps that are kept for curves over pixels: 256 MB
 
 
@@ -74,7 +75,8 @@ def score_run(
     n = min(len(dataset), limit or len(dataset))
     names = [str(x) for x in dataset.names or range(len(dataset))][:n]
     keep_maps = n * dataset.shape[1] * dataset.shape[2] <= PIXELS
-    parts, pixels, masks, defects, extremes, seconds = [], [], [], [], [], 0.0
+    parts, pixels, masks, defects, seconds = [], [], [], [], 0.0
+    extremes: list[Extreme] = []
     for start in range(0, n, batch):
         rows = dataset.rows(np.arange(start, min(n, start + batch)))
         images = data.normalise(rows["real"])
@@ -119,7 +121,7 @@ def score_images(recipe: Recipe, images: Tensor, batch: int = 64) -> Anomaly:
     return Anomaly(*(torch.cat([getattr(part, k).cpu() for part in parts]) for k in Anomaly._fields))
 
 
-def extremes_of(extremes: list[tuple], images: Tensor, part: Anomaly, most: int = 8) -> list[tuple]:
+def extremes_of(extremes: list[Extreme], images: Tensor, part: Anomaly, most: int = 8) -> list[Extreme]:
     """Rows of score, image, reconstruction and map: the `most` lowest and highest of these and the new ones."""
     rows = [
         (float(s), image, rebuilt, heat) for s, image, rebuilt, heat in zip(part.score, images, part.rebuilt, part.map)
@@ -137,7 +139,7 @@ def open_images(trained: Trained, name: str) -> data.Dataset:
     spec, settings = trained.recipe.spec, trained.config["settings"]
     size = "x".join(map(str, spec.shape[1:]))
     dataset = data.open(name, size, **{k: settings[k] for k in ("fit", "alpha") if k in settings})
-    if dataset.kind not in ("images", "masks"):
+    if not isinstance(dataset, data.Dataset) or dataset.kind not in ("images", "masks"):
         raise ValueError(f"{name} holds {data.KINDS.get(dataset.kind, dataset.kind)}; images are scored")
     if tuple(dataset.shape) != tuple(spec.shape):
         kinds = {1: "grey", 3: "in colour", 4: "in colour with transparency"}
@@ -167,6 +169,7 @@ def known_anomalies(dataset: data.Dataset, normal_classes: tuple[str, ...]) -> t
             f"which of the classes {', '.join(names[:6])} is normal? "
             "Name it by --normal-class to see how well scores separate them"
         ]
+    assert dataset.labels is not None  # there are classes
     return torch.from_numpy(~np.isin(dataset.labels, [names.index(name) for name in normal])), []
 
 

@@ -123,7 +123,7 @@ def original(g: Tensors, d: Tensors | None) -> Conversion:
             f"D's first block has {actual} channels where a G with {widths[-1]} at its end has a D with {expected}: "
             "biggan has one width for both"
         )
-    discriminator(d, found, count)
+    discriminator(d, found, count, at)
     return found
 
 
@@ -187,13 +187,13 @@ def generator(g: Tensors, found: Conversion, widths: list[int]) -> None:
     )
 
 
-def discriminator(d: Tensors, found: Conversion, count: int) -> None:
-    """Copy D, which halves images `count` times.
+def discriminator(d: Tensors, found: Conversion, count: int, at: int) -> None:
+    """Copy D, which halves images `count` times; G has attention at a side of `at` pixels.
 
     Raises:
         Refused: it has attention at another side than G.
     """
-    layers, full, at = PlainLayers(d, found.tensors), side(count), found.arguments["attention"]
+    layers, full = PlainLayers(d, found.tensors), side(count)
     halvings = next((i + 1 for i in range(count) if f"blocks.{i}.1.gamma" in d), None)
     ours_at = next(k for k in range(1, count + 1) if full >> k <= at or k == count)
     if halvings not in (None, ours_at):

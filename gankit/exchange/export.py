@@ -81,7 +81,10 @@ class Sampler(nn.Module):
         self.recipe = copy.deepcopy(recipe).cpu().float().eval().requires_grad_(False)
         for module in [m for m in self.recipe.modules() if parametrize.is_parametrized(m)]:
             with torch.no_grad():
-                weights = {name: getattr(module, name).clone() for name in module.parametrizations}
+                weights = {
+                    name: getattr(module, name).clone()
+                    for name, _ in module.get_submodule("parametrizations").named_children()
+                }
             # torch's remove_parametrizations would change the class, which a copy shares with the model
             module.__class__ = type(module).__bases__[0]
             del module.parametrizations
@@ -93,17 +96,9 @@ class Sampler(nn.Module):
                 setattr(self.recipe, name, value.tolist())
         self.requires_grad_(False)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """(N, z_dim) latents to samples."""
-        return self.recipe.sample(z)
-
-
-class GivenSampler(Sampler):
-    """A Sampler of a model that takes labels or features."""
-
-    def forward(self, z: Tensor, given: Tensor) -> Tensor:
-        """(N, z_dim) latents and (N,) labels or (N, condition_dim) features to samples."""
-        return self.recipe.sample(z, given)
+    def forward(self, z: Tensor, given: Tensor | None = None) -> Tensor:
+        """(N, z_dim) latents, and (N,) labels or (N, condition_dim) features if the model takes them, to samples."""
+        return self.recipe.sample(z) if given is None else self.recipe.sample(z, given)
 
 
 def export(trained: Trained, form: str, output: str | Path = "", count: int = 16, license: str = "") -> Exported:
@@ -236,6 +231,7 @@ def write_onnx(trained: Trained, path: Path, z: Tensor, given: Tensor | None, li
     program = trace(trained.recipe, z, given)
     with replacing(path) as temporary, quiet():
         done = torch.onnx.export(program, input_names=names, output_names=["samples"], dynamo=True, verbose=False)
+        assert done is not None  # with dynamo=True there is a program
         done.save(temporary, external_data=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
@@ -282,7 +278,7 @@ def trace(recipe: Recipe, z: Tensor, given: Tensor | None) -> torch.export.Expor
     """
     rows = [z] if given is None else [z, given]
     two = torch.arange(2) % len(z)  # with one row the tracer would make the number of rows a constant
-    sampler = Sampler(recipe) if given is None else GivenSampler(recipe)
+    sampler = Sampler(recipe)
     shapes = tuple({0: torch.export.Dim.DYNAMIC} for _ in rows)
     with torch.no_grad(), quiet():
         try:  # strict tracing keeps len(z) dynamic; the other mode supports more code, but may make it a constant

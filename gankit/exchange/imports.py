@@ -15,7 +15,7 @@ from gankit import models
 from gankit.exchange import biggan, layouts, pggan, stylegan2, translators, unpickle
 from gankit.exchange.tensors import Conversion, Tensors, is_dict_of_tensors
 from gankit.exchange.unpickle import Refused, show
-from gankit.recipe import Recipe
+from gankit.recipe import Images, Recipe
 from gankit.runs.config import history_entry, new_folder
 from gankit.runs.files import FORMAT, write_tensors, write_text
 from gankit.runs.state import weights_of
@@ -328,7 +328,7 @@ def settings_for(kind: str, found: Conversion) -> tuple[Settings, dict[str, obje
         raise Refused(
             f"{kind} of {need:,} bytes where the file has weights of {held:,}: most of it would be as first initialised"
         )
-    return dataclasses.replace(settings, data="imported", images=1), arguments
+    return dataclasses.replace(settings, data="imported", images=Images(1)), arguments
 
 
 def imported_config(

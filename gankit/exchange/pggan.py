@@ -56,8 +56,8 @@ def convert(tree: object, size: int) -> Conversion:
         found.fresh = ("d.",)
     else:
         discriminator(ScaledLayers(d, found.tensors), found, widths)
-    config = tree.get("config") if isinstance(tree.get("config"), dict) else {}
-    alpha = config.get("alpha", 0)
+    config = tree.get("config")
+    alpha = config.get("alpha", 0) if isinstance(config, dict) else 0
     alpha = float(alpha) if type(alpha) in (int, float) and 0 <= alpha <= 1 else 0.0
     found.tensors |= {"level": torch.tensor(len(widths) - 1), "alpha": torch.tensor(1 - alpha)}
     if alpha:

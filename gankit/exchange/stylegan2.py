@@ -27,7 +27,8 @@ def flatten(node: Node) -> tuple[dict[str, object], dict[str, object]]:
     """
     tensors: dict[str, object] = {}
     values: dict[str, object] = {}
-    waiting, seen = [("", node)], 0
+    waiting: list[tuple[str, object]] = [("", node)]
+    seen = 0
 
     def entries(prefix: str, tree: dict) -> Iterator[tuple[str, object]]:
         nonlocal seen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ class Tensors:
         size: of the whole file in bytes; at most twice as much is read.
     """
 
-    def __init__(self, items: Mapping[str, object], where: str, size: int):
+    def __init__(self, items: Mapping[str, object] | Mapping[object, object], where: str, size: int):
         kept = {k: v for k, v in items.items() if type(k) is str and isinstance(v, (Stored, Tensor))}
         if kept and all(k.startswith("module.") for k in kept):  # saved from DataParallel
             kept = {k.removeprefix("module."): v for k, v in kept.items()}
@@ -140,7 +141,7 @@ class Layers:
         self.source, self.into = source, into
 
 
-def is_dict_of_tensors(tree: object) -> bool:
+def is_dict_of_tensors(tree: object) -> TypeGuard[dict[object, object]]:
     """Whether it is a flat state dict, with tensors by name."""
     return isinstance(tree, dict) and bool(tree) and any(isinstance(v, (Stored, Tensor)) for v in tree.values())
 
@@ -161,7 +162,8 @@ def number(value: object, name: str, least: float, most: float, whole: bool = Fa
     Raises:
         Refused: it is something else, or out of range.
     """
-    if type(value) not in ((int,) if whole else (int, float)) or not least <= value <= most:
+    kinds = (int,) if whole else (int, float)
+    if not isinstance(value, kinds) or isinstance(value, bool) or not least <= value <= most:
         raise Refused(
             f"{name} is {show(value)}; a {'whole ' if whole else ''}number from {least:g} to {most:g} was expected"
         )

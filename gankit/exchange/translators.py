@@ -251,7 +251,8 @@ def stargan_model(parts: Parts) -> Conversion:
         outputs, size = copy_critic(d, found)
     sets = parse_names(parts.attributes)
     if not sets:
-        known = {5: [stargan.CELEBA], 8: [stargan.RAFD], 15: [stargan.CELEBA, stargan.RAFD]}
+        celeba, rafd = list(stargan.CELEBA), list(stargan.RAFD)
+        known = {5: [celeba], 8: [rafd], 15: [celeba, rafd]}
         is_single = dim == 15 and outputs == dim  # a D that predicts all 15 was trained on one data set
         sets = [numbered("attribute", dim, found)] if is_single or dim not in known else known[dim]
         if not is_single and dim in known:
@@ -267,14 +268,14 @@ def stargan_model(parts: Parts) -> Conversion:
             f"G is given {dim} numbers{read}; {given}. "
             "Name them with --attributes a,b,c, those of joined data sets a,b+c,d"
         )
-    rafd = [set(part) == set(stargan.RAFD) for part in sets]  # a face has one expression
+    exclusive = tuple(set(part) == set(stargan.RAFD) for part in sets)  # a face has one expression
     groups = tuple(map(len, sets)) if len(sets) > 1 else ()
     size = size or ((256, 256) if groups else (128, 128))
     found.spec = Spec(
         (channels, *size),
         attributes=tuple(name for part in sets for name in part),
         groups=groups,
-        exclusive=tuple(rafd),
+        exclusive=exclusive,
     )
     found.arguments |= dict(width=width, blocks=blocks)
     found.fresh = () if parts.d else ("d.",)

@@ -136,7 +136,7 @@ def whole(value: object, most: int = 2**40) -> int:
 
 def sizes(value: object) -> tuple[int, ...]:
     """A shape or strides."""
-    if type(value) not in (tuple, list) or len(value) > 8:
+    if not isinstance(value, (tuple, list)) or len(value) > 8:
         raise Refused(f"{show(value)} where a shape was expected")
     return tuple(whole(item) for item in value)
 
@@ -178,12 +178,12 @@ def make_storage(reader: Reader, data: object) -> Storage:
 def make_bag(reader: Reader, *args: object) -> Bag:
     """An OrderedDict or similar, empty or from pairs."""
     bag = Bag()
-    if args and type(args[0]) not in (list, dict, Bag):
-        raise Refused(f"a dictionary made of {show(args[0])}")
-    reader.spend(len(args[0]) if args else 0)
-    items = args[0].items() if args and isinstance(args[0], dict) else args[0] if args else ()
-    for pair in items:
-        if type(pair) not in (list, tuple) or len(pair) != 2:
+    source = args[0] if args else []
+    if not isinstance(source, (list, dict)):
+        raise Refused(f"a dictionary made of {show(source)}")
+    reader.spend(len(source))
+    for pair in source.items() if isinstance(source, dict) else source:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
             raise Refused(f"{show(pair)} where a pair was expected")
         put(bag, *pair)
     return bag
@@ -191,10 +191,11 @@ def make_bag(reader: Reader, *args: object) -> Bag:
 
 def make_list(reader: Reader, *args: object) -> list:
     """A set, as a list, so that nothing is hashed."""
-    if args and type(args[0]) not in (list, tuple):
-        raise Refused(f"a set made of {show(args[0])}")
-    reader.spend(len(args[0]) if args else 0)
-    return list(args[0]) if args else []
+    items = args[0] if args else []
+    if not isinstance(items, (list, tuple)):
+        raise Refused(f"a set made of {show(items)}")
+    reader.spend(len(items))
+    return list(items)
 
 
 def make_bytes(reader: Reader, text: object = "", encoding: object = "latin1") -> bytes:
@@ -209,11 +210,7 @@ def make_bytes(reader: Reader, text: object = "", encoding: object = "latin1") -
 
 def make_node(reader: Reader, meta: object) -> Node:
     """A network that NVIDIA's code would rebuild from source code in the file, which is not used here."""
-    if (
-        type(meta) not in (dict, Bag)
-        or type(meta.get("class_name")) is not str
-        or type(meta.get("state")) not in (dict, Bag)
-    ):
+    if not isinstance(meta, dict) or type(meta.get("class_name")) is not str or not isinstance(meta.get("state"), dict):
         raise Refused(f"a network made of {show(meta)}")
     return Node(meta["class_name"], meta["state"])
 
@@ -276,7 +273,7 @@ WORDS = {
 
 def put(target: object, key: object, value: object) -> None:
     """Set an item of a dictionary; keys of other kinds are refused before they are hashed."""
-    if type(target) not in (dict, Bag):
+    if not isinstance(target, dict):
         raise Refused(f"an item set in {show(target)}")
     is_plain = key is None or type(key) in (str, int, float, bool, bytes)
     if not is_plain or (type(key) is int and abs(key) > LARGEST):
@@ -289,7 +286,7 @@ def give(reader: Reader, target: object, state: object) -> None:
     if type(target) is Bag:
         if type(state) is tuple and len(state) == 2 and state[1] is None:
             state = state[0]
-        if type(state) not in (dict, Bag):
+        if not isinstance(state, dict):
             raise Refused(f"the state of a dictionary is {show(state)}")
         reader.spend(len(state))
         for key, value in state.items():
@@ -339,12 +336,12 @@ class Reader:
     """
 
     def __init__(self, data: bytes, around: Reader | None = None):
-        self.data, self.layer = data, around.layer + 1 if around else 0
+        self.data = data
+        self.layer: int = around.layer + 1 if around else 0
         if self.layer > LAYERS:
             raise Refused(f"pickles inside of pickles, more than {LAYERS} deep")
-        self.budget = (
-            around.budget if around else [4 * len(data) + 100_000]
-        )  # bytes that may still be copied, in all layers
+        # bytes that may still be copied, in all layers
+        self.budget: list[int] = around.budget if around else [4 * len(data) + 100_000]
         self.find: Callable[[Storage, str], None] = self.nowhere
         self.found: dict[str, Storage] = {}
 
@@ -378,18 +375,19 @@ class Reader:
 
     def outside(self, key: object) -> Storage:
         """A storage outside the pickle: ("storage", its type, its key, device, count)."""
-        is_storage = type(key) is tuple and len(key) in (5, 6) and key[0] == "storage"
-        if not is_storage or type(key[1]) is not Name or type(key[2]) is not str:
+        parts = key if isinstance(key, tuple) and len(key) in (5, 6) else ("",) * 5
+        if parts[0] != "storage" or type(parts[1]) is not Name or type(parts[2]) is not str:
             raise Refused(f"{show(key)} outside of the pickle where a storage was expected")
-        if len(key) == 6 and key[5] is not None:
+        if len(parts) == 6 and parts[5] is not None:
             raise Refused("a storage that is a part of another: save the file again with a newer torch")
-        if key[1].dtype is None:
-            raise Refused(f"a storage of {show(key[1])}")
-        if key[2] in self.found:
-            return self.found[key[2]]
-        storage = Storage(key[1].dtype, whole(key[4]), bytes)
-        self.find(storage, key[2])
-        self.found[key[2]] = storage
+        kind, name = parts[1:3]
+        if kind.dtype is None:
+            raise Refused(f"a storage of {show(kind)}")
+        if name not in self.found:
+            storage = Storage(kind.dtype, whole(parts[4]), bytes)
+            self.find(storage, name)
+            self.found[name] = storage
+        return self.found[name]
         return storage
 
     def run(self, stream: io.BytesIO) -> object:
@@ -398,7 +396,7 @@ class Reader:
         The function is long because it has a case for each instruction.
         """
         stack: list = []
-        memo: dict[int, object] = {}
+        memo: dict[object, object] = {}
 
         def pop() -> object:
             if not stack or stack[-1] is MARK:
@@ -421,7 +419,7 @@ class Reader:
         for op, argument in instructions(stream):
             if op in CONSTANTS:
                 stack.append(argument)
-            elif op == "BYTEARRAY8":
+            elif isinstance(argument, bytearray):  # BYTEARRAY8
                 stack.append(bytes(argument))
             elif op in FIXED:
                 stack.append(FIXED[op])
@@ -449,9 +447,10 @@ class Reader:
                 stack.append(popped())
             elif op in ("APPEND", "APPENDS", "ADDITEMS"):
                 items = [pop()] if op == "APPEND" else popped()
-                if type(top()) is not list:
-                    raise Refused(f"an item appended to {show(top())}")
-                top().extend(items)
+                target = top()
+                if type(target) is not list:
+                    raise Refused(f"an item appended to {show(target)}")
+                target.extend(items)
             elif op in ("SETITEM", "SETITEMS", "DICT"):
                 items = [pop(), pop()][::-1] if op == "SETITEM" else popped()
                 if op == "DICT":
@@ -459,8 +458,7 @@ class Reader:
                 for key, value in zip(items[::2], items[1::2]):
                     put(top(), key, value)
             elif op == "GLOBAL":
-                module, _, name = argument.partition(" ")
-                stack.append(self.name(module, name))
+                stack.append(self.name(*str(argument).partition(" ")[::2]))
             elif op == "STACK_GLOBAL":
                 name, module = pop(), pop()
                 stack.append(self.name(module, name))
@@ -513,7 +511,7 @@ class Reader:
                 raise Refused(
                     f"a storage of {storage.count} numbers, for which the file has no room: it is cut short or damaged"
                 )
-            storage.fetch = lambda start=at + 8, end=at + 8 + need: view[start:end]
+            storage.fetch = view[at + 8 : at + 8 + need].toreadonly
             at += 8 + need
         if known:
             raise Refused(f"{len(known)} storages are not in the file: it is cut short")

@@ -19,9 +19,10 @@ from gankit.explore.result import Result
 
 def _is_tool(function: Callable[..., object]) -> bool:
     """Whether a function takes a trained model and keyword arguments, and returns a Result."""
-    first, *others = inspect.signature(function).parameters.values() or [None]
+    parameters = list(inspect.signature(function).parameters.values())
     returned = function.__annotations__.get("return")
-    return returned in (Result, "Result") and first is not None and all(p.kind is p.KEYWORD_ONLY for p in others)
+    has_options = bool(parameters) and all(p.kind is p.KEYWORD_ONLY for p in parameters[1:])
+    return returned in (Result, "Result") and has_options
 
 
 def _find_tools() -> dict[str, Callable[..., Result]]:

@@ -175,6 +175,7 @@ def share_with(samples: LabelledSamples, move: Move, direction: Tensor, by: floa
     points, labels = latent.points(move.recipe, range(500_000, 500_200), label, space=move.space)
     images = latent.render(move.recipe, move.moved(points, direction.to(points), by), labels)
     if samples.classifier is None or samples.name == "brightness":
+        assert samples.images is not None  # samples of a file of labels are not measured
         median = samples.images.flatten(1).mean(1).median()
         return (images.flatten(1).mean(1) > median).double().mean().item()
     number = samples.classifier.number(samples.name)

@@ -59,6 +59,7 @@ def classifier_of(trained: Trained) -> ImageClassifier:
             "give --labels FILE.csv, or --target brightness"
         )
     images, labels = source.select(3000)
+    assert labels is not None  # it has classes
     classify = metrics.fit_convnet(images, labels, epochs=3)
     names = source.class_names or tuple(str(i) for i in range(source.classes))
     return ImageClassifier(classify, names, f"a small network fitted to {len(images)} images of {name}")

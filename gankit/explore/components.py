@@ -42,7 +42,7 @@ def sefa(
     directions = latent.sefa(move.recipe, points, labels, count, move.layers)
     many, _ = latent.points(move.recipe, range(1000, 3000), label, space=move.space)
     directions = directions._replace(scale=deviations(many, directions.vectors))
-    numbers = {"share of the change in the first layers": directions.share.tolist()}
+    numbers: dict[str, object] = {"share of the change in the first layers": directions.share.tolist()}
     return rows_along(move, directions, steps, reach, numbers)
 
 
@@ -83,7 +83,7 @@ def ganspace(
     points, labels = latent.points(move.recipe, range(1000, 1000 + n), label, space=move.space)
     directions = latent.ganspace(move.recipe, points, labels, count)
     share = directions.share
-    numbers = {"explained variance, share": share.tolist(), "explained together": float(share.sum())}
+    numbers: dict[str, object] = {"explained variance, share": share.tolist(), "explained together": float(share.sum())}
     return rows_along(move, directions, steps, reach, numbers)
 
 

@@ -86,8 +86,11 @@ def features(trained: Trained, *, data: str = "", n: int = 5000, centres: int = 
 def parts_of(source: sources.Samples, name: str, trained: Trained, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Images and labels for training and for testing: the data set's own part :test if it is built in, else a fifth."""
     images, labels = source.select(n)
+    assert labels is not None  # it has classes
     if f"{name}:test" in library.BUILTIN:
-        return images, labels, *sources.of_data(f"{name}:test", trained.config["settings"]).select(n)
+        test, truth = sources.of_data(f"{name}:test", trained.config["settings"]).select(n)
+        assert truth is not None
+        return images, labels, test, truth
     cut = len(images) * 4 // 5
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(images)))
     images, labels = images[order], labels[order]
@@ -168,7 +171,7 @@ def filters(trained: Trained, *, data: str = "", count: int = 5, images: int = 5
     candidates, _ = data_of(trained, data).select(n)
     if count < 1 or not 1 <= images <= len(candidates):
         raise ValueError(f"--count must be 1 at least and --images 1 to {len(candidates)}; found {count} and {images}")
-    halves, numbers = [], {}
+    halves, numbers = [], dict[str, dict[str, object]]()
     for name, recipe in ("trained", trained.recipe), ("untrained", untrained(trained)):
         with torch.no_grad():
             parts = [maps_of_d(recipe, part)[-1].float().cpu().amax((2, 3)) for part in candidates.split(200)]
@@ -185,7 +188,7 @@ def filters(trained: Trained, *, data: str = "", count: int = 5, images: int = 5
         f"{name}: {part[CONCENTRATION]:.0%} of the gradient lies in a tenth of the pixels"
         for name, part in numbers.items()
     ]
-    return Result(cells, 2 * images + 1, heads, (), numbers, say=say)
+    return Result(cells, 2 * images + 1, heads, (), {**numbers}, say=say)
 
 
 def guided(recipe: Recipe, images: Tensor, number: int) -> Tensor:
@@ -224,7 +227,7 @@ class _GuidedReLU(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, slope: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: torch.autograd.function.BackwardCFunction, slope: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
         return slope.clamp(min=0) * (x > 0), None
 
@@ -232,7 +235,7 @@ class _GuidedReLU(torch.autograd.Function):
 # The network ---------------------------------------------------------------------------------------------------------
 
 
-def convolutions(recipe: Recipe) -> list[nn.Module]:
+def convolutions(recipe: Recipe) -> list[nn.Conv2d]:
     """D's convolutions.
 
     Raises:
@@ -251,6 +254,7 @@ def maps_of_d(recipe: Recipe, images: Tensor) -> list[Tensor]:
         ValueError: D needs more than images and labels.
     """
     convolutions(recipe)
+    d = recipe.get_submodule("d")
     like, maps, handles = next(recipe.parameters()), [], []
 
     def keep(layer: nn.Module, inputs: tuple, output: Tensor) -> None:
@@ -259,7 +263,7 @@ def maps_of_d(recipe: Recipe, images: Tensor) -> list[Tensor]:
         elif maps and isinstance(output, Tensor) and output.shape == maps[-1].shape:
             maps[-1] = output
 
-    needed = [p.name for p in inspect.signature(recipe.d.forward).parameters.values() if p.default is p.empty]
+    needed = [p.name for p in inspect.signature(d.forward).parameters.values() if p.default is p.empty]
     takes_label = needed[1:] == ["label"]
     labels = [torch.zeros(len(images), dtype=torch.int64, device=like.device)] if takes_label else []
     if len(needed) != 1 + len(labels):
@@ -267,11 +271,11 @@ def maps_of_d(recipe: Recipe, images: Tensor) -> list[Tensor]:
             f"the discriminator of {type(recipe).__name__} needs {', '.join(needed)}; "
             "this tool gives it images and labels"
         )
-    for layer in recipe.d.modules():
+    for layer in d.modules():
         if not list(layer.children()) or isinstance(layer, nn.Conv2d):
             handles.append(layer.register_forward_hook(keep))
     try:
-        recipe.d(images.to(like), *labels)
+        d(images.to(like), *labels)
     finally:
         for handle in handles:
             handle.remove()

@@ -190,7 +190,11 @@ def data_of(trained: Trained, name: str = "") -> sources.Samples:
 
 
 def read_image(
-    file: str, shape: Sequence[int], fit: str = "crop", alpha: str = "white", missing: str = "give a PNG, JPEG or WebP"
+    file: str,
+    shape: tuple[int, ...],
+    fit: str = "crop",
+    alpha: str = "white",
+    missing: str = "give a PNG, JPEG or WebP",
 ) -> Tensor:
     """An image file as (1, C, H, W) in [-1, 1].
 
@@ -207,8 +211,9 @@ def read_image(
     path = Path(file).expanduser()
     if not file or not path.exists():
         raise ValueError(f"there is no file {file}; {missing}" if file else missing)
+    channels, height, width = shape
     try:
-        pixels = decoding.decode(files.read(path), tuple(shape), fit, alpha)
+        pixels = decoding.decode(files.read(path), (channels, height, width), fit, alpha)
     except decoding.Unusable as error:
         raise ValueError(f"{file} cannot be used: {error}") from error
     return library.normalise(torch.from_numpy(pixels[None]))

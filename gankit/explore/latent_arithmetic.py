@@ -65,7 +65,10 @@ def arithmetic(
         rows.append(torch.cat([source.render(recipe), mean, blank(mean), results[3 * i : 3 * i + 3]]))
     a, b, c = names
     heads = [*[""] * count, "mean", "", "", f"{a} - {b} + {c}", ""]
-    numbers = {"seeds": [list(seeds) for seeds in seed_lists], "space": latent.space_of(recipe, space)}
+    numbers: dict[str, object] = {
+        "seeds": [list(seeds) for seeds in seed_lists],
+        "space": latent.space_of(recipe, space),
+    }
     return Result(torch.cat(rows), count + 5, heads, [f"+ {a}", f"- {b}", f"+ {c}"], numbers | lengths(means, total))
 
 

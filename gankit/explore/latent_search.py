@@ -264,17 +264,17 @@ def noise_maps_of(recipe: Recipe) -> dict[str, Tensor]:
 @contextmanager
 def replaced(recipe: Recipe, maps: dict[str, Tensor]) -> Iterator[None]:
     """A context in which other tensors replace some buffers."""
-    originals = {}
+    originals: list[tuple[nn.Module, str, Tensor | None]] = []
     for name, tensor in maps.items():
         owner, _, leaf = name.rpartition(".")
         module: nn.Module = recipe.get_submodule(owner)
-        originals[name] = (module, leaf, module._buffers[leaf])
+        originals.append((module, leaf, module._buffers[leaf]))
         module._buffers[leaf] = tensor
     try:
         yield
     finally:
-        for module, leaf, tensor in originals.values():
-            module._buffers[leaf] = tensor
+        for module, leaf, original in originals:
+            module._buffers[leaf] = original
 
 
 def labels_of_starts(recipe: Recipe, restarts: int, label: int | None) -> Tensor | None:

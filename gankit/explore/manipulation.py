@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -80,11 +80,16 @@ def enlarge(trained: Trained, *, factor: float = 4.0, step: float = 0.5 ** (1 / 
         image = recipe.rebuilt(last).clamp(-1, 1)
         enlarged = image
         for i in range(1, times + 1):
-            size = tuple(round(side * factor ** (i / times)) for side in (h, w))
+            scale = factor ** (i / times)
+            size = round(h * scale), round(w * scale)
             enlarged = recipe.at(last, torch.randn(1, *recipe.maps(last, size)).to(image), enlarged, size).clamp(-1, 1)
     bicubic = F.interpolate(image, enlarged.shape[2:], mode="bicubic").clamp(-1, 1)
     roughness = {name: float(x.diff(dim=3).abs().mean()) for name, x in (("bicubic", bicubic), ("singan", enlarged))}
-    numbers = {"from": [h, w], "to": list(enlarged.shape[2:]), "mean difference of neighbours": roughness}
+    numbers: dict[str, object] = {
+        "from": [h, w],
+        "to": list(enlarged.shape[2:]),
+        "mean difference of neighbours": roughness,
+    }
     return Result(torch.cat([bicubic, enlarged]).float().cpu(), 2, ["bicubic", "singan"], (), numbers)
 
 
@@ -172,7 +177,7 @@ def animate(
             before, now = now, [alpha * rest + (1 - alpha) * (z + d) for rest, z, d in zip(still, now, steps)]
     change = torch.stack([(b - a).abs().mean() for a, b in zip(images, images[1:])]).mean()
     cells = images[:: max(1, frames // 6)][:6]
-    numbers = {"frames": frames, "start": first, "mean change from frame to frame": float(change)}
+    numbers: dict[str, object] = {"frames": frames, "start": first, "mean change from frame to frame": float(change)}
     return Result(torch.cat(cells), len(cells), (), (), numbers, frames=images, frame_columns=1, fps=fps)
 
 
@@ -190,7 +195,7 @@ def pyramid_of(trained: Trained) -> Pyramid:
             f"this tool is for a model of one image, and {trained.config['model']} is not: "
             "gankit train singan --data photo.jpg"
         )
-    return trained.recipe
+    return cast(Pyramid, trained.recipe)
 
 
 def check_scale(recipe: Pyramid, number: int) -> int:
@@ -231,7 +236,7 @@ def dims(size: Size) -> str:
 
 def sample_at(recipe: Pyramid, seed: int, first: int, factor: tuple[float, float] = (1.0, 1.0)) -> Tensor:
     """(1, C, H, W) with random noise from scale `first` on, at factors of the training image's height and width."""
-    scaled = [tuple(max(11, round(side * f)) for side, f in zip(size, factor)) for size in recipe.sizes]
+    scaled = [(max(11, round(h * factor[0])), max(11, round(w * factor[1]))) for h, w in recipe.sizes]
     with torch.no_grad(), seeded(seed):
         below = recipe.rebuilt(first - 1) if first else None
         image = recipe.draw(

@@ -106,7 +106,7 @@ def maps_of_object(maps: Tensor, masks: Tensor, thing: str) -> tuple[Tensor, flo
     """
     from sklearn.linear_model import LogisticRegression
 
-    inside = F.adaptive_avg_pool2d(masks.float()[:, None], maps.shape[2:])[:, 0] > 0.5
+    inside = F.adaptive_avg_pool2d(masks.float()[:, None], (maps.shape[2], maps.shape[3]))[:, 0] > 0.5
     places = maps.permute(0, 2, 3, 1)
     x, y = places[inside], places[~inside]
     if len(x) < 20:

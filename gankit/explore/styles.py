@@ -38,7 +38,11 @@ def truncation(
         samples = latent.render(recipe, *latent.points(recipe, range(1000, 1200), label, factor)).flatten(1).double()
         distances.append(float(torch.cdist(samples[:100], samples[100:]).mean() / samples.shape[1] ** 0.5))
     heads, sides = [f"psi {factor:g}" for factor in factors], [f"seed {seed}" for seed in seeds]
-    numbers = {"psi": factors, "space": latent.space_of(recipe), "mean distance of two samples, per pixel": distances}
+    numbers: dict[str, object] = {
+        "psi": factors,
+        "space": latent.space_of(recipe),
+        "mean distance of two samples, per pixel": distances,
+    }
     return Result(images.flatten(0, 1), len(factors), heads, sides, numbers, list(images.unbind(1)), fps=3)
 
 
@@ -131,7 +135,7 @@ def noise(
     without = latent.render(recipe, base, noise="none")
     cells = torch.stack([without, samples[0], samples[1], heat, samples.mean(0)], 1)
     heads, sides = ["no noise", "noise 0", "noise 1", "deviation", "mean"], [f"seed {seed}" for seed in seeds]
-    numbers = {
+    numbers: dict[str, object] = {
         "deviation of a pixel over draws of noise, mean": float(deviation.mean()),
         "deviation, largest": float(deviation.max()),
         "change when noise is off, root mean square": float((without - samples.mean(0)).square().mean().sqrt()),

@@ -63,7 +63,7 @@ def domains_of(config: dict) -> tuple[str, str]:
     typed = str(config["settings"].get("data", ""))
     folders = layout.domains(Path(typed).expanduser()) if typed and "\0" not in typed else None
     parts = tuple(map(str, folders)) if folders else (split(typed) if "," in typed else None)
-    return tuple(Path(part).name or default for part, default in zip(parts, "ab")) if parts else ("a", "b")
+    return (Path(parts[0]).name or "a", Path(parts[1]).name or "b") if parts else ("a", "b")
 
 
 def usage(trained: Trained) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -54,14 +55,14 @@ class Job:
         item: the input.
         path: of the output.
         beside: paths of additional outputs, by kind.
-        picture: the image that was read, while it is needed.
+        picture: the image, from when it is read until its outputs are written.
         boxes: faces in it.
     """
 
     item: Item
     path: Path
     beside: dict[str, Path]
-    picture: Picture | None = None
+    picture: Picture = field(init=False)
     boxes: list[face_boxes.Box] | None = None
 
     @property
@@ -99,7 +100,8 @@ def translate(
     unknown = set(options) - set(Options.__dataclass_fields__)
     if unknown:
         raise ValueError(suggest("option", sorted(unknown)[0], sorted(Options.__dataclass_fields__)))
-    chosen = Options(**{name: as_words(name, value) for name, value in options.items()})
+    words = {name: as_words(name, value) for name, value in options.items()}
+    chosen = Options(**words)  # type: ignore[arg-type]  # values of any type, as users give them
     trained = run if isinstance(run, Trained) else load(run, model=model, device=device, weights=weights)
     with ExitStack() as stack:
         several = [inputs] if isinstance(inputs, (str, Path)) else inputs
@@ -193,10 +195,11 @@ class Translation:
         if isinstance(dataset, data.Union) or dataset.kind not in data.KINDS:
             raise ValueError(f"{name} holds no pictures of one kind to begin with: name one of its sets")
         numbers = dataset.numbers(np.arange(min(self.options.n, len(dataset))), self.options.seed)
-        return [
-            Item(f"{i:05d}.png", None, lambda i=i: conversion.encoded(dataset.read(np.array([i]))[0]))
-            for i in numbers.tolist()
-        ]
+
+        def read(number: int) -> bytes:
+            return conversion.encoded(dataset.read(np.array([number]))[0])
+
+        return [Item(f"{i:05d}.png", None, partial(read, i)) for i in numbers.tolist()]
 
     def groups(self, jobs: list[Job]) -> Iterator[list[Job]]:
         """Groups of jobs whose images were read and have one size; videos are translated in between."""
@@ -260,7 +263,7 @@ class Translation:
                 self.save_strip(job)
             if "attention" in job.beside and self.request is not None:
                 self.save_attention(job)
-            job.picture = None
+            del job.picture
 
     def find_faces(self, job: Job) -> None:
         """Find the faces of an image, and note if there are none."""
@@ -348,11 +351,12 @@ class Translation:
             raise ValueError("a video in an archive: unpack it first")
         if self.request is None:
             raise ValueError("strips are of pictures; say what the video is to become")
-        header = video.read_header(job.item.path)
+        path = job.item.path
+        header = video.read_header(path)
 
         def translated() -> Iterator[np.ndarray]:
             rows: list[np.ndarray] = []
-            for frame in video.frames(job.item.path, header):
+            for frame in video.frames(path, header):
                 rows.append(frame)
                 if len(rows) == self.options.batch:
                     yield from self.frames(rows, job)
@@ -360,7 +364,7 @@ class Translation:
             if rows:
                 yield from self.frames(rows, job)
 
-        video.write_frames(job.path, translated(), header.rate, job.item.path)
+        video.write_frames(job.path, translated(), header.rate, path)
         self.done.written.append(job.path)
 
     def frames(self, rows: list[np.ndarray], job: Job) -> Iterator[np.ndarray]:

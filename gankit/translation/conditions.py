@@ -43,10 +43,12 @@ def request_of(trained: Trained, options: Options) -> Request | None:
     Raises:
         ValueError: something is missing or unknown; says what there is.
     """
-    names, fixed, rows = arguments_of_translate(trained.recipe), {}, {}
+    names = arguments_of_translate(trained.recipe)
+    fixed: dict[str, object] = {}
+    rows: dict[str, Tensor] = {}
     if "to" in names:
-        fixed["to"] = domain(trained, options.to)
-        check_domains(trained, "ab" if options.round_trip else fixed["to"])
+        fixed["to"] = to = domain(trained, options.to)
+        check_domains(trained, "ab" if options.round_trip else to)
     if "attribute" in names:
         known = attributes_of(trained)
         words, others = (options.au, options.set) if known.are_units else (options.set, options.au)
@@ -146,15 +148,16 @@ def attribute_row(known: Attributes, words: Sequence[str], source: int | None = 
         raise ValueError(f"--source is {source}; the model was trained on {count} data sets, numbered from 0")
     wanted = [(name, number, positions(name, known.names)) for name, number in map(parse_value, words)]
     chosen = common_source(known, wanted, source)
-    row, given = torch.zeros(len(known.names)), {}
+    row = torch.zeros(len(known.names))
+    values: dict[int, float] = {}  # by the attribute's position
     for name, number, places in wanted:
         index = next(i for i in places if i in known.span(chosen))
         if not 0 <= number <= 1:
             raise ValueError(f"{name}={number:g}: attributes are 0 or 1, or between")
-        if given.setdefault(index, number) != number:
+        if values.setdefault(index, number) != number:
             raise ValueError(f"{name} is given twice")
         row[index] = number
-    ones = [known.names[i] for i, number in given.items() if number > 0]
+    ones = [known.names[i] for i, number in values.items() if number > 0]
     if known.exclusive[chosen] and len(ones) != 1:
         choices = ", ".join(known.names[i] for i in known.span(chosen))
         raise ValueError(f"just one of {choices} holds: ask for one of them, not {' and '.join(ones) or 'none'}")

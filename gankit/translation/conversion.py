@@ -17,7 +17,7 @@ from gankit.data.reading.endings import OPAQUE
 from gankit.pictures import STILLS
 from gankit.runs.files import replacing
 
-JPEG = {"quality": 95, "subsampling": 0}
+OPTIONS: dict[str, dict[str, object]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
 
 
 class Picture(NamedTuple):
@@ -85,9 +85,9 @@ def as_pixels(image: Tensor) -> np.ndarray:
 
 def resized(image: Image.Image, size: str) -> Image.Image:
     """An image resized to a shorter side, "256", or to height and width, "256x384"."""
-    if not size:
+    if not (sides := data.parse_resolution(size)):
         return image
-    height, width = data.parse_resolution(size)
+    height, width = sides
     if "x" not in size:
         scale = height / min(image.size)
         height, width = (max(1, round(side * scale)) for side in (image.height, image.width))
@@ -115,6 +115,5 @@ def save_image(
         background = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(background, image.convert("RGBA")).convert(image.mode[:-1])
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"JPEG": JPEG, "WEBP": {"lossless": True}}.get(kind, {})
     with replacing(path) as temporary:
-        image.save(temporary, kind, **options)
+        image.save(temporary, kind, **OPTIONS.get(kind, {}))

@@ -35,7 +35,9 @@ def find_faces(pixels: np.ndarray, margin: float = 0.5) -> list[Box]:
         raise ValueError(NEEDS_OPENCV) from None
     if not hasattr(cv2, "CascadeClassifier"):
         raise ValueError(f"OpenCV {cv2.__version__} has no face detector. {NEEDS_OPENCV}")
-    detector = cv2.CascadeClassifier(cv2.data.haarcascades + CASCADE)
+    from cv2.data import haarcascades
+
+    detector = cv2.CascadeClassifier(haarcascades + CASCADE)
     if detector.empty():
         raise ValueError(f"OpenCV {cv2.__version__} lacks {CASCADE}. {NEEDS_OPENCV}")
     grey = np.ascontiguousarray(np.asarray(Image.fromarray(pixels).convert("L")))

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -100,7 +101,7 @@ def single_files(paths: list[Path]) -> list[Item]:
         with named(str(path)), files.open_files(path) as source:
             file, read = source.files[0], source.read
         name = os.path.relpath(path.parent.resolve() / path.name, root).replace(os.sep, "/")
-        items.append(Item(name, path, lambda f=file, r=read: r(f)))
+        items.append(Item(name, path, partial(read, file)))
     return items
 
 
@@ -113,7 +114,7 @@ def within(path: Path, output: Path, stack: ExitStack) -> tuple[list[Item], list
         if path.is_dir() and is_earlier_output(path / file.name, path, output):
             continue
         if file.name.lower().endswith((*IMAGES, *VIDEOS)):
-            items.append(Item(file.name, path / file.name if path.is_dir() else None, lambda f=file: source.read(f)))
+            items.append(Item(file.name, path / file.name if path.is_dir() else None, partial(source.read, file)))
         else:
             other.append(file.name)
     return items, other

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -139,12 +139,12 @@ def attribute_strip(
     takes_source = "source" in arguments_of_translate(trained.recipe)
     for source in range(len(known.groups)):
         places, is_exclusive = known.span(source), known.exclusive[source]
-        flips = requested is not None and source == requested_source and not is_exclusive
+        flipped = requested if source == requested_source and not is_exclusive else None
         rows = []
-        if not flips and not is_exclusive:
+        if flipped is None and not is_exclusive:
             rows.append(("none" if len(places) > 1 else f"not {known.names[places[0]]}", torch.zeros(len(known.names))))
         for i in places:
-            row = requested.clone() if flips else torch.zeros(len(known.names))
+            row = torch.zeros(len(known.names)) if flipped is None else flipped.clone()
             row[i] = 1 - row[i].round()
             rows.append((known.names[i] if row[i] else f"not {known.names[i]}", row))
         for head, row in rows:
@@ -175,8 +175,9 @@ def intensity_strip(
 def strength_strip(translator: Translator, options: Options, image: Tensor, key: int) -> Strip:
     """The image with rising strength of the style, and the styles."""
     shares = torch.linspace(0, 1, options.steps).tolist()
+    fixed = translator.request.fixed
     cells = [translator.with_arguments(strength=share)(image, [key])[0] for share in shares]
-    styles = [covering(style, *image.shape[2:]) for style in translator.request.fixed["styles"]]
+    styles = [covering(style, *image.shape[2:]) for style in cast("list[Tensor]", fixed["styles"])]
     heads = ["input", *(f"{share:.2f}" for share in shares), *["style"] * len(styles)]
     return Strip(heads, [[image[0], *cells, *styles]])
 

@@ -89,13 +89,12 @@ def tiled(function: Network, images: Tensor, tile: int, multiple: int, reach: in
     """
     height, width = images.shape[2:]
     overlap = overlap_of(tile, multiple, reach)
-    out = total = None
+    total = torch.zeros(height, width, dtype=torch.float64)
     for number, (y, x) in enumerate(places(height, width, tile, overlap.step)):
         output = function(images[:, :, y : y + tile, x : x + tile], number).cpu()
         weight = weights(height, tile, y, overlap)[:, None] * weights(width, tile, x, overlap)
-        if out is None:
+        if number == 0:
             out = output.new_zeros(*output.shape[:-2], height, width)
-            total = torch.zeros(height, width, dtype=torch.float64)
         place = (..., slice(y, y + tile), slice(x, x + tile))
         if output.is_floating_point():
             out[place] += output * weight.to(output.dtype)
@@ -201,14 +200,14 @@ def shared_statistics(module: nn.Module | None, forward: Callable[[], object]) -
     Style Transfer via Thumbnail Instance Normalization", https://arxiv.org/abs/2103.11784).
     """
     norms = [] if module is None else instance_norms(module)
-    statistics: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {norm: [] for norm in norms}
+    statistics: dict[Norm, list[tuple[Tensor, Tensor]]] = {norm: [] for norm in norms}
     calls = dict.fromkeys(norms, 0)
 
-    def record(norm: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+    def record(norm: Norm, inputs: tuple[Tensor], output: Tensor) -> None:
         variance, mean = torch.var_mean(inputs[0], (2, 3), correction=0, keepdim=True)
         statistics[norm].append((mean, (variance + norm.eps).rsqrt()))
 
-    def apply(norm: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+    def apply(norm: Norm, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         recorded = statistics[norm]
         mean, scale = recorded[calls[norm] % len(recorded)]  # a norm may be called more than once per pass
         calls[norm] += 1

@@ -53,11 +53,13 @@ class Translator:
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the inputs in training."""
         spec = self.recipe.spec
-        return spec.other if self.side == "b" and spec.other else spec.shape
+        channels, height, width = spec.other if self.side == "b" and spec.other else spec.shape
+        return channels, height, width
 
     def with_arguments(self, **changes: object) -> Translator:
         """A copy with other arguments of `translate`: `attribute` and other rows, or fixed ones."""
-        rows = {name: value for name, value in changes.items() if name in self.request.rows or name == "attribute"}
+        names = {*self.request.rows, "attribute"}
+        rows = {name: row for name, row in changes.items() if name in names and isinstance(row, Tensor)}
         fixed = {name: value for name, value in changes.items() if name not in rows}
         return replace(
             self, request=self.request._replace(fixed=self.request.fixed | fixed, rows=self.request.rows | rows)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,6 +64,7 @@ def frames(path: Path, header: VideoHeader) -> Iterator[np.ndarray]:
         with subprocess.Popen(
             [*command, "-pix_fmt", "rgb24", "-f", "rawvideo", "-"], stdout=subprocess.PIPE, stderr=errors
         ) as process:
+            assert process.stdout is not None  # a pipe
             size = header.height * header.width * 3
             try:
                 while len(content := process.stdout.read(size)) == size:
@@ -89,28 +91,29 @@ def write_frames(path: Path, pictures: Iterable[np.ndarray], rate: str, sound: P
         ValueError: ffmpeg cannot write the video.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    count, process = 0, None
+    rest = iter(pictures)
+    first = next(rest, None)
+    if first is None:
+        raise ValueError("it has no frames")
+    count = 0
     with tempfile.TemporaryFile() as errors, replacing(path) as temporary:
         unfinished = temporary.with_name(temporary.name + path.suffix)
+        command = writing_command(unfinished, first, rate, sound)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors)
+        assert process.stdin is not None  # a pipe
         try:
-            for frame in pictures:
-                if process is None:
-                    process = subprocess.Popen(
-                        writing_command(unfinished, frame, rate, sound), stdin=subprocess.PIPE, stderr=errors
-                    )
+            for frame in chain([first], rest):
                 process.stdin.write(np.ascontiguousarray(frame).tobytes())
                 count += 1
-            if process is None:
-                raise ValueError("it has no frames")
             process.stdin.close()
             failed = process.wait()
         except BrokenPipeError:
             failed = process.wait()
         finally:
-            if process is not None and process.poll() is None:
+            if process.poll() is None:
                 process.kill()
                 process.wait()
-            if process is None or process.returncode:
+            if process.returncode:
                 unfinished.unlink(missing_ok=True)
         if failed:
             errors.seek(0)
