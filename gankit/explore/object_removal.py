@@ -30,6 +30,11 @@ COLOURS = {  # of the built-in data `shapes`
 }
 
 
+def share_left(before: Tensor, after: Tensor, colour: str) -> float:
+    """The pixels of a colour in (N, 3, H, W) images after a change, over those before it."""
+    return float(mask_of_colour(after, colour).sum() / mask_of_colour(before, colour).sum().clamp(min=1))
+
+
 def drop(
     trained: Trained,
     *,
@@ -77,10 +82,7 @@ def drop(
     }  # fmt: skip
     say = [f"{int(dropped.sum())} of {len(dropped)} maps before {name} were dropped"]
     if not boxes:
-        left = {
-            c: float(mask_of_colour(fresh_after, c).sum() / mask_of_colour(fresh_before, c).sum().clamp(min=1))
-            for c in COLOURS
-        }
+        left = {c: share_left(fresh_before, fresh_after, c) for c in COLOURS}
         numbers["pixels of each colour, after over before"] = left
         others = np.mean([value for c, value in left.items() if c != thing])
         say.append(

@@ -58,6 +58,30 @@ def path_length(
     return trimmed_mean(values, trim)
 
 
+def _check_latents(a: Tensor, b: Tensor, eps: float) -> None:
+    if a.ndim != 2 or a.shape != b.shape or not len(a):
+        raise ValueError(f"latents are {tuple(a.shape)} and {tuple(b.shape)}; give (N, d) twice")
+    if not torch.isfinite(a).all() or not torch.isfinite(b).all():
+        raise ValueError("latents hold NaN or infinity; draw others")
+    if {a.dtype, b.dtype} - {torch.float32, torch.float64}:
+        raise ValueError(f"latents are {a.dtype}, {b.dtype}: a step of {eps} is lost in them; give float32 or float64")
+
+
+def _places(t: Literal["full", "end"] | Tensor, n: int, generator: torch.Generator | None) -> Tensor:
+    """(n,) float64 places between the two latents of each pair."""
+    if isinstance(t, Tensor):
+        place = t.double()
+    elif t == "full":
+        place = torch.rand(n, dtype=torch.float64, generator=generator or torch.Generator().manual_seed(0))
+    elif t == "end":
+        place = torch.zeros(n, dtype=torch.float64)
+    else:
+        raise ValueError(f't is {t!r}; give "full", "end" or a tensor of ({n},) places')
+    if place.shape != (n,) or not torch.isfinite(place).all():
+        raise ValueError(f"t is {tuple(place.shape)}; give {n} finite places, one a pair")
+    return place
+
+
 def path_distances(
     generate: Callable[..., Tensor],
     a: Tensor,
@@ -80,26 +104,12 @@ def path_distances(
             images that are neither float32 nor float64, or differ for the same latents; distances that are not (n,) or
             not finite.
     """
-    if a.ndim != 2 or a.shape != b.shape or not len(a):
-        raise ValueError(f"latents are {tuple(a.shape)} and {tuple(b.shape)}; give (N, d) twice")
-    if not torch.isfinite(a).all() or not torch.isfinite(b).all():
-        raise ValueError("latents hold NaN or infinity; draw others")
-    if {a.dtype, b.dtype} - {torch.float32, torch.float64}:
-        raise ValueError(f"latents are {a.dtype}, {b.dtype}: a step of {eps} is lost in them; give float32 or float64")
+    _check_latents(a, b, eps)
     if space not in ("z", "w") or not 0 < eps <= 1:
         raise ValueError(f'space is {space!r} and eps {eps}; give "z" or "w", and 0 < eps <= 1')
     if label is not None and len(label) != len(a):
         raise ValueError(f"there are {len(a)} pairs of latents and {len(label)} labels; give one label a pair")
-    if isinstance(t, Tensor):
-        place = t.double().to(a.device)
-    elif t in ("full", "end"):
-        generator = generator or torch.Generator().manual_seed(0)
-        place = torch.rand(len(a), dtype=torch.float64, generator=generator) if t == "full" else torch.zeros(len(a))
-        place = place.double().to(a.device)
-    else:
-        raise ValueError(f't is {t!r}; give "full", "end" or a tensor of ({len(a)},) places')
-    if place.shape != (len(a),) or not torch.isfinite(place).all():
-        raise ValueError(f"t is {tuple(place.shape)}; give {len(a)} finite places, one a pair")
+    place = _places(t, len(a), generator).to(a.device)
     if norm is None:
         norm = math.sqrt(float((a.double().square().sum() + b.double().square().sum()) / (2 * len(a))))
 
