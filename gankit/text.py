@@ -29,12 +29,17 @@ def escaped(text: object) -> str:
     return html.escape(shown(text), quote=True)
 
 
+def did_you_mean(name: str, known: Iterable[str], most: int = 3) -> str:
+    """A question with the known names that are similar, "did you mean a or b?"; empty if none is."""
+    lower = {other.lower(): other for other in known}
+    near = [lower[key] for key in difflib.get_close_matches(name.lower(), lower, most, 0.5)]
+    return f"did you mean {' or '.join(near)}?" if near else ""
+
+
 def suggest(what: str, name: str, known: Iterable[str]) -> str:
-    """A sentence on an unknown name: the nearest known ones, or all of them."""
+    """A sentence on an unknown name: the similar known ones, or all of them."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, 3, 0.6)
-    hint = f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(sorted(known)) or 'none'}"
-    return f"no {what} {name!r}{hint}"
+    return f"no {what} {name!r}; {did_you_mean(name, known) or 'there are ' + (', '.join(sorted(known)) or 'none')}"
 
 
 def put(text: object) -> None:

@@ -289,11 +289,11 @@ def test_pictures_of_scikit_image():
 @pytest.mark.parametrize(
     "name, hint",
     [
-        ("digts", "Did you mean digits"),
-        ("photo:astronuat", "Did you mean photo:astronaut"),
-        ("no-such-thing", "Built in are digits, stacked-digits"),
-        ("", "Built in are"),
-        ("a\0b", "Built in are"),
+        ("digts", "did you mean digits"),
+        ("photo:astronuat", "did you mean photo:astronaut"),
+        ("no-such-thing", "built in are digits, stacked-digits"),
+        ("", "built in are"),
+        ("a\0b", "built in are"),
         ("https://example.org/cats.zip", "nothing is downloaded"),
         ("./digits", "neither built in nor a path"),
     ],
@@ -306,7 +306,7 @@ def test_unknown_names_say_what_is_near(name, hint, tmp_path, monkeypatch):
 
 def test_a_misspelt_path_suggests_its_neighbour(tmp_path):
     (tmp_path / "portraits").mkdir()
-    with pytest.raises(ValueError, match="Did you mean .*portraits"):
+    with pytest.raises(ValueError, match="did you mean .*portraits"):
         data.open(tmp_path / "potraits")
 
 

@@ -162,7 +162,7 @@ def test_unlike_domains_are_refused_with_what_to_type(folders):
     for text in ("digits,", ",digits", "a,b,c"):
         with pytest.raises(ValueError, match="is not two names.*photos,paintings"):
             data.open(text)
-    with pytest.raises(ValueError, match="there is no data 'digit'.*Did you mean digits"):
+    with pytest.raises(ValueError, match="there is no data 'digit'.*did you mean digits"):
         data.open("digit,digits")
 
 

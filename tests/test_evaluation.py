@@ -237,9 +237,9 @@ def test_wrong_features_stop_a_run_before_it_trains(here, monkeypatch):
         match="--evaluate fd cannot be computed: .*6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     ):
         training.train("dcgan", outdir=here / "new", evaluate="fd", evaluate_features="inception", **TINY)
-    with pytest.raises(ValueError, match="Did you mean inception"):
+    with pytest.raises(ValueError, match="did you mean inception"):
         training.train("dcgan", outdir=here / "new", evaluate="swd", evaluate_features="inceptoin", **TINY)
-    with pytest.raises(ValueError, match="Did you mean precision"):
+    with pytest.raises(ValueError, match="did you mean precision"):
         training.train("dcgan", outdir=here / "new", evaluate="precison", **TINY)
 
 
@@ -282,12 +282,12 @@ def test_a_folder_and_a_file_are_judged_like_the_run(here, capsys):
 
 @pytest.mark.parametrize(("words", "said"), [
     (["nowhere"], "nowhere"),
-    (["00000", "--metrics", "fdd"], "Did you mean fd"),
+    (["00000", "--metrics", "fdd"], "did you mean fd"),
     (["00000", "--metrics", ","], "no metric was named"),
     (["00000", "--metrics", "emd"], "emd does not apply: it is for points"),
     (["00000", "--metrics", "fd", "--n", "1"], "two samples at least"),
     (["00000", "--metrics", "precision", "--n", "3"], "precision"),
-    (["00000", "--features", "inceptoin"], "Did you mean inception"),
+    (["00000", "--features", "inceptoin"], "did you mean inception"),
     (["00000", "--features", "inception"], "pt_inception-2015-12-05-6726825d.pth"),
     (["00000", "--against", "ring"], "must be alike"),
     (["00000", "--against", "shapes"], "must be alike"),

@@ -355,8 +355,8 @@ def test_fingerprints_name_everything_that_moves_the_numbers(monkeypatch):
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("inceptoin", "digits, inception, inception-clean, vgg16, timm:NAME, dinov2:NAME. Did you mean inception?"),
-        ("timm", "Did you mean timm:NAME?"),
+        ("inceptoin", "digits, inception, inception-clean, vgg16, timm:NAME, dinov2:NAME; did you mean inception?"),
+        ("timm", "did you mean timm:NAME?"),
         ("dinov2:vits16", "vits14, vitb14, vitl14, vitg14"),
         ("dinov2:vits14", "downloads no code. Run once: python -c"),
     ],
@@ -400,7 +400,7 @@ def test_timm_is_the_users_own(alone, monkeypatch):
     there["timm/tiny", "model.safetensors", "v2"] = str(alone / "tiny.safetensors")
     with torch.no_grad():
         assert torch.allclose(extractor("timm:tiny")(x), net().eval()(x * 2), atol=1e-5)
-    with pytest.raises(ValueError, match="no model 'tinny'. Did you mean timm:tiny?"):
+    with pytest.raises(ValueError, match="no model 'tinny'; did you mean timm:tiny?"):
         extractor("timm:tinny")
 
 

@@ -14,8 +14,6 @@ to the images, and runs in float32 or wider on their device, without synchronizi
 
 from __future__ import annotations
 
-import difflib
-
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +23,7 @@ from gankit.augment.diff import diffaugment
 from gankit.augment.geometry import SYM6, blit_matrix, geometric_matrix
 from gankit.augment.policy import ADA, DIFFAUGMENT, KINDS, check_channels, parse
 from gankit.recipe import Draw
+from gankit.text import suggest
 
 __all__ = [
     "ADA",
@@ -68,9 +67,7 @@ class Augment(nn.Module):
     def __init__(self, kind: str, policy: str = "", p: float = 0.0, target: float = 0.6, speed: int = 500_000):
         super().__init__()
         if kind not in KINDS:
-            near = difflib.get_close_matches(kind, KINDS, 1, 0.5)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(KINDS)}"
-            raise ValueError(f"no augmentation {kind!r}; {hint}")
+            raise ValueError(suggest("augmentation", kind, KINDS))
         for name, value, bound in (("p", p, "p <= 1"), ("target", target, "target < 1")):
             if not 0 <= value <= 1 or (name == "target" and value == 1):
                 raise ValueError(f"augment_{name} is {value}; it must be 0 <= {bound}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import math
+
+from gankit.text import did_you_mean
 
 DIFFAUGMENT = ("color", "translation", "cutout")
 ADA = ("blit", "geometric", "color", "cutout")
@@ -23,9 +24,8 @@ def parse(policy: str, kind: str) -> dict[str, float]:
     for part in policy.replace(",", " ").split():
         name, colon, number = part.partition(":")
         if name not in groups:
-            near = difflib.get_close_matches(name, groups, 1, 0.5)
             choices = f"it has {', '.join(groups)}. For the paper's add --augment-policy {paper_policy}"
-            raise ValueError(f"{kind} has no augmentation {name!r}; {f'did you mean {near[0]}?' if near else choices}")
+            raise ValueError(f"{kind} has no augmentation {name!r}; {did_you_mean(name, groups, 1) or choices}")
         if name in strengths:
             raise ValueError(f"the augmentation policy {policy!r} names {name} twice; name it once")
         if colon and kind == "diffaugment":

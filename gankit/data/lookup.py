@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from gankit.data.reading.folder import open_folder
 from gankit.data.reading.vectors import open_vectors
 from gankit.data.stream import Dataset, Size
 from gankit.data.union import Union
-from gankit.text import shown
+from gankit.text import did_you_mean, shown
 
 KINDS = {  # of data with a height and a width, and what they are called
     "images": "images",
@@ -265,13 +264,8 @@ def find(name: str | Path) -> Path | None:
             return path
         raise ValueError(f"{shown(text)} is not a folder, zip, tar, image or .npz")
     beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.name and path.parent.is_dir() else []
-    near = difflib.get_close_matches(text, [*BUILTIN, *beside], 3)
-    hint = (
-        f"Did you mean {' or '.join(near)}?"
-        if near
-        else f"Built in are {', '.join(n for n in BUILTIN if ':' not in n)}."
-    )
-    raise ValueError(f"there is no data {shown(text)!r}: neither built in nor a path. {hint}")
+    hint = did_you_mean(text, [*BUILTIN, *beside]) or f"built in are {', '.join(n for n in BUILTIN if ':' not in n)}"
+    raise ValueError(f"there is no data {shown(text)!r}, neither built in nor as a path; {hint}")
 
 
 @contextmanager

@@ -6,7 +6,6 @@ function in a family's file and name it in that file's `METRICS`.
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from gankit.evaluation import needs
@@ -24,6 +23,7 @@ from gankit.evaluation.families import (
 from gankit.evaluation.needs import EXTRACTOR, FEATURES, Metric, Need
 from gankit.evaluation.sources import required
 from gankit.evaluation.subject import Subject
+from gankit.text import did_you_mean
 from gankit.weights import WeightsFile, sha256
 
 FAMILIES = (
@@ -49,9 +49,8 @@ def parse_metrics(names: str) -> list[str]:
     chosen = list(METRICS) if names == "all" else [name.strip() for name in names.split(",") if name.strip()]
     for name in chosen:
         if name not in METRICS:
-            similar = difflib.get_close_matches(name, METRICS, 1)
-            hint = f"Did you mean {similar[0]}?" if similar else f"There are {', '.join(METRICS)}, and all."
-            raise ValueError(f"there is no metric {name!r}. {hint}")
+            hint = did_you_mean(name, METRICS, 1) or f"there are {', '.join(METRICS)}, and all"
+            raise ValueError(f"there is no metric {name!r}; {hint}")
     if not chosen:
         raise ValueError(f"no metric was named; there are {', '.join(METRICS)}, and all")
     return list(dict.fromkeys(chosen))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from gankit.metrics import vgg
+from gankit.text import did_you_mean
 from gankit.weights import refuse_not_asked, tensors
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -50,9 +50,8 @@ def load_timm(name: str) -> Backbone:
     except ImportError as error:
         raise ValueError(f"{name} needs timm, which cannot be imported: {error}. pip install timm") from error
     if not timm.is_model(model):
-        close = difflib.get_close_matches(model, timm.list_models(), 1)
-        hint = f" Did you mean timm:{close[0]}?" if close else ""
-        raise ValueError(f"the timm that is installed has no model {model!r}.{hint}")
+        hint = did_you_mean(name, (f"timm:{known}" for known in timm.list_models()), 1)
+        raise ValueError(f"the timm that is installed has no model {model!r}; {hint}".removesuffix("; "))
     source = {"file": str(_timm_weights(timm, model)), "custom_load": False}
     net = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=source, num_classes=0)
     config = timm.data.resolve_model_data_config(net)

@@ -8,7 +8,6 @@ papers call FID, KID and IS.
 from __future__ import annotations
 
 import copy
-import difflib
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +23,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from gankit.metrics import digits_classifier, inception, vgg
 from gankit.metrics.backbones import IMAGENET, Backbone, load_dinov2, load_timm
+from gankit.text import did_you_mean
 from gankit.weights import sha256
 
 CODE = "1"  # raise it when this code starts to give other features for the same weights
@@ -207,9 +207,10 @@ def check_name(name: str) -> None:
     """
     if name in NAMES or name.startswith(tuple(USERS)):
         return
-    close = difflib.get_close_matches(name, [*NAMES, *USERS], 1)
-    hint = f" Did you mean {USERS.get(close[0], close[0])}?" if close else ""
-    raise ValueError(f"no extractor is called {name!r}; there are {', '.join([*NAMES, *USERS.values()])}.{hint}")
+    hint = did_you_mean(name, [*NAMES, *USERS.values()], 1)
+    raise ValueError(
+        f"no extractor is called {name!r}; there are {', '.join([*NAMES, *USERS.values()])}; {hint}".removesuffix("; ")
+    )
 
 
 def from_module(

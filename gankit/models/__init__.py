@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -11,6 +10,8 @@ import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from gankit.text import did_you_mean
 
 if TYPE_CHECKING:
     from gankit.recipe import Recipe
@@ -63,8 +64,7 @@ def find(name: str) -> type[Recipe]:
         return _only_recipe(module, name)
     plain = name.lower().replace("-", "_")
     if plain not in names():
-        near = difflib.get_close_matches(plain, names(), 2, 0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}."
+        hint = did_you_mean(plain, names(), 2) or f"there are {', '.join(names())}."
         raise ValueError(f"no model {name!r}; {hint} A model of your own is named by its file: ./my_gan.py")
     return _only_recipe(importlib.import_module(f"gankit.models.{plain}"), name)
 

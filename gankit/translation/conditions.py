@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from gankit.data.lookup import named
 from gankit.data.reading import tables
 from gankit.data.reading.files import open_files
 from gankit.runs.trained import Trained
-from gankit.text import shown
+from gankit.text import did_you_mean, shown
 from gankit.translation.abilities import UNIT, Attributes, arguments_of_translate, attributes_of, domains_of, usage
 from gankit.translation.conversion import as_picture
 from gankit.translation.options import Options
@@ -129,10 +128,9 @@ def positions(name: str, names: Sequence[str]) -> list[int]:
     found = [i for i, other in enumerate(names) if other == name]
     found = found or [i for i, other in enumerate(names) if other.lower() == name.lower()]
     if not found:
-        lower = {other.lower(): other for other in names}
-        near = [lower[key] for key in difflib.get_close_matches(name.lower(), lower, 3, 0.5)]
-        near = near or [other for other in names if name and name.lower() in other.lower()]
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
+        within = [other for other in names if name and name.lower() in other.lower()]
+        similar = f"did you mean {' or '.join(within)}?" if within else f"there are {', '.join(names)}"
+        hint = did_you_mean(name, names) or similar
         raise ValueError(f"there is no attribute {shown(name)!r}; {hint}")
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import glob
 import itertools
 import os
@@ -18,7 +17,7 @@ from gankit.data.lookup import named
 from gankit.data.reading import files
 from gankit.data.reading.endings import ARCHIVES, IMAGES, VIDEOS
 from gankit.pictures import STILLS
-from gankit.text import shown
+from gankit.text import did_you_mean, shown
 
 
 class Item(NamedTuple):
@@ -71,8 +70,8 @@ def find_inputs(
             items += builtin(word)
         else:
             siblings = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.parent.is_dir() else []
-            near = difflib.get_close_matches(word, siblings, 2)
-            raise ValueError(f"there is no {shown(word)}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+            hint = did_you_mean(word, siblings, 2)
+            raise ValueError(f"there is no {shown(word)}" + f"; {hint}" * bool(hint))
     items += single_files(list(dict.fromkeys(loose)))
     if not items:
         raise ValueError(f"there is no picture in {', '.join(map(shown, map(str, inputs)))}")
