@@ -32,7 +32,7 @@ def escaped(text: object) -> str:
 def did_you_mean(name: str, known: Iterable[str], most: int = 3) -> str:
     """A question with the known names that are similar, "did you mean a or b?"; empty if none is."""
     lower = {other.lower(): other for other in known}
-    near = [lower[key] for key in difflib.get_close_matches(name.lower(), lower, most, 0.5)]
+    near = [lower[key] for key in difflib.get_close_matches(name.lower(), lower, most, 0.6)]
     return f"did you mean {' or '.join(near)}?" if near else ""
 
 

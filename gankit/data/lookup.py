@@ -265,7 +265,7 @@ def find(name: str | Path) -> Path | None:
         raise ValueError(f"{shown(text)} is not a folder, zip, tar, image or .npz")
     beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.name and path.parent.is_dir() else []
     hint = did_you_mean(text, [*BUILTIN, *beside]) or f"built in are {', '.join(n for n in BUILTIN if ':' not in n)}"
-    raise ValueError(f"there is no data {shown(text)!r}, neither built in nor as a path; {hint}")
+    raise ValueError(f"there is no data {shown(text)!r}, neither built in nor a path; {hint}")
 
 
 @contextmanager
