@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from gankit.text import shown
 
@@ -20,11 +20,18 @@ def width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
 
 
-def show_table(columns: Mapping[str, Mapping[str, object]], rows: Iterable[Sequence[object]]) -> None:
+class Column(TypedDict, total=False):
+    """Options of a column, as rich's `Table.add_column` takes them."""
+
+    justify: Literal["left", "right"]
+    no_wrap: bool
+
+
+def show_table(columns: Mapping[str, Column], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; nothing in a cell is markup, and no line is wider than `width`.
 
     Args:
-        columns: heading to rich's options for that column.
+        columns: heading to the options of that column.
         rows: cells as they are printed.
     """
     from rich.console import Console
