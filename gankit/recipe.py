@@ -288,11 +288,11 @@ class Recipe(nn.Module):
 
     data: ClassVar[str] = "images"
     labels: ClassVar[str] = "none"
-    ema: ClassVar[tuple[str, ...]] = ()
     defaults: ClassVar[dict[str, object]] = {}
     presets: ClassVar[dict[str, Preset]] = {}
     signed: ClassVar[tuple[str, ...]] = ()
     domains: ClassVar[dict[str, str]] = {}
+    ema: tuple[str, ...] = ()
     load_size: tuple[int, int] | None = None
     length: int = 0
     multiple: int = 1

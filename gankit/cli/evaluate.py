@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import gankit
 from gankit.cli.flags import Loading, first, parse
-from gankit.cli.output import Column, show_table
+from gankit.cli.output import show_table
 from gankit.text import aside, put
 
 if TYPE_CHECKING:
@@ -69,9 +69,14 @@ def evaluate(words: list[str]) -> None:
     path = evaluation.records_of(subject)
     if options.json:
         return put(json.dumps(evaluation.read(path)[-len(scores) :], indent=2))
-    number: Column = {"justify": "right", "no_wrap": True}
+    number = {"justify": "right", "no_wrap": True}
     numbers = dict.fromkeys(("value", "+-", "samples", "reals"), number)
-    columns: dict[str, Column] = {"metric": {"no_wrap": True}, **numbers, "better": {"no_wrap": True}, "note": {}}
+    columns: dict[str, dict[str, object]] = {
+        "metric": {"no_wrap": True},
+        **numbers,
+        "better": {"no_wrap": True},
+        "note": {},
+    }
     show_table(columns, map(cells, scores))
     put(f"recorded in {path}")
 

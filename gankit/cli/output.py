@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Literal
 
 from gankit.text import shown
 
@@ -20,18 +20,11 @@ def width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
 
 
-class Column(TypedDict, total=False):
-    """Options of a column, as rich's `Table.add_column` takes them."""
-
-    justify: Literal["left", "right"]
-    no_wrap: bool
-
-
-def show_table(columns: Mapping[str, Column], rows: Iterable[Sequence[object]]) -> None:
+def show_table(columns: Mapping[str, Mapping[str, object]], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; nothing in a cell is markup, and no line is wider than `width`.
 
     Args:
-        columns: heading to the options of that column.
+        columns: heading to the options of that column: `justify`, "right" for numbers, and `no_wrap`.
         rows: cells as they are printed.
     """
     from rich.console import Console
@@ -40,7 +33,8 @@ def show_table(columns: Mapping[str, Column], rows: Iterable[Sequence[object]]) 
 
     table = Table(box=None, pad_edge=False)
     for heading, options in columns.items():
-        table.add_column(Text(shown(heading)), **options)
+        justify: Literal["left", "right"] = "right" if options.get("justify") == "right" else "left"
+        table.add_column(Text(shown(heading)), justify=justify, no_wrap=bool(options.get("no_wrap")))
     for row in rows:
         table.add_row(*(Text(shown(cell)) for cell in row))
     Console(width=width()).print(table)
