@@ -304,7 +304,7 @@ class Recipe(nn.Module):
     counts: list[int] | None = None
     exclusive: list[bool] | None = None
 
-    if TYPE_CHECKING:  # the methods of `Abilities` with the arguments of any model; `can` says which a model has
+    if TYPE_CHECKING:  # the abilities of all models, with the arguments of any of them; `can` says what a model has
         noise: Callable[..., Tensor]
         sample: Callable[..., Tensor]
         pair: Callable[..., tuple[Tensor, Tensor]]
@@ -324,6 +324,12 @@ class Recipe(nn.Module):
         rebuilt: Callable[..., Tensor]
         strip: Callable[..., list[Tensor]]
         reduced: ClassVar[Callable[..., tuple[tuple[int, int], dict[str, object]]]]
+        num_ws: int
+        trunc_layers: int | None
+        examples: Tensor
+
+        @property
+        def w_mean(self) -> Tensor: ...
 
     def __init__(self, spec: Spec):
         super().__init__()

@@ -28,7 +28,7 @@ def compare(words: list[str]) -> None:
     from gankit import evaluation
 
     lines = evaluation.compare(subjects, outdir or "runs", metrics or "")
-    columns: dict[str, Column] = {
+    columns = {
         "metric": {},
         **{subject: {"justify": "right"} for subject in subjects},
         "better": {},

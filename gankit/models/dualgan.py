@@ -25,9 +25,8 @@ Deviations:
 
 from __future__ import annotations
 
-from typing import Literal
-
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn

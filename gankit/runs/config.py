@@ -21,10 +21,9 @@ import gankit
 from gankit import data, models, processes
 from gankit.recipe import Recipe, Spec, can
 from gankit.runs import schema
-from gankit.runs.schema import Config
 from gankit.runs.files import FORMAT, BadCheckpoint, refuse_newer, write_text
+from gankit.runs.schema import Config
 from gankit.text import shown, suggest
-
 
 Data = data.Dataset | data.Domains | data.Union
 
