@@ -15,9 +15,7 @@ import torch
 from torch import Tensor, nn
 
 Images = NewType("Images", int)  # a count of images: a length, an interval; flags of this type also take 200k and 5M
-Losses = tuple[
-    Tensor | tuple[Tensor, ...], Mapping[str, Tensor | float]
-]  # what a loss function returns: see `Run.update`
+Losses = tuple[Tensor | tuple[Tensor, ...], Mapping[str, Tensor | float]]  # (loss, outputs), as for `Run.update`
 Draw = Callable[[Callable[[int], Tensor]], Tensor]  # as `Batch.draw`: a sampler of n rows to the rows of this piece
 
 

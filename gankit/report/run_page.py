@@ -85,8 +85,7 @@ def previews(folder: Path, are_strips: bool) -> list[str]:
 
 def evaluations(folder: Path) -> list[str]:
     """The latest value of each metric, with its uncertainty and meaning, and the figures of the evaluation."""
-    lines = cast(list[schema.Record], evaluation.read(folder / "evaluations.jsonl"))
-    latest = {line["name"]: line for line in lines}
+    latest = {line["name"]: line for line in evaluation.read(folder / "evaluations.jsonl")}
     if not latest:
         return []
     figures = []

@@ -43,6 +43,7 @@ class Options(TypedDict, total=False):
     images: int
     precision: str
     seed: int
+    fit: str
     alpha: str
 
 
