@@ -92,11 +92,9 @@ def called(hint: object) -> str:
         return f"{called(get_args(hint)[0])}, or several"
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(map(called, get_args(hint)))
-    return (
-        "a whole number"
-        if isinstance(hint, type) and issubclass(hint, int) and hint is not bool
-        else names.get(hint, str(hint))
-    )
+    if isinstance(hint, type):
+        return "a whole number" if issubclass(hint, int) and hint is not bool else names.get(hint, str(hint))
+    return str(hint)
 
 
 def construct(kind: type[Recipe], spec: Spec, arguments: dict[str, object], copies: int = 1) -> Recipe:
@@ -127,8 +125,12 @@ def from_tensors(
         ValueError, RuntimeError: as `construct`, or a tensor has the wrong shape.
     """
     recipe = outline(kind, spec, arguments)
-    loaded = recipe.load_state_dict(tensors, strict=False, assign=True) if recipe is not None else None
-    if loaded is None or any(tensor.is_meta for module in recipe.modules() for tensor in tensors_in(vars(module))):
+    loaded = None if recipe is None else recipe.load_state_dict(tensors, strict=False, assign=True)
+    if (
+        recipe is None
+        or loaded is None
+        or any(tensor.is_meta for module in recipe.modules() for tensor in tensors_in(vars(module)))
+    ):
         recipe = kind(spec, **arguments)
         loaded = recipe.load_state_dict(tensors, strict=False)
     recipe.opt = {}

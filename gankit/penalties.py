@@ -120,13 +120,14 @@ def orthogonal(module: nn.Module) -> Tensor:
     def ids(kind: type[nn.Module]) -> set[int]:  # of parameters: spectral norm moves weights into its own modules
         return {id(p) for layer in module.modules() if isinstance(layer, kind) for p in layer.parameters()}
 
-    total, skipped, transposed = 0.0, ids(nn.Embedding), ids(nn.ConvTranspose2d)
+    total: Tensor | float = 0.0
+    skipped, transposed = ids(nn.Embedding), ids(nn.ConvTranspose2d)
     for weight in module.parameters():
         if weight.dim() >= 2 and id(weight) not in skipped:
             rows = (weight.transpose(0, 1) if id(weight) in transposed else weight).flatten(1)
             gram = rows.T @ rows if len(rows) > rows.shape[1] else rows @ rows.T  # |W W^T| = |W^T W|: take the smaller
             total = total + gram.square().sum() - rows.square().sum(1).square().sum()
-    return total
+    return torch.as_tensor(total)
 
 
 def lecam(real: Tensor, fake: Tensor, mean_real: Tensor, mean_fake: Tensor) -> Tensor:

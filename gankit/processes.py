@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from gankit.nn.across import Lost
+
+T = TypeVar("T")
 
 # What Slurm's srun sets, under the names that torchrun sets.
 SLURM = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK": "SLURM_LOCALID"}
@@ -102,7 +105,7 @@ def agree(number: int, device: torch.device) -> int:
     return int(box.item())
 
 
-def tell(value: str | bytes | None, source: int = 0) -> str | bytes | None:
+def tell(value: T, source: int = 0) -> T:
     """The value of process `source`, on all processes."""
     if world() == 1:
         return value

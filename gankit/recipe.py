@@ -6,15 +6,16 @@ The file is long because it states in one place what a recipe is, what it gets, 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, NewType, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, NewType, Protocol
 
 import torch
 from torch import Tensor, nn
 
 Images = NewType("Images", int)  # a count of images: a length, an interval; flags of this type also take 200k and 5M
+Losses = tuple[Tensor | tuple[Tensor, ...], Mapping[str, Tensor | float]]  # (loss, outputs), as for `Run.update`
 Draw = Callable[[Callable[[int], Tensor]], Tensor]  # as `Batch.draw`: a sampler of n rows to the rows of this piece
 
 
@@ -142,13 +143,15 @@ class Run(Protocol):
     images: int
     step: int
     phase: Phase | None
-    augment: nn.Module | None
+
+    @property
+    def augment(self) -> nn.Module | None: ...
 
     @property
     def done(self) -> float: ...
 
     def update(
-        self, names: str | tuple[str, ...], loss_fn: Callable[..., tuple], batch: Batch, *more: Tensor
+        self, names: str | tuple[str, ...], loss_fn: Callable[..., Losses], batch: Batch, *more: Tensor
     ) -> dict[str, Tensor]: ...
 
     def mean(self, tensor: Tensor) -> Tensor: ...
@@ -283,11 +286,11 @@ class Recipe(nn.Module):
 
     data: ClassVar[str] = "images"
     labels: ClassVar[str] = "none"
-    ema: ClassVar[tuple[str, ...]] = ()
     defaults: ClassVar[dict[str, object]] = {}
     presets: ClassVar[dict[str, Preset]] = {}
     signed: ClassVar[tuple[str, ...]] = ()
     domains: ClassVar[dict[str, str]] = {}
+    ema: tuple[str, ...] = ()
     load_size: tuple[int, int] | None = None
     length: int = 0
     multiple: int = 1
@@ -298,6 +301,33 @@ class Recipe(nn.Module):
     names: list[str] | None = None
     counts: list[int] | None = None
     exclusive: list[bool] | None = None
+
+    if TYPE_CHECKING:  # the abilities of all models, with the arguments of any of them; `can` says what a model has
+        noise: Callable[..., Tensor]
+        sample: Callable[..., Tensor]
+        pair: Callable[..., tuple[Tensor, Tensor]]
+        truncate: Callable[..., Tensor]
+        mapping: Callable[..., Tensor]
+        synthesis: Callable[..., Tensor]
+        embed: Callable[..., Tensor]
+        draw: Callable[..., Tensor]
+        encode: Callable[..., Tensor]
+        reconstruct: Callable[..., Tensor]
+        score: Callable[..., Anomaly]
+        translate: Callable[..., Tensor]
+        attention: Callable[..., tuple[Tensor, Tensor]]
+        statistics: Callable[..., list[tuple[Tensor, Tensor]]]
+        segment: Callable[..., Tensor]
+        critic: Callable[..., Tensor]
+        rebuilt: Callable[..., Tensor]
+        strip: Callable[..., list[Tensor]]
+        reduced: ClassVar[Callable[..., tuple[tuple[int, int], dict[str, object]]]]
+        num_ws: int
+        trunc_layers: int | None
+        examples: Tensor
+
+        @property
+        def w_mean(self) -> Tensor: ...
 
     def __init__(self, spec: Spec):
         super().__init__()
@@ -360,7 +390,7 @@ class Batch:
         return len(next(iter(self.fields.values())))
 
     def __getattr__(self, name: str) -> Tensor:
-        fields = self.__dict__.get("fields", {})
+        fields: dict[str, Tensor] = self.__dict__.get("fields", {})
         if name in fields:
             return fields[name]
         raise AttributeError(f"this batch has no {name!r}; it has {', '.join(fields)}")
@@ -425,7 +455,8 @@ class Batch:
             return joined
         order = torch.arange(n, device=joined.device)
         order = torch.cat([order[i::pieces] for i in range(pieces)])
-        return joined.unflatten(0, (n, -1))[order.argsort()].flatten(0, 1)
+        rows: Tensor = joined.unflatten(0, (n, -1))[order.argsort()].flatten(0, 1)
+        return rows
 
 
 @contextmanager
@@ -502,8 +533,10 @@ def flags(options: dict[str, object], hints: dict[str, object]) -> str:
             words.append(f"--{flag}" if value else f"--no-{flag}")
         elif isinstance(value, (tuple, list)):
             words += [f"--{flag}", *map(str, value)]
+        elif isinstance(value, int) and hints.get(name) is Images:
+            words += [f"--{flag}", short(value)]
         else:
-            words += [f"--{flag}", short(value) if hints.get(name) is Images else str(value)]
+            words += [f"--{flag}", str(value)]
     return shlex.join(words)
 
 

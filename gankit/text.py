@@ -8,7 +8,7 @@ import html
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -78,7 +78,7 @@ def bar(unit: str, live: bool = True, transient: bool = False) -> Progress:
 
     count, note = TextColumn("{task.completed:,.0f}/{task.total:,.0f} " + unit), TextColumn("{task.fields[text]}")
     columns = (count, BarColumn(None), note, TimeRemainingColumn())
-    console = Console(file=Lasting(sys.stderr))
+    console = Console(file=cast(TextIO, Lasting(sys.stderr)))
     return Progress(*columns, console=console, disable=not (live and console.is_terminal), transient=transient)
 
 

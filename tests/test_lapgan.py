@@ -142,7 +142,7 @@ def test_levels_without_a_turn_so_far_only_enlarge():
     recipe = tiny(Spec((1, 36, 36))).eval()
     z = latent.latents(recipe, [0, 1])
     base = recipe.generate(0, z[:, :3], None, None)
-    assert recipe.sides == (9, 18, 36)
+    assert recipe.level_sides == (9, 18, 36)
     twice = F.interpolate(F.interpolate(base, (18, 18), mode="bilinear"), (36, 36), mode="bilinear")
     assert torch.equal(recipe.sample(z), twice.clamp(-1, 1))
     recipe.seen[1] = 8
@@ -249,7 +249,7 @@ def test_large_levels_pool_pairs_and_have_their_size():
     torch.testing.assert_close(PoolPairs()(x), pooled, rtol=0, atol=1e-3)
     with torch.device("meta"):
         recipe = LAPGAN(Spec((3, 40, 32)), form="large")
-        assert recipe.sides == (8, 16, 32) and recipe.sizes == [(10, 8), (20, 16), (40, 32)]
+        assert recipe.level_sides == (8, 16, 32) and recipe.sizes == [(10, 8), (20, 16), (40, 32)]
         assert recipe.generate(2, recipe.level_noise(2, 2), torch.zeros(2, 3, 40, 32), None).shape == (2, 3, 40, 32)
         assert recipe.d32(torch.zeros(2, 3, 40, 32)).shape == (2, 1)
 
@@ -259,7 +259,7 @@ def test_large_levels_pool_pairs_and_have_their_size():
 )
 def test_sides_are_halved_down_to_a_base_of_8_px_or_more(side, sides):
     recipe = LAPGAN(Spec((1, side, side)), **TINY)
-    assert recipe.sides == sides and recipe.sample(recipe.noise(2)).shape == (2, 1, side, side)
+    assert recipe.level_sides == sides and recipe.sample(recipe.noise(2)).shape == (2, 1, side, side)
 
 
 def test_sides_and_shares_that_are_no_pyramid_are_refused():

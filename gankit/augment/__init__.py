@@ -63,6 +63,11 @@ class Augment(nn.Module):
     """
 
     EVERY = 4
+    p: Tensor
+    right: Tensor
+    rows: Tensor
+    images: Tensor
+    batches: Tensor
 
     def __init__(self, kind: str, policy: str = "", p: float = 0.0, target: float = 0.6, speed: int = 500_000):
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -21,7 +23,7 @@ def diffaugment(images: Tensor, draw: Draw, policy: str = "color,translation,cut
     Raises:
         ValueError: the policy is not one of DiffAugment's, or `draw` belongs to another batch.
     """
-    operations = {"color": _color, "translation": _translate, "cutout": _cut_out}
+    operations: dict[str, Callable[..., Tensor]] = {"color": _color, "translation": _translate, "cutout": _cut_out}
     with torch.autocast(images.device.type, enabled=False):
         x = widen(images)
         u = draw_rows(x, draw, lambda n: torch.rand(n, 7)).unbind(1)

@@ -131,11 +131,16 @@ def _filters(side: int, dtype: torch.dtype, device: torch.device) -> tuple[Tenso
     return up.to(dtype).to(device), down.to(dtype).to(device)
 
 
+class _BilinearContext(torch.autograd.function.FunctionCtx):
+    saved_tensors: tuple[Tensor, ...]
+    size: torch.Size | None
+
+
 class _Bilinear(torch.autograd.Function):
     """Bilinear sampling of a map, or its transpose. Each is the derivative of the other: any order, on any device."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, grid: Tensor, size: torch.Size | None) -> Tensor:
+    def forward(ctx: _BilinearContext, x: Tensor, grid: Tensor, size: torch.Size | None) -> Tensor:
         """Sample a map (N, C, H, W) at a `F.grid_sample` grid; given a size, map the samples' gradient to the map's."""
         ctx.save_for_backward(grid)
         ctx.size = x.shape if size is None else None
@@ -146,5 +151,5 @@ class _Bilinear(torch.autograd.Function):
         return torch.ops.aten.grid_sampler_2d_backward(x, like, grid, bilinear, border, True, mask)[0]
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _BilinearContext, grad: Tensor) -> tuple[Tensor | None, ...]:
         return _Bilinear.apply(grad, *ctx.saved_tensors, ctx.size), None, None

@@ -50,7 +50,8 @@ def run(words: list[str]) -> None:
 def command(name: str) -> Callable[[list[str]], None]:
     """A command's function, from the module of the same name."""
     name = f"{name}_" if keyword.iskeyword(name) else name
-    return getattr(importlib.import_module(f"gankit.cli.{name}"), name)
+    function: Callable[[list[str]], None] = getattr(importlib.import_module(f"gankit.cli.{name}"), name)
+    return function
 
 
 def overview() -> str:

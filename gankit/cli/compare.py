@@ -28,7 +28,12 @@ def compare(words: list[str]) -> None:
     from gankit import evaluation
 
     lines = evaluation.compare(subjects, outdir or "runs", metrics or "")
-    columns = {"metric": {}, **{subject: {"justify": "right"} for subject in subjects}, "better": {}, "taken with": {}}
+    columns = {
+        "metric": {},
+        **{subject: {"justify": "right"} for subject in subjects},
+        "better": {},
+        "taken with": {},
+    }
     show_table(columns, map(cells, lines))
     if any(line.unlike for line in lines):
         put("Values in different lines of one metric were measured differently and cannot be compared.")

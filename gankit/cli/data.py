@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import gankit
 from gankit.cli.flags import alias, first, parse
 from gankit.text import put
 
@@ -74,6 +73,7 @@ def cost(options: Look, path: str) -> str:
 
     from gankit import models
     from gankit.recipe import short
+    from gankit.training.loop import begin
     from gankit.training.setup import plan
 
     kind = models.find(options.model)
@@ -90,7 +90,7 @@ def cost(options: Look, path: str) -> str:
         start, images = time.perf_counter(), settings.batch * steps
         length: dict[str, object] = {"images": images, "save": images, "log": images, "preview": 0}
         with tempfile.TemporaryDirectory() as folder:
-            gankit.train(kind, preset=options.preset, outdir=folder, quiet=True, **changed, **length)
+            begin(kind, options.preset, *plan(kind, options.preset, changed | length), Path(folder), quiet=True)
         return time.perf_counter() - start
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -43,9 +43,8 @@ def explain(error: Exception) -> NoReturn:
 def fail(message: str, code: int) -> NoReturn:
     """Print a message on stderr, once for all processes that share an error that the user can fix, and leave."""
     processes = sys.modules.get("gankit.processes")
-    is_distributed = processes is not None and processes.world() > 1
-    if not is_distributed or processes.rank() == 0 or code == 1:
+    if processes is None or processes.rank() == 0 or code == 1:
         aside(f"gankit: {message}")
-    if is_distributed:
+    if processes is not None and processes.world() > 1:
         os._exit(code)  # closing the process group now could wait for processes that are gone
     sys.exit(code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import gankit
 from gankit.cli.flags import Loading, first, parse
@@ -39,7 +39,7 @@ class Evaluate:
     against: str = ""
     metrics: str = "fd,kd,is,precision,density"
     features: str = ""
-    n: gankit.Images = 0
+    n: gankit.Images = cast("gankit.Images", 0)  # Images(0) would import torch
     seed: int = 0
     trunc: float = 1.0
     held_out: str = ""
@@ -71,7 +71,12 @@ def evaluate(words: list[str]) -> None:
         return put(json.dumps(evaluation.read(path)[-len(scores) :], indent=2))
     number = {"justify": "right", "no_wrap": True}
     numbers = dict.fromkeys(("value", "+-", "samples", "reals"), number)
-    columns = {"metric": {"no_wrap": True}, **numbers, "better": {"no_wrap": True}, "note": {}}
+    columns: dict[str, dict[str, object]] = {
+        "metric": {"no_wrap": True},
+        **numbers,
+        "better": {"no_wrap": True},
+        "note": {},
+    }
     show_table(columns, map(cells, scores))
     put(f"recorded in {path}")
 

@@ -29,8 +29,8 @@ def models(words: list[str]) -> None:
 
     if options.json:
         return put(json.dumps([about(name) for name in library.names()], indent=2))
-    columns = ("model", "year", "paper", "data", "labels", "can")
-    rows = []
+    columns: tuple[str, ...] = ("model", "year", "paper", "data", "labels", "can")
+    rows: list[tuple[str, ...]] = []
     for name in library.names():
         kind, paper = library.find(name), library.paper(name)
         rows.append((name, str(paper.year), paper.title, kind.data, kind.labels, " ".join(kind.abilities())))
@@ -46,7 +46,7 @@ def about(name: str) -> dict[str, object]:
     from gankit import models as library
 
     kind, paper = library.find(name), library.paper(name)
-    presets = {}
+    presets: dict[str, dict[str, object]] = {}
     for key, preset in kind.presets.items():
         presets[key] = {
             "about": preset.about,

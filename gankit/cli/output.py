@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gankit.text import shown
 
@@ -24,7 +24,7 @@ def show_table(columns: Mapping[str, Mapping[str, object]], rows: Iterable[Seque
     """Print a table; nothing in a cell is markup, and no line is wider than `width`.
 
     Args:
-        columns: heading to rich's options for that column.
+        columns: heading to the options of that column: `justify`, "right" for numbers, and `no_wrap`.
         rows: cells as they are printed.
     """
     from rich.console import Console
@@ -33,7 +33,8 @@ def show_table(columns: Mapping[str, Mapping[str, object]], rows: Iterable[Seque
 
     table = Table(box=None, pad_edge=False)
     for heading, options in columns.items():
-        table.add_column(Text(shown(heading)), **options)
+        justify: Literal["left", "right"] = "right" if options.get("justify") == "right" else "left"
+        table.add_column(Text(shown(heading)), justify=justify, no_wrap=bool(options.get("no_wrap")))
     for row in rows:
         table.add_row(*(Text(shown(cell)) for cell in row))
     Console(width=width()).print(table)

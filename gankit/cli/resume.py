@@ -28,14 +28,14 @@ def resume(words: list[str]) -> None:
 
     from gankit import training
     from gankit.runs.config import locate, read_config
-    from gankit.training.settings import settings_of
+    from gankit.training.settings import settings_of, with_options
 
     folder, before = Path("RUN"), training.Settings()
     if not asks_help(words):
         folder = locate(run, take(flags, "--outdir")[1] or "runs")
         before = settings_of(read_config(folder))
         printable = {name: shown(value) for name, value in vars(before).items() if isinstance(value, str)}
-        before = dataclasses.replace(before, **printable)  # the help prints them
+        before = with_options(before, printable)  # the help prints them
     command, settings, loading = parse(
         resume, str(folder), flags, Command, training.Settings, only(Loading, "model"), defaults=before
     )

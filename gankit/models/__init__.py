@@ -9,6 +9,7 @@ import inspect
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from gankit.text import did_you_mean
@@ -69,7 +70,7 @@ def find(name: str) -> type[Recipe]:
     return _only_recipe(importlib.import_module(f"gankit.models.{plain}"), name)
 
 
-def _only_recipe(module: object, name: str) -> type[Recipe]:
+def _only_recipe(module: ModuleType, name: str) -> type[Recipe]:
     """The one Recipe that a module defines."""
     from gankit.recipe import Recipe
 

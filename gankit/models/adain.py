@@ -107,7 +107,7 @@ def decoder(shapes: list[tuple[int, int]], init: str = "torch") -> nn.Sequential
         if 3 < before < width:
             layers += [nn.Upsample(scale_factor=2)]
     net = nn.Sequential(*layers[:-1])
-    for conv in [layer for layer in net[:-1] if init == "he" and isinstance(layer, nn.Conv2d)]:
+    for conv in [layer for layer in layers[:-2] if init == "he" and isinstance(layer, nn.Conv2d)]:
         nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
         nn.init.zeros_(conv.bias)
     return net
@@ -138,6 +138,8 @@ class AdaIN(Recipe):
         beta1: decay of Adam's mean of gradients.
         beta2: decay of Adam's mean of squared gradients.
     """
+
+    encoder_sha256: Tensor
 
     data, multiple, ema, defaults = "domains", 8, ("g",), dict(batch=8, ema=0, data="contents,styles")
     presets = {
@@ -255,7 +257,7 @@ class AdaIN(Recipe):
             raise ValueError(
                 f"{count} styles need as many masks, (S, H, W) or (N, S, H, W) from 0 to 1; found {tuple(masks.shape)}"
             )
-        masks = F.adaptive_avg_pool2d(masks, maps.shape[2:]) * (weights > 0)[:, :, None, None]
+        masks = F.adaptive_avg_pool2d(masks, (maps.shape[2], maps.shape[3])) * (weights > 0)[:, :, None, None]
         mixed = masks * (weights / weights.amax(1, keepdim=True))[:, :, None, None]
         return mixed / mixed.sum(1, keepdim=True).clamp_min(1)
 

@@ -134,7 +134,8 @@ class Generator(nn.Module):
         self.embed = nn.Embedding(num_classes, embed_dim)
         chunk = z_dim if deep else z_dim // len(widths)
         self.dense = nn.Linear(chunk + embed_dim if deep else chunk, prod(self.start))
-        norm, blocks = partial(LinearBatchNorm, condition_dim=chunk + embed_dim), []
+        norm = partial(LinearBatchNorm, condition_dim=chunk + embed_dim)
+        blocks: list[nn.Module] = []
         for a, b in zip(widths, widths[1:]):
             blocks += [DeepGBlock(a, a, norm, False), DeepGBlock(a, b, norm, True)] if deep else [GBlock(a, b, norm)]
         self.blocks, self.attention = nn.ModuleList(blocks), SelfAttention(widths[attention_at])
@@ -161,6 +162,7 @@ def discriminator(
 ) -> ProjectionDiscriminator:
     """Residual blocks for (C, H, W) images, with attention after `attention_at` halvings, and class projection."""
     pairs = list(zip(widths, widths[1:]))
+    blocks: list[nn.Module]
     if deep:
         blocks = [nn.Conv2d(shape[0], widths[0], 3, padding=1)]
         blocks += [block for a, b in pairs for block in (DeepDBlock(a, b, down=True), DeepDBlock(b, b, down=False))]
@@ -282,8 +284,8 @@ class BigGAN(Recipe):
         for layer in list(self.modules()):
             if isinstance(layer, (nn.Linear, nn.Conv2d, nn.Embedding)):
                 nn.init.orthogonal_(layer.weight)
-                if getattr(layer, "bias", None) is not None:
-                    nn.init.zeros_(layer.bias)
+                if (bias := getattr(layer, "bias", None)) is not None:
+                    nn.init.zeros_(bias)
                 if layer is not self.g.embed:
                     spectral_norm(layer, EPS)
         self.opt = {"g": adam(self.g.parameters(), lr_g, (0, 0.999)), "d": adam(self.d.parameters(), lr_d, (0, 0.999))}

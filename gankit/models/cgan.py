@@ -45,7 +45,8 @@ class Generator(nn.Module):
         z_width, c_width, *joint = hidden
         self.z = nn.Sequential(nn.Linear(z_dim, z_width), nn.ReLU())
         self.c = nn.Sequential(nn.Linear(c_dim, c_width), nn.ReLU())
-        layers, width = [Dropout(dropout)], z_width + c_width
+        layers: list[nn.Module] = [Dropout(dropout)]
+        width = z_width + c_width
         for units in joint:
             layers += [nn.Linear(width, units), nn.ReLU(), Dropout(dropout)]
             width = units

@@ -87,8 +87,8 @@ def faces_d(channels: int, width: int, h: int, w: int, norm: bool, dropout: bool
         normed = [BatchNorm2d(c)] if norm else []
         blocks += [nn.Sequential(conv, *normed, nn.PReLU(), Dropout(rate * dropout))]
         channels, h, w = c, (h + 1) // 2, (w + 1) // 2
-    dense, normed = nn.Linear(width * h * w, 2 * width), [BatchNorm1d(2 * width)] if norm else []
-    blocks += [nn.Sequential(nn.Flatten(), dense, *normed, nn.PReLU(), Dropout(0.5 * dropout))]
+    dense, dense_norm = nn.Linear(width * h * w, 2 * width), [BatchNorm1d(2 * width)] if norm else []
+    blocks += [nn.Sequential(nn.Flatten(), dense, *dense_norm, nn.PReLU(), Dropout(0.5 * dropout))]
     return [*blocks, nn.Linear(2 * width, 2)]
 
 
@@ -269,7 +269,8 @@ class CoGAN(Recipe):
 
 def caffe_groups(net: nn.Module, lr: float, weight_decay: float, bias_lr: float) -> list[dict[str, object]]:
     """Parameter groups of the Caffe file: only weights decay; dense layers' biases have `bias_lr` times the rate."""
-    weights, dense_biases, others = [], [], []
+    groups: tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]] = [], [], []
+    weights, dense_biases, others = groups
     for layer in net.modules():
         dense = isinstance(layer, nn.Linear)
         for name, parameter in layer.named_parameters(recurse=False):

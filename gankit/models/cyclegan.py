@@ -158,8 +158,8 @@ class CycleGAN(Recipe):
 
     def g_loss(self, batch: Batch, real_a: Tensor, real_b: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         fake_a, fake_b = self.g_ba(real_b), self.g_ab(real_a)
-        logits = self.d_a(batch.augment(fake_a)), self.d_b(batch.augment(fake_b))
-        loss = sum(2 * lsgan.g(fake) for fake in logits)  # the paper's squares have no factor of 1/2 here
+        logits_a, logits_b = self.d_a(batch.augment(fake_a)), self.d_b(batch.augment(fake_b))
+        loss = 2 * lsgan.g(logits_a) + 2 * lsgan.g(logits_b)  # the paper's squares have no factor of 1/2 here
         outputs = {"adversarial": loss, "fake_a": fake_a, "fake_b": fake_b}
         if self.forward_weight:
             rec_a = self.g_ba(fake_b)
@@ -180,5 +180,6 @@ class CycleGAN(Recipe):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         logits_a = [self.d_a(batch.augment(images)) for images in (real_a, fake_a)]
         logits_b = [self.d_b(batch.augment(images)) for images in (real_b, fake_b)]
-        loss = sum(lsgan.d(real, fake) for real, fake in (logits_a, logits_b))
-        return loss, scores(*(torch.cat(maps) for maps in zip(logits_a, logits_b)), lsgan.boundary)
+        loss = lsgan.d(*logits_a) + lsgan.d(*logits_b)
+        real, fake = (torch.cat(maps) for maps in zip(logits_a, logits_b))
+        return loss, scores(real, fake, lsgan.boundary)

@@ -66,6 +66,8 @@ class DCGAN(Recipe):
         load_scale: scale at which images are read, before a random crop to the model's size; 1.5 in dcgan.torch.
     """
 
+    means: Tensor
+
     ema, defaults = ("g",), dict(batch=128)
     nearest = staticmethod(nearest_size)
     presets = {

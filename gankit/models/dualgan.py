@@ -25,6 +25,7 @@ Deviations:
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -160,15 +161,15 @@ class DualGAN(Recipe):
             )
         self.cycle_weight_a, self.cycle_weight_b, self.n_critic = cycle_weight_a, cycle_weight_b, n_critic
         self.penalty, self.clip_value, self.penalty_weight = penalty, clip_value, penalty_weight
+        critics: list[nn.Module]
         if form == "code":
-            options = dict(norm=ShiftedInstanceNorm, bias=True, down=down, up=up, norm_inner=True)
-            self.d_a, self.d_b = (code_critic(c, h, w, width) for c in (a, b))
+            generator = partial(UNetGenerator, norm=ShiftedInstanceNorm, bias=True, down=down, up=up, norm_inner=True)
+            critics = [code_critic(c, h, w, width) for c in (a, b)]
         else:
-            options = dict(norm=OwnBatchNorm2d)
-            self.d_a, self.d_b = (PatchDiscriminator(c, width, patch_layers(patch, h, w)) for c in (a, b))
-        self.g_ab, self.g_ba = (
-            UNetGenerator(*ends, levels, width, dropout=dropout, **options) for ends in ((a, b), (b, a))
-        )
+            generator = partial(UNetGenerator, norm=OwnBatchNorm2d)
+            critics = [PatchDiscriminator(c, width, patch_layers(patch, h, w)) for c in (a, b)]
+        self.d_a, self.d_b = critics
+        self.g_ab, self.g_ba = (generator(*ends, levels, width, dropout=dropout) for ends in ((a, b), (b, a)))
         init_normal(self)
         self.multiple = 2**levels
         pairs = (("g", self.g_ab, self.g_ba), ("d", self.d_a, self.d_b))
@@ -204,13 +205,16 @@ class DualGAN(Recipe):
         z_ab, z_ba = self.drawn(batch)
         real_a, real_b = batch.a, batch.b
         fake_a, fake_b = self.g_ba(real_b, z_ba), self.g_ab(real_a, z_ab)
-        reals, fakes, outputs = [], [], {}
+        reals: list[Tensor] = []
+        fakes: list[Tensor] = []
+        outputs: dict[str, Tensor] = {}
         for net, real, fake in (self.d_a, real_a, fake_a), (self.d_b, real_b, fake_b):
 
             def critic(x: Tensor, net: nn.Module = net) -> Tensor:
                 return net(batch.augment(x)).flatten(1).mean(1)
 
-            reals, fakes = [*reals, critic(real)], [*fakes, critic(fake)]
+            reals.append(critic(real))
+            fakes.append(critic(fake))
             if self.penalty == "gp":
                 outputs["penalty"] = outputs.get("penalty", 0) + wgan_gp(critic, real, fake, batch.draw) / 2
         real, fake = torch.cat(reals), torch.cat(fakes)

@@ -41,7 +41,9 @@ class Generator(nn.Module):
     def __init__(self, shape: tuple[int, ...], z_dim: int, hidden: tuple[int, ...], sigmoid: bool):
         super().__init__()
         self.shape, self.sigmoid = shape, sigmoid
-        layers = [layer for a, b in pairwise((z_dim, *hidden)) for layer in (nn.Linear(a, b), nn.ReLU())]
+        layers: list[nn.Module] = [
+            layer for a, b in pairwise((z_dim, *hidden)) for layer in (nn.Linear(a, b), nn.ReLU())
+        ]
         if len(shape) == 3 and not sigmoid:
             layers[-1] = nn.Sigmoid()
         self.hidden, self.out = nn.Sequential(*layers), nn.Linear(hidden[-1], torch.Size(shape).numel())

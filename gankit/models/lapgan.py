@@ -37,7 +37,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -89,7 +89,7 @@ class LabelPlane(nn.Sequential):
         self.classes = classes
 
     def forward(self, label: Tensor) -> Tensor:
-        return super().forward(F.one_hot(label, self.classes).to(self[0].weight))
+        return super().forward(F.one_hot(label, self.classes).to(cast(Tensor, self[0].weight)))
 
 
 class PoolPairs(nn.Module):
@@ -171,6 +171,8 @@ class LAPGAN(Recipe):
             CIFAR-10, 1.5 for the authors' scenes.
         penalty_weight: weight of an R1 penalty on reals, gamma / 2, which the paper does not have; 0 for none.
     """
+
+    seen: Tensor
 
     labels, defaults = "optional", dict(batch=64)
     presets = {
@@ -256,7 +258,7 @@ class LAPGAN(Recipe):
         for option, value in counts.items():
             if value < 1:
                 raise ValueError(f"{option} is {value}; it must be at least 1")
-        self.sides, self.turn, self.shares = sides, turn, shares
+        self.level_sides, self.turn, self.shares = sides, turn, shares
         self.sizes = [(round(spec.height * s / side), round(spec.width * s / side)) for s in sides]
         self.z_dim, self.epoch, self.g_batch, self.penalty_weight = z_dim, epoch, g_batch, penalty_weight
         self.lr, self.lr_decay = lr, lr_decay
@@ -271,10 +273,11 @@ class LAPGAN(Recipe):
         """Register g8, d8, g16, d16 ..., named by the sides of their levels."""
         classes, c = self.spec.num_classes, self.spec.channels
         pixels = c * self.sizes[0][0] * self.sizes[0][1]
-        self.add_module(f"g{self.sides[0]}", Base(self.z_dim, units_g, pixels, classes))
-        self.add_module(f"d{self.sides[0]}", Base(pixels, units_d, 1, classes, dropout))
-        init_normal(self.net("g", 0), 0.05), init_normal(self.net("d", 0), 0.005)
-        for side, size in zip(self.sides[1:], self.sizes[1:]):
+        self.add_module(f"g{self.level_sides[0]}", Base(self.z_dim, units_g, pixels, classes))
+        self.add_module(f"d{self.level_sides[0]}", Base(pixels, units_d, 1, classes, dropout))
+        init_normal(self.net("g", 0), 0.05)
+        init_normal(self.net("d", 0), 0.005)
+        for side, size in zip(self.level_sides[1:], self.sizes[1:]):
             planes = c + (classes > 0)
             g = large_g(planes + 1, c) if form == "large" else plain_g(planes + 1, c, width)
             d = large_d(planes, size) if form == "large" else plain_d(planes, size, width, dropout)
@@ -283,13 +286,13 @@ class LAPGAN(Recipe):
 
     def net(self, kind: str, level: int) -> nn.Module:
         """G ("g") or D ("d") of a level."""
-        return getattr(self, f"{kind}{self.sides[level]}")
+        return getattr(self, f"{kind}{self.level_sides[level]}")
 
     # Sampling --------------------------------------------------------------------------------------------------------
 
     def noise(self, n: int) -> Tensor:
         """(n, z_dim + pixels of all levels above the base) latents, uniform on [-1, 1]."""
-        return torch.cat([self.level_noise(n, level) for level in range(len(self.sides))], 1)
+        return torch.cat([self.level_noise(n, level) for level in range(len(self.level_sides))], 1)
 
     def level_noise(self, n: int, level: int) -> Tensor:
         """Noise of one level, uniform on [-1, 1]: (n, z_dim) for the base, (n, pixels) for the others."""
@@ -331,7 +334,7 @@ class LAPGAN(Recipe):
     def step(self, batch: Batch, run: Run) -> None:
         (batch.fields["real"],) = random_crop([batch.real], batch.draw, *self.spec.shape[1:])
         level, images = self.progress(run.images)
-        d, g = (f"{kind}{self.sides[level]}" for kind in "dg")
+        d, g = (f"{kind}{self.level_sides[level]}" for kind in "dg")
         for group in (group for name in (d, g) for group in self.opt[name].param_groups):
             if "momentum" in group:
                 epochs = images / self.epoch

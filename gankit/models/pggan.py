@@ -121,6 +121,9 @@ class PGGAN(Recipe):
         place_bias: one bias per position of G's first map, as in weights from Facebook's pytorch_GAN_zoo.
     """
 
+    level: Tensor
+    alpha: Tensor
+
     ema, defaults = ("g",), dict(batch=16, images=19_000_000, ema=11_000)
     nearest = staticmethod(nearest_size)
     presets = {

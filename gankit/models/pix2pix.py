@@ -121,7 +121,7 @@ class Pix2Pix(Recipe):
         self.gan_weight, self.l1_weight = gan_weight, l1_weight
         self.load_size = larger_size(spec.shape, 286 / 256) if jitter else None
         channels, out_channels = (dict(a=spec.shape, b=spec.other)[side][0] for side in self.sides)
-        levels = unet_levels(*spec.shape[1:], levels)
+        levels = unet_levels(spec.height, spec.width, levels)
         layers, make_norm = patch_layers(patch, *spec.shape[1:]), partial(OwnBatchNorm2d, whole=norm == "batch")
         self.g = UNetGenerator(
             channels, out_channels, levels, width, make_norm, dropout=dropout, skips=skips, dropout_inner=dropout_inner

@@ -253,7 +253,7 @@ class R3GAN(Recipe):
         for opt in self.opt.values():
             opt.param_groups[0].update(lr=current["lr"], betas=(0.0, current["beta2"]))
         if run.augment is not None and current["p"]:
-            run.augment.p.fill_(current["p"])
+            run.augment.get_buffer("p").fill_(current["p"])
         if run.step % 2 == 0:
             run.update("d", partial(self.d_loss, gamma=current["gamma"]), batch)
         else:

@@ -49,7 +49,9 @@ def discriminator(shape: tuple[int, ...], width: int, num_classes: int, halvings
     """Residual blocks for (C, H, W) images, self-attention after `halvings` of them, and class projection."""
     downs = stages(*shape[1:]) + (min(shape[1:]) >> stages(*shape[1:]) >= 6)  # down to 3, 4 or 5
     widths = [width * min(2**i, 16) for i in range(downs + 1)]
-    blocks = [DBlock(a, b, down=i < downs, hidden=b) for i, (a, b) in enumerate(zip(widths, widths[1:]), 1)]
+    blocks: list[nn.Module] = [
+        DBlock(a, b, down=i < downs, hidden=b) for i, (a, b) in enumerate(zip(widths, widths[1:]), 1)
+    ]
     if halvings:
         blocks.insert(halvings - 1, SelfAttention(widths[halvings - 1]))
     return ProjectionDiscriminator([OptimizedDBlock(shape[0], width), *blocks], widths[-1], num_classes)

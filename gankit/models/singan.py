@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -110,6 +111,10 @@ class SinGAN(Recipe):
         lr: learning rate of Adam; a tenth of it in the last fifth of a scale.
     """
 
+    z_star: Tensor
+    amplitudes: Tensor
+    scale: Tensor
+
     defaults = dict(batch=1, ema=0, data="photo:china:whole", images=0, log=100, preview=500, save=1000)
     presets = {
         "paper": Preset(
@@ -147,6 +152,7 @@ class SinGAN(Recipe):
             raise ValueError(f"iterations is {iterations} and updates is {updates}; both must be at least 1")
         self.sizes = pyramid(spec.height, spec.width, least, most, factor, scales)
         self.iterations, self.updates, self.rec_weight = iterations, updates, rec_weight
+        self.length = iterations * len(self.sizes)
         self.noise_weight, self.penalty_weight, self.lr = noise_weight, penalty_weight, lr
         self.rim = REACH if pad_noise else 0
         widths = [min(width * 2 ** (i // 4), 4 * width) for i in range(len(self.sizes))]
@@ -165,13 +171,9 @@ class SinGAN(Recipe):
     @staticmethod
     def reduced(height: int, width: int, arguments: dict[str, object]) -> tuple[Size, dict[str, object]]:
         """The size to which an image of this height and width is reduced, and the arguments that keep its scales."""
-        sizes = pyramid(height, width, *(arguments[name] for name in ("least", "most", "factor", "scales")))
+        limits = tuple(arguments[name] for name in ("least", "most", "factor", "scales"))
+        sizes = pyramid(height, width, *cast(tuple[int, int, float, int], limits))
         return sizes[-1], {"scales": len(sizes)}
-
-    @property
-    def length(self) -> int:
-        """Images shown in a run."""
-        return self.iterations * len(self.sizes)
 
     # Sampling --------------------------------------------------------------------------------------------------------
 
@@ -187,7 +189,8 @@ class SinGAN(Recipe):
         """(N, D) noise to (N, C, H, W) images in [-1, 1]."""
         shapes = [self.maps(i, size) for i, size in enumerate(self.sizes)]
         parts = [part.unflatten(1, shape) for part, shape in zip(z.split([math.prod(s) for s in shapes], 1), shapes)]
-        return resize(self.draw(parts.__getitem__, self.sizes[: int(self.scale) + 1]), self.spec.shape[1:]).clamp(-1, 1)
+        images = self.draw(parts.__getitem__, self.sizes[: int(self.scale) + 1])
+        return resize(images, (self.spec.height, self.spec.width)).clamp(-1, 1)
 
     def draw(
         self, noise: Callable[[int], Tensor | None], sizes: Sequence[Size], start: int = 0, below: Tensor | None = None
@@ -235,7 +238,7 @@ class SinGAN(Recipe):
             return
         for networks in (self.g, self.d):
             net, coarser = networks[index], networks[index - 1]
-            if net.net[0].weight.shape == coarser.net[0].weight.shape:
+            if net.get_parameter("net.0.weight").shape == coarser.get_parameter("net.0.weight").shape:
                 net.load_state_dict(coarser.state_dict())
         real, below = resize(batch.real, self.sizes[index]), resize(self.rebuilt(index - 1), self.sizes[index])
         self.amplitudes[index] = self.noise_weight * (real - below).square().mean().sqrt()

@@ -170,15 +170,15 @@ class SNGAN(Recipe):
     def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         images = dequantise(batch.real, batch.draw)
         real = self.d(batch.augment(images), batch.label if self.spec.num_classes else None)
-        z, label = self.draw(batch, 1)
+        z, label = self.drawn(batch, 1)
         fake = self.d(batch.augment(self.sample(z, label)), label)
         return hinge.d(real, fake), scores(real, fake)
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        z, label = self.draw(batch, self.g_batch)
+        z, label = self.drawn(batch, self.g_batch)
         return hinge.g(self.d(batch.augment(self.sample(z, label)), label)), {}
 
-    def draw(self, batch: Batch, k: int) -> tuple[Tensor, Tensor | None]:
+    def drawn(self, batch: Batch, k: int) -> tuple[Tensor, Tensor | None]:
         """k latents, and k uniformly drawn labels, for each image of the batch."""
         z, classes = draw_times(batch.draw, self.noise, k), self.spec.num_classes
         return z, draw_times(batch.draw, lambda n: torch.randint(classes, (n,)), k) if classes else None

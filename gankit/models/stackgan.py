@@ -286,6 +286,9 @@ class StackGAN(Recipe):
         beta1: beta1 of Adam.
     """
 
+    examples: Tensor
+    stage: Tensor
+
     data, ema = "captions", ("g1", "g2")
     defaults = dict(batch=64, images=11_626_000, data="shapes:captions")
     presets = {
@@ -364,7 +367,8 @@ class StackGAN(Recipe):
         self.pytorch, self.z_dim, self.c_dim, self.margin = form == "pytorch", z_dim, c_dim, margin
         self.augmented, self.kl_weight, self.penalty_weight = conditioning_augmentation, kl_weight, penalty_weight
         self.lr, self.half_images, self.stage1_eval = lr, (stage1_half_images, half_images), stage1_eval
-        self.load_size = tuple(TIMES * round(side // TIMES * 76 / 64) for side in spec.shape[1:]) if crop else None
+        height, width = (TIMES * round(side // TIMES * 76 / 64) for side in spec.shape[1:])
+        self.load_size = (height, width) if crop else None
         has_letters = spec.caption[1] > 0  # otherwise captions are vectors
         embed_dim = embed_dim if has_letters else spec.caption[0]
         self.ends = (text_images, text_images + stage1_images) if has_letters else (0, stage1_images)
@@ -435,10 +439,10 @@ class StackGAN(Recipe):
             text: the embeddings.
             stage: 1 for images of Stage I, enlarged, 2 for Stage II, or 0 for the last stage in training.
         """
-        stage = stage or int(self.stage)
+        is_first = (stage or int(self.stage)) == 1
         z, first, second = z.split([self.z_dim, self.c_dim, self.c_dim], 1)
         small = self.g1(z, self.condition(self.g1.ca, text, first)[0])
-        if stage == 1:
+        if is_first:
             return F.interpolate(small, self.spec.shape[1:], mode="nearest")
         return self.g2(small, self.condition(self.g2.ca, text, second)[0])
 
@@ -521,7 +525,8 @@ class StackGAN(Recipe):
             loss = F.softplus(-real.float()).mean() + negative / 2
         else:
             real_alone, fake_alone = d.unconditional(maps[0]), d.unconditional(maps[2])
-            negative = sum(F.softplus(x.float()).mean() for x in (wrong, fake, fake_alone))
+            losses = [F.softplus(x.float()).mean() for x in (wrong, fake, fake_alone)]
+            negative = losses[0] + losses[1] + losses[2]
             loss = (F.softplus(-real.float()).mean() + F.softplus(-real_alone.float()).mean()) / 2 + negative / 3
         outputs = {**scores(real, fake), "wrong_right": (wrong < 0).float().mean()}
         if self.penalty_weight:

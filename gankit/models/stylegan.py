@@ -103,6 +103,8 @@ class Mapping(nn.Module):
 class Style(nn.Module):
     """After each convolution of G: noise, bias, leaky ReLU, instance norm, and the scale and bias from w (AdaIN)."""
 
+    fixed: Tensor
+
     def __init__(self, channels: int, w_dim: int, sides: tuple[int, int]):
         super().__init__()
         self.strength = nn.Parameter(torch.zeros(channels, 1, 1))
@@ -135,12 +137,12 @@ class Synthesis(nn.Module):
     def maps(self, noise: str | int) -> list[Tensor | None]:
         """Noise of each layer, alike for all images: "const" for the fixed maps, "none" for zeros, or a seed."""
         if noise == "const":
-            return [style.fixed for style in self.styles]
+            return [style.get_buffer("fixed") for style in self.styles]
         if noise == "none":
             return [None] * len(self.styles)
         if isinstance(noise, int):
             with seeded(noise):
-                return [torch.randn(style.fixed.shape).to(style.fixed) for style in self.styles]
+                return [torch.randn(fixed.shape).to(fixed) for fixed in self.maps("const")]
         raise ValueError(f'noise is {noise!r}; give "const", "none" or a whole number, the seed of new maps')
 
     def forward(self, ws: Tensor, noise: list[Tensor | None], level: int, alpha: float) -> Tensor:
@@ -153,8 +155,15 @@ class Synthesis(nn.Module):
         return image if alpha == 1 else torch.lerp(double(self.to_rgb[level - 1](previous)), image, alpha)
 
 
+def noise_map(n: int, size: tuple[int, int]) -> Tensor:
+    """(n, 1, H, W) from N(0, 1), for maps of a (height, width)."""
+    return torch.randn(n, 1, *size)
+
+
 class Generator(nn.Module):
     """The mapping and synthesis networks, and the running mean of w."""
+
+    w_mean: Tensor
 
     def __init__(self, mapping: Mapping, synthesis: Synthesis, w_dim: int):
         super().__init__()
@@ -219,6 +228,10 @@ class StyleGAN(Recipe):
         w_beta: decay of the running mean of w per step.
         conditional: use labels if the data has them.
     """
+
+    level: Tensor
+    alpha: Tensor
+    label_shares: Tensor
 
     labels, ema, defaults = "optional", ("g",), dict(batch=32, images=25_000_000, ema=10_000)
     nearest = staticmethod(nearest_size)
@@ -367,7 +380,7 @@ class StyleGAN(Recipe):
         z, other = batch.draw(self.noise), batch.draw(self.noise)
         cut = batch.draw(partial(self.crossover, layers=2 * level + 2))
         sides = self.g.synthesis.sides[: 2 * level + 2]
-        noise = [batch.draw(lambda n, side=side: torch.randn(n, 1, *side)) for side in sides]
+        noise = [batch.draw(partial(noise_map, size=size)) for size in sides]
         return self.g(z, other, cut, noise, level, alpha, label)
 
     def real_label(self, batch: Batch) -> Tensor | None:

@@ -32,7 +32,7 @@ Deviations:
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -73,7 +73,7 @@ class Mapping(nn.Module):
 
     def forward(self, z: Tensor | None, label: Tensor | None = None) -> Tensor:
         """(N, z_dim) latents, or None for none, and (N,) labels if there are classes, to (N, w_dim)."""
-        weight = self.layers[0].weight
+        weight = cast(Tensor, self.layers[0].weight)
         with torch.autocast(weight.device.type, enabled=False):
             parts = [] if z is None else [self.norm(z.to(weight.dtype))]
             if self.embed is not None:
@@ -86,6 +86,8 @@ class Mapping(nn.Module):
 
 class Layer(nn.Module):
     """Modulated 3x3 convolution, noise map times a learned scalar, bias, leaky ReLU."""
+
+    noise: Tensor
 
     def __init__(self, a: int, b: int, w_dim: int, size: tuple[int, int], up: bool, clamp: float):
         super().__init__()
@@ -112,7 +114,7 @@ class Synthesis(nn.Module):
             self.layers += [Layer(a, b, w_dim, size, True, clamp), Layer(b, b, w_dim, size, False, clamp)]
         self.to_rgb = nn.ModuleList(ModulatedConv2d(c, shape[0], 1, w_dim, demodulate=False) for c in widths)
         self.enlarge, self.clamp = Fir(up=2), clamp
-        self.sizes = [tuple(layer.noise.shape) for layer in self.layers]
+        self.sizes = [sides[0], *(size for size in sides[1:] for _ in range(2))]  # of the layers
 
     def forward(self, ws: Tensor, noise: list[Tensor] | None = None) -> Tensor:
         """(N, num_ws, w_dim) styles, and a noise map for each layer, to (N, C, H, W), not clamped to [-1, 1]."""
@@ -129,6 +131,8 @@ class Synthesis(nn.Module):
 class Generator(nn.Module):
     """The mapping and synthesis networks, and the mean style."""
 
+    w_mean: Tensor
+
     def __init__(self, mapping: Mapping, synthesis: Synthesis, w_dim: int):
         super().__init__()
         self.mapping, self.synthesis = mapping, synthesis
@@ -142,7 +146,8 @@ class Conv(nn.Module):
         super().__init__()
         self.weight, self.bias = nn.Parameter(torch.randn(b, a, kernel, kernel)), nn.Parameter(torch.zeros(b))
         self.scale, self.gain, self.clamp = gain / (a * kernel**2) ** 0.5, gain, clamp * gain / GAIN
-        self.blur, self.stride, self.pad = (Fir(pad=(2, 2)), 2, 0) if down else (nn.Identity(), 1, kernel // 2)
+        self.blur = Fir(pad=(2, 2)) if down else nn.Identity()
+        self.stride, self.pad = (2, 0) if down else (1, kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, a, H, W) to (N, b, H, W), or with `down` to (N, b, H / 2, W / 2)."""
@@ -209,6 +214,9 @@ class StyleGAN2(Recipe):
         path_every: interval of the path-length penalty's updates, in batches; its weight is multiplied by this.
         lr: learning rate of Adam, before the correction for lazy penalties.
     """
+
+    path_mean: Tensor
+    label_shares: Tensor
 
     labels, ema, defaults = "optional", ("g",), dict(batch=32, images=25_000_000, ema=10_000)
     nearest = staticmethod(nearest_size)

@@ -242,6 +242,9 @@ class UNet(Recipe):
         tile: side of the tiles that `segment` predicts at once, in pixels; 0: the whole image.
     """
 
+    counted: Tensor
+    weights: Tensor
+
     data, ema = "masks", ("net",)
     defaults: ClassVar[dict[str, object]] = dict(data="cells", batch=1, images=100_000, ema=0)
     presets: ClassVar[dict[str, Preset]] = {

@@ -149,7 +149,8 @@ class WGANGP(Recipe):
         self.g = SNGANGenerator(z_dim, spec.shape, tall if pyramid else flat, norm, bias=not pyramid)
         self.d = Critic(spec.shape, width, classes, pyramid)
         init_glorot(self)
-        nn.init.xavier_uniform_(self.d.trunk[0].weight if pyramid else self.g.out.weight)  # without the factor sqrt(2)
+        first = self.d.trunk[0] if pyramid else self.g.out
+        nn.init.xavier_uniform_(first.get_parameter("weight"))  # without the factor sqrt(2)
         self.opt = {name: adam(net.parameters(), lr, (0, 0.9)) for name, net in (("g", self.g), ("d", self.d))}
 
     def noise(self, n: int) -> Tensor:
@@ -175,15 +176,18 @@ class WGANGP(Recipe):
         images = dequantise(batch.real, batch.draw) if self.dequantise else batch.real
         label = batch.label if self.spec.num_classes else None
         fakes = self.sample(batch.draw(self.noise), label)
-        fake, outputs = self.d(batch.augment(fakes)), {}
+        fake = self.d(batch.augment(fakes))
+        outputs: dict[str, Tensor] = {}
         if label is None:
-            real, class_loss = self.d(batch.augment(images)), 0
+            real = self.d(batch.augment(images))
         else:
             real, classes = self.d.classify(batch.augment(images))
-            class_loss = cross_entropy(classes, label)
-            outputs = {"class": class_loss, "class_right": (classes.argmax(1) == label).float().mean()}
+            outputs = {
+                "class": cross_entropy(classes, label),
+                "class_right": (classes.argmax(1) == label).float().mean(),
+            }
         penalty = wgan_gp(lambda x: self.d(batch.augment(x)), images, fakes, batch.draw)
-        loss = wasserstein.d(real, fake) + self.penalty_weight * penalty + class_loss
+        loss = wasserstein.d(real, fake) + self.penalty_weight * penalty + outputs.get("class", 0)
         return loss, {"penalty": penalty, **scores(real, fake, boundary=None), **outputs}
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

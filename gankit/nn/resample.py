@@ -14,6 +14,13 @@ def mirrored(at: Tensor, side: int) -> Tensor:
     return side - 1 - (side - 1 - at.remainder(max(1, 2 * side - 2))).abs()
 
 
+class _FilterContext(torch.autograd.function.FunctionCtx):
+    saved_tensors: tuple[Tensor, ...]
+    step: int
+    pad: int
+    size: tuple[int, ...] | None
+
+
 class _Filter(torch.autograd.Function):
     """A convolution with one fixed kernel for all channels, or its transpose: each is the derivative of the other.
 
@@ -22,7 +29,7 @@ class _Filter(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx,
+        ctx: _FilterContext,
         x: Tensor,
         kernel: Tensor,
         step: int,
@@ -39,7 +46,7 @@ class _Filter(torch.autograd.Function):
         return F.conv_transpose2d(x, weight, None, step, pad, rest, groups=x.shape[1])
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _FilterContext, grad: Tensor) -> tuple[Tensor | None, ...]:
         return _Filter.apply(grad, *ctx.saved_tensors, ctx.step, ctx.pad, ctx.size), None, None, None, None
 
 

@@ -29,8 +29,8 @@ def grid(samples: Tensor, columns: int = 0) -> Image.Image:
     columns = columns or min(n, 10 if height <= 64 else (8 if height <= 256 else 4))
     rows = -(-n // columns)
     factor = max(1, round(64 / max(height, width)))
-    pixels = data.quantise(samples if channels in (1, 3, 4) else samples[:, :1])
-    pixels = pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3).permute(0, 2, 3, 1).numpy()
+    images = data.quantise(samples if channels in (1, 3, 4) else samples[:, :1])
+    pixels = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3).permute(0, 2, 3, 1).numpy()
     gap = max(1, factor // 2)
     high, wide = height * factor + gap, width * factor + gap
     sheet = np.full((rows * high + gap, columns * wide + gap, pixels.shape[3]), 255, np.uint8)

@@ -32,7 +32,7 @@ def sheet(images: Tensor, columns: int, heads: Sequence[str] = (), sides: Sequen
     return page
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:
     """Words in lines that are no wider, as far as single words allow."""
     lines: list[str] = []
     for word in text.split():

@@ -80,5 +80,5 @@ def save_picture(path: Path, picture: Image.Image) -> Path:
 def save_arrays(path: Path, **arrays: np.ndarray) -> Path:
     """Write arrays as .npz."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # no array is called allow_pickle
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from pathlib import Path
 
 from gankit.text import escaped
@@ -32,7 +33,7 @@ def figure(path: Path, caption: str) -> str:
     return f"<figure><img alt='{text}' src='data:image/png;base64,{data}'><figcaption>{text}</figcaption></figure>"
 
 
-def table(title: str, rows: dict[str, object]) -> str:
+def table(title: str, rows: Mapping[str, object]) -> str:
     """A table of two columns, names and values."""
     body = "".join(
         f"<tr><td>{escaped(str(k))}<td>{escaped(', '.join(map(str, v)) if isinstance(v, list) else str(v))}"

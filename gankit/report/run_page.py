@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import cast
 
 from gankit import evaluation
 from gankit.evaluation.figures import CAPTIONS
@@ -13,6 +14,7 @@ from gankit.report.html import figure, page, table
 from gankit.runs import schema
 from gankit.runs.config import read_config
 from gankit.runs.files import write_text
+from gankit.runs.schema import Config
 from gankit.text import escaped
 
 
@@ -49,10 +51,10 @@ def row(title: str, parts: list[str], style: str = "row") -> list[str]:
 
 def read_stats(path: Path) -> list[dict[str, float]]:
     """The complete lines of stats.jsonl; a last line cut short by a kill is left out."""
-    return schema.lines(path, schema.STATS)
+    return cast(list[dict[str, float]], schema.lines(path, schema.STATS))
 
 
-def summary(config: dict, records: list[dict[str, float]]) -> str:
+def summary(config: Config, records: list[dict[str, float]]) -> str:
     spec = config["spec"]
     classes = f", {spec['num_classes']} classes" if spec["num_classes"] else ""
     facts = {
@@ -95,13 +97,13 @@ def evaluations(folder: Path) -> list[str]:
     return [metrics, "<div class=row>", *figures, "</div>"]
 
 
-def metric(line: dict) -> str:
+def metric(line: schema.Record) -> str:
     """A metric as a row of a table."""
     error = ""
     if line["error"] is not None:
         error = f" &plusmn; {line['error']:.3g} <small>{escaped(line['error_of'])}</small>"
-    counted = (("n_fake", "samples"), ("n_real", "reals"))
-    counts = " beside ".join(f"{line[key]:,} {what}" for key, what in counted if line[key])
+    counted = ((line["n_fake"], "samples"), (line["n_real"], "reals"))
+    counts = " beside ".join(f"{count:,} {what}" for count, what in counted if count)
     better = f", {escaped(line['better'])} is better" if line["better"] else ""
     about = escaped(evaluation.about(line["metric"]))
     note = f"{counts} after {line['fake'].get('images', 0):,} images{better}. {escaped(line['note'])}"
@@ -111,9 +113,10 @@ def metric(line: dict) -> str:
 
 def spectrum(path: Path, caption: str) -> str:
     """The curves in a file of power spectra, points that are not finite left out."""
+    spectra = cast(dict[str, list[list[float]]], schema.read(path, schema.SPECTRUM))
     curves = {
         name: [(p[0], p[1]) for p in points if len(p) == 2 and all(map(math.isfinite, p))]
-        for name, points in schema.read(path, schema.SPECTRUM).items()
+        for name, points in spectra.items()
     }
     curves = {name: points for name, points in curves.items() if points}
     if not curves:

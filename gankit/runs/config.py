@@ -10,18 +10,22 @@ import platform
 import re
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 
 import gankit
-from gankit import models, processes
-from gankit.data import Dataset
+from gankit import data, models, processes
 from gankit.recipe import Recipe, Spec, can
 from gankit.runs import schema
 from gankit.runs.files import FORMAT, BadCheckpoint, refuse_newer, write_text
+from gankit.runs.schema import Config
 from gankit.text import shown, suggest
+
+Data = data.Dataset | data.Domains | data.Union
 
 
 def versions() -> dict[str, str]:
@@ -33,14 +37,27 @@ def versions() -> dict[str, str]:
     }
 
 
-def history_entry(images: int, changed: dict[str, list]) -> dict:
+def history_entry(images: int, changed: dict[str, list[object]]) -> schema.Entry:
     return {"images": images, "time": time.strftime("%Y-%m-%d %H:%M:%S"), "changed": changed, "versions": versions()}
 
 
-def new_config(kind: type[Recipe], preset: str, arguments: dict, settings: dict, spec: Spec, dataset: Dataset) -> dict:
+def new_config(
+    kind: type[Recipe],
+    preset: str,
+    arguments: dict[str, object],
+    settings: dict[str, object],
+    spec: Spec,
+    dataset: Data,
+) -> Config:
     """The content of config.json: enough to use the weights, to go on, and to repeat the run."""
-    colours = getattr(dataset, "colours", None)  # of the classes of label maps
-    painted = {} if colours is None else {"colours": colours.tolist()}
+    facts: schema.Facts = {
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "count": len(dataset),
+        "classes": list(dataset.class_names),
+    }
+    if (colours := getattr(dataset, "colours", None)) is not None:  # of the classes of label maps
+        facts["colours"] = colours.tolist()
     return {
         "format": FORMAT,
         "id": uuid.uuid4().hex,
@@ -48,15 +65,9 @@ def new_config(kind: type[Recipe], preset: str, arguments: dict, settings: dict,
         "own": models.own_file(kind),
         "preset": preset,
         "arguments": arguments,
-        "settings": settings,
-        "spec": dataclasses.asdict(spec),
-        "data": {
-            "name": dataset.name,
-            "fingerprint": dataset.fingerprint,
-            "count": len(dataset),
-            "classes": list(dataset.class_names),
-        }
-        | painted,
+        "settings": cast(schema.Options, settings),
+        "spec": cast(schema.Shapes, dataclasses.asdict(spec)),
+        "data": facts,
         "preview": "strips" if can(kind, "strip") else "samples",
         "processes": processes.world(),
         "images": 0,
@@ -64,7 +75,7 @@ def new_config(kind: type[Recipe], preset: str, arguments: dict, settings: dict,
     }
 
 
-def new_folder(outdir: Path, kind: type[Recipe], data_name: str, desc: str, config: dict) -> Path:
+def new_folder(outdir: Path, kind: type[Recipe], data_name: str, desc: str, config: Config) -> Path:
     """Make the next numbered run folder, such as runs/00007-dcgan-digits, with its config."""
     clean = re.sub(r"[^\w.]+", "-", "-".join(filter(None, [models.name_of(kind), data_name, desc]))).strip("-")
     try:
@@ -83,24 +94,28 @@ def new_folder(outdir: Path, kind: type[Recipe], data_name: str, desc: str, conf
     return folder
 
 
-def find_unfinished(outdir: Path, config: dict) -> Path | None:
+def find_unfinished(outdir: Path, config: Config) -> Path | None:
     """The newest run in `outdir` with this configuration that has not reached its end (to go on after a restart)."""
-    same = ("model", "arguments", "settings", "spec", "data")
     for folder in sorted(outdir.glob("[0-9]*-*"), reverse=True):
         with contextlib.suppress(BadCheckpoint):
             found = read_config(folder)
-            if json.dumps([found[k] for k in same]) == json.dumps([config[k] for k in same]):
+            if identity(found) == identity(config):
                 return folder if found["images"] < config["settings"]["images"] else None
     return None
 
 
-def write_config(folder: Path, config: dict) -> None:
+def identity(config: Config) -> str:
+    """What a run and its restart have in common."""
+    return json.dumps([config["model"], config["arguments"], config["settings"], config["spec"], config["data"]])
+
+
+def write_config(folder: Path, config: Config) -> None:
     """Write config.json, from process 0."""
     if not processes.rank():
         write_text(folder / "config.json", json.dumps(config, indent=2))
 
 
-def read_config(folder: Path) -> dict:
+def read_config(folder: Path) -> Config:
     """A run folder's config.
 
     Raises:
@@ -108,7 +123,7 @@ def read_config(folder: Path) -> dict:
     """
     path = folder / "config.json"
     try:
-        config = schema.parse(schema.text_of(path), {"format": schema.Whole(), ...: schema.ANY})
+        config = cast(Config, schema.parse(schema.text_of(path), {"format": schema.Whole(), ...: schema.ANY}))
         refuse_newer(config["format"], path)
         schema.check(config, schema.CONFIG)
     except FileNotFoundError:
@@ -120,25 +135,30 @@ def read_config(folder: Path) -> dict:
     return config
 
 
-def read_spec(config: dict) -> Spec:
+def read_spec(config: Config) -> Spec:
     """What the run's model knows of its data.
 
     Raises:
         BadCheckpoint: no data has such a shape.
     """
-    spec = Spec(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["spec"].items()})
+    spec = Spec(**with_tuples(config["spec"]))  # type: ignore[arg-type]  # schema.SPEC has checked the fields
     pairs = ((spec.shape, (1, 3)), (spec.other, (0, 1, 3)))
     if any(len(shape) not in lengths or math.prod(shape) > 2**31 for shape, lengths in pairs):
         raise BadCheckpoint(f"config.json has data of shape {spec.shape} and {spec.other}; expected (C, H, W) or (D,)")
     return spec
 
 
-def arguments_of(config: dict) -> dict[str, object]:
-    """The model's arguments; JSON stores tuples as lists."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in config["arguments"].items()}
+def arguments_of(config: Config) -> dict[str, object]:
+    """The model's arguments."""
+    return with_tuples(config["arguments"])
 
 
-def find_model(config: dict, model: str | type[Recipe] | None) -> type[Recipe]:
+def with_tuples(fields: Mapping[str, object]) -> dict[str, object]:
+    """The fields with tuples for lists, as which JSON stores them."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+
+
+def find_model(config: Config, model: str | type[Recipe] | None) -> type[Recipe]:
     """The class of a run's model: one of gankit's, or the caller's class, or the one in a file that the caller names.
 
     config.json gives a name, never a path, so that the author of a run folder cannot execute a file.

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,7 +19,6 @@ import gankit
 from gankit.runs import lock, schema
 
 FORMAT = 1  # of the run folder; a reader refuses newer ones
-Tree = None | bool | int | float | str | list | dict
 
 
 class BadCheckpoint(ValueError):
@@ -73,17 +73,17 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Tree]) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor], about: schema.About) -> None:
     """Write tensors and JSON atomically as one safetensors file with a checksum."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    about = about | {"format": FORMAT, "sha256": digest(tensors)}
+    about = about | schema.About(format=FORMAT, sha256=digest(tensors))
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={"gankit": json.dumps(about)})
         os.umask(mask := os.umask(0))
         os.chmod(temporary, 0o666 & ~mask)  # safetensors writes files that others cannot read
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], schema.About]:
     """The tensors and JSON of a file from `write_tensors`.
 
     Raises:
@@ -91,7 +91,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     """
     try:
         with safe_open(regular(path), framework="pt") as file:
-            about = schema.parse((file.metadata() or {}).get("gankit", "null"), (schema.ABOUT, None))
+            tree = schema.parse((file.metadata() or {}).get("gankit", "null"), (schema.ABOUT, None))
+            about = cast(schema.About | None, tree)
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
@@ -128,7 +129,7 @@ def digest(tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()
 
 

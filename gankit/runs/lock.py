@@ -14,7 +14,7 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # Windows: only the content of the lock file says who writes
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 NAME = ".writer.lock"
 _open: dict[Path, int] = {}  # descriptors of the folders that this process holds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 MOST_BYTES = 64 << 20  # of a file that is read whole
 DEEPEST = 100  # brackets within brackets
@@ -20,6 +20,127 @@ class Whole(NamedTuple):
 
 class Wrong(ValueError):
     """JSON that does not have the expected form."""
+
+
+class Shapes(TypedDict, total=False):
+    """The fields of `Spec` in config.json."""
+
+    shape: list[int]
+    num_classes: int
+    condition_dim: int
+    other: list[int]
+    attributes: list[str]
+    groups: list[int]
+    exclusive: list[bool]
+    caption: list[int]
+
+
+class Options(TypedDict, total=False):
+    """The settings in config.json that a reader of a run folder needs; it has the others, too."""
+
+    data: str
+    batch: int
+    images: int
+    precision: str
+    seed: int
+    fit: str
+    alpha: str
+
+
+class Facts(TypedDict, total=False):
+    """The data of a run in config.json; `colours` are those of the classes of label maps."""
+
+    name: str
+    fingerprint: str
+    count: int
+    classes: list[str]
+    colours: list[list[int]]
+
+
+class Entry(TypedDict):
+    """The start of a run or a resume in config.json, with (before, after) of each setting that changed."""
+
+    images: int
+    time: str
+    changed: dict[str, list[object]]
+    versions: dict[str, str]
+
+
+class Origin(TypedDict, total=False):
+    """The file that weights were imported from, in config.json."""
+
+    file: str
+    about: str
+    license: str
+    terms: str
+    sha256: str
+    notes: list[str]
+    not_in_it: list[str]
+
+
+class Config(TypedDict, total=False):
+    """The content of config.json, as `CONFIG` checks it."""
+
+    format: int
+    id: str
+    model: str
+    own: str
+    preset: str
+    arguments: dict[str, object]
+    settings: Options
+    spec: Shapes
+    data: Facts
+    preview: str
+    processes: int
+    images: int
+    history: list[Entry]
+    source: Origin
+    tuned: dict[str, str]
+
+
+Tree = None | bool | int | float | str | list["Tree"] | dict[str, "Tree"]  # JSON
+
+
+class About(TypedDict, total=False):
+    """The JSON in a file of tensors, as `ABOUT`, `WEIGHTS` and `STATE` check it."""
+
+    format: int
+    sha256: str
+    run: str
+    images: int
+    model: str
+    left_out: list[str]
+    world: int
+    state: Tree
+
+
+class Fakes(TypedDict, total=False):
+    """What an evaluation measured."""
+
+    name: str
+    images: int
+    trunc: float
+    inputs: dict[str, object] | None
+
+
+class Record(TypedDict, total=False):
+    """A line of evaluations.jsonl, as `EVALUATION` checks it."""
+
+    name: str
+    metric: str
+    value: float
+    error: float | None
+    error_of: str
+    better: str
+    note: str
+    n_fake: int | None
+    n_real: int | None
+    fake: Fakes
+    real: dict[str, object] | None
+    held_out: dict[str, object] | None
+    features: dict[str, object] | None
+    segmenter: str | None
+    precision: str
 
 
 PLAIN = (str, Whole(-(2**63), 2**63), float, bool, None)  # what a setting or an argument may be
@@ -143,7 +264,7 @@ def parse(text: str, form: object) -> object:
     return tree
 
 
-def lines(path: Path, form: object) -> list[dict]:
+def lines(path: Path, form: object) -> list[object]:
     """The lines of a .jsonl file that have the form; others, such as a last line cut short by a kill, are left out.
 
     Raises:
@@ -155,7 +276,7 @@ def lines(path: Path, form: object) -> list[dict]:
         text = text_of(path, "replace")
     except Wrong as error:
         raise Wrong(f"{path}: {error}") from None
-    found = []
+    found: list[object] = []
     for line in text.splitlines():
         try:
             found.append(parse(line, form))
@@ -203,10 +324,10 @@ def check(tree: object, form: object, where: str = "", depth: int = 0) -> None:
         raise Wrong(f"{here} is {_called(tree)}; expected {_name(form)}")
 
 
-def _check_object(tree: dict, form: dict, where: str, depth: int) -> None:
+def _check_object(tree: dict[str, object], form: dict[object, object], where: str, depth: int) -> None:
     rest = form.get(...)
-    known = {name.removesuffix("?"): part for name, part in form.items() if name is not ...}
-    if missing := sorted(name for name in form if name is not ... and not name.endswith("?") and name not in tree):
+    known = {name.removesuffix("?"): part for name, part in form.items() if isinstance(name, str)}
+    if missing := sorted(name for name in known if name in form and name not in tree):
         raise Wrong(f"{where or 'it'} lacks {', '.join(missing)}")
     for name, part in tree.items():
         if name not in known and rest is None:

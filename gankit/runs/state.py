@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypedDict, cast
 
 import numpy as np
 import torch
@@ -18,7 +17,8 @@ from gankit.augment import Augment
 from gankit.recipe import Phase, Recipe
 from gankit.runs import schema
 from gankit.runs.config import write_config
-from gankit.runs.files import BadCheckpoint, Tree, last_save, read_tensors, reason, write_tensors
+from gankit.runs.files import BadCheckpoint, last_save, read_tensors, reason, write_tensors
+from gankit.runs.schema import About, Config, Tree
 
 
 class Diverged(ValueError):
@@ -30,9 +30,9 @@ class LiveLog(Protocol):
 
     def say(self, text: str) -> None: ...
 
-    def state(self) -> dict: ...
+    def state(self) -> LogState: ...
 
-    def set_state(self, state: dict) -> None: ...
+    def set_state(self, state: LogState) -> None: ...
 
 
 class LiveRun(Protocol):
@@ -41,14 +41,52 @@ class LiveRun(Protocol):
     recipe: Recipe
     averages: dict[str, nn.Module]
     augment: Augment | None
-    log: LiveLog
     folder: Path
-    config: dict
+    config: Config
     device: torch.device
     images: int
     step: int
     phase: Phase | None
-    averaged: Callable[[], AbstractContextManager[Recipe]]
+
+    @property
+    def log(self) -> LiveLog: ...
+
+    def averaged(self) -> AbstractContextManager[Recipe]: ...
+
+
+class LogState(TypedDict):
+    """What a run's log has added up since its last line, and what it needs for warnings."""
+
+    sums: dict[str, Tensor]
+    counts: dict[str, int]
+    recent: list[dict[str, float]]
+    warned: list[str]
+
+
+NumpyState = tuple[str, np.ndarray, int, int, float]
+
+
+class RandomState(TypedDict, total=False):
+    """The state of every random generator of a process that training may use."""
+
+    torch: Tensor
+    python: tuple[object, ...]
+    numpy: list[object]
+    cuda: Tensor
+
+
+class State(TypedDict):
+    """Everything that decides how a run goes on."""
+
+    progress: dict[str, int]
+    phase: list[object] | None
+    recipe: dict[str, Tensor]
+    extra: dict[str, object]
+    averages: dict[str, dict[str, Tensor]]
+    optimizers: dict[str, dict[str, object]]
+    augment: dict[str, Tensor]
+    random: RandomState
+    log: LogState
 
 
 def pack(tree: object, name: str, tensors: dict[str, Tensor]) -> Tree:
@@ -79,35 +117,36 @@ def unpack(tree: Tree, tensors: dict[str, Tensor]) -> object:
     if not isinstance(tree, dict):
         return tree
     if tree["$"] == "tensor":
-        return tensors[tree["name"]]
+        return tensors[cast(str, tree["name"])]
     if tree["$"] == "tuple":
-        return tuple(unpack(item, tensors) for item in tree["items"])
-    return {key: unpack(item, tensors) for key, item in tree["items"]}
+        return tuple(unpack(item, tensors) for item in cast(list[Tree], tree["items"]))
+    return {key: unpack(item, tensors) for key, item in cast(list[tuple[str, Tree]], tree["items"])}
 
 
-def random_state(device: torch.device) -> dict:
+def random_state(device: torch.device) -> RandomState:
     """The state of every random generator of this process that training may use."""
     kind, keys, *rest = np.random.get_state()
-    state = {
+    state: RandomState = {
         "torch": torch.get_rng_state(),
         "python": random.getstate(),
-        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), *rest],
+        "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
     }
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
     return state
 
 
-def set_random_state(state: dict, device: torch.device) -> None:
+def set_random_state(state: RandomState, device: torch.device) -> None:
     torch.set_rng_state(state["torch"])
     random.setstate(state["python"])
     kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    legacy = (kind, cast(Tensor, keys).numpy().astype(np.uint32), *rest)
+    np.random.set_state(cast(NumpyState, legacy))
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
-def state_of(run: LiveRun) -> dict:
+def state_of(run: LiveRun) -> State:
     """Everything that decides how a run goes on, as one tree."""
     return {
         "progress": {"images": run.images, "step": run.step},
@@ -122,10 +161,10 @@ def state_of(run: LiveRun) -> dict:
     }
 
 
-def set_state(run: LiveRun, state: dict) -> None:
+def set_state(run: LiveRun, state: State) -> None:
     """Restore what `state_of` returned."""
     run.images, run.step = state["progress"]["images"], state["progress"]["step"]
-    run.phase = Phase(*state["phase"]) if state["phase"] else None
+    run.phase = Phase(*cast(tuple[int, int | None, int | None], state["phase"])) if state["phase"] else None
     run.recipe.load_state_dict(state["recipe"] | state["extra"])
     for name, net in run.averages.items():
         net.load_state_dict(state["averages"][name])
@@ -160,7 +199,7 @@ def save(run: LiveRun, keep: bool = False) -> None:
         save_weights(run, run.folder / f"weights{run.images:09d}.safetensors")
     tensors = {}
     tree = pack(state_of(run), "run", tensors)
-    about = {"state": tree, "run": run.config["id"], "images": run.images, "world": processes.world()}
+    about: About = {"state": tree, "run": run.config["id"], "images": run.images, "world": processes.world()}
     write_tensors(run.folder / "state.safetensors", tensors, about)
     for old in run.folder.glob("state-*-process*.safetensors"):
         if tag not in old.name:
@@ -210,7 +249,7 @@ def has_state(folder: Path) -> bool:
     return (folder / "state.safetensors").exists()
 
 
-def can_resume(folder: Path, config: dict) -> bool:
+def can_resume(folder: Path, config: Config) -> bool:
     """Whether the run has a save to go on from; a run without one starts from its beginning.
 
     Raises:
@@ -243,7 +282,7 @@ def restore(run: LiveRun) -> None:
         raise BadCheckpoint(f"{path} belongs to another run than config.json beside it: put the run's own file back")
     try:
         schema.check(about, schema.STATE)
-        state = unpack(about["state"], tensors)
+        state = cast(State, unpack(about["state"], tensors))
         schema.check(state["progress"], {"images": schema.Whole(), "step": schema.Whole()}, "progress")
         set_state(run, state)
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, ValueError, OverflowError) as error:
@@ -251,7 +290,7 @@ def restore(run: LiveRun) -> None:
     rank = processes.rank()
     if rank and rank < about["world"]:
         mine, its = read_tensors(run.folder / f"state-{about['images']:012d}-process{rank}.safetensors")
-        set_random_state(unpack(its["state"], mine), run.device)
+        set_random_state(cast(RandomState, unpack(its["state"], mine)), run.device)
     if processes.world() != about["world"]:
         run.log.say(
             f"saved by {about['world']} processes, going on with {processes.world()}: exact but for random numbers "
@@ -266,13 +305,13 @@ def place(recipe: Recipe, device: torch.device, dtype: torch.dtype, batch: int) 
     """The recipe on its device: channels last from batches of 4 on, where that is faster, and fused optimizers."""
     recipe.to(device, dtype)
     if batch >= 4:
-        recipe.to(memory_format=torch.channels_last)
+        recipe.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs of modules
     for opt in recipe.opt.values():
         load_optimizer(opt, opt.state_dict())  # state made by a constructor, such as Adagrad's, moves too
     return recipe
 
 
-def load_optimizer(opt: torch.optim.Optimizer, state: dict) -> None:
+def load_optimizer(opt: torch.optim.Optimizer, state: dict[str, object]) -> None:
     """Load an optimizer's state onto the device and into the memory layout of its weights, as fused kernels need it."""
     opt.load_state_dict(state)
     for group in opt.param_groups:

@@ -12,6 +12,7 @@ from gankit.recipe import Recipe
 from gankit.runs import schema, texts
 from gankit.runs.config import arguments_of, find_model, locate, read_config, read_spec
 from gankit.runs.files import BadCheckpoint, read_tensors, reason
+from gankit.runs.schema import Config
 from gankit.runs.state import not_finite, place
 
 
@@ -25,7 +26,7 @@ class Trained:
         images: images that the weights were trained on.
     """
 
-    def __init__(self, recipe: Recipe, config: dict, folder: Path, images: int):
+    def __init__(self, recipe: Recipe, config: Config, folder: Path, images: int):
         self.recipe, self.config, self.folder, self.images = recipe, config, folder, images
 
     @property

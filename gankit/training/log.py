@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -15,10 +16,15 @@ from torch import Tensor
 from gankit import data, latent, pictures, processes, report
 from gankit.recipe import Batch, Spec
 from gankit.runs import files, schema
-from gankit.runs.state import LiveRun
+from gankit.runs.config import Data
+from gankit.runs.state import LiveRun, LogState
 from gankit.text import aside, bar, clean
 from gankit.training.diagnosis import diagnose
 from gankit.training.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from torch.utils.tensorboard import SummaryWriter
 
 TIMES = ("seconds", "images_per_s")  # these differ between equal runs
 
@@ -39,7 +45,8 @@ class Log:
         self.counts: dict[str, int] = {}
         self.recent: list[dict[str, float]] = []  # the last records, for warnings
         self.warned: set[str] = set()
-        self.bar = self.task = self.board = None
+        self.bar: Progress | None = None
+        self.board: SummaryWriter | None = None  # of TensorBoard, where it is installed
         self.fixed: Batch | None = None  # inputs of the strips of translators
         self.colours: np.ndarray | None = None  # of the classes of label maps
         self.began = self.last = time.perf_counter()
@@ -53,7 +60,7 @@ class Log:
             self.sums[key] = self.sums[key] + value if key in self.sums else value.detach().clone()
             self.counts[key] = self.counts.get(key, 0) + 1
 
-    def state(self) -> dict:
+    def state(self) -> LogState:
         return {
             "sums": dict(self.sums),
             "counts": dict(self.counts),
@@ -61,7 +68,7 @@ class Log:
             "warned": sorted(self.warned),
         }
 
-    def set_state(self, state: dict) -> None:
+    def set_state(self, state: LogState) -> None:
         self.sums, self.counts = state["sums"], state["counts"]
         self.recent, self.warned = state["recent"], set(state["warned"])
 
@@ -76,7 +83,7 @@ class Log:
 
     # What the loop calls ---------------------------------------------------------------------------------------------
 
-    def start(self, run: LiveRun, dataset: data.Dataset) -> None:
+    def start(self, run: LiveRun, dataset: Data) -> None:
         """Announce what is trained on what, write reals.png, open the progress bar."""
         self.seen = self.first = run.images
         self.began = self.last = time.perf_counter()
@@ -100,7 +107,7 @@ class Log:
         if not self.quiet and sys.stderr.isatty():
             self.bar = bar("images")
             self.bar.start()
-            self.task = self.bar.add_task("", total=self.settings.images, completed=run.images, text="")
+            self.bar.add_task("", total=self.settings.images, completed=run.images, text="")
 
     def write(self, run: LiveRun) -> None:
         """Write the averages since the last line to stats.jsonl, TensorBoard and the terminal, and warn of trouble."""
@@ -122,7 +129,9 @@ class Log:
         self.recent = [*self.recent[-19:], {k: v for k, v in record.items() if k not in TIMES}]
         text = "  ".join(f"{k} {v:.3f}" for k, v in record.items() if k.endswith("loss"))
         if self.bar:
-            self.bar.update(self.task, completed=run.images, text=f"{text}  {record['images_per_s']:.0f} images/s")
+            self.bar.update(
+                self.bar.task_ids[0], completed=run.images, text=f"{text}  {record['images_per_s']:.0f} images/s"
+            )
         else:
             speed, total = record["images_per_s"], self.settings.images
             left = clock(max(0, total - run.images) / max(speed, 1e-9))
@@ -181,18 +190,18 @@ class Log:
 def reaches(line: str, images: int) -> bool:
     """Whether a line of stats.jsonl is complete and not later than `images`."""
     try:
-        return schema.parse(line, {"images": schema.Whole(), ...: schema.ANY})["images"] <= images
+        record = cast(dict[str, int], schema.parse(line, {"images": schema.Whole(), ...: schema.ANY}))
     except schema.Wrong:
         return False
+    return record["images"] <= images
 
 
-def reals(dataset: data.Dataset, n: int, seed: int) -> Tensor:
+def reals(dataset: Data, n: int, seed: int) -> Tensor:
     """The first n real samples, images in [-1, 1]; for two domains, each image of A above one of B."""
     rows = next(dataset.stream(0, n, seed=seed))
-    rows = [
-        data.normalise(rows[k]) if rows[k].dtype == torch.uint8 else rows[k] for k in ("real", "a", "b") if k in rows
-    ]
-    return latent.above(*rows) if len(rows) > 1 else rows[0]
+    sides = [rows[name] for name in ("real", "a", "b") if name in rows]
+    sides = [data.normalise(side) if side.dtype == torch.uint8 else side for side in sides]
+    return latent.above(*sides) if len(sides) > 1 else sides[0]
 
 
 def clock(seconds: float) -> str:

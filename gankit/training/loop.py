@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -18,8 +19,9 @@ from gankit import data, evaluation, models, processes, weights
 from gankit.augment import Augment
 from gankit.nn import has_batch_norm
 from gankit.recipe import Batch, Phase, Recipe, can
-from gankit.runs import lock, state
+from gankit.runs import lock, schema, state
 from gankit.runs.config import (
+    Data,
     arguments_of,
     find_model,
     find_unfinished,
@@ -35,9 +37,8 @@ from gankit.runs.files import sweep
 from gankit.text import shown
 from gankit.training.log import Log
 from gankit.training.run import Run
-from gankit.training.settings import MOVED, Settings, settings_of, with_length
+from gankit.training.settings import MOVED, Settings, settings_of, with_length, with_options
 from gankit.training.setup import (
-    Data,
     build_recipe,
     open_data,
     open_for,
@@ -95,7 +96,7 @@ def begin(
     spec = spec_of(dataset)
     recipe = build_recipe(kind, spec, arguments, settings.seed)
     settings = with_length(settings, recipe)
-    name = None
+    name = ""
     if processes.rank() == 0:
         config = new_config(kind, preset, arguments, dataclasses.asdict(settings), spec, dataset)
         unfinished = find_unfinished(outdir, config) if processes.restarts() else None
@@ -142,7 +143,7 @@ def resume(path: str | Path, *, model: str | type[Recipe] | None = None, quiet: 
                     f"{name} was {previous!r} when this run began and cannot become {value!r} on resume. "
                     f"These can change: {', '.join(Settings.FREE)}. For another value start a new run."
                 )
-    settings = dataclasses.replace(before, **{k: v for k, v in options.items() if k in (*Settings.FREE, *MOVED)})
+    settings = with_options(before, {k: v for k, v in options.items() if k in (*Settings.FREE, *MOVED)})
     if before.text_encoder and "text_encoder" not in options:
         encoder = shown(before.text_encoder)
         raise ValueError(
@@ -191,7 +192,7 @@ def restored(
             f"images: {changed['images'][0]} before, {changed['images'][1]} now; schedules follow the new length"
         )
     run.config["history"].append(history_entry(run.images, changed))
-    run.config["settings"] = dataclasses.asdict(settings)
+    run.config["settings"] = cast(schema.Options, dataclasses.asdict(settings))
     return run, dataset
 
 
@@ -314,7 +315,8 @@ class Due:
     """Which intervals end between two counts of images; all but `keep` end with the run, too."""
 
     def __init__(self, before: int, now: int, settings: Settings):
-        is_end = now >= settings.images
-        for name in ("log", "preview", "save", "keep", "evaluate"):
-            every = getattr(settings, "evaluate_every" if name == "evaluate" else name)
-            setattr(self, name, bool(every) and (now // every > before // every or (is_end and name != "keep")))
+        def is_due(every: int, is_end: bool = now >= settings.images) -> bool:
+            return bool(every) and (now // every > before // every or is_end)
+
+        self.log, self.preview, self.save = map(is_due, (settings.log, settings.preview, settings.save))
+        self.evaluate, self.keep = is_due(settings.evaluate_every), is_due(settings.keep, is_end=False)

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from gankit import latent, processes
 from gankit.nn import at_work
-from gankit.recipe import Batch, Phase, Recipe
+from gankit.recipe import Batch, Losses, Phase, Recipe
 from gankit.runs.files import last_save
+from gankit.runs.schema import Config
 from gankit.runs.state import Diverged, place
 from gankit.training.log import Log
 from gankit.training.settings import Settings
@@ -38,7 +39,9 @@ class Run:
         augment: the augmentation of the images that D sees, or None.
     """
 
-    def __init__(self, recipe: Recipe, settings: Settings, folder: Path, config: dict, device: torch.device, log: Log):
+    def __init__(
+        self, recipe: Recipe, settings: Settings, folder: Path, config: Config, device: torch.device, log: Log
+    ):
         self.settings, self.folder, self.config, self.device, self.log = settings, folder, config, device, log
         self.images = self.step = self.turn = 0
         self.phase: Phase | None = None
@@ -57,7 +60,7 @@ class Run:
     # What a recipe calls ---------------------------------------------------------------------------------------------
 
     def update(
-        self, names: str | tuple[str, ...], loss_fn: Callable[..., tuple], batch: Batch, *more: Tensor
+        self, names: str | tuple[str, ...], loss_fn: Callable[..., Losses], batch: Batch, *more: Tensor
     ) -> dict[str, Tensor]:
         """One step of the named optimizer, or of several from one forward pass.
 
@@ -112,7 +115,7 @@ class Run:
         self,
         names: tuple[str, ...],
         groups: list[list[nn.Parameter]],
-        compute: Callable[[], tuple],
+        compute: Callable[[], Losses],
         piece: Batch,
         rows: int,
     ) -> dict[str, Tensor]:
@@ -125,19 +128,20 @@ class Run:
         for i, (loss, group) in enumerate(zip(losses, groups, strict=True)):
             torch.autograd.backward(loss * (len(piece) / rows), inputs=group, retain_graph=i + 1 < len(losses))
         named = {("loss" if i == 0 else f"{n}_loss"): loss for i, (n, loss) in enumerate(zip(names, losses))}
-        return {key: torch.as_tensor(v, device=self.device).detach() for key, v in (named | outputs).items()}
+        return {key: torch.as_tensor(v, device=self.device).detach() for key, v in {**named, **outputs}.items()}
 
     def _average(self, groups: list[list[nn.Parameter]], scalars: dict[str, Tensor]) -> None:
         """Average gradients and scalars over processes, in one flat message; a missing gradient counts as zero."""
         parameters = [p for group in groups for p in group]
-        for p in parameters:
-            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        for p, grad in zip(parameters, grads):
+            p.grad = grad
         if processes.world() == 1:
             return
-        flat = torch.cat([p.grad.flatten() for p in parameters] + [torch.stack(list(scalars.values()))])
-        *grads, means = processes.average(flat).split([p.numel() for p in parameters] + [len(scalars)])
-        for p, grad in zip(parameters, grads):
-            p.grad.copy_(grad.view_as(p))
+        flat = torch.cat([grad.flatten() for grad in grads] + [torch.stack(list(scalars.values()))])
+        *averages, means = processes.average(flat).split([p.numel() for p in parameters] + [len(scalars)])
+        for grad, average in zip(grads, averages):
+            grad.copy_(average.view_as(grad))
         scalars.update(zip(list(scalars), means))
 
     def _refuse_nonfinite(self, name: str, group: list[nn.Parameter], norms: Tensor) -> None:

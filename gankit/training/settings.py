@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from gankit import build
 from gankit.recipe import Images, Recipe
 from gankit.runs.files import BadCheckpoint
+from gankit.runs.schema import Config
 
 
 @dataclass(frozen=True)
@@ -124,16 +126,21 @@ class Settings:
 MOVED = ("data", "text_encoder")  # their paths may differ on resume, their content may not
 
 
+def with_options(settings: Settings, options: Mapping[str, object]) -> Settings:
+    """The settings with some of them changed, by name. Raises ValueError: a value is invalid."""
+    return dataclasses.replace(settings, **options)  # type: ignore[arg-type]  # Settings checks the types
+
+
 def with_length(settings: Settings, recipe: Recipe) -> Settings:
     """The settings with the model's own length where `images` is 0. Raises ValueError if the model has none."""
     if settings.images:
         return settings
     if not recipe.length:
         raise ValueError("images is 0; it must be at least 1")
-    return dataclasses.replace(settings, images=recipe.length)
+    return dataclasses.replace(settings, images=Images(recipe.length))
 
 
-def settings_of(config: dict) -> Settings:
+def settings_of(config: Config) -> Settings:
     """The settings in a run's config.
 
     Raises:
@@ -141,6 +148,6 @@ def settings_of(config: dict) -> Settings:
     """
     known = {f.name for f in dataclasses.fields(Settings)}
     try:
-        return Settings(**{k: v for k, v in config["settings"].items() if k in known})
+        return with_options(Settings(), {k: v for k, v in config["settings"].items() if k in known})
     except ValueError as error:
         raise BadCheckpoint(f"config.json is damaged: {error}") from error

@@ -12,10 +12,9 @@ import torch
 from gankit import build, data, models, processes
 from gankit.augment import Augment
 from gankit.recipe import Recipe, Spec, can
+from gankit.runs.config import Data
 from gankit.text import suggest
-from gankit.training.settings import Settings
-
-Data = data.Dataset | data.Domains | data.Union
+from gankit.training.settings import Settings, with_options
 
 
 def plan(kind: type[Recipe], preset: str, options: dict[str, object]) -> tuple[Settings, dict[str, object]]:
@@ -43,7 +42,7 @@ def plan(kind: type[Recipe], preset: str, options: dict[str, object]) -> tuple[S
         else:
             raise ValueError(suggest("option", name, [*fields, *arguments]))
     build.check(kind, arguments)
-    return Settings(**settings), arguments
+    return with_options(Settings(), settings), arguments
 
 
 def start_processes(settings: Settings) -> torch.device:
@@ -125,7 +124,7 @@ def spec_of(dataset: Data) -> Spec:
         other=tuple(dataset.other),
         attributes=attributes,
         groups=groups,
-        exclusive=tuple(exclusive) if groups else (exclusive,) * bool(attributes),
+        exclusive=(exclusive,) * bool(attributes) if isinstance(exclusive, bool) else tuple(exclusive),
         caption=getattr(dataset, "caption", ()),
     )
 

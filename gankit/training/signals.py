@@ -8,12 +8,16 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from types import FrameType
 
 ASK = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGXCPU")
 """On systems that have them: kill, Ctrl-C, a closed terminal, Slurm's warning before a time limit, and the limit."""
 
 
-class Signals(contextlib.AbstractContextManager):
+Handler = Callable[[int, FrameType | None], object] | int | None  # as `signal.signal` takes and returns it
+
+
+class Signals(contextlib.AbstractContextManager["Signals", None]):
     """Inside, a signal of ASK only sets `asked` to its number; a second Ctrl-C or SIGTERM leaves at once.
 
     Args:
@@ -22,15 +26,17 @@ class Signals(contextlib.AbstractContextManager):
 
     def __init__(self, say: Callable[[str], None]):
         self.say, self.asked = say, 0
-        self.previous: dict[int, object] = {}
+        self.previous: dict[int, Handler] = {}
         self.seen: set[int] = set()
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
             for name in ASK:
                 number = getattr(signal, name, None)
+                if number is None:
+                    continue
                 is_ignored = name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN  # as under nohup
-                if number is not None and not is_ignored:
+                if not is_ignored:
                     self.previous[number] = signal.signal(number, self.handle)
         return self
 
