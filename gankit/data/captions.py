@@ -21,7 +21,7 @@ HOW = (
     "Captions are a .txt beside each image with the image's name, one caption per line; "
     "or metadata.csv or metadata.jsonl with the columns file_name and text, also one caption per line"
 )
-WHICH, WRONG = 3, 4  # what random numbers are drawn for; the stream uses 1 and 2
+WHICH, WRONG = 3, 4  # purposes of random numbers; the stream uses 1 and 2
 ALIKE = str.maketrans(
     "\u2018\u2019\u201b\u2032\u201c\u201d\u201e\u2033\u00ab\u00bb\u2010\u2011\u2012\u2013\u2014\u2212",
     '\'\'\'\'""""""------',
@@ -57,7 +57,7 @@ def decode(codes: Tensor) -> list[str]:
 
 
 def flaws(texts: Iterable[str], length: int = LONGEST) -> list[str]:
-    """What is lost when these texts are encoded, in plain sentences: long texts, and characters of other alphabets."""
+    """Warnings about what encoding loses: the end of long texts, and characters of other alphabets."""
     texts = [plain(text) for text in texts]
     alphabet = set(LETTERS)
     longer = [len(text) for text in texts if len(text) > length]
@@ -93,13 +93,13 @@ class Captions:
         numbers: dict[str, int] = {}
         flat = [numbers.setdefault(caption, len(numbers)) for texts in each for caption in texts]
         self.ends = np.cumsum([len(texts) for texts in each])
-        self.flat = np.array(flat, np.int64)  # the number of the text, of each caption of each image in turn
+        self.flat = np.array(flat, np.int64)  # for each image in turn, the numbers of its captions
         self.distinct = list(numbers)
         self.length = min(LONGEST, -(-max(map(len, numbers)) // 8) * 8)
         codes = np.concatenate(
             [encode(self.distinct[i : i + 1000], self.length).numpy() for i in range(0, len(numbers), 1000)]
         )
-        self.codes = codes.astype(np.uint8)  # 71 codes fit, and a million captions stay small
+        self.codes = codes.astype(np.uint8)  # all 71 codes fit; saves memory
         self.vectors = None if encoder is None else embedding.vectors(encoder, self.distinct)
 
     @property
@@ -108,7 +108,7 @@ class Captions:
         return (self.length, CODES) if self.vectors is None else (self.vectors.shape[1], 0)
 
     def of(self, number: int) -> np.ndarray:
-        """The numbers of an image's captions."""
+        """The numbers of an image's captions in `distinct`."""
         return self.flat[self.ends[number - 1] if number else 0 : self.ends[number]]
 
     def rows(
@@ -130,7 +130,7 @@ class Captions:
         return {"caption": caption, "wrong": torch.from_numpy(read(self.wrong(chosen, numbers, positions, seed)))}
 
     def wrong(self, chosen: np.ndarray, numbers: np.ndarray, positions: np.ndarray, seed: int) -> np.ndarray:
-        """For each caption the number of another image (n,) without that caption; any other image where all have it."""
+        """(n,) numbers of images without the chosen caption; of any other image if all have that caption."""
         size, wrong = len(self.ends), np.empty_like(numbers)
         for i, (text, number, position) in enumerate(zip(chosen.tolist(), numbers.tolist(), positions.tolist())):
             first = int(draws.choice(size, seed, WRONG, position)[0])

@@ -14,7 +14,7 @@ from gankit.data.reading import cache, layout
 from gankit.data.stream import Dataset, Stream
 from gankit.text import shown
 
-SECOND = 3  # what random numbers are drawn for: the seed of b's order and mirroring
+SECOND = 3  # purpose of random numbers: the seed of b's order and mirroring
 HOW = (
     "Two domains are one folder with A/ and B/ (or trainA/ and trainB/) in it, "
     "or two names with a comma between: photos,paintings"
@@ -28,7 +28,7 @@ class Domains:
     Args:
         name: short name, usable as a folder name.
         a, b: the domains, or the two sides of pairs.
-        mirror: flip images of the stream, each with probability one half; both sides of a pair alike.
+        mirror: flip images of the stream, each with probability one half; both sides of a pair together.
         kind: "domains", with independent orders, or "pairs": image i of b belongs to image i of a.
         notes: what a user should know about both, in plain sentences.
     """
@@ -89,7 +89,7 @@ class Domains:
         Raises:
             ValueError: as `Dataset.stream`.
         """
-        apart = int(draws.bits(seed, SECOND)[0] >> np.uint64(1))  # else the orders of sets of one size would be equal
+        apart = int(draws.bits(seed, SECOND)[0] >> np.uint64(1))  # else sets of equal size would have one order
         seeds = seed, seed if self.kind == "pairs" else apart
         a, b = (
             replace(domain, mirror=self.mirror).stream(start, batch, resolution, domain_seed, rank, world)
@@ -115,7 +115,7 @@ class DomainStream(Iterator[dict[str, Tensor]]):
 
 
 def split(name: str | Path) -> tuple[str, str] | None:
-    """The names of both domains in the text that a user typed; None if it names other data.
+    """The names of both domains in the user's text; None if it names other data.
 
     Raises:
         ValueError: there is a comma, but not two names.

@@ -1,4 +1,4 @@
-"""From a name or path, as users type it, to a data set."""
+"""Open data sets by the names and paths that users type."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gankit.data.stream import Dataset, Size
 from gankit.data.union import Union
 from gankit.text import did_you_mean, shown
 
-KINDS = {  # of data with a height and a width, and what they are called
+KINDS = {  # of data with a height and a width, and their names in messages
     "images": "images",
     "domains": "images in two domains",
     "pairs": "pairs of images",
@@ -63,10 +63,10 @@ def open(
         mirror: flip images of the stream, each with probability one half.
         alpha: background of transparent pixels, "white" or "black"; "keep" makes alpha a fourth channel.
         skip_bad: leave unusable files out, recorded in `skipped`, instead of raising an error.
-        want: the kind, where files can be read in several ways. "pairs" are images A|B side by side or two folders with
-            equal file names, which are two domains by default. "masks" are two folders with equal file names, too.
-            A folder with images/ and masks/ in it always holds label maps; as "pairs" they are coloured images.
-            "captions" are images with texts, which are images by default.
+        want: the kind of data, where files can be read in several ways. "pairs": images A|B side by side, or two
+            folders with equal file names, which are otherwise two domains. "masks": two folders with equal file names,
+            the second with label maps. A folder with images/ and masks/ in it always holds label maps; "pairs" turns
+            them into coloured images. "captions": images with texts, which are otherwise not used.
         text_encoder: path of an encoder of captions (`gankit.data.reading.embedding`); default: codes of characters.
 
     Raises:
@@ -117,7 +117,7 @@ def _open_one_sided(
 def _open_two_sided(
     name: str | Path, kind: str, paths: list[Path], want: str, size: Size, fit: str, alpha: str, skip_bad: bool
 ) -> Dataset | Domains:
-    """Pairs, or images with label maps; as pairs too if wanted."""
+    """Pairs, or images with label maps, which `want` "pairs" turns into coloured images."""
     with named(name):
         if kind == "pairs":
             return partners.open_pairs(paths, size, fit, alpha, skip_bad)
@@ -180,7 +180,7 @@ def two_sided(name: str | Path, want: str) -> tuple[str, list[Path]] | None:
     """The kind of two-sided data, "pairs" or "masks", and the paths of both sides, or of the images A|B; else None.
 
     Raises:
-        ValueError: a name is missing, or one of two is no path.
+        ValueError: a name is missing, or one of two names is not a path.
     """
     text, path = str(name), Path(name).expanduser()
     if (text in BUILTIN and isinstance(name, str)) or "\0" in text:
@@ -201,10 +201,10 @@ def two_sided(name: str | Path, want: str) -> tuple[str, list[Path]] | None:
 
 
 def held_out_of(name: str | Path) -> str | None:
-    """The name of the held-out data that belongs to training data, to be opened with the same `want`; None without.
+    """The name of the held-out part of training data, to be opened with the same `want`; None if there is none.
 
     That is NAME:test for a built-in set, test/ or val/ beside train/, and testA/ and testB/ beside trainA/ and trainB/;
-    for joined sets those of all.
+    for joined sets, the held-out parts of all of them.
     """
     text, path = str(name), Path(name).expanduser()
     if text in BUILTIN and isinstance(name, str):
@@ -223,7 +223,7 @@ def held_out_of(name: str | Path) -> str | None:
 
 
 def plus(name: str | Path) -> list[str]:
-    """The names of joined sets, typed with a plus between; none for other data.
+    """The names of joined sets, which a plus separates; none for other data.
 
     Raises:
         ValueError: a name is missing.
@@ -238,7 +238,7 @@ def plus(name: str | Path) -> list[str]:
 
 
 def find(name: str | Path) -> Path | None:
-    """The path that a name stands for; None for built-in sets, and for several names with a comma or plus between.
+    """The path that a name refers to; None for built-in sets, and for several names with a comma or plus between.
 
     Raises:
         ValueError: there is no such data; the message suggests similar names.

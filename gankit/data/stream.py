@@ -19,7 +19,7 @@ from gankit.data import draws
 from gankit.data.captions import Captions
 
 Size = tuple[int, int] | None  # (height, width); None for the data's own
-ORDER, MIRROR = 1, 2  # what random numbers are drawn for
+ORDER, MIRROR = 1, 2  # purposes of random numbers
 
 
 class Modes(NamedTuple):

@@ -23,7 +23,7 @@ from gankit.data.stream import Dataset, Size
 from gankit.data.union import Union
 from gankit.text import shown
 
-ATTRIBUTES = 100  # attributes that are listed; the rest is counted
+ATTRIBUTES = 100  # attributes that are listed; the others are only counted
 MAPS = 1000  # label maps of a built-in set whose pixels are counted
 
 
@@ -47,7 +47,7 @@ class Report:
         bad: unusable files with the reason.
         copies: groups of files with equal content.
         warnings: in plain sentences.
-        title: what the classes are called.
+        title: heading of the list of classes.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The data sets that need no download: each module defines some, by name, in its `SETS`."""
+"""Built-in data sets, which need no download: each module lists its own by name in `SETS`."""
 
 from __future__ import annotations
 

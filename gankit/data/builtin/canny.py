@@ -1,4 +1,4 @@
-"""Thin edges of a photograph by the method of J. Canny, "A Computational Approach to Edge Detection", PAMI 1986."""
+"""Canny edge detection: J. Canny, "A Computational Approach to Edge Detection", PAMI 1986."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ def canny(grey: np.ndarray, sigma: float = 1.0, low: float = 8.0, high: float = 
     Args:
         grey: (H, W) in 0..255.
         sigma: standard deviation in pixels of the Gaussian that smooths the picture.
-        low, high: thresholds of the gradient, in greys per pixel. A line has a pixel above `high`, all are above `low`.
+        low, high: hysteresis thresholds on the gradient, in grey levels per pixel: all pixels of a line are above
+            `low`, and at least one is above `high`.
 
     Returns:
         (H, W) uint8.
@@ -21,7 +22,7 @@ def canny(grey: np.ndarray, sigma: float = 1.0, low: float = 8.0, high: float = 
     slope = np.hypot(down, across)
     crest = _crest(slope, down, across)
     edge, weak = crest & (slope > high), crest & (slope > low)
-    while True:  # edges grow into weak neighbours, until none are left
+    while True:  # hysteresis: edges grow into weak neighbours until none is left
         grown = weak & _shifted(edge).any(0)
         if np.array_equal(grown, edge):
             return np.where(edge, np.uint8(255), np.uint8(0))
@@ -29,11 +30,11 @@ def canny(grey: np.ndarray, sigma: float = 1.0, low: float = 8.0, high: float = 
 
 
 def _crest(slope: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """Where the slope (H, W) is a maximum along the gradient, compared with interpolated values one step away."""
+    """Non-maximum suppression: where the slope (H, W) is a maximum along the gradient, by interpolated values."""
     steep = np.abs(down) > np.abs(across)
     share = np.where(steep, np.abs(across), np.abs(down)) / np.maximum(np.maximum(np.abs(down), np.abs(across)), 1e-12)
     falling = down * across >= 0  # the gradient points down and right, or up and left
-    around = _shifted(slope)  # rows from above to below, each from left to right
+    around = _shifted(slope)  # in row order
     first = np.where(steep, around[1], around[3])  # straight up or left
     first_corner = np.where(falling, around[0], np.where(steep, around[2], around[6]))
     second = np.where(steep, around[7], around[5])

@@ -1,4 +1,4 @@
-"""Drawn cells as a microscope shows them, many of which touch, and which pixels are theirs."""
+"""Synthetic microscope images of touching cells, with label maps."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from gankit.data.stream import Dataset, Size
 
 VERSION = 1  # part of the fingerprint: increase it when the pictures change
 SEED, SIZE, TEST = 12, 1_000, 200
-# Distance between places for cells, and largest distance from a place to its cell's edge, in half the shorter side.
+# Spacing of the grid of cells, and largest distance from a grid point to its cell's edge, in half the shorter side.
 SPACING, REACH = 0.46, 0.42
-GAP = 2.0  # pixels that a pixel of a cell is nearer to it than to any other: no two cells touch, not even diagonally
+GAP = 2.0  # each pixel is this much nearer to its cell than to any other, so no two cells touch, even diagonally
 
 
 def cells(part: str, size: Size) -> Dataset:
@@ -60,10 +60,10 @@ def cells(part: str, size: Size) -> Dataset:
 
 
 def _edges(numbers: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distances of each pixel (n, H, W), in pixels, negative within cells; and the place of the nearest cell.
+    """Two distances (n, H, W) in pixels, negative within cells, and the number of the nearest cell.
 
-    The first distance is from the edges of the cells with the gaps between them, the second from the edge of the
-    nearest cell as if it were alone.
+    The first distance leaves gaps between touching cells; the second is to the edge of the nearest cell and ignores
+    the others.
     """
     y, x, half = axes(height, width)
     bend = 2 * np.pi * traits(SEED, numbers, 0, 4)
@@ -71,7 +71,7 @@ def _edges(numbers: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np
     v = y + 0.020 * np.sin(8 * x + bend[2]) + 0.012 * np.sin(11 * (x + y) + bend[3])
     nearest = np.full(u.shape, 99 * half)
     second, place = nearest.copy(), np.zeros(u.shape, np.int64)
-    crowd = 0.55 + 0.4 * traits(SEED, numbers, 1, 1)[0]  # the share of places that hold a cell
+    crowd = 0.55 + 0.4 * traits(SEED, numbers, 1, 1)[0]  # the share of grid points that have a cell
     down, across = SPACING * 0.87, SPACING
     rows, columns = (int(np.ceil((side / 2 / half + REACH) / step)) for side, step in ((height, down), (width, across)))
     for i in range(-rows, rows + 1):

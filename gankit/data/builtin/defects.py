@@ -16,14 +16,14 @@ KINDS = ("scratch", "stain", "hole", "turned")
 
 
 def damaged(name: str, normal: Dataset, pictures: int = SIZE) -> Dataset:
-    """Patches of a texture, every second one with a defect, whose pixels are 1 in the map.
+    """Patches of a texture; every second one has a defect, whose pixels are 1 in its label map.
 
     A scratch is a bright line, a stain a soft dark spot, and a hole a black disc. "turned" rotates a square of the
     patch by 90 degrees, so that the greys are normal but the pattern is not.
 
     Args:
-        name: of the set.
-        normal: the set of grey patches.
+        name: name of the new data set.
+        normal: grey patches without defects.
         pictures: number of patches.
     """
     height, width = normal.shape[1:]

@@ -60,7 +60,7 @@ def _digits(part: str, side: int) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         part: "train", "test", "all", "few" (ten of each digit of the train part) or "without-3" (one digit left out).
-        side: of the images.
+        side: height and width of the images.
     """
     from sklearn.datasets import load_digits  # takes a second to import
 
@@ -83,7 +83,7 @@ def _digits(part: str, side: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _changed(name: str, part: str, size: Size, change: Callable[[np.ndarray], np.ndarray]) -> Domains:
-    """Every second image of each class as domain a, the others changed as b; of the test part all images in both."""
+    """Domain a has every second image of each class, b the others, changed; in the test part both have all images."""
     pixels, labels = _digits(part, square_side(size, 16, name))
     place = np.zeros(len(labels), np.int64)  # number of each image within its class
     for label in range(10):

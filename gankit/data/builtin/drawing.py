@@ -1,4 +1,4 @@
-"""What drawn pictures share: pixel coordinates, random traits of pictures, and tileable noise."""
+"""Helpers for drawn data sets: pixel coordinates, random traits of pictures, and tileable noise."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from gankit.data import draws
 
 
 def axes(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.float32]:
-    """y (1, H, 1) and x (1, 1, W) of the pixels in half the shorter side, and that half in pixels."""
+    """Pixel coordinates y (1, H, 1) and x (1, 1, W) in units of half the shorter side, and that unit in pixels."""
     half = np.float32(min(height, width) / 2)
     y, x = ((np.arange(side, dtype=np.float32) + 0.5 - side / 2) / half for side in (height, width))
     return y[None, :, None], x[None, None, :], half
 
 
 def traits(seed: int, numbers: np.ndarray, purpose: int, count: int) -> np.ndarray:
-    """(count, n, 1, 1) float32 uniform in [0, 1): `count` values for each picture, for one purpose."""
+    """(count, n, 1, 1) float32 uniform in [0, 1): `count` values per picture, independent for each `purpose`."""
     return draws.uniform(seed, purpose, np.arange(count)[:, None], numbers).astype(np.float32)[:, :, None, None]
 
 
 def in_blocks(numbers: np.ndarray, shape: tuple[int, ...], draw: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(n, *shape) uint8, drawn eight pictures at a time, so that layers stay in the processor's cache."""
+    """(n, *shape) uint8, drawn eight pictures at a time, so that layers stay in the CPU cache."""
     pictures = np.empty((len(numbers), *shape), np.uint8)
     for i in range(0, len(numbers), 8):
         pictures[i : i + 8] = draw(numbers[i : i + 8])
@@ -50,7 +50,7 @@ def noise(seed: int, side: int, down: float = 0.0, across: float = 0.0) -> np.nd
 
 
 def cut(square: np.ndarray, top: np.ndarray, left: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Crops (n, height, width) of a tile (side, side), whose corners (n,) are shares of its side in [0, 1)."""
+    """Crops (n, height, width) of a tile (side, side); `top` and `left` (n,) are fractions of its side in [0, 1)."""
     side = len(square)
     rows = ((top * side).astype(np.int64)[:, None] + np.arange(height)) % side
     columns = ((left * side).astype(np.int64)[:, None] + np.arange(width)) % side

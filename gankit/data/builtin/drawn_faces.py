@@ -31,7 +31,7 @@ UNITS = {
     "AU45": "eyes closing",
 }
 ABSENT = 0.5  # probability that a unit is 0
-TRAITS = {  # of a person and a picture, each uniform between two numbers
+TRAITS = {  # of a person and a picture, each uniform in a range
     "x": (-0.06, 0.06), "y": (0.0, 0.08), "lean": (-0.09, 0.09), "scale": (0.94, 1.06), "light": (-0.22, 0.22),
     "wide": (0.52, 0.60), "long": (0.66, 0.74), "taper": (0.14, 0.28), "skin": (0, 1), "hair": (0, 1), "cut": (0, 6),
     "side": (-1, 1), "apart": (0.215, 0.25), "broad eyes": (0.125, 0.15), "tall eyes": (0.080, 0.105),
@@ -145,7 +145,7 @@ class Face:
         self.skin, self.hair = mixed(self.trait["skin"], SKIN), mixed(self.trait["hair"], HAIR)
 
     def within(self, left: float, right: float, top: float, bottom: float) -> Face:
-        """A view of the same faces, reduced to a box of u and v."""
+        """A view of the same faces, cropped to a box in u and v."""
         lean = TRAITS["lean"][1]  # the box fits every head, so that a face does not depend on others in the block
         x, y = lean * max(abs(top), abs(bottom)), lean * max(abs(left), abs(right))
         columns = _span(self.across[0, 0], left - x, right + x, TRAITS["x"])
@@ -214,7 +214,7 @@ def oval(u: np.ndarray, v: np.ndarray, across: np.ndarray | float, down: np.ndar
 
 
 def spot(u: np.ndarray, v: np.ndarray, across: np.ndarray | float, down: np.ndarray | float) -> np.ndarray:
-    """A soft spot: 1 in the middle, 0.6 at these distances, and 0 far out."""
+    """A Gaussian spot: 1 in the centre; `across` and `down` are its standard deviations."""
     return np.exp(-0.5 * ((u / across) ** 2 + (v / down) ** 2))
 
 

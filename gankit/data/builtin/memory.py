@@ -1,4 +1,4 @@
-"""Built-in images that are held in memory: whole, or as every patch of some pictures."""
+"""Data sets of built-in images in memory: whole images, or every patch of a few pictures."""
 
 from __future__ import annotations
 

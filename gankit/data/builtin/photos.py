@@ -35,7 +35,7 @@ REDUCED = {  # sets of several pictures, by the names above
 
 
 def photo(name: str, size: Size, whole: bool = False) -> Dataset:
-    """Every patch of 64x64 or another size of one photograph, or of china and flower; or one whole photograph."""
+    """All patches, 64x64 or another size, of one photograph or of china and flower; or one whole photograph."""
     pictures = [_photo(photo_name) for photo_name in ([name] if name else SKLEARN)]
     if not whole:
         return patches("photo", name, pictures, size)
@@ -45,12 +45,12 @@ def photo(name: str, size: Size, whole: bool = False) -> Dataset:
 
 
 def textures(size: Size) -> Dataset:
-    """Every patch of 64x64 or another size of photographs of brick, grass and gravel, labelled."""
+    """All patches, 64x64 or another size, of photographs of brick, grass and gravel, labelled."""
     return patches("textures", "", [_skimage(name) for name in TEXTURES], size, list(TEXTURES))
 
 
 def reduced(name: str, size: Size) -> Dataset:
-    """Every patch of 64x64 or another size of several pictures, labelled, in three channels.
+    """All patches, 64x64 or another size, of several pictures, labelled, in three channels.
 
     Each picture is cropped to a square and reduced so that a patch spans two fifths of it, and small networks see more
     than a blur. Each style has six colourings: its channels in all orders, and a tint if it is grey.
@@ -74,7 +74,7 @@ def colour_depth(size: Size) -> Domains:
     """Patches of 64x64 or another size: colours of the left half of a photograph, and depths of its right half.
 
     The photograph is the left one of scikit-image's motorcycle stereo pair. Near is bright; pixels of unknown disparity
-    take that of the next pixel to the left that has one.
+    get that of the nearest pixel to the left that has one.
     """
     colour, disparity = _stereo()
     valid = np.isfinite(disparity)
@@ -90,10 +90,10 @@ def colour_depth(size: Size) -> Domains:
 
 
 def photo_pairs(name: str, part: str, size: Size) -> Domains:
-    """Every patch of 64x64 or another size of one photograph (china): b in colour, a its edges or greys, (1, H, W).
+    """All patches, 64x64 or another size, of one photograph (china): b in colour, a its edges or greys, (1, H, W).
 
-    The left 70 % are the train part, the right 30 % the test part; they share no pixel, and edges are computed for each
-    part alone. At every resolution the shorter side of a patch spans 128 of the photograph's 427 rows.
+    The left 70 % are the train part, the right 30 % the test part. They share no pixel, and edges are computed for
+    each part separately. At every resolution the shorter side of a patch spans 128 of the photograph's 427 rows.
 
     Args:
         name: "photo-edges" or "photo-grey".
@@ -114,7 +114,7 @@ def photo_pairs(name: str, part: str, size: Size) -> Domains:
 
 
 def texture(name: str, part: str, size: Size) -> Dataset:
-    """Patches of one texture: from the upper 60 % of its picture, the next 20 % (test), or the last with defects."""
+    """Patches of one texture: of the upper 60 % of its picture (train), the next 20 % (test) or the rest (defects)."""
     picture = _skimage(name)
     ends = [round(share * picture.shape[1]) for share in (0, 0.6, 0.8, 1)]
     which = ("train", "test", "defects").index(part)
@@ -123,7 +123,7 @@ def texture(name: str, part: str, size: Size) -> Dataset:
 
 
 def lfw(part: str, size: Size) -> Dataset:
-    """The first 70 of 100 faces of 25x25, enlarged to 32x32 or another side; or the other 30, and 100 other patches."""
+    """Faces of 25x25, enlarged to 32x32 or another side: 70 to train on; to test on, 30 and 100 other patches."""
     grey = torch.from_numpy(_library().lfw_subset()).float()[:, None] * 255
     side = square_side(size, 32, "lfw")
     grey = F.interpolate(grey, (side, side), mode="bicubic", antialias=True)

@@ -1,4 +1,4 @@
-"""Points in the plane whose distribution is known: mixtures of Gaussians and a spiral."""
+"""Points in the plane with a known distribution: mixtures of Gaussians and a spiral."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gankit.data.reading import cache
 from gankit.data.stream import Dataset, Modes, Size
 
 VERSION = 1  # part of the fingerprint: increase it when the content changes
-SIZE = 100_000  # the training set of PacGAN's protocol
+SIZE = 100_000  # size of the training set in PacGAN's protocol
 RING, GRID, ROLL = range(3)  # seeds
 
 # Centres (K, 2) and standard deviation as VEEGAN (Srivastava et al., 2017) and PacGAN (Lin et al., 2018) publish them.
@@ -29,7 +29,7 @@ def ring(_: object = None) -> Dataset:
 
 
 def grid(_: object = None) -> Dataset:
-    """100,000 points of 25 Gaussians at {-4, -2, 0, 2, 4} squared, standard deviation 0.05, labelled."""
+    """100,000 points of 25 Gaussians on the grid {-4, -2, 0, 2, 4}^2, standard deviation 0.05, labelled."""
     return _mixture("grid", GRID)
 
 

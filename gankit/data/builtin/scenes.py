@@ -18,7 +18,7 @@ SEED, SIZE, TEST = 13, 10_000, 1_000
 CLASSES = ("sky", "water", "grass", "leaves", "brick", "sand", "paving")
 SKY, WATER, GRASS, LEAVES, BRICK, SAND, PAVING = range(7)
 GROUNDS, HILLS = np.array([GRASS, SAND, WATER, PAVING]), np.array([LEAVES, PAVING, SAND])
-COLOURS = np.array(  # that show label maps
+COLOURS = np.array(  # for pictures of label maps
     [(120, 180, 235), (40, 90, 190), (110, 200, 80), (20, 110, 50), (180, 70, 50), (230, 200, 120), (140, 140, 150)],
     np.uint8,
 )
@@ -90,7 +90,7 @@ def scenes_photo(part: str, size: Size) -> Domains:
 def _regions(numbers: np.ndarray, height: int, width: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Regions from back to front: class (n, 1, 1), and distance (n, H, W) from the edge, negative within.
 
-    A region that is not in a picture is far outside it.
+    In pictures without a region, all distances from it are large.
     """
     y, x, _ = axes(height, width)
     r = traits(SEED, numbers, 0, 40)
@@ -102,7 +102,7 @@ def _regions(numbers: np.ndarray, height: int, width: int) -> list[tuple[np.ndar
         return high * (0.7 * near + 0.3 * far)
 
     def absent(i: int, share: float) -> np.ndarray:
-        """What to add to distances from a region: 0 in this share of the pictures, which have it, else far away."""
+        """An offset of a region's distances: 0 in this share of the pictures; large in the others, which lack it."""
         return 9 * (r[i] > share)
 
     horizon = -0.15 + 0.5 * r[1] + wavy(2, 0.05)
@@ -143,7 +143,7 @@ def _labels(numbers: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _void(labels: np.ndarray) -> np.ndarray:
-    """Label maps (n, H, W), with 255 for pixels that have one of four neighbours of another class."""
+    """Label maps (n, H, W), with 255 for pixels where one of the four neighbours has another class."""
     void = np.zeros(labels.shape, bool)
     for axis in (1, 2):
         differ = np.diff(labels, axis=axis) != 0

@@ -1,4 +1,4 @@
-"""Drawings of one coloured shape each, whose factors are known: kind, colour, size, place and angle."""
+"""Drawings of a single coloured shape with known factors: kind, colour, size, place and angle."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def shapes(size: Size) -> Dataset:
     """100,000 drawings of one shape, 64x64 or another size, labelled by kind; with attributes and a caption.
 
     Attributes: one-hot kind and colour; size, x and y as shares of half the shorter side, with y downwards; and the
-    angle in degrees, anticlockwise from the position on a side, below the shape's rotational symmetry.
+    angle in degrees, anticlockwise from resting on a side, below the period of the shape's rotational symmetry.
     """
     height, width = size or (64, 64)
     drawn = _draw(np.arange(SIZE), height, width, lambda share: 0.3 + 0.4 * share)
@@ -68,10 +68,10 @@ def shapes(size: Size) -> Dataset:
 def attributed_shapes(names: str, part: str, size: Size) -> Dataset:
     """Drawings as `shapes`, 32x32 or another size, either small or large, with colours or sizes as attributes.
 
-    The sets share no drawing: joined as shapes:colours+shapes:sizes, each drawing has only one of the two.
+    The sets share no drawing: in shapes:colours+shapes:sizes, each drawing has attributes of only one of the two sets.
 
     Args:
-        names: "colours" (one attribute for each colour, exactly one of which holds), "sizes" (one attribute, large: the
+        names: "colours" (one attribute for each colour, exactly one is 1), "sizes" (one attribute, large: the
             radius is 0.62 to 0.72 of half the shorter side, not 0.28 to 0.38) or "both" (all, for every drawing).
         part: "train", the first 90 % of the drawings, or "test".
         size: height and width.

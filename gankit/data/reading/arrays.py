@@ -19,7 +19,7 @@ from gankit.data.reading.files import amount, listed, open_plain
 from gankit.text import shown
 
 MOST = 2**33  # bytes of arrays that are read into memory
-RATIO, FREE = 100, 2**26  # an array that unpacks to more than both, times its packed size and in bytes, is refused
+RATIO, FREE = 100, 2**26  # refused: arrays above RATIO times their packed size and above FREE bytes
 HEADER = 1000  # bytes of a header; plain arrays have 128
 LONGEST = 2**48  # along an axis
 MEMBERS = 10_000
@@ -34,7 +34,7 @@ class Array(NamedTuple):
         shape: of the array.
         size: bytes of the values.
         columns: whether the values are stored column by column (Fortran order).
-        member: of the archive, which holds the array.
+        member: the archive member that holds the array.
         start: bytes of the header before the values.
     """
 
@@ -56,7 +56,7 @@ class Arrays:
         file: a regular file, open for reading.
 
     Raises:
-        ValueError: it is no .npz of plain arrays, or unpacks to more than its headers say, or far more.
+        ValueError: it is not a .npz of plain arrays, or unpacks to more than its headers say or to far more than its size.
     """
 
     def __init__(self, file: BinaryIO):
@@ -78,7 +78,7 @@ class Arrays:
         return digest.hexdigest()
 
     def read(self, names: Collection[str] | None = None, most: int | None = None) -> dict[str, np.ndarray]:
-        """Those of the named arrays that are there, or all, in memory and in this machine's byte order.
+        """The named arrays that exist, or all, in memory and in this machine's byte order.
 
         Raises:
             ValueError: they are damaged, or hold more than `most` bytes; default: MOST or half the memory.

@@ -1,4 +1,4 @@
-"""Prepared data on disk, written once: complete or absent, with concurrent processes and after a kill at any moment."""
+"""Prepared data on disk, written once and atomically: safe with concurrent processes and after a kill."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def prepare(name: str, build: Callable[[Path], dict]) -> Prepared:
     with locked(name) as held:
         if prepared := find(name):
             return prepared
-        if held:  # no other process prepares it: kills and damage left these
+        if held:  # no other process is preparing it: these are damaged, or left by a killed process
             for left in [location() / name, *location().glob(f"{name}.*.tmp")]:
                 shutil.rmtree(left, ignore_errors=True)
         try:
@@ -130,7 +130,7 @@ def require_space(out: Path, need: int) -> None:
 
 
 def drop(prepared: Prepared, inode: int) -> None:
-    """Remove prepared data, unless its file of rows has another inode, as another process has prepared it anew."""
+    """Remove prepared data, unless another process has prepared it again: its file of rows then has another inode."""
     with locked(prepared.name):
         try:
             same = prepared.pixels.stat().st_ino == inode

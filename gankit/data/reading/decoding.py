@@ -1,4 +1,4 @@
-"""Decode an image file from any source: checked before decoding, turned upright, 8 bits, fitted to one shape."""
+"""Decoding of untrusted image files: checked first, then turned upright, reduced to 8 bits and fitted to one shape."""
 
 from __future__ import annotations
 

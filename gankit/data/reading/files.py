@@ -73,7 +73,7 @@ class FileSet(NamedTuple):
 class BadFiles(ValueError):
     """Files that cannot be used, as (name, reason): `files` has all of them, the message the first.
 
-    The reasons are part of the fingerprints of data: a new wording makes old runs see other data.
+    The reasons are part of the fingerprints of data: rewording one changes the fingerprint of existing data.
     """
 
     def __init__(self, bad: list[tuple[str, str]], count: int):
@@ -101,7 +101,7 @@ def plain(path: Path) -> Path:
     """The path, if it is a regular file, before something opens it by name.
 
     Raises:
-        ValueError: it is a folder, pipe, socket or device: to read these may never end.
+        ValueError: it is a folder, pipe, socket or device: reading those may block forever.
         OSError: there is no such file.
     """
     kind = stat.S_IFMT(os.stat(path).st_mode)
@@ -113,7 +113,7 @@ def plain(path: Path) -> Path:
 def open_plain(path: Path) -> BinaryIO:
     """Open a regular file to read bytes; raises as `plain`."""
     with ExitStack() as stack:
-        more = getattr(os, "O_NONBLOCK", 0)  # for a pipe that takes the file's place in between
+        more = getattr(os, "O_NONBLOCK", 0)  # in case a pipe replaces the file after the check
         file = stack.enter_context(open(plain(path), "rb", opener=lambda name, flags: os.open(name, flags | more)))
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError(f"{shown(str(plain(path)))} was replaced while it was opened")
@@ -139,7 +139,7 @@ def text(path: Path, most: int = 2**24) -> str:
 
 
 def listing(path: Path) -> list[File]:
-    """The files below a folder with their stamps, or an archive or image itself: equal for unchanged data.
+    """The files below a folder, or the archive or image itself, with their stamps: equal for unchanged data.
 
     This includes CelebA's list of attributes, if there is one above the folder.
 
@@ -195,7 +195,7 @@ def open_files(path: Path) -> Iterator[FileSet]:
 
 
 def kept(source: FileSet, most: int = KEPT) -> FileSet:
-    """The same files, for a caller that reads each twice: up to `most` bytes stay in memory for the second time."""
+    """The same files, for a caller that reads each twice: up to `most` bytes stay in memory for the second read."""
     contents: dict[File, bytes] = {}
     free = most
 
@@ -298,7 +298,7 @@ def _extract(archive: zipfile.ZipFile | tarfile.TarFile, member: Member) -> byte
 
 
 class Bomb(ValueError):
-    """An archive that unpacks to far more than an archive of images does."""
+    """A decompression bomb: an archive that unpacks to far more than its size."""
 
 
 def _limit(size: int) -> None:

@@ -81,10 +81,10 @@ def write(
     size: str,
     row: int,
 ) -> tuple[list[int], list[tuple[T, str]]]:
-    """Decode samples of one or several files each into one file, one after the other, `row` bytes each.
+    """Decode samples, each of one or several files, into one file with `row` bytes per sample, in order.
 
     Returns:
-        The numbers of the samples that were written, and the unusable files of the others with the reason.
+        The numbers of the samples that were written, and for the others the unusable files with the reason.
 
     Raises:
         OSError: the disk is too small.

@@ -19,7 +19,7 @@ from gankit.data.reading.files import text
 VOID = 255
 MOST = 32  # colours that can be classes; a photograph has more
 NAMES = "classes.txt"
-MOST_BYTES = 2**20  # of it
+MOST_BYTES = 2**20  # of classes.txt
 GREY = 0x010101
 HELP = f"{NAMES} beside the folders says which values are classes, with lines like 'road 128' or 'road 128 64 128'."
 
@@ -186,7 +186,7 @@ def read_names(path: Path) -> list[tuple[str, int | None, bool]]:
     """Lines of classes.txt as (name, value, is_colour): `name`, `name number` or `name r g b`, a colour 0xRRGGBB.
 
     Raises:
-        ValueError: a line has another form, or not the form of the others, or a name or value is there twice.
+        ValueError: a line has another form, the lines differ in form, or a name or value occurs twice.
     """
     classes = []
     try:
@@ -217,7 +217,7 @@ def read_names(path: Path) -> list[tuple[str, int | None, bool]]:
 
 
 def names_file(maps: Path) -> Path | None:
-    """classes.txt in the folder of the label maps, or above it while folders have names like masks or train."""
+    """classes.txt in the folder of the label maps, or in a parent of folders with names like masks or train."""
     folder = maps.resolve()
     while True:
         if (folder / NAMES).is_file():

@@ -43,7 +43,7 @@ def domains(path: Path) -> tuple[Path, Path] | None:
 def label_maps(path: Path) -> tuple[Path, Path] | None:
     """images/ and masks/ (or similar names) in a folder or in its train/; None for other data.
 
-    If both have a train/ beside a test/ or val/, these train/ folders.
+    If both contain train/ beside test/ or val/, these are their train/ folders.
     """
     path = train(path)
     names = folders(path)

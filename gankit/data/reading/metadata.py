@@ -46,7 +46,7 @@ class Metadata:
 
 
 def canonical(name: str) -> str:
-    """A file name in the form that is compared: some systems store an accent as a character of its own."""
+    """A file name in Unicode's form NFC, for comparison: some systems store accents as separate characters."""
     return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
 
 
@@ -158,7 +158,7 @@ def columns(rows: list[Row], name: str) -> Metadata:
 
 
 def refuse_many(count: int) -> None:
-    """Check that a table has no more columns than a table for training could have. Raises ValueError."""
+    """Check that a table has at most MOST_COLUMNS columns. Raises ValueError."""
     if count > MOST_COLUMNS:
         raise ValueError(
             f"it has {count:,} columns, and {MOST_COLUMNS:,} are the most: leave out those that are not for training"

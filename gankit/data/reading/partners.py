@@ -46,7 +46,7 @@ class Partners:
 
     Args:
         samples: those that seem usable, sorted by name: a file of each side, or one file A|B.
-        sides: the surveys of both sides, reduced to the images of these samples; of images A|B with half the width.
+        sides: the surveys of both sides, reduced to the images of these samples; for images A|B, with half the width.
         titles: names of the sides.
         bad: unusable files with the reason.
         count: number of image files.
@@ -184,7 +184,7 @@ def surveyed(paths: list[Path], maps: bool = False, decode: bool = False) -> Ite
     Args:
         paths: of both sides, or of the folder with images A|B.
         maps: whether the second side holds label maps.
-        decode: find images whose pixels cannot be used, too (`ImageFile.flaw`).
+        decode: also decode pixels, to find images that cannot be used (`ImageFile.flaw`).
 
     Raises:
         ValueError: one holds no images, no two names are equal, or the label maps hold no classes.
@@ -212,7 +212,7 @@ def surveyed(paths: list[Path], maps: bool = False, decode: bool = False) -> Ite
 
 
 def title(paths: list[Path]) -> str:
-    """A short name of the data in these folders: of the folder around both, or their two names."""
+    """A short name of the data: the name of the folder that holds both sides, or the names of both folders."""
     roots = []
     for root in (path.resolve() for path in paths):
         while layout.parted(root.name) and root != root.parent:
@@ -277,7 +277,7 @@ def _matched(titles: list[str], sources: list[FileSet], seen: list[Survey]) -> P
 
 
 def _find_classes(seen: Partners, folder: Path) -> None:
-    """Set the classes of the label maps in a folder. Maps that cannot be used become bad, and their samples go.
+    """Set the classes of the label maps in a folder. Unusable maps are added to `bad`, and their samples removed.
 
     Raises:
         ValueError: the maps hold no classes, or colours whose classes depend on the part of the data.
@@ -296,7 +296,7 @@ def _find_classes(seen: Partners, folder: Path) -> None:
     seen.samples = [sample for sample, flaw in zip(seen.samples, flaws) if not flaw]
     seen.sides = [replace(s, images=[sample[i].image for sample in seen.samples]) for i, s in enumerate(seen.sides)]
     parts = {folder.resolve().name.lower(), folder.resolve().parent.name.lower()} & layout.SPLITS
-    if seen.meaning.coloured and not path and parts:  # each part would number the colours that it holds itself
+    if seen.meaning.coloured and not path and parts:  # otherwise each part would number its colours differently
         lines = "".join(f"\n  class{i} {r} {g} {b}" for i, (r, g, b) in enumerate(seen.meaning.colours))
         raise ValueError(
             f"colours are classes here, and {', '.join(parts)} must number them as the other part does: "

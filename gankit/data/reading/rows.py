@@ -25,7 +25,7 @@ class Rows:
 
     Args:
         prepared: the data, from `cache.prepare`.
-        again: prepares it anew from its source.
+        again: prepares the data again from its source.
         source: name of the source, for messages.
         keep: small sets stay in memory once read; False for rows that are read once.
     """

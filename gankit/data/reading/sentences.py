@@ -166,11 +166,11 @@ def _check_json(name: str, tree: object) -> None:
         waiting += node.values()
         if name == "modules.json" and "type" in node:
             _check_module(node["type"], node.get("path", ""))
-        if isinstance(node.get("types"), dict):  # of a router, whose parts are stored in folders of these names
+        if isinstance(node.get("types"), dict):  # a router: its parts are stored in folders of these names
             for place, kind in node["types"].items():
                 _check_module(kind, place)
         for key, value in node.items():
-            is_setting = value is True or isinstance(value, (str, list, dict))  # a number is that of a token
+            is_setting = value is True or isinstance(value, (str, list, dict))  # numbers are token ids
             if key in REFUSED and value and is_setting:
                 raise ValueError(
                     f"has {key!r}, which {REFUSED[key]}: {str(value)[:80]}; delete it if the model does not need it"

@@ -121,7 +121,7 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
     Args:
         source: the files.
         examine: what to find out about each image: header, flaw and tally, as in `ImageFile`.
-        with_metadata: read metadata, too.
+        with_metadata: also read metadata.
 
     Raises:
         ValueError: there are no images, or the metadata is wrong.
@@ -233,9 +233,9 @@ def metadata_of(seen: Survey, names: list[str]) -> metadata.Metadata:
 def each(
     read: Callable[[T], bytes], wanted: list[T], work: Callable[[T, bytes], R], label: str
 ) -> Iterator[tuple[T, R | str]]:
-    """Call `work` on every item and its bytes, in order: each with the result, or the message of its ValueError.
+    """Call `work` on every item and its bytes; yield the items in order, with the result or a ValueError's message.
 
-    Threads do the work, as Pillow decodes without Python's lock; a few files at a time are in memory.
+    Threads do the work, as Pillow releases the GIL while decoding; a few files at a time are in memory.
     Terminals show a progress bar with this label.
     """
 

@@ -27,7 +27,7 @@ class Table:
     """The rows of a table that belong to images.
 
     Args:
-        name: of the table, as messages have it.
+        name: name of the table in messages.
         files: that were read.
         rows: by image name.
         bad: images that cannot be used, with the reason.

@@ -19,7 +19,7 @@ def open_vectors(path: Path) -> Dataset:
     """A .npz with `real` (N, D), and optionally `condition` (N, C) and `label` (N,), integers from 0.
 
     Raises:
-        ValueError: the file has another content; nothing in it is executed.
+        ValueError: the file has other content; nothing in it is executed.
     """
     with arrays.open_npz(path) as file:
         summary, digest, contents = str(file), file.sha256(), file.read(NAMES)
@@ -52,7 +52,7 @@ def read_conditions(path: Path) -> Tensor:
     """The `condition` (N, C) of a .npz, float32.
 
     Raises:
-        ValueError: the file has another content; nothing in it is executed.
+        ValueError: the file has other content; nothing in it is executed.
     """
     with arrays.open_npz(path) as file:
         summary, condition = str(file), file.read(("condition",)).get("condition")
