@@ -166,10 +166,10 @@ def _means(*outputs: Tensor) -> Tensor:
 
 
 relativistic = Adversarial(_relativistic_d, _relativistic_g, paired=True, boundary=None)
-"""Jolicoeur-Martineau 2019 (RSGAN): each real is to look more real than the fake of the same row."""
+"""Jolicoeur-Martineau 2019 (RSGAN): each real should look more real than the fake of the same row."""
 
 relativistic_average = Adversarial(_relativistic_average_d, _relativistic_average_g, paired=True, boundary=None)
-"""Jolicoeur-Martineau 2019 (RaSGAN): each real is to look more real than the average fake, over all processes."""
+"""Jolicoeur-Martineau 2019 (RaSGAN): each real should look more real than the average fake of all processes."""
 
 ADVERSARIAL: dict[str, Adversarial] = {
     "minimax": minimax,
@@ -186,9 +186,9 @@ ADVERSARIAL: dict[str, Adversarial] = {
 
 
 def scores(real: Tensor, fake: Tensor, boundary: float | None = 0.0) -> dict[str, Tensor]:
-    """Values to log for (N,) outputs on reals and fakes: their means, and the share of each on its side of `boundary`.
+    """Values to log for (N,) outputs on reals and fakes: means, and the shares on the correct side of `boundary`.
 
-    With boundary None, for losses without one (Wasserstein), only the means.
+    Only the means if `boundary` is None, for losses without one (Wasserstein).
     """
     out = {"real": real.mean(), "fake": fake.mean()}
     if boundary is not None:

@@ -71,17 +71,17 @@ def dragan(critic: Critic, real: Tensor, draw: Draw, scale: float = 0.5) -> Tens
 
 
 def r1(critic: Critic, real: Tensor) -> Tensor:
-    """Mescheder et al. 2018, eq. 9: E |grad C(x)|^2; the paper's gamma / 2 (gamma is 10 there) is the caller's."""
+    """Mescheder et al. 2018, eq. 9: E |grad C(x)|^2; the caller multiplies by gamma / 2 (gamma is 10 there)."""
     return _slopes(critic, real).mean()
 
 
 def r2(critic: Critic, fake: Tensor) -> Tensor:
-    """Mescheder et al. 2018, eq. 10: E |grad C(G(z))|^2; gamma / 2 is the caller's."""
+    """Mescheder et al. 2018, eq. 10: E |grad C(G(z))|^2; the caller multiplies by gamma / 2."""
     return _slopes(critic, fake).mean()
 
 
 def r1_r2(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
-    """R1 + R2, as in Huang et al. 2024 (R3GAN); gamma / 2 is the caller's."""
+    """R1 + R2, as in Huang et al. 2024 (R3GAN); the caller multiplies by gamma / 2."""
     return r1(critic, real) + r2(critic, fake)
 
 

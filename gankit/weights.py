@@ -42,7 +42,7 @@ class WeightsFile(NamedTuple):
 
 
 class NotAsked(OSError):
-    """A download, or the execution of other code, that a file requests but not the user."""
+    """A file, not the user, requests a download or the execution of code that is not gankit's."""
 
 
 _hints: list[str] = []  # of the active `not_asked` contexts of this process

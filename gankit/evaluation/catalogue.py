@@ -34,7 +34,7 @@ NEEDS: dict[str, Need] = needs.NEEDS | {
     name: need for family in FAMILIES for name, need in getattr(family, "NEEDS", {}).items()
 }
 
-# Metrics that are computed if the user names none; those of translators and of one image as far as they apply.
+# The metrics if the user names none. For translators and models of one image: those of the list that apply.
 DEFAULT = "fd,kd,is,precision,density"
 DEFAULT_OF_TRANSLATORS = "l1,psnr,ssim,cycle,style,label_kept,attributes,segmentation,fcn_score,fd,kd,precision,density"
 DEFAULT_OF_ONE_IMAGE = ",".join(single_image.METRICS)
@@ -69,7 +69,7 @@ def missing(metric: Metric, subject: Subject) -> str:
 
 
 def uses(name: str) -> set[str]:
-    """What a metric depends on beside the samples: values of `Need.uses`."""
+    """What a metric depends on besides the samples: values of `Need.uses`."""
     return {NEEDS[need].uses for need in METRICS[name].needs} - {""}
 
 
@@ -79,7 +79,7 @@ def uses_extractor(name: str) -> bool:
 
 
 def own_weights(name: str) -> WeightsFile | Path | None:
-    """The weights of the network that a metric uses in place of the feature extractor, if it does."""
+    """The weights of the network that a metric uses in place of the feature extractor, if any."""
     need = _own_network(name)
     return need and need.weights
 

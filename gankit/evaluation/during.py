@@ -38,7 +38,7 @@ class EvaluationSettings(Protocol):
 
 
 class ScoreLog(LiveLog, Protocol):
-    """A log that also takes values."""
+    """A log that also records values."""
 
     def add(self, scalars: dict[str, Tensor]) -> None: ...
 
@@ -79,7 +79,7 @@ class During:
         self.reasons.report()
 
     def trials(self, run: EvaluatedRun, recipe: Recipe, weights: str) -> list[Trial]:
-        """What to evaluate of the run's model with the weights of this digest."""
+        """The trials of the run's model; `weights` is the digest of its weights."""
         about = {"run": run.folder.name, "model": run.config["model"], "images": run.images, "weights": weights}
         return trials_of_model(recipe, self.reference, about, f"{run.config['id']}-{run.images}")
 
@@ -122,5 +122,5 @@ def during(run: EvaluatedRun) -> During | None:
         return None
     if processes.rank() == 0:
         records.cut(run.folder / "evaluations.jsonl", run.images)
-    with torch.random.fork_rng():  # feature extractors are built with random weights before theirs are loaded
+    with torch.random.fork_rng():  # building a feature extractor draws random weights before it loads its own
         return During(run)

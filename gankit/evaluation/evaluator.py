@@ -152,7 +152,7 @@ def trials_of_run(
     model: str,
     device: str,
 ) -> list[Trial]:
-    """What to evaluate of a trained model, compared with its own data unless others are named."""
+    """The trials of a trained model, compared with its own data unless `against` names other data."""
     config = read_config(folder)
     settings = config["settings"]
     if not against and "source" not in config:  # imported weights come without their data

@@ -20,7 +20,7 @@ from gankit.evaluation.sources import Rows, Samples, required
 from gankit.metrics.extractors import Extractor
 from gankit.runs.files import replacing
 
-BLOCK = 1000  # rows; other than the batch, so that the cache does not depend on it
+BLOCK = 1000  # rows; separate from the batch size, so that the cache does not depend on it
 
 
 class Features(NamedTuple):
@@ -99,7 +99,7 @@ def block(
 def read_ahead(samples: Samples, numbers: np.ndarray, batch: int) -> Iterator[Rows]:
     """The samples in batches; threads read those of a data set, up to four batches ahead of the network."""
     pieces = [numbers[i : i + batch] for i in range(0, len(numbers), batch)]
-    if samples.recipe is not None:  # sampling advances torch's default generator, which threads must not
+    if samples.recipe is not None:  # sampling advances torch's default generator: not in threads
         yield from map(samples.read, pieces)
         return
     with ThreadPoolExecutor(2, "gankit-evaluation") as pool:
@@ -130,7 +130,7 @@ def read_block(path: Path, rows: int) -> dict[str, Tensor] | None:
 
 
 def share(part: dict[str, Tensor] | None, owner: int) -> dict[str, Tensor]:
-    """A block of the process `owner`, sent to all."""
+    """A block, broadcast from the process `owner` to all."""
     if processes.world() == 1:
         return required(part)
     return load(required(processes.tell(save(required(part)) if processes.rank() == owner else None, owner)))

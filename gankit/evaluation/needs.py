@@ -1,4 +1,4 @@
-"""What a metric is, and what metrics need of a subject: a table of conditions that several families share.
+"""The type of a metric, and the conditions on a subject that metrics of several families share.
 
 A family may define further conditions in its own `NEEDS`; `gankit.evaluation.catalogue` joins them.
 """
@@ -24,7 +24,7 @@ class Need(NamedTuple):
         holds: whether a subject meets it.
         reason: the message for a subject that does not.
         uses: what metrics with this need depend on: FEATURES of the samples, the EXTRACTOR itself, HELD_OUT data, a
-            SEGMENTER, or nothing of these.
+            SEGMENTER, or none of these.
         network: the title of a network other than the feature extractor, for records.
         weights: its published file, or the one in the package.
     """
@@ -40,7 +40,7 @@ class Metric(NamedTuple):
     """A metric that users can choose by name.
 
     Args:
-        compute: gives its scores; the first line of its docstring describes the metric to users.
+        compute: computes its scores; the first line of its docstring describes the metric to users.
         needs: names of conditions.
         figures: names of figures that illustrate it, see `gankit.evaluation.figures.FIGURES`.
     """

@@ -155,7 +155,7 @@ def load_networks(
 
 
 def agreed(failed: dict[str, str]) -> dict[str, str]:
-    """What failed in any process: all must compute the same metrics, as they extract features together."""
+    """The errors of all processes: all must skip the same metrics, as they extract features together."""
     parts = [
         processes.tell(json.dumps(failed) if rank == processes.rank() else None, rank)
         for rank in range(processes.world())
@@ -164,7 +164,7 @@ def agreed(failed: dict[str, str]) -> dict[str, str]:
 
 
 def skipped(plans: list[Plan], names: list[str]) -> dict[str, str]:
-    """The metrics that no plan has, each with a sentence that says why; metrics that share a failure share it."""
+    """The metrics that no plan has, each with the reason; metrics with the same failure share one sentence."""
     sentences = {}
     for name in names:
         if any(name in plan.names for plan in plans):

@@ -33,7 +33,7 @@ def with_columns(samples: Samples, columns: list[int] | None) -> Samples:
 
 
 def requested(inputs: Samples, seed: int) -> Attributes:
-    """What is requested of each input: an attribute that it lacks; of intensities, all those of another image."""
+    """The request for each input: its attributes with one changed or, for intensities, those of another image."""
     attributes = required(inputs.attributes)
     slices = attributes.slices()
 

@@ -29,7 +29,7 @@ DIGITS, NEGATIVE = "digits", "digits, negative"  # values of Samples.view
 
 
 def required(value: T | None) -> T:
-    """A value that may be None elsewhere, but never where this is called: a metric's needs rule it out, for example.
+    """The value, for callers that know it is not None, for example because a metric's needs exclude that.
 
     Raises:
         TypeError: it is None.
@@ -108,7 +108,7 @@ class Samples:
         attributes: those of the images, or those that were requested of translations.
         colours: (K, 3), in [-1, 1], of inputs that are label maps.
         direction: for models that translate both ways, "ab" or "ba".
-        view: what images of a domain are to the digits classifier: DIGITS, NEGATIVE, or "" for unknown images.
+        view: the kind of images for the digits classifier: DIGITS, NEGATIVE, or "" for images that it does not know.
         note: a remark for every score of these samples.
     """
 

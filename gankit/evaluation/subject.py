@@ -146,12 +146,12 @@ class Subject:
 
     @property
     def max_count(self) -> int:
-        """How many samples' pixels fit into the memory that metrics may use."""
+        """The number of samples whose pixels fit into the memory that metrics may use."""
         return max(64, MAX_PIXEL_VALUES // math.prod(self.fake.shape))
 
     @property
     def pixel_count(self) -> int:
-        """How many samples metrics on pixels use."""
+        """The number of samples that metrics on pixels use."""
         return min(self.n, MAX_PIXEL_SAMPLES, self.max_count)
 
     @cached_property
@@ -175,7 +175,7 @@ class Subject:
         return self.matching(required(self.fake.targets))
 
     def matching(self, samples: Samples) -> Tensor:
-        """Other samples of the same numbers as those in `pixels`."""
+        """Of other samples, those with the same numbers as the ones in `pixels`."""
         parts = [samples.read(self.numbers[i : i + self.batch])[0] for i in range(0, len(self.numbers), self.batch)]
         return torch.cat(parts)
 
@@ -191,7 +191,7 @@ class Subject:
 
     @cached_property
     def training_pixels(self) -> Tensor:
-        """As many real images as fit into memory: those that samples may copy."""
+        """As many real images as fit into memory, to search for images that samples copy."""
         return required(self.real).select(self.max_count, self.seed)[0]
 
     def equal_counts(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, int]:

@@ -1,7 +1,7 @@
 """Translations and label maps that a model makes of images, as samples to evaluate.
 
 Inputs are images that the model was not trained on, if there are any. A translation depends only on the weights, the
-seed and the input's number, also if the model uses random numbers.
+seed and the input's number, even if the model uses random numbers.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def held_out_name(name: str) -> str:
 
 
 class Translator(NamedTuple):
-    """A model whose translations are evaluated, and what all of them have in common.
+    """A model whose translations are evaluated, and the settings that all directions share.
 
     Args:
         recipe: the model, in eval mode.
@@ -94,7 +94,7 @@ def translator_trials(
     typed: str = "",
     domains: str = "ab",
 ) -> list[Trial]:
-    """What to evaluate of a translator: its translations in each of its directions.
+    """The trials of a translator: its translations in each direction.
 
     Args:
         recipe: the model, in eval mode.
@@ -105,7 +105,7 @@ def translator_trials(
         seed: of the choice of the inputs, and of all random numbers.
         about: the description of the model for records.
         typed: the name of the data as the user typed it.
-        domains: the domains that the model has a generator to, "ab", "a" or "b".
+        domains: the domains that the model can translate to, "ab", "a" or "b".
 
     Raises:
         ValueError: there is no data, or data of another kind.
@@ -129,7 +129,7 @@ def translator_trials(
 
 
 def _check(recipe: Recipe, name: str, dataset: Data) -> None:
-    """Raises ValueError: the model does not take such data."""
+    """Raises ValueError: the model does not take this kind or shape of data."""
     kinds = recipe.data.split()
     if dataset.kind not in kinds:
         model = type(recipe).__name__
@@ -233,7 +233,7 @@ def _to_attributes(recipe: Recipe, images: Tensor, request: Known, takes_source:
 
 
 def _noise(recipe: Recipe, numbers: np.ndarray, seed: int, images: Tensor) -> Tensor:
-    """Random numbers for each image, which depend only on the seed and the image's number."""
+    """Noise for each image, which depends only on the seed and the image's number."""
     rows = []
     for number in numbers.tolist():
         with seeded(seed, number):

@@ -1,4 +1,4 @@
-"""Data in the roles that a translator gives them: inputs, targets, styles, and the real images of a domain."""
+"""Data sets as the inputs, targets, styles and real images of a translator's evaluation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gankit.data.reading import cache
 from gankit.data.union import attributes_of
 from gankit.evaluation.sources import DIGITS, NEGATIVE, Attributes, Known, Rows, Samples, of_dataset, required
 
-# Whether images of a domain are digits, or negatives of digits, to the digits classifier. It knows no other images.
+# The domains whose images the digits classifier knows: digits, or negatives of digits.
 VIEWS = {"digits-negative": {"a": DIGITS, "b": NEGATIVE}, "digits-edges": {"a": DIGITS}}
 
 
 def shuffled(samples: Samples, seed: int) -> Samples:
-    """The same samples in an order of the seed, so that the first ones represent all: neighbours may be similar."""
+    """The samples shuffled by the seed, so that the first ones represent all: neighbours may be similar."""
     order = np.random.default_rng(seed).permutation(samples.count)
     attributes = samples.attributes
     if attributes is not None:

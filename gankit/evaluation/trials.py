@@ -1,4 +1,4 @@
-"""From a model or samples, and the data that they are compared with, to trials."""
+"""Build the trials of a model or of samples, with the data that they are compared with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gankit.recipe import Recipe
 
 
 class Reference(NamedTuple):
-    """The data that a model is compared with, opened once: Samples for samples from noise, data sets for translators.
+    """The data that a model is compared with, opened once: as data sets for translators, else as Samples.
 
     Args:
         real: the training data, or data in its place.
@@ -28,7 +28,7 @@ class Reference(NamedTuple):
 def open_reference(
     recipe: Recipe | None, real: str, held_out: str, settings: Mapping[str, object], resolution: str = ""
 ) -> Reference:
-    """The data of these names; held-out data go with the real data unless they are named.
+    """The data of these names; default for held-out data: the held-out part of the real data.
 
     Args:
         recipe: the model, None for samples without one.
@@ -60,7 +60,7 @@ def trials_of_model(
     trunc: float = 1.0,
     domains: str = "ab",
 ) -> list[Trial]:
-    """What to evaluate of a model: its samples, or its translations in each direction.
+    """The trials of a model: of its samples, or of its translations in each direction.
 
     Args:
         recipe: the model, in eval mode.
@@ -69,7 +69,7 @@ def trials_of_model(
         fingerprint: equal for equal weights.
         seed: the first seed of samples, and of the choice of a translator's inputs.
         trunc: truncation of the latents.
-        domains: the domains that a translator has a generator to.
+        domains: the domains that a translator can translate to.
     """
     name = str(about["run"])
     if translations.translates(recipe):

@@ -104,13 +104,13 @@ def commas(text: str) -> list[str]:
 
 @dataclass
 class LabelledSamples:
-    """Samples that have a property or not.
+    """Samples, labelled by whether they have a property.
 
     Args:
         name: the property: brightness, a class, or the user's name for it.
         seeds: of the samples.
         truth: (N,) int64, 1 for samples with the property.
-        about: who labelled them.
+        about: the source of the labels.
         images: (N, C, H, W), or None before they are needed.
         classifier: assigns classes, or None.
     """
@@ -162,7 +162,7 @@ def property_of(images: Tensor, target: str, classifier: ImageClassifier | None)
 
 
 def other_normal(trained: Trained, samples: LabelledSamples, name: str, rows: Tensor, label: int | None) -> Tensor:
-    """(D,) the normal of the plane of another property of the same samples."""
+    """(D,) the normal of the plane of another property, fitted to the same samples."""
     if samples.images is None:
         samples.images = latent.sample(trained.recipe, samples.seeds, label)
     if samples.classifier is None and name != "brightness":
@@ -175,7 +175,7 @@ def share_with(samples: LabelledSamples, move: Move, direction: Tensor, by: floa
     points, labels = latent.points(move.recipe, range(500_000, 500_200), label, space=move.space)
     images = latent.render(move.recipe, move.moved(points, direction.to(points), by), labels)
     if samples.classifier is None or samples.name == "brightness":
-        assert samples.images is not None  # samples of a file of labels are not measured
+        assert samples.images is not None  # not called for labels from a file, which come without images
         median = samples.images.flatten(1).mean(1).median()
         return (images.flatten(1).mean(1) > median).double().mean().item()
     number = samples.classifier.number(samples.name)
@@ -208,7 +208,7 @@ def fit_plane(rows: Tensor, truth: Tensor) -> Plane:
     """The plane between (N, D) latents with truth (N,) 1 and 0, fitted to the first four fifths.
 
     Raises:
-        ValueError: one of the two is missing there.
+        ValueError: one of the two values is missing among these.
     """
     from sklearn.linear_model import LogisticRegression
 

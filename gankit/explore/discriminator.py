@@ -31,7 +31,7 @@ CONCENTRATION = "share of the gradient in a tenth of the pixels"
 
 
 def features(trained: Trained, *, data: str = "", n: int = 5000, centres: int = 200, patch: int = 6) -> Result:
-    """D's features for a linear SVM (section 5.1), beside raw pixels, k-means features and an untrained D.
+    """D's features for a linear SVM (section 5.1), compared with raw pixels, k-means features and an untrained D.
 
     D's features are the maps of all its convolutions, max-pooled to 4x4, flattened and concatenated. The classifier is
     an L2-regularised linear SVM; three-fold cross-validation on the training part chooses C. K-means features follow
@@ -39,8 +39,8 @@ def features(trained: Trained, *, data: str = "", n: int = 5000, centres: int = 
     patches, the triangle activation, sums over quadrants.
 
     Args:
-        data: labelled data; default: the run's own. Tested on its part :test if there is one, else on a fifth of it.
-        n: number of images at most.
+        data: labelled data; default: the run's own. The test set is its part :test if there is one, else a fifth of it.
+        n: maximum number of images.
         centres: number of k-means centres.
         patch: side of the k-means patches.
     """
@@ -156,17 +156,17 @@ def k_means(images: Tensor, centres: int, patch: int) -> Callable[[Tensor], Tens
 
 
 def filters(trained: Trained, *, data: str = "", count: int = 5, images: int = 5, n: int = 2000) -> Result:
-    """What D's filters respond to, by guided backpropagation (section 6.2 and fig. 5): trained beside untrained.
+    """What D's filters respond to, by guided backpropagation (section 6.2 and fig. 5), trained and untrained.
 
-    The images that activate some filters of D's last convolution most, each above its gradient. Guided backpropagation
-    passes through a ReLU only positive gradients, and only where the input is positive (Springenberg et al., "Striving
-    for Simplicity", 2015).
+    For some filters of D's last convolution: the images that activate them most, each above its gradient. In guided
+    backpropagation a ReLU passes only positive gradients, and only where its input is positive (Springenberg et al.,
+    "Striving for Simplicity", 2015).
 
     Args:
         data: images to search; default: the run's own data.
         count: number of filters; those whose activations vary most are chosen.
         images: images per filter.
-        n: images to search at most.
+        n: maximum number of images to search.
     """
     candidates, _ = data_of(trained, data).select(n)
     if count < 1 or not 1 <= images <= len(candidates):
@@ -202,7 +202,7 @@ def guided(recipe: Recipe, images: Tensor, number: int) -> Tensor:
 
 
 def concentration(slopes: Tensor) -> float:
-    """Share of the absolute gradient in the tenth of the pixels with the most: high where it follows a shape."""
+    """Share of the absolute gradient in the tenth of the pixels with the most: high if it follows a shape."""
     flat = slopes.abs().sum(1).flatten(1)
     most = flat.topk(max(1, flat.shape[1] // 10)).values.sum(1)
     return float((most / flat.sum(1).clamp(min=1e-12)).mean())

@@ -1,4 +1,4 @@
-"""What tools work on: latents of seeds or of a file, noise maps, images of a data set or of a file, and tables."""
+"""Inputs of the tools: latents of seeds or of a file, noise maps, images of a data set or of a file, and tables."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def read_image(
     Args:
         file: its path.
         shape: (C, H, W) to fit it to.
-        fit: how, as `gankit train --fit`.
+        fit: the method, as `gankit train --fit`.
         alpha: the colour behind transparent pixels.
         missing: what to do instead if there is no such file.
 
@@ -223,7 +223,7 @@ def read_image(
 
 
 def read_table(file: str, expected: str) -> list[list[str]]:
-    """The rows of a .csv, without empty ones; `expected` says what to give instead of another file.
+    """The rows of a .csv, without empty ones; `expected` describes the file that the tool takes, for messages.
 
     Raises:
         ValueError: there is no such file, or it is not a table.

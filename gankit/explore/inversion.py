@@ -52,7 +52,7 @@ def project(
     Args:
         image: an image file, fitted to the model's shape like the training data; default: image `number` of `data`.
         number: the number of the image in the data.
-        data: the data that `number` counts in; default: the held-out part of the run's data if there is one, else all
+        data: the data that `number` refers to; default: the held-out part of the run's data if there is one, else all
             of it.
         space: z, w, or w+ with a separate style for each layer; default: w+ for models with styles.
         steps: of Adam.
@@ -64,7 +64,7 @@ def project(
         noise_maps: optimize the noise maps, for models with styles that have them.
         tune: steps of pivotal tuning (Roich et al., "Pivotal Tuning for Latent-based Editing of Real Images", 2021),
             which fine-tunes a copy of the generator around the latent.
-        tune_lr: its learning rate.
+        tune_lr: the learning rate of pivotal tuning.
         tuned_outdir: the new folder of the tuned run; default: tuned-RUN in the working directory.
     """
     recipe = generator_of(trained)
@@ -142,7 +142,7 @@ def errors(image: Tensor, target: Tensor) -> dict[str, float]:
 def pivotal_tuning(
     recipe: Recipe, found: Projected, target: Tensor, steps: int, lr: float, distance: Distance
 ) -> Recipe:
-    """A copy of the model whose generator is fine-tuned to draw the target from the latent that was found."""
+    """A copy of the model whose generator is fine-tuned to map the latent that was found to the target image."""
     with replaced(recipe, found.noise):  # the copy keeps them
         tuned = copy.deepcopy(recipe).requires_grad_(True).eval()
     with torch.enable_grad():

@@ -21,7 +21,7 @@ from gankit.metrics import vgg
 from gankit.metrics.lpips import load as load_lpips
 from gankit.recipe import Recipe, seeded
 
-RAMP_UP, RAMP_DOWN, NOISE_END, NOISE = 0.05, 0.25, 0.75, 0.05  # shares of the steps; first noise
+RAMP_UP, RAMP_DOWN, NOISE_END, NOISE = 0.05, 0.25, 0.75, 0.05  # shares of the steps; initial noise
 NOISE_WEIGHT = 1e5  # alpha, of the noise maps' regulariser
 
 
@@ -185,7 +185,7 @@ class Search:
         return free if self.space == "z" else free.expand(-1, self.recipe.num_ws, -1)
 
     def start(self, restarts: int, label: int | None) -> Start:
-        """Samples of the prior; in w halfway to the mean, the first one at it."""
+        """Samples of the prior; in w they are moved halfway to the mean, and the first one is the mean."""
         recipe, labels = self.recipe, labels_of_starts(self.recipe, restarts, label)
         first_seed = self.seed * 100_000
         seeds = range(first_seed, first_seed + (restarts if labels is None else len(labels)))
@@ -211,7 +211,7 @@ class Search:
         maps: dict[str, Tensor],
         bounds: tuple[Tensor, Tensor] | None,
     ) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Adam from the first points: the last points, images during the search, and the final losses (N,).
+        """Run Adam from the first points. Returns the last points, images during the search, and final losses (N,).
 
         Args:
             first: (N, ...) starting points.

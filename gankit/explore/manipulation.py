@@ -21,7 +21,7 @@ from gankit.recipe import Spec, can, seeded
 from gankit.runs.trained import Trained
 
 Size = tuple[int, int]
-HARMONISE, EDIT = 7, 20  # pixels by which a mask is dilated before its edge is blurred: the authors' code
+HARMONISE, EDIT = 7, 20  # pixels by which a mask is dilated before its edge is blurred, as in the authors' code
 
 
 class Pyramid(Protocol):
@@ -63,9 +63,9 @@ def sizes(
 
 
 def enlarge(trained: Trained, *, factor: float = 4.0, step: float = 0.5 ** (1 / 3)) -> Result:
-    """Super-resolution: the last scale is applied again and again to its enlarged output; beside it bicubic.
+    """Super-resolution: the last scale is applied repeatedly to its enlarged output; compared with bicubic.
 
-    Weights trained with `--preset superres` are the best for it.
+    It works best with weights trained with `--preset superres`.
 
     Args:
         factor: enlargement of height and width.
@@ -98,7 +98,7 @@ def paint(trained: Trained, *, image: str = "", starts: str = "1,2", seed: int =
 
     Args:
         image: the painting, an image file; it is resized to the training image's height and width.
-        starts: scales to inject it at, an image each; a low scale changes it more.
+        starts: scales to inject it at, one result for each; a low scale changes it more.
         seed: of the noise.
     """
     recipe = pyramid_of(trained)

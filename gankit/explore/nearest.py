@@ -30,7 +30,7 @@ def neighbours(
         k: neighbours of each sample.
         features: pixels, or a feature extractor: digits, inception, vgg16, timm:NAME ...
         data: the data to search; default: the run's own.
-        n: images to search at most.
+        n: maximum number of images to search.
         label: the class; default: the classes in turn, by seed.
         trunc: truncation.
         latent_file: a .npz of `project` instead of seeds.

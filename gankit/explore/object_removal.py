@@ -1,4 +1,4 @@
-"""Removing an object from samples by dropping the feature maps of G that draw it.
+"""Removing an object from samples by dropping the feature maps of G that generate it.
 
 Radford, Metz & Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
 Networks", ICLR 2016, section 6.3.
@@ -31,7 +31,7 @@ COLOURS = {  # of the built-in data `shapes`
 
 
 def share_left(before: Tensor, after: Tensor, colour: str) -> float:
-    """The pixels of a colour in (N, 3, H, W) images after a change, over those before it."""
+    """Number of pixels of a colour in (N, 3, H, W) images after a change, divided by the number before it."""
     return float(mask_of_colour(after, colour).sum() / mask_of_colour(before, colour).sum().clamp(min=1))
 
 
@@ -171,7 +171,7 @@ def layer_name(trained: Trained, layer: int) -> str:
     """
     recipe = trained.recipe
     layers = {name: m for name, m in recipe.named_modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))}
-    spatial = [name for name, m in layers.items() if max(m.kernel_size) > 1]  # without the shortcuts of blocks
+    spatial = [name for name, m in layers.items() if max(m.kernel_size) > 1]  # without the 1x1 shortcuts of blocks
     order = layers_in_order(recipe, spatial or list(layers))
     if not -len(order) <= layer <= -1 or not order:
         count = len(order)
@@ -182,7 +182,7 @@ def layer_name(trained: Trained, layer: int) -> str:
 
 
 def layers_in_order(recipe: Recipe, names: Sequence[str]) -> list[str]:
-    """The layers, of these, that a sample passes, in order."""
+    """Those of the named layers that a forward pass calls, in the order of the calls."""
     order: list[str] = []
     handles = [
         recipe.get_submodule(name).register_forward_hook(lambda *_, name=name: order.append(name)) for name in names

@@ -32,7 +32,7 @@ def sliders(
 
     Args:
         directions: the .npz with directions; default: the directions that sefa finds.
-        index: the number of the direction in it.
+        index: the number of the direction in the file.
         seeds: samples, a row each.
         steps: images per row.
         reach: the largest step to either side, in the direction's own unit.

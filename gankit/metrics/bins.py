@@ -12,9 +12,12 @@ from gankit.metrics.neighbours import check_points
 
 
 class Bins(NamedTuple):
-    """Args:
-    share: share of the bins in which train and fake proportions differ (NDB / K); alpha, or less, for the data's own.
-    js: Jensen-Shannon divergence of the two histograms in nats.
+    """What `ndb` measures.
+
+    Args:
+        share: share of the bins in which train and fake proportions differ (NDB / K); alpha or less if the
+            distributions are equal.
+        js: Jensen-Shannon divergence of the two histograms in nats.
     """
 
     share: float
@@ -76,7 +79,7 @@ def compare_bins(train: Tensor, fake: Tensor, alpha: float = 0.05) -> Bins:
     """NDB / K and JS from (k,) numbers of train and of fake rows in each bin.
 
     Two-proportion z-test: p and q being a bin's shares of N and M rows and r the pooled one, a bin differs when
-    |p - q| / (r (1 - r) (1/N + 1/M))^(1/2) is beyond the two-sided alpha of the normal; not where that root is 0.
+    |p - q| / (r (1 - r) (1/N + 1/M))^(1/2) is beyond the two-sided alpha of the normal; it does not if that root is 0.
 
     Raises:
         ValueError: not (k,) counts twice, an empty side, or alpha outside (0, 1).

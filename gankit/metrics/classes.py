@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def inception_score(probabilities: Tensor, splits: int = 10) -> tuple[float, float]:
-    """exp(E_x KL(p(y|x) || p(y))): mean and standard deviation (over N) of `splits` parts of (N, K) probabilities.
+    """exp(E_x KL(p(y|x) || p(y))): mean and population standard deviation of `splits` parts of (N, K) probabilities.
 
     1 if all predictions are equal, K if they are certain and spread evenly over the classes. Salimans et al., "Improved
     Techniques for Training GANs", NeurIPS 2016, https://arxiv.org/abs/1606.03498. Shuffle rows that are sorted by

@@ -1,4 +1,4 @@
-"""Small networks trained on one set of images and tested on another, such as on samples and on real images."""
+"""Small networks trained on one set of images and tested on another, for example on samples and real images."""
 
 from __future__ import annotations
 

@@ -15,10 +15,12 @@ LARGEST = 5000  # points of each set in `earth_mover`: the matrix takes 200 MB, 
 
 
 class Parzen(NamedTuple):
-    """Args:
-    mean: mean log-likelihood of a test row, in nats; higher is better, but unreliable.
-    standard_error: of the mean over the test rows, for these samples.
-    sigma: the window's standard deviation.
+    """The result of `parzen_log_likelihood`.
+
+    Args:
+        mean: mean log-likelihood of a test row, in nats; higher is better, but unreliable.
+        standard_error: of the mean over the test rows, for these samples.
+        sigma: the window's standard deviation.
     """
 
     mean: float

@@ -26,7 +26,7 @@ from gankit.metrics.backbones import IMAGENET, Backbone, load_dinov2, load_timm
 from gankit.text import did_you_mean
 from gankit.weights import sha256
 
-CODE = "1"  # raise it when this code starts to give other features for the same weights
+CODE = "1"  # increase it when this code gives other features for the same weights
 RESIZES: dict[str, Callable[[Tensor, int], Tensor]] = {
     "tf1_bilinear": inception.tf1_bilinear,
     "bicubic": inception.bicubic,
@@ -62,7 +62,7 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class Extractor:
-    """(N, C, H, W) images in [-1, 1], C 1 or 3, to (N, dim) features. No nn.Module, so that no checkpoint contains it.
+    """(N, C, H, W) images in [-1, 1], C 1 or 3, to (N, dim) features. Not an nn.Module: no checkpoint contains it.
 
     Images are rounded to 8 bits first, as files are. Features are returned on the CPU.
 

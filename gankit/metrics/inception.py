@@ -1,5 +1,5 @@
 """The Inception v3 of 2015 behind FID and IS (Szegedy et al., "Rethinking the Inception Architecture for Computer
-Vision", CVPR 2016, https://arxiv.org/abs/1512.00567), as its published port from TensorFlow names it.
+Vision", CVPR 2016, https://arxiv.org/abs/1512.00567), with the layer names of its published PyTorch port.
 
 Differences from the ImageNet Inceptions of model zoos, each of which changes the scores: other weights; 1008 outputs;
 average pools that exclude the padding; a max pool in Mixed_7c; batch norms with eps 1e-3; images of
@@ -181,7 +181,7 @@ class Trunk(nn.Module):
         return max_pool2d(self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x))), 3, 2)
 
     def late(self, x: Tensor) -> Tensor:
-        """The maps (N, 192, h, w) before the second, of those after the first."""
+        """The maps (N, 192, h, w) before the second max pool, from those after the first."""
         return self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x))
 
 
@@ -232,7 +232,7 @@ def load(file: WeightsFile | None = None) -> Inception:
         ValueError: the file on this machine is not the published one.
         OSError: it is missing and cannot be downloaded.
     """
-    with torch.device("meta"):  # no time and no random numbers for weights that are replaced
+    with torch.device("meta"):  # skip the initialization of weights that are replaced, and its random numbers
         net = Inception()
     net.load_state_dict(tensors(fetch(file or WEIGHTS)), strict=True, assign=True)
     return net.requires_grad_(False).eval()

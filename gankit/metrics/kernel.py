@@ -18,8 +18,8 @@ BLOCK = 2048
 def kernel_distance(real: Tensor, fake: Tensor) -> float:
     """Unbiased MMD^2 of (N, d) and (M, d) features under k(x, y) = (x . y / d + 1)^3; lower is better.
 
-    sum_{i != j} k(x_i, x_j) / (N (N - 1)) + the same of y - 2 sum_{i, j} k(x_i, y_j) / (N M): all rows at once, so
-    nothing is random. Binkowski et al., "Demystifying MMD GANs", ICLR 2018,
+    sum_{i != j} k(x_i, x_j) / (N (N - 1)) + the same for y - 2 sum_{i, j} k(x_i, y_j) / (N M): all rows at once, so
+    the value is deterministic. Binkowski et al., "Demystifying MMD GANs", ICLR 2018,
     https://arxiv.org/abs/1801.01401. Only with Inception's features is it KID, often printed x 1,000. Its mean is 0,
     of either sign, for two sets from one distribution, for any N and M: unlike the Frechet distance it compares across
     numbers of samples.
@@ -40,7 +40,7 @@ def kernel_distance(real: Tensor, fake: Tensor) -> float:
 def kernel_distance_subsets(
     real: Tensor, fake: Tensor, subsets: int = 100, size: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Mean and standard deviation (their number below) of `kernel_distance` over random subsets: KID as published.
+    """Mean and population standard deviation of `kernel_distance` over random subsets: KID as published.
 
     Each subset has `size` rows of (N, d) and of (M, d) features, without replacement. The authors' code uses 50
     subsets, others 100. The deviation is that of one subset, not the error of the mean. It is NaN for one subset, and
@@ -69,7 +69,7 @@ def kernel_distance_subsets(
 
 
 def cmmd(real: Tensor, fake: Tensor) -> float:
-    """1,000 x biased MMD^2 of (N, d) and (M, d) embeddings brought to unit length; lower is better, 0 at the least.
+    """1,000 x biased MMD^2 of (N, d) and (M, d) embeddings normalised to unit length; lower is better, 0 is best.
 
     The kernel is exp(-|x - y|^2 / (2 sigma^2)), sigma = 10. Jayasumana et al., "Rethinking FID: Towards a
     Better Evaluation Metric for Image Generation", CVPR 2024, https://arxiv.org/abs/2401.09603, where the embeddings
@@ -86,11 +86,11 @@ def cmmd(real: Tensor, fake: Tensor) -> float:
     x, y = (f.detach().double() for f in (real, fake))
     x, y = (f / torch.linalg.vector_norm(f, dim=1, keepdim=True) for f in (x, y))
 
-    def kernel(products: Tensor) -> Tensor:  # minus 1, which cancels in the three means: keeps precision
+    def kernel(products: Tensor) -> Tensor:  # the kernel minus 1, for precision: the 1 cancels in the three means
         return torch.expm1((products - 1) / 10**2)
 
     value = _within(x, kernel, diagonal=True) + _within(y, kernel, diagonal=True) - 2 * _between(x, y, kernel)
-    return 1000 * max(float(value), 0.0)  # a square, but for round-off
+    return 1000 * max(float(value), 0.0)  # negative only by round-off
 
 
 def comparable(real: Tensor, fake: Tensor, least: int = 2) -> None:

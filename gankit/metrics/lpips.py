@@ -29,7 +29,7 @@ EPS = 1e-10  # added to the norms, as published
 
 @dataclass(frozen=True)
 class Lpips:
-    """The networks of `lpips`. No nn.Module, so that no checkpoint contains it.
+    """The networks of `lpips`. Not an nn.Module, so that no checkpoint contains it.
 
     Args:
         trunk: the convolutions of VGG16, frozen.

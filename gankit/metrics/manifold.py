@@ -22,7 +22,7 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, flo
     ball of at least one fake; the radius of a ball is the distance to the k-th nearest neighbour in its set, d <= r.
     Kynkaanniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models", NeurIPS 2019,
     https://arxiv.org/abs/1904.06991: k = 3, VGG-16 features, 50,000 of each. Both depend on N and M (balls shrink as
-    samples get more): compare only equal numbers. The ball of one real outlier may contain every fake.
+    sets grow): compare only equal numbers. The ball of one real outlier may contain every fake.
 
     Raises:
         ValueError: the sets differ in d, hold NaN or infinity, have k rows or fewer, or k < 1.

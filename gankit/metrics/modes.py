@@ -74,8 +74,9 @@ def mixture_coverage(points: Tensor, centres: Tensor, std: float) -> Coverage:
 def stacked_coverage(images: Tensor, sure: float = 0.9) -> Coverage:
     """Coverage of the 1,000 modes of stacked digits by (N, 3, H, W) images in [-1, 1].
 
-    `modes` and `reverse_kl` count all samples, as published, although a Gaussian fitted to the pixels finds all modes
-    then. For gankit's `strict` and `high_quality`, the classifier must be at least `sure` of each of the three digits.
+    `modes` and `reverse_kl` count all samples, as published, although by that count a Gaussian fitted to the pixels
+    finds all modes. For gankit's `strict` and `high_quality`, the classifier must give each of the three digits a
+    probability of at least `sure`.
     """
     n, channels = images.shape[:2]
     certainty, digit = probabilities(images.flatten(0, 1).unsqueeze(1)).view(n, channels, -1).max(2)

@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 ROWS = 2048  # of distances at once: 32 MB of float64
-SPARE = 8  # candidates beyond k that are measured exactly: matrix products are wrong only between near ties
+SPARE = 8  # extra candidates whose distances are computed exactly: matrix products only misorder near ties
 
 
 class Neighbours(NamedTuple):
-    """Args:
-    distance: (N, k) float64 Euclidean distances, smallest first.
-    index: (N, k) int64 rows of the references.
+    """Distances to nearest neighbours, and the rows of these neighbours.
+
+    Args:
+        distance: (N, k) float64 Euclidean distances, smallest first.
+        index: (N, k) int64 rows of the references.
     """
 
     distance: Tensor

@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 from gankit.metrics.structure import check_pairs, to_levels
 
 SIDE = 7  # of a patch, in pixels
-SMALLEST = 16  # least shorter side of the coarsest scale, which is below twice that
+SMALLEST = 16  # minimum shorter side of the coarsest scale; the maximum is just below twice that
 NUMBERS = 2**22  # values of images or patches in memory
 PROJECTIONS = 2**27  # projections of both sets in memory: 1 GiB
 
@@ -154,7 +154,7 @@ def _patches(images: Tensor, k: int, last: bool, places: Tensor) -> Iterator[Ten
 
 
 def _statistics(parts: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
-    """(C,) mean and standard deviation (over their number) of all pixels of all patches."""
+    """(C,) mean and population standard deviation of all pixels of all patches."""
     n, total, squares = 0, torch.zeros(()), torch.zeros(())
     for part in parts:
         n += part.shape[0] * part.shape[2]

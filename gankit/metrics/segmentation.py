@@ -4,7 +4,7 @@ Long, Shelhamer & Darrell, "Fully Convolutional Networks for Semantic Segmentati
 https://arxiv.org/abs/1411.4038, section 5: with n_ij the pixels of class i predicted as j, t_i = sum_j n_ij,
 pixel accuracy = sum_i n_ii / sum_i t_i, class accuracy = mean_i n_ii / t_i,
 mean IoU = mean_i n_ii / (t_i + sum_j n_ji - n_ii).
-The mean of per-image values differs (0.725 for 0.883 in an example). Higher is better for all three.
+The mean of per-image values differs (in one example 0.725 instead of 0.883). Higher is better for all three.
 """
 
 from __future__ import annotations

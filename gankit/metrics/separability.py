@@ -12,9 +12,11 @@ from gankit.metrics.neighbours import check_points
 
 
 class Separability(NamedTuple):
-    """Args:
-    score: 2^(sum of the entropies); 1 is perfect, 2^A is chance for A balanced attributes. Lower is better.
-    entropies: H(Y|X) of each attribute in bits.
+    """The result of `linear_separability`.
+
+    Args:
+        score: 2^(sum of the entropies); 1 is perfect, 2^A is chance for A balanced attributes. Lower is better.
+        entropies: H(Y|X) of each attribute in bits.
     """
 
     score: float

@@ -42,7 +42,7 @@ def spatial_features(network: str = "inception", download: bool = True) -> Calla
 
     Raises:
         OSError: the weights are missing and cannot be downloaded.
-        ValueError: by the extractor, for Inception and images with a side below 19 pixels.
+        ValueError: from the returned extractor, for Inception and images with a side below 19 pixels.
     """
     if network != "inception":
         encoder = style.FrozenEncoder(style.convolutions_of(tensors(ENCODER), 3), torch.ones(3), torch.zeros(3))

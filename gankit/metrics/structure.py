@@ -52,7 +52,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
-    """(N,) multi-scale structural similarities, 0 to 1, of pairs of (N, C, H, W) images in [-1, 1]; identical ones: 1.
+    """(N,) multi-scale structural similarities, 0 to 1, of pairs of (N, C, H, W) images in [-1, 1], 1 if equal.
 
     prod_{j = 1..4} cs_j^w_j x ssim_5^w_5: each scale is the last one average-pooled 2 x 2, cs is `ssim` without the
     factor of means, both averaged over channels and pixels and clamped at 0, w = `WEIGHTS`. Wang et al., "Multi-scale
@@ -69,7 +69,7 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ms_ssim_diversity(images: Tensor, pairs: int = 100, seed: int = 0, label: Tensor | None = None) -> float:
-    """Mean `ms_ssim` over random pairs of different ones of (N, C, H, W) images in [-1, 1]; lower is more diverse.
+    """Mean `ms_ssim` over random pairs among (N, C, H, W) images in [-1, 1], N >= 2; lower is more diverse.
 
     With (N,) int64 labels: `pairs` pairs within each class, and the mean over the classes that occur. Odena et al.,
     "Conditional Image Synthesis with Auxiliary Classifier GANs", ICML 2017, https://arxiv.org/abs/1610.09585: 100 pairs

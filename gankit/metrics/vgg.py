@@ -70,7 +70,7 @@ def load(file: WeightsFile | None = None) -> VGG16:
         ValueError: the file on this machine is not the published one.
         OSError: it is missing and cannot be downloaded.
     """
-    with torch.device("meta"):  # no time and no random numbers for weights that are replaced
+    with torch.device("meta"):  # skip the initialization of weights that are replaced, and its random numbers
         net = VGG16()
     net.load_state_dict(tensors(fetch(file or WEIGHTS)), strict=True, assign=True)
     return net.requires_grad_(False).eval()

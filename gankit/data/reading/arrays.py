@@ -56,7 +56,8 @@ class Arrays:
         file: a regular file, open for reading.
 
     Raises:
-        ValueError: it is not a .npz of plain arrays, or unpacks to more than its headers say or to far more than its size.
+        ValueError: it is not a .npz of plain arrays, or unpacks to more than its headers say, or to far more than its
+            size.
     """
 
     def __init__(self, file: BinaryIO):

@@ -85,7 +85,7 @@ def binary(s: Subject, attributes: Attributes, requested: Known, predict: Predic
 
 
 def must_stay(attributes: Attributes, requested: Known, truth: Known) -> Tensor:
-    """(N, A) bool: whether an attribute of a translation should be its input's."""
+    """(N, A) bool: whether a translation should keep the attribute of its input."""
     which, source = requested.which, requested.source
     stays = torch.ones_like(requested.attribute, dtype=torch.bool)
     for group, (columns, exclusive) in enumerate(zip(attributes.slices(), attributes.exclusive)):

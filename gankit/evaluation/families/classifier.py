@@ -1,4 +1,4 @@
-"""Metrics by classes: those that a feature extractor predicts, and those of classifiers that are trained for it."""
+"""Metrics of class predictions, by the feature extractor or by classifiers that are trained for the metric."""
 
 from __future__ import annotations
 

@@ -90,9 +90,9 @@ def over_subsets(
 def with_error(score: Score, subsets: Tensor | None, i: int) -> Score:
     """A share with its standard error: the deviation of value i over subsets of m of n rows, times sqrt(m / (n - m)).
 
-    That factor extrapolates from subsets to all rows (Politis & Romano, 1994). The error is at least that of a share.
-    A manifold depends on the rows that span it: the share of samples within it may be 0 for some real rows and 1 for
-    others, which a share's own error ignores.
+    That factor extrapolates from subsets to all rows (Politis & Romano, 1994). The error is at least `share_error`,
+    which ignores that the manifold itself depends on the rows: the share of samples within it may be 0 for some real
+    rows and 1 for others.
     """
     if subsets is None:
         return score
