@@ -1,4 +1,4 @@
-"""Two sets of images as one: domains, whose images are drawn independently of each other, or the two sides of pairs."""
+"""Two sets of images as one data set: two domains, sampled independently, or the two sides of pairs."""
 
 from __future__ import annotations
 

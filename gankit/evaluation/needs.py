@@ -79,12 +79,12 @@ NEEDS: dict[str, Need] = {
     ),
     "features": Need(
         lambda s: s.extractor is not None or s.fake.kind in POINTS,
-        "no feature extractor goes with this data: name one with --features",
+        "there is no default feature extractor for this data: choose one with --features",
         FEATURES,
     ),
     "network": Need(
         lambda s: s.extractor is not None,
-        "no feature extractor goes with this data; for images name one with --features",
+        "there is no default feature extractor for this data; for images choose one with --features",
         EXTRACTOR,
     ),
     "classifier": Need(

@@ -114,7 +114,7 @@ def check_alike(fake: Samples, *others: Samples | None) -> None:
 
 
 def choose_extractor(trial: Trial, features: str | Extractor) -> Extractor | ExtractorInfo | None:
-    """The feature extractor: the one that the user names, or the one that goes with the data. Nothing is loaded.
+    """The feature extractor: the one that the user names, or the default for the data. Nothing is loaded.
 
     Raises:
         ValueError: there is no extractor of that name.

@@ -66,7 +66,7 @@ def generator_of(trained: Trained) -> Recipe:
     name = trained.config["model"]
     if not latent.draws_alone(recipe):
         raise ValueError(
-            f"{name} does not draw from noise alone, so it has no latents to explore; choose a run whose model does"
+            f"{name} does not generate images from noise only, so it has no latents; choose a run of a model that does"
         )
     if len(recipe.spec.shape) != 3:
         raise ValueError(f"{name} was trained on points, and the tools need images; `gankit interpolate` draws points")
@@ -94,7 +94,7 @@ def latents_of(
     latent.check(recipe, label)
     if file:
         if trunc != 1.0:
-            raise ValueError("--trunc is for seeds; a latent of --latent-file is drawn as it is: leave --trunc out")
+            raise ValueError("--trunc is for seeds; a latent of --latent-file is used unchanged: leave --trunc out")
         return read_latents(trained, file, label, space)
     if not seeds:
         raise ValueError("no seed was given; write --seeds 0-3")

@@ -99,6 +99,6 @@ def seeds_of_classes(
 
 
 def lengths(means: Tensor, total: Tensor) -> dict[str, float]:
-    """The length of the sum beside that of the means: a sum far longer than latents lies outside the prior."""
+    """Lengths of the sum and of the means: a sum that is far longer than latents is outside the prior."""
     norms = means.flatten(1).norm(dim=1)
     return {"length of the sum": float(total.norm()), "mean length of the three means": float(norms.mean())}

@@ -57,7 +57,7 @@ def distance_of(recipe: Recipe, lpips: str) -> Distance:
     fits = min(sides) >= 32 and channels in (1, 3)
     if lpips == "yes" and (min(sides) < 16 or channels not in (1, 3)):
         raise ValueError(
-            f"LPIPS takes sides of 16 and 1 or 3 channels; these images are {list(recipe.spec.shape)}: --lpips no"
+            f"LPIPS needs sides of 16 or more, 1 or 3 channels; these images are {list(recipe.spec.shape)}: --lpips no"
         )
     if lpips == "no" or (lpips == "auto" and not (fits and vgg.here())):
         return Distance(None)

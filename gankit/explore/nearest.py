@@ -23,7 +23,7 @@ def neighbours(
     trunc: float = 1.0,
     latent_file: str = "",
 ) -> Result:
-    """Nearest neighbours: samples beside the images of the data that are nearest to them, with the distances.
+    """Nearest neighbours: samples and the images of the data that are nearest to them, with the distances.
 
     Args:
         seeds: samples, a row each.

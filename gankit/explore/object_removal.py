@@ -68,8 +68,8 @@ def drop(
         masks = mask_of_colour(fitted.render(recipe), thing)
     else:
         raise ValueError(
-            f"it is not known where {thing!r} is: --thing takes {', '.join(COLOURS)} in colour images, "
-            "others need --boxes FILE.csv"
+            f"the position of {thing!r} is unknown: --thing takes {', '.join(COLOURS)} in colour images, "
+            "other objects need --boxes FILE.csv"
         )
     dropped, accuracy = maps_of_object(layer_inputs(recipe, name, fitted), masks, thing)
     shown, fresh = latents_of(trained, seeds, label), latents_of(trained, range(50_000, 50_300), label)
@@ -125,7 +125,7 @@ def maps_of_object(maps: Tensor, masks: Tensor, thing: str) -> tuple[Tensor, flo
 
 
 def mask_of_colour(images: Tensor, colour: str) -> Tensor:
-    """(N, 3, H, W) to (N, H, W): the pixels whose nearest colour, of those of `shapes` and black, is this one."""
+    """(N, 3, H, W) to (N, H, W) bool: pixels nearer to this colour than to black or another colour of `shapes`."""
     palette = torch.tensor([*COLOURS.values(), (0, 0, 0)]).float() / 127.5 - 1
     distance = (images[:, None] - palette[None, :, :, None, None]).square().sum(2)
     return distance.argmin(1) == list(COLOURS).index(colour)
@@ -146,7 +146,7 @@ def read_boxes(recipe: Recipe, file: str, label: int | None) -> tuple[Latents, T
         try:
             seed, left, top, right, bottom = (int(cell) for cell in row)
         except ValueError:
-            raise ValueError(f"{line} is no seed,left,top,right,bottom in whole pixels") from None
+            raise ValueError(f"{line} is not seed,left,top,right,bottom in whole pixels") from None
         if seed < 0 or not (0 <= left < right <= width and 0 <= top < bottom <= height):
             raise ValueError(f"{line} is no box in an image {width} wide and {height} high: seed,left,top,right,bottom")
         boxes.setdefault(seed, []).append([left, top, right, bottom])

@@ -51,7 +51,7 @@ def load_timm(name: str) -> Backbone:
         raise ValueError(f"{name} needs timm, which cannot be imported: {error}. pip install timm") from error
     if not timm.is_model(model):
         hint = did_you_mean(name, (f"timm:{known}" for known in timm.list_models()), 1)
-        raise ValueError(f"the timm that is installed has no model {model!r}; {hint}".removesuffix("; "))
+        raise ValueError(f"the installed timm has no model {model!r}; {hint}".removesuffix("; "))
     source = {"file": str(_timm_weights(timm, model)), "custom_load": False}
     net = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=source, num_classes=0)
     config = timm.data.resolve_model_data_config(net)

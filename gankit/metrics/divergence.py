@@ -126,9 +126,9 @@ def parzen_log_likelihood(
     log p(x) = log sum_i exp(-|x - s_i|^2 / (2 sigma^2)) - log N - d/2 log(2 pi sigma^2). Goodfellow et al., "Generative
     Adversarial Nets", NeurIPS 2014, https://arxiv.org/abs/1406.2661, section 5 (sigma by validation), after
     Breuleux, Bengio & Vincent, 2011. Higher is better, but Theis, van den Oord & Bethge, "A Note on the Evaluation
-    of Generative Models", ICLR 2016, https://arxiv.org/abs/1511.01844, show that it is no likelihood in many dimensions
-    and can rank models above the data itself: report it only to compare with the first papers, and select nothing by
-    it.
+    of Generative Models", ICLR 2016, https://arxiv.org/abs/1511.01844, show that it does not estimate the likelihood
+    in high dimensions and can rank models above the data itself. Report it only to compare with the first papers, and
+    do not select models by it.
 
     (N, C, H, W) images in [-1, 1] are scaled to [0, 1] first, as in those papers, and sigma refers to that range: the
     unit of length changes the value by d log 2. Other rows are not scaled.

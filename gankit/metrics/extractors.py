@@ -68,7 +68,7 @@ class Extractor:
 
     Args:
         name: such as "inception"; scores are called `fd_NAME` unless the extractor is `official`.
-        layer: the layer whose output are the features.
+        layer: the layer whose output is returned as features.
         dim: number of features.
         fingerprint: sha256 of name, layer, preprocessing, weights and code: scores compare only if it is equal.
         official: whether this is the network of FID, KID and IS in papers.

@@ -44,7 +44,7 @@ def path_length(
         t: "full" for t ~ U(0, 1), "end" for t = 0, or (N,) positions.
         space: "z" for arcs (slerp), "w" for lines (lerp).
         generator: of t, on the CPU; None for one seeded with 0.
-        trim: percentiles outside of which distances are dropped; None keeps all. The lower one is rounded down to a
+        trim: percentiles; distances outside of them are dropped; None keeps all. The lower one is rounded down to a
             distance, the upper one up, so that fewer than 100 pairs are all kept.
         batch: pairs at once.
         norm: length of the latents on an arc, such as d^(1/2) for N(0, I) and 1 for a sphere; None takes the root mean

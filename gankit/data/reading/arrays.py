@@ -149,7 +149,7 @@ def _headers(archive: zipfile.ZipFile, whole: int) -> Iterator[tuple[str, Array]
         if member.file_size > FREE and member.file_size > RATIO * member.compress_size:
             raise ValueError(
                 f"{shown(name)} unpacks from {amount(member.compress_size)} to {amount(member.file_size)}, "
-                f"more than {RATIO} times as much, which is refused: write it by np.savez, which does not pack"
+                f"more than {RATIO} times as much, which is refused: write it with np.savez, which does not compress"
             )
         try:
             yield name, _header(archive, member)

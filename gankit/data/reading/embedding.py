@@ -15,7 +15,7 @@ from gankit.text import shown
 
 HOW = (
     "--text-encoder takes the folder of a sentence-transformers model, or a .npz with `text` (N,), "
-    "an array of strings, and `vector` (N, D) floats; without it an encoder is trained on the captions"
+    "an array of strings, and `vector` (N, D) floats; default: an encoder trained on the captions"
 )
 
 

@@ -71,7 +71,7 @@ class FileSet(NamedTuple):
 
 
 class BadFiles(ValueError):
-    """Files that cannot be used, as (name, reason): `files` has all of them, the message the first.
+    """Files that cannot be used, as (name, reason): `files` has all of them, the message only the first ones.
 
     The reasons are part of the fingerprints of data: rewording one changes the fingerprint of existing data.
     """

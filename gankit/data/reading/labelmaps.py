@@ -133,7 +133,7 @@ def meaning(tallies: list[Tally], names: list[tuple[str, int | None, bool]]) -> 
         titles = [name for name, _ in classes]
     elif coloured:
         if len(values) > MOST:
-            raise ValueError(f"the label maps hold {len(values)} colours; at most {MOST} are taken for classes. {HELP}")
+            raise ValueError(f"the label maps hold {len(values)} colours; at most {MOST} can be classes. {HELP}")
         table, titles = {value: i for i, value in enumerate(values)}, [f"#{value:06x}" for value in values]
         notes.append(
             f"Colours are taken for classes; {NAMES} beside the folders names them for good, "
@@ -204,7 +204,7 @@ def read_names(path: Path) -> list[tuple[str, int | None, bool]]:
         classes.append((name, value, len(values) == 3))
     if len({(value is None, colour) for _, value, colour in classes}) > 1:
         raise ValueError(
-            f"{path}: some classes have a number or a colour and others have not; give all of them one, or none"
+            f"{path}: some classes have a number or a colour and others do not; give one to all classes, or to none"
         )
     for what, entries in (
         ("name", [name for name, _, _ in classes]),

@@ -80,7 +80,7 @@ class Rows:
         if prepared.name != self.prepared.name:
             raise OSError(
                 f"the prepared data {folder} was altered ({why}), "
-                f"and {self.source} has changed since: put it back as it was, or begin anew"
+                f"and {self.source} has changed since: restore it, or start a new run"
             )
         self.prepared, self.file = prepared, RowFile(prepared, self.keep)
 

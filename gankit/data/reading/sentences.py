@@ -58,7 +58,7 @@ def check(folder: Path) -> str:
     """
     files = sorted(_walk(folder))
     if folder / "modules.json" not in files:
-        raise ValueError("holds no modules.json, so it is no sentence-transformers model")
+        raise ValueError("holds no modules.json, so it is not a sentence-transformers model")
     if (size := sum(path.stat().st_size for path in files)) > MOST_BYTES:
         raise ValueError(f"holds {amount(size)}, and {amount(MOST_BYTES)} are the most")
     for path in files:

@@ -124,7 +124,7 @@ def face(text: str, name: str) -> dict[str, float]:
         name: of the csv, for errors.
 
     Raises:
-        ValueError: it is no table of OpenFace, or holds no face.
+        ValueError: it is not a table of OpenFace, or has no face.
     """
     title, lines = _csv(text)
     if not any(map(UNIT.fullmatch, title)):
@@ -244,7 +244,7 @@ def _face(table: Table, image: str, rows: list[Row]) -> None:
     """Add the intensities of the face with the highest confidence, divided by 5; or why there is no face.
 
     Raises:
-        ValueError: an intensity is no number from 0 to 5.
+        ValueError: an intensity is not a number from 0 to 5.
     """
     row = max(rows, key=lambda row: _number(row, "confidence", 1.0))
     confidence = _number(row, "confidence", 1.0)

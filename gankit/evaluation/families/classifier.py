@@ -16,7 +16,7 @@ def inception_score(s: Subject) -> Iterator[Score]:
     """Inception score, exp(mean KL(p(y|x) || p(y))): confident and varied predictions; it ignores the real data."""
     p = required(s.fakes.probabilities)
     if len(p) < 100:
-        raise ValueError(f"{len(p)} samples make no ten splits; give 100 at least")
+        raise ValueError(f"{len(p)} samples are too few for ten splits; give 100 at least")
     order = torch.randperm(len(p), generator=torch.Generator().manual_seed(s.seed))
     mean, std = metrics.inception_score(p[order], splits=10)
     yield Score(s.score_name("is", "is"), mean, std, "std over 10 splits", "higher", 0, len(p))

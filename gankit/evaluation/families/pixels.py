@@ -68,7 +68,7 @@ def ndb(s: Subject) -> Iterator[Score]:
     real, fake = s.real_pixels[0].flatten(1), s.pixels[0].flatten(1)
     k = min(100, len(real) // 20, len(fake) // 10)
     if k < 2:
-        raise ValueError(f"{len(real)} reals and {len(fake)} samples make no two bins; give 40 and 20 at least")
+        raise ValueError(f"{len(real)} reals and {len(fake)} samples are too few for two bins; give at least 40 and 20")
     share, js = metrics.ndb(real, fake, k=k, seed=s.seed)
     note = f"{k} bins; 0.05 for the data itself"
     yield Score("ndb", share, better="lower", n_real=len(real), n_fake=len(fake), note=note)

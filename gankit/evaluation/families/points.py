@@ -1,4 +1,4 @@
-"""Metrics of data whose truth is known: the modes of a mixture, and the distance between sets of points."""
+"""Metrics of data with a known distribution: the modes of a mixture, and the distance between sets of points."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def emd(s: Subject) -> Iterator[Score]:
 NEEDS = {
     "modes": Need(
         lambda s: s.real is not None and s.real.modes is not None,
-        "it needs data whose modes are known, as those of the built-in ring are",
+        "it needs data with known modes, such as the built-in ring",
     )
 }
 METRICS = {"modes": Metric(modes, ("modes",)), "emd": Metric(emd, ("points", "reals"))}

@@ -79,7 +79,7 @@ NEEDS = {
     "label maps": Need(lambda s: s.fake.kind == "maps", "the model does not segment"),
     "labelled inputs": Need(
         lambda s: s.fake.colours is not None,
-        "the inputs are not coloured label maps that go with photographs",
+        "the inputs are not coloured label maps paired with photographs",
         SEGMENTER,
     ),
 }

@@ -77,7 +77,7 @@ def diversity(s: Subject) -> Iterator[Score]:
     """Standard deviation of each pixel over samples, relative to that of the image (SinGAN): 0 if all are equal."""
     real, fake = image_and_samples(s)
     if len(fake) < 2:
-        raise ValueError(f"{len(fake)} sample has no deviation; give two at least")
+        raise ValueError(f"{len(fake)} sample has no standard deviation; give at least two")
     value = metrics.pixel_std(fake) / float(real.double().std())
     yield Score("diversity", value, better="higher", n_real=1, n_fake=len(fake))
 
