@@ -65,7 +65,7 @@ def find(name: str) -> type[Recipe]:
     if plain not in names():
         near = difflib.get_close_matches(plain, names(), 2, 0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}."
-        raise ValueError(f"no model {name!r}; {hint} A model of your own is named by its file: ./my_gan.py")
+        raise ValueError(f"no model {name!r}; {hint} For a model of your own give its file: ./my_gan.py")
     return _only_recipe(importlib.import_module(f"gankit.models.{plain}"), name)
 
 
