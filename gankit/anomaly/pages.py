@@ -52,7 +52,7 @@ def write(found: Scores, numbers: dict[str, float], path: Path, title: str) -> l
 
 
 def strips(found: Scores) -> Image.Image:
-    """Images, reconstructions and heat maps of the lowest scores above those of the highest, with one scale of heat."""
+    """Images, reconstructions and heat maps of the lowest scores above those of the highest, on one scale."""
     top = max(float(torch.stack([heat for *_, heat in found.extremes]).max()), 1e-12)
     rows = [(image, rebuilt, overlay(image, heat, top)) for image, rebuilt, heat in found.extremes]
     columns = [torch.stack(part) for part in zip(*rows)]
@@ -77,7 +77,7 @@ def save_maps(found: Scores, folder: Path) -> Path:
         ValueError: there were too many images to keep their maps.
     """
     if not len(found.maps):
-        raise ValueError(f"maps of {len(found):,} images do not fit into memory: give --n, or a part of the images")
+        raise ValueError(f"maps of {len(found):,} images do not fit into memory: give --n, or score part of the images")
     top = max(float(found.maps.max()), 1e-12)
     for name, pixels, heat in zip(found.names, found.images, found.maps):
         path = folder / f"{name.rpartition('.')[0] or name}.png"

@@ -7,9 +7,9 @@ Adversarial Networks with Limited Data", NeurIPS 2020, https://arxiv.org/abs/200
 al., "Improved Consistency Regularization for GANs", AAAI 2021, https://arxiv.org/abs/2002.04724.
 
 All methods are pure functions of (N, C, H, W) images in [-1, 1] and of `draw`, which is `batch.draw`: it takes a
-sampler and returns random numbers for the rows of the batch. Each method calls it once, for the same count of numbers
-whatever the images, the policy and p are. Each operation is drawn per image, can be differentiated twice with respect
-to the images, and runs in float32 or wider on their device, without synchronizing with it.
+sampler and returns random numbers for the rows of the batch. Each method calls it once, for a count of numbers that
+does not depend on the images, the policy or p. Each operation is drawn per image, can be differentiated twice with
+respect to the images, and runs in float32 or wider on their device, without synchronizing with it.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ __all__ = [
 
 
 class Augment(nn.Module):
-    """Augments every image that a run's discriminator sees; with ada, it adapts the probability p as well.
+    """Augments every image that a run's discriminator sees; with ada, it also adapts the probability p.
 
     r = E sign D(reals) measures how much D overfits. After every four batches, p moves by their images / speed: up if r
-    is above its target, down if below, within [0, 1]. All of this is in the state, and nothing waits for a GPU.
+    is above its target, down if below, within [0, 1]. All of this is in the state; nothing synchronizes with the GPU.
 
     Args:
         kind: diffaugment or ada.

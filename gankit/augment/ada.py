@@ -38,7 +38,7 @@ def adaptive(images: Tensor, p: Tensor | float, draw: Draw, policy: str = "blit,
     geometric: scale by 2^N(0, .2^2); rotate by any angle; scale x by 2^N(0, .2^2) and y by its inverse; rotate again;
     shift by N(0, .125^2) of a side. Blits are included, in one resampling at twice the side with a sym6 filter.
     color: add N(0, .2^2) to brightness, scale contrast by 2^N(0, .5^2), flip luma with probability 1/2, rotate hue by
-    any angle, scale saturation by 2^N(0, 1). On one channel only brightness, contrast and the flip, its negative, act.
+    any angle, scale saturation by 2^N(0, 1). With one channel the last two have no effect, and the flip is a negative.
     cutout: zeros in a rectangle of half of each side, centred anywhere.
 
     At p = 0 the images are returned unchanged, bit for bit.

@@ -24,7 +24,7 @@ def flip_shift(images: Tensor, draw: Draw, pixels: int = 4) -> Tensor:
 
 
 class Shown(NamedTuple):
-    """Images, the function by which D sees images like these, and D's (N,) logits on them."""
+    """Images, the function from images of this kind to D's (N,) logits, and the logits of these images."""
 
     critic: Callable[[Tensor], Tensor]
     images: Tensor
@@ -40,7 +40,7 @@ def consistency_d(
     draw: Draw,
     sigma: float = 0.05,
 ) -> tuple[Tensor | float, dict[str, Tensor]]:
-    """The term to add to D's loss, with the papers' weights, and its unweighted parts; `fake` shows generator(z).
+    """The term to add to D's loss, with the papers' weights, and its unweighted parts; `fake` holds generator(z).
 
     cr: 10 E |D(x) - D(T(x))|^2 on reals (Zhang et al. 2020, eq. 3). bcr: cr, and the same on fakes. icr: bcr, and
     20 E |D(G(z)) - D(G(z + dz))|^2 with dz ~ N(0, sigma^2), called zCR (bcr and icr: Zhao et al. 2021).

@@ -29,7 +29,7 @@ def parse(policy: str, kind: str) -> dict[str, float]:
         if name in strengths:
             raise ValueError(f"the augmentation policy {policy!r} names {name} twice; name it once")
         if colon and kind == "diffaugment":
-            raise ValueError(f"diffaugment has no strengths: write {name} in place of {part}")
+            raise ValueError(f"diffaugment has no strengths: write {name} instead of {part}")
         try:
             strengths[name] = float(number) if colon else 1.0
         except ValueError:

@@ -1,6 +1,6 @@
-"""The command `gankit __init_`."""
+"""The command `gankit`: finds the command that the first word names, and runs it."""
 
-# `gankit --help` must answer at once: no file of this package imports torch, numpy, tyro or rich at its top.
+# `gankit --help` must be fast: no file of this package imports torch, numpy, tyro or rich at its top.
 from __future__ import annotations
 
 import importlib

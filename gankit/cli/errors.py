@@ -16,7 +16,7 @@ def explain(error: Exception) -> NoReturn:
     """Leave with one line and exit code 2 for errors that the user can fix, or 1 for a run that broke.
 
     Raises:
-        Exception: the error itself, with its traceback, where the fault is gankit's.
+        Exception: the error itself, with its traceback, if it is a bug in gankit.
     """
     state, processes = sys.modules.get("gankit.runs.state"), sys.modules.get("gankit.processes")
     message = str(error)

@@ -21,7 +21,7 @@ class Evaluate:
 
     Args:
         against: the reals: a folder, zip, tar, .npz or built-in set; default: the run's own data.
-        metrics: names with commas between, or all; `gankit metrics` lists them. Translators take l1, psnr, ssim, cycle
+        metrics: names separated by commas, or all; `gankit metrics` lists them. Translators take l1, psnr, ssim, cycle
             and others.
         features: the feature extractor: digits, inception, inception-clean, vgg16, timm:NAME or dinov2:NAME; default:
             digits for data of that name, inception for all other data.
@@ -30,7 +30,7 @@ class Evaluate:
         trunc: below 1, latents closer to the prior's mean.
         held_out: reals that were not trained on, and the inputs of translators; default: digits:test for digits.
         resolution: side to which images of folders are resized; default: the run's own.
-        batch: samples that go through the networks at once.
+        batch: samples per forward pass.
         precision: fp64 to check exactness.
         segmenter: a run that segments photographs, for fcn_score; default: a small one that is trained first.
         json: print the records instead of the table.

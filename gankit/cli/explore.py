@@ -22,7 +22,7 @@ class Explore:
 
     Args:
         outdir: folder for TOOL.png, TOOL.json with the numbers, and other files of the tool.
-        animation: formats of the animation of tools that make one, of webp, gif and mp4, with commas between; or none.
+        animation: formats of the animation, if the tool makes one: webp, gif and mp4, separated by commas, or none.
     """
 
     outdir: str = "out"

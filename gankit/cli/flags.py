@@ -128,7 +128,7 @@ def parse(command: Command, place: str, words: list[str], *kinds: type, defaults
 
     Args:
         command: the command's function; its docstring heads the help.
-        place: what stands between its name and the flags, for the usage line: RUN.
+        place: the usage line's text between the command's name and its flags, such as RUN.
         words: the flags.
         kinds: dataclasses, each a group of flags in the help.
         defaults: an instance of one of them, whose values are the defaults.
@@ -231,7 +231,7 @@ def annotated(hint: object, text: str | None, second: str | None) -> object:
 
 
 def parser_of(hint: object) -> object:
-    """The type with tyro's constructor for images (a count) and seeds; any other type as it is."""
+    """The type with tyro's constructor for images (a count) and seeds; other types are unchanged."""
     import tyro
 
     recipe = sys.modules.get("gankit.recipe")  # not imported here: some commands answer --help without torch

@@ -20,9 +20,9 @@ class Source:
         output: the folder to write; default: a new one in outdir.
         outdir: folder in which the new folder is created.
         discriminator: the file of the discriminator where it is separate: BigGAN-PyTorch's D.pth, those of translators;
-            for cyclegan two with a comma between, D_A and D_B.
+            for cyclegan D_A and D_B, separated by a comma.
         trunc: only for BigGAN-deep, which has batch statistics for 51 truncations: the truncation to use.
-        license: the licence to record, in place of the one known for such files.
+        license: the licence to record; default: the one known for these files.
         back: for cyclegan, the file of the generator from b to a.
         attributes: for stargan and ganimation, the names of G's attributes: a,b,c, or a,b+c,d of joined data sets.
         encoder: for adain, the encoder that the decoder was trained with: vgg19, small, or a file.

@@ -72,7 +72,7 @@ def interpolate(words: list[str]) -> None:
 
 
 def frames_of(recipe: Recipe, seeds: list[int], options: Walk) -> Tensor:
-    """The samples along the way, (N, C, H, W) or (N, D), all of one class."""
+    """The samples along the path, (N, C, H, W) or (N, D), all of one class."""
     from gankit import latent
 
     space = latent.space_of(recipe, options.space)

@@ -1,4 +1,4 @@
-"""What several commands share besides flags: tables, and the limit on samples."""
+"""Output shared by several commands: tables, and the limit on the number of samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gankit.text import shown
 if TYPE_CHECKING:
     from gankit.recipe import Recipe
 
-COPIES = 3  # of its samples that a command holds at once: as drawn, joined and as bytes
+COPIES = 3  # copies of the samples that a command holds at once: as drawn, concatenated, and as bytes
 
 
 def width() -> int:

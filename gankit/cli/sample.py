@@ -24,7 +24,7 @@ class Sample:
 
     Args:
         n: number of samples, with seeds from 0; default: 64, or 8 of each text.
-        seeds: the seeds to draw, like 0-15,42, in place of n.
+        seeds: the seeds to draw, like 0-15,42, instead of n.
         label: the class; default: the classes in turn.
         condition: a .npz with features `condition` (N, C), used in turn, for models conditioned on such features.
         text: the text to draw, for models that draw from texts: a sentence, or several, each in quotes.

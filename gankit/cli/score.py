@@ -21,8 +21,8 @@ class Score:
         maps: folder for a heat map of each image.
         normal: further normal images, which the model was not trained on: they set the threshold.
         fpr: false positive rate that the threshold of --normal is to have on new normal images; default: 0.05.
-        threshold: the threshold itself, in place of --normal.
-        normal_class: classes of the normal images, with commas between; default: good, normal and ok.
+        threshold: the threshold itself, instead of --normal.
+        normal_class: classes of the normal images, separated by commas; default: good, normal and ok.
         n: number of images at most; 0 for all.
         batch: images scored at once; it does not change the scores.
     """

@@ -67,7 +67,7 @@ def train(words: list[str]) -> None:
 
 
 def spawn(gpus: str, words: list[str]) -> None:
-    """Become torchrun with this many processes on this machine; with 1, go on in this process."""
+    """Become torchrun with this many processes on this machine; with 1, continue in this process."""
     if not gpus.isdigit() or int(gpus) < 1:
         raise ValueError(f"--gpus takes a whole number, not {gpus!r}")
     if int(gpus) > 1:

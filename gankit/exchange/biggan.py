@@ -2,7 +2,7 @@
 
 The author's layers divide a weight by the singular value that one power iteration from `u0` gives. Ours do the same, so
 `u0` is copied; `sv0` is only logged by his training. His batch norm adds 1e-5 to the variance, ours 1e-4: the running
-variances are changed by the difference.
+variances are reduced by the difference.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def convert(tree: object, size: int, critic: object = None, critic_size: int = 0
     if "generator.gen_z.weight_orig" in g:
         return deep(g, trunc)
     if "blocks.0.0.conv3.weight" in g:
-        raise Refused("a BigGAN-deep of BigGAN-PyTorch: of the deep ones those of Hugging Face are read")
+        raise Refused("a BigGAN-deep of BigGAN-PyTorch; of BigGAN-deep only Hugging Face's files are supported")
     if "shared.weight" not in g:
         raise Refused("no shared.weight: a G without the shared embedding (G_shared), which biggan always has")
     return original(g, Tensors(critic, "the discriminator", critic_size) if is_dict_of_tensors(critic) else None)
@@ -136,8 +136,7 @@ def check_latent(g: Tensors, embed_dim: int, width: int) -> int:
     rows, chunk = g.shape("linear.weight", 2)
     if g.shape("blocks.0.0.bn1.gain.weight", 2)[1] != embed_dim + chunk:
         raise Refused(
-            "batch norms that do not see a part of the latent: a G without the split latent (hier), "
-            "which biggan always has"
+            "batch norms that get no part of the latent: a G without the split latent (hier), which biggan always has"
         )
     if rows != 16 * width:
         raise Refused(f"a first map of {rows} numbers with {width} channels: 4x4 was expected")
@@ -183,7 +182,7 @@ def generator(g: Tensors, found: Conversion, widths: list[int]) -> None:
     layers.statistics("output_layer.0", "g.norm", widths[-1], 1e-5)
     layers.spectral("output_layer.2", "g.out")
     found.notes.append(
-        "batch norm's 1e-5, which the author's scripts give, is worked into the running variances; ours is 1e-4"
+        "running variances are adjusted to batch norm's eps, which is 1e-5 in the author's scripts and 1e-4 here"
     )
 
 
@@ -308,7 +307,7 @@ def deep(g: Tensors, trunc: float) -> Conversion:
         )
     sets = g.shape("generator.bn.running_means", 2)[0]
     if not 0 <= trunc <= 1 or sets < 2:
-        raise Refused(f"a truncation of {trunc} of {sets} sets of statistics; give one from 0 to 1")
+        raise Refused(f"the truncation is {trunc}; the file has {sets} sets of statistics, for truncations from 0 to 1")
     step, full = round(trunc * (sets - 1)), side(count)
     width = max(1, rows // 16 // widths_of(1, count)[0][0])
     found = Conversion(
@@ -317,9 +316,9 @@ def deep(g: Tensors, trunc: float) -> Conversion:
         {},
         fresh=("d.",),
         notes=[
-            f"batch statistics are those for truncation {step / (sets - 1):.3g}, of {sets} in the file, as its authors "
-            "truncate: normal numbers within +-2, times the truncation. Ours are other latents: --trunc T draws them "
-            "within +-T, so take the statistics that fit them as you draw: gankit sample RUN --trunc T --standing 100",
+            f"batch statistics are those for truncation {step / (sets - 1):.3g}, one of {sets} sets in the file. Its "
+            "authors multiply normal numbers within +-2 by the truncation; --trunc T draws them within +-T instead, "
+            "so recompute the statistics for such latents: gankit sample RUN --trunc T --standing 100",
             "the file has no discriminator",
         ],
     )
@@ -338,7 +337,7 @@ def deep(g: Tensors, trunc: float) -> Conversion:
 
 
 def direction(weight: Tensor, u: Tensor, sigma: float) -> Tensor:
-    """A vector u with which one power iteration on the weight gives sigma; the given one, if it does.
+    """A vector u with which one power iteration on the weight gives sigma: the given u, if it already does.
 
     The iteration gives |W W^T u| / |W^T u|. Between the singular vectors of the smallest and the largest singular value
     it takes all values between these two.

@@ -133,7 +133,7 @@ def licensed(name: str, source: dict | None) -> list[str]:
 
 
 def yaml_text(value: str) -> str:
-    """Text that can stand between quotes in a line of YAML."""
+    """Text escaped for a quoted string in a line of YAML."""
     return " ".join(value.replace("\\", "/").replace('"', "'").split())
 
 

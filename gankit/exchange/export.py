@@ -119,7 +119,7 @@ def export(trained: Trained, form: str, output: str | Path = "", count: int = 16
     if form not in FORMS:
         raise ValueError(suggest("form", form, list(FORMS)))
     if count < 1:
-        raise ValueError(f"{count} latents to compare on; give 1 at least")
+        raise ValueError(f"{count} latents to compare on; give at least 1")
     recipe = trained.recipe
     if not can(recipe, "sample") or not can(recipe, "noise"):
         raise ValueError(
@@ -129,7 +129,7 @@ def export(trained: Trained, form: str, output: str | Path = "", count: int = 16
     ending = {"safetensors": "", "onnx": ".onnx", "torch.export": ".pt2", "hub-folder": "-hub"}[form]
     path = Path(output).expanduser() if output else Path("out") / f"{trained.folder.name}{ending}"
     if os.path.lexists(path):
-        raise ValueError(f"{path} is there already, and nothing is written over: name another with -o, or delete it")
+        raise ValueError(f"{path} is there already and is not overwritten: name another with -o, or delete it")
     if form == "onnx":
         need("onnx", "onnxscript", "onnxruntime")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ def export(trained: Trained, form: str, output: str | Path = "", count: int = 16
         difference = float((torch.cat(parts).float().cpu() - expected).abs().max())
         if not difference <= CLOSE:
             raise ValueError(
-                f"what was written as {form} draws samples that differ by {difference:.3g} from the model's, "
+                f"the {form} export gives samples that differ by up to {difference:.3g} from the model's, "
                 f"on {count} latents; it was deleted"
             )
     except BaseException:
@@ -188,7 +188,7 @@ def examples(recipe: Recipe, count: int) -> tuple[Tensor, Tensor | None]:
     return z, None if label is None else label.cpu()
 
 
-# Each writes one form, and returns a function that draws from the export ---------------------------------------------
+# Each function writes one form, and returns a function from latents to the export's samples --------------------------
 
 
 def write_weights(trained: Trained, path: Path, z: Tensor, given: Tensor | None, license: str) -> Callable[..., Tensor]:

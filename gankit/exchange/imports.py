@@ -117,7 +117,7 @@ class Imported:
     Attributes:
         folder: the run folder.
         found: our model, with what was not used and messages for the user.
-        license: the licence that was noted.
+        license: the licence that was recorded.
         parameters: the number of parameters of each network.
     """
 
@@ -147,9 +147,9 @@ def import_weights(
         output: the folder to write; default: a new one in `outdir`.
         outdir: the folder of runs.
         discriminator: the file of the discriminator, if it is separate (BigGAN-PyTorch's D.pth, those of translators);
-            two with a comma between for cyclegan, D_A and D_B.
+            for cyclegan D_A and D_B, separated by a comma.
         trunc: which of BigGAN-deep's batch statistics to use: those for this truncation, 0 to 1.
-        license: the licence to note; default: the one that is known for these files.
+        license: the licence to record; default: the one known for these files.
         back: for cyclegan, the file of the generator from b to a.
         attributes: for stargan and ganimation, the names of G's attributes: a,b,c, or a,b+c,d of joined data sets.
         encoder: for adain, the encoder that it was trained with, a name or a file.
@@ -168,8 +168,8 @@ def import_weights(
         is_deep = bool(found.arguments.get("deep"))
         if trunc != 1 and not is_deep:
             raise Refused(
-                "it has one set of batch statistics at most, which --trunc cannot choose from: "
-                "leave it out, and give it to `gankit sample`"
+                "it has at most one set of batch statistics, so --trunc has nothing to choose from: "
+                "leave it out here, and give it to `gankit sample`"
             )
         settings, arguments = settings_for(kind, found)
     except Refused as error:
@@ -219,8 +219,8 @@ def check_file(path: Path, kind: str) -> None:
         raise ValueError(f"{path} is a folder; name the file of weights in it")
     if (path.parent / "config.json").exists() and path.name in ("weights.safetensors", "state.safetensors"):
         raise ValueError(
-            f"{path} is of a run of gankit's own, which needs no import: "
-            f"name its folder, {path.parent}, to gankit sample and the others"
+            f"{path} belongs to a run of gankit, which needs no import: "
+            f"give its folder, {path.parent}, to gankit sample and other commands"
         )
 
 
@@ -232,7 +232,7 @@ def check_options(kind: str, **options: str | Path) -> None:
     """
     if wrong := [name for name, value in options.items() if value and kind not in TAKES[name]]:
         raise ValueError(
-            f"files for {kind} take no --{wrong[0]}; leave it out. Those for {', '.join(TAKES[wrong[0]])} do"
+            f"files for {kind} take no --{wrong[0]}; leave it out. It is only for {', '.join(TAKES[wrong[0]])}"
         )
 
 
@@ -259,7 +259,7 @@ def convert(
         kind: a key of `SOURCES`.
         files: the paths.
         trees: the contents of each file, and its size in bytes.
-        trunc: see `import_weights`, as the others.
+        trunc: see `import_weights`.
         attributes: of stargan and ganimation.
         encoder: of adain.
 

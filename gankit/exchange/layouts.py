@@ -10,7 +10,7 @@ LAYOUTS: list[tuple[str, str, str]] = [
     ("a StyleGAN3 of NVIDIA's", "", "synthesis.input.affine.weight"),
     ("the state dict of one of NVIDIA's StyleGAN2s; gankit reads the pickle that it came from, with G_ema in it", "",
      "synthesis.b4.const"),
-    ("a StyleGAN2 of rosinality's stylegan2-pytorch, whose layers are named and scaled otherwise", "",
+    ("a StyleGAN2 of rosinality's stylegan2-pytorch, whose layers have other names and scales", "",
      "style.1.weight convs.0.conv.weight to_rgb1.bias"),
     ("the discriminator of a StyleGAN2 of rosinality's stylegan2-pytorch", "", "convs.0.0.weight final_conv.0.weight"),
     ("a progressive GAN of pytorch_GAN_zoo", "pggan", "formatLayer.weight toRGBLayers.0.weight"),

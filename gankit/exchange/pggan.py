@@ -77,7 +77,7 @@ def widths_of(g: Tensors) -> list[int]:
     """
     levels, scales = g.count("toRGBLayers.{}.weight"), g.count("scaleLayers.{}.0.weight")
     if not levels or scales != levels - 1:
-        raise Refused(f"{g.where} has {levels} toRGBLayers and {scales} scaleLayers: no progressive GAN of the zoo's")
+        raise Refused(f"{g.where} has {levels} toRGBLayers and {scales} scaleLayers: not a progressive GAN of the zoo")
     side(levels - 1)
     return [g.shape(f"toRGBLayers.{i}.weight", 4)[1] for i in range(levels)]
 

@@ -34,7 +34,7 @@ def flatten(node: Node) -> tuple[dict[str, object], dict[str, object]]:
         nonlocal seen
         seen += len(tree)
         if seen > ENTRIES:
-            raise Refused(f"a network of more than {ENTRIES:,} parts: it names the same ones again and again")
+            raise Refused(f"a network of more than {ENTRIES:,} parts: it repeats the same ones again and again")
         for key, item in tree.items():
             if type(key) is not str or len(prefix) + len(key) > LONGEST:
                 raise Refused(f"{show(key)} as the name of a network's part")
@@ -151,16 +151,16 @@ def sizes_of(g: Tensors) -> Sizes:
     while f"synthesis.b{4 << len(sides)}.conv1.weight" in g:
         sides.append(side(len(sides)))
     if not sides:
-        raise Refused(f"{g.where} has no synthesis.b4.conv1.weight: no StyleGAN2 of NVIDIA's")
+        raise Refused(f"{g.where} has no synthesis.b4.conv1.weight: it is not one of NVIDIA's StyleGAN2s")
     widths = [g.shape(f"synthesis.b{s}.conv1.weight", 4)[0] for s in sides]
     if any(f"synthesis.b{s}.torgb.weight" not in g or f"synthesis.b{s}.skip.weight" in g for s in sides):
-        raise Refused("a G of the architecture orig or resnet; stylegan2 adds up pictures of all sides (skip)")
+        raise Refused("a G of the architecture orig or resnet; stylegan2 has skip, the sum of images of all sizes")
     channels, w_dim = g.shape("synthesis.b4.torgb.weight", 4)[0], g.shape("synthesis.b4.conv1.affine.weight", 2)[1]
     classes = g.shape("mapping.embed.weight", 2)[1] if "mapping.embed.weight" in g else 0
     layers = g.count("mapping.fc{}.weight")
     z_dim = g.shape("mapping.fc0.weight", 2)[1] - (w_dim if classes else 0)
     if z_dim < 1:
-        raise Refused(f"a mapping network for {z_dim} numbers beside the class's {w_dim}")
+        raise Refused(f"a mapping network with {z_dim} inputs besides the class embedding's {w_dim}")
     most = max(widths)
     base = next((width * s for s, width in zip(sides, widths) if width < most), most * sides[-1])
     if [max(1, min(base // s, most)) for s in sides] != widths:
@@ -246,8 +246,6 @@ def check_settings(values: dict[str, object]) -> None:
         if last == "activation" and value not in ("lrelu", "linear"):
             raise Refused(f"the activation {show(value)}; stylegan2 has leaky ReLUs")
         if last == "bias_gain" and "mapping.fc" in name and abs(number(value, last, 0, 1e6) - 0.01) > 1e-9:
-            raise Refused(
-                f"a mapping network that learns {show(value)} times as fast; stylegan2's learns 0.01 times so"
-            )
+            raise Refused(f"a mapping network with learning rate multiplier {show(value)}; stylegan2's is 0.01")
         if last == "num_channels" and value != 1:
             raise Refused(f"{show(value)} maps of the batch's deviation; stylegan2 has one")

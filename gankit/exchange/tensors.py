@@ -91,7 +91,7 @@ class Tensors:
         del self.left[name]
         self.room -= 4 * torch.Size(found).numel()
         if self.room < 0:
-            raise Refused(f"{self.where} has more numbers than its file has room for")
+            raise Refused(f"{self.where} claims more numbers than its file can hold")
         value = self.items[name]
         tensor = value if isinstance(value, Tensor) else value.tensor()
         if not tensor.is_floating_point():

@@ -51,7 +51,7 @@ class Parts:
             source.drop(*names)
             if names and not any("statistics" in note for note in found.notes):
                 found.notes.append(
-                    "running statistics of norms are not used, as by its authors: each picture's own are"
+                    "norms use the statistics of each image, as in the authors' code, not the running statistics"
                 )
             found.unused += source.unused()
         return found
@@ -88,7 +88,7 @@ def pix2pix(parts: Parts) -> Conversion:
         {},
         notes=[
             "dropout, G's noise, is on as in training; the file does not say whether it was (--no_dropout)",
-            "a is what it is given, b what it draws, whichever they were called",
+            "a is the input and b the output, even if the authors' code has other names",
         ],
     )
     for i, path in enumerate(paths):
@@ -141,7 +141,7 @@ def cyclegan(parts: Parts) -> Conversion:
     found.spec = Spec((channels, side, side), other=(out_channels, side, side))
     found.arguments = dict(blocks=blocks, width=width)
     found.notes.append(
-        f"the file does not say for which size it was trained: {side} px, as the paper has {blocks} blocks for"
+        f"the file does not say for which size it was trained: {side} px, for which the paper has {blocks} blocks"
         if blocks in (6, 9)
         else f"{side} px were assumed"
     )
@@ -150,7 +150,7 @@ def cyclegan(parts: Parts) -> Conversion:
     given = {"g_ba": parts.back, "d_b": parts.d[:1], "d_a": parts.d[1:]}
     found.fresh = tuple(f"{name}." for name, there in given.items() if not there)
     if parts.back is None:
-        found.notes.append("it goes from a to b alone; --back FILE gives it the generator of the other direction")
+        found.notes.append("it translates only from a to b; --back FILE adds the generator from b to a")
     return parts.done(found)
 
 
@@ -222,14 +222,14 @@ def parse_names(typed: str) -> list[list[str]]:
     sets = [[name.strip() for name in part.split(",")] for part in typed.split("+")] if typed else []
     if any("" in part or len(set(part)) < len(part) for part in sets):
         raise Refused(
-            f"--attributes is {show(typed)}; write each name once, with commas between, and + between joined data sets"
+            f"--attributes is {show(typed)}; write each name once, separated by commas, and joined data sets by +"
         )
     return sets
 
 
 def assumed(dim: int, known: list[str]) -> str:
     """A message that the usual names are assumed."""
-    return f"its {dim} numbers are taken for {', '.join(known)}; the file does not name them, --attributes does"
+    return f"its {dim} attributes are assumed to be {', '.join(known)}; the file does not name them, --attributes does"
 
 
 def numbered(word: str, dim: int, found: Conversion) -> list[str]:
@@ -313,7 +313,7 @@ def adain_model(parts: Parts) -> Conversion:
     """AdaIN's decoder, which mirrors an encoder that is not in its file."""
     g = parts.g
     if "0.weight" in g:
-        raise Refused("its first layer is 0, as an encoder's: --as adain takes decoder.pth, and --encoder this file")
+        raise Refused("its first layer is 0, like an encoder's: --as adain takes decoder.pth, and --encoder this file")
     convolutions = sorted(
         int(name.removesuffix(".weight"))
         for name in g.items
@@ -331,16 +331,13 @@ def adain_model(parts: Parts) -> Conversion:
         Spec((3, 512, 512), other=(3, 512, 512)),
         dict(encoder=encoder),
         {"encoder_sha256": torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8)},
-        notes=[
-            "its authors' port divides variances by H W - 1, gankit as the paper by H W: styles differ by as little"
-        ],
+        notes=["pytorch-AdaIN divides variances by H W - 1, gankit by H W like the paper: styles differ slightly"],
     )
     shapes = [g.shape(f"{i}.weight", 4)[1::-1] for i in convolutions]
     if shapes != [wide[::-1] for wide in reversed(frozen.shapes)]:
         channels = ", ".join(str(inputs) for inputs, _ in shapes)
         raise Refused(
-            f"its maps have {channels} channels, not those of the encoder {encoder} backwards; "
-            "name its own with --encoder"
+            f"its maps have {channels} channels, which do not mirror the encoder {encoder}; name its own with --encoder"
         )
     for i in convolutions:
         copy_layer(g, f"{i}", found, f"g.{i}")

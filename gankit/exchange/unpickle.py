@@ -57,10 +57,10 @@ DTYPES = {
 
 
 class Refused(ValueError):
-    """A file is not read; the message says what was found that is not a tensor, number, text or plain container."""
+    """A file is rejected; the message says what it has besides tensors, numbers, text and plain containers."""
 
 
-# The records that stand for a file's objects -------------------------------------------------------------------------
+# Records of a file's objects -----------------------------------------------------------------------------------------
 
 
 class Bag(dict):
@@ -254,11 +254,11 @@ NAMES: dict[str, Callable[..., object]] = {
 }
 KINDS = {f"{home}.{name}": dtype for name, dtype in DTYPES.items() for home in ("torch", "torch.cuda", "torch.storage")}
 HINTS = {
-    "dnnlib.tflib": "a TensorFlow network: turn it into the PyTorch form with legacy.py of NVIDIA's "
+    "dnnlib.tflib": "a TensorFlow network: convert it to PyTorch with legacy.py of NVIDIA's "
     "stylegan2-ada-pytorch first",
     "torch.nn.modules": "a whole network that was saved with its code: save its state_dict() instead",
-    "numpy.": "an array of numpy's, which no file that is read has: save its numbers as a torch tensor",
-    "__main__": "an object of a script's own: save its tensors alone",
+    "numpy.": "a NumPy array, which is not supported: save its numbers as a torch tensor",
+    "__main__": "an object of a class in a script: save only its tensors",
 }
 
 
@@ -429,7 +429,7 @@ class Reader:
                 memo[len(memo)] = top()
             elif op in ("BINGET", "LONG_BINGET", "GET"):
                 if argument not in memo:
-                    raise Refused("a pickle that asks for what it has not kept: the file is damaged")
+                    raise Refused("a pickle that reads a memo entry it never stored: the file is damaged")
                 stack.append(memo[argument])
             elif op == "MARK":
                 stack.append(MARK)
@@ -509,7 +509,7 @@ class Reader:
             need = count * storage.dtype.itemsize
             if count != storage.count or at + 8 + need > len(view):
                 raise Refused(
-                    f"a storage of {storage.count} numbers, for which the file has no room: it is cut short or damaged"
+                    f"a storage of {storage.count} numbers, more than the file holds: it is cut short or damaged"
                 )
             storage.fetch = view[at + 8 : at + 8 + need].toreadonly
             at += 8 + need
@@ -575,7 +575,7 @@ def read(path: Path) -> object:
         if first == MAGIC:
             return reader.legacy()
         if stream.tell() < len(reader.data):
-            raise Refused("more after the pickle's end: no form that is known")
+            raise Refused("data after the pickle's end: an unknown format")
         return first
     except SafetensorError as error:
         raise Refused(f"{path}: {error}; nothing was executed") from None
@@ -605,7 +605,7 @@ def read_archive(path: Path) -> object:
         if any(part in name for name in members for part in parts):
             raise Refused(f"{what}: save the state_dict() of its network with torch.save instead")
     if any(name.endswith(".npy") for name in members):
-        raise Refused("arrays of numpy's (.npz): save them as torch tensors with torch.save instead")
+        raise Refused("NumPy arrays (.npz): save them as torch tensors with torch.save instead")
     if len(pickles) != 1:
         raise Refused("a zip that is no torch file: it has no data.pkl. If it holds one, unpack it first")
     root, size = pickles[0].removesuffix("data.pkl"), path.stat().st_size
@@ -613,7 +613,7 @@ def read_archive(path: Path) -> object:
     def bytes_of(name: str) -> bytes:
         info = members[name]
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.file_size > size:
-            raise Refused(f"a compressed member {show(name)}, which torch never writes: it could unfold to any size")
+            raise Refused(f"a compressed member {show(name)}, which torch never writes: it could unpack to any size")
         return archive.read(info)
 
     order = root + "byteorder"

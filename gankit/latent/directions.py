@@ -72,14 +72,14 @@ def sefa(
 ) -> Directions:
     """Directions that change the outputs of the layers that take the latent most: eigenvectors of A^T A.
 
-    A stacks the weights of all these layers. If a nonlinear function, like PixelNorm, lies between the latent and a
+    A stacks the weights of all these layers. If a nonlinear function, like PixelNorm, is between the latent and a
     layer, A is the layer's derivative by the latent instead, and A^T A is averaged over the points.
 
     Source: Shen & Zhou, "Closed-Form Factorization of Latent Semantics in GANs", CVPR 2021, eq. 5 to 7.
 
     Args:
         recipe: the model.
-        points: (N, D) or (N, num_ws, D); a few.
+        points: (N, D) or (N, num_ws, D); a few are enough.
         given: (N,) labels or None.
         count: number of directions.
         layers: the layers of the style to analyse; default: all.
@@ -90,7 +90,7 @@ def sefa(
     size = points.shape[-1]
     if size > LONGEST:
         raise ValueError(
-            f"SeFa's matrix has a side as long as a latent, {size:,} numbers here; {LONGEST:,} are the most"
+            f"SeFa's matrix has a side as long as a latent, {size:,} numbers here; the maximum is {LONGEST:,}"
         )
     exact = copy.deepcopy(recipe).double().requires_grad_(False).eval()
     latent = points.double().detach().requires_grad_()
@@ -147,7 +147,7 @@ def ganspace(recipe: Recipe, points: Tensor, given: Tensor | None, count: int, b
 
     Args:
         recipe: the model.
-        points: (N, D) or (N, num_ws, D); thousands.
+        points: (N, D) or (N, num_ws, D); thousands are needed.
         given: (N,) labels or None.
         count: number of directions.
         batch: latents per forward pass.

@@ -1,4 +1,4 @@
-"""Points of a model's latent space: of seeds, in z or in w, truncated, mixed; and samples of points."""
+"""Points of a model's latent space (from seeds, in z or in w, truncated or mixed), and their samples."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def check(
     """Refuse arguments of `sample` that do not fit the model.
 
     Raises:
-        ValueError: which one, and why.
+        ValueError: the message names the argument and the reason.
     """
     name, width = type(recipe).__name__, recipe.spec.condition_dim
     if not can(recipe, "sample") and (can(recipe, "translate") or can(recipe, "segment")):
@@ -270,10 +270,10 @@ def space_of(recipe: Recipe, space: str = "") -> str:
 
 
 def layers_of(num_ws: int, which: str) -> range:
-    """The layers that a name stands for: "coarse", "middle", "fine", "all", or a range like "4-7", counted from 0.
+    """The layers of a name: "coarse", "middle", "fine", "all", or a range like "4-7", counted from 0.
 
     With ten layers or more, which is 64 px or more, as in StyleGAN's figure 3: maps of 4 and 8 px are coarse, those of
-    16 and 32 px middle, all others fine. With fewer layers the names stand for thirds.
+    16 and 32 px middle, all others fine. With fewer layers the names mean thirds.
 
     Raises:
         ValueError: there are no such layers.
@@ -284,7 +284,7 @@ def layers_of(num_ws: int, which: str) -> range:
         return range(*named[which])
     ends = which.split("-")
     if len(ends) > 2 or not all(end.strip().isdecimal() for end in ends) or not int(ends[0]) <= int(ends[-1]) < num_ws:
-        raise ValueError(f"{which!r} are no layers; write coarse, middle, fine, all, or numbers within 0-{num_ws - 1}")
+        raise ValueError(f"{which!r} is no layer; write coarse, middle, fine, all, or numbers within 0-{num_ws - 1}")
     return range(int(ends[0]), int(ends[-1]) + 1)
 
 

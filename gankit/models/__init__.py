@@ -66,7 +66,7 @@ def find(name: str) -> type[Recipe]:
     plain = name.lower().replace("-", "_")
     if plain not in names():
         hint = did_you_mean(plain, names(), 2) or f"there are {', '.join(names())}."
-        raise ValueError(f"no model {name!r}; {hint} A model of your own is named by its file: ./my_gan.py")
+        raise ValueError(f"no model {name!r}; {hint} For a model of your own give its file: ./my_gan.py")
     return _only_recipe(importlib.import_module(f"gankit.models.{plain}"), name)
 
 

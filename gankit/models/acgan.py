@@ -7,7 +7,7 @@ maximises L_C - L_S. Networks: the paper's for CIFAR-10 (32 px) and ImageNet (12
 
 Deviations:
 - G minimises -log D(G(z)); the paper's formula has log(1 - D(G(z))), whose gradient vanishes early in training.
-- D's activations get no noise, the first of the values that the paper searches over.
+- D's activations get no noise: zero is the first of the values that the paper searches over.
 - The paper trains 100 ImageNet models of 10 classes each; here one model is trained on all classes of the data.
 - Sizes other than 32 and 128 px have more or fewer transposed convolutions, with widths that continue the paper's.
 - Without a preset, samples come from averaged weights (`--ema 0` disables averaging); the paper has no averaging.

@@ -21,7 +21,7 @@ Deviations:
 - g outputs [0, 1], as published weights do; the output is scaled to [-1, 1], and clamped at sampling time.
 - The encoder gets grey images as three equal channels; outputs always have three channels.
 - The preset `small` also trains the decoder to reconstruct contents and styles from their own maps (`identity_weight`)
-  and starts with He's initialisation: otherwise a few hundred batches, where the paper has 160,000, give blurs of one
+  and starts with He's initialisation. Without these, its few hundred batches (160,000 in the paper) give blurs of one
   colour.
 - Total variation, whose weight is 0 in the paper, is left out.
 """
@@ -91,7 +91,7 @@ def open_encoder(name: str) -> tuple[FrozenEncoder, str]:
     is_chain = [w.shape[1] for w, _ in layers] == [3, *(len(w) for w, _ in layers[:-1])]
     if not is_chain or sum(w.shape[0] > w.shape[1] for w, _ in layers) != 4:
         raise ValueError(
-            f"{path} holds no encoder: expected consecutive convolutions from 3 channels on, which widen four times. "
+            f"{path} holds no encoder: expected consecutive convolutions, from 3 channels, that widen four times. "
             f"Choose another --encoder: {', '.join(PUBLISHED)} or small"
         )
     half, one = torch.full((3,), 0.5, device="cpu"), torch.ones(3, device="cpu")
@@ -215,14 +215,14 @@ class AdaIN(Recipe):
         masks: Tensor | None = None,
         keep_colour: bool = False,
     ) -> Tensor:
-        """(N, C, H, W) images in the style of others, (N, 3, H, W) in [-1, 1]; several styles mix or have regions.
+        """(N, C, H, W) images to (N, 3, H, W) in [-1, 1] in other images' style; styles can be mixed or have regions.
 
         Args:
             images: the contents, 16x16 or larger.
             styles: S style images, (S, C, h, w) or a list of (C, h, w) of any sizes.
             strength: from 0, which reconstructs the images without a style, to 1.
             weights: share of each style, (S,) for all images or (N, S); divided by their sum. None: equal shares.
-            masks: (S, H, W) or (N, S, H, W), the region of each style, 0 to 1; outside all regions the image stays.
+            masks: (S, H, W) or (N, S, H, W), the region of each style, 0 to 1; elsewhere the image is kept.
             keep_colour: keep the image's colours, by matching the style's colours to them first.
 
         Raises:

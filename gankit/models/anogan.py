@@ -11,7 +11,7 @@ The file is long because the search is part of the model.
 L(z) = (1 - lambda) sum |x - G(z)| + lambda sum |f(x) - f(G(z))|, f being D's last feature map, lambda = 0.1, 500 steps.
 
 Deviations:
-- The networks are the DCGAN of the TensorFlow code of that time (5x5 kernels, biases), with half of DCGAN's channels.
+- The networks are those of a TensorFlow DCGAN of that time (5x5 kernels, biases), with half of DCGAN's channels.
 - The paper gives neither the optimizer nor the start of the search. Here Adam starts from latents of the prior that are
   the same for every image, so a score depends only on the image. `restarts` tries several starts and keeps the best;
   `patience` stops early.
@@ -45,7 +45,7 @@ class AnoGAN(Recipe):
         feature_weight: lambda, the share of D's features in the search's loss and in the score.
         search_lr: Adam's learning rate in the search.
         restarts: number of latents from which the search starts; the best result is kept.
-        patience: steps without a loss 0.1 % below the best after which an image's search ends; 0 takes all steps.
+        patience: end an image's search after this many steps without a loss 0.1 % below its best; 0: never early.
         lr: Adam's learning rate in training.
         beta1: Adam's decay rate of the mean of gradients.
         beta2: Adam's decay rate of the mean of squared gradients.

@@ -17,7 +17,7 @@ weights for BigGAN: 10 on reals, 10 on fakes, and on z 20 for D and 0.5 for G.
 parameters in total. Its shortcuts drop channels in G and add channels in D. z is not split: z and the embedding go to
 every batch norm and to the first layer.
 
-The file is long because it holds two forms of both networks, in four and in three sizes.
+The file is long because it holds two forms of both networks, one in four sizes and one in three.
 
 Deviations:
 - At sampling, batch norm uses running means and variances. The paper computes them from 100 batches of truncated z, as
@@ -310,7 +310,7 @@ class BigGAN(Recipe):
     def step(self, batch: Batch, run: Run) -> None:
         if self.consistency != "none" and run.augment is not None:
             raise ValueError(
-                "--consistency compares two outputs of D for an image, which --augment would change: take one of them"
+                "--consistency compares two outputs of D for an image, which --augment would change: use only one"
             )
         run.update("d", self.d_loss, batch)
         if run.step % self.n_dis == self.n_dis - 1:

@@ -15,7 +15,7 @@ Deviations:
   reals.
 - Dropout of 0.5 "on both networks" is applied to all their hidden units.
 - Momentum grows with every image, not with every epoch, over the number of images in that code.
-- The paper stops at the best Parzen likelihood of held-out images; this stops after `--images`, whose values are ours.
+- The paper stops at the best Parzen likelihood of held-out images; here training stops after `--images`, which is ours.
 - Without a preset, samples come from averaged weights (`--ema 0` disables averaging); the paper has no averaging.
 - Left out: several updates of D per update of G, k > 1 in the GAN paper.
 """

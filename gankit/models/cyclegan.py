@@ -2,10 +2,10 @@
 Cycle-Consistent Adversarial Networks", ICCV 2017. https://arxiv.org/abs/1703.10593
 
 Two generators, a to b and b to a, train on two unpaired image collections. Each domain has a discriminator. The cycle
-loss, lambda = 10 times the L1 distance, asks that an image translated to the other domain and back equals itself, in
-both directions. G are residual networks with reflection padding and instance norm, D are 70x70 PatchGANs, and the
-adversarial loss is least squares. For paintings, an identity loss asks that G leaves images of its target domain
-unchanged (`identity_weight`).
+loss, in both directions, is lambda = 10 times the L1 distance between an image and its translation to the other domain
+and back. G are residual networks with reflection padding and instance norm, D are 70x70 PatchGANs, and the adversarial
+loss is least squares. For paintings, an identity loss trains G to leave images of its target domain unchanged
+(`identity_weight`).
 
 Images are read from their files at 286 / 256 of the run's size and cropped to it at random positions.
 

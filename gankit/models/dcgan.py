@@ -159,7 +159,7 @@ class DCGAN(Recipe):
     def step(self, batch: Batch, run: Run) -> None:
         if self.consistency != "none" and run.augment is not None:
             raise ValueError(
-                "--consistency compares two outputs of D for an image, which --augment would change: take one of them"
+                "--consistency compares two outputs of D for an image, which --augment would change: use only one"
             )
         (batch.fields["real"],) = random_crop([batch.real], batch.draw, *self.spec.shape[1:])
         shared_z = (batch.draw(self.noise),) if self.same_z else ()

@@ -7,7 +7,7 @@ CycleGAN's, the critics are Wasserstein critics with clipped weights and RMSprop
 dropout, at test time too. The critics are 70x70 PatchGANs that see one domain. Both critics are updated with every
 batch; both G, in one step, with every n_critic-th.
 
-`noise` draws the dropout masks and G takes them as z, so that a seed gives one image whatever the batch. One z is used
+`noise` draws the dropout masks and G takes them as z, so a seed gives the same image in any batch. One z is used
 for a to b, another for b to a, as in the paper's losses. `form="code"` (preset `code`) is the authors' TensorFlow code,
 a different model: a U-Net of 3x3 convolutions (5x5 next to the images) with instance norm even on the map of one pixel,
 no dropout, a critic of the whole image, a gradient penalty instead of clipping, one update of each network per batch.

@@ -5,7 +5,7 @@ The generator G maps noise to samples. The discriminator D learns to classify sa
 make D classify its fakes as real. For an optimal D, G's loss is minimal when its samples follow the data distribution.
 Values that the paper leaves out come from the authors' code, which updates both networks at once from the same samples.
 
-The file is long because it holds the paper's networks and the small networks on which losses are compared for points.
+The file is long because it holds the paper's networks and the small networks for comparing losses on 2-d points.
 
 Deviations:
 - The biases of G's output start at the logit of the mean of the first batch, to which half a white and half a black

@@ -148,7 +148,7 @@ class GANimation(Recipe):
             if values.min() < 0 or values.max() > 1:
                 raise ValueError(
                     f"action units go from 0 to 1; {name} goes from {values.min():g} to {values.max():g}. "
-                    "Divide OpenFace's by 5, or choose others with --attributes"
+                    "Divide OpenFace's values by 5, or choose others with --attributes"
                 )
 
     def step(self, batch: Batch, run: Run) -> None:

@@ -68,7 +68,7 @@ class Generator(nn.Module):
         self.to_rgb = nn.ModuleList(EqualisedConv2d(c, shape[0], 1, gain=1) for c in widths)
 
     def forward(self, z: Tensor, level: int, alpha: float) -> Tensor:
-        """(N, z_dim) to (N, C, h 2^level, w 2^level): by alpha the level's image, else the previous one's, enlarged."""
+        """(N, z_dim) to (N, C, h 2^level, w 2^level): alpha blends the level's image with the enlarged previous."""
         x = previous = self.second(self.first(z) + self.bias)
         for block in self.blocks[:level]:
             previous, x = x, block(double(x))
@@ -92,7 +92,7 @@ class Discriminator(nn.Module):
         )  # fmt: skip
 
     def forward(self, image: Tensor, level: int, alpha: float) -> Tensor:
-        """(N, C, h 2^level, w 2^level) to (N,) outputs; by alpha from the level's features, else the halved image's."""
+        """(N, C, h 2^level, w 2^level) to (N,) outputs; alpha blends the level's features with the halved image's."""
         x = self.from_rgb[level](image)
         for i in reversed(range(level)):
             x = self.blocks[i](x)

@@ -4,7 +4,7 @@ Adversarial Networks", CVPR 2017. https://arxiv.org/abs/1611.07004
 G is trained on pairs of images to translate one side to the other. G is a U-Net; its loss is the adversarial loss
 plus lambda = 100 times the L1 distance to the real other side. L1 determines the low frequencies; D, which sees both
 sides, is a PatchGAN that judges patches of 70x70 and so determines the high ones. G's noise z is dropout, at test
-time too: `noise` draws the masks and G takes them as z, so that a seed gives one image whatever the batch. Norms use
+time too: `noise` draws the masks and G takes them as z, so a seed gives the same image in any batch. Norms use
 the statistics of the batch, at test time those of each image; with the paper's batch of one, both are instance norm.
 
 The innermost map, one pixel at 256 px, has no norm, as in the authors' code: the norm would set it to zero (their

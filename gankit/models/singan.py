@@ -94,7 +94,7 @@ class Net(nn.Module):
 
 
 class SinGAN(Recipe):
-    """Generative model of a single image, for samples of any height and width from 11 pixels.
+    """Generative model of a single image, for samples of any height and width of at least 11 pixels.
 
     Args:
         least: shorter side of the coarsest scale, in pixels.
@@ -195,7 +195,7 @@ class SinGAN(Recipe):
     def draw(
         self, noise: Callable[[int], Tensor | None], sizes: Sequence[Size], start: int = 0, below: Tensor | None = None
     ) -> Tensor:
-        """Run scales `start` to the last of `sizes`, to (N, C, H, W) images.
+        """Generate (N, C, H, W) images by running scales `start` to the last of `sizes`.
 
         Args:
             noise: function from a scale to its noise, with the shape in `maps`, or to None for no noise.

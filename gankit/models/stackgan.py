@@ -33,8 +33,8 @@ Deviations:
   I's reals are averages over 4x4 pixels of the larger images; the TensorFlow code resizes with a cubic filter.
 - The preset `coco` has batches of 128; the release's configurations have 128 on each of two GPUs in Stage I, and 40
   in Stage II.
-- Only the preset `small` sets two options, with which its numbers were measured: whole images instead of crops, and
-  Stage I in eval mode while Stage II is trained; both releases leave its batch norms in training mode.
+- Two options are set only in the preset `small`: whole images instead of crops, and Stage I in eval mode while Stage II
+  is trained. Both releases leave Stage I's batch norms in training mode.
 - One caption per image is used at a time; the TensorFlow code takes the mean of four embeddings, and truncates its
   noise at two standard deviations.
 - The KL term is the paper's, a sum over the Gaussian's dimensions. Both releases take twice the mean, which for 128

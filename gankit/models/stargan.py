@@ -16,7 +16,7 @@ Deviations:
 - The learning rate decays to 0 over the second half, as in the paper; in the authors' code it ends at 0.999 of its
   start.
 - The instance norm keeps no running statistics; the authors' code keeps them and never uses them.
-- 256 px have the paper's critic. Below 128 px its maps are halved down to 2 or 3 px; above, six times as at 128 px.
+- The critic halves its maps six times, as in the paper, from 128 px on; below 128 px it halves them down to 2 or 3 px.
 - Without a preset, samples come from averaged weights (`--ema 0`: the last ones); the authors do not average weights.
 """
 
@@ -232,9 +232,9 @@ class StarGAN(Recipe):
     def strip(self, batch: Batch) -> list[Tensor]:
         """Columns of a preview: the input, then one column for each of the first attributes, (N, C, H, W) each.
 
-        A column inverts its attribute and keeps the others. Where a set's attributes are exclusive, its attribute
-        becomes the only one, and likewise among attributes named ..._Hair and for attributes of sets other than the
-        image's.
+        A column inverts its attribute and keeps the others. If a set's attributes are exclusive, the column sets its
+        attribute to 1 and the others to 0. So do columns of attributes named ..._Hair, among each other, and columns
+        of other sets than the image's.
         """
         attribute, source = self.known(batch)
         columns = [batch.real]

@@ -135,7 +135,7 @@ class Synthesis(nn.Module):
         self.to_rgb = nn.ModuleList(EqualisedConv2d(c, shape[0], 1, gain=1) for c in widths)
 
     def maps(self, noise: str | int) -> list[Tensor | None]:
-        """Noise of each layer, alike for all images: "const" for the fixed maps, "none" for zeros, or a seed."""
+        """Noise of each layer, the same for all images: "const" for the fixed maps, "none" for zeros, or a seed."""
         if noise == "const":
             return [style.get_buffer("fixed") for style in self.styles]
         if noise == "none":
@@ -174,7 +174,7 @@ class Generator(nn.Module):
         self, z: Tensor, other: Tensor, cut: Tensor, noise: list[Tensor | None], level: int, alpha: float,
         label: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """(N, z_dim) latents z for the layers before `cut` (N,), and `other` from there, to images; see `Synthesis`."""
+        """(N, z_dim) latents, z before layer `cut` (N,) and `other` from it on, to images; see `Synthesis`."""
         is_before = torch.arange(2 * level + 2, device=cut.device) < cut[:, None]
         ws = torch.where(is_before[:, :, None], self.mapping(z, label)[:, None], self.mapping(other, label)[:, None])
         return self.synthesis(ws, noise, level, alpha)
@@ -371,7 +371,7 @@ class StyleGAN(Recipe):
         self.w_mean.lerp_(mean, 1 - self.w_beta)
 
     def crossover(self, n: int, layers: int) -> Tensor:
-        """One layer for all (n,) images, from which the second latent is used; `layers` for no mixing."""
+        """The layer from which the second latent is used, the same for all (n,) images; `layers` for no mixing."""
         is_mixed, cut = torch.rand(()) < self.mixing, torch.randint(1, layers, ())
         return torch.where(is_mixed, cut, layers).expand(n)
 

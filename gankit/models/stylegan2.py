@@ -5,10 +5,10 @@ A mapping network turns z into a style w, and only styles determine the image: G
 images, and w scales the input channels of each convolution. StyleGAN then normalized each map, which left droplet
 artifacts; here the convolution's weights are divided by their norm after scaling (demodulation), which is equivalent
 in expectation. Nothing grows: G sums images from all its resolutions, and D is residual. Two penalties are lazy: they
-are computed only every few batches, with a proportionally larger weight, in updates of their own. R1 on D follows
-every 16th batch, and on G every fourth the path-length penalty, by which a step in w should change the image by the
-same amount wherever it is made. In most batches some layers get their style from another z (style mixing). Each layer
-adds noise for stochastic detail such as hair.
+are computed only every few batches, with a proportionally larger weight, in updates of their own: R1 on D every 16th
+batch, and on G, every fourth batch, the path-length penalty, with which a step of fixed length in w changes the image
+by a fixed amount. In most batches some layers get their style from another z (style mixing). Each layer adds noise for
+stochastic detail such as hair.
 
 The presets ada-*, cifar* and auto-256 are those of the same authors' code for "Training Generative Adversarial
 Networks with Limited Data", NeurIPS 2020, https://arxiv.org/abs/2006.06676, which adds augmentation (`--augment ada`)
@@ -140,7 +140,7 @@ class Generator(nn.Module):
 
 
 class Conv(nn.Module):
-    """Convolution with equalised learning rate, bias, leaky ReLU, gain; with `down` blurred, and to half the sides."""
+    """Convolution with equalised learning rate, bias, leaky ReLU, gain; `down` blurs and halves the sides."""
 
     def __init__(self, a: int, b: int, kernel: int, down: bool = False, gain: float = GAIN, clamp: float = 0.0):
         super().__init__()
@@ -156,7 +156,7 @@ class Conv(nn.Module):
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, the second to half the sides; if residual, plus a 1x1 convolution, and over sqrt(2)."""
+    """Two 3x3 convolutions, the second halving the sides; if residual, plus a 1x1 shortcut, divided by sqrt(2)."""
 
     def __init__(self, a: int, b: int, residual: bool, clamp: float):
         super().__init__()
@@ -357,7 +357,7 @@ class StyleGAN2(Recipe):
 
         Args:
             ws: a style for each layer; a size's output shares that of the next size's first layer.
-            noise: "const" for the model's fixed maps, "none" for zeros, or the seed of new maps, alike for all images.
+            noise: "const" for the model's fixed maps, "none" for zeros, or a seed: new maps, the same for all images.
         """
         if noise not in ("const", "none") and not isinstance(noise, int):
             raise ValueError(f'noise is {noise!r}; give "const", "none" or a seed')
@@ -415,7 +415,7 @@ class StyleGAN2(Recipe):
         return self.r1_every * self.gamma / 2 * penalty, {"r1": penalty}
 
     def styles(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Of fakes: (N, w_dim) styles, (N, num_ws, w_dim) styles per layer after style mixing, and labels or None."""
+        """Styles of fakes, (N, w_dim), styles per layer after mixing, (N, num_ws, w_dim), and labels or None."""
         z = batch.draw(self.noise)
         label = data_labels(self.label_shares, batch.draw(torch.rand)) if self.spec.num_classes else None
         w = self.g.mapping(z, label)
@@ -426,7 +426,7 @@ class StyleGAN2(Recipe):
         return w, torch.where(is_first[:, :, None], w[:, None], other[:, None]), label
 
     def first_mixed(self, n: int) -> Tensor:
-        """One layer for all (n,) images, from which another latent's style is used; num_ws for no mixing."""
+        """The layer from which another latent's style is used, the same for all (n,) images; num_ws for no mixing."""
         is_mixed = torch.rand(()) < self.mixing
         return torch.where(is_mixed, torch.randint(1, self.num_ws, ()), self.num_ws).expand(n)
 

@@ -1,7 +1,7 @@
 """unet. Olaf Ronneberger, Philipp Fischer, Thomas Brox, "U-Net: Convolutional Networks for Biomedical Image
 Segmentation", MICCAI 2015. https://arxiv.org/abs/1505.04597
 
-A segmentation network, no GAN: it predicts the class of every pixel. The contracting path halves maps and doubles
+A segmentation network, not a GAN: it predicts the class of every pixel. The contracting path halves maps and doubles
 channels; the expanding path concatenates each map with the map of its size from the contracting path, which still has
 the exact positions. Convolutions are unpadded ("valid"), so the output is smaller than the input: images get a
 border, mirrored at their edges, and large images are processed in tiles that overlap by that border, which changes no
@@ -143,7 +143,7 @@ def components(inside: Tensor) -> Tensor:
         wide = F.pad(numbers, (1, 1, 1, 1))
         neighbours = [wide[:, 1:-1, :-2], wide[:, 1:-1, 2:], wide[:, :-2, 1:-1], wide[:, 2:, 1:-1]]
         largest = torch.stack([*neighbours, numbers]).amax(0)
-        flat = largest.flatten(1)  # a number is also a position, whose own number may have grown by now
+        flat = largest.flatten(1)  # a number is a pixel's position, and that pixel's number may have grown
         spread = flat.gather(1, (flat - 1).clamp(min=0)).view(n, height, width) * inside
         if torch.equal(spread, numbers):
             return numbers
@@ -183,7 +183,7 @@ CHUNK = 2**20  # distances computed at once
 
 
 class Tile(NamedTuple):
-    """A tile along one side: the network sees pixels first to last - 1; `keep` of its outputs, from `cut` on, count."""
+    """A tile along one side: the network sees pixels first to last - 1; `keep` outputs, from `cut` on, are used."""
 
     first: int
     last: int

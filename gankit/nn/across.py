@@ -35,7 +35,7 @@ class _Work:
 
 @contextmanager
 def at_work(draw: Draw, rows: int, of: int) -> Iterator[set[str]]:
-    """Context in which layers work on a piece of a batch; yields the names of what would need more rows than the piece.
+    """Context in which layers work on a piece of a batch; yields the names of operations that need more rows.
 
     Args:
         draw: `draw` of the piece, for layers that draw random numbers.
@@ -54,7 +54,7 @@ def look(what: str, seen: Callable[[int], int] = lambda rows: rows) -> None:
     """Record that `what` combines rows, if it combines fewer of them in a piece than in the whole batch.
 
     Args:
-        what: its name.
+        what: the operation's name.
         seen: maps the number of rows of all processes to the number that it combines.
     """
     if seen(_Work.rows * _processes()) != seen(_Work.of * _processes()):

@@ -1,4 +1,4 @@
-"""StarGAN's networks, also GANimation's: a translator conditioned on a vector, and a critic that predicts it."""
+"""Networks of StarGAN and GANimation: a translator conditioned on a vector, and a critic that predicts the vector."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEEPEST = 6  # halvings of the authors' critic, both at 128 px and at 256 px
 
 
 class ConditionedTrunk(nn.Module):
-    """A residual translator, without its last convolution, of images and one constant plane for each condition number.
+    """A residual translator without its last convolution, from images and a constant plane per entry of the condition.
 
     All padding is zeros. A constant plane adds the same number to every position of a convolution's output, and the
     instance norm after it removes that number; the plane has an effect only at the zeros around the image. With

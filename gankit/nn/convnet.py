@@ -85,7 +85,7 @@ class DCGANDiscriminator(nn.Module):
         shape: (C, H, W) of the images.
         width: channels of the first map; coarser maps have 2, 4 and at most 8 times as many.
         kernel: side of the kernels, 4 or 5.
-        norm: batch norm. Without it, for losses and penalties that need each sample on its own, there are biases.
+        norm: batch norm. Without it, for losses and penalties that need independent samples, there are biases.
         pooling: average the last map before the linear layer, instead of a weight for each position.
         bias: bias in the first convolution. Without it, as in the authors' code, batch norm cancels the contrast of a
             whole batch, so D cannot tell pale fakes from reals.

@@ -16,5 +16,5 @@ def dequantise(images: Tensor, draw: Draw) -> Tensor:
 
 
 def draw_times(draw: Draw, sampler: Callable[[int], Tensor], times: int) -> Tensor:
-    """(N * times, ...): as many of the sampler's rows for each image of the batch, one image after the other."""
+    """(N * times, ...): `times` rows of the sampler for each image of the batch, grouped by image."""
     return draw(lambda n: sampler(n * times).unflatten(0, (n, times))).flatten(0, 1)

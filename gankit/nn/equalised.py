@@ -79,7 +79,7 @@ class EqualisedConv2d(_Equalised):
 
 
 class PixelNorm(nn.Module):
-    """Each pixel's feature vector, or each latent, over its root mean square (Karras et al. 2018, section 4.2)."""
+    """Divide each pixel's feature vector, or each latent, by its root mean square (Karras et al. 2018, section 4.2)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, ...) to the same: x / sqrt(mean of x^2 over C + 1e-8)."""

@@ -12,8 +12,8 @@ class MinibatchStddev(nn.Module):
     """Appends a constant map, the standard deviation over a group of samples (Karras et al. 2018, section 3).
 
     Args:
-        group: samples in a group; of N rows, the largest divisor of N that is at most this. As in the authors' code
-            the members of a group are N / group rows apart.
+        group: samples in a group; N rows use the largest divisor of N up to this number. As in the authors' code, the
+            members of a group are N / group rows apart.
     """
 
     def __init__(self, group: int = 4):

@@ -18,8 +18,8 @@ def _normalise(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
     shape = [1, -1] + [1] * (x.dim() - 2)
     rows = x.numel() // x.shape[1]
 
-    # One message with each process's count, mean and variance, combined by Chan's rule, which unlike E x^2 - (E x)^2
-    # loses no digits.
+    # One message with each process's count, mean and variance, combined by Chan's rule, which loses no digits, unlike
+    # E x^2 - (E x)^2.
     variance, mean = torch.var_mean(wide, dims, correction=0)
     table = gathered(torch.cat([mean.new_tensor([rows]), mean, variance]))
     share = table[:, :1] / table[:, :1].sum()
@@ -52,7 +52,7 @@ class BatchNorm1d(nn.BatchNorm1d):
 class BatchNorm2d(nn.BatchNorm2d):
     """`torch.nn.BatchNorm2d` whose training statistics are those of all processes' rows; differentiable twice.
 
-    torch's `SyncBatchNorm` refuses the CPU and has no second derivative, which gradient penalties need.
+    torch's `SyncBatchNorm` does not run on the CPU and has no second derivative, which gradient penalties need.
     """
 
     def forward(self, x: Tensor) -> Tensor:

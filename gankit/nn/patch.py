@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gankit.nn.norm import OwnBatchNorm2d
 
 PATCHES = {1: 0, 16: 1, 34: 2, 70: 3, 142: 4, 286: 5}
-"""Side of the patches in pixels (the receptive field of a logit) to the number of halvings."""
+"""Number of halvings by the side of the patches in pixels, which is the receptive field of a logit."""
 
 
 def patch_layers(patch: int, height: int, width: int) -> int:

@@ -81,8 +81,8 @@ class Fir(nn.Module):
         self.up, self.down, self.pad, self.gain = up, down, pad or centred, gain
         triangle = list(taps) == [taps[0] * t for t in (1, 3, 3, 1)]
         self.bilinear = triangle and (up, down, self.pad) == (2, 1, (2, 1))
-        row = torch.tensor([float(t) for t in taps], device="cpu")  # real in an outline built on the meta device, too
-        row = (row if up > 1 else row.flip(0)) / row.sum()  # only torch's transposed convolution is a true convolution
+        row = torch.tensor([float(t) for t in taps], device="cpu")  # a real tensor, even in a model on the meta device
+        row = (row if up > 1 else row.flip(0)) / row.sum()  # conv2d is a cross-correlation, its transpose is not
         self.register_buffer("kernel", gain * torch.outer(row, row)[None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

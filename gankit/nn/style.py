@@ -21,7 +21,7 @@ class FrozenEncoder:
 
     3x3 convolutions with ReLU and reflection padding, and a 2x2 max pool, rounded up, before each increase in channels.
     The taps are the first ReLU of each width: relu1_1, relu2_1 and so on. The first convolution may be 1x1 without a
-    ReLU; it maps colours to the range that the network was trained on. The encoder is no nn.Module, which keeps its
+    ReLU; it maps colours to the range that the network was trained on. The encoder is not an nn.Module, which keeps its
     weights out of checkpoints.
 
     Args:
@@ -111,8 +111,8 @@ def adain(maps: Tensor, mean: Tensor, deviation: Tensor, share: Tensor | None = 
 def match_colours(images: Tensor, target: Tensor) -> Tensor:
     """(N, C, H, W) images whose colours get the mean and covariance of `target`, (N or 1, C, h, w).
 
-    In closed form: x -> S_t^(1/2) S_x^(-1/2) (x - m_x) + m_t, with the symmetric roots. A direction without variance
-    stays without: a grey image stays grey. The result may leave [-1, 1].
+    In closed form: x -> S_t^(1/2) S_x^(-1/2) (x - m_x) + m_t, with the symmetric roots. Directions without
+    variance remain without variance: a grey image stays grey. The result may leave [-1, 1].
     """
     (mean, covariance), (to_mean, to_covariance) = colour_moments(images), colour_moments(target)
     matrix = _power(to_covariance, 0.5) @ _power(covariance, -0.5)

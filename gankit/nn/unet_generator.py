@@ -58,7 +58,7 @@ class UNetGenerator(nn.Module):
         skips: skip connections; otherwise a plain encoder and decoder.
         down: makes a layer that halves the sides.
         up: makes a layer that doubles the sides.
-        norm_inner: a norm on the innermost map, too.
+        norm_inner: add a norm on the innermost map.
         dropout_inner: dropout from the innermost map of the decoder on. Otherwise, as in the authors' PyTorch code,
             dropout starts at the next map and ends where maps have fewer channels than 8 * width.
     """

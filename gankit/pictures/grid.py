@@ -12,7 +12,7 @@ from gankit import data
 
 
 def cells(shape: Sequence[int]) -> int:
-    """How many samples of this shape a preview shows: a picture of about a thousand pixels a side, 10 to 32 a row."""
+    """The number of samples of this shape in a preview: 100 images up to 64 px, 48 up to 256, or 12; 2500 points."""
     if len(shape) == 1:
         return 2500
     return 10 * 10 if shape[1] <= 64 else (8 * 6 if shape[1] <= 256 else 4 * 3)
@@ -21,7 +21,7 @@ def cells(shape: Sequence[int]) -> int:
 def grid(samples: Tensor, columns: int = 0) -> Image.Image:
     """One picture of images (N, C, H, W) in [-1, 1] side by side, or of points (N, 2) as dots.
 
-    Small images are enlarged by a whole factor; four channels keep their alpha, two or more than four show the first.
+    Small images are enlarged by a whole factor; four channels keep their alpha; of two or more than four, one is shown.
     """
     if samples.ndim == 2:
         return dots(samples)
@@ -41,12 +41,12 @@ def grid(samples: Tensor, columns: int = 0) -> Image.Image:
 
 
 def white(images: Tensor) -> Tensor:
-    """The same, white where there is no number: cells that stay empty."""
+    """Replace NaN, which marks empty cells, by white."""
     return images.nan_to_num(1.0)
 
 
 def dots(points: Tensor, side: int = 512) -> Image.Image:
-    """Points (N, 2), or the first two numbers of each, as dots on white; the axes reach as far as the points."""
+    """Points (N, 2), or the first two coordinates of each, as dots on white; the axes reach as far as the points."""
     xy = points[:, :2].double()
     reach = max(1.0, float(xy.abs().nan_to_num(0).max()) * 1.05)
     picture = Image.new("RGB", (side, side), "white")

@@ -33,7 +33,7 @@ def sheet(images: Tensor, columns: int, heads: Sequence[str] = (), sides: Sequen
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:
-    """Words in lines that are no wider, as far as single words allow."""
+    """The text wrapped into lines of at most this width; a longer word gets its own line."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word

@@ -23,7 +23,7 @@ STILLS = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
-"""Endings of pictures, and Pillow's names of their formats."""
+"""Pillow's name of the format, for each file ending."""
 
 
 def save(
@@ -34,10 +34,10 @@ def save(
     sides: Sequence[str] = (),
     seeds: Sequence[int] = (),
 ) -> Path:
-    """Write samples as one file, whole or not at all: a picture of all of them, or arrays as .npz. Returns the path.
+    """Write samples atomically to one file: a picture of all of them, or arrays as .npz. Returns the path.
 
     Args:
-        path: where to; the ending is one of STILLS, or .npz.
+        path: the file, whose ending is one of STILLS, or .npz.
         samples: (N, C, H, W) in [-1, 1], or (N, D) points.
         columns: of the grid; 0 for as many as suit the size.
         heads: captions above the columns of a picture.
@@ -62,7 +62,7 @@ def save_one(path: Path, sample: Tensor) -> Path:
 
 
 def save_picture(path: Path, picture: Image.Image) -> Path:
-    """Write a picture in the format of the path's ending; JPEG loses its alpha.
+    """Write a picture in the format of the path's ending; JPEG and BMP drop alpha.
 
     Raises:
         ValueError: the ending is not one of STILLS.

@@ -1,4 +1,4 @@
-"""Pages that open with a double click: one for a run, and the parts that other pages share."""
+"""HTML pages that open offline: the page of a run, and the parts that all pages share."""
 
 from gankit.report.html import figure, page, table
 from gankit.report.run_page import read_stats, write

@@ -1,4 +1,4 @@
-"""Parts of a page: its frame and style, figures and tables. A page is one file that opens offline."""
+"""Parts of an HTML page: frame and style, figures, tables. A page is one file that opens offline."""
 
 from __future__ import annotations
 

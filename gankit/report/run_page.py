@@ -137,11 +137,11 @@ def spread(items: list[Path], n: int) -> list[Path]:
     return [items[round(i * (len(items) - 1) / (n - 1))] for i in range(n)]
 
 
-TOGETHER = {"fake": "real", "fake_right": "real_right"}  # D on fakes is drawn beside D on reals
+TOGETHER = {"fake": "real", "fake_right": "real_right"}  # D on fakes is plotted in the chart of D on reals
 
 
 def curves(records: list[dict[str, float]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """Series that belong in one chart: those with the same last word, d/loss and g/loss say."""
+    """Series by chart: those with the same last word, such as d/loss and g/loss, share one."""
     charts: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for record in records:
         for key, value in record.items():

@@ -1,4 +1,4 @@
-"""What a translating model takes: domains, attributes, styles; and the flags for them."""
+"""The inputs of a translation model besides images (domains, attributes, styles), and the flags for them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Attributes(NamedTuple):
 
 
 def attributes_of(trained: Trained) -> Attributes:
-    """The attributes of a model, with the names of its arguments, its data or its classes."""
+    """The attributes of a model, named by its arguments, its data or its classes."""
     recipe, spec = trained.recipe, trained.recipe.spec
     if spec.attributes:
         names = tuple(recipe.names or spec.attributes)
@@ -77,7 +77,7 @@ def usage(trained: Trained) -> str:
         flags.append(f"--{'au' if attributes.are_units else 'set'} NAME=VALUE, of {', '.join(attributes.names)}")
     if "styles" in names:
         flags.append("--style PICTURE ..., with --strength")
-    return "; ".join(flags) or "no flag for what to make"
+    return "; ".join(flags) or "no flag for the kind of output"
 
 
 def example(kind: type[Recipe]) -> str:

@@ -25,7 +25,7 @@ from gankit.translation.options import Options, check_options
 from gankit.translation.paths import Item
 from gankit.translation.translator import Translator, key_of
 
-WAITING = 4  # batches of images that may wait in memory for others of their size
+WAITING = 4  # batches of images read ahead; beyond it, the largest group of one size is translated
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Job:
         item: the input.
         path: of the output.
         beside: paths of additional outputs, by kind.
-        picture: the image, from when it is read until its outputs are written.
+        picture: the image, set when it is read, deleted after its outputs are written.
         boxes: faces in it.
     """
 
@@ -148,7 +148,7 @@ class Translation:
         self.done.inputs = len(items)
         if other:
             more = f" and {len(other) - 3} more" if len(other) > 3 else ""
-            self.note(f"left out, as no pictures: {', '.join(map(shown, other[:3]))}{more}")
+            self.note(f"skipped, because they are not images: {', '.join(map(shown, other[:3]))}{more}")
         jobs = self.plan(items, output)
         with counted(len(jobs), "pictures", live=not self.quiet) as advance:
             for group in self.groups(jobs):
@@ -171,7 +171,7 @@ class Translation:
             lossy = [path for path in outputs if path.suffix.lower() not in (".png", *paths.VIDEOS)]
             if lossy:
                 raise ValueError(
-                    f"label maps are written as .png, so that each pixel is its class's number; {lossy[0].name} is none"
+                    f"label maps are written as .png, so that pixels hold class numbers; {lossy[0].name} is not a .png"
                 )
         wanted = {
             "strip": options.strip or options.round_trip,
@@ -348,9 +348,9 @@ class Translation:
             ValueError: it cannot be read or written, or only a strip is requested.
         """
         if job.item.path is None:
-            raise ValueError("a video in an archive: unpack it first")
+            raise ValueError("the video is in an archive: unpack it first")
         if self.request is None:
-            raise ValueError("strips are of pictures; say what the video is to become")
+            raise ValueError("strips are only for images; name the target of the video")
         path = job.item.path
         header = video.read_header(path)
 

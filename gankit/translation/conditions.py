@@ -19,7 +19,7 @@ from gankit.translation.abilities import UNIT, Attributes, arguments_of_translat
 from gankit.translation.conversion import as_picture
 from gankit.translation.options import Options
 
-STYLE_MOST, STYLE_LEAST = 512, 32  # sides of style images: statistics need no more, and there are none of less
+STYLE_MOST, STYLE_LEAST = 512, 32  # sides of style images: larger ones are downsized, smaller ones enlarged
 
 
 class Request(NamedTuple):
@@ -40,7 +40,7 @@ def request_of(trained: Trained, options: Options) -> Request | None:
     """What the options ask of a model; None if they only ask for a strip of all attributes.
 
     Raises:
-        ValueError: something is missing or unknown; says what there is.
+        ValueError: something is missing or unknown; the message lists the choices.
     """
     names = arguments_of_translate(trained.recipe)
     fixed: dict[str, object] = {}
@@ -151,7 +151,7 @@ def attribute_row(known: Attributes, words: Sequence[str], source: int | None = 
     for name, number, places in wanted:
         index = next(i for i in places if i in known.span(chosen))
         if not 0 <= number <= 1:
-            raise ValueError(f"{name}={number:g}: attributes are 0 or 1, or between")
+            raise ValueError(f"{name}={number:g}: attributes are from 0 to 1")
         if values.setdefault(index, number) != number:
             raise ValueError(f"{name} is given twice")
         row[index] = number
@@ -177,7 +177,7 @@ def common_source(known: Attributes, wanted: list[tuple[str, float, list[int]]],
     if not sets:
         where = "; ".join(f"set {s}: {', '.join(known.names[i] for i in known.span(s))}" for s in numbers)
         raise ValueError(
-            "these attributes are of different data sets, and the model changes those of one at a time. " + where
+            "these attributes belong to different data sets; the model changes those of one set at a time. " + where
         )
     if len(sets) > 1:
         choices = " or ".join(map(str, sets))
@@ -209,7 +209,7 @@ def openface(path: str, names: Sequence[str]) -> Tensor:
         try:
             values = tables.face(content.decode("utf-8-sig"), path)
         except UnicodeDecodeError as error:
-            raise ValueError(f"this is no table: {error}") from None
+            raise ValueError(f"this is not a table: {error}") from None
         if missing := [name for name in names if name not in values]:
             raise ValueError(f"it lacks {', '.join(f'{name}_r' for name in missing)}")
         return torch.tensor([values[name] for name in names])
@@ -227,7 +227,7 @@ def read_file(path: str | Path) -> bytes:
     path = Path(path).expanduser()
     with named(str(path)):
         if path.is_dir():
-            raise ValueError("this is a folder, and a file is asked for")
+            raise ValueError("this is a folder; give a file")
         with open_files(path) as source:
             return source.read(source.files[0])
 
@@ -264,7 +264,7 @@ def styles(options: Options) -> dict[str, object]:
 
 
 def parse_weights(text: str, count: int) -> Tensor:
-    """(count,) weights with commas between.
+    """Comma-separated weights, as (count,).
 
     Raises:
         ValueError: the text is something else.
@@ -272,14 +272,14 @@ def parse_weights(text: str, count: int) -> Tensor:
     try:
         weights = torch.tensor([float(part) for part in text.split(",")])
     except ValueError:
-        raise ValueError(f"--mix is {shown(text)!r}: write weights with commas between, 0.7,0.3") from None
+        raise ValueError(f"--mix is {shown(text)!r}: write weights separated by commas, 0.7,0.3") from None
     if len(weights) != count or not weights.min() >= 0 or not 0 < weights.sum() < torch.inf:
         raise ValueError(f"--mix is {shown(text)}: {count} styles need as many weights of 0 or more, not all of them 0")
     return weights
 
 
 def regions(options: Options) -> list[Tensor]:
-    """(1, 1, H, W) masks in 0..1, one for each style; with one mask, the second of two styles goes to the black.
+    """(1, 1, H, W) masks in 0..1, one for each style; with one mask, the second of two styles fills the black.
 
     Raises:
         ValueError: a mask cannot be used, or there is not one for each style.

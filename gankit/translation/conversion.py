@@ -50,7 +50,7 @@ def as_picture(content: bytes, channels: int, size: str = "", background: str = 
 
 
 def from_image(image: Image.Image, channels: int, size: str = "", background: str = "white") -> Picture:
-    """As `as_picture`, for an image in memory: L, RGB or RGBA."""
+    """Like `as_picture`, for an image in memory: L, RGB or RGBA."""
     image, alpha = resized(image, size), None
     if image.mode == "RGBA" and channels != 4:
         pixels = np.array(image)

@@ -42,7 +42,7 @@ class Options:
         strength: strength of the style, from 0 for none to 1.
         mix: weights of several styles, like 0.7,0.3; default: equal weights.
         keep_colour: keep the colours of the input.
-        mask: a mask for each style, white where it applies; with two styles one mask is enough, the second goes to
+        mask: a mask for each style, white where it applies; for two styles one mask is enough, the second fills the
             black.
         faces: find faces, change only those, and blend them back in place.
         face_margin: how much of a face's surroundings is changed with it, as a share of its side.
@@ -97,7 +97,7 @@ def check_options(trained: Trained, options: Options) -> None:
     if not can(recipe, "translate") and not can(recipe, "segment"):
         abilities = ", ".join(recipe.abilities()) or "nothing"
         raise ValueError(
-            f"{name} does not translate images; models that do are {', '.join(able())}. What it can: {abilities}"
+            f"{name} does not translate images; models that do are {', '.join(able())}. Its abilities: {abilities}"
         )
     methods = {ability for ability in ("translate", "segment", "attention") if can(recipe, ability)}
     available = arguments_of_translate(recipe) | methods
@@ -108,12 +108,12 @@ def check_options(trained: Trained, options: Options) -> None:
     parse_resolution(options.size)
     for flag, least in dict(steps=2, batch=1, n=1, tile=0, seed=0).items():
         if getattr(options, flag) < least:
-            raise ValueError(f"--{flag} is {getattr(options, flag)}; it is {least} or more")
+            raise ValueError(f"--{flag} is {getattr(options, flag)}; it must be at least {least}")
     if not 0 <= options.strength <= 1:
-        raise ValueError(f"--strength is {options.strength}; it is from 0, the picture as it is, to 1")
+        raise ValueError(f"--strength is {options.strength}; it must be from 0 (no change) to 1")
     if options.face_margin < 0 or options.face_margin > 2:
-        raise ValueError(f"--face-margin is {options.face_margin}; it is from 0 to 2, a share of the face's side")
+        raise ValueError(f"--face-margin is {options.face_margin}; it must be from 0 to 2, times the face's side")
     if options.format not in ("", "png", "jpg", "webp"):
         raise ValueError(f"--format takes png, jpg and webp, not {options.format!r}")
     if options.faces and (options.round_trip or options.attention or options.tile):
-        raise ValueError("--faces goes with --strip, and not with --round-trip, --attention and --tile")
+        raise ValueError("--faces can be combined with --strip, but not with --round-trip, --attention or --tile")

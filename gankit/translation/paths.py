@@ -1,4 +1,4 @@
-"""The files that go in, and the paths of the files that come out."""
+"""Input files, and the paths of output files."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def find_inputs(
     for word in map(str, inputs):
         path = Path(word).expanduser()
         if "\0" in word or not word:
-            raise ValueError(f"{shown(word)!r} is no path")
+            raise ValueError(f"{shown(word)!r} is not a path")
         if not path.exists() and glob.has_magic(word):
             loose += matching(path, output)
         elif path.is_dir() or path.name.lower().endswith(ARCHIVES):
@@ -159,7 +159,7 @@ def destinations(items: Sequence[Item], output: Path, ending: str) -> list[Path]
     ]
     if shared := [path for path, count in Counter(paths).items() if count > 1]:
         raise ValueError(
-            f"several inputs would be written to {shared[0]}: give them one after the other, with an output each"
+            f"several inputs would be written to {shared[0]}: translate them one by one, each to its own output"
         )
     return paths
 
@@ -174,7 +174,7 @@ def check_single(items: Sequence[Item], output: Path) -> None:
     if len(items) > 1:
         raise ValueError(f"{len(items)} pictures go in, and {output} is one file: name a folder with -o")
     if items[0].video != (kind in VIDEOS):
-        raise ValueError(f"a {'video' if items[0].video else 'picture'} goes in; {output.name} is no name of one")
+        raise ValueError(f"the input is a {'video' if items[0].video else 'picture'}, but {output.name} is not")
     if kind == ".gif":
         raise ValueError(f"pictures are not written as .gif; {output.with_suffix('.png').name} keeps all colours")
 
@@ -195,7 +195,7 @@ def refuse(items: Sequence[Item], paths: Sequence[Path], overwrite: bool) -> Non
     sources = {item.path.resolve() for item in items if item.path is not None}
     if overwritten := [path for path in paths if path.resolve() in sources]:
         raise ValueError(
-            f"{shown(overwritten[0])} goes in, and inputs are never overwritten: name another place with -o"
+            f"{shown(overwritten[0])} is an input, and inputs are never overwritten: name another path with -o"
         )
     if not overwrite and (existing := [path for path in paths if path.exists()]):
         more = f" and {len(existing) - 1} more are" if len(existing) > 1 else " is"

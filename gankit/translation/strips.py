@@ -132,7 +132,7 @@ def domain_strip(trained: Trained, translator: Translator, image: Tensor, key: i
 def attribute_strip(
     trained: Trained, translator: Translator, request: Request | None, image: Tensor, key: int
 ) -> Strip:
-    """The image with each attribute alone; in the data set of the request, the request with each attribute flipped."""
+    """The image with one attribute at a time; in the request's data set, the request with one attribute flipped."""
     known, heads, cells = attributes_of(trained), ["input"], [image[0]]
     requested = None if request is None else request.rows["attribute"]
     requested_source = 0 if request is None else request.fixed.get("source", 0)
@@ -157,7 +157,7 @@ def attribute_strip(
 def intensity_strip(
     trained: Trained, translator: Translator, options: Options, request: Request | None, image: Tensor, key: int
 ) -> Strip:
-    """The image with rising intensities of the requested action units; without a request, a row for each unit."""
+    """The image with increasing intensities of the requested action units; without a request, a row for each unit."""
     known = attributes_of(trained)
     start = unit_row(known, (), options.au_from)
     shares = torch.linspace(0, 1, options.steps).tolist()
@@ -173,7 +173,7 @@ def intensity_strip(
 
 
 def strength_strip(translator: Translator, options: Options, image: Tensor, key: int) -> Strip:
-    """The image with rising strength of the style, and the styles."""
+    """The image with increasing strength of the style, and the style images."""
     shares = torch.linspace(0, 1, options.steps).tolist()
     fixed = translator.request.fixed
     cells = [translator.with_arguments(strength=share)(image, [key])[0] for share in shares]

@@ -143,7 +143,7 @@ def through(
     chosen = -(-tile // multiple) * multiple
     if not tile and whole.shape[2] * whole.shape[3] > PIXELS:
         chosen = -(-TILE // multiple) * multiple
-        say(f"pictures of more than {PIXELS:,} pixels went through in tiles of {chosen}; --tile chooses another side")
+        say(f"pictures of more than {PIXELS:,} pixels were processed in tiles of {chosen}; --tile sets another side")
     while True:
         try:
             if chosen and max(whole.shape[2:]) > chosen:
@@ -159,10 +159,10 @@ def through(
                 raise
             chosen = smaller
         free_memory()
-        say(f"memory was short, so some pictures went through in tiles of {chosen}")
+        say(f"memory was short, so some pictures were processed in tiles of {chosen}")
     if out.shape[-2:] != whole.shape[2:]:
         raise ValueError(
-            f"the model made {out.shape[-2]}x{out.shape[-1]} of {whole.shape[2]}x{whole.shape[3]} (height x width)"
+            f"the model returned {out.shape[-2]}x{out.shape[-1]} for {whole.shape[2]}x{whole.shape[3]} (height x width)"
         )
     return out[..., :height, :width]
 
