@@ -388,8 +388,9 @@ def write_run(output: Path | None, outdir: Path, kind: str, recipe: Recipe, conf
         output.mkdir(parents=True, exist_ok=True)
         folder = output
     try:
-        about = {"run": config["id"], "images": 0, "model": kind}
-        write_tensors(folder / "weights.safetensors", weights_of(recipe), about)
+        write_tensors(
+            folder / "weights.safetensors", weights_of(recipe), {"run": config["id"], "images": 0, "model": kind}
+        )
         write_text(folder / "config.json", json.dumps(config, indent=2))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
