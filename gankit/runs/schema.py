@@ -43,6 +43,7 @@ class Options(TypedDict, total=False):
     images: int
     precision: str
     seed: int
+    fit: str
     alpha: str
 
 
@@ -73,8 +74,10 @@ class Origin(TypedDict, total=False):
     license: str
     terms: str
     sha256: str
+    beside: dict[str, str]
     notes: list[str]
     not_in_it: list[str]
+    unused: list[str]
 
 
 class Config(TypedDict, total=False):
