@@ -138,7 +138,7 @@ def open_images(trained: Trained, name: str) -> data.Dataset:
     """
     spec, settings = trained.recipe.spec, trained.config["settings"]
     size = "x".join(map(str, spec.shape[1:]))
-    dataset = data.open(name, size, **{k: settings[k] for k in ("fit", "alpha") if k in settings})
+    dataset = data.open(name, size, settings.get("fit", "crop"), alpha=settings.get("alpha", "white"))
     if not isinstance(dataset, data.Dataset) or dataset.kind not in ("images", "masks"):
         raise ValueError(f"{name} holds {data.KINDS.get(dataset.kind, dataset.kind)}; images are scored")
     if tuple(dataset.shape) != tuple(spec.shape):

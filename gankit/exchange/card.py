@@ -9,6 +9,7 @@ from typing import get_type_hints
 from gankit import latent, models
 from gankit.evaluation import records
 from gankit.recipe import Recipe, flags
+from gankit.runs.schema import Config, Origin
 from gankit.runs.trained import Trained
 from gankit.training import Settings
 from gankit.training.setup import plan
@@ -115,7 +116,7 @@ def training_command(trained: Trained) -> str:
     return f"{shlex.join(words)} {flags(changed, hints)}".rstrip()
 
 
-def published(config: dict) -> dict:
+def published(config: Config) -> Config:
     """A run's config.json for publication: with names instead of paths on this machine, which may be private."""
     name, typed = config["data"]["name"], str(config["settings"]["data"])
     known = typed.split(":")[0] == name and not set("/\\") & set(typed)  # built in, like digits:test
@@ -123,7 +124,7 @@ def published(config: dict) -> dict:
     return config | {"settings": settings, "own": Path(config.get("own") or "").name}
 
 
-def licensed(name: str, source: dict | None) -> list[str]:
+def licensed(name: str, source: Origin | None) -> list[str]:
     """The header's lines on the licence, in the hub's terms."""
     if name.lower() in NAMES:
         return [f"license: {name.lower()}"]

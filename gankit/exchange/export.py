@@ -201,14 +201,13 @@ def write_folder(trained: Trained, path: Path, name: str, left_out: list[str]) -
     """Write a folder that `gankit.load` takes."""
     path.mkdir(parents=True, exist_ok=True)
     tensors = {key: value for key, value in weights_of(trained.recipe).items() if key.split(".")[0] not in left_out}
-    about = {
-        "run": trained.config["id"],
-        "images": trained.images,
-        "model": trained.config["model"],
-        "left_out": left_out,
-    }
-    write_tensors(path / name, tensors, about)
-    write_text(path / "config.json", json.dumps(card.published(trained.config), indent=2))
+    config = trained.config
+    write_tensors(
+        path / name,
+        tensors,
+        {"run": config["id"], "images": trained.images, "model": config["model"], "left_out": left_out},
+    )
+    write_text(path / "config.json", json.dumps(card.published(config), indent=2))
     kind = type(trained.recipe)
     loaded = load(path, model=kind, device="cpu", weights=name).recipe
     return drawing(loaded)

@@ -8,6 +8,7 @@ import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -18,6 +19,7 @@ from gankit.exchange.unpickle import Refused, show
 from gankit.recipe import Images, Recipe
 from gankit.runs.config import history_entry, new_folder
 from gankit.runs.files import FORMAT, write_tensors, write_text
+from gankit.runs.schema import Config, Options, Shapes
 from gankit.runs.state import weights_of
 from gankit.text import suggest
 from gankit.training import Settings
@@ -339,7 +341,7 @@ def imported_config(
     files: Files,
     publisher: Publisher,
     license: str,
-) -> dict:
+) -> Config:
     """The config.json of the run folder, with the source of the weights."""
     return {
         "format": FORMAT,
@@ -348,8 +350,8 @@ def imported_config(
         "own": "",
         "preset": "",
         "arguments": arguments,
-        "settings": dataclasses.asdict(settings),
-        "spec": dataclasses.asdict(found.spec),
+        "settings": cast(Options, dataclasses.asdict(settings)),
+        "spec": cast(Shapes, dataclasses.asdict(found.spec)),
         "data": {"name": "imported", "fingerprint": "", "count": 0, "classes": []},
         "processes": 1,
         "images": 0,
@@ -378,7 +380,7 @@ def parameters_of(recipe: Recipe, found: Conversion) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def write_run(output: Path | None, outdir: Path, kind: str, recipe: Recipe, config: dict) -> Path:
+def write_run(output: Path | None, outdir: Path, kind: str, recipe: Recipe, config: Config) -> Path:
     """Write the run folder, all of it or nothing."""
     if output is None:
         folder = new_folder(outdir, models.find(kind), "imported", "", config)
@@ -388,8 +390,9 @@ def write_run(output: Path | None, outdir: Path, kind: str, recipe: Recipe, conf
         output.mkdir(parents=True, exist_ok=True)
         folder = output
     try:
-        about = {"run": config["id"], "images": 0, "model": kind}
-        write_tensors(folder / "weights.safetensors", weights_of(recipe), about)
+        write_tensors(
+            folder / "weights.safetensors", weights_of(recipe), {"run": config["id"], "images": 0, "model": kind}
+        )
         write_text(folder / "config.json", json.dumps(config, indent=2))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

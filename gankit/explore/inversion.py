@@ -165,6 +165,9 @@ def write_run(trained: Trained, tuned: Recipe, folder: Path) -> None:
         "id": uuid.uuid4().hex,
         "tuned": {"from": str(trained.folder), "id": trained.config["id"]},
     }
-    about = {"run": config["id"], "images": trained.images, "model": config["model"]}
-    write_tensors(folder / "weights.safetensors", weights_of(tuned), about)
+    write_tensors(
+        folder / "weights.safetensors",
+        weights_of(tuned),
+        {"run": config["id"], "images": trained.images, "model": config["model"]},
+    )
     write_text(folder / "config.json", json.dumps(config, indent=2))

@@ -74,8 +74,10 @@ class Origin(TypedDict, total=False):
     license: str
     terms: str
     sha256: str
+    beside: dict[str, str]
     notes: list[str]
     not_in_it: list[str]
+    unused: list[str]
 
 
 class Config(TypedDict, total=False):

@@ -11,6 +11,7 @@ from gankit import models
 from gankit.data import split
 from gankit.data.reading import layout
 from gankit.recipe import Recipe, can
+from gankit.runs.schema import Config
 from gankit.runs.trained import Trained
 
 UNIT = re.compile(r"AU(\d{1,2})", re.I)
@@ -58,7 +59,7 @@ def arguments_of_translate(kind: Recipe | type[Recipe]) -> set[str]:
     return set(inspect.signature(kind.translate).parameters) - {"self", "images"}
 
 
-def domains_of(config: dict) -> tuple[str, str]:
+def domains_of(config: Config) -> tuple[str, str]:
     """The names of a run's two domains: those of their folders, or "a" and "b"."""
     typed = str(config["settings"].get("data", ""))
     folders = layout.domains(Path(typed).expanduser()) if typed and "\0" not in typed else None
