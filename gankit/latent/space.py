@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -229,7 +228,7 @@ def truncate_w(recipe: Recipe, w: Tensor, trunc: float) -> Tensor:
     appendix B.
     """
     count = w.shape[1] if recipe.trunc_layers is None else recipe.trunc_layers
-    return torch.cat([torch.lerp(cast(Tensor, recipe.w_mean).to(w), w[:, :count], trunc), w[:, count:]], 1)
+    return torch.cat([torch.lerp(recipe.w_mean.to(w), w[:, :count], trunc), w[:, count:]], 1)
 
 
 def points(

@@ -47,7 +47,7 @@ def _path_lengths(s: Subject, distance: Distance, distance_name: str, note: str)
         return latent.render(recipe, latent.shorten(recipe, part, trunc, label), label)
 
     def from_w(part: Tensor, label: Tensor | None = None) -> Tensor:
-        layers = part.to(z)[:, None].expand(-1, cast(int, recipe.num_ws), -1)
+        layers = part.to(z)[:, None].expand(-1, recipe.num_ws, -1)
         return latent.render(recipe, latent.truncate_w(recipe, layers, trunc))
 
     spaces: dict[Literal["z", "w"], tuple[Tensor, Callable[..., Tensor]]] = {"z": (z, from_z)}
