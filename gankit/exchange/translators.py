@@ -184,7 +184,7 @@ def residual(g: Tensors, found: Conversion, ours: str) -> tuple[int, int, int, i
 
 
 def copy_trunk(g: Tensors, found: Conversion) -> tuple[int, int, int]:
-    """Copy the trunk that both have in G; returns its input channels, width and number of blocks."""
+    """Copy the trunk of G of StarGAN or GANimation; returns its input channels, width and number of blocks."""
     blocks = 0
     while f"main.{9 + blocks}.main.0.weight" in g:
         blocks += 1
@@ -199,7 +199,7 @@ def copy_trunk(g: Tensors, found: Conversion) -> tuple[int, int, int]:
 
 
 def copy_critic(d: Tensors, found: Conversion) -> tuple[int, tuple[int, int]]:
-    """Copy the critic of both; returns the number of its attributes and the size of its images."""
+    """Copy the critic of StarGAN or GANimation; returns the number of its attributes and the size of its images."""
     depth = 0
     while f"main.{2 * depth}.weight" in d:
         copy_layer(d, f"main.{2 * depth}", found, f"d.trunk.{2 * depth}")
