@@ -161,7 +161,7 @@ def test_sides_grow_to_the_multiple_and_are_cut_back(colour):
     out = tiles.through(lambda x, number: seen.append(tuple(x.shape)) or x, images, 8, least=16)
     assert seen == [(1, 3, 24, 16)] and torch.equal(out, images)
     assert Translator(colour.recipe, Request({"to": "b"}, {}))(torch.zeros(1, 3, 1, 1)).shape == (1, 3, 1, 1)
-    with pytest.raises(ValueError, match="made 8x8 of 16x16"):
+    with pytest.raises(ValueError, match="returned 8x8 for 16x16"):
         tiles.through(lambda x, number: x[:, :, ::2, ::2], torch.zeros(1, 3, 16, 16), least=1)
 
 
@@ -333,7 +333,7 @@ def test_attributes_by_name(words, source, row, chosen):
         (["blonde_hair=1"], None, "there is no attribute 'blonde_hair'; did you mean Blond_Hair?"),
         (["xyz=1"], None, "there are red, green"),
         (["red=yes"], None, "write NAME=VALUE with a number"),
-        (["red=2"], None, "0 or 1"),
+        (["red=2"], None, "from 0 to 1"),
         (["red=1", "young=1"], None, "different data sets"),
         (["red=1", "green=1"], None, "just one of red, green holds"),
         (["red=0"], None, "ask for one of them, not none"),
@@ -407,7 +407,7 @@ def test_what_a_model_does_not_take_is_refused(colour, tree, tmp_path, given, sa
 def test_a_model_without_the_ability_names_those_that_have_it(tree, tmp_path):
     dcgan = trained(models.find("dcgan")(Spec((1, 16, 16)), width=8), "dcgan")
     with pytest.raises(
-        ValueError, match="dcgan does not translate images; models that do are .*cyclegan.*What it can: sample"
+        ValueError, match="dcgan does not translate images; models that do are .*cyclegan.*Its abilities: sample"
     ):
         gankit.translate(dcgan, tree, tmp_path / "out")
     assert {"pix2pix", "cyclegan", "stargan", "ganimation", "unet", "adain"} <= set(able())
