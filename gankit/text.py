@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TextIO, cast
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    Bar = Progress  # under this name other rooms annotate it without an import of rich
+
 
 def shown(text: object) -> str:
     """Any text on one line as it can be printed anywhere: no control characters, no bytes that are not text."""

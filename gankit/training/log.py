@@ -23,8 +23,9 @@ from gankit.training.diagnosis import diagnose
 from gankit.training.settings import Settings
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
     from torch.utils.tensorboard import SummaryWriter
+
+    from gankit.text import Bar
 
 TIMES = ("seconds", "images_per_s")  # these differ between equal runs
 
@@ -45,7 +46,7 @@ class Log:
         self.counts: dict[str, int] = {}
         self.recent: list[dict[str, float]] = []  # the last records, for warnings
         self.warned: set[str] = set()
-        self.bar: Progress | None = None
+        self.bar: Bar | None = None
         self.board: SummaryWriter | None = None  # of TensorBoard, where it is installed
         self.fixed: Batch | None = None  # inputs of the strips of translators
         self.colours: np.ndarray | None = None  # of the classes of label maps
