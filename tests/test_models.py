@@ -199,7 +199,7 @@ def test_cgan_generates_vectors_from_features(tmp_path):
     vectors = run.sample(7, condition=topics)
     assert vectors.shape == (7, 6)
     torch.testing.assert_close(vectors[5:6], run.sample(1, seed=5, condition=topics))
-    with pytest.raises(ValueError, match="give it 5 numbers a sample"):
+    with pytest.raises(ValueError, match="give 5 numbers a sample"):
         run.sample(2)
     with pytest.raises(ValueError, match=r"\(5, 4\); CGAN takes \(N, 5\)"):
         run.sample(2, condition=topics[:, :4])

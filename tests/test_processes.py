@@ -154,7 +154,7 @@ def test_two_processes_of_torchrun_equal_one(flags, tmp_path):
     for world in (1, 2):
         job = torchrun(tmp_path, *train("--precision", "fp64", *flags, "--outdir", f"{world}"), processes=world)
         finished(job, tmp_path)
-        results.append(tensors(tmp_path / f"{processes}"))
+        results.append(tensors(tmp_path / f"{world}"))
     far, name = apart(*results)
     assert far < 1e-12, name
 

@@ -255,7 +255,7 @@ def test_the_command_draws_texts(folder, tmp_path, capsys):
     cli.main(["sample", run, "--text-file", str(text_file), "--n", "3", "-o", str(tmp_path / "a.npz")])
     with np.load(tmp_path / "a.npz") as file:
         assert file["samples"].shape == (6, 32, 32, 3) and file["seeds"].tolist() == [0, 1, 2] * 2
-    assert "1 of 2 captions have letters that are none of a-z" in capsys.readouterr().err
+    assert "1 of 2 captions have characters other than a-z" in capsys.readouterr().err
     cli.main(["sample", run, "--text", "a small red square", "a large circle", "-o", str(tmp_path / "b.png")])
     flags = ["--text", "a small red square", "--to-text", "blue", "--steps", "3", "--seeds", "1,2"]
     cli.main(["sample", run, *flags, "-o", str(tmp_path / "c.png")])
