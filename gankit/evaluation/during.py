@@ -12,7 +12,7 @@ from gankit.evaluation import records
 from gankit.evaluation.catalogue import parse_metrics
 from gankit.evaluation.comparison import conditions
 from gankit.evaluation.measure import measure
-from gankit.evaluation.plan import Options, Reasons, make_plan, skipped
+from gankit.evaluation.plan import PlanOptions, Reasons, make_plan, skipped
 from gankit.evaluation.sources import Trial
 from gankit.evaluation.trials import open_reference, trials_of_model
 from gankit.recipe import Recipe
@@ -67,7 +67,7 @@ class During:
         settings, config = run.settings, run.config["settings"]
         names = parse_metrics(settings.evaluate)
         self.reference = open_reference(run.recipe, settings.data, "", config)
-        options = Options(run.device, settings.evaluate_features, settings.evaluate_n, keep=False)
+        options = PlanOptions(run.device, settings.evaluate_features, settings.evaluate_n, keep=False)
         self.plans = [make_plan(trial, names, options) for trial in self.trials(run, run.recipe, "")]
         self.reasons = Reasons(run.log.say)
         without = skipped(self.plans, names)

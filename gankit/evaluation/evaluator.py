@@ -15,7 +15,7 @@ from gankit import processes
 from gankit.evaluation import extraction, figures, records, sources
 from gankit.evaluation.catalogue import DEFAULT, DEFAULT_OF_TRANSLATORS, METRICS, parse_metrics
 from gankit.evaluation.measure import describe, measure, progress_bar
-from gankit.evaluation.plan import Options, Plan, Reasons, default_metrics, make_plan, skipped
+from gankit.evaluation.plan import Plan, PlanOptions, Reasons, default_metrics, make_plan, skipped
 from gankit.evaluation.sources import Trial
 from gankit.evaluation.subject import Score, Subject
 from gankit.evaluation.trials import open_reference, trial_of_samples, trials_of_model
@@ -102,7 +102,7 @@ def evaluate(
     if uses_own_default:
         names = parse_metrics(own_default)
     may_download = metrics != "all" and not uses_own_default
-    options = Options(place, features, n, batch, seed, dtype, may_download=may_download)
+    options = PlanOptions(place, features, n, batch, seed, dtype, may_download=may_download)
     if segmenter:
         function, title = open_segmenter(segmenter, device)
         options = replace(options, segmenter=function, segmented_by=title)

@@ -28,7 +28,7 @@ from gankit.weights import WeightsFile, fetch
 
 
 @dataclass(frozen=True)
-class Options:
+class PlanOptions:
     """How trials are evaluated; see `gankit.evaluate` for most.
 
     Args:
@@ -71,7 +71,7 @@ class Plan(NamedTuple):
         return _with_count(subject, self.subject.n)
 
 
-def make_plan(trial: Trial, names: list[str], options: Options) -> Plan:
+def make_plan(trial: Trial, names: list[str], options: PlanOptions) -> Plan:
     """Plan these metrics for a trial. A network is loaded, and downloaded if needed, only if one of them uses it.
 
     Raises:
@@ -134,7 +134,7 @@ def choose_extractor(trial: Trial, features: str | Extractor) -> Extractor | Ext
 
 
 def load_networks(
-    info: Extractor | ExtractorInfo | None, names: list[str], options: Options
+    info: Extractor | ExtractorInfo | None, names: list[str], options: PlanOptions
 ) -> tuple[Extractor | None, dict[str, str]]:
     """The feature extractor if a metric uses it, and the errors of metrics whose network cannot be loaded."""
     network, failed = None, {}

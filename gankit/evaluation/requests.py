@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gankit.evaluation.sources import Attributes, Known, Samples, required
+from gankit.evaluation.sources import Known, SampleAttributes, Samples, required
 
 HAIR = "_Hair"  # CelebA's attributes that end with this exclude each other
 
@@ -29,10 +29,10 @@ def with_columns(samples: Samples, columns: list[int] | None) -> Samples:
         return rows._replace(attribute=rows.attribute[:, columns])
 
     names = tuple(attributes.names[i] for i in columns)
-    return replace(samples, attributes=Attributes(names, groups, exclusive, known, attributes.is_continuous))
+    return replace(samples, attributes=SampleAttributes(names, groups, exclusive, known, attributes.is_continuous))
 
 
-def requested(inputs: Samples, seed: int) -> Attributes:
+def requested(inputs: Samples, seed: int) -> SampleAttributes:
     """The request for each input: its attributes with one changed or, for intensities, those of another image."""
     attributes = required(inputs.attributes)
     slices = attributes.slices()

@@ -62,7 +62,7 @@ class Known(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Attributes:
+class SampleAttributes:
     """The attributes of a set of images, or of several joined ones.
 
     Args:
@@ -127,7 +127,7 @@ class Samples:
     inputs: Samples | None = None
     targets: Samples | None = None
     styles: Samples | None = None
-    attributes: Attributes | None = None
+    attributes: SampleAttributes | None = None
     colours: Tensor | None = None
     direction: str = ""
     view: str = ""

@@ -18,7 +18,7 @@ from torch import Tensor
 from gankit import data
 from gankit.data.reading import cache
 from gankit.evaluation.requests import requested, with_columns
-from gankit.evaluation.sources import Attributes, Known, Rows, Samples, Trial, of_dataset, required
+from gankit.evaluation.sources import Known, Rows, SampleAttributes, Samples, Trial, of_dataset, required
 from gankit.evaluation.translator_data import label_colours, of_images, of_masks, of_side, repeated, shuffled
 from gankit.recipe import Recipe, can, seeded
 
@@ -39,7 +39,7 @@ def held_out_name(name: str) -> str:
     return "+".join(map(str, parts)) if all(parts) else ""
 
 
-class Translator(NamedTuple):
+class EvaluatedTranslator(NamedTuple):
     """A model whose translations are evaluated, and the settings that all directions share.
 
     Args:
@@ -118,7 +118,7 @@ def translator_trials(
     _check(recipe, name, dataset)
     inputs = {"data": dataset.name, "fingerprint": dataset.fingerprint, "held_out": unseen is not None}
     about = (about or {}) | {"seed": seed, "inputs": inputs}
-    translator = Translator(recipe, name, fingerprint, seed, about, "" if unseen is not None else NO_INPUTS)
+    translator = EvaluatedTranslator(recipe, name, fingerprint, seed, about, "" if unseen is not None else NO_INPUTS)
     if can(recipe, "segment") and isinstance(dataset, data.Dataset) and dataset.kind == "masks":
         return [_segmentation_trial(translator, dataset, typed)]
     if isinstance(dataset, data.Domains):
@@ -139,7 +139,7 @@ def _check(recipe: Recipe, name: str, dataset: Data) -> None:
             raise ValueError(f"{dataset.name} has images of {shape[0]} channels where {name} takes {expected[0]}")
 
 
-def _segmentation_trial(translator: Translator, dataset: data.Dataset, typed: str) -> Trial:
+def _segmentation_trial(translator: EvaluatedTranslator, dataset: data.Dataset, typed: str) -> Trial:
     """Label maps of images, with the true ones as targets."""
     inputs = shuffled(of_dataset(replace(dataset, kind="images"), typed), translator.seed)
     targets = shuffled(of_masks(dataset), translator.seed)
@@ -149,7 +149,7 @@ def _segmentation_trial(translator: Translator, dataset: data.Dataset, typed: st
 
 
 def _domain_trials(
-    translator: Translator,
+    translator: EvaluatedTranslator,
     dataset: data.Domains,
     train: data.Domains | None,
     is_held_out: bool,
@@ -184,7 +184,7 @@ def _domain_trials(
 
 
 def _image_trial(
-    translator: Translator,
+    translator: EvaluatedTranslator,
     dataset: data.Dataset | data.Union,
     train: data.Dataset | data.Union | None,
     is_held_out: bool,
@@ -201,7 +201,7 @@ def _image_trial(
 
 
 def translation_function(
-    recipe: Recipe, seed: int, to: str = "", styles: Samples | None = None, attributes: Attributes | None = None
+    recipe: Recipe, seed: int, to: str = "", styles: Samples | None = None, attributes: SampleAttributes | None = None
 ) -> Callable[[Tensor, np.ndarray], Tensor]:
     """A model's `translate` with its other arguments filled in: a function of images and their numbers."""
     parameters = inspect.signature(recipe.translate).parameters

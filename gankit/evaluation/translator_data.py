@@ -11,7 +11,7 @@ from torch import Tensor
 from gankit import data
 from gankit.data.reading import cache
 from gankit.data.union import attributes_of
-from gankit.evaluation.sources import DIGITS, NEGATIVE, Attributes, Known, Rows, Samples, of_dataset, required
+from gankit.evaluation.sources import DIGITS, NEGATIVE, Known, Rows, SampleAttributes, Samples, of_dataset, required
 
 # The domains whose images the digits classifier knows: digits, or negatives of digits.
 VIEWS = {"digits-negative": {"a": DIGITS, "b": NEGATIVE}, "digits-edges": {"a": DIGITS}}
@@ -92,7 +92,7 @@ def of_images(dataset: data.Dataset | data.Union, typed: str) -> Samples:
         is_continuous = any(((x != 0) & (x != 1)).any() for x in (required(values) for _, values, _ in tables))
         names, groups = tuple(name for names, *_ in tables for name in names), tuple(len(names) for names, *_ in tables)
         exclusive = tuple(is_exclusive for *_, is_exclusive in tables)
-        attributes = Attributes(names, groups, exclusive, known_attributes, is_continuous)
+        attributes = SampleAttributes(names, groups, exclusive, known_attributes, is_continuous)
     about = {
         "data": dataset.name,
         "fingerprint": dataset.fingerprint,

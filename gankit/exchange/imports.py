@@ -19,7 +19,7 @@ from gankit.exchange.unpickle import Refused, show
 from gankit.recipe import Images, Recipe
 from gankit.runs.config import history_entry, new_folder
 from gankit.runs.files import FORMAT, write_tensors, write_text
-from gankit.runs.schema import Config, Options, Shapes
+from gankit.runs.schema import Config, SettingsOfConfig, Shapes
 from gankit.runs.state import weights_of
 from gankit.text import suggest
 from gankit.training import Settings
@@ -350,7 +350,7 @@ def imported_config(
         "own": "",
         "preset": "",
         "arguments": arguments,
-        "settings": cast(Options, dataclasses.asdict(settings)),
+        "settings": cast(SettingsOfConfig, dataclasses.asdict(settings)),
         "spec": cast(Shapes, dataclasses.asdict(found.spec)),
         "data": {"name": "imported", "fingerprint": "", "count": 0, "classes": []},
         "processes": 1,

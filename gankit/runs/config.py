@@ -65,7 +65,7 @@ def new_config(
         "own": models.own_file(kind),
         "preset": preset,
         "arguments": arguments,
-        "settings": cast(schema.Options, settings),
+        "settings": cast(schema.SettingsOfConfig, settings),
         "spec": cast(schema.Shapes, dataclasses.asdict(spec)),
         "data": facts,
         "preview": "strips" if can(kind, "strip") else "samples",

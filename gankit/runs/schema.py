@@ -35,7 +35,7 @@ class Shapes(TypedDict, total=False):
     caption: list[int]
 
 
-class Options(TypedDict, total=False):
+class SettingsOfConfig(TypedDict, total=False):
     """The settings in config.json that a reader of a run folder needs; it has the others, too."""
 
     data: str
@@ -89,7 +89,7 @@ class Config(TypedDict, total=False):
     own: str
     preset: str
     arguments: dict[str, object]
-    settings: Options
+    settings: SettingsOfConfig
     spec: Shapes
     data: Facts
     preview: str

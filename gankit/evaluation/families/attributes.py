@@ -12,7 +12,7 @@ from gankit import metrics
 from gankit.evaluation.families.translation import share_score
 from gankit.evaluation.needs import Metric, Need
 from gankit.evaluation.requests import HAIR
-from gankit.evaluation.sources import Attributes, Known, required
+from gankit.evaluation.sources import Known, SampleAttributes, required
 from gankit.evaluation.subject import Score, Subject
 
 FIT_IMAGES = 2000  # images that the network for attributes is fitted to
@@ -37,7 +37,7 @@ def truth_of(s: Subject) -> Known:
     return required(required(s.fake.inputs).attributes).known(s.numbers)
 
 
-def continuous(s: Subject, attributes: Attributes, requested: Known, predict: Predict) -> Iterator[Score]:
+def continuous(s: Subject, attributes: SampleAttributes, requested: Known, predict: Predict) -> Iterator[Score]:
     """Correlations of requested and predicted intensities."""
     of_outputs, of_inputs, n = predict(s.pixels[0]), predict(s.inputs), len(requested.attribute)
     is_requested = ~requested.attribute.isnan()
@@ -59,7 +59,7 @@ def continuous(s: Subject, attributes: Attributes, requested: Known, predict: Pr
         yield Score(f"asked_{name}", value, better="higher", n_fake=n, note=note)
 
 
-def binary(s: Subject, attributes: Attributes, requested: Known, predict: Predict) -> Iterator[Score]:
+def binary(s: Subject, attributes: SampleAttributes, requested: Known, predict: Predict) -> Iterator[Score]:
     """Shares of translations that show what was requested, and that kept the other attributes."""
     truth, which = truth_of(s), requested.which
     before, after = rounded(predict(s.inputs), attributes), rounded(predict(s.pixels[0]), attributes)
@@ -84,7 +84,7 @@ def binary(s: Subject, attributes: Attributes, requested: Known, predict: Predic
                 yield share_score(keeps_all[rows].double(), f"kept_{name}", note)
 
 
-def must_stay(attributes: Attributes, requested: Known, truth: Known) -> Tensor:
+def must_stay(attributes: SampleAttributes, requested: Known, truth: Known) -> Tensor:
     """(N, A) bool: whether a translation should keep the attribute of its input."""
     which, source = requested.which, requested.source
     stays = torch.ones_like(requested.attribute, dtype=torch.bool)
@@ -98,7 +98,7 @@ def must_stay(attributes: Attributes, requested: Known, truth: Known) -> Tensor:
     return stays
 
 
-def rounded(values: Tensor, attributes: Attributes) -> Tensor:
+def rounded(values: Tensor, attributes: SampleAttributes) -> Tensor:
     """(N, A) probabilities to 0 or 1: the most likely attribute of exclusive ones, above 0.5 for others."""
     out = torch.empty_like(values)
     for columns, exclusive in zip(attributes.slices(), attributes.exclusive):
