@@ -192,7 +192,7 @@ def restored(
             f"images: {changed['images'][0]} before, {changed['images'][1]} now; schedules follow the new length"
         )
     run.config["history"].append(history_entry(run.images, changed))
-    run.config["settings"] = cast(schema.Options, dataclasses.asdict(settings))
+    run.config["settings"] = cast(schema.SettingsOfConfig, dataclasses.asdict(settings))
     return run, dataset
 
 
