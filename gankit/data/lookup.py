@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -82,17 +82,18 @@ def open(
     def open_part(part: str, how: str) -> Dataset:
         return _single(open(part, resolution, fit, False, alpha, skip_bad), part, how)
 
+    dataset: Dataset | Domains | Union
     if sides := two_sided(name, want):
         dataset = _open_two_sided(name, *sides, want, size, fit, alpha, skip_bad)
     elif parts := split(name):
         dataset = join(name, parts, lambda part: open_part(part, TWO))
-    elif parts := plus(name):
-        sets = [open_part(part, JOIN) for part in parts]
+    elif names := plus(name):
+        sets = [open_part(part, JOIN) for part in names]
         dataset = Union("-".join(dataset.name for dataset in sets), sets)
     else:
         with named(name):
             dataset = _open_one_sided(str(name), path, size, fit, alpha, skip_bad)
-            if want == "captions" and dataset.kind == "images":
+            if want == "captions" and isinstance(dataset, Dataset) and dataset.kind == "images":
                 dataset = captioned(dataset, skip_bad, text_encoder)
         if dataset.kind not in KINDS and (mirror or size):
             raise ValueError(
@@ -170,7 +171,7 @@ def _subset(dataset: Dataset, kept: np.ndarray, skipped: list[tuple[str, str]]) 
         read=lambda numbers: dataset.read(kept[numbers]),
         labels=None if dataset.labels is None else dataset.labels[kept],
         attributes=None if dataset.attributes is None else dataset.attributes[kept],
-        captions=[dataset.captions[i] for i in kept],
+        captions=[dataset.captions[i] for i in kept] if dataset.captions else None,
         names=[dataset.names[i] for i in kept] if dataset.names else [],
         skipped=skipped,
     )
@@ -209,7 +210,7 @@ def held_out_of(name: str | Path) -> str | None:
     text, path = str(name), Path(name).expanduser()
     if text in BUILTIN and isinstance(name, str):
         return f"{text}:test" if f"{text}:test" in BUILTIN else None
-    if (parts := plus(name)) and all(others := [held_out_of(part) for part in parts]):
+    if others := _held_out_of_all(plus(name)):
         return "+".join(others)
     if "\0" in text or path.exists():
         return layout.held_out(path) if path.is_dir() else None
@@ -218,8 +219,13 @@ def held_out_of(name: str | Path) -> str | None:
     a, b = (Path(part).expanduser() for part in parts)
     if a.parent == b.parent and layout.domains(a.parent) == (a, b):
         return layout.held_out(a.parent)
-    others = [held_out_of(part) for part in parts]
-    return ",".join(others) if all(others) else None
+    return ",".join(_held_out_of_all(parts)) or None
+
+
+def _held_out_of_all(parts: Sequence[str]) -> list[str]:
+    """The names of the held-out parts of all these data sets; none if one of them has none."""
+    others = [other for part in parts if (other := held_out_of(part))]
+    return others if len(others) == len(parts) else []
 
 
 def plus(name: str | Path) -> list[str]:
@@ -248,8 +254,8 @@ def find(name: str | Path) -> Path | None:
         for part in parts:
             find(part)
         return None
-    if parts := plus(name):
-        for part in parts:
+    if names := plus(name):
+        for part in names:
             find(part)
         return None
     if text in BUILTIN and isinstance(name, str):

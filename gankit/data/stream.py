@@ -31,7 +31,7 @@ class Modes(NamedTuple):
         std: standard deviation of the Gaussians.
     """
 
-    count: int
+    count: int  # type: ignore[assignment]  # the field hides the method `tuple.count`
     centres: np.ndarray | None = None
     std: float = 0.0
 

@@ -117,12 +117,15 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
         return report
     if parts := split(name):
         return _together(str(name), "domains", list("AB"), [describe(part, resolution, alpha) for part in parts])
-    if parts := plus(name):
-        reports = [describe(part, resolution, alpha) for part in parts]
+    if names := plus(name):
+        reports = [describe(part, resolution, alpha) for part in names]
         joined = open(name, resolution, alpha=alpha, skip_bad=True)
+        assert isinstance(joined, Union)  # the name has a plus
         return _together(str(name), "images", [dataset.name for dataset in joined.sets], reports)
     if path is None or (path.suffix.lower() == ARRAYS and path.is_file()):
-        return _opened(open(name, resolution, want=want), str(name), os.path.getsize(path) if path else 0)
+        dataset = open(name, resolution, want=want)
+        assert not isinstance(dataset, Union)  # the name has no plus
+        return _opened(dataset, str(name), os.path.getsize(path) if path else 0)
     return _images(str(name), path, size, alpha)
 
 
@@ -132,17 +135,17 @@ def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
         counts = {"A": len(dataset.a), "B": len(dataset.b)} if dataset.kind == "domains" else {}
         shapes = dataset.shape, dataset.other
         return Report(name, dataset.kind, len(dataset), *shapes, classes=counts, title="domains")
-    counts = Counter() if dataset.labels is None else Counter(dataset.labels.tolist())
+    labels = Counter[int](() if dataset.labels is None else dataset.labels.tolist())
     return Report(
         name=name,
         kind=dataset.kind,
         count=len(dataset),
         shape=dataset.shape,
         bytes=size,
-        classes={} if dataset.masks else {title: counts[i] for i, title in enumerate(dataset.class_names)},
+        classes={} if dataset.masks else {title: labels[i] for i, title in enumerate(dataset.class_names)},
         captions=len(dataset.captions or []),
         attributes=_means(dataset.attribute_names, dataset.attributes),
-        pixels=_shares(dataset.class_names, _counted(dataset)) if dataset.masks else {},
+        pixels=_shares(dataset.class_names, _counted(dataset)),
     )
 
 
@@ -191,13 +194,13 @@ def contact_sheet(dataset: Dataset | Domains | Union, path: Path, count: int = 1
         pixels = next(dataset.stream(0, min(count, len(dataset))))["real"]
     else:
         pixels = _rows(dataset, count)
-    pixels = pixels.permute(0, 2, 3, 1).numpy()
-    height, width = pixels.shape[1:3]
+    pictures = pixels.permute(0, 2, 3, 1).numpy()
+    height, width = pictures.shape[1:3]
     scale = max(1, 64 // max(height, width)) if max(height, width) < 128 else 128 / max(height, width)
     cell = max(1, round(width * scale)), max(1, round(height * scale))
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}[pixels.shape[3]]
-    sheet = Image.new(mode, (10 * (cell[0] + 2), -(-len(pixels) // 10) * (cell[1] + 2)), "white")
-    for i, picture in enumerate(pixels):
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[pictures.shape[3]]
+    sheet = Image.new(mode, (10 * (cell[0] + 2), -(-len(pictures) // 10) * (cell[1] + 2)), "white")
+    for i, picture in enumerate(pictures):
         image = Image.fromarray(picture[:, :, 0] if mode == "L" else picture)
         small = image.resize(cell, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS)
         sheet.paste(small, (i % 10 * (cell[0] + 2) + 1, i // 10 * (cell[1] + 2) + 1))
@@ -231,10 +234,11 @@ def _two_sided(name: str, kind: str, paths: list[Path], size: Size, alpha: str) 
         parts = [part for sample in seen.samples for part in sample]
     flaws = {part.name: part.image.flaw for part in parts if part.image.flaw}
     notes = list(seen.warnings)
+    other: tuple[int, ...] = ()
     try:
         shape, other = seen.shapes(size, alpha)
     except ValueError as error:
-        shape, other = None, ()
+        shape = None
         notes.append(str(error))
     return Report(
         name=name,
@@ -253,7 +257,8 @@ def _two_sided(name: str, kind: str, paths: list[Path], size: Size, alpha: str) 
 
 def _together(name: str, kind: str, titles: list[str], parts: list[Report]) -> Report:
     """Describe two domains, or joined sets, as one data set."""
-    sizes, modes, bad, copies, notes, attributes = Counter(), Counter(), [], [], [], {}
+    sizes, modes, bad, copies, notes = Counter[str](), Counter[str](), [], [], []
+    attributes: dict[str, float] = {}
     for title, part in zip(titles, parts):
         sizes.update(part.sizes)
         modes.update(part.modes)
@@ -287,7 +292,9 @@ def _means(names: list[str], values: np.ndarray | list[list[float]] | None) -> d
 
 
 def _counted(dataset: Dataset) -> list[int]:
-    """Pixels of each class in the first label maps, and then of void."""
+    """Pixels of each class in the first label maps, and then of void; none without label maps."""
+    if dataset.masks is None:
+        return []
     maps = dataset.masks(np.arange(min(MAPS, len(dataset))))
     counts = np.bincount(maps.ravel(), minlength=256)
     return [*counts[: dataset.num_classes].tolist(), int(counts[255])]

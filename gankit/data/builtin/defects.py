@@ -49,7 +49,7 @@ def damaged(name: str, normal: Dataset, pictures: int = SIZE) -> Dataset:
     )
 
 
-def _grid(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _grid(image: np.ndarray) -> np.ndarray:
     return np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
 
 

@@ -11,11 +11,13 @@ from gankit.data.stream import Dataset, Size
 VERSION = 1  # part of the fingerprint: increase it when the content changes
 
 
-def in_memory(name: str, part: str, pixels: np.ndarray, **known: np.ndarray | list[str]) -> Dataset:
+def in_memory(
+    name: str, part: str, pixels: np.ndarray, labels: np.ndarray | None = None, class_names: list[str] | None = None
+) -> Dataset:
     """All images (N, C, H, W) uint8, as a data set."""
     pixels = np.ascontiguousarray(pixels)
     key = cache.key(name, part, pixels.shape, VERSION)
-    return Dataset(name, "images", pixels.shape[1:], len(pixels), pixels.__getitem__, key, **known)
+    return Dataset(name, "images", pixels.shape[1:], len(pixels), pixels.__getitem__, key, labels, class_names or [])
 
 
 def patches(name: str, part: str, pictures: list[np.ndarray], size: Size, classes: list[str] | None = None) -> Dataset:

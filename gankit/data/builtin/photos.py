@@ -66,6 +66,7 @@ def reduced(name: str, size: Size) -> Dataset:
         orders = [list(order) for order in permutations(range(3))]
         pictures = [(p[o] * t[o, None, None]).round().astype(np.uint8) for p, t in zip(pictures, tints) for o in orders]
     dataset = patches(name, "six colours", pictures, size, list(REDUCED[name]))
+    assert dataset.labels is not None  # there are classes
     dataset.labels //= len(pictures) // len(fitted)
     return dataset
 

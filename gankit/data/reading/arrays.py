@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -185,7 +185,7 @@ def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     return Array(dtype, shape, size, columns, member, start)
 
 
-def _ended(file: BinaryIO, left: int) -> None:
+def _ended(file: IO[bytes], left: int) -> None:
     """Check that the file ends here, with `left` bytes missing. Raises ValueError."""
     if left or file.read(1):  # the checksum is compared at the end
         raise ValueError("it is truncated")

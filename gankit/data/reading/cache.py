@@ -23,7 +23,7 @@ from gankit.text import aside
 try:
     import fcntl
 except ImportError:  # Windows: two processes may prepare the same data, and the first to finish wins
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # `locked` expects the AttributeError
 
 CHANGE = "Set GANKIT_CACHE to another folder"
 
@@ -108,7 +108,9 @@ def prepare(name: str, build: Callable[[Path], dict]) -> Prepared:
                 raise OSError(
                     f"cannot prepare in the cache {location()}: {error.strerror or error}. {CHANGE}"
                 ) from error
-    return find(name)
+    prepared = find(name)
+    assert prepared is not None  # written above, or by another process
+    return prepared
 
 
 def _write(folder: Path, build: Callable[[Path], dict]) -> None:

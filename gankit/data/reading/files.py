@@ -10,9 +10,10 @@ import zipfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 from gankit.data.reading.endings import ARCHIVES
 from gankit.text import shown
@@ -48,11 +49,11 @@ class File(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A file in an archive; `plain` means neither a link nor a device."""
+    """A file in an archive, which `open` opens for reading; `plain` means neither a link nor a device."""
 
     name: str
     size: int
-    info: zipfile.ZipInfo | tarfile.TarInfo
+    open: Callable[[], IO[bytes] | None]
     plain: bool
 
 
@@ -172,9 +173,10 @@ def open_files(path: Path) -> Iterator[FileSet]:
     size = os.stat(plain(path)).st_size
     with ExitStack() as stack:
         try:
-            unpack = zipfile.ZipFile if path.name.lower().endswith(".zip") else tarfile.open
-            archive = stack.enter_context(unpack(path))
-            members = list(_zipped(archive, size) if isinstance(archive, zipfile.ZipFile) else _tarred(archive, size))
+            if path.name.lower().endswith(".zip"):
+                members = list(_zipped(stack.enter_context(zipfile.ZipFile(path)), size))
+            else:
+                members = list(_tarred(stack.enter_context(tarfile.open(path)), size))
         except Bomb:
             raise
         except Exception as error:  # each compression raises its own errors
@@ -191,7 +193,7 @@ def open_files(path: Path) -> Iterator[FileSet]:
             first = ", ".join(map(shown, twice[:5]))
             raise ValueError(f"refused, as it holds {len(twice):,} names more than once: {first}; pack the files anew")
         by_file = {File(m.name, m.size, str(i)): m for i, m in enumerate(members) if not _hidden(m.name)}
-        yield FileSet(list(by_file), lambda file: _extract(archive, by_file[file]))
+        yield FileSet(list(by_file), lambda file: _extract(by_file[file]))
 
 
 def kept(source: FileSet, most: int = KEPT) -> FileSet:
@@ -285,11 +287,11 @@ def _read(path: Path) -> bytes:
         raise ValueError(f"cannot be read: {error.strerror}") from error
 
 
-def _extract(archive: zipfile.ZipFile | tarfile.TarFile, member: Member) -> bytes:
+def _extract(member: Member) -> bytes:
     _limit(member.size)
     try:
-        file = archive.open(member.info) if isinstance(archive, zipfile.ZipFile) else archive.extractfile(member.info)
-        data = file.read(member.size)
+        file = member.open()
+        data = file.read(member.size) if file else b""
     except Exception as error:  # untrusted bytes: wrong checksums, passwords, errors of each compression
         raise ValueError(f"cannot be read: {error}") from error
     if len(data) < member.size:
@@ -319,11 +321,11 @@ def _zipped(archive: zipfile.ZipFile, packed: int) -> Iterator[Member]:
     for info in archive.infolist():
         if not info.is_dir():
             name = info.filename.replace("\\", "/")
-            yield Member(name, info.file_size, info, not stat.S_ISLNK(info.external_attr >> 16))
+            yield Member(name, info.file_size, partial(archive.open, info), not stat.S_ISLNK(info.external_attr >> 16))
 
 
 def _tarred(archive: tarfile.TarFile, packed: int) -> Iterator[Member]:
     for info in archive:  # to reach the next member, this one is unpacked
         _refuse_bomb(info.offset_data + info.size, packed)
         if not info.isdir():
-            yield Member(info.name.removeprefix("./"), info.size, info, info.isfile())
+            yield Member(info.name.removeprefix("./"), info.size, partial(archive.extractfile, info), info.isfile())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
@@ -75,7 +75,7 @@ def recalled(
 
 def write(
     out: Path,
-    samples: list[tuple[T, ...]],
+    samples: Sequence[tuple[T, ...]],
     read: Callable[[T], bytes],
     work: Callable[[T, bytes], np.ndarray],
     size: str,
@@ -98,8 +98,7 @@ def write(
             if flaws := [(part, reason) for part, reason in decoded if isinstance(reason, str)]:
                 bad += flaws
                 continue
-            for _, pixels in decoded:
-                file.write(pixels)
+            file.writelines(pixels.data for _, pixels in decoded if not isinstance(pixels, str))
             good.append(i)
     return good, bad
 

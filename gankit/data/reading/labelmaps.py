@@ -196,7 +196,9 @@ def read_names(path: Path) -> list[tuple[str, int | None, bool]]:
     for line in map(str.strip, lines):
         if not line or line.startswith("#"):
             continue
-        name, *numbers = re.fullmatch(r"(.*?)(?:[\s,:;]+(\d+)(?:[\s,;]+(\d+)[\s,;]+(\d+))?)?", line).groups()
+        match = re.fullmatch(r"(.*?)(?:[\s,:;]+(\d+)(?:[\s,;]+(\d+)[\s,;]+(\d+))?)?", line)
+        assert match is not None  # any line matches
+        name, *numbers = match.groups()
         values = [int(number) for number in numbers if number is not None]
         if not name or any(value > 255 for value in values):
             raise ValueError(f"{path}: {line!r} is no class: write 'road', 'road 7' or 'road 128 64 128'")

@@ -51,7 +51,7 @@ def label_maps(path: Path) -> tuple[Path, Path] | None:
     if len(images) != 1 or len(maps) != 1 or len(names) != 2:
         return None
     both = path / names[images[0]], path / names[maps[0]]
-    parts = tuple(map(train, both))
+    parts = train(both[0]), train(both[1])
     return parts if all(a != b for a, b in zip(parts, both)) else both
 
 
@@ -64,8 +64,8 @@ def held_out(path: Path) -> str | None:
     if train(path) != path:
         return str(_part(path, HELD_OUT))
     if (both := label_maps(path)) and both[0].name.lower() in TRAIN:
-        parts = [_part(side.parent, HELD_OUT) for side in both]
-        return ",".join(map(str, parts)) if parts[0].name == parts[1].name else None
+        images, maps = (_part(side.parent, HELD_OUT) for side in both)
+        return f"{images},{maps}" if images and maps and images.name == maps.name else None
     names = folders(path)
     for a, b in HELD_DOMAINS:
         if (pair := domains(path)) and {a.lower(), b.lower()} <= names.keys():

@@ -142,7 +142,7 @@ def columns(rows: list[Row], name: str) -> Metadata:
                     "fill it in, leave it out, or call the class something else"
                 )
             result.labels, result.class_names = _classes(values, numbers)
-        elif all(math.isfinite(n) for n in numbers):
+        elif all(n is not None and math.isfinite(n) for n in numbers):
             result.attribute_names.append(column)
             attributes.append(numbers)
         else:
@@ -182,7 +182,7 @@ def _csv(text: str) -> list[Row]:
 
 
 def _jsonl(text: str) -> list[Row]:
-    rows, columns = [], set()
+    rows, columns = [], set[str]()
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -54,7 +54,7 @@ class Partners:
         warnings: what a user should know, in plain sentences.
     """
 
-    samples: list[tuple[Part, ...]]
+    samples: Sequence[tuple[Part, ...]]
     sides: list[Survey]
     titles: list[str]
     bad: list[tuple[str, str]]
@@ -139,6 +139,7 @@ def open_masks(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_b
             def work(part: Part, data: bytes) -> np.ndarray:
                 if part.side == 0:
                     return decoding.decode(data, shape, fit, alpha)
+                assert seen.meaning is not None  # the second side holds label maps
                 return labelmaps.decode(data, seen.meaning, *shape[1:], fit)
 
             return _prepared(
@@ -160,9 +161,11 @@ def open_masks(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_b
 
 def painted(dataset: Dataset) -> Domains:
     """Images and their label maps as pairs: a is the map in the colours of the classes, b the image."""
+    masks, colours = dataset.masks, dataset.colours
+    assert masks is not None and colours is not None  # `open_masks` sets both
 
     def read(numbers: np.ndarray) -> np.ndarray:
-        return paint(torch.from_numpy(dataset.masks(numbers)), dataset.colours).numpy()
+        return paint(torch.from_numpy(masks(numbers)), colours).numpy()
 
     a = Dataset(
         f"{dataset.name}-maps", "images", (3, *dataset.shape[1:]), len(dataset), read, f"{dataset.fingerprint}-maps"
@@ -207,7 +210,7 @@ def surveyed(paths: list[Path], maps: bool = False, decode: bool = False) -> Ite
         if maps:
             _find_classes(partners, paths[1])
         notes = [f"{name}: {text}" for name, side in zip(titles, seen[: 1 if maps else 2]) for text in side.warnings]
-        partners.warnings = (partners.meaning.warnings if maps else []) + notes
+        partners.warnings = (partners.meaning.warnings if partners.meaning else []) + notes
         yield partners
 
 

@@ -120,7 +120,7 @@ class RowFile:
 
     def fill(self, row: np.ndarray, number: int, part: int) -> None:
         """Read one part of a row into `row`, and check it at its first read."""
-        view, place = memoryview(row), number * sum(self.parts) + sum(self.parts[:part])
+        view, place = row.data, number * sum(self.parts) + sum(self.parts[:part])
         if not _fill(self.handle, view, place):
             raise Altered(f"its file ends before byte {place + len(view):,}")
         if not self.checked[number, part] and zlib.crc32(view) != self.checks[number, part]:

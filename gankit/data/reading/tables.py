@@ -8,6 +8,7 @@ import math
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gankit.data.reading.endings import IMAGES, TABLES
@@ -20,6 +21,7 @@ TITLES = (  # of columns that name images
 )  # fmt: skip
 UNIT = re.compile(r"(AU\d\d)_r")  # OpenFace's intensities, 0 to 5; AU.._c is binary
 SURE = 0.7  # OpenFace's confidence, 0 to 1; a face with less counts as not found
+Lines = Sequence[Sequence[str | float]]  # the rows of a table, without its titles
 
 
 @dataclass
@@ -51,7 +53,7 @@ def find(source: FileSet, images: list[str]) -> Table | None:
     lists = [file for file in source.files if os.path.basename(file.name) == CELEBA[0]]
     csvs = [file for file in source.files if file.name.lower().endswith(TABLES)]
     csvs.sort(key=lambda file: (file.name.startswith("../"), file.name.count("/"), file.name))
-    faces: list[tuple[File, list[str], list[list[str]]]] = []
+    faces: list[tuple[File, list[str], Lines]] = []
     for file in lists + csvs:
         text = _text(source, file)
         try:
@@ -60,7 +62,7 @@ def find(source: FileSet, images: list[str]) -> Table | None:
                 continue
             units = any(UNIT.fullmatch(name) for name in title)
             place = 0 if file in lists else _naming(title, rows, named)
-            if place is not None and any(len(row) > place and named.find(row[place]) for row in rows):
+            if place is not None and any(len(row) > place and named.find(str(row[place])) for row in rows):
                 return _by_name(file, title, rows, place, named, units)
         except ValueError as error:
             raise ValueError(f"{shown(file.name)}: {error}") from error
@@ -103,12 +105,12 @@ def _text(source: FileSet, file: File) -> str:
         return ""
 
 
-def _celeba(text: str) -> tuple[list[str], list[list[str | float]]]:
+def _celeba(text: str) -> tuple[list[str], Lines]:
     """Titles and rows of CelebA's list: a count, then a line of attribute names, then files with 1 or -1 for each."""
     lines = text.splitlines()
     if len(lines) < 3 or not lines[0].strip().isdigit():
         raise ValueError("the first line must be the number of images, the second the names of the attributes")
-    rows = []
+    rows: list[list[str | float]] = []
     for file, *values in map(str.split, filter(str.strip, lines[2:])):
         if odd := set(values) - SIGNS.keys():
             raise ValueError(f"{min(odd)!r}, in the line of {shown(file)}, is neither 1 nor -1")
@@ -133,10 +135,10 @@ def face(text: str, name: str) -> dict[str, float]:
     _face(table, name, _rows(title, lines))
     if table.bad:
         raise ValueError(table.bad[0][1])
-    return table.rows[name]
+    return {unit: value for unit, value in table.rows[name].items() if isinstance(value, float)}
 
 
-def _csv(text: str) -> tuple[list[str], list[list[str]]]:
+def _csv(text: str) -> tuple[list[str], Lines]:
     """Titles and rows of a csv with commas, semicolons or tabs; OpenFace writes a space after each comma."""
     first = text.partition("\n")[0]
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
@@ -151,13 +153,13 @@ def _csv(text: str) -> tuple[list[str], list[list[str]]]:
     return (title, rows) if rows else ([], [])
 
 
-def _naming(title: list[str], rows: list[list[str]], named: Named) -> int | None:
+def _naming(title: list[str], rows: Lines, named: Named) -> int | None:
     """The column that names images, by its title or by the endings of its values."""
     for place, name in enumerate(title):
-        values = [row[place] for row in rows[:100] if len(row) > place]
+        values = [str(row[place]) for row in rows[:100] if len(row) > place]
         if not (_is_image_title(name) or any(value.lower().endswith(IMAGES) for value in values)):
             continue
-        if any(len(row) > place and set(_variants(row[place])) & named.places.keys() for row in rows):
+        if any(len(row) > place and set(_variants(str(row[place]))) & named.places.keys() for row in rows):
             return place
     return None
 
@@ -167,15 +169,14 @@ def _is_image_title(name: str) -> bool:
     return re.sub(r"\W+", "_", name.lower()) in TITLES
 
 
-def _by_name(
-    file: File, title: list[str], lines: list[list[str | float]], place: int, named: Named, units: bool
-) -> Table:
+def _by_name(file: File, title: list[str], lines: Lines, place: int, named: Named, units: bool) -> Table:
     """A table with a row for each image."""
     table = Table(shown(os.path.basename(file.name)), [file])
-    here = [line for line in lines if len(line) <= place or named.find(line[place])]
+    here = [line for line in lines if len(line) <= place or named.find(str(line[place]))]
     groups: dict[str, list[Row]] = {}
     for row in _rows(title, here):
-        groups.setdefault(named.find(row.pop(title[place])), []).append(row)
+        if image := named.find(str(row.pop(title[place]))):
+            groups.setdefault(image, []).append(row)
     if strangers := len(lines) - len(here):
         table.warnings.append(
             f"{table.name}: {strangers:,} of its {len(lines):,} rows are of images that are not here."
@@ -191,7 +192,7 @@ def _by_name(
     return table
 
 
-def _openface(faces: list[tuple[File, list[str], list[list[str]]]], images: list[str]) -> Table | None:
+def _openface(faces: list[tuple[File, list[str], Lines]], images: list[str]) -> Table | None:
     """A csv for each image, with the image's name; or one for each folder of images, with a row for each frame."""
     by_stem = {_stem(file.name): (file, title, lines) for file, title, lines in faces}
     by_image = {image: by_stem.pop(_stem(image)) for image in images if _stem(image) in by_stem}
@@ -231,7 +232,7 @@ def _frames(rows: list[Row], sequence: list[str]) -> dict[str, list[Row]]:
                 "its rows are of no image here: it has neither a column file_name with the images' names "
                 "nor a column frame with their numbers"
             )
-        frames.setdefault(int(row["frame"]), []).append(row)
+        frames.setdefault(int(str(row["frame"])), []).append(row)
     if len(frames) != len(sequence):
         raise ValueError(
             f"has {len(frames)} frames, and there are {len(sequence)} images: frames are matched with images "
@@ -266,12 +267,12 @@ def _face(table: Table, image: str, rows: list[Row]) -> None:
 
 def _number(row: Row, name: str, default: float) -> float:
     try:
-        return float(row.get(name, default))
-    except (TypeError, ValueError):
+        return float(str(row.get(name, default)))
+    except ValueError:
         return math.nan
 
 
-def _rows(title: list[str], lines: list[list[str | float]]) -> list[Row]:
+def _rows(title: list[str], lines: Lines) -> list[Row]:
     if twice := [name for name, n in Counter(title).items() if n > 1]:
         raise ValueError(f"the column {twice[0]!r} is there twice")
     for line in lines:

@@ -32,7 +32,7 @@ def open_vectors(path: Path) -> Dataset:
         label.ndim != 1 or label.dtype.kind not in "iu" or label.min() < 0 or label.max() >= len(label)
     ):
         raise ValueError(f"label must be integers from 0, (N,); found {summary}")
-    real, condition = (None if a is None else a.astype(np.float32) for a in (real, condition))
+    real, condition = real.astype(np.float32), None if condition is None else condition.astype(np.float32)
     if not all(np.isfinite(a).all() for a in (real, condition) if a is not None):
         raise ValueError("it holds numbers that are not finite")
     return Dataset(
@@ -57,6 +57,6 @@ def read_conditions(path: Path) -> Tensor:
     with arrays.open_npz(path) as file:
         summary, condition = str(file), file.read(("condition",)).get("condition")
     is_table = condition is not None and condition.ndim == 2 and condition.size and condition.dtype.kind in "fiub"
-    if not is_table or not np.isfinite(condition).all():
+    if condition is None or not is_table or not np.isfinite(condition).all():
         raise ValueError(f"{shown(str(path))} must hold finite numbers `condition` (N, C); found {summary}")
     return torch.from_numpy(condition.astype(np.float32))
