@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -199,7 +199,15 @@ class Stream(Iterator[dict[str, Tensor]]):
         return rows
 
 
-def ahead(stream: Stream, threads: int = 1) -> Iterator[dict[str, Tensor]]:
+class Batches(Protocol):
+    """A stream of samples of any kind: `at(i)` is the i-th batch, and `next` the number of the next one."""
+
+    next: int
+
+    def at(self, i: int) -> dict[str, Tensor]: ...
+
+
+def ahead(stream: Batches, threads: int = 1) -> Iterator[dict[str, Tensor]]:
     """The same batches in the same order, prefetched by threads; in pinned memory once this process uses a GPU."""
 
     def fetch(i: int) -> dict[str, Tensor]:
