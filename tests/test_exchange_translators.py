@@ -456,7 +456,7 @@ def test_the_published_decoder_wants_the_published_encoder(tmp_path, monkeypatch
     assert [int(name.split(".")[0]) for name in net.state_dict() if name.endswith("weight")] == list(keys)
     assert sum(p.numel() for p in net.parameters()) == 3_505_219
     saved(net, tmp_path / "decoder.pth")
-    with pytest.raises(Refused, match="512, .* backwards; name its own with --encoder"):
+    with pytest.raises(Refused, match="512, .* mirror the encoder small; name its own with --encoder"):
         imports.import_weights(tmp_path / "decoder.pth", "adain", tmp_path / "no", encoder="small")
     monkeypatch.setenv("GANKIT_CACHE", str(tmp_path / "empty"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
@@ -528,7 +528,7 @@ def test_files_of_another_kind_say_what_they_are(tmp_path, capsys):
         ("stargan", "star", dict(attributes="a,a"), "each name once"),
         ("ganimation", "face", dict(attributes="AU01"), "names 1"),
         ("ganimation", "face", dict(back="face"), "no --back"),
-        ("pix2pix", "unet", dict(attributes="a"), "Those for stargan, ganimation do"),
+        ("pix2pix", "unet", dict(attributes="a"), "It is only for stargan, ganimation"),
         ("cyclegan", "residual", dict(back="residual"), "given twice"),
         ("cyclegan", "residual", dict(back="unet"), "Try --as pix2pix"),
         ("cyclegan", "residual", dict(trunc=0.5), "--trunc"),

@@ -142,7 +142,7 @@ def test_what_cannot_be_is_said():
     assert tiny(attributes="AU45,AU01").names == ["AU01", "AU45"]
     batch = batch_of()
     batch.attribute[0, 1] = 4.5
-    with pytest.raises(ValueError, match="AU12 goes from .* to 4.5. Divide OpenFace's by 5"):
+    with pytest.raises(ValueError, match="AU12 goes from .* to 4.5. Divide OpenFace's values by 5"):
         tiny().enter(0, batch)
     tiny(attributes="AU45,AU01").enter(0, batch)
 

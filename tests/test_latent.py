@@ -120,7 +120,7 @@ def test_layers_are_the_paper_s_where_there_are_enough():
         assert [i for name in ("coarse", "middle", "fine") for i in latent.layers_of(count, name)] == [*range(count)]
     assert [*latent.layers_of(6, "2-4")] == [2, 3, 4] and [*latent.layers_of(6, "5")] == [5]
     for wrong in ("6", "3-1", "finest", "1-2-3", "-1"):
-        with pytest.raises(ValueError, match="are no layers"):
+        with pytest.raises(ValueError, match="is no layer"):
             latent.layers_of(6, wrong)
 
 
@@ -187,7 +187,7 @@ def test_sefa_in_parts_is_sefa_at_once_and_too_long_latents_are_refused(monkeypa
             parts = latent.sefa(recipe, points, None, 4)
         assert torch.allclose(whole.vectors, parts.vectors, atol=1e-9) and torch.allclose(whole.share, parts.share)
     monkeypatch.setattr(directions, "LONGEST", 8)
-    with pytest.raises(ValueError, match="8 are the most"):
+    with pytest.raises(ValueError, match="the maximum is 8"):
         latent.sefa(recipe, points, None, 4)
 
 
