@@ -110,14 +110,7 @@ def fit_attributes(
     low, high = map(float, attribute.nan_to_num(0.5).aminmax())
     if low < 0 or high > 1:
         raise ValueError(f"attributes reach from {low:.3g} to {high:.3g}; give numbers from 0 to 1")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = nn.Sequential(
-            nn.Conv2d(images.shape[1], 32, 5, 2, 2), nn.GroupNorm(8, 32), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),
-            nn.Conv2d(32, 64, 3, padding=1), nn.GroupNorm(8, 64), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),
-            nn.Conv2d(64, 64, 3, padding=1), nn.GroupNorm(8, 64), nn.ReLU(), nn.AdaptiveAvgPool2d(4),
-            nn.Flatten(), nn.Linear(64 * 16, attribute.shape[1]),
-        ).to(images.device)  # fmt: skip
+    net = _network(images.shape[1], attribute.shape[1], seed, kernel=5, stride=2).to(images.device)
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         is_known = ~target.isnan()
@@ -163,14 +156,16 @@ def train(
                 schedule.step()
 
 
-def _network(channels: int, num_classes: int, seed: int) -> nn.Sequential:
+def _network(channels: int, num_outputs: int, seed: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Three convolutions and a linear layer; the kernel and the stride are those of the first convolution."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Sequential(
-            nn.Conv2d(channels, 32, 3, padding=1), nn.GroupNorm(8, 32), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),
+            nn.Conv2d(channels, 32, kernel, stride, kernel // 2), nn.GroupNorm(8, 32), nn.ReLU(),
+            nn.MaxPool2d(2, ceil_mode=True),
             nn.Conv2d(32, 64, 3, padding=1), nn.GroupNorm(8, 64), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),
             nn.Conv2d(64, 64, 3, padding=1), nn.GroupNorm(8, 64), nn.ReLU(), nn.AdaptiveAvgPool2d(4),
-            nn.Flatten(), nn.Linear(64 * 16, num_classes),
+            nn.Flatten(), nn.Linear(64 * 16, num_outputs),
         )  # fmt: skip
 
 
