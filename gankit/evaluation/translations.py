@@ -158,10 +158,9 @@ def _domain_trials(
     recipe, seed, typed = translator.recipe, translator.seed, translator.typed
     parameters = inspect.signature(recipe.translate).parameters
     sides = {side: of_side(dataset, side, typed) for side in "ab"}
-    train_sides = None if train is None else {side: of_side(train, side, typed) for side in "ab"}
     both_ways, is_pairs = "to" in parameters, dataset.kind == "pairs"
     directions = [(a, b) for a, b in ("ab", "ba") if b in domains] if both_ways else [recipe.sides]
-    found = []
+    trials = []
     for origin, to in directions:
         inputs = shuffled(sides[origin], seed)
         styles = repeated(shuffled(sides[to], seed + 1), inputs.count) if "styles" in parameters else None
@@ -175,10 +174,10 @@ def _domain_trials(
             colours=label_colours(dataset, inputs),
         )
         real = None
-        if train_sides is not None:
-            real = replace(train_sides[to], inputs=train_sides[origin] if is_pairs else None)
-        found.append(Trial(fake, real, sides[to] if translator.is_held_out else None))
-    return found
+        if train is not None:
+            real = replace(of_side(train, to, typed), inputs=of_side(train, origin, typed) if is_pairs else None)
+        trials.append(Trial(fake, real, sides[to] if translator.is_held_out else None))
+    return trials
 
 
 def _image_trial(

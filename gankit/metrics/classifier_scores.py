@@ -75,17 +75,10 @@ def fit_convnet(images: Tensor, label: Tensor, seed: int = 0, epochs: int = 10) 
     """
     net = _network(images.shape[1], int(label.max()) + 1, seed).to(images.device)
     train(net, _shrunk(images), label.long(), cross_entropy, seed, epochs)
-
-    def predict(images: Tensor) -> Tensor:
-        with torch.no_grad():
-            return torch.cat([net(part).argmax(1) for part in _shrunk(images).split(500)])
-
-    return predict
+    return _predictor(net, 32, lambda logits: logits.argmax(1))
 
 
-def fit_attributes(
-    images: Tensor, attribute: Tensor, seed: int = 0, epochs: int = 10, side: int = 64
-) -> Callable[[Tensor], Tensor]:
+def fit_attributes(images: Tensor, attribute: Tensor, seed: int = 0, epochs: int = 10, side: int = 64) -> Predict:
     """A small network trained on (N, A) attributes of (N, C, H, W) images: images to (n, A) values in [0, 1].
 
     Three convolutions, trained as in `fit_convnet`, and a sigmoid with cross-entropy for each attribute: the
@@ -117,12 +110,7 @@ def fit_attributes(
         return binary_cross_entropy_with_logits(logits[is_known], target[is_known])
 
     train(net, _shrunk(images, side), attribute.float(), loss, seed, epochs)
-
-    def predict(images: Tensor) -> Tensor:
-        with torch.no_grad():
-            return torch.cat([net(part).sigmoid() for part in _shrunk(images, side).split(500)])
-
-    return predict
+    return _predictor(net, side, torch.sigmoid)
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
@@ -154,6 +142,16 @@ def train(
                 loss.backward()
                 optimizer.step()
                 schedule.step()
+
+
+def _predictor(net: nn.Module, side: int, of_logits: Callable[[Tensor], Tensor]) -> Predict:
+    """A function of images, shrunk to `side` as in training, to predictions from the network's logits."""
+
+    def predict(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([of_logits(net(part)) for part in _shrunk(images, side).split(500)])
+
+    return predict
 
 
 def _network(channels: int, num_outputs: int, seed: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
