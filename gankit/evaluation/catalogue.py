@@ -24,7 +24,7 @@ from gankit.evaluation.needs import EXTRACTOR, FEATURES, Metric, Need
 from gankit.evaluation.sources import required
 from gankit.evaluation.subject import Subject
 from gankit.text import did_you_mean
-from gankit.weights import WeightsFile, sha256
+from gankit.weights import sha256
 
 FAMILIES = (
     distribution, classifier, pixels, latents, points, translation, attributes, segmentation, single_image,
@@ -78,20 +78,15 @@ def uses_extractor(name: str) -> bool:
     return bool(uses(name) & {FEATURES, EXTRACTOR})
 
 
-def own_weights(name: str) -> WeightsFile | Path | None:
-    """The weights of the network that a metric uses in place of the feature extractor, if any."""
-    need = _own_network(name)
-    return need and need.weights
+def own_network(name: str) -> Need | None:
+    """The need that states which network a metric uses in place of the feature extractor, if any."""
+    return next((NEEDS[need] for need in METRICS[name].needs if NEEDS[need].network), None)
 
 
 def about_own_network(name: str) -> dict[str, str] | None:
     """The description of that network for records."""
-    need = _own_network(name)
+    need = own_network(name)
     if need is None:
         return None
     fingerprint = sha256(need.weights) if isinstance(need.weights, Path) else required(need.weights).sha256
     return {"name": need.network, "fingerprint": fingerprint}
-
-
-def _own_network(name: str) -> Need | None:
-    return next((NEEDS[need] for need in METRICS[name].needs if NEEDS[need].network), None)

@@ -21,22 +21,6 @@ from gankit.runs.files import digest
 from gankit.runs.state import LiveLog, LiveRun, save_weights, weights_of
 
 
-class EvaluationSettings(Protocol):
-    """The settings of a run that its evaluation uses; see `gankit.training.settings`."""
-
-    @property
-    def data(self) -> str: ...
-
-    @property
-    def evaluate(self) -> str: ...
-
-    @property
-    def evaluate_features(self) -> str: ...
-
-    @property
-    def evaluate_n(self) -> int: ...
-
-
 class ScoreLog(LiveLog, Protocol):
     """A log that also records values."""
 
@@ -44,10 +28,7 @@ class ScoreLog(LiveLog, Protocol):
 
 
 class EvaluatedRun(LiveRun, Protocol):
-    """A run whose settings ask for evaluations."""
-
-    @property
-    def settings(self) -> EvaluationSettings: ...
+    """A run whose log also records values."""
 
     @property
     def log(self) -> ScoreLog: ...
@@ -64,10 +45,10 @@ class During:
     """
 
     def __init__(self, run: EvaluatedRun):
-        settings, config = run.settings, run.config["settings"]
-        names = parse_metrics(settings.evaluate)
-        self.reference = open_reference(run.recipe, settings.data, "", config)
-        options = PlanOptions(run.device, settings.evaluate_features, settings.evaluate_n, keep=False)
+        settings = run.config["settings"]
+        names = parse_metrics(settings["evaluate"])
+        self.reference = open_reference(run.recipe, settings["data"], "", settings)
+        options = PlanOptions(run.device, settings["evaluate_features"], settings["evaluate_n"], keep=False)
         self.plans = [make_plan(trial, names, options) for trial in self.trials(run, run.recipe, "")]
         self.reasons = Reasons(run.log.say)
         without = skipped(self.plans, names)
@@ -118,7 +99,7 @@ def is_best(line: schema.Record, earlier: list[schema.Record]) -> bool:
 
 def during(run: EvaluatedRun) -> During | None:
     """The evaluation of a run while it trains, if its settings ask for one."""
-    if not run.settings.evaluate:
+    if not run.config["settings"]["evaluate"]:
         return None
     if processes.rank() == 0:
         records.cut(run.folder / "evaluations.jsonl", run.images)

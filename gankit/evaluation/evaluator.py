@@ -17,11 +17,11 @@ from gankit.evaluation.catalogue import DEFAULT, DEFAULT_OF_TRANSLATORS, METRICS
 from gankit.evaluation.measure import describe, measure, progress_bar
 from gankit.evaluation.plan import Plan, PlanOptions, Reasons, default_metrics, make_plan, skipped
 from gankit.evaluation.sources import Trial
-from gankit.evaluation.subject import Score, Subject
+from gankit.evaluation.subject import Score
 from gankit.evaluation.trials import open_reference, trial_of_samples, trials_of_model
 from gankit.metrics.extractors import Extractor
 from gankit.recipe import can
-from gankit.runs.config import locate, read_config
+from gankit.runs.config import read_config
 from gankit.runs.trained import load
 
 MAX_SAMPLES = 10_000_000  # features are held in memory
@@ -88,7 +88,7 @@ def evaluate(
     check_numbers(n, seed, batch, precision)
     place = processes.start(device, timedelta(days=1))  # the other processes wait while the first one computes
     dtype = torch.float64 if precision == "fp64" else torch.float32
-    folder = find_run(what)
+    folder = records.find_run(what)
     if folder is not None:
         trials = trials_of_run(
             folder, against, held_out, resolution, dtype, seed=seed, trunc=trunc, weights=weights, model=model,
@@ -127,16 +127,6 @@ def check_numbers(n: int, seed: int, batch: int, precision: str) -> None:
         )
     if n > MAX_SAMPLES:
         raise ValueError(f"n is {n:,}; the most is {MAX_SAMPLES:,} samples, and papers use 50,000")
-
-
-def find_run(what: str | Path) -> Path | None:
-    """The folder of a run; None for a folder of images or a file of samples.
-
-    Raises:
-        ValueError: there is neither such a run nor such a path.
-    """
-    path = Path(what).expanduser()
-    return locate(what) if not path.exists() or (path / "config.json").exists() else None
 
 
 def trials_of_run(
@@ -217,7 +207,8 @@ def finish(plans: list[Plan], folder: Path | None, seed: int, say: Callable[[str
     """Drop cached features that will not be used again, and render the figures of a run's metrics."""
     subjects = [plan.subject for plan in plans]
     for subject in subjects:
-        if subject.extractor is not None and not is_real(subject):
+        is_real = subject.real is not None and subject.fake.fingerprint == subject.real.fingerprint
+        if subject.extractor is not None and not is_real:
             extraction.forget(subject.fake, subject.network, subject.n, seed)
     names = [figure for plan in plans for name in plan.names for figure in METRICS[name].figures]
     if folder is not None and names:
@@ -225,8 +216,3 @@ def finish(plans: list[Plan], folder: Path | None, seed: int, say: Callable[[str
             figures.render(subjects, names, folder / "evaluation")
         except ValueError as error:  # samples with NaN, for example: the scores are already recorded
             say(f"the figures are skipped: {describe(error)}")
-
-
-def is_real(subject: Subject) -> bool:
-    """Whether the samples are the real data themselves."""
-    return subject.real is not None and subject.fake.fingerprint == subject.real.fingerprint

@@ -17,7 +17,7 @@ from gankit.evaluation.catalogue import (
     DEFAULT_OF_TRANSLATORS,
     METRICS,
     missing,
-    own_weights,
+    own_network,
     uses_extractor,
 )
 from gankit.evaluation.families import single_image
@@ -145,10 +145,10 @@ def load_networks(
         except (OSError, ValueError) as error:
             failed = {name: str(error) for name in names if uses_extractor(name)}
     for name in names:
-        file = own_weights(name)
-        if isinstance(file, WeightsFile):  # before anything is measured or trained
+        need = own_network(name)
+        if need and isinstance(need.weights, WeightsFile):  # before anything is measured or trained
             try:
-                fetch(file)
+                fetch(need.weights)
             except (OSError, ValueError) as error:
                 failed[name] = str(error)
     return network, failed

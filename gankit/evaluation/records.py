@@ -16,16 +16,26 @@ from gankit.runs.config import locate, versions
 from gankit.runs.files import write_text
 
 
+def find_run(what: str | Path, outdir: str | Path = "runs") -> Path | None:
+    """The folder of a run; None for a folder of images or a file of samples.
+
+    Raises:
+        ValueError: there is neither such a run nor such a path.
+    """
+    path = Path(what).expanduser()
+    return locate(what, outdir) if not path.exists() or (path / "config.json").exists() else None
+
+
 def records_of(what: str | Path, outdir: str | Path = "runs") -> Path:
     """The file of the records of a run, a folder of images or a file of samples: in the run's folder, or beside it.
 
     Raises:
         ValueError: there is neither such a run nor such a path.
     """
+    if folder := find_run(what, outdir):
+        return folder / "evaluations.jsonl"
     path = Path(what).expanduser()
-    if path.exists() and not (path / "config.json").exists():
-        return path.with_name(f"{path.name}.evaluations.jsonl")
-    return locate(what, outdir) / "evaluations.jsonl"
+    return path.with_name(f"{path.name}.evaluations.jsonl")
 
 
 def record(measured: Measured, subject: Subject, precision: str, training: bool = False) -> dict[str, object]:

@@ -141,7 +141,10 @@ class Samples:
 
     def select(self, n: int, seed: int = 0, batch: int = 64) -> Rows:
         """The samples of `numbers`, and their labels."""
-        numbers = self.numbers(n, seed)
+        return self.read_all(self.numbers(n, seed), batch)
+
+    def read_all(self, numbers: np.ndarray, batch: int = 64) -> Rows:
+        """The samples of these numbers, and their labels, read in batches."""
         parts = [self.read(numbers[i : i + batch]) for i in range(0, len(numbers), batch)]
         labels = [label for _, label in parts if label is not None]
         return torch.cat([values for values, _ in parts]), torch.cat(labels) if labels else None
@@ -163,17 +166,17 @@ def of_dataset(dataset: data.Dataset, typed: str = "") -> Samples:
         real = rows["real"]
         return data.normalise(real) if real.dtype == torch.uint8 else real.float(), rows.get("label")
 
-    about = {
-        "data": dataset.name,
-        "fingerprint": dataset.fingerprint,
-        "shape": list(dataset.shape),
-        "count": len(dataset),
-    }
     classes = dataset.num_classes if dataset.labels is not None else 0
     return Samples(
         dataset.name, dataset.kind, tuple(dataset.shape), len(dataset), read, dataset.fingerprint, classes,
-        tuple(dataset.class_names), about, None, typed, dataset.modes,
+        tuple(dataset.class_names), about_data(dataset), None, typed, dataset.modes,
     )  # fmt: skip
+
+
+def about_data(dataset: data.Dataset | data.Union) -> dict[str, object]:
+    """The description of a data set for records."""
+    names = {"data": dataset.name, "fingerprint": dataset.fingerprint}
+    return names | {"shape": list(dataset.shape), "count": len(dataset)}
 
 
 def of_recipe(
@@ -314,9 +317,3 @@ def with_classes_of(real: Samples, samples: Samples) -> Samples:
         return values, None if label is None else new_numbers[label]
 
     return replace(samples, read=read, classes=real.classes, class_names=real.class_names)
-
-
-def held_out(real: Samples, settings: Mapping[str, object] | None, resolution: str = "") -> Samples | None:
-    """The held-out part of a data set, if it has one."""
-    name = data.held_out_of(real.data) if real.data else None
-    return of_data(name, settings, resolution) if name else None

@@ -53,6 +53,12 @@ def share_error(share: float, n: int) -> float:
     return math.sqrt(p * (1 - p) / (n + 4))
 
 
+def share_score(is_right: Tensor, name: str, note: str = "") -> Score:
+    """The share of (N,) bool values that are true and its standard error."""
+    value, n = float(is_right.double().mean()), len(is_right)
+    return Score(name, value, share_error(value, n), "standard error", "higher", 0, n, note)
+
+
 class ExtractorInfo(NamedTuple):
     """What is known of a feature extractor before its network is loaded.
 
@@ -176,8 +182,7 @@ class Subject:
 
     def matching(self, samples: Samples) -> Tensor:
         """Of other samples, those with the same numbers as the ones in `pixels`."""
-        parts = [samples.read(self.numbers[i : i + self.batch])[0] for i in range(0, len(self.numbers), self.batch)]
-        return torch.cat(parts)
+        return samples.read_all(self.numbers, self.batch)[0]
 
     @cached_property
     def real_pixels(self) -> tuple[Tensor, Tensor | None]:

@@ -48,7 +48,8 @@ class EvaluatedTranslator(NamedTuple):
         fingerprint: equal for equal weights.
         seed: of the choice of the inputs, and of all random numbers.
         about: the description of the translations for records.
-        note: a remark for every score.
+        is_held_out: whether the model was not trained on the inputs.
+        typed: the name of the data as the user typed it.
     """
 
     recipe: Recipe
@@ -56,7 +57,8 @@ class EvaluatedTranslator(NamedTuple):
     fingerprint: str
     seed: int
     about: dict[str, object]
-    note: str
+    is_held_out: bool
+    typed: str
 
     def outputs(
         self,
@@ -79,7 +81,7 @@ class EvaluatedTranslator(NamedTuple):
         about = self.about | ({"way": f"{direction[0]} to {direction[1]}"} if direction else {})
         return Samples(
             self.name, kind, tuple(shape), inputs.count, read, key, about=about, recipe=self.recipe, inputs=inputs,
-            direction=direction, note=self.note,
+            direction=direction, note="" if self.is_held_out else NO_INPUTS,
         )  # fmt: skip
 
 
@@ -116,16 +118,17 @@ def translator_trials(
             f"{type(recipe).__name__} is evaluated by its translations: name images with --held-out or --against"
         )
     _check(recipe, name, dataset)
-    inputs = {"data": dataset.name, "fingerprint": dataset.fingerprint, "held_out": unseen is not None}
+    is_held_out = unseen is not None
+    inputs = {"data": dataset.name, "fingerprint": dataset.fingerprint, "held_out": is_held_out}
     about = (about or {}) | {"seed": seed, "inputs": inputs}
-    translator = EvaluatedTranslator(recipe, name, fingerprint, seed, about, "" if unseen is not None else NO_INPUTS)
+    translator = EvaluatedTranslator(recipe, name, fingerprint, seed, about, is_held_out, typed)
     if can(recipe, "segment") and isinstance(dataset, data.Dataset) and dataset.kind == "masks":
-        return [_segmentation_trial(translator, dataset, typed)]
+        return [_segmentation_trial(translator, dataset)]
     if isinstance(dataset, data.Domains):
         train = cast("data.Domains | None", train)  # it is of the same kind as the unseen data
-        return _domain_trials(translator, dataset, train, unseen is not None, typed, domains)
+        return _domain_trials(translator, dataset, train, domains)
     train = cast("data.Dataset | data.Union | None", train)
-    return [_image_trial(translator, dataset, train, unseen is not None, typed)]
+    return [_image_trial(translator, dataset, train)]
 
 
 def _check(recipe: Recipe, name: str, dataset: Data) -> None:
@@ -139,9 +142,9 @@ def _check(recipe: Recipe, name: str, dataset: Data) -> None:
             raise ValueError(f"{dataset.name} has images of {shape[0]} channels where {name} takes {expected[0]}")
 
 
-def _segmentation_trial(translator: EvaluatedTranslator, dataset: data.Dataset, typed: str) -> Trial:
+def _segmentation_trial(translator: EvaluatedTranslator, dataset: data.Dataset) -> Trial:
     """Label maps of images, with the true ones as targets."""
-    inputs = shuffled(of_dataset(replace(dataset, kind="images"), typed), translator.seed)
+    inputs = shuffled(of_dataset(replace(dataset, kind="images"), translator.typed), translator.seed)
     targets = shuffled(of_masks(dataset), translator.seed)
     segment = translator.recipe.segment
     fake = translator.outputs(lambda images, _: segment(images), inputs, "maps", targets.shape)
@@ -149,21 +152,15 @@ def _segmentation_trial(translator: EvaluatedTranslator, dataset: data.Dataset, 
 
 
 def _domain_trials(
-    translator: EvaluatedTranslator,
-    dataset: data.Domains,
-    train: data.Domains | None,
-    is_held_out: bool,
-    typed: str,
-    domains: str,
+    translator: EvaluatedTranslator, dataset: data.Domains, train: data.Domains | None, domains: str
 ) -> list[Trial]:
     """Translations from one domain, or side of pairs, to the other, in each direction of the model."""
-    recipe, seed = translator.recipe, translator.seed
+    recipe, seed, typed = translator.recipe, translator.seed, translator.typed
     parameters = inspect.signature(recipe.translate).parameters
     sides = {side: of_side(dataset, side, typed) for side in "ab"}
-    train_sides = None if train is None else {side: of_side(train, side, typed) for side in "ab"}
     both_ways, is_pairs = "to" in parameters, dataset.kind == "pairs"
     directions = [(a, b) for a, b in ("ab", "ba") if b in domains] if both_ways else [recipe.sides]
-    found = []
+    trials = []
     for origin, to in directions:
         inputs = shuffled(sides[origin], seed)
         styles = repeated(shuffled(sides[to], seed + 1), inputs.count) if "styles" in parameters else None
@@ -177,27 +174,26 @@ def _domain_trials(
             colours=label_colours(dataset, inputs),
         )
         real = None
-        if train_sides is not None:
-            real = replace(train_sides[to], inputs=train_sides[origin] if is_pairs else None)
-        found.append(Trial(fake, real, sides[to] if is_held_out else None))
-    return found
+        if train is not None:
+            real = replace(of_side(train, to, typed), inputs=of_side(train, origin, typed) if is_pairs else None)
+        trials.append(Trial(fake, real, sides[to] if translator.is_held_out else None))
+    return trials
 
 
 def _image_trial(
     translator: EvaluatedTranslator,
     dataset: data.Dataset | data.Union,
     train: data.Dataset | data.Union | None,
-    is_held_out: bool,
-    typed: str,
 ) -> Trial:
     """Translations within one set of images, with requested attributes if the images have attributes."""
     recipe, seed, columns = translator.recipe, translator.seed, translator.recipe.columns
-    inputs = with_columns(shuffled(of_images(dataset, typed), seed), columns)
+    images = of_images(dataset, translator.typed)
+    inputs = with_columns(shuffled(images, seed), columns)
     attributes = None if inputs.attributes is None else requested(inputs, seed)
     function = translation_function(recipe, seed, attributes=attributes)
     fake = replace(translator.outputs(function, inputs, "images", inputs.shape), attributes=attributes)
-    real = None if train is None else with_columns(of_images(train, typed), columns)
-    return Trial(fake, real, of_images(dataset, typed) if is_held_out else None)
+    real = None if train is None else with_columns(of_images(train, translator.typed), columns)
+    return Trial(fake, real, images if translator.is_held_out else None)
 
 
 def translation_function(

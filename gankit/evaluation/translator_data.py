@@ -11,7 +11,17 @@ from torch import Tensor
 from gankit import data
 from gankit.data.reading import cache
 from gankit.data.union import attributes_of
-from gankit.evaluation.sources import DIGITS, NEGATIVE, Known, Rows, SampleAttributes, Samples, of_dataset, required
+from gankit.evaluation.sources import (
+    DIGITS,
+    NEGATIVE,
+    Known,
+    Rows,
+    SampleAttributes,
+    Samples,
+    about_data,
+    of_dataset,
+    required,
+)
 
 # The domains whose images the digits classifier knows: digits, or negatives of digits.
 VIEWS = {"digits-negative": {"a": DIGITS, "b": NEGATIVE}, "digits-edges": {"a": DIGITS}}
@@ -68,8 +78,6 @@ def of_images(dataset: data.Dataset | data.Union, typed: str) -> Samples:
         return [(np.flatnonzero(of == i), numbers[of == i] - (ends[i] - len(part))) for i, part in enumerate(sets)]
 
     def read(numbers: np.ndarray) -> Rows:
-        if len(sets) == 1:
-            return samples[0].read(numbers)
         images = torch.empty(len(numbers), *sets[0].shape)
         for part, (rows, inside) in zip(samples, split(numbers)):
             if len(inside):
@@ -93,22 +101,12 @@ def of_images(dataset: data.Dataset | data.Union, typed: str) -> Samples:
         names, groups = tuple(name for names, *_ in tables for name in names), tuple(len(names) for names, *_ in tables)
         exclusive = tuple(is_exclusive for *_, is_exclusive in tables)
         attributes = SampleAttributes(names, groups, exclusive, known_attributes, is_continuous)
-    about = {
-        "data": dataset.name,
-        "fingerprint": dataset.fingerprint,
-        "shape": list(dataset.shape),
-        "count": len(dataset),
-    }
-    whole = replace(
-        samples[0],
-        name=dataset.name,
-        count=len(dataset),
-        read=read,
-        fingerprint=dataset.fingerprint,
-        about=about,
-        attributes=attributes,
-    )
-    return whole if len(sets) == 1 else replace(whole, classes=0, class_names=())
+    if len(sets) == 1:
+        return replace(samples[0], attributes=attributes)
+    return replace(
+        samples[0], name=dataset.name, count=len(dataset), read=read, fingerprint=dataset.fingerprint, classes=0,
+        class_names=(), about=about_data(dataset), attributes=attributes,
+    )  # fmt: skip
 
 
 def label_colours(domains: data.Domains, inputs: Samples, max_colours: int = 64) -> Tensor | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 
+from gankit import data
 from gankit.evaluation import sources, translations
 from gankit.evaluation.sources import Samples, Trial
 from gankit.evaluation.translations import Data
@@ -45,10 +46,9 @@ def open_reference(
         train, unseen = (sources.open_dataset(name, settings, resolution, kind) if name else None for name in names)
         return Reference(train, unseen, real)
     samples = sources.of_data(real, settings, resolution) if real else None
-    unseen_samples = sources.of_data(held_out, settings, resolution) if held_out else None
-    if samples is not None and not held_out:
-        unseen_samples = sources.held_out(samples, settings, resolution)
-    return Reference(samples, unseen_samples, real)
+    if samples is not None and samples.data and not held_out:
+        held_out = data.held_out_of(samples.data) or ""
+    return Reference(samples, sources.of_data(held_out, settings, resolution) if held_out else None, real)
 
 
 def trials_of_model(

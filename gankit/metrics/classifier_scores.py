@@ -75,17 +75,10 @@ def fit_convnet(images: Tensor, label: Tensor, seed: int = 0, epochs: int = 10) 
     """
     net = _network(images.shape[1], int(label.max()) + 1, seed).to(images.device)
     train(net, _shrunk(images), label.long(), cross_entropy, seed, epochs)
-
-    def predict(images: Tensor) -> Tensor:
-        with torch.no_grad():
-            return torch.cat([net(part).argmax(1) for part in _shrunk(images).split(500)])
-
-    return predict
+    return _predictor(net, 32, lambda logits: logits.argmax(1))
 
 
-def fit_attributes(
-    images: Tensor, attribute: Tensor, seed: int = 0, epochs: int = 10, side: int = 64
-) -> Callable[[Tensor], Tensor]:
+def fit_attributes(images: Tensor, attribute: Tensor, seed: int = 0, epochs: int = 10, side: int = 64) -> Predict:
     """A small network trained on (N, A) attributes of (N, C, H, W) images: images to (n, A) values in [0, 1].
 
     Three convolutions, trained as in `fit_convnet`, and a sigmoid with cross-entropy for each attribute: the
@@ -110,26 +103,14 @@ def fit_attributes(
     low, high = map(float, attribute.nan_to_num(0.5).aminmax())
     if low < 0 or high > 1:
         raise ValueError(f"attributes reach from {low:.3g} to {high:.3g}; give numbers from 0 to 1")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = nn.Sequential(
-            nn.Conv2d(images.shape[1], 32, 5, 2, 2), nn.GroupNorm(8, 32), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),
-            nn.Conv2d(32, 64, 3, padding=1), nn.GroupNorm(8, 64), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),
-            nn.Conv2d(64, 64, 3, padding=1), nn.GroupNorm(8, 64), nn.ReLU(), nn.AdaptiveAvgPool2d(4),
-            nn.Flatten(), nn.Linear(64 * 16, attribute.shape[1]),
-        ).to(images.device)  # fmt: skip
+    net = _network(images.shape[1], attribute.shape[1], seed, kernel=5, stride=2).to(images.device)
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         is_known = ~target.isnan()
         return binary_cross_entropy_with_logits(logits[is_known], target[is_known])
 
     train(net, _shrunk(images, side), attribute.float(), loss, seed, epochs)
-
-    def predict(images: Tensor) -> Tensor:
-        with torch.no_grad():
-            return torch.cat([net(part).sigmoid() for part in _shrunk(images, side).split(500)])
-
-    return predict
+    return _predictor(net, side, torch.sigmoid)
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
@@ -163,14 +144,26 @@ def train(
                 schedule.step()
 
 
-def _network(channels: int, num_classes: int, seed: int) -> nn.Sequential:
+def _predictor(net: nn.Module, side: int, of_logits: Callable[[Tensor], Tensor]) -> Predict:
+    """A function of images, shrunk to `side` as in training, to predictions from the network's logits."""
+
+    def predict(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([of_logits(net(part)) for part in _shrunk(images, side).split(500)])
+
+    return predict
+
+
+def _network(channels: int, num_outputs: int, seed: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Three convolutions and a linear layer; the kernel and the stride are those of the first convolution."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Sequential(
-            nn.Conv2d(channels, 32, 3, padding=1), nn.GroupNorm(8, 32), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),
+            nn.Conv2d(channels, 32, kernel, stride, kernel // 2), nn.GroupNorm(8, 32), nn.ReLU(),
+            nn.MaxPool2d(2, ceil_mode=True),
             nn.Conv2d(32, 64, 3, padding=1), nn.GroupNorm(8, 64), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),
             nn.Conv2d(64, 64, 3, padding=1), nn.GroupNorm(8, 64), nn.ReLU(), nn.AdaptiveAvgPool2d(4),
-            nn.Flatten(), nn.Linear(64 * 16, num_classes),
+            nn.Flatten(), nn.Linear(64 * 16, num_outputs),
         )  # fmt: skip
 
 

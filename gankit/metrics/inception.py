@@ -225,7 +225,7 @@ class Inception(Trunk):
         return outputs
 
 
-def load(file: WeightsFile | None = None) -> Inception:
+def load() -> Inception:
     """The network with its published weights, frozen, in eval mode.
 
     Raises:
@@ -234,11 +234,11 @@ def load(file: WeightsFile | None = None) -> Inception:
     """
     with torch.device("meta"):  # skip the initialization of weights that are replaced, and its random numbers
         net = Inception()
-    net.load_state_dict(tensors(fetch(file or WEIGHTS)), strict=True, assign=True)
+    net.load_state_dict(tensors(fetch(WEIGHTS)), strict=True, assign=True)
     return net.requires_grad_(False).eval()
 
 
-def load_stem(file: WeightsFile | None = None, download: bool = True) -> Stem:
+def load_stem(download: bool = True) -> Stem:
     """The first layers with PyTorch's ImageNet weights, frozen, in eval mode: for (N, 3, H, W) images in [-1, 1].
 
     Raises:
@@ -247,7 +247,7 @@ def load_stem(file: WeightsFile | None = None, download: bool = True) -> Stem:
     """
     with torch.device("meta"):
         net = Stem()
-    published = tensors(fetch(file or TORCHVISION, download))
+    published = tensors(fetch(TORCHVISION, download))
     counts = {name: torch.tensor(0) for name in net.state_dict() if name.endswith("num_batches_tracked")}
     state = {name: published.get(name, counts.get(name)) for name in net.state_dict()}
     net.load_state_dict(state, strict=True, assign=True)

@@ -47,7 +47,7 @@ def spatial_features(network: str = "inception", download: bool = True) -> Calla
     if network != "inception":
         encoder = style.FrozenEncoder(style.convolutions_of(tensors(ENCODER), 3), torch.ones(3), torch.zeros(3))
         return lambda images: encoder(images.float().cpu())[2]
-    net = inception.load_stem(download=download)
+    net = inception.load_stem(download)
 
     def extract(images: Tensor) -> Tensor:
         if min(images.shape[2:]) < inception.STEM:

@@ -63,7 +63,7 @@ def here() -> bool:
     return weights.here(WEIGHTS)
 
 
-def load(file: WeightsFile | None = None) -> VGG16:
+def load() -> VGG16:
     """The network with its published weights, frozen, in eval mode.
 
     Raises:
@@ -72,5 +72,5 @@ def load(file: WeightsFile | None = None) -> VGG16:
     """
     with torch.device("meta"):  # skip the initialization of weights that are replaced, and its random numbers
         net = VGG16()
-    net.load_state_dict(tensors(fetch(file or WEIGHTS)), strict=True, assign=True)
+    net.load_state_dict(tensors(fetch(WEIGHTS)), strict=True, assign=True)
     return net.requires_grad_(False).eval()

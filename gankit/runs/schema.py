@@ -45,6 +45,9 @@ class SettingsOfConfig(TypedDict, total=False):
     seed: int
     fit: str
     alpha: str
+    evaluate: str
+    evaluate_n: int
+    evaluate_features: str
 
 
 class Facts(TypedDict, total=False):

@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from gankit import metrics
-from gankit.evaluation.families.translation import share_score
 from gankit.evaluation.needs import Metric, Need
 from gankit.evaluation.requests import HAIR
 from gankit.evaluation.sources import Known, SampleAttributes, required
-from gankit.evaluation.subject import Score, Subject
+from gankit.evaluation.subject import Score, Subject, share_score
 
 FIT_IMAGES = 2000  # images that the network for attributes is fitted to
 
@@ -26,8 +25,7 @@ def attributes(s: Subject) -> Iterator[Score]:
     numbers = real.numbers(min(FIT_IMAGES, s.max_count), s.seed)
     values = required(real.attributes).known(numbers).attribute
     scale = float(torch.nan_to_num(values).abs().max())  # intensities of another scale, such as 0 to 5, become 0 to 1
-    images = torch.cat([real.read(numbers[i : i + s.batch])[0] for i in range(0, len(numbers), s.batch)])
-    predict = metrics.fit_attributes(images, values / max(scale, 1.0), s.seed)
+    predict = metrics.fit_attributes(real.read_all(numbers, s.batch)[0], values / max(scale, 1.0), s.seed)
     compute = continuous if requests.is_continuous else binary
     yield from compute(s, requests, requests.known(s.numbers), predict)
 
@@ -73,15 +71,15 @@ def binary(s: Subject, attributes: SampleAttributes, requested: Known, predict: 
         f"{float(was_right.double().mean()):.3f} if inputs stay as they are; the network is right on {accuracy:.3f} of "
         "the known attributes of the inputs"
     )
-    yield share_score(is_right.double(), "asked", note)
+    yield share_score(is_right, "asked", note)
     if len(kept := keeps_all[stays.any(1)]):
-        yield share_score(kept.double(), "kept", "all attributes that were not requested, as predicted for the input")
+        yield share_score(kept, "kept", "all attributes that were not requested, as predicted for the input")
     for i, name in enumerate(attributes.names):
         if (rows := which == i).any():
-            yield share_score(is_right[rows].double(), f"asked_{name}")
+            yield share_score(is_right[rows], f"asked_{name}")
             if stays[rows].any():
                 note = f"all others when {name} was requested"
-                yield share_score(keeps_all[rows].double(), f"kept_{name}", note)
+                yield share_score(keeps_all[rows], f"kept_{name}", note)
 
 
 def must_stay(attributes: SampleAttributes, requested: Known, truth: Known) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from gankit import metrics
 from gankit.evaluation.needs import Metric
 from gankit.evaluation.sources import required
-from gankit.evaluation.subject import Score, Subject, share_error
+from gankit.evaluation.subject import Score, Subject, share_error, share_score
 
 
 def inception_score(s: Subject) -> Iterator[Score]:
@@ -34,8 +34,7 @@ def fd_per_class(s: Subject) -> Iterator[Score]:
 def accuracy(s: Subject) -> Iterator[Score]:
     """Share of samples that the extractor classifies as the class they were conditioned on."""
     predicted, label = required(s.fakes.probabilities).argmax(1), required(s.fakes.label)
-    value, n = metrics.accuracy(predicted, label), len(predicted)
-    yield Score(s.score_name("accuracy"), value, share_error(value, n), "standard error", "higher", 0, n)
+    yield share_score(predicted == label, s.score_name("accuracy"))
 
 
 def cas(s: Subject) -> Iterator[Score]:

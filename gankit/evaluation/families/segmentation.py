@@ -56,9 +56,7 @@ def fitted_segmenter(real: Samples | None, colours: Tensor, s: Subject) -> Segme
             "there are no photographs with label maps to fit a segmenter to: add --against DATA, or --segmenter RUN"
         )
     numbers = real.numbers(min(FIT_PHOTOGRAPHS, s.max_count), s.seed)
-    photographs, maps = (
-        torch.cat([x.read(numbers[i : i + 64])[0] for i in range(0, len(numbers), 64)]) for x in (real, real.inputs)
-    )
+    photographs, maps = (samples.read_all(numbers)[0] for samples in (real, real.inputs))
     return metrics.fit_segmenter(photographs, nearest_colours(maps, colours), len(colours), seed=s.seed)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from gankit import data, metrics
 from gankit.evaluation.needs import HELD_OUT, Metric, Need
 from gankit.evaluation.sources import NEGATIVE, required
-from gankit.evaluation.subject import Score, Subject, share_error
+from gankit.evaluation.subject import Score, Subject, share_score
 from gankit.evaluation.translations import translate_back
 from gankit.recipe import can
 
@@ -38,12 +38,6 @@ def mean_score(values: Tensor, name: str, better: str, note: str = "") -> Score:
         note = "; ".join(filter(None, (note, f"without {len(values) - n} outputs that equal their targets exactly")))
     error, error_of = (float(finite.std()) / math.sqrt(n), "standard error") if n > 1 else (None, "")
     return Score(name, float(finite.mean()), error, error_of, better, n, n, note)
-
-
-def share_score(is_right: Tensor, name: str, note: str = "") -> Score:
-    """The share of (N,) values that are 1 and its standard error."""
-    value, n = float(is_right.mean()), len(is_right)
-    return Score(name, value, share_error(value, n), "standard error", "higher", 0, n, note)
 
 
 def l1_distances(a: Tensor, b: Tensor) -> Tensor:
@@ -105,7 +99,7 @@ def label_kept(s: Subject) -> Iterator[Score]:
         metrics.classify(-images if view == NEGATIVE else images)
         for images, view in ((s.inputs, required(s.fake.inputs).view), (s.pixels[0], s.fake.view))
     )
-    yield share_score((before == after).double(), "label_kept")
+    yield share_score(before == after, "label_kept")
 
 
 def has_targets(s: Subject) -> bool:
