@@ -143,7 +143,7 @@ class Layers:
 
 def is_dict_of_tensors(tree: object) -> TypeGuard[dict[object, object]]:
     """Whether it is a flat state dict, with tensors by name."""
-    return isinstance(tree, dict) and bool(tree) and any(isinstance(v, (Stored, Tensor)) for v in tree.values())
+    return isinstance(tree, dict) and any(isinstance(v, (Stored, Tensor)) for v in tree.values())
 
 
 def word(name: object) -> str:

@@ -397,9 +397,13 @@ class Reader:
         stack: list = []
         memo: dict[object, object] = {}
 
-        def pop() -> object:
+        def top() -> object:
             if not stack or stack[-1] is MARK:
                 raise Refused("a pickle that takes more than it has put: the file is damaged")
+            return stack[-1]
+
+        def pop() -> object:
+            top()
             return stack.pop()
 
         def popped() -> list:
@@ -409,11 +413,6 @@ class Reader:
                     del stack[i:]
                     return items
             raise Refused("a pickle without its mark: the file is damaged")
-
-        def top() -> object:
-            if not stack or stack[-1] is MARK:
-                raise Refused("a pickle that takes more than it has put: the file is damaged")
-            return stack[-1]
 
         for op, argument in instructions(stream):
             if op in CONSTANTS:
