@@ -44,9 +44,6 @@ class Latents:
     names: list[str]
     space: str = ""
 
-    def __len__(self) -> int:
-        return len(self.points)
-
     def repeated_labels(self, times: int) -> Tensor | None:
         """The labels, each `times` times."""
         return None if self.labels is None else self.labels.repeat_interleave(times)

@@ -236,19 +236,20 @@ def sample_at(recipe: Pyramid, seed: int, first: int, factor: tuple[float, float
     scaled = [(max(11, round(h * factor[0])), max(11, round(w * factor[1]))) for h, w in recipe.sizes]
     with torch.no_grad(), seeded(seed):
         below = recipe.rebuilt(first - 1) if first else None
-        image = recipe.draw(
-            lambda i: torch.randn(1, *recipe.maps(i, scaled[i])).to(recipe.z_star), scaled, first, below
-        )
-        return image.clamp(-1, 1).float().cpu()
+        return draw_from(recipe, first, below, scaled).float().cpu()
+
+
+def draw_from(recipe: Pyramid, first: int, below: Tensor | None, sizes: Sequence[Size]) -> Tensor:
+    """(1, C, H, W) with random noise from scale `first` on, at these sizes of the scales."""
+    image = recipe.draw(lambda i: torch.randn(1, *recipe.maps(i, sizes[i])).to(recipe.z_star), sizes, first, below)
+    return image.clamp(-1, 1)
 
 
 def inject(recipe: Pyramid, image: Tensor, first: int, seed: int) -> Tensor:
     """(1, C, H, W) downsampled, injected at scale `first`, and generated upwards from there."""
     small = F.interpolate(image, recipe.sizes[first - 1], mode="bicubic", antialias=True)
     with torch.no_grad(), seeded(seed):
-        return recipe.draw(
-            lambda i: torch.randn(1, *recipe.maps(i, recipe.sizes[i])).to(image), recipe.sizes, first, small
-        ).clamp(-1, 1)
+        return draw_from(recipe, first, small, recipe.sizes)
 
 
 def read_for(recipe: Pyramid, file: str) -> Tensor:
