@@ -1426,9 +1426,8 @@ def test_an_exported_program_draws_the_same_for_any_number_of_rows(name, runs, t
     assert done.difference < 1e-5
     program = torch.export.load(tmp_path / "x.pt2").module()
     for rows in (1, 2, 9):
-        z, given = export.examples(model.recipe, rows)
-        found = program(z) if given is None else program(z, given)
-        expected = model.recipe.sample(z) if given is None else model.recipe.sample(z, given)
+        arguments = export.examples(model.recipe, rows)
+        found, expected = program(*arguments), model.recipe.sample(*arguments)
         assert (found - expected).abs().max() < 1e-5 and found.shape == (rows, 1, 16, 16)
     assert torch.equal(model.sample(3), before)  # exporting changed nothing in the model
 
@@ -1443,11 +1442,11 @@ def test_onnx_draws_the_same_for_any_number_of_rows(name, runs, tmp_path):
     done = export.export(model, "onnx", tmp_path / "x.onnx", count=7)
     assert done.difference < 1e-5
     session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
-    z, given = export.examples(model.recipe, 3)
+    arguments = export.examples(model.recipe, 3)
     inputs = [item.name for item in session.get_inputs()]
-    assert inputs == ["z", *(["label"] if given is not None else [])]
-    (found,) = session.run(None, dict(zip(inputs, (z.numpy(), None if given is None else given.numpy()))))
-    expected = model.recipe.sample(z) if given is None else model.recipe.sample(z, given)
+    assert inputs == ["z", "label"][: len(arguments)]
+    (found,) = session.run(None, {name: rows.numpy() for name, rows in zip(inputs, arguments)})
+    expected = model.recipe.sample(*arguments)
     assert np.abs(found - expected.numpy()).max() < 1e-5
 
 
@@ -1456,7 +1455,7 @@ def test_an_export_that_draws_something_else_is_deleted(runs, tmp_path, monkeypa
     monkeypatch.setitem(
         export.WRITERS,
         "torch.export",
-        lambda trained, path, *rest: (path.write_text("x"), lambda z, given: torch.zeros(len(z), 1, 16, 16))[1],
+        lambda trained, path, *rest: (path.write_text("x"), lambda z: torch.zeros(len(z), 1, 16, 16))[1],
     )
     with pytest.raises(ValueError, match="differ"):
         export.export(model, "torch.export", tmp_path / "x.pt2")

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from PIL import Image
 from sklearn.base import BaseEstimator, OutlierMixin
-from torch import Tensor
 
 from gankit import data, training
 from gankit.anomaly.scoring import score_images, threshold
@@ -92,7 +91,8 @@ class Detector(OutlierMixin, BaseEstimator):
         """(N, H, W[, C]) uint8 images to (N,) scores, larger for more normal images, as in scikit-learn."""
         if not hasattr(self, "trained_"):
             raise ValueError("this detector is not fitted: call fit(X) with normal images first")
-        images = to_images(check_images(X))
+        pixels = check_images(X).transpose(0, 3, 1, 2)
+        images = data.normalise(torch.from_numpy(np.ascontiguousarray(pixels)))
         shape = self.trained_.recipe.spec.shape
         if tuple(images.shape[1:]) != tuple(shape):
             raise ValueError(
@@ -124,8 +124,3 @@ def check_images(images: np.ndarray) -> np.ndarray:
             "give uint8 images, (N, H, W) or (N, H, W, C) with 1, 3 or 4 channels"
         )
     return images if has_channels else images[..., None]
-
-
-def to_images(images: np.ndarray) -> Tensor:
-    """(N, H, W, C) uint8 to (N, C, H, W) in [-1, 1]."""
-    return data.normalise(torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))))

@@ -121,13 +121,13 @@ def score_images(recipe: Recipe, images: Tensor, batch: int = 64) -> Anomaly:
     return Anomaly(*(torch.cat([getattr(part, k).cpu() for part in parts]) for k in Anomaly._fields))
 
 
-def extremes_of(extremes: list[Extreme], images: Tensor, part: Anomaly, most: int = 8) -> list[Extreme]:
-    """Rows of score, image, reconstruction and map: the `most` lowest and highest of these and the new ones."""
+def extremes_of(extremes: list[Extreme], images: Tensor, part: Anomaly) -> list[Extreme]:
+    """Rows of score, image, reconstruction and map: the 8 lowest and the 8 highest of these and the new ones."""
     rows = [
         (float(s), image, rebuilt, heat) for s, image, rebuilt, heat in zip(part.score, images, part.rebuilt, part.map)
     ]
     ordered = sorted([*extremes, *rows], key=lambda row: row[0])
-    return ordered if len(ordered) <= 2 * most else ordered[:most] + ordered[-most:]
+    return ordered if len(ordered) <= 16 else ordered[:8] + ordered[-8:]
 
 
 def open_images(trained: Trained, name: str) -> data.Dataset:

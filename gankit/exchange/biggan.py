@@ -64,13 +64,13 @@ class PlainLayers(Layers):
         self.into[f"{ours}.gamma"] = self.source.scalar(f"{theirs}.gamma")
 
 
-def convert(tree: object, size: int, critic: object = None, critic_size: int = 0, trunc: float = 1.0) -> Conversion:
+def convert(tree: object, size: int, critic: object, critic_size: int, trunc: float) -> Conversion:
     """Our model with the weights of G's file and, if it is given, of D's.
 
     Args:
         tree: the contents of G's file, from `unpickle.read`.
         size: of that file in bytes.
-        critic: the contents of D's file.
+        critic: the contents of D's file, or None.
         critic_size: of that file in bytes.
         trunc: which of BigGAN-deep's batch statistics to use: those measured with latents truncated at this value.
 

@@ -133,13 +133,13 @@ def export(trained: Trained, form: str, output: str | Path = "", count: int = 16
     if form == "onnx":
         need("onnx", "onnxscript", "onnxruntime")
     path.parent.mkdir(parents=True, exist_ok=True)
-    z, given = examples(recipe, count)
-    rows = [row.to(device_of(recipe)) for row in ([z] if given is None else [z, given])]
+    inputs = examples(recipe, count)
     with torch.no_grad():
-        expected = recipe.sample(*rows).float().cpu()
+        expected = recipe.sample(*(rows.to(device_of(recipe)) for rows in inputs)).float().cpu()
     try:
-        draw = WRITERS[form](trained, path, z, given, license)
-        parts = [draw(z[i : i + 5], None if given is None else given[i : i + 5]) for i in range(0, count, 5)]
+        draw = WRITERS[form](trained, path, inputs, license)
+        with torch.no_grad():
+            parts = [draw(*(rows[i : i + 5] for rows in inputs)) for i in range(0, count, 5)]
         difference = float((torch.cat(parts).float().cpu() - expected).abs().max())
         if not difference <= CLOSE:
             raise ValueError(
@@ -149,10 +149,10 @@ def export(trained: Trained, form: str, output: str | Path = "", count: int = 16
     except BaseException:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         raise
-    return Exported(path, input_text(recipe, z, given), count, difference)
+    return Exported(path, input_text(recipe, *inputs), count, difference)
 
 
-def input_text(recipe: Recipe, z: Tensor, given: Tensor | None) -> str:
+def input_text(recipe: Recipe, z: Tensor, given: Tensor | None = None) -> str:
     """Names and shapes of an export's inputs."""
     text = f"z (N, {z.shape[1]}) float32"
     if given is None:
@@ -178,23 +178,22 @@ def need(*packages: str) -> None:
         )
 
 
-def examples(recipe: Recipe, count: int) -> tuple[Tensor, Tensor | None]:
-    """The latents of seeds 0 to count - 1, and their labels or features, if the model takes them."""
+def examples(recipe: Recipe, count: int) -> list[Tensor]:
+    """The latents of seeds 0 to count - 1, followed by their labels or features if the model takes them."""
     seeds = range(count)
     z = latent.latents(recipe, seeds).cpu().float()
     if recipe.spec.condition_dim:
-        return z, torch.randn(count, recipe.spec.condition_dim, generator=torch.Generator().manual_seed(0))
+        return [z, torch.randn(count, recipe.spec.condition_dim, generator=torch.Generator().manual_seed(0))]
     label = latent.labels(recipe, seeds)
-    return z, None if label is None else label.cpu()
+    return [z] if label is None else [z, label.cpu()]
 
 
 # Each function writes one form, and returns a function from latents to the export's samples --------------------------
 
 
-def write_weights(trained: Trained, path: Path, z: Tensor, given: Tensor | None, license: str) -> Callable[..., Tensor]:
+def write_weights(trained: Trained, path: Path, inputs: list[Tensor], license: str) -> Callable[..., Tensor]:
     """A folder with config.json and the weights that samples need."""
-    left_out = unused(trained.recipe, z, given)
-    return write_folder(trained, path, "weights.safetensors", left_out)
+    return write_folder(trained, path, "weights.safetensors", unused(trained.recipe, inputs))
 
 
 def write_folder(trained: Trained, path: Path, name: str, left_out: list[str]) -> Callable[..., Tensor]:
@@ -208,48 +207,43 @@ def write_folder(trained: Trained, path: Path, name: str, left_out: list[str]) -
         {"run": config["id"], "images": trained.images, "model": config["model"], "left_out": left_out},
     )
     write_text(path / "config.json", json.dumps(card.published(config), indent=2))
-    kind = type(trained.recipe)
-    loaded = load(path, model=kind, device="cpu", weights=name).recipe
-    return drawing(loaded)
+    return load(path, model=type(trained.recipe), device="cpu", weights=name).recipe.sample
 
 
-def write_program(trained: Trained, path: Path, z: Tensor, given: Tensor | None, license: str) -> Callable[..., Tensor]:
+def write_program(trained: Trained, path: Path, inputs: list[Tensor], license: str) -> Callable[..., Tensor]:
     """A program of torch.export, .pt2."""
-    program = trace(trained.recipe, z, given)
+    program = trace(trained.recipe, inputs)
     with replacing(path) as temporary, open(temporary, "wb") as file, quiet():
         torch.export.save(program, file)
     with open(path, "rb") as file:
-        return drawing(torch.export.load(file).module())
+        return torch.export.load(file).module()
 
 
-def write_onnx(trained: Trained, path: Path, z: Tensor, given: Tensor | None, license: str) -> Callable[..., Tensor]:
+def write_onnx(trained: Trained, path: Path, inputs: list[Tensor], license: str) -> Callable[..., Tensor]:
     """An ONNX file, which onnxruntime runs."""
     import onnxruntime
 
-    names = ["z", *([] if given is None else ["label" if given.ndim == 1 else "condition"])]
-    program = trace(trained.recipe, z, given)
+    names = ["z", *("label" if given.ndim == 1 else "condition" for given in inputs[1:])]
+    program = trace(trained.recipe, inputs)
     with replacing(path) as temporary, quiet():
         done = torch.onnx.export(program, input_names=names, output_names=["samples"], dynamo=True, verbose=False)
         assert done is not None  # with dynamo=True there is a program
         done.save(temporary, external_data=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
-    def draw(z: Tensor, given: Tensor | None) -> Tensor:
-        rows = [z] if given is None else [z, given]
-        (out,) = session.run(None, {item.name: row.numpy() for item, row in zip(session.get_inputs(), rows)})
+    def draw(*inputs: Tensor) -> Tensor:
+        (out,) = session.run(None, {item.name: rows.numpy() for item, rows in zip(session.get_inputs(), inputs)})
         return torch.from_numpy(np.ascontiguousarray(out))
 
     return draw
 
 
-def write_hub(trained: Trained, path: Path, z: Tensor, given: Tensor | None, license: str) -> Callable[..., Tensor]:
+def write_hub(trained: Trained, path: Path, inputs: list[Tensor], license: str) -> Callable[..., Tensor]:
     """A folder for a model hub: all weights, config, model card, samples and a script."""
     path.mkdir(parents=True, exist_ok=True)
     recipe, seeds = trained.recipe, list(range(min(32, pictures.cells(trained.recipe.spec.shape))))
-    if given is None or given.ndim == 1:
-        pictures.save(path / "samples.png", latent.sample(recipe, seeds))
-    else:
-        pictures.save(path / "samples.png", latent.sample(recipe, seeds, condition=given))
+    condition = inputs[1] if recipe.spec.condition_dim else None
+    pictures.save(path / "samples.png", latent.sample(recipe, seeds, condition=condition))
     write_text(path / "README.md", card.readme(trained, seeds, license))
     write_text(path / "inference.py", SCRIPT)
     return write_folder(trained, path, "model.safetensors", [])
@@ -258,35 +252,21 @@ def write_hub(trained: Trained, path: Path, z: Tensor, given: Tensor | None, lic
 WRITERS = {"safetensors": write_weights, "onnx": write_onnx, "torch.export": write_program, "hub-folder": write_hub}
 
 
-def drawing(network: nn.Module) -> Callable[..., Tensor]:
-    """A function from latents and conditions to samples, of a recipe or a program."""
-    call = network.sample if isinstance(network, Recipe) else network
-
-    def draw(z: Tensor, given: Tensor | None) -> Tensor:
-        with torch.no_grad():
-            return call(z) if given is None else call(z, given)
-
-    return draw
-
-
-def trace(recipe: Recipe, z: Tensor, given: Tensor | None) -> torch.export.ExportedProgram:
+def trace(recipe: Recipe, inputs: list[Tensor]) -> torch.export.ExportedProgram:
     """The recipe's `sample` as a program for any number of rows.
 
     Raises:
         ValueError: torch cannot trace it.
     """
-    rows = [z] if given is None else [z, given]
-    two = torch.arange(2) % len(z)  # with one row the tracer would make the number of rows a constant
-    sampler = Sampler(recipe)
-    shapes = tuple({0: torch.export.Dim.DYNAMIC} for _ in rows)
+    two = torch.arange(2) % len(inputs[0])  # with one row the tracer would make the number of rows a constant
+    sampler, pairs = Sampler(recipe), tuple(rows[two] for rows in inputs)
+    shapes = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
     with torch.no_grad(), quiet():
         try:  # strict tracing keeps len(z) dynamic; the other mode supports more code, but may make it a constant
-            return torch.export.export(sampler, tuple(row[two] for row in rows), dynamic_shapes=shapes, strict=True)
+            return torch.export.export(sampler, pairs, dynamic_shapes=shapes, strict=True)
         except Exception as error:
             try:
-                return torch.export.export(
-                    sampler, tuple(row[two] for row in rows), dynamic_shapes=shapes, strict=False
-                )
+                return torch.export.export(sampler, pairs, dynamic_shapes=shapes, strict=False)
             except Exception:
                 raise ValueError(f"torch cannot trace this model's sample(): {str(error).splitlines()[0]}") from error
 
@@ -305,7 +285,7 @@ def quiet() -> Iterator[None]:
         log.setLevel(before)
 
 
-def unused(recipe: Recipe, z: Tensor, given: Tensor | None) -> list[str]:
+def unused(recipe: Recipe, inputs: list[Tensor]) -> list[str]:
     """The networks that samples do not need; none if the model has other abilities, too."""
     if set(recipe.abilities()) - {"sample"}:
         return []
@@ -317,7 +297,7 @@ def unused(recipe: Recipe, z: Tensor, given: Tensor | None) -> list[str]:
     ]
     try:
         with torch.no_grad():
-            recipe.sample(*(row[:2].to(device_of(recipe)) for row in ([z] if given is None else [z, given])))
+            recipe.sample(*(rows[:2].to(device_of(recipe)) for rows in inputs))
     finally:
         for hook in hooks:
             hook.remove()

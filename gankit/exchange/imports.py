@@ -42,13 +42,8 @@ class Publisher:
     terms: str
 
 
-FAULTS = (
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    RuntimeError,
-    ValueError,
-)  # errors from sizes that do not fit together
+# Errors from sizes that do not fit together.
+FAULTS = (LookupError, TypeError, ArithmeticError, RuntimeError, ValueError)
 MORE, LEAST = 8, 1 << 26  # a model may have this many times the bytes of the weights in the file, or this many bytes
 BSD = (
     "BSD 2-clause (LICENSE of pytorch-CycleGAN-and-pix2pix); the data that they were trained on have terms of their own"

@@ -11,7 +11,7 @@ from math import prod
 
 import torch
 
-from gankit.exchange.tensors import Conversion, Layers, Tensors, is_dict_of_tensors, others, side
+from gankit.exchange.tensors import Conversion, Layers, Tensors, channel_base, is_dict_of_tensors, others, side
 from gankit.exchange.unpickle import Refused, show
 from gankit.recipe import Spec
 
@@ -88,13 +88,11 @@ def set_sizes(g: Tensors, found: Conversion, widths: list[int]) -> None:
     Raises:
         Refused: the widths are not those of pggan.
     """
-    full, most = side(len(widths) - 1), max(widths)
+    full = side(len(widths) - 1)
     channels, z_dim = g.shape("toRGBLayers.0.weight")[0], g.shape("formatLayer.weight", 2)[1]
-    base = next((width * (4 << i) for i, width in enumerate(widths) if width < most), most * full)
-    if [max(1, min(base // (4 << i), most)) for i in range(len(widths))] != widths:
-        raise Refused(f"maps of {widths} channels; pggan has channel_base / side of them, up to channel_max")
+    base = channel_base(widths, "pggan")
     found.spec = Spec((channels, full, full))
-    found.arguments = dict(z_dim=z_dim, channel_base=base, channel_max=most, group=4, place_bias=True)
+    found.arguments = dict(z_dim=z_dim, channel_base=base, channel_max=max(widths), group=4, place_bias=True)
 
 
 def generator(layers: ScaledLayers, widths: list[int]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from gankit.exchange.tensors import Conversion, Layers, Tensors, number, others, side
+from gankit.exchange.tensors import Conversion, Layers, Tensors, channel_base, number, others, side
 from gankit.exchange.unpickle import STYLEGAN3, Node, Refused, Stored, show
 from gankit.recipe import Spec
 
@@ -161,10 +161,7 @@ def sizes_of(g: Tensors) -> Sizes:
     z_dim = g.shape("mapping.fc0.weight", 2)[1] - (w_dim if classes else 0)
     if z_dim < 1:
         raise Refused(f"a mapping network with {z_dim} inputs besides the class embedding's {w_dim}")
-    most = max(widths)
-    base = next((width * s for s, width in zip(sides, widths) if width < most), most * sides[-1])
-    if [max(1, min(base // s, most)) for s in sides] != widths:
-        raise Refused(f"maps of {widths} channels; stylegan2 has channel_base / side of them, up to channel_max")
+    base = channel_base(widths, "stylegan2")
     return Sizes(sides, widths, channels, w_dim, z_dim, classes, layers, base)
 
 

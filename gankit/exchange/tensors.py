@@ -143,7 +143,7 @@ class Layers:
 
 def is_dict_of_tensors(tree: object) -> TypeGuard[dict[object, object]]:
     """Whether it is a flat state dict, with tensors by name."""
-    return isinstance(tree, dict) and bool(tree) and any(isinstance(v, (Stored, Tensor)) for v in tree.values())
+    return isinstance(tree, dict) and any(isinstance(v, (Stored, Tensor)) for v in tree.values())
 
 
 def word(name: object) -> str:
@@ -168,6 +168,19 @@ def number(value: object, name: str, least: float, most: float, whole: bool = Fa
             f"{name} is {show(value)}; a {'whole ' if whole else ''}number from {least:g} to {most:g} was expected"
         )
     return value if whole else float(value)
+
+
+def channel_base(widths: list[int], model: str) -> int:
+    """The argument `channel_base` of pggan or stylegan2, from the channels of the feature maps from 4 px up.
+
+    Raises:
+        Refused: the widths are not those of the model.
+    """
+    most = max(widths)
+    base = next((width * (4 << i) for i, width in enumerate(widths) if width < most), most * side(len(widths) - 1))
+    if [max(1, min(base // (4 << i), most)) for i in range(len(widths))] != widths:
+        raise Refused(f"maps of {widths} channels; {model} has channel_base / side of them, up to channel_max")
+    return base
 
 
 def side(doublings: int) -> int:

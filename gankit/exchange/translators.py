@@ -37,10 +37,10 @@ class Parts:
     """
 
     g: Tensors
-    back: Tensors | None = None
-    d: tuple[Tensors, ...] = ()
-    attributes: str = ""
-    encoder: str = ""
+    back: Tensors | None
+    d: tuple[Tensors, ...]
+    attributes: str
+    encoder: str
 
     def done(self, found: Conversion) -> Conversion:
         """The conversion with the unused names of all files, apart from running statistics."""

@@ -127,9 +127,9 @@ class Name:
 # The functions of the names ------------------------------------------------------------------------------------------
 
 
-def whole(value: object, most: int = 2**40) -> int:
+def whole(value: object) -> int:
     """A count."""
-    if type(value) is not int or not 0 <= value <= most:
+    if type(value) is not int or not 0 <= value <= 2**40:
         raise Refused(f"{show(value)} where a count was expected")
     return value
 
@@ -388,7 +388,6 @@ class Reader:
             self.find(storage, name)
             self.found[name] = storage
         return self.found[name]
-        return storage
 
     def run(self, stream: io.BytesIO) -> object:
         """The object of one pickle in the stream, which is then at the pickle's end.
@@ -398,9 +397,13 @@ class Reader:
         stack: list = []
         memo: dict[object, object] = {}
 
-        def pop() -> object:
+        def top() -> object:
             if not stack or stack[-1] is MARK:
                 raise Refused("a pickle that takes more than it has put: the file is damaged")
+            return stack[-1]
+
+        def pop() -> object:
+            top()
             return stack.pop()
 
         def popped() -> list:
@@ -410,11 +413,6 @@ class Reader:
                     del stack[i:]
                     return items
             raise Refused("a pickle without its mark: the file is damaged")
-
-        def top() -> object:
-            if not stack or stack[-1] is MARK:
-                raise Refused("a pickle that takes more than it has put: the file is damaged")
-            return stack[-1]
 
         for op, argument in instructions(stream):
             if op in CONSTANTS:

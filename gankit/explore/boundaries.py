@@ -12,7 +12,7 @@ from torch import Tensor
 from gankit import latent
 from gankit.explore.classifiers import ImageClassifier, classifier_of, is_bright, read_labels
 from gankit.explore.inputs import Seeds, check_finite
-from gankit.explore.moves import Move, captions, deviations, direction_arrays
+from gankit.explore.moves import Move, captions, direction_arrays, strengths_of
 from gankit.explore.result import Result
 from gankit.runs.trained import Trained
 
@@ -77,9 +77,8 @@ def boundary(
         normal = latent.project_out(normal, torch.stack(list(others.values())))
         edits[f"{samples.name}, keeping {keep}"] = normal
         numbers["cosine of the way with the normal"] = float(normal @ plane.normal)
-    many, _ = latent.points(move.recipe, range(1000, 3000), label, space=move.space)
-    unit = float(deviations(many, normal[None]))
-    strengths = torch.linspace(-reach, reach, steps).tolist()
+    unit = float(move.deviations(normal[None], label))
+    strengths = strengths_of(reach, steps)
     vector = normal.to(move.latents.points)
     images = move.rows(vector, [strength * unit for strength in strengths])
     if not labels:

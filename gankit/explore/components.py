@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gankit import latent
-from gankit.explore.moves import Move, deviations, rows_along
+from gankit.explore.moves import Move, rows_along
 from gankit.explore.result import Result
 from gankit.runs.trained import Trained
 
@@ -40,8 +40,7 @@ def sefa(
     move = Move.of(trained, (seed,), label, trunc, space, latent_file, layers)
     points, labels = latent.points(move.recipe, range(1000, 1008), label, space=move.space)
     directions = latent.sefa(move.recipe, points, labels, count, move.layers)
-    many, _ = latent.points(move.recipe, range(1000, 3000), label, space=move.space)
-    directions = directions._replace(scale=deviations(many, directions.vectors))
+    directions = directions._replace(scale=move.deviations(directions.vectors, label))
     numbers: dict[str, object] = {"share of the change in the first layers": directions.share.tolist()}
     return rows_along(move, directions, steps, reach, numbers)
 

@@ -97,10 +97,10 @@ def parts_of(source: sources.Samples, name: str, trained: Trained, n: int) -> tu
     return images[:cut], labels[:cut], images[cut:], labels[cut:]
 
 
-def pooled(recipe: Recipe, images: Tensor, batch: int = 200) -> Tensor:
+def pooled(recipe: Recipe, images: Tensor) -> Tensor:
     """(N, F) the maps of all of D's convolutions, max-pooled to 4x4 and concatenated."""
     rows = []
-    for part in images.split(batch):
+    for part in images.split(200):
         with torch.no_grad():
             maps = maps_of_d(recipe, part)
         rows.append(torch.cat([F.adaptive_max_pool2d(x, 4).flatten(1).float().cpu() for x in maps], 1))

@@ -44,9 +44,6 @@ class Latents:
     names: list[str]
     space: str = ""
 
-    def __len__(self) -> int:
-        return len(self.points)
-
     def repeated_labels(self, times: int) -> Tensor | None:
         """The labels, each `times` times."""
         return None if self.labels is None else self.labels.repeat_interleave(times)
@@ -109,7 +106,7 @@ def check_finite(**flags: float) -> None:
             raise ValueError(f"--{name} is {value}; it must be a finite number")
 
 
-def read_latents(trained: Trained, file: str, label: int | None = None, space: str = "") -> Latents:
+def read_latents(trained: Trained, file: str, label: int | None, space: str) -> Latents:
     """The latents in a .npz that `project` wrote.
 
     Raises:
@@ -189,13 +186,7 @@ def data_of(trained: Trained, name: str = "") -> sources.Samples:
     return source
 
 
-def read_image(
-    file: str,
-    shape: tuple[int, ...],
-    fit: str = "crop",
-    alpha: str = "white",
-    missing: str = "give a PNG, JPEG or WebP",
-) -> Tensor:
+def read_image(file: str, shape: tuple[int, ...], fit: str, alpha: str, missing: str) -> Tensor:
     """An image file as (1, C, H, W) in [-1, 1].
 
     Args:

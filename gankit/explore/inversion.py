@@ -89,7 +89,7 @@ def project(
         **errors(found.image, target),
         "losses of the restarts": found.losses,
         "seconds": round(found.seconds, 1),
-        "lpips in the loss": distance.perceptual,
+        "lpips in the loss": distance.network is not None,
         "latent's length over the prior's": found.length,
     }
     goal = target.cpu().float()

@@ -32,7 +32,7 @@ class Distance:
     """Distances from a target: mean squared errors at all sizes down to 4, plus LPIPS if a network is given."""
 
     def __init__(self, network: Callable[[Tensor, Tensor], Tensor] | None):
-        self.network, self.perceptual = network, network is not None
+        self.network = network
 
     def __call__(self, images: Tensor, target: Tensor) -> Tensor:
         """(N, C, H, W) and (1, C, H, W) to (N,)."""

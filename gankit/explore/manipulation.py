@@ -103,9 +103,10 @@ def paint(trained: Trained, *, image: str = "", starts: str = "1,2", seed: int =
     """
     recipe = pyramid_of(trained)
     painting = read_for(recipe, image)
-    painted = [inject(recipe, painting, first, seed) for first in parse_scales(recipe, starts)]
+    scales = parse_scales(recipe, starts)
+    painted = [inject(recipe, painting, first, seed) for first in scales]
     cells = torch.cat([painting, *painted]).float().cpu()
-    return Result(cells, 1 + len(painted), ["painted", *scale_captions(recipe, starts)], (), {"image": image})
+    return Result(cells, 1 + len(painted), ["painted", *[f"from scale {i}" for i in scales]], (), {"image": image})
 
 
 def harmonise(trained: Trained, *, image: str = "", mask: str = "", starts: str = "2,3", seed: int = 0) -> Result:
@@ -215,10 +216,6 @@ def parse_scales(recipe: Pyramid, text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def scale_captions(recipe: Pyramid, text: str) -> list[str]:
-    return [f"from scale {i}" for i in parse_scales(recipe, text)]
-
-
 def parse_shape(text: str) -> tuple[float, float]:
     """Factors of height and width, like 1.5x1. Raises ValueError: the text is something else, or out of range."""
     try:
@@ -234,24 +231,25 @@ def dims(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def sample_at(recipe: Pyramid, seed: int, first: int, factor: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+def sample_at(recipe: Pyramid, seed: int, first: int, factor: tuple[float, float]) -> Tensor:
     """(1, C, H, W) with random noise from scale `first` on, at factors of the training image's height and width."""
     scaled = [(max(11, round(h * factor[0])), max(11, round(w * factor[1]))) for h, w in recipe.sizes]
     with torch.no_grad(), seeded(seed):
         below = recipe.rebuilt(first - 1) if first else None
-        image = recipe.draw(
-            lambda i: torch.randn(1, *recipe.maps(i, scaled[i])).to(recipe.z_star), scaled, first, below
-        )
-        return image.clamp(-1, 1).float().cpu()
+        return draw_from(recipe, first, below, scaled).float().cpu()
+
+
+def draw_from(recipe: Pyramid, first: int, below: Tensor | None, sizes: Sequence[Size]) -> Tensor:
+    """(1, C, H, W) with random noise from scale `first` on, at these sizes of the scales."""
+    image = recipe.draw(lambda i: torch.randn(1, *recipe.maps(i, sizes[i])).to(recipe.z_star), sizes, first, below)
+    return image.clamp(-1, 1)
 
 
 def inject(recipe: Pyramid, image: Tensor, first: int, seed: int) -> Tensor:
     """(1, C, H, W) downsampled, injected at scale `first`, and generated upwards from there."""
     small = F.interpolate(image, recipe.sizes[first - 1], mode="bicubic", antialias=True)
     with torch.no_grad(), seeded(seed):
-        return recipe.draw(
-            lambda i: torch.randn(1, *recipe.maps(i, recipe.sizes[i])).to(image), recipe.sizes, first, small
-        ).clamp(-1, 1)
+        return draw_from(recipe, first, small, recipe.sizes)
 
 
 def read_for(recipe: Pyramid, file: str) -> Tensor:
@@ -276,21 +274,20 @@ def _blended(trained: Trained, image: str, mask: str, starts: str, seed: int, re
             f"{image} is {dims(size)} (height x width) and its mask {dims(mask_size)}; they must be of one size"
         )
     soft = softened(mask_image.mean(1, keepdim=True) > 0, reach)
-    blended = [
-        edited * (1 - soft) + inject(recipe, edited, first, seed) * soft for first in parse_scales(recipe, starts)
-    ]
+    scales = parse_scales(recipe, starts)
+    blended = [edited * (1 - soft) + inject(recipe, edited, first, seed) * soft for first in scales]
     shown_mask = (soft * 2 - 1).expand_as(edited)
     cells = torch.cat([edited, shown_mask, *blended]).float().cpu()
-    heads = [title, "where", *scale_captions(recipe, starts)]
+    heads = [title, "where", *[f"from scale {i}" for i in scales]]
     return Result(cells, len(cells), heads, (), {"image": image, "mask": mask, "share": float(soft.mean())})
 
 
-def softened(mask: Tensor, reach: int, std: float = 5.0) -> Tensor:
-    """(1, 1, H, W) bool to weights 0 to 1: dilated by a disc of radius `reach`, then blurred by a Gaussian."""
+def softened(mask: Tensor, reach: int) -> Tensor:
+    """(1, 1, H, W) bool to weights 0 to 1: dilated by a disc of radius `reach`, then blurred by a Gaussian of 5 px."""
     span = torch.arange(-reach, reach + 1)
     disc = (span[:, None] ** 2 + span**2 <= reach**2).float()[None, None]
     wide = (F.conv2d(F.pad(mask.float(), [reach] * 4), disc) > 0.5).float()
-    taps = torch.exp(-0.5 * (torch.arange(-15, 16) / std) ** 2)
+    taps = torch.exp(-0.5 * (torch.arange(-15, 16) / 5) ** 2)
     taps = taps / taps.sum()
     rows = F.conv2d(F.pad(wide, [15, 15, 0, 0], mode="replicate"), taps[None, None, None])
     return F.conv2d(F.pad(rows, [0, 0, 15, 15], mode="replicate"), taps[None, None, :, None]).clamp(0, 1)

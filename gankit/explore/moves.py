@@ -47,6 +47,12 @@ class Move:
     def space(self) -> str:
         return self.latents.space
 
+    def deviations(self, vectors: Tensor, label: int | None) -> Tensor:
+        """(K,) standard deviations of the model's latents along directions (K, D)."""
+        points, _ = latent.points(self.recipe, range(1000, 3000), label, space=self.space)
+        rows = points if points.ndim == 2 else points[:, 0]
+        return (rows.double() @ vectors.double().T).std(0)
+
     def rows(self, vector: Tensor, strengths: Sequence[float]) -> Tensor:
         """(N * strengths, C, H, W): each sample moved by each strength times the vector (D,), a row per sample."""
         points, labels = self.latents.points, self.latents.labels
@@ -56,9 +62,9 @@ class Move:
     def moved(self, points: Tensor, vector: Tensor, by: float) -> Tensor:
         return latent.move(points, vector, by, self.layers)
 
-    def back_and_forth(self, vector: Tensor, reach: float, steps: int = 24) -> list[Tensor]:
-        """Frames of all samples moved along a vector (D,) and back; the last frame leads to the first one."""
-        phase = torch.arange(steps) / steps * 2 * torch.pi
+    def back_and_forth(self, vector: Tensor, reach: float) -> list[Tensor]:
+        """24 frames of all samples moved along a vector (D,) and back; the last frame leads to the first one."""
+        phase = torch.arange(24) / 24 * 2 * torch.pi
         points, labels = self.latents.points, self.latents.labels
         strengths = (float(strength) for strength in reach * phase.sin())
         return [latent.render(self.recipe, self.moved(points, vector, by), labels) for by in strengths]
@@ -75,12 +81,6 @@ def parse_layers(points: Tensor, layers: str) -> range | None:
             raise ValueError("--layers is for models with styles, in w; leave it out")
         return None
     return latent.layers_of(points.shape[1], layers or "all")
-
-
-def deviations(points: Tensor, vectors: Tensor) -> Tensor:
-    """(K,) standard deviations of points (N, D) or (N, num_ws, D) along directions (K, D)."""
-    rows = points if points.ndim == 2 else points[:, 0]
-    return (rows.double() @ vectors.double().T).std(0)
 
 
 def strengths_of(reach: float, steps: int) -> list[float]:

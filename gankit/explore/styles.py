@@ -29,7 +29,7 @@ def truncation(
         psi: truncation factors with commas between, a column each.
         label: the class; default: the classes in turn, by seed.
     """
-    recipe, factors = generator_of(trained), parse_floats(psi, "--psi")
+    recipe, factors = generator_of(trained), parse_floats(psi)
     latent.check(recipe, label)
     columns = [latent.points(recipe, seeds, label, factor) for factor in factors]
     images = torch.stack([latent.render(recipe, *column) for column in columns], 1)  # (seeds, psi, C, H, W)
@@ -157,8 +157,8 @@ def styled(trained: Trained, tool: str) -> Recipe:
     return recipe
 
 
-def parse_floats(text: str, flag: str) -> list[float]:
-    """Finite numbers with commas between.
+def parse_floats(text: str) -> list[float]:
+    """The finite numbers of --psi, with commas between.
 
     Raises:
         ValueError: the text is something else.
@@ -168,5 +168,5 @@ def parse_floats(text: str, flag: str) -> list[float]:
     except ValueError:
         numbers = []
     if not numbers or not all(map(math.isfinite, numbers)):
-        raise ValueError(f"{flag} takes numbers with commas between, like 0,0.5,1; not {text!r}")
+        raise ValueError(f"--psi takes numbers with commas between, like 0,0.5,1; not {text!r}")
     return numbers
