@@ -34,17 +34,8 @@ import torch
 from torch import Tensor, nn
 
 from gankit.losses import non_saturating, scores
-from gankit.nn import (
-    BatchNorm1d,
-    BatchNorm2d,
-    Dropout,
-    init_he,
-    init_normal,
-    larger_size,
-    nearest_size,
-    random_crop,
-    stages,
-)
+from gankit.nn import BatchNorm1d, BatchNorm2d, Dropout, init_normal, larger_size, nearest_size, random_crop, stages
+from gankit.nn.init import init_he
 from gankit.penalties import r1
 from gankit.recipe import Batch, Preset, Recipe, Run, Spec
 

@@ -51,7 +51,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.losses import non_saturating, scores
-from gankit.nn import BatchNorm1d, BatchNorm2d, init_he, init_normal, look, nearest_size, random_crop, stages, whole
+from gankit.nn import BatchNorm1d, BatchNorm2d, init_normal, look, nearest_size, random_crop, stages, whole
+from gankit.nn.init import init_he
 from gankit.penalties import r1
 from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Run, Spec, adam
 

@@ -8,7 +8,7 @@ from gankit.nn.crop import larger_size, random_crop
 from gankit.nn.dropout import Dropout, Dropout2d
 from gankit.nn.equalised import EqualisedConv2d, EqualisedLinear, PixelNorm
 from gankit.nn.growing import at_side, by_side, double, faded, grown
-from gankit.nn.init import init_glorot, init_he, init_normal
+from gankit.nn.init import init_glorot, init_normal
 from gankit.nn.maxout import Maxout
 from gankit.nn.minibatch import MinibatchDiscrimination, MinibatchStddev
 from gankit.nn.modulated import ModulatedConv2d
@@ -69,7 +69,6 @@ __all__ = [
     "grown",
     "has_batch_norm",
     "init_glorot",
-    "init_he",
     "init_normal",
     "instance_norm",
     "look",
