@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gankit.data import draws
 from gankit.data.reading import cache, layout
-from gankit.data.stream import Dataset, Stream
+from gankit.data.stream import Batches, Dataset, Stream
 from gankit.text import shown
 
 SECOND = 3  # purpose of random numbers: the seed of b's order and mirroring
@@ -99,16 +99,11 @@ class Domains:
 
 
 @dataclass
-class DomainStream(Iterator[dict[str, Tensor]]):
-    """Batches one after the other; `at(i)` is the i-th, independent of earlier calls."""
+class DomainStream(Batches):
+    """Batches of both domains, at the same positions of their streams."""
 
     a: Stream
     b: Stream
-    next: int = 0
-
-    def __next__(self) -> dict[str, Tensor]:
-        self.next += 1
-        return self.at(self.next - 1)
 
     def at(self, i: int) -> dict[str, Tensor]:
         return {"a": self.a.at(i)["real"], "b": self.b.at(i)["real"]}

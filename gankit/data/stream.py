@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -157,9 +158,22 @@ class Dataset:
         return Stream(self, start, batch, factor, seed, rank, world)
 
 
+class Batches(Iterator[dict[str, Tensor]]):
+    """Batches one after the other; `at(i)` is the i-th, independent of earlier calls."""
+
+    next = 0
+
+    def __next__(self) -> dict[str, Tensor]:
+        self.next += 1
+        return self.at(self.next - 1)
+
+    @abstractmethod
+    def at(self, i: int) -> dict[str, Tensor]: ...
+
+
 @dataclass
-class Stream(Iterator[dict[str, Tensor]]):
-    """Batches one after the other; `at(i)` is the i-th, independent of earlier calls.
+class Stream(Batches):
+    """Batches of a `Dataset`.
 
     Args: as `Dataset.stream`; `factor` divides the sides of the images.
     """
@@ -171,11 +185,6 @@ class Stream(Iterator[dict[str, Tensor]]):
     seed: int
     rank: int
     world: int
-    next: int = 0
-
-    def __next__(self) -> dict[str, Tensor]:
-        self.next += 1
-        return self.at(self.next - 1)
 
     def at(self, i: int) -> dict[str, Tensor]:
         begin = self.start + i * self.batch
@@ -197,14 +206,6 @@ class Stream(Iterator[dict[str, Tensor]]):
                 if name in rows:
                     rows[name][flipped] = rows[name][flipped].flip(-1)
         return rows
-
-
-class Batches(Protocol):
-    """A stream of samples of any kind: `at(i)` is the i-th batch, and `next` the number of the next one."""
-
-    next: int
-
-    def at(self, i: int) -> dict[str, Tensor]: ...
 
 
 def ahead(stream: Batches, threads: int = 1) -> Iterator[dict[str, Tensor]]:

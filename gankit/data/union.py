@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gankit.data.reading import cache
-from gankit.data.stream import Dataset, Stream
+from gankit.data.stream import Batches, Dataset, Stream
 
 
 @dataclass
@@ -98,17 +97,12 @@ class Union:
 
 
 @dataclass
-class UnionStream(Iterator[dict[str, Tensor]]):
-    """Batches one after the other; `at(i)` is the i-th, independent of earlier calls."""
+class UnionStream(Batches):
+    """Batches of the joined sets in turn."""
 
     union: Union
     streams: list[Stream]
     first: int
-    next: int = 0
-
-    def __next__(self) -> dict[str, Tensor]:
-        self.next += 1
-        return self.at(self.next - 1)
 
     def at(self, i: int) -> dict[str, Tensor]:
         turn, which = divmod(self.first + i, len(self.streams))

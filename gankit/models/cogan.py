@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 from gankit.losses import non_saturating, scores
 from gankit.nn import BatchNorm1d, BatchNorm2d, Dropout, init_normal, larger_size, nearest_size, random_crop, stages
+from gankit.nn.init import init_he
 from gankit.penalties import r1
 from gankit.recipe import Batch, Preset, Recipe, Run, Spec
 
@@ -283,13 +284,6 @@ def caffe_groups(net: nn.Module, lr: float, weight_decay: float, bias_lr: float)
         dict(params=dense_biases, lr=lr * bias_lr, weight_decay=0.0),
         dict(params=others, weight_decay=0.0),
     ]
-
-
-def init_he(module: nn.Module) -> None:
-    """Initialise weights from N(0, 2 / inputs), in place, as in the Caffe networks for digits (MSRA)."""
-    for layer in module.modules():
-        if isinstance(layer, (nn.Linear, nn.Conv2d)):
-            nn.init.kaiming_normal_(layer.weight)
 
 
 def init_release(module: nn.Module) -> None:

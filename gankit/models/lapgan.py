@@ -45,6 +45,7 @@ from torch import Tensor, nn
 
 from gankit.losses import non_saturating, scores
 from gankit.nn import BatchNorm2d, Dropout, Dropout2d, init_normal, larger_size, random_crop
+from gankit.nn.dequantise import draw_times
 from gankit.penalties import r1
 from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Run, Spec, adam
 
@@ -369,7 +370,7 @@ class LAPGAN(Recipe):
     def g_loss(self, batch: Batch, level: int) -> tuple[Tensor, dict[str, Tensor]]:
         k, low = self.g_batch, self.pyramid(batch.real, level)[1]
         label = batch.label.repeat_interleave(k) if self.spec.num_classes else None
-        z = batch.draw(lambda n: self.level_noise(n * k, level).unflatten(0, (n, k))).flatten(0, 1)
+        z = draw_times(batch.draw, partial(self.level_noise, level=level), k)
         fake = self.generate(level, z, None if low is None else low.repeat_interleave(k, 0), label)
         return non_saturating.g(self.logits(batch, fake, label, level)), {}
 

@@ -52,6 +52,7 @@ from torch import Tensor, nn
 
 from gankit.losses import non_saturating, scores
 from gankit.nn import BatchNorm1d, BatchNorm2d, init_normal, look, nearest_size, random_crop, stages, whole
+from gankit.nn.init import init_he
 from gankit.penalties import r1
 from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Run, Spec, adam
 
@@ -406,7 +407,7 @@ class StackGAN(Recipe):
             if not pytorch:
                 init_truncated(net)
             if isinstance(net, Discriminator) and not norm_d:
-                init_he(net)
+                init_he(net, slope=0.2)
 
     @staticmethod
     def nearest(height: int, width: int) -> tuple[int, int]:
@@ -544,15 +545,8 @@ class StackGAN(Recipe):
         return loss + self.kl_weight * kl, {"kl": kl}
 
 
-def init_truncated(module: nn.Module, std: float = 0.02) -> None:
-    """Convolution weights N(0, std^2), truncated at two deviations, like TensorFlow's truncated normal."""
+def init_truncated(module: nn.Module) -> None:
+    """Convolution weights N(0, 0.02^2), truncated at two deviations, like TensorFlow's truncated normal."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
-            nn.init.trunc_normal_(layer.weight, 0.0, std, -2 * std, 2 * std)
-
-
-def init_he(module: nn.Module) -> None:
-    """He initialization, for D without norms, in which signals would otherwise vanish."""
-    for layer in module.modules():
-        if isinstance(layer, (nn.Linear, nn.Conv2d)):
-            nn.init.kaiming_normal_(layer.weight, 0.2)
+            nn.init.trunc_normal_(layer.weight, 0.0, 0.02, -0.04, 0.04)

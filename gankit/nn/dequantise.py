@@ -1,4 +1,4 @@
-"""Random draws of a step that SNGAN and WGAN-GP share. `draw` is `batch.draw`."""
+"""Random draws of a step that several papers share. `draw` is `batch.draw`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Draw = Callable[[Callable[[int], Tensor]], Tensor]
+from gankit.nn.across import Draw
 
 
 def dequantise(images: Tensor, draw: Draw) -> Tensor:

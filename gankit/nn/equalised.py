@@ -17,7 +17,7 @@ class _Equalised(nn.Module):
     Adam's steps do not depend on the scale of the weights; scaling at use gives all layers the same learning speed.
     """
 
-    def __init__(self, shape: tuple[int, ...], gain: float, bias: bool, lr_mul: float):
+    def __init__(self, shape: tuple[int, ...], gain: float, bias: bool, lr_mul: float = 1.0):
         super().__init__()
         if min(shape) < 1:
             raise ValueError(f"a layer would have weights {shape}; every size must be at least 1")
@@ -59,19 +59,11 @@ class EqualisedConv2d(_Equalised):
         in_channels: channels of the input.
         out_channels: channels of the output.
         kernel: side of the kernel.
-        gain, bias, lr_mul: as in `EqualisedLinear`.
+        gain, bias: as in `EqualisedLinear`.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel: int,
-        gain: float = 2**0.5,
-        bias: bool = True,
-        lr_mul: float = 1.0,
-    ):
-        super().__init__((out_channels, in_channels, kernel, kernel), gain, bias, lr_mul)
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, gain: float = 2**0.5, bias: bool = True):
+        super().__init__((out_channels, in_channels, kernel, kernel), gain, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, H, W)."""

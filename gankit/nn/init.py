@@ -20,6 +20,13 @@ def init_normal(module: nn.Module, std: float = 0.02) -> None:
             nn.init.zeros_(layer.bias)
 
 
+def init_he(module: nn.Module, slope: float = 0.0) -> None:
+    """He's initialisation, for networks without norms, of linear layers and convolutions before (leaky) ReLUs."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+            nn.init.kaiming_normal_(layer.weight, slope)
+
+
 def init_glorot(module: nn.Module) -> None:
     """WGAN-GP's and SNGAN's initialisation: Glorot-uniform weights, times sqrt(2) in 3x3 convolutions; biases 0."""
     for layer in module.modules():

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.nn.across import look, own, whole
+from gankit.nn.precision import widened
 
 
 class MinibatchStddev(nn.Module):
@@ -31,8 +32,7 @@ class MinibatchStddev(nn.Module):
         """(N, C, H, W) to (N,) deviations of each sample's group, averaged over channels and positions."""
         look("the minibatch deviation", self.members)
         n, group = len(x), self.members(len(x))
-        wide = x if x.dtype == torch.float64 else x.float()
-        variance = wide.reshape(group, n // group, *x.shape[1:]).var(0, correction=0)
+        variance = widened(x).reshape(group, n // group, *x.shape[1:]).var(0, correction=0)
         return (variance + 1e-8).sqrt().mean((1, 2, 3)).to(x.dtype).repeat(group)
 
     def members(self, rows: int) -> int:

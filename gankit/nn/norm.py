@@ -111,12 +111,11 @@ class VirtualBatchNorm(nn.Module):
     Args:
         channels: channels to normalise.
         reference: M, rows of the reference batch.
-        eps: added to the variance.
     """
 
-    def __init__(self, channels: int, reference: int, eps: float = 1e-5):
+    def __init__(self, channels: int, reference: int):
         super().__init__()
-        self.reference, self.eps = reference, eps
+        self.reference = reference
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
@@ -128,7 +127,7 @@ class VirtualBatchNorm(nn.Module):
         own = (self.reference * fixed + moments[:, self.reference :]) / (self.reference + 1)
         mean, square = torch.cat([fixed.expand(-1, self.reference, -1), own], dim=1)
         mean, variance = mean.view(*mean.shape, *shape[2:]), (square - mean.square()).view(*mean.shape, *shape[2:])
-        return (x - mean) * torch.rsqrt(variance + self.eps) * self.weight.view(shape) + self.bias.view(shape)
+        return (x - mean) * torch.rsqrt(variance + 1e-5) * self.weight.view(shape) + self.bias.view(shape)
 
 
 def instance_norm(channels: int, affine: bool = False) -> nn.GroupNorm:

@@ -13,6 +13,7 @@ from math import prod
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gankit.nn.growing import double
 from gankit.nn.norm import BatchNorm2d
 
 
@@ -45,10 +46,10 @@ class GBlock(nn.Module):
     def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, 2H, 2W), or (N, out_channels, H, W) without `up`."""
         h = F.relu(self.norm1(x, *condition))
-        h = self.conv1(_double(h) if self.up else h)
+        h = self.conv1(double(h) if self.up else h)
         h = self.conv2(F.relu(self.norm2(h, *condition)))
         x = self.shortcut(x)
-        return h + (_double(x) if self.up else x)
+        return h + (double(x) if self.up else x)
 
 
 class DBlock(nn.Module):
@@ -160,7 +161,3 @@ def residual_trunk(
     downs = [DBlock(a, b, norm=norm, bias=False) for a, b in pairwise(widths)]
     trunk = nn.Sequential(nn.Conv2d(shape[0], widths[0], 3, padding=1), *downs, nn.Flatten())
     return trunk, widths[-1] * (shape[1] >> count) * (shape[2] >> count)
-
-
-def _double(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2.0)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Embedding)
+from gankit.nn.init import WEIGHTED
 
 
 class _Spectral(nn.Module):
@@ -44,7 +44,7 @@ def spectral_norm(module: nn.Module, eps: float = 1e-12) -> nn.Module:
         eps: lower bound of sigma.
     """
     for layer in list(module.modules()):
-        if isinstance(layer, LAYERS):
+        if isinstance(layer, (*WEIGHTED, nn.Embedding)):
             transposed = isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d))
             parametrize.register_parametrization(layer, "weight", _Spectral(layer.weight, transposed, eps), unsafe=True)
     return module

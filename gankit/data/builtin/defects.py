@@ -15,7 +15,7 @@ SEED, SIZE = 41, 400
 KINDS = ("scratch", "stain", "hole", "turned")
 
 
-def damaged(name: str, normal: Dataset, pictures: int = SIZE) -> Dataset:
+def damaged(name: str, normal: Dataset) -> Dataset:
     """Patches of a texture; every second one has a defect, whose pixels are 1 in its label map.
 
     A scratch is a bright line, a stain a soft dark spot, and a hole a black disc. "turned" rotates a square of the
@@ -24,10 +24,9 @@ def damaged(name: str, normal: Dataset, pictures: int = SIZE) -> Dataset:
     Args:
         name: name of the new data set.
         normal: grey patches without defects.
-        pictures: number of patches.
     """
     height, width = normal.shape[1:]
-    where = draws.choice(len(normal), SEED, 0, np.arange(pictures))
+    where = draws.choice(len(normal), SEED, 0, np.arange(SIZE))
 
     def both(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images, masks = normal.read(where[numbers]), np.zeros((len(numbers), height, width), np.uint8)
@@ -41,9 +40,9 @@ def damaged(name: str, normal: Dataset, pictures: int = SIZE) -> Dataset:
         name=name,
         kind="masks",
         shape=normal.shape,
-        size=pictures,
+        size=SIZE,
         read=lambda numbers: both(numbers)[0],
-        fingerprint=cache.key(normal.fingerprint, pictures, VERSION),
+        fingerprint=cache.key(normal.fingerprint, SIZE, VERSION),
         class_names=["normal", "defect"],
         masks=lambda numbers: both(numbers)[1],
     )

@@ -196,10 +196,10 @@ def open_files(path: Path) -> Iterator[FileSet]:
         yield FileSet(list(by_file), lambda file: _extract(by_file[file]))
 
 
-def kept(source: FileSet, most: int = KEPT) -> FileSet:
-    """The same files, for a caller that reads each twice: up to `most` bytes stay in memory for the second read."""
+def kept(source: FileSet) -> FileSet:
+    """The same files, for a caller that reads each twice: up to `KEPT` bytes stay in memory for the second read."""
     contents: dict[File, bytes] = {}
-    free = most
+    free = KEPT
 
     def read_once(file: File) -> bytes:
         nonlocal free
