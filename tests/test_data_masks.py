@@ -105,7 +105,7 @@ def test_large_sets_are_read_again_to_decode_them(tmp_path, opens, monkeypatch):
     for i in range(4):
         picture(tmp_path / "a" / f"{i}.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
     size = (tmp_path / "a/0.png").stat().st_size
-    monkeypatch.setattr(files.kept, "__defaults__", (2 * size + 30,))
+    monkeypatch.setattr(files, "KEPT", 2 * size + 30)
     dataset = data.open(tmp_path / "a")
     assert sorted(opens["read"].values()) == [1, 1, 2, 2]
     assert len(np.unique(dataset.read(np.arange(4)).reshape(4, -1), axis=0)) == 4

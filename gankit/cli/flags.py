@@ -112,7 +112,9 @@ def parse(command: Command, place: str, words: list[str], a: type[A], /) -> tupl
 
 
 @overload
-def parse(command: Command, place: str, words: list[str], a: type[A], b: type[B], /) -> tuple[A, B]: ...
+def parse(
+    command: Command, place: str, words: list[str], a: type[A], b: type[B], /, *, defaults: object = None
+) -> tuple[A, B]: ...
 
 
 @overload
@@ -131,25 +133,31 @@ def parse(command: Command, place: str, words: list[str], *kinds: type, defaults
         kinds: dataclasses, each a group of flags in the help.
         defaults: an instance of one of them, whose values are the defaults.
     """
+    groups = {kind.__name__.lower(): described(kind, defaults) for kind in kinds}
+    prog = f"gankit {command.__name__.rstrip('_')} {place}".rstrip()
+    values = read(groups, prog, (command.__doc__ or "").strip(), words)
+    return tuple(kind(**vars(value)) for kind, value in zip(kinds, values))
+
+
+def read(groups: dict[str, type], prog: str, about: str, words: list[str]) -> list[object]:
+    """Flags to an instance of each group, by tyro."""
     import tyro
 
-    groups = {kind.__name__.lower(): described(kind, defaults) for kind in kinds}
     fields = [field for kind in groups.values() for field in dataclasses.fields(kind)]
     switches = {field.name for field in fields if isinstance(field.default, bool)}
     members = [(name, kind, dataclasses.field(default_factory=kind)) for name, kind in groups.items()]
     joined = dataclasses.make_dataclass("Flags", members)
-    joined.__doc__ = (command.__doc__ or "").strip()
+    joined.__doc__ = about
     words = [modern(word, switches) for word in words]
     if any(field.name == "images" for field in fields):
         words = kimg(words)
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.HelptextFromCommentsOff)
-    prog = f"gankit {command.__name__.rstrip('_')} {place}".rstrip()
     parsed: object = tyro.cli(joined, prog=prog, args=words, config=config)
     values = [getattr(parsed, name) for name in groups]
     for value in values:
         for name, item in vars(value).items():
             refuse_out_of_range(name, item)
-    return tuple(kind(**vars(value)) for kind, value in zip(kinds, values))
+    return values
 
 
 def args_of(documented: object) -> dict[str, str]:
