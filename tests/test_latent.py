@@ -80,6 +80,13 @@ def test_a_grid_shows_each_image_where_it_belongs():
     assert pictures.grid(torch.zeros(5, 2)).mode == "RGB"
 
 
+@pytest.mark.parametrize("ending", [".jpg", ".bmp", ".png"])
+def test_transparent_pixels_become_white_where_the_format_has_no_alpha(ending, tmp_path):
+    path = pictures.save_picture(tmp_path / f"a{ending}", Image.new("RGBA", (8, 8), (255, 0, 0, 0)))
+    picture = Image.open(path)
+    assert picture.getpixel((4, 4)) == ((255, 0, 0, 0) if ending == ".png" else (255, 255, 255))
+
+
 def test_animations_are_written_whole(tmp_path):
     frames = [pictures.grid(torch.full((1, 3, 8, 8), v)) for v in (-1.0, 0.0, 1.0)]
     for name in ("a.webp", "a.gif"):

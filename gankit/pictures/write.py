@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from gankit import data
+from gankit.data.reading.endings import OPAQUE
 from gankit.pictures.grid import grid
 from gankit.pictures.sheet import sheet
 from gankit.runs.files import replacing
@@ -24,6 +25,7 @@ STILLS = {
     ".tiff": "TIFF",
 }
 """Pillow's name of the format, for each file ending."""
+OPTIONS: dict[str, dict[str, object]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
 
 
 def save(
@@ -62,7 +64,7 @@ def save_one(path: Path, sample: Tensor) -> Path:
 
 
 def save_picture(path: Path, picture: Image.Image) -> Path:
-    """Write a picture in the format of the path's ending; JPEG and BMP drop alpha.
+    """Write a picture in the format of the path's ending; in JPEG and BMP, transparent pixels become white.
 
     Raises:
         ValueError: the ending is not one of STILLS.
@@ -70,10 +72,12 @@ def save_picture(path: Path, picture: Image.Image) -> Path:
     ending = path.suffix.lower()
     if ending not in STILLS:
         raise ValueError(f"cannot write samples as {path.name}; use {', '.join(STILLS)} for a grid or .npz for arrays")
-    if STILLS[ending] in ("JPEG", "BMP") and picture.mode == "RGBA":
-        picture = picture.convert("RGB")
+    if ending in OPAQUE and picture.mode in ("LA", "RGBA"):
+        background = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(background, picture.convert("RGBA")).convert(picture.mode[:-1])
+    kind = STILLS[ending]
     with replacing(path) as temporary:
-        picture.save(temporary, STILLS[ending])
+        picture.save(temporary, kind, **OPTIONS.get(kind, {}))
     return path
 
 

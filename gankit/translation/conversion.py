@@ -13,11 +13,7 @@ from torch import Tensor
 
 from gankit import data
 from gankit.data.reading import decoding
-from gankit.data.reading.endings import OPAQUE
-from gankit.pictures import STILLS
-from gankit.runs.files import replacing
-
-OPTIONS: dict[str, dict[str, object]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
+from gankit.pictures import save_picture
 
 
 class Picture(NamedTuple):
@@ -108,12 +104,7 @@ def save_image(
     if alpha is not None and pixels.shape[-1] != 4:
         pixels = np.dstack([pixels, alpha])
     image = Image.fromarray(pixels)
-    kind = STILLS[path.suffix.lower()]
     if colours is not None:
         image.putpalette(colours.astype(np.uint8).tobytes())
-    elif image.mode in ("LA", "RGBA") and path.suffix.lower() in OPAQUE:
-        background = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(background, image.convert("RGBA")).convert(image.mode[:-1])
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        image.save(temporary, kind, **OPTIONS.get(kind, {}))
+    save_picture(path, image)
