@@ -19,7 +19,8 @@ from gankit.recipe import Recipe, Spec
 from gankit.text import shown, suggest
 
 SIZES = re.compile(
-    r"\w+_dim|width|width_g|channel_\w+|g_hidden|d_hidden|hidden|units_\w+|maxout_pieces|layers|levels|mapping_layers|n_critic|n_dis|g_batch|group"
+    r"\w+_dim|width|width_g|channel_\w+|g_hidden|d_hidden|hidden|units_\w+|maxout_pieces|"
+    r"layers|levels|mapping_layers|n_critic|n_dis|g_batch|group"
 )
 MOST = 2**40  # of an argument that counts something
 LOOPED = re.compile(
@@ -125,12 +126,9 @@ def from_tensors(
         ValueError, RuntimeError: as `construct`, or a tensor has the wrong shape.
     """
     recipe = outline(kind, spec, arguments)
-    loaded = None if recipe is None else recipe.load_state_dict(tensors, strict=False, assign=True)
-    if (
-        recipe is None
-        or loaded is None
-        or any(tensor.is_meta for module in recipe.modules() for tensor in tensors_in(vars(module)))
-    ):
+    if recipe is not None:
+        loaded = recipe.load_state_dict(tensors, strict=False, assign=True)
+    if recipe is None or any(t.is_meta for module in recipe.modules() for t in tensors_in(vars(module))):
         recipe = kind(spec, **arguments)
         loaded = recipe.load_state_dict(tensors, strict=False)
     recipe.opt = {}

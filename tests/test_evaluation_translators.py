@@ -110,7 +110,7 @@ def test_both_ways_of_two_domains_are_judged_on_held_out_images(here):
     held = data.open("digits-negative:test")
     count = min(100, len(held.a))
     assert scores["cycle_ab"].n_fake == count
-    # The same by hand: image i of the choice, and a random number that hangs on the seed and i alone.
+    # The same by hand: image i of the choice, and a random number that depends only on the seed and i.
     order = np.random.default_rng(0).permutation(len(held.a))[:count]
     real = data.normalise(held.a.rows(order)["real"])
     z = []

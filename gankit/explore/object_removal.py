@@ -15,19 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit import latent
+from gankit.data.builtin.shapes import COLOURS
 from gankit.explore.inputs import Latents, Seeds, generator_of, latents_of, read_table
 from gankit.explore.result import Result, blank
 from gankit.recipe import Recipe
 from gankit.runs.trained import Trained
-
-COLOURS = {  # of the built-in data `shapes`
-    "red": (230, 40, 40),
-    "green": (40, 190, 60),
-    "blue": (60, 90, 240),
-    "yellow": (240, 220, 40),
-    "magenta": (220, 60, 210),
-    "white": (250, 250, 250),
-}
 
 
 def share_left(before: Tensor, after: Tensor, colour: str) -> float:

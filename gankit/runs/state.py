@@ -305,7 +305,7 @@ def place(recipe: Recipe, device: torch.device, dtype: torch.dtype, batch: int) 
     """The recipe on its device: channels last from batches of 4 on, where that is faster, and fused optimizers."""
     recipe.to(device, dtype)
     if batch >= 4:
-        recipe.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs of modules
+        recipe.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
     for opt in recipe.opt.values():
         load_optimizer(opt, opt.state_dict())  # state made by a constructor, such as Adagrad's, moves too
     return recipe
