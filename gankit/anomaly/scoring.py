@@ -137,8 +137,8 @@ def open_images(trained: Trained, name: str) -> data.Dataset:
         ValueError: it holds no images, or images of another shape.
     """
     spec, settings = trained.recipe.spec, trained.config["settings"]
-    size = "x".join(map(str, spec.shape[1:]))
-    dataset = data.open(name, size, settings.get("fit", "crop"), alpha=settings.get("alpha", "white"))
+    how = data.reading_of({**settings, "resolution": "x".join(map(str, spec.shape[1:])), "skip_bad": False})
+    dataset = data.open_as(name, how)
     if not isinstance(dataset, data.Dataset) or dataset.kind not in ("images", "masks"):
         raise ValueError(f"{name} holds {data.KINDS.get(dataset.kind, dataset.kind)}; images are scored")
     if tuple(dataset.shape) != tuple(spec.shape):

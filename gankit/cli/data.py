@@ -7,10 +7,13 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from gankit.cli.flags import alias, first, parse
 from gankit.text import put
+
+if TYPE_CHECKING:
+    from gankit.data import Reading
 
 
 @dataclass
@@ -18,10 +21,6 @@ class Look:
     """What to look at.
 
     Args:
-        resolution: side of the images, 64 or 64x96.
-        fit: how images of another shape are fitted.
-        alpha: background of transparent pixels.
-        skip_bad: leave unreadable files out instead of stopping.
         want: read files as pairs, as two domains, as images with label maps or with captions; default: as --model does,
             if it is given.
         model: measure the memory and time of this model's training step.
@@ -30,10 +29,6 @@ class Look:
         sheet: path of the contact sheet, a PNG.
     """
 
-    resolution: str = ""
-    fit: Literal["crop", "pad", "squash"] = "crop"
-    alpha: Literal["white", "black", "keep"] = "white"
-    skip_bad: bool = False
     want: Annotated[Literal["", "pairs", "domains", "masks", "captions"], alias(name="as")] = ""
     model: str = ""
     preset: str = ""
@@ -44,17 +39,17 @@ class Look:
 def data(words: list[str]) -> None:
     """Show how data is read, before training: gankit data PATH [--resolution 64] [--as pairs] [--model dcgan]"""
     path, flags = first(words, "data", "PATH")
-    (options,) = parse(data, "PATH", flags, Look)
 
     from gankit import data as library
     from gankit import models
 
+    options, how = parse(data, "PATH", flags, Look, library.Reading)
+
     want: str = options.want
-    size = options.resolution or None
     if options.model and not want:
         want = models.find(options.model).data.split()[0]
-    put(library.describe(path, size, options.alpha, want))
-    dataset = library.open(path, size, options.fit, alpha=options.alpha, skip_bad=options.skip_bad, want=want)
+    put(library.describe_as(path, how, want))
+    dataset = library.open_as(path, how, want=want)
     if options.want and dataset.kind != want:
         raise ValueError(f"{path} holds {dataset.kind}. {library.HOW[want]}")
     kind = library.KINDS.get(dataset.kind, dataset.kind)
@@ -64,10 +59,10 @@ def data(words: list[str]) -> None:
         library.contact_sheet(dataset, Path(options.sheet))
         put(f"contact sheet: {options.sheet}")
     if options.model:
-        put(cost(options, path))
+        put(cost(options, how, path))
 
 
-def cost(options: Look, path: str) -> str:
+def cost(options: Look, how: Reading, path: str) -> str:
     """The time and memory of a model's training step on this machine, measured on a few steps."""
     import resource  # not on Windows
 
@@ -77,13 +72,7 @@ def cost(options: Look, path: str) -> str:
     from gankit.training.setup import plan
 
     kind = models.find(options.model)
-    changed: dict[str, object] = {
-        "data": path,
-        "resolution": options.resolution,
-        "fit": options.fit,
-        "alpha": options.alpha,
-    }
-    changed |= {"skip_bad": options.skip_bad} | ({"batch": options.batch} if options.batch else {})
+    changed: dict[str, object] = {"data": path, **vars(how)} | ({"batch": options.batch} if options.batch else {})
     settings, _ = plan(kind, options.preset, changed)
 
     def seconds(steps: int) -> float:

@@ -163,6 +163,8 @@ def read(groups: dict[str, type], prog: str, about: str, words: list[str]) -> li
 def args_of(documented: object) -> dict[str, str]:
     """The `Args:` of a docstring: name to text."""
     texts: dict[str, str] = {}
+    for base in reversed(getattr(documented, "__bases__", ())):
+        texts |= args_of(base) if dataclasses.is_dataclass(base) else {}
     block = re.search(r"^Args:\n((?:    .*\n?|\n)+)", inspect.cleandoc(documented.__doc__ or ""), re.M)
     name = ""
     for line in block.group(1).splitlines() if block else []:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -15,11 +16,12 @@ from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join, split
 from gankit.data.reading import cache, embedding, layout, partners
+from gankit.data.reading.choices import Alpha, Fit, Frames, Reading
 from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES
 from gankit.data.reading.files import BadFiles, plain
 from gankit.data.reading.folder import open_folder
 from gankit.data.reading.vectors import open_vectors
-from gankit.data.stream import Dataset, Size
+from gankit.data.stream import Dataset
 from gankit.data.union import Union
 from gankit.text import did_you_mean, shown
 
@@ -39,7 +41,6 @@ HOW = {  # the layout of files of each kind
 }
 JOIN = "Sets of images with attributes or classes are joined with a plus between: photos+faces"
 WANTS = ("", *KINDS, "points", "vectors")
-FITS, ALPHAS = ("crop", "pad", "squash"), ("white", "black", "keep")
 
 
 def open(
@@ -51,6 +52,16 @@ def open(
     skip_bad: bool = False,
     want: str = "",
     text_encoder: str = "",
+    *,
+    split: str = "",
+    held_out: str = "",
+    pair: str = "",
+    range: str = "",
+    frames: str = "first",
+    void: str = "",
+    labels: str = "",
+    captions: str = "",
+    no_table: bool = False,
 ) -> Dataset | Domains | Union:
     """Open a built-in data set by its name, files by their path, two domains, or several sets as one.
 
@@ -68,23 +79,35 @@ def open(
             the second with label maps. A folder with images/ and masks/ in it always holds label maps; "pairs" turns
             them into coloured images. "captions": images with texts, which are otherwise not used.
         text_encoder: path of an encoder of captions (`gankit.data.reading.embedding`); default: codes of characters.
+        split, held_out, pair, range, frames, void, labels, captions, no_table: as of
+            `gankit.data.reading.choices.Reading`.
 
     Raises:
         BadFiles: a ValueError with the list of files that cannot be used.
         ValueError: there is no such data, or it cannot be used; says what to do.
         OSError: it cannot be read, or the cache cannot be written.
     """
-    for flag, value, choices in (("fit", fit, FITS), ("alpha", alpha, ALPHAS), ("as", want, WANTS)):
-        if value not in choices:
-            raise ValueError(f"--{flag} takes {', '.join(choices)}, not {value!r}")
-    size, path = parse_resolution(resolution), find(name)
+    how = Reading(
+        str(resolution or ""), cast("Fit", fit), cast("Alpha", alpha), skip_bad, split, held_out, pair, range,
+        cast("Frames", frames), void, labels, captions, no_table,
+    )  # fmt: skip
+    return open_as(name, how, mirror, want, text_encoder)
 
-    def open_part(part: str, how: str) -> Dataset:
-        return _single(open(part, resolution, fit, False, alpha, skip_bad), part, how)
+
+def open_as(
+    name: str | Path, how: Reading, mirror: bool = False, want: str = "", text_encoder: str = ""
+) -> Dataset | Domains | Union:
+    """`open` with the options of reading in one object; raises as it."""
+    if want not in WANTS:
+        raise ValueError(f"--as takes {', '.join(WANTS)}, not {want!r}")
+    size, path = how.check().size, find(name)
+
+    def open_part(part: str, hint: str) -> Dataset:
+        return _single(open_as(part, how), part, hint)
 
     dataset: Dataset | Domains | Union
     if sides := two_sided(name, want):
-        dataset = _open_two_sided(name, *sides, want, size, fit, alpha, skip_bad)
+        dataset = _open_two_sided(name, *sides, want, how)
     elif parts := split(name):
         dataset = join(name, parts, lambda part: open_part(part, TWO))
     elif names := plus(name):
@@ -92,9 +115,9 @@ def open(
         dataset = Union("-".join(dataset.name for dataset in sets), sets)
     else:
         with named(name):
-            dataset = _open_one_sided(str(name), path, size, fit, alpha, skip_bad)
+            dataset = _open_one_sided(str(name), path, how)
             if want == "captions" and isinstance(dataset, Dataset) and dataset.kind == "images":
-                dataset = captioned(dataset, skip_bad, text_encoder)
+                dataset = captioned(dataset, how.skip_bad, text_encoder)
         if dataset.kind not in KINDS and (mirror or size):
             raise ValueError(
                 f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"
@@ -104,25 +127,21 @@ def open(
     return dataset
 
 
-def _open_one_sided(
-    name: str, path: Path | None, size: Size, fit: str, alpha: str, skip_bad: bool
-) -> Dataset | Domains:
+def _open_one_sided(name: str, path: Path | None, how: Reading) -> Dataset | Domains:
     """A built-in set, or the vectors or images of a path."""
     if path is None:
-        return BUILTIN[name](size)
+        return BUILTIN[name](how.size)
     if path.suffix.lower() == ARRAYS and path.is_file():
         return open_vectors(path)
-    return open_folder(path, size, fit, alpha, skip_bad)
+    return open_folder(path, how)
 
 
-def _open_two_sided(
-    name: str | Path, kind: str, paths: list[Path], want: str, size: Size, fit: str, alpha: str, skip_bad: bool
-) -> Dataset | Domains:
+def _open_two_sided(name: str | Path, kind: str, paths: list[Path], want: str, how: Reading) -> Dataset | Domains:
     """Pairs, or images with label maps, which `want` "pairs" turns into coloured images."""
     with named(name):
         if kind == "pairs":
-            return partners.open_pairs(paths, size, fit, alpha, skip_bad)
-        dataset = partners.open_masks(paths, size, fit, alpha, skip_bad)
+            return partners.open_pairs(paths, how)
+        dataset = partners.open_masks(paths, how)
         return partners.painted(dataset) if want == "pairs" else dataset
 
 
@@ -282,13 +301,3 @@ def named(name: str | Path) -> Iterator[None]:
     except ValueError as error:
         error.args = (f"{shown(str(name))}: {error}",)
         raise
-
-
-def parse_resolution(text: int | str | None) -> tuple[int, int] | None:
-    """64, "64" or "64x96" to (height, width); None and "" to None. Raises ValueError for anything else."""
-    if text is None or text == "":
-        return None
-    match = re.fullmatch(r"([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?", str(text), re.ASCII)
-    if not match:
-        raise ValueError(f"{text!r} is no resolution: type a side, 64, or height and width, 64x96")
-    return int(match[1]), int(match[2] or match[1])

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from PIL import Image
 
 from gankit.data.domains import Domains, split
-from gankit.data.lookup import KINDS, find, named, open, parse_resolution, plus, two_sided
+from gankit.data.lookup import KINDS, find, named, open_as, plus, two_sided
 from gankit.data.pixels import paint, palette
 from gankit.data.reading import files
+from gankit.data.reading.choices import Alpha, Reading
 from gankit.data.reading.endings import ARRAYS
 from gankit.data.reading.partners import surveyed
 from gankit.data.reading.survey import examine_pixels, metadata_of, survey
-from gankit.data.stream import Dataset, Size
+from gankit.data.stream import Dataset
 from gankit.data.union import Union
 from gankit.text import shown
 
@@ -109,24 +111,29 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
         ValueError: there is no such data, or nothing in it can be read.
         OSError: it cannot be read.
     """
-    path, size = find(name), parse_resolution(resolution)
+    return describe_as(name, Reading(str(resolution or ""), alpha=cast("Alpha", alpha)), want)
+
+
+def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
+    """`describe` with the options of reading in one object; raises as it."""
+    path = find(name)
     if sides := two_sided(name, want):
-        report = _two_sided(str(name), *sides, size, alpha)
+        report = _two_sided(str(name), *sides, how)
         if want == "pairs" and report.shape and report.kind == "masks":  # read as the coloured map, and the image
             report.kind, report.shape, report.other = "pairs", (3, *report.shape[1:]), report.shape
         return report
     if parts := split(name):
-        return _together(str(name), "domains", list("AB"), [describe(part, resolution, alpha) for part in parts])
+        return _together(str(name), "domains", list("AB"), [describe_as(part, how) for part in parts])
     if names := plus(name):
-        reports = [describe(part, resolution, alpha) for part in names]
-        joined = open(name, resolution, alpha=alpha, skip_bad=True)
+        reports = [describe_as(part, how) for part in names]
+        joined = open_as(name, replace(how, skip_bad=True))
         assert isinstance(joined, Union)  # the name has a plus
         return _together(str(name), "images", [dataset.name for dataset in joined.sets], reports)
     if path is None or (path.suffix.lower() == ARRAYS and path.is_file()):
-        dataset = open(name, resolution, want=want)
+        dataset = open_as(name, how, want=want)
         assert not isinstance(dataset, Union)  # the name has no plus
         return _opened(dataset, str(name), os.path.getsize(path) if path else 0)
-    return _images(str(name), path, size, alpha)
+    return _images(str(name), path, how)
 
 
 def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
@@ -149,13 +156,13 @@ def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
     )
 
 
-def _images(name: str, path: Path, size: Size, alpha: str) -> Report:
+def _images(name: str, path: Path, how: Reading) -> Report:
     """Describe the images in a folder or archive."""
     with named(name), files.open_files(path) as source:
         seen = survey(source, examine_pixels)
     notes = list(seen.warnings)
     try:
-        shape = seen.shape(size, alpha)
+        shape = seen.shape(how.size, how.alpha)
     except ValueError as error:
         shape = None
         notes.append(str(error))
@@ -228,7 +235,7 @@ def _rows(dataset: Dataset | Domains | Union, count: int) -> torch.Tensor:
     return torch.stack([_channels(side, channels).unflatten(0, (-1, 10)) for side in images], 1).flatten(0, 2)
 
 
-def _two_sided(name: str, kind: str, paths: list[Path], size: Size, alpha: str) -> Report:
+def _two_sided(name: str, kind: str, paths: list[Path], how: Reading) -> Report:
     """Describe pairs, or images with label maps."""
     with named(name), surveyed(paths, maps=kind == "masks", decode=True) as seen:
         parts = [part for sample in seen.samples for part in sample]
@@ -236,7 +243,7 @@ def _two_sided(name: str, kind: str, paths: list[Path], size: Size, alpha: str) 
     notes = list(seen.warnings)
     other: tuple[int, ...] = ()
     try:
-        shape, other = seen.shapes(size, alpha)
+        shape, other = seen.shapes(how.size, how.alpha)
     except ValueError as error:
         shape = None
         notes.append(str(error))

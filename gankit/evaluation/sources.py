@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, TypedDict, TypeVar, cast
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -37,14 +37,6 @@ def required(value: T | None) -> T:
     if value is None:
         raise TypeError("a value that is needed here is None")
     return value
-
-
-class Reading(TypedDict, total=False):
-    """The settings of a run that say how files become images; see `gankit.data.open`."""
-
-    fit: str
-    alpha: str
-    skip_bad: bool
 
 
 class Known(NamedTuple):
@@ -297,10 +289,8 @@ def open_dataset(
     Raises:
         ValueError: there is no such data.
     """
-    settings = settings or {}
-    options = cast(Reading, {key: settings[key] for key in Reading.__annotations__ if key in settings})
-    size = cast("int | str | None", resolution or settings.get("resolution") or None)
-    return data.open(name, size, **options, want=want)
+    how = data.reading_of(settings or {})
+    return data.open_as(name, replace(how, resolution=resolution or how.resolution), want=want)
 
 
 def with_classes_of(real: Samples, samples: Samples) -> Samples:

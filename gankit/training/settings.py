@@ -9,23 +9,20 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from gankit import build
+from gankit.data import Reading
 from gankit.recipe import Images, Recipe
 from gankit.runs.files import BadCheckpoint
 from gankit.runs.schema import Config
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Reading):
     """How a run goes, whatever the model. Lengths and intervals are counts of images shown to the model.
 
     Args:
         data: a folder, zip or tar of images, or a built-in set such as digits, photo, ring or shapes;
             `gankit data --help` lists them.
-        resolution: side of the images, 64 or 64x96 (height x width); default: the data's own.
-        fit: how images of another shape are fitted: centre crop, pad, or squash.
         mirror: flip half of the images left to right.
-        alpha: background of transparent pixels; keep makes alpha a fourth channel.
-        skip_bad: leave out unreadable files and record them, instead of stopping.
         images: training length in images shown; 0 for the length that singan's scales need.
         batch: images in a step, over all processes.
         pieces: parts into which a batch is split to save memory (gradient accumulation). Layers that look across a
@@ -57,11 +54,7 @@ class Settings:
     """
 
     data: str = "digits"
-    resolution: str = ""
-    fit: Literal["crop", "pad", "squash"] = "crop"
     mirror: bool = False
-    alpha: Literal["white", "black", "keep"] = "white"
-    skip_bad: bool = False
     images: Images = Images(1_000_000)
     batch: int = 64
     pieces: int = 1

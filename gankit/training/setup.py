@@ -67,16 +67,7 @@ def open_data(settings: Settings, kind: type[Recipe]) -> Data:
         raise ValueError(
             f"{models.name_of(kind)} learns from {kind.data} and draws from no texts: leave --text-encoder out"
         )
-    return data.open(
-        settings.data,
-        resolution=settings.resolution or None,
-        fit=settings.fit,
-        mirror=settings.mirror,
-        alpha=settings.alpha,
-        skip_bad=settings.skip_bad,
-        want=wanted,
-        text_encoder=settings.text_encoder,
-    )
+    return data.open_as(settings.data, data.reading_of(settings), settings.mirror, wanted, settings.text_encoder)
 
 
 def open_for(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from gankit.data.lookup import parse_resolution
+from gankit.data.reading.choices import parse_resolution
 from gankit.recipe import can
 from gankit.runs.trained import Trained
 from gankit.translation.abilities import able, arguments_of_translate, usage

@@ -64,11 +64,18 @@ class FileSet(NamedTuple):
         files: in a fixed order, which is the fastest to read them in.
         read: the bytes of a file; raises ValueError with the reason if it cannot be read.
         notes: for the user.
+        rows: by file name, what is known of each image, as in a row of metadata.csv: `label`, `text` and numbers; None
+            where tables among the files say it.
+        class_names: names of the classes, in the order of their numbers; empty where labels are names themselves.
+        title: the format, where one file holds many images, such as "MNIST's IDX files".
     """
 
     files: list[File]
     read: Callable[[File], bytes]
     notes: tuple[str, ...] = ()
+    rows: dict[str, dict[str, object]] | None = None
+    class_names: tuple[str, ...] = ()
+    title: str = ""
 
 
 class BadFiles(ValueError):

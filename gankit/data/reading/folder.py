@@ -10,29 +10,28 @@ from typing import TypeVar
 import numpy as np
 
 from gankit.data.reading import cache, decoding, files
+from gankit.data.reading.choices import Reading
 from gankit.data.reading.files import BadFiles
 from gankit.data.reading.rows import Rows
 from gankit.data.reading.survey import ImageFile, Survey, each, metadata_of, survey
-from gankit.data.stream import Dataset, Size
+from gankit.data.stream import Dataset
 from gankit.text import shown
 
 VERSION = 2  # part of the cache's keys: increase it when the same files are prepared in another way
 T = TypeVar("T")
 
 
-def open_folder(path: Path, resolution: Size, fit: str, alpha: str, skip_bad: bool) -> Dataset:
+def open_folder(path: Path, how: Reading) -> Dataset:
     """The images below a folder or in an archive, decoded into the cache if they are not there yet.
 
     Raises:
-        BadFiles: some files cannot be used, and `skip_bad` is not given.
+        BadFiles: some files cannot be used, and `how.skip_bad` is not given.
         ValueError: there are no images, their sizes differ and no resolution is given, or the metadata is wrong.
     """
     here = path.absolute()
 
     def again() -> cache.Prepared:
-        return recalled(
-            [here], (resolution, fit, alpha), lambda: _prepare(here, resolution, fit, alpha, skip_bad), skip_bad
-        )
+        return recalled([here], (how.size, how.fit, how.alpha), lambda: _prepare(here, how), how.skip_bad)
 
     prepared = again()
     info, bad = prepared.info, [tuple(pair) for pair in prepared.info["skipped"]]
@@ -111,18 +110,18 @@ def enlarged(seen: Survey, shape: tuple[int, int, int]) -> list[str]:
     )
 
 
-def _prepare(path: Path, resolution: Size, fit: str, alpha: str, skip_bad: bool) -> cache.Prepared:
+def _prepare(path: Path, how: Reading) -> cache.Prepared:
     """Decode every image into the cache, one after the other, with labels, captions and attributes in the info."""
 
     def decode(_: ImageFile, data: bytes) -> np.ndarray:
-        return decoding.decode(data, shape, fit, alpha)
+        return decoding.decode(data, shape, how.fit, how.alpha)
 
     def build(out: Path) -> dict:
         samples = [(image,) for image in seen.images]
         size = f"{shape[1]}x{shape[2]}"
         good, flaws = write(out, samples, lambda i: source.read(i.file), decode, size, int(np.prod(shape)))
         bad = seen.bad + [(shown(image.file.name), reason) for image, reason in flaws]
-        if bad and not (skip_bad and good):
+        if bad and not (how.skip_bad and good):
             raise BadFiles(bad, len(seen.images) + len(seen.bad))
         names = [seen.images[i].name for i in good]
         columns = metadata_of(seen, names)
@@ -134,5 +133,5 @@ def _prepare(path: Path, resolution: Size, fit: str, alpha: str, skip_bad: bool)
     with files.open_files(path) as opened:
         source = files.kept(opened)
         seen = survey(source)
-        shape = seen.shape(resolution, alpha)
-        return cache.prepare(cache.key(VERSION, seen.content, shape, fit, alpha), build)
+        shape = seen.shape(how.size, how.alpha)
+        return cache.prepare(cache.key(VERSION, seen.content, shape, how.fit, how.alpha), build)

@@ -16,6 +16,7 @@ import torch
 from gankit.data.domains import Domains
 from gankit.data.pixels import paint
 from gankit.data.reading import cache, decoding, files, labelmaps, layout
+from gankit.data.reading.choices import Reading
 from gankit.data.reading.files import BadFiles, File, FileSet
 from gankit.data.reading.folder import enlarged, recalled, write
 from gankit.data.reading.metadata import canonical
@@ -87,30 +88,28 @@ class Partners:
         return shapes
 
 
-def open_pairs(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_bad: bool) -> Domains:
+def open_pairs(paths: list[Path], how: Reading) -> Domains:
     """Pairs from two folders or archives with equal names, or from images A|B; decoded into the cache if needed.
 
     Raises:
-        BadFiles: some files cannot be used or have no partner, and `skip_bad` is not given.
+        BadFiles: some files cannot be used or have no partner, and `how.skip_bad` is not given.
         ValueError: there are no pairs, or their sizes differ and no resolution is given.
     """
-    paths = [path.absolute() for path in paths]
+    paths, key = [path.absolute() for path in paths], ("pairs", how.size, how.fit, how.alpha)
 
     def prepare() -> cache.Prepared:
         with surveyed(paths) as seen:
-            shapes = _settled(seen, resolution, alpha, skip_bad)
+            shapes = _settled(seen, how)
 
             def work(part: Part, data: bytes) -> np.ndarray:
                 if len(paths) == 1:
-                    return decoding.halves(data, shapes[0], fit, alpha)
-                return decoding.decode(data, shapes[part.side], fit, alpha)
+                    return decoding.halves(data, shapes[0], how.fit, how.alpha)
+                return decoding.decode(data, shapes[part.side], how.fit, how.alpha)
 
-            return _prepared(
-                seen, work, shapes, [_bytes(shape) for shape in shapes], ("pairs", resolution, fit, alpha), skip_bad
-            )
+            return _prepared(seen, work, shapes, [_bytes(shape) for shape in shapes], key, how.skip_bad)
 
     def again() -> cache.Prepared:
-        return recalled(paths, ("pairs", resolution, fit, alpha), prepare, skip_bad)
+        return recalled(paths, key, prepare, how.skip_bad)
 
     prepared, name = again(), title(paths)
     rows = Rows(prepared, again, " and ".join(map(str, paths)))
@@ -122,32 +121,30 @@ def open_pairs(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_b
     return Domains(name, first, second, kind="pairs", notes=prepared.info["warnings"])
 
 
-def open_masks(paths: list[Path], resolution: Size, fit: str, alpha: str, skip_bad: bool) -> Dataset:
+def open_masks(paths: list[Path], how: Reading) -> Dataset:
     """Images and their label maps from two folders with equal names; decoded into the cache if needed.
 
     Raises:
-        BadFiles: some files cannot be used or have no partner, and `skip_bad` is not given.
+        BadFiles: some files cannot be used or have no partner, and `how.skip_bad` is not given.
         ValueError: there are none, their sizes differ and no resolution is given, or the label maps hold no classes.
     """
-    paths = [path.absolute() for path in paths]
+    paths, key = [path.absolute() for path in paths], ("masks", how.size, how.fit, how.alpha)
     names = labelmaps.names_file(paths[1])
 
     def prepare() -> cache.Prepared:
         with surveyed(paths, maps=True) as seen:
-            shape = _settled(seen, resolution, alpha, skip_bad)[0]
+            shape = _settled(seen, how)[0]
 
             def work(part: Part, data: bytes) -> np.ndarray:
                 if part.side == 0:
-                    return decoding.decode(data, shape, fit, alpha)
+                    return decoding.decode(data, shape, how.fit, how.alpha)
                 assert seen.meaning is not None  # the second side holds label maps
-                return labelmaps.decode(data, seen.meaning, *shape[1:], fit)
+                return labelmaps.decode(data, seen.meaning, *shape[1:], how.fit)
 
-            return _prepared(
-                seen, work, [shape], [_bytes(shape), shape[1] * shape[2]], ("masks", resolution, fit, alpha), skip_bad
-            )
+            return _prepared(seen, work, [shape], [_bytes(shape), shape[1] * shape[2]], key, how.skip_bad)
 
     def again() -> cache.Prepared:
-        return recalled([*paths, *([names] if names else [])], ("masks", resolution, fit, alpha), prepare, skip_bad)
+        return recalled([*paths, *([names] if names else [])], key, prepare, how.skip_bad)
 
     prepared = again()
     shape, info = prepared.info["shapes"][0], prepared.info
@@ -307,12 +304,12 @@ def _find_classes(seen: Partners, folder: Path) -> None:
         )
 
 
-def _settled(seen: Partners, resolution: Size, alpha: str, skip_bad: bool) -> list[tuple[int, int, int]]:
+def _settled(seen: Partners, how: Reading) -> list[tuple[int, int, int]]:
     """The shapes of both sides. Bad files are reported before a missing resolution."""
     try:
-        return seen.shapes(resolution, alpha)
+        return seen.shapes(how.size, how.alpha)
     except ValueError:
-        if seen.bad and not skip_bad:
+        if seen.bad and not how.skip_bad:
             raise BadFiles(seen.bad, seen.count) from None
         raise
 
@@ -322,7 +319,7 @@ def _prepared(
     work: Callable[[Part, bytes], np.ndarray],
     shapes: list[tuple[int, int, int]],
     parts: list[int],
-    how: tuple[object, ...],
+    key: tuple[object, ...],
     skip_bad: bool,
 ) -> cache.Prepared:
     """Decode every sample into the cache, one side after the other."""
@@ -339,7 +336,7 @@ def _prepared(
             count=len(good), parts=parts, files=seen.count, shapes=shapes, skipped=bad, warnings=notes, meaning=meaning
         )
 
-    return cache.prepare(cache.key(seen.content(), *how), build)
+    return cache.prepare(cache.key(seen.content(), *key), build)
 
 
 def _dataset(name: str, rows: Rows, shape: list[int], part: int) -> Dataset:

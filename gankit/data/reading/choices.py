@@ -1,0 +1,86 @@
+"""How files become samples: the options that every command with data shares."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args, get_type_hints
+
+Fit = Literal["crop", "pad", "squash"]
+Alpha = Literal["white", "black", "keep"]
+Frames = Literal["first", "all"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files become samples.
+
+    Args:
+        resolution: side of the images, 64 or 64x96 (height x width); default: the data's own.
+        fit: how images of another shape are fitted: centre crop, pad, or squash.
+        alpha: background of transparent pixels; keep makes alpha a fourth channel.
+        skip_bad: leave out unreadable files and record them, instead of stopping.
+        split: part of the data to read, such as train, val or test, or all; default: train, where there are parts.
+        held_out: data that is never learned from: images with the same content are left out; default: the data's own
+            parts that are not train.
+        pair: names of partners relative to the folder, such as '{name}.jpg={name}_mask.gif'; default: equal names, or
+            those of a known layout.
+        range: LOW,HIGH, the values of images deeper than 8 bits that become black and white; default: found from all
+            images.
+        frames: of TIFFs, GIFs and WebPs with several pages or frames: read the first, or all as images.
+        void: value of label maps that belongs to no class, or none; default: 255, unless it is a class.
+        labels: file of labels, as FILE or FILE:COLUMN; default: a table beside the images, or the folders' names.
+        captions: file of captions, as FILE or FILE:COLUMN; default: a table or the text files beside the images.
+        no_table: read no table beside the images.
+    """
+
+    resolution: str = ""
+    fit: Fit = "crop"
+    alpha: Alpha = "white"
+    skip_bad: bool = False
+    split: str = ""
+    held_out: str = ""
+    pair: str = ""
+    range: str = ""
+    frames: Frames = "first"
+    void: str = ""
+    labels: str = ""
+    captions: str = ""
+    no_table: bool = False
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) of the images; None for the data's own. Raises ValueError."""
+        return parse_resolution(self.resolution)
+
+    def check(self) -> Reading:
+        """This, if each choice is one of those that there are. Raises ValueError."""
+        for name, hint in get_type_hints(Reading).items():
+            if (choices := get_args(hint)) and getattr(self, name) not in choices:
+                raise ValueError(f"--{name} takes {', '.join(choices)}, not {getattr(self, name)!r}")
+        parse_resolution(self.resolution)
+        return self
+
+    def changed(self, *names: str) -> tuple[tuple[str, object], ...]:
+        """Those of the named options that differ from their defaults, with their values, for keys of the cache."""
+        default = Reading()
+        return tuple((n, getattr(self, n)) for n in names if getattr(self, n) != getattr(default, n))
+
+
+def reading_of(settings: Reading | Mapping[str, object]) -> Reading:
+    """The options of reading among a run's settings, or in its config; those that are missing have their defaults."""
+    values = settings if isinstance(settings, Mapping) else vars(settings)
+    names = [field.name for field in dataclasses.fields(Reading)]
+    return Reading(**{name: values[name] for name in names if name in values}).check()  # type: ignore[arg-type]
+
+
+def parse_resolution(text: int | str | None) -> tuple[int, int] | None:
+    """64, "64" or "64x96" to (height, width); None and "" to None. Raises ValueError for anything else."""
+    if text is None or text == "":
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?", str(text), re.ASCII)
+    if not match:
+        raise ValueError(f"{text!r} is no resolution: type a side, 64, or height and width, 64x96")
+    return int(match[1]), int(match[2] or match[1])
