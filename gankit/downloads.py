@@ -67,7 +67,7 @@ def download(file: WebFile, target: Path, by_hand: str) -> Path:
     if not target.exists() and offline():
         raise OSError(f"{file.name} is not on this machine and downloads are switched off. {by_hand}")
     try:
-        with _locked(target) as held:
+        with locked(target) as held:
             if target.exists():  # another process was first
                 return verified(target, file)
             part = _beside(target, "part" if held else f"{uuid.uuid4().hex}.part")
@@ -132,7 +132,7 @@ def _beside(target: Path, ending: str) -> Path:
 
 
 @contextmanager
-def _locked(target: Path) -> Iterator[bool]:
+def locked(target: Path) -> Iterator[bool]:
     """A lock across processes for each target, released if the process is killed; yields whether locks work here."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(_beside(target, "lock"), "ab") as file:
@@ -209,6 +209,7 @@ def _download(file: WebFile, part: Path) -> tuple[int, str]:
                 while size <= file.size and (block := _read(source)):
                     digest.update(block)
                     out.write(block)
+                    out.flush()  # what has arrived outlives a kill
                     size += len(block)
                     advance(len(block))
                 if size < file.size and (not announced.isdigit() or size - start < int(announced)):
@@ -216,7 +217,6 @@ def _download(file: WebFile, part: Path) -> tuple[int, str]:
             except BrokenOff as error:
                 raise BrokenOff(f"{file.url} broke off after {size:,} of {file.size:,} bytes: {error}") from error
             finally:
-                out.flush()
                 os.fsync(out.fileno())
     return size, digest.hexdigest()
 

@@ -1,5 +1,6 @@
 """Data sets, built in or from files: `open` one, then `stream` it."""
 
+from gankit.data import published
 from gankit.data.builtin import BUILTIN
 from gankit.data.builtin.points import MODES
 from gankit.data.domains import Domains, split
@@ -15,6 +16,6 @@ from gankit.data.union import Union
 __all__ = [
     "BUILTIN", "HOW", "KINDS", "MODES", "BadFiles", "Dataset", "Domains", "Modes", "Reading", "Report", "Stream",
     "Union", "ahead", "contact_sheet", "describe", "describe_as", "find", "held_out_of", "normalise", "open",
-    "open_as", "paint", "palette", "parse_resolution", "plus", "quantise", "read_conditions", "reading_of",
+    "open_as", "paint", "palette", "parse_resolution", "plus", "published", "quantise", "read_conditions", "reading_of",
     "split", "two_sided",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from gankit.data import draws
+from gankit.data.published import located
 from gankit.data.reading import cache, layout
 from gankit.data.stream import Batches, Dataset, Stream
 from gankit.text import shown
@@ -115,6 +116,7 @@ def split(name: str | Path) -> tuple[str, str] | None:
     Raises:
         ValueError: there is a comma, but not two names.
     """
+    name = located(name)
     text, path = str(name), Path(name).expanduser()
     if "\0" in text:
         return None

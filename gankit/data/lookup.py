@@ -15,6 +15,7 @@ from gankit.data import captions
 from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join, split
+from gankit.data.published import SETS, located, original
 from gankit.data.reading import cache, embedding, layout, partners
 from gankit.data.reading.choices import Alpha, Fit, Frames, Reading
 from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES
@@ -66,9 +67,10 @@ def open(
     """Open a built-in data set by its name, files by their path, two domains, or several sets as one.
 
     Args:
-        name: a name in `gankit.data.BUILTIN`, or the path of a folder, zip, tar, image or .npz (./digits for a folder
-            with the name of a built-in set). Two domains are a folder with A/ and B/ (or trainA/ and trainB/) in it,
-            or two names with a comma between. Sets with different attributes are joined with a plus between.
+        name: a name in `gankit.data.BUILTIN`, that of a published set on this machine (`gankit.data.published`), or the
+            path of a folder, zip, tar, image or .npz (./digits for a folder with the name of a built-in set). Two
+            domains are a folder with A/ and B/ (or trainA/ and trainB/) in it, or two names with a comma between. Sets
+            with different attributes are joined with a plus between.
         resolution: side, or "64x96" for height and width; default: the data's own.
         fit: how images of another shape are fitted: "crop" the centre, "pad" or "squash".
         mirror: flip images of the stream, each with probability one half.
@@ -100,6 +102,7 @@ def open_as(
     """`open` with the options of reading in one object; raises as it."""
     if want not in WANTS:
         raise ValueError(f"--as takes {', '.join(WANTS)}, not {want!r}")
+    typed, name = name, located(name)
     size, path = how.check().size, find(name)
 
     def open_part(part: str, hint: str) -> Dataset:
@@ -122,6 +125,8 @@ def open_as(
             raise ValueError(
                 f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"
             )
+    if typed != name:  # a published set, whose folder may be called anything, such as raw
+        dataset.name = str(typed).replace(":", "-")
     dataset.mirror = mirror
     dataset.fingerprint += "-mirror" * mirror
     return dataset
@@ -202,6 +207,7 @@ def two_sided(name: str | Path, want: str) -> tuple[str, list[Path]] | None:
     Raises:
         ValueError: a name is missing, or one of two names is not a path.
     """
+    name = located(name)
     text, path = str(name), Path(name).expanduser()
     if (text in BUILTIN and isinstance(name, str)) or "\0" in text:
         return None
@@ -212,7 +218,7 @@ def two_sided(name: str | Path, want: str) -> tuple[str, list[Path]] | None:
             raise ValueError(
                 f"{shown(missing[0])} is built in, and sides are matched by the names of their files: give two folders"
             )
-        return want, [Path(part).expanduser() for part in parts]
+        return want, [Path(located(part)).expanduser() for part in parts]
     if both := layout.label_maps(path):
         return "masks", list(both)
     if want != "pairs":
@@ -226,6 +232,8 @@ def held_out_of(name: str | Path) -> str | None:
     That is NAME:test for a built-in set, test/ or val/ beside train/, and testA/ and testB/ beside trainA/ and trainB/;
     for joined sets, the held-out parts of all of them.
     """
+    if (place := located(name)) != name:
+        return original(name, held_out_of(place))
     text, path = str(name), Path(name).expanduser()
     if text in BUILTIN and isinstance(name, str):
         return f"{text}:test" if f"{text}:test" in BUILTIN else None
@@ -268,6 +276,7 @@ def find(name: str | Path) -> Path | None:
     Raises:
         ValueError: there is no such data; the message suggests similar names.
     """
+    name = located(name)
     text = str(name)
     if (parts := split(name)) and not Path(text).expanduser().is_dir():
         for part in parts:
@@ -289,7 +298,10 @@ def find(name: str | Path) -> Path | None:
             return path
         raise ValueError(f"{shown(text)} is not a folder, zip, tar, image or .npz")
     beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.name and path.parent.is_dir() else []
-    hint = did_you_mean(text, [*BUILTIN, *beside]) or f"built in are {', '.join(n for n in BUILTIN if ':' not in n)}"
+    built_in = (
+        f"built in are {', '.join(n for n in BUILTIN if ':' not in n)}, and gankit data list shows published sets"
+    )
+    hint = did_you_mean(text, [*BUILTIN, *SETS, *beside]) or built_in
     raise ValueError(f"there is no data {shown(text)!r}, neither built in nor a path; {hint}")
 
 

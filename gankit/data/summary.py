@@ -16,6 +16,7 @@ from PIL import Image
 from gankit.data.domains import Domains, split
 from gankit.data.lookup import KINDS, find, named, open_as, plus, two_sided
 from gankit.data.pixels import paint, palette
+from gankit.data.published import located
 from gankit.data.reading import files
 from gankit.data.reading.choices import Alpha, Reading
 from gankit.data.reading.endings import ARRAYS
@@ -116,6 +117,7 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
 
 def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
     """`describe` with the options of reading in one object; raises as it."""
+    name = located(name)
     path = find(name)
     if sides := two_sided(name, want):
         report = _two_sided(str(name), *sides, how)
