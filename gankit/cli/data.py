@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from gankit.cli.flags import alias, described, first, parse, read
+from gankit.cli import flags as command_line
+from gankit.cli.flags import alias, described, first, parse
 from gankit.text import put
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def data(words: list[str]) -> None:
 def get(words: list[str]) -> None:
     """Download a published data set, verified by its sha256, and go on where a download broke off."""
     name, flags = first(words, "data get", "NAME", "gankit data list shows the sets")
-    (options,) = read({"get": described(Get)}, "gankit data get NAME", get.__doc__ or "", flags)
+    (options,) = command_line.read({"get": described(Get)}, "gankit data get NAME", get.__doc__ or "", flags)
 
     from gankit.data import published
 
@@ -95,7 +96,7 @@ def get(words: list[str]) -> None:
 
 def show_list(words: list[str]) -> None:
     """List the published data sets by name, with size and licence, and where they are on this machine."""
-    read({}, "gankit data list", show_list.__doc__ or "", words)
+    command_line.read({}, "gankit data list", show_list.__doc__ or "", words)
 
     from gankit.data import published
 

@@ -145,10 +145,15 @@ def listing() -> str:
 
 def terms(entry: Published) -> str:
     """How to get a set, its size and its licence, in a few words."""
-    sizes = [other.size for other in SETS.values() if other.family == entry.family]
-    size = f"{amount(min(sizes))} to {amount(max(sizes))}" if min(sizes) < max(sizes) else amount(entry.size)
     how = f"by hand from {entry.page}" if entry.by_hand else f"gankit data get {entry.name}"
-    return f"{how}; {size}; licence: {entry.licence}"
+    return f"{how}; {sizes(entry)}; licence: {entry.licence}"
+
+
+def sizes(entry: Published) -> str:
+    """The size of the sets of a family, from the smallest to the largest."""
+    all_sizes = [other.size for other in SETS.values() if other.family == entry.family]
+    least, most = min(all_sizes), max(all_sizes)
+    return f"{amount(least)} to {amount(most)}" if least < most else amount(most)
 
 
 def amount(size: int) -> str:
