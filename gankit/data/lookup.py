@@ -115,7 +115,7 @@ def open_as(
         dataset = Union("-".join(dataset.name for dataset in sets), sets)
     else:
         with named(name):
-            dataset = _open_one_sided(str(name), path, how)
+            dataset = _open_one_sided(str(name), path, how, want)
             if want == "captions" and isinstance(dataset, Dataset) and dataset.kind == "images":
                 dataset = captioned(dataset, how.skip_bad, text_encoder)
         if dataset.kind not in KINDS and (mirror or size):
@@ -127,13 +127,13 @@ def open_as(
     return dataset
 
 
-def _open_one_sided(name: str, path: Path | None, how: Reading) -> Dataset | Domains:
+def _open_one_sided(name: str, path: Path | None, how: Reading, want: str) -> Dataset | Domains:
     """A built-in set, or the vectors or images of a path."""
     if path is None:
         return BUILTIN[name](how.size)
     if path.suffix.lower() == ARRAYS and path.is_file():
         return open_vectors(path)
-    return open_folder(path, how)
+    return open_folder(path, how, want)
 
 
 def _open_two_sided(name: str | Path, kind: str, paths: list[Path], want: str, how: Reading) -> Dataset | Domains:
@@ -161,13 +161,14 @@ def captioned(dataset: Dataset, skip_bad: bool, text_encoder: str = "") -> Datas
         ValueError: no image has a caption, all have the same one, or some have none and `skip_bad` is not given.
     """
     encoder = embedding.open_encoder(text_encoder, captions.plain) if text_encoder else None
-    texts = dataset.captions or []
+    texts = dataset.captions or [""] * len(dataset)
     lines = {text: captions.lines(text) for text in set(texts)}
     has_caption = np.array([bool(lines[text]) for text in texts], bool)
-    if not has_caption.any():
-        raise ValueError(f"there are no captions. {captions.HOW}")
+    if not has_caption.any() and not dataset.bad_texts:
+        fault = dataset.faults.get("captions", "")
+        raise ValueError(f"there are no captions{fault and ': '}{fault}. {captions.HOW}")
     names = dataset.names or [f"image {i}" for i in range(len(dataset))]
-    empty = [(shown(names[i]), "has no caption") for i in np.flatnonzero(~has_caption).tolist()]
+    empty = [captions.missing(names[i], dataset.bad_texts) for i in np.flatnonzero(~has_caption).tolist()]
     if empty and not skip_bad:
         raise BadFiles(empty, len(dataset))
     encoded = captions.Captions([lines[text] for text in texts if lines[text]], encoder)

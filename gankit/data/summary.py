@@ -133,7 +133,7 @@ def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
         dataset = open_as(name, how, want=want)
         assert not isinstance(dataset, Union)  # the name has no plus
         return _opened(dataset, str(name), os.path.getsize(path) if path else 0)
-    return _images(str(name), path, how)
+    return _images(str(name), path, how, want)
 
 
 def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
@@ -156,10 +156,10 @@ def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
     )
 
 
-def _images(name: str, path: Path, how: Reading) -> Report:
+def _images(name: str, path: Path, how: Reading, want: str) -> Report:
     """Describe the images in a folder or archive."""
     with named(name), files.open_files(path) as source:
-        seen = survey(source, examine_pixels)
+        seen = survey(source, examine_pixels, how=how, want=want, place=path)
     notes = list(seen.warnings)
     try:
         shape = seen.shape(how.size, how.alpha)
@@ -167,7 +167,9 @@ def _images(name: str, path: Path, how: Reading) -> Report:
         shape = None
         notes.append(str(error))
     usable = [image.name for image in seen.images if not image.flaw]
-    metadata = metadata_of(seen, usable)
+    with named(name):
+        metadata = metadata_of(seen, usable)
+    texts = list(seen.bad_texts().values()) if want == "captions" else []
     counts = Counter(metadata.labels)
     return Report(
         name=name,
@@ -180,7 +182,7 @@ def _images(name: str, path: Path, how: Reading) -> Report:
         classes={title: counts[i] for i, title in enumerate(metadata.class_names)},
         captions=len(metadata.captions),
         attributes=_means(metadata.attribute_names, metadata.attributes),
-        bad=seen.bad + [(shown(image.file.name), image.flaw) for image in seen.images if image.flaw],
+        bad=seen.bad + [(shown(image.file.name), image.flaw) for image in seen.images if image.flaw] + texts,
         copies=seen.copies(),
         warnings=notes + metadata.warnings,
     )

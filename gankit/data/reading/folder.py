@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from gankit.data.reading import cache, decoding, files
+from gankit.data.reading.beside import outside
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.files import BadFiles
 from gankit.data.reading.rows import Rows
@@ -21,17 +22,24 @@ VERSION = 2  # part of the cache's keys: increase it when the same files are pre
 T = TypeVar("T")
 
 
-def open_folder(path: Path, how: Reading) -> Dataset:
+def open_folder(path: Path, how: Reading, want: str = "") -> Dataset:
     """The images below a folder or in an archive, decoded into the cache if they are not there yet.
+
+    Args:
+        path: of the folder or archive.
+        how: how files become samples.
+        want: "captions" also reads captions that lie apart from the images.
 
     Raises:
         BadFiles: some files cannot be used, and `how.skip_bad` is not given.
         ValueError: there are no images, their sizes differ and no resolution is given, or the metadata is wrong.
     """
     here = path.absolute()
+    typed = how.changed("labels", "captions", "no_table", "skip_bad")
+    keys = how.size, how.fit, how.alpha, *typed, *outside(here, how), *[want] * (want == "captions")
 
     def again() -> cache.Prepared:
-        return recalled([here], (how.size, how.fit, how.alpha), lambda: _prepare(here, how), how.skip_bad)
+        return recalled([here], keys, lambda: _prepare(here, how, want), how.skip_bad)
 
     prepared = again()
     info, bad = prepared.info, [tuple(pair) for pair in prepared.info["skipped"]]
@@ -50,6 +58,8 @@ def open_folder(path: Path, how: Reading) -> Dataset:
         names=info["names"],
         skipped=bad,
         warnings=info["warnings"],
+        faults=info.get("faults", {}),
+        bad_texts={name: (file, reason) for name, (file, reason) in info.get("bad_texts", {}).items()},
     )
 
 
@@ -61,7 +71,7 @@ def recalled(
     Raises:
         BadFiles: some files cannot be used, and `skip_bad` is not given.
     """
-    listing = cache.key(VERSION, "texts", [(path.resolve(), files.listing(path)) for path in paths], *how)
+    listing = cache.key(VERSION, "tables", [(path.resolve(), files.listing(path)) for path in paths], *how)
     prepared = cache.recall(listing)
     if not prepared:
         with cache.locked(listing):  # another process may have prepared it in the meantime
@@ -110,7 +120,7 @@ def enlarged(seen: Survey, shape: tuple[int, int, int]) -> list[str]:
     )
 
 
-def _prepare(path: Path, how: Reading) -> cache.Prepared:
+def _prepare(path: Path, how: Reading, want: str) -> cache.Prepared:
     """Decode every image into the cache, one after the other, with labels, captions and attributes in the info."""
 
     def decode(_: ImageFile, data: bytes) -> np.ndarray:
@@ -127,11 +137,17 @@ def _prepare(path: Path, how: Reading) -> cache.Prepared:
         columns = metadata_of(seen, names)
         notes = seen.warnings + columns.warnings + enlarged(seen, shape)
         return asdict(columns) | dict(
-            count=len(good), parts=[int(np.prod(shape))], shape=shape, names=names, skipped=bad, warnings=notes
+            count=len(good),
+            parts=[int(np.prod(shape))],
+            shape=shape,
+            names=names,
+            skipped=bad,
+            warnings=notes,
+            bad_texts=seen.bad_texts(),
         )
 
     with files.open_files(path) as opened:
         source = files.kept(opened)
-        seen = survey(source)
+        seen = survey(source, how=how, want=want, place=path)
         shape = seen.shape(how.size, how.alpha)
         return cache.prepare(cache.key(VERSION, seen.content, shape, how.fit, how.alpha), build)
