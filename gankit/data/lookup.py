@@ -16,6 +16,7 @@ from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join, split
 from gankit.data.reading import cache, embedding, layout, partners
+from gankit.data.reading.beside import refuse_typed
 from gankit.data.reading.choices import Alpha, Fit, Frames, Reading
 from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES
 from gankit.data.reading.files import BadFiles, plain
@@ -129,16 +130,16 @@ def open_as(
 
 def _open_one_sided(name: str, path: Path | None, how: Reading, want: str) -> Dataset | Domains:
     """A built-in set, or the vectors or images of a path."""
-    if path is None:
-        return BUILTIN[name](how.size)
-    if path.suffix.lower() == ARRAYS and path.is_file():
-        return open_vectors(path)
+    if path is None or (path.suffix.lower() == ARRAYS and path.is_file()):
+        refuse_typed(how, name)
+        return BUILTIN[name](how.size) if path is None else open_vectors(path)
     return open_folder(path, how, want)
 
 
 def _open_two_sided(name: str | Path, kind: str, paths: list[Path], want: str, how: Reading) -> Dataset | Domains:
     """Pairs, or images with label maps, which `want` "pairs" turns into coloured images."""
     with named(name):
+        refuse_typed(how, str(name))
         if kind == "pairs":
             return partners.open_pairs(paths, how)
         dataset = partners.open_masks(paths, how)

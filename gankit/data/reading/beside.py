@@ -36,6 +36,7 @@ class Beside:
         bad_texts: by the same, the file of captions that cannot be read, and the reason.
         warnings: what a user should know, in plain sentences.
         faults: why "labels", "attributes" or "captions" that files have are not used.
+        origin: names of the tree or lists of captions, if these are not beside the images.
         files: that were read.
     """
 
@@ -51,6 +52,7 @@ class Beside:
     bad_texts: dict[str, tuple[str, str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
+    origin: tuple[str, ...] = ()
     files: set[File] = field(default_factory=set)
 
     def has(self, column: str) -> bool:
@@ -112,6 +114,13 @@ def outside(place: Path, how: Reading) -> list[object]:
     ]
     paths = [path for name in named for path in (place / name, Path(name).expanduser()) if path.exists()]
     return [(str(path), files.listing(path)) for path in paths if path != place]
+
+
+def refuse_typed(how: Reading, name: str) -> None:
+    """Refuse labels and captions by file for data other than images in files. Raises ValueError."""
+    for flag, text in (("labels", how.labels), ("captions", how.captions)):
+        if text:
+            raise ValueError(f"--{flag} names a file about images in a folder or archive, which {shown(name)} is not")
 
 
 def _folders(name: str) -> list[str]:
@@ -202,7 +211,7 @@ def _find_texts(result: Beside, source: FileSet, wanted: list[File], want: str) 
 
 
 def _add_texts(result: Beside, texts: Texts) -> None:
-    result.texts, result.bad_texts = texts.texts, texts.bad
+    result.texts, result.bad_texts, result.origin = texts.texts, texts.bad, texts.origin
     result.warnings += texts.warnings
     result.faults |= texts.faults
     result.files |= set(texts.files)
@@ -244,14 +253,15 @@ class Search:
 
     def sheet(self, name: str, flag: str) -> tuple[File, records.Sheet]:
         """A file of rows. Raises ValueError if it cannot be read."""
+        inside = self.inside(name)
+        path = None if inside else self.outside(name, flag)
         try:
-            if inside := self.inside(name):
+            if path is None:
                 file = next((f for f in self.source.files if f.name == inside), None)
                 if file is None:
                     raise ValueError("it is a folder")
                 data = self.source.read(file)
             else:
-                path = self.outside(name, flag)
                 file, data = File(f"../{path.name}", 0, ""), files.read(path)
             if os.path.basename(name) == files.CELEBA[0]:
                 return file, records.celeba(records.decoded(data))
@@ -316,12 +326,13 @@ def _take_labels(result: Beside, search: Search, text: str) -> None:
     rows = {canonical(name[len(root) :]): row for name, row in table.rows.items()}
     binary(list(rows.values()))
     others = (column and result.rows) or {}
-    result.rows = {name: others.get(name, {}) | row for name, row in rows.items()}
+    unused = {name: {k: v for k, v in row.items() if k != column} for name, row in others.items()}
+    result.rows = {name: unused.get(name, {}) | row for name, row in rows.items()}
     result.typed = ("labels",) if column else ("labels", "attributes")
     result.table, result.unlabelled, result.class_names = table.name, True, ()
     result.required = dict.fromkeys((canonical(name[len(root) :]) for name in search.images), table.name)
     result.unusable += table.bad
-    result.warnings += table.warnings
+    result.warnings += [note for note in table.warnings if note not in result.warnings]
     result.files |= {file for file in table.files if not file.name.startswith("../")}
 
 

@@ -10,6 +10,7 @@ from gankit.data import captions
 from gankit.data.reading import records, tables
 from gankit.data.reading.endings import TEXTS
 from gankit.data.reading.files import File, FileSet
+from gankit.data.reading.metadata import lines
 from gankit.text import shown
 
 TREE = re.compile(r"(text|txt|caption|sentence|description|prompt)s?(_.*|\d*)|.*_(text|caption|description)s?", re.I)
@@ -28,6 +29,7 @@ class Texts:
         files: that were read.
         warnings: what a user should know, in plain sentences.
         faults: by "captions", why files of captions are not used.
+        origin: names of the tree or lists, if the texts are not beside the images.
     """
 
     texts: dict[str, str] = field(default_factory=dict)
@@ -35,6 +37,7 @@ class Texts:
     files: list[File] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
+    origin: tuple[str, ...] = ()
 
 
 def beside(source: FileSet, wanted: list[File]) -> Texts:
@@ -96,6 +99,7 @@ def tree(source: FileSet, trees: dict[str, list[tuple[str, File]]], images: list
     best = max(sorted(by_tree), key=lambda root: len(by_tree[root]), default="")
     if not by_tree.get(best):
         return result
+    result.origin = (best,)
     for image in images:
         if image in by_tree[best]:
             _read(source, image, by_tree[best][image], result)
@@ -133,9 +137,10 @@ def add(result: Texts, table: tables.Table | None) -> None:
     """Take the captions of a table for images that have none yet."""
     if table is None:
         return
-    texts = {image: str(row["text"]) for image, row in table.rows.items() if row.get("text")}
+    texts = {image: lines(row["text"]) for image, row in table.rows.items() if row.get("text")}
     if new := {image: text for image, text in texts.items() if image not in result.texts}:
         result.texts |= new
+        result.origin += (table.name,)
         result.warnings += table.warnings
 
 

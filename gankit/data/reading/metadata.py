@@ -132,7 +132,7 @@ def merged(groups: dict[str, list[Row]], name: str) -> tuple[dict[str, Row], lis
     for image, rows in groups.items():
         result[image] = {title: rows[0].get(title) for title in titles if title not in boxes | unequal | {"text"}}
         if "text" in titles:
-            result[image]["text"] = "\n".join(line for row in rows if (line := _lines(row.get("text"))))
+            result[image]["text"] = "\n".join(text for row in rows if (text := lines(row.get("text"))))
     note = f"{name}: {len(several):,} of {len(groups):,} images have several rows"
     if "text" in titles:
         note += ", which are several captions"
@@ -185,7 +185,7 @@ def columns(rows: list[Row], name: str, class_names: tuple[str, ...] = ()) -> Me
         if all(value in (None, "") for value in values) or simple(column) in PARTS:
             continue
         if column == "text":
-            result.captions = list(map(_lines, values))
+            result.captions = list(map(lines, values))
             continue
         numbers = [_number(value) for value in values]
         if column != "label" and any(n is None and v not in (None, "") for n, v in zip(numbers, values)):
@@ -298,7 +298,7 @@ def _refuse_surrogates(rows: list[Row] | None) -> None:
                     raise ValueError(f"row {number}: '{shown(text)[:80]}' holds half a letter; write the file in UTF-8")
 
 
-def _lines(text: object) -> str:
+def lines(text: object) -> str:
     """The captions in a cell, one per line; a list holds several."""
     if isinstance(text, list):
         return "\n".join(map(str, text))

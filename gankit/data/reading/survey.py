@@ -170,7 +170,7 @@ def survey(
     seen.content = cache.key(
         [(image.name, image.digest) for image in seen.images], [*known.bad_texts.values(), *seen.bad], known.table,
         known.rows, *seen.texts.items(), *of_folders, *known.faults.items(), *known.class_names,
-        *known.typed,
+        *known.typed, *known.origin,
     )  # fmt: skip
     return seen
 

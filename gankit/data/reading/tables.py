@@ -32,6 +32,7 @@ class Table:
         faults: why "labels", "attributes" or "captions" that a table has are not used.
         title: the columns; tables of several folders with the same columns are one table.
         complete: whether every image must have a row: CelebA's list and OpenFace's are made for the images.
+        several: whether images have several rows.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Table:
     faults: dict[str, str] = field(default_factory=dict)
     title: list[str] = field(default_factory=list)
     complete: bool = False
+    several: bool = False
 
     def refuse(self, reason: str) -> None:
         """Note why the table is not used."""
@@ -53,8 +55,9 @@ def find(source: FileSet, images: list[str], skip_bad: bool) -> Table | None:
     """The labels, captions and attributes of these images in CelebA's list, in csvs, or in csvs of OpenFace.
 
     A csv speaks for the images below its own folder, or for all where it names none of those. Of tables that name all
-    images, the first is taken, with labels and captions from the first that has some. Tables that cannot be used give
-    a warning. CelebA's list and OpenFace's csvs may lack images if `skip_bad` is given.
+    images, those with one row for each come first; the first is taken, with labels and captions from the first that has
+    some. Tables that cannot be used give a warning. CelebA's list and OpenFace's csvs may lack images if `skip_bad` is
+    given.
 
     Returns:
         The table; None if no table names images. It has no rows if none can be used.
@@ -86,7 +89,7 @@ def find(source: FileSet, images: list[str], skip_bad: bool) -> Table | None:
     usable = [table for table in _combined(candidates) if _usable(table, images, skip_bad, refused)]
     if not usable:
         return refused if refused.warnings else None
-    table = _together(usable)
+    table = _together(sorted(usable, key=lambda table: table.several))
     table.warnings = refused.warnings + table.warnings
     table.faults = refused.faults | table.faults
     table.files += refused.files
@@ -96,6 +99,8 @@ def find(source: FileSet, images: list[str], skip_bad: bool) -> Table | None:
 def _usable(table: Table, images: list[str], skip_bad: bool, refused: Table) -> bool:
     """Whether a table knows something of all images; if not, `refused` gets the reason."""
     binary(list(table.rows.values()))
+    if not table.complete and not any(table.rows.values()):  # only says which part an image is in
+        return False
     unusable = {name for name, _ in table.bad}
     missing = [image for image in images if image not in table.rows and image not in unusable]
     if table.complete and (skip_bad or not (missing or table.bad)):
@@ -104,7 +109,9 @@ def _usable(table: Table, images: list[str], skip_bad: bool, refused: Table) -> 
         return True
     refused.files += table.files
     refused.warnings += table.warnings
-    if table.bad or missing:
+    if not (table.bad or missing):
+        refused.warnings += columns(list(table.rows.values()), table.name).warnings
+    else:
         reasons = [*table.bad, *((image, f"has no row in {table.name}") for image in missing)]
         first = "; ".join(f"{shown(image)}: {reason}" for image, reason in reasons[:3])
         flags = "--skip-bad" if table.complete else f"--labels {table.name} --skip-bad"
@@ -137,6 +144,7 @@ def _combined(tables: list[Table]) -> list[Table]:
         whole.title, whole.complete = group[0].title, all(table.complete for table in group)
         for table in group:
             whole.files += table.files
+            whole.several |= table.several
             whole.rows |= table.rows
             whole.bad += table.bad
             whole.warnings += table.warnings
@@ -284,6 +292,7 @@ def attach(file: File, sheet: Sheet, scopes: Scopes) -> Table | None:
             _face(table, image, group)
     else:
         table.rows, notes, table.faults = merged(groups, table.name)
+        table.several = any(len(group) > 1 for group in groups.values())
         table.warnings += notes
     return table
 
