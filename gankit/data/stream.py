@@ -65,6 +65,9 @@ class Dataset:
         warnings: what a user should know about the data, in plain sentences.
         faults: why "labels", "attributes" or "captions" that files have are not used.
         bad_texts: by the name of a sample, the file of its captions that cannot be read, and the reason.
+        layout: how the data is divided into parts, such as "folders train and val"; empty where it is not.
+        part: the part that was read; empty for all.
+        parts: number of images of each part.
     """
 
     name: str
@@ -90,6 +93,9 @@ class Dataset:
     warnings: list[str] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
     bad_texts: dict[str, tuple[str, str]] = field(default_factory=dict)
+    layout: str = ""
+    part: str = ""
+    parts: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.size

@@ -7,11 +7,12 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gankit.data.reading import captionfiles, files, metadata, records, tables
+from gankit.data.reading import captionfiles, files, metadata, rowfiles, tables
 from gankit.data.reading.captionfiles import Texts
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.endings import TEXTS
 from gankit.data.reading.files import File, FileSet
+from gankit.data.reading.matching import Scopes, Table
 from gankit.data.reading.metadata import Row, binary, canonical
 from gankit.text import shown
 
@@ -132,7 +133,8 @@ def _folders(name: str) -> list[str]:
 def _read_own(result: Beside, source: FileSet, own: list[File], root: str, names: list[str]) -> None:
     """Read metadata.csv and its alternatives: the first kind in each folder, for the images below that folder."""
     images = [canonical(name[len(root) :]) for name in names]
-    present, rows = set(images), dict[str, Row]()
+    others = {canonical(name.removeprefix(root)) for name in source.others}
+    present, rows = {*images, *others}, dict[str, Row]()
     by_folder: dict[str, File] = {}
     speaking: dict[str, str] = {}  # the names of tables by their folders; "" for those without rows
     result.files |= set(own)
@@ -163,7 +165,8 @@ def _read_own(result: Beside, source: FileSet, own: list[File], root: str, names
         result.warnings += notes
         result.faults |= faults
         for image, row in merged.items():
-            rows.setdefault(image, row)
+            if image not in others:
+                rows.setdefault(image, row)
     for image in images:
         nearest = next(folder for folder in reversed(_folders(image)) if folder in speaking or not folder)
         if speaking.get(nearest):
@@ -251,7 +254,7 @@ class Search:
             )
         return path
 
-    def sheet(self, name: str, flag: str) -> tuple[File, records.Sheet]:
+    def sheet(self, name: str, flag: str) -> tuple[File, rowfiles.Sheet]:
         """A file of rows. Raises ValueError if it cannot be read."""
         inside = self.inside(name)
         path = None if inside else self.outside(name, flag)
@@ -264,8 +267,8 @@ class Search:
             else:
                 file, data = File(f"../{path.name}", 0, ""), files.read(path)
             if os.path.basename(name) == files.CELEBA[0]:
-                return file, records.celeba(records.decoded(data))
-            return file, records.sheet(file.name, data)
+                return file, rowfiles.celeba(rowfiles.decoded(data))
+            return file, rowfiles.sheet(file.name, data)
         except (OSError, ValueError) as error:
             raise ValueError(f"--{flag} {shown(name)}: {error}; {FORMS} is expected") from error
 
@@ -279,7 +282,7 @@ def _parsed(text: str, flag: str) -> tuple[str, str]:
     return text, ""
 
 
-def _table(search: Search, text: str, flag: str, role: str) -> tables.Table:
+def _table(search: Search, text: str, flag: str, role: str) -> Table:
     """The table that a user named, with its chosen column as `role`.
 
     Raises:
@@ -288,7 +291,7 @@ def _table(search: Search, text: str, flag: str, role: str) -> tables.Table:
     name, column = _parsed(text, flag)
     file, sheet = search.sheet(name, flag)
     titles = metadata.quoted(sheet.title) or "none"
-    scopes = tables.Scopes(search.images)
+    scopes = Scopes(search.images, search.source.others)
     place = next((p for named in scopes.of(file.name) if (p := tables.naming(sheet, named)) is not None), None)
     if place is None:
         raise ValueError(
@@ -305,7 +308,7 @@ def _table(search: Search, text: str, flag: str, role: str) -> tables.Table:
         chosen = 1 - place
     if chosen is not None:
         lines = [[line[place], line[chosen]] if len(line) == len(sheet.title) else line[:1] for line in sheet.lines]
-        sheet = records.Sheet(["file_name", role], lines)
+        sheet = rowfiles.Sheet(["file_name", role], lines)
     table = tables.attach(file, sheet, scopes)
     if table is None:
         raise ValueError(f"--{flag} {shown(name)} has no row with {len(sheet.title)} values for an image of the data")
@@ -344,11 +347,11 @@ def _take_texts(result: Beside, search: Search, text: str) -> None:
         (f.name[len(inside) + 1 :], f) for f in search.source.files if inside and f.name.startswith(inside + "/")
     ]
     if members:
-        texts = captionfiles.tree(search.source, {inside: _texts_of(members)}, search.images)
+        texts = captionfiles.tree(search.source, {inside: _texts_of(members)}, search.images, search.source.others)
     elif not inside and (path := search.outside(name, "captions")).is_dir():
         with files.open_files(path) as source:
             members = _texts_of([(file.name, file) for file in source.files])
-            texts = captionfiles.tree(source, {name: members}, search.images)
+            texts = captionfiles.tree(source, {name: members}, search.images, search.source.others)
             texts.files = []
     else:
         texts, table = Texts(), _table(search, text, "captions", "text")

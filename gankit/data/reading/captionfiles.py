@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gankit.data import captions
-from gankit.data.reading import records, tables
+from gankit.data.reading import rowfiles, tables
 from gankit.data.reading.endings import TEXTS
 from gankit.data.reading.files import File, FileSet
+from gankit.data.reading.matching import Named, Scopes, Table
 from gankit.data.reading.metadata import lines
 from gankit.text import shown
 
@@ -55,7 +57,7 @@ def beside(source: FileSet, wanted: list[File]) -> Texts:
 
 def elsewhere(source: FileSet, images: list[str]) -> Texts:
     """Captions in a tree of text files, such as text/CLASS/x.txt for images/CLASS/x.jpg, or else in lists."""
-    result = tree(source, _trees(source), images)
+    result = tree(source, _trees(source), images, source.others)
     return result if result.texts or result.bad else lists(source, images)
 
 
@@ -81,23 +83,26 @@ def _trees(source: FileSet) -> dict[str, list[tuple[str, File]]]:
     return trees
 
 
-def tree(source: FileSet, trees: dict[str, list[tuple[str, File]]], images: list[str]) -> Texts:
+def tree(
+    source: FileSet, trees: dict[str, list[tuple[str, File]]], images: list[str], others: Sequence[str] = ()
+) -> Texts:
     """The captions of the tree that has files for the most images.
 
     Args:
         source: reads the files.
         trees: by the name of the tree, its files, with their names in it.
         images: names of all images.
+        others: names of images of other parts, whose texts may be there, too.
     """
-    named = tables.Named(images)
-    folders = {os.path.basename(os.path.dirname(image)) for image in images}
+    named, wanted = Named([*images, *others]), set(images)
+    folders = {os.path.basename(os.path.dirname(image)) for image in (*images, *others)}
     by_tree = {
         root: {image: file for name, file in members if (image := _image(named, name, folders))}
         for root, members in trees.items()
     }
     result = Texts()
-    best = max(sorted(by_tree), key=lambda root: len(by_tree[root]), default="")
-    if not by_tree.get(best):
+    best = max(sorted(by_tree), key=lambda root: len(by_tree[root].keys() & wanted), default="")
+    if not by_tree.get(best, {}).keys() & wanted:
         return result
     result.origin = (best,)
     for image in images:
@@ -105,16 +110,16 @@ def tree(source: FileSet, trees: dict[str, list[tuple[str, File]]], images: list
             _read(source, image, by_tree[best][image], result)
     if strangers := len(trees[best]) - len(by_tree[best]):
         result.warnings.append(f"{shown(best)}/: {strangers:,} of its {len(trees[best]):,} texts are of no image here.")
-    if others := [shown(root) for root in sorted(by_tree) if by_tree[root] and root != best]:
+    if more := [shown(root) for root in sorted(by_tree) if by_tree[root] and root != best]:
         result.warnings.append(
-            f"The captions are those in {shown(best)}/; {', '.join(others[:5])} has others: name it by --captions."
+            f"The captions are those in {shown(best)}/; for those in {' or '.join(more[:5])} add --captions {more[0]}."
         )
     return result
 
 
 def lists(source: FileSet, images: list[str]) -> Texts:
     """The captions in COCO's json, Flickr's token file and others: of each image those of the first list."""
-    result, scopes = Texts(), tables.Scopes(images)
+    result, scopes = Texts(), Scopes(images, source.others)
     files = [file for file in source.files if file.name.lower().endswith(LISTS)]
     for file in sorted(files, key=lambda file: (len(file.name), file.name)):
         name = os.path.basename(file.name)
@@ -124,7 +129,7 @@ def lists(source: FileSet, images: list[str]) -> Texts:
         elif LIST.fullmatch(name):
             result.files.append(file)
             try:
-                table = tables.attach(file, records.sheet(file.name, source.read(file)), scopes)
+                table = tables.attach(file, rowfiles.sheet(file.name, source.read(file)), scopes)
             except ValueError as error:
                 result.faults.setdefault("captions", f"{shown(file.name)} is not used: {error}")
                 result.warnings.append(f"{shown(file.name)} is not used: {error}.")
@@ -133,7 +138,7 @@ def lists(source: FileSet, images: list[str]) -> Texts:
     return result
 
 
-def add(result: Texts, table: tables.Table | None) -> None:
+def add(result: Texts, table: Table | None) -> None:
     """Take the captions of a table for images that have none yet."""
     if table is None:
         return
@@ -144,7 +149,7 @@ def add(result: Texts, table: tables.Table | None) -> None:
         result.warnings += table.warnings
 
 
-def _image(named: tables.Named, name: str, folders: set[str]) -> str | None:
+def _image(named: Named, name: str, folders: set[str]) -> str | None:
     """The image for a text of this name in its tree: the folders agree, or those of texts are not those of images."""
     stem = os.path.splitext(name)[0]
     folder, base = os.path.basename(os.path.dirname(stem)), os.path.basename(stem)

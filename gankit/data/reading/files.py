@@ -68,6 +68,9 @@ class FileSet(NamedTuple):
             where tables among the files say it.
         class_names: names of the classes, in the order of their numbers; empty where labels are names themselves.
         title: the format, where one file holds many images, such as "MNIST's IDX files".
+        unseen: images of held-out parts, which are not among `files`.
+        others: names of all images of other parts, which tables among the files may name.
+        bare: the name of a file without its part: cat/1.png for train/cat/1.png.
     """
 
     files: list[File]
@@ -76,6 +79,9 @@ class FileSet(NamedTuple):
     rows: dict[str, dict[str, object]] | None = None
     class_names: tuple[str, ...] = ()
     title: str = ""
+    unseen: tuple[File, ...] = ()
+    others: tuple[str, ...] = ()
+    bare: Callable[[str], str] = str
 
 
 class BadFiles(ValueError):

@@ -13,21 +13,24 @@ from gankit.data.reading import cache, decoding, files
 from gankit.data.reading.beside import outside
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.files import BadFiles
+from gankit.data.reading.parts import Parts, find, restricted
 from gankit.data.reading.rows import Rows
 from gankit.data.reading.survey import ImageFile, Survey, each, metadata_of, survey
 from gankit.data.stream import Dataset
 from gankit.text import shown
 
+VERSION_OF_PARTS = 1  # part of the keys of data with parts: increase it when files are assigned in another way
 VERSION = 2  # part of the cache's keys: increase it when the same files are prepared in another way
 T = TypeVar("T")
 
 
-def open_folder(path: Path, how: Reading, want: str = "") -> Dataset:
-    """The images below a folder or in an archive, decoded into the cache if they are not there yet.
+def open_folder(path: Path, how: Reading, parts: Parts, want: str = "") -> Dataset:
+    """The images of the part `how.split` below a folder or in an archive, decoded into the cache if they are not there.
 
     Args:
         path: of the folder or archive.
         how: how files become samples.
+        parts: of the files.
         want: "captions" also reads captions that lie apart from the images.
 
     Raises:
@@ -36,7 +39,8 @@ def open_folder(path: Path, how: Reading, want: str = "") -> Dataset:
     """
     here = path.absolute()
     typed = how.changed("labels", "captions", "no_table", "skip_bad")
-    keys = how.size, how.fit, how.alpha, *typed, *outside(here, how), *[want] * (want == "captions")
+    beside = *typed, *outside(here, how), *[want] * (want == "captions")
+    keys = how.size, how.fit, how.alpha, *(("parts", VERSION_OF_PARTS, how.split) if parts.of else ()), *beside
 
     def again() -> cache.Prepared:
         return recalled([here], keys, lambda: _prepare(here, how, want), how.skip_bad)
@@ -60,6 +64,9 @@ def open_folder(path: Path, how: Reading, want: str = "") -> Dataset:
         warnings=info["warnings"],
         faults=info.get("faults", {}),
         bad_texts={name: (file, reason) for name, (file, reason) in info.get("bad_texts", {}).items()},
+        layout=parts.title,
+        part=how.split,
+        parts=parts.counts(),
     )
 
 
@@ -147,7 +154,7 @@ def _prepare(path: Path, how: Reading, want: str) -> cache.Prepared:
         )
 
     with files.open_files(path) as opened:
-        source = files.kept(opened)
+        source = files.kept(restricted(opened, find(opened), how.split))
         seen = survey(source, how=how, want=want, place=path)
         shape = seen.shape(how.size, how.alpha)
         return cache.prepare(cache.key(VERSION, seen.content, shape, how.fit, how.alpha), build)

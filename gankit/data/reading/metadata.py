@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gankit.data.reading import classes
+from gankit.data.reading import classorder
 from gankit.data.reading.files import listed
 from gankit.text import shown
 
@@ -317,14 +317,14 @@ def _number(value: object) -> float | None:
 def _classes(
     values: list[object], numbers: list[float | None], class_names: tuple[str, ...]
 ) -> tuple[list[int], list[str]]:
-    """Class numbers 0..K-1 and class names: in the order of `classes.ordered`, or as they are numbered already."""
+    """Class numbers 0..K-1 and class names: in the order of `classorder.ordered`, or as they are numbered already."""
     if class_names and all(n is not None and n in range(len(class_names)) for n in numbers):
         return [int(n or 0) for n in numbers], list(class_names)
     whole = all(n is not None and n == n // 1 for n in numbers)
     keys = [f"{n:.0f}" for n in numbers] if whole else [str(value) for value in values]
     texts = [value.strip() if isinstance(value, str) else str(value) for value in values]
-    if whole and all(map(classes.WHOLE.fullmatch, texts)) and len(set(texts)) == len(set(keys)):
+    if whole and all(map(classorder.WHOLE.fullmatch, texts)) and len(set(texts)) == len(set(keys)):
         keys = texts  # 01 is written so
-    names = classes.ordered(keys)
+    names = classorder.ordered(keys)
     places = {name: i for i, name in enumerate(names)}
     return [places[key] for key in keys], names

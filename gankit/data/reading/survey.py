@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from gankit.data.reading import cache, classes, decoding, layout, metadata
+from gankit.data.reading import cache, classorder, decoding, files, metadata
 from gankit.data.reading.beside import Beside, beside
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.decoding import Header
@@ -61,6 +61,8 @@ class Survey:
         names: of all image files, as in `ImageFile.name`.
         texts: content of the .txt beside images, by the image's name.
         warnings: what a user should know, in plain sentences.
+        bare: the name of each image without its part, below the folder that holds all; its first folder is its class.
+        shared: images of the training part whose content is also in a held-out part, each with its copy there.
     """
 
     images: list[ImageFile] = field(default_factory=list)
@@ -70,6 +72,8 @@ class Survey:
     names: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    bare: dict[str, str] = field(default_factory=dict)
+    shared: list[tuple[str, str]] = field(default_factory=list)
 
     def sizes(self) -> Counter[tuple[int, int]]:
         """The number of images of each height and width."""
@@ -142,9 +146,8 @@ def survey(
     """
     wanted = [f for f in source.files if f.name.lower().endswith(IMAGES)]
     how = how or Reading(no_table=not with_metadata)
-    made = [f for f in source.files if not how.no_table and os.path.basename(f.name) in metadata.FILES]
-    above = [os.path.dirname(f.name) for f in wanted + made]
-    root = os.path.commonpath(above) + "/" if above and os.path.commonpath(above) else ""
+    made = [f.name for f in source.files if not how.no_table and os.path.basename(f.name) in metadata.FILES]
+    root = _common([f.name for f in wanted] + made)
     known = beside(source, wanted, root, how, want, place) if with_metadata else Beside()
     read = {*wanted, *known.files}
     others = _endings(f.name for f in source.files if f not in read and not f.name.startswith("../"))
@@ -159,6 +162,11 @@ def survey(
             seen.bad.append((shown(file.name), result))
         else:
             seen.images.append(ImageFile(file, file.name[len(root) :], *result))
+    bare = {file.name: source.bare(file.name) for file in wanted}
+    parted = any(name != other for name, other in bare.items())
+    below = len(_common(bare.values()) if parted else root)
+    seen.bare = {f.name[len(root) :]: bare[f.name][below:] for f in wanted}
+    _leave_out_unseen(seen, source)
     _match_rows(seen)
     seen.texts = {image.name: known.texts[image.file.name] for image in seen.images if image.file.name in known.texts}
     seen.warnings += known.warnings
@@ -166,13 +174,48 @@ def survey(
         seen.warnings.append(f"Files of other kinds are not read: {others}.")
     if copies := sum(len(equal) - 1 for equal in seen.copies()):
         seen.warnings.append(f"{copies} images are exact copies of others.")
-    of_folders = () if known.unlabelled or known.has("label") else classes.unlike_text(seen.names)
+    of_folders = () if known.unlabelled or known.has("label") else classorder.unlike_text(seen.bare.values())
     seen.content = cache.key(
         [(image.name, image.digest) for image in seen.images], [*known.bad_texts.values(), *seen.bad], known.table,
         known.rows, *seen.texts.items(), *of_folders, *known.faults.items(), *known.class_names,
         *known.typed, *known.origin,
     )  # fmt: skip
     return seen
+
+
+def _common(names: Iterable[str]) -> str:
+    """The folder that holds all these files, with a slash at its end; "" if it is the root."""
+    above = [os.path.dirname(name) for name in names]
+    folder = os.path.commonpath(above) if above else ""
+    return f"{folder}/" if folder else ""
+
+
+def _leave_out_unseen(seen: Survey, source: FileSet) -> None:
+    """Leave out images whose content is also in a held-out part. Only files of equal size are compared.
+
+    Raises:
+        ValueError: no image is left.
+    """
+    sizes = {image.file.size for image in seen.images}
+    wanted = [file for file in source.unseen if file.size in sizes]
+    held_out: dict[str, str] = {}
+    for file, digest in each(source.read, wanted, lambda _, data: hashlib.sha256(data).hexdigest(), "comparing"):
+        held_out.setdefault(digest, file.name)  # a message that it cannot be read equals no digest
+    seen.shared = [
+        (shown(image.file.name), shown(held_out[image.digest])) for image in seen.images if image.digest in held_out
+    ]
+    if not seen.shared:
+        return
+    first = ", ".join(files.listed((f"{a} is {b}" for a, b in seen.shared), len(seen.shared), 3))
+    if len(seen.shared) == len(seen.images):
+        raise ValueError(
+            f"every image to learn from is an exact copy of a held-out one ({first}): remove the copies, or add "
+            "--split all to learn from all images"
+        )
+    seen.images = [image for image in seen.images if image.digest not in held_out]
+    seen.warnings.append(
+        f"{len(seen.shared):,} images are left out, as held-out ones are exact copies of them: {first}."
+    )
 
 
 def _endings(names: Iterable[str]) -> str:
@@ -217,17 +260,13 @@ def metadata_of(seen: Survey, names: list[str]) -> metadata.Metadata:
         result.captions = [seen.texts.get(name, "") for name in names]
     if known.unlabelled or result.labels:
         return result
-    folders = classes.folders(names)
-    present = classes.ordered(folders)
-    if len(present) > 1 and {name.lower() for name in present} <= layout.SPLITS:
-        result.warnings.append(
-            f"{', '.join(present)} look like splits, not classes: all are read, without labels. Give one alone."
-        )
-    elif len(present) > 1 and "" in present:
+    folders = classorder.folders(seen.bare[name] for name in names)
+    present = classorder.ordered(folders)
+    if len(present) > 1 and "" in present:
         result.warnings.append(
             f"{folders.count('')} images lie beside the sub-folders, so these are not taken for classes."
         )
-    elif len(present) > 1 and classes.sharded(names):
+    elif len(present) > 1 and classorder.sharded(seen.bare[name] for name in names):
         result.warnings.append(
             f"The {len(present):,} sub-folders are parts of one numbered sequence of images, so these are not taken "
             "for classes."
