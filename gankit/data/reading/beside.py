@@ -133,7 +133,7 @@ def _folders(name: str) -> list[str]:
 def _read_own(result: Beside, source: FileSet, own: list[File], root: str, names: list[str]) -> None:
     """Read metadata.csv and its alternatives: the first kind in each folder, for the images below that folder."""
     images = [canonical(name[len(root) :]) for name in names]
-    others = {canonical(name.removeprefix(root)) for name in source.others}
+    others = {canonical(name.removeprefix(root)) for name in source.elsewhere}
     present, rows = {*images, *others}, dict[str, Row]()
     by_folder: dict[str, File] = {}
     speaking: dict[str, str] = {}  # the names of tables by their folders; "" for those without rows
@@ -291,7 +291,7 @@ def _table(search: Search, text: str, flag: str, role: str) -> Table:
     name, column = _parsed(text, flag)
     file, sheet = search.sheet(name, flag)
     titles = metadata.quoted(sheet.title) or "none"
-    scopes = Scopes(search.images, search.source.others)
+    scopes = Scopes(search.images, search.source.elsewhere)
     place = next((p for named in scopes.of(file.name) if (p := tables.naming(sheet, named)) is not None), None)
     if place is None:
         raise ValueError(
@@ -347,11 +347,11 @@ def _take_texts(result: Beside, search: Search, text: str) -> None:
         (f.name[len(inside) + 1 :], f) for f in search.source.files if inside and f.name.startswith(inside + "/")
     ]
     if members:
-        texts = captionfiles.tree(search.source, {inside: _texts_of(members)}, search.images, search.source.others)
+        texts = captionfiles.tree(search.source, {inside: _texts_of(members)}, search.images, search.source.elsewhere)
     elif not inside and (path := search.outside(name, "captions")).is_dir():
         with files.open_files(path) as source:
             members = _texts_of([(file.name, file) for file in source.files])
-            texts = captionfiles.tree(source, {name: members}, search.images, search.source.others)
+            texts = captionfiles.tree(source, {name: members}, search.images, search.source.elsewhere)
             texts.files = []
     else:
         texts, table = Texts(), _table(search, text, "captions", "text")

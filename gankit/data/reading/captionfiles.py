@@ -57,7 +57,7 @@ def beside(source: FileSet, wanted: list[File]) -> Texts:
 
 def elsewhere(source: FileSet, images: list[str]) -> Texts:
     """Captions in a tree of text files, such as text/CLASS/x.txt for images/CLASS/x.jpg, or else in lists."""
-    result = tree(source, _trees(source), images, source.others)
+    result = tree(source, _trees(source), images, source.elsewhere)
     return result if result.texts or result.bad else lists(source, images)
 
 
@@ -119,7 +119,7 @@ def tree(
 
 def lists(source: FileSet, images: list[str]) -> Texts:
     """The captions in COCO's json, Flickr's token file and others: of each image those of the first list."""
-    result, scopes = Texts(), Scopes(images, source.others)
+    result, scopes = Texts(), Scopes(images, source.elsewhere)
     files = [file for file in source.files if file.name.lower().endswith(LISTS)]
     for file in sorted(files, key=lambda file: (len(file.name), file.name)):
         name = os.path.basename(file.name)

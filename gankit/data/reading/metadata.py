@@ -19,9 +19,9 @@ from gankit.text import shown
 FILES = ("metadata.csv", "metadata.jsonl", "dataset.json")
 Row = dict[str, object]
 MOST_COLUMNS = 10_000
+PART_COLUMNS = ("split", "partition", "subset", "set", "fold")  # say the part of an image, as `splits` reads them
 LABELS = ("label", "class", "category", "target", "class_name", "y", "labels")  # titles of columns, best first
 TEXTS = ("text", "caption", "sentence", "prompt", "description", "comment", "captions")
-PARTS = ("split", "partition", "set", "subset", "fold")  # which rows are for training
 BOXES = (  # of objects in an image
     "x", "y", "w", "h", "width", "height", "xmin", "ymin", "xmax", "ymax", "x_min", "y_min", "x_max", "y_max", "x1",
     "y1", "x2", "y2", "left", "top", "right", "bottom", "xc", "yc", "cx", "cy", "x_center", "y_center", "bbox", "box",
@@ -96,7 +96,7 @@ def known(rows: list[Row]) -> list[Row]:
         title = next((t for t in present if role == "text" or simple(t) == "label" or _is_label(rows, t)), None)
         if role not in titles and title is not None:
             places[title] = role
-    parts = {title for title in titles if simple(title) in PARTS}
+    parts = {title for title in titles if simple(title) in PART_COLUMNS}
     if not places and not parts:
         return rows
     return [{places.get(title, title): row[title] for title in row if title not in parts} for row in rows]
@@ -182,7 +182,7 @@ def columns(rows: list[Row], name: str, class_names: tuple[str, ...] = ()) -> Me
     ignored, attributes = [], []
     for column in dict.fromkeys(column for row in rows for column in row):
         values = [row.get(column) for row in rows]
-        if all(value in (None, "") for value in values) or simple(column) in PARTS:
+        if all(value in (None, "") for value in values) or simple(column) in PART_COLUMNS:
             continue
         if column == "text":
             result.captions = list(map(lines, values))

@@ -154,7 +154,12 @@ def survey(
     if not wanted:
         raise ValueError(f"there are no images (PNG, JPEG, WebP, BMP, TIFF, GIF); found: {others or 'nothing'}")
 
-    seen = Survey(names=[f.name[len(root) :] for f in wanted], beside=known, warnings=list(source.notes))
+    seen = Survey(
+        names=[f.name[len(root) :] for f in wanted],
+        bad=list(source.missing),
+        beside=known,
+        warnings=list(source.notes),
+    )
     for file, result in each(
         source.read, wanted, lambda _, data: (hashlib.sha256(data).hexdigest(), *examine(data)), "reading"
     ):
@@ -197,9 +202,11 @@ def _leave_out_unseen(seen: Survey, source: FileSet) -> None:
         ValueError: no image is left.
     """
     sizes = {image.file.size for image in seen.images}
-    wanted = [file for file in source.unseen if file.size in sizes]
+    wanted = [pair for pair in source.unseen if pair[0].size in sizes]
     held_out: dict[str, str] = {}
-    for file, digest in each(source.read, wanted, lambda _, data: hashlib.sha256(data).hexdigest(), "comparing"):
+    for (file, _), digest in each(
+        lambda pair: pair[1](pair[0]), wanted, lambda _, data: hashlib.sha256(data).hexdigest(), "comparing"
+    ):
         held_out.setdefault(digest, file.name)  # a message that it cannot be read equals no digest
     seen.shared = [
         (shown(image.file.name), shown(held_out[image.digest])) for image in seen.images if image.digest in held_out
