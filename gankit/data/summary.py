@@ -11,6 +11,7 @@ from typing import cast
 
 import numpy as np
 
+from gankit.data import captions
 from gankit.data.domains import Domains
 from gankit.data.lookup import KINDS, Located, is_vectors, locate, open_as, split, two_sided
 from gankit.data.naming import find, named, plus
@@ -191,7 +192,8 @@ def _images(name: str, located: Located, how: Reading, want: str) -> Report:
     usable = [image.name for image in seen.images if not image.flaw]
     with named(name):
         metadata = metadata_of(seen, usable)
-    texts = list(seen.bad_texts().values()) if want == "captions" else []
+    bad_texts = seen.bad_texts() if want == "captions" else {}
+    texts = [captions.missing(text_name, bad_texts) for text_name in bad_texts]
     counts = Counter(metadata.labels)
     return Report(
         name=name,

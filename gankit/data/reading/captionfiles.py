@@ -129,13 +129,18 @@ def lists(source: FileSet, images: list[str]) -> Texts:
         elif LIST.fullmatch(name):
             result.files.append(file)
             try:
-                table = tables.attach(file, rowfiles.sheet(file.name, source.read(file)), scopes)
+                table = tables.attach(file, _with_text(rowfiles.sheet(file.name, source.read(file))), scopes)
             except ValueError as error:
                 result.faults.setdefault("captions", f"{shown(file.name)} is not used: {error}")
                 result.warnings.append(f"{shown(file.name)} is not used: {error}.")
                 continue
             add(result, table)
     return result
+
+
+def _with_text(sheet: rowfiles.Sheet) -> rowfiles.Sheet:
+    """The rows of a list of captions, where values by file names are texts."""
+    return sheet._replace(title=["text" if title == "value" else title for title in sheet.title])
 
 
 def add(result: Texts, table: Table | None) -> None:
