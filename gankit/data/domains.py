@@ -77,6 +77,10 @@ class Domains:
         return self.a.skipped + self.b.skipped
 
     @property
+    def faults(self) -> dict[str, str]:
+        return {}
+
+    @property
     def warnings(self) -> list[str]:
         of_sides = [f"{title}: {text}" for title, side in (("A", self.a), ("B", self.b)) for text in side.warnings]
         return [*self.notes, *of_sides]

@@ -84,6 +84,8 @@ class Dataset:
         mirror: flip images of the stream, each with probability one half, by its position.
         skipped: unusable files that were left out, with the reason.
         warnings: what a user should know about the data, in plain sentences.
+        faults: why "labels", "attributes" or "captions" that files have are not used.
+        bad_texts: by the name of a sample, the file of its captions that cannot be read, and the reason.
         division: how the data is divided into parts; None where it is not.
     """
 
@@ -108,6 +110,8 @@ class Dataset:
     mirror: bool = False
     skipped: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
+    bad_texts: dict[str, tuple[str, str]] = field(default_factory=dict)
     division: Division | None = None
 
     def __len__(self) -> int:

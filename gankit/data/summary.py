@@ -11,7 +11,7 @@ from typing import cast
 
 import numpy as np
 
-from gankit.data import published
+from gankit.data import captions, published
 from gankit.data.domains import Domains
 from gankit.data.lookup import KINDS, Located, is_vectors, locate, open_as, split, two_sided
 from gankit.data.naming import find, named, plus
@@ -156,7 +156,7 @@ def _described(name: str | Path, path: Path | None, located: Located | None, how
         dataset = open_as(name, how, want=want)
         assert not isinstance(dataset, Union)  # the name has no plus
         return _opened(dataset, str(name), os.path.getsize(path) if path else 0)
-    return _images(str(name), located, how)
+    return _images(str(name), located, how, want)
 
 
 def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
@@ -179,10 +179,11 @@ def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
     )
 
 
-def _images(name: str, located: Located, how: Reading) -> Report:
+def _images(name: str, located: Located, how: Reading, want: str) -> Report:
     """Describe the images in a folder or archive."""
     with named(name), files.open_files(located.path) as source:
-        seen = survey(restricted(source, located.parts, located.part), examine_pixels)
+        part = restricted(source, located.parts, located.part)
+        seen = survey(part, examine_pixels, how=how, want=want, place=located.path)
     notes = list(seen.warnings)
     try:
         shape = seen.shape(how.size, how.alpha)
@@ -190,7 +191,10 @@ def _images(name: str, located: Located, how: Reading) -> Report:
         shape = None
         notes.append(str(error))
     usable = [image.name for image in seen.images if not image.flaw]
-    metadata = metadata_of(seen, usable)
+    with named(name):
+        metadata = metadata_of(seen, usable)
+    bad_texts = seen.bad_texts() if want == "captions" else {}
+    texts = [captions.missing(text_name, bad_texts) for text_name in bad_texts]
     counts = Counter(metadata.labels)
     return Report(
         name=name,
@@ -203,7 +207,7 @@ def _images(name: str, located: Located, how: Reading) -> Report:
         classes={title: counts[i] for i, title in enumerate(metadata.class_names)},
         captions=len(metadata.captions),
         attributes=_means(metadata.attribute_names, metadata.attributes),
-        bad=seen.bad + [(shown(image.file.name), image.flaw) for image in seen.images if image.flaw],
+        bad=seen.bad + [(shown(image.file.name), image.flaw) for image in seen.images if image.flaw] + texts,
         copies=seen.copies(),
         warnings=notes + metadata.warnings,
         shared=seen.shared,

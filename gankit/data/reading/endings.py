@@ -3,5 +3,5 @@
 IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
-ARRAYS, TABLES, TEXTS = ".npz", ".csv", ".txt"
+ARRAYS, TABLES, TEXTS = ".npz", (".csv", ".tsv"), ".txt"
 OPAQUE = (".jpg", ".jpeg", ".bmp")  # formats without an alpha channel

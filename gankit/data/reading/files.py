@@ -19,7 +19,7 @@ from gankit.data.reading.endings import ARCHIVES
 from gankit.text import shown
 
 CELEBA = ("list_attr_celeba.txt", "list_attr_celeba.csv")  # from its authors, and from Kaggle
-ABOVE = ("..", "../Anno", "../../Anno")  # where it is stored, relative to the folder of images
+ABOVE = ("..", "../Anno", "../..", "../../Anno")  # where it is stored, relative to the folder of images
 MAX_BYTES = 2**28  # larger files are refused unread
 DEEP = 64  # nested folders; far above any data set, and below the limits of Python and file systems
 RATIO, FREE = (
