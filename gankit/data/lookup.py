@@ -15,12 +15,12 @@ from gankit.data import captions
 from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join, split
-from gankit.data.reading import cache, embedding, layout, partners
+from gankit.data.reading import cache, embedding, formats, layout, partners
 from gankit.data.reading.choices import Alpha, Fit, Frames, Reading
 from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES
 from gankit.data.reading.files import BadFiles, plain
 from gankit.data.reading.folder import open_folder
-from gankit.data.reading.vectors import open_vectors
+from gankit.data.reading.vectors import holds_vectors, open_vectors
 from gankit.data.stream import Dataset
 from gankit.data.union import Union
 from gankit.text import did_you_mean, shown
@@ -131,7 +131,7 @@ def _open_one_sided(name: str, path: Path | None, how: Reading) -> Dataset | Dom
     """A built-in set, or the vectors or images of a path."""
     if path is None:
         return BUILTIN[name](how.size)
-    if path.suffix.lower() == ARRAYS and path.is_file():
+    if holds_vectors(path):
         return open_vectors(path)
     return open_folder(path, how)
 
@@ -285,9 +285,12 @@ def find(name: str | Path) -> Path | None:
     if text and "\0" not in text and path.is_dir():
         return path
     if text and "\0" not in text and path.exists():
-        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES)):
+        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES)) or formats.is_packed(path):
             return path
-        raise ValueError(f"{shown(text)} is not a folder, zip, tar, image or .npz")
+        raise ValueError(
+            f"{shown(text)} is not a folder, zip, tar, image or .npz, "
+            "nor a file of many images (IDX, CIFAR's, STL-10's, .mat, .npy, data.mdb)"
+        )
     beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.name and path.parent.is_dir() else []
     hint = did_you_mean(text, [*BUILTIN, *beside]) or f"built in are {', '.join(n for n in BUILTIN if ':' not in n)}"
     raise ValueError(f"there is no data {shown(text)!r}, neither built in nor a path; {hint}")

@@ -18,9 +18,9 @@ from gankit.data.lookup import KINDS, find, named, open_as, plus, two_sided
 from gankit.data.pixels import paint, palette
 from gankit.data.reading import files
 from gankit.data.reading.choices import Alpha, Reading
-from gankit.data.reading.endings import ARRAYS
 from gankit.data.reading.partners import surveyed
 from gankit.data.reading.survey import examine_pixels, metadata_of, survey
+from gankit.data.reading.vectors import holds_vectors
 from gankit.data.stream import Dataset
 from gankit.data.union import Union
 from gankit.text import shown
@@ -129,7 +129,7 @@ def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
         joined = open_as(name, replace(how, skip_bad=True))
         assert isinstance(joined, Union)  # the name has a plus
         return _together(str(name), "images", [dataset.name for dataset in joined.sets], reports)
-    if path is None or (path.suffix.lower() == ARRAYS and path.is_file()):
+    if path is None or holds_vectors(path):
         dataset = open_as(name, how, want=want)
         assert not isinstance(dataset, Union)  # the name has no plus
         return _opened(dataset, str(name), os.path.getsize(path) if path else 0)

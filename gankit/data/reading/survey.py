@@ -58,6 +58,7 @@ class Survey:
         content: hash of everything that is read.
         names: of all image files, as in `ImageFile.name`.
         texts: content of the .txt beside images, by the image's name.
+        class_names: of a format with class numbers as labels; empty where the labels are names.
         warnings: what a user should know, in plain sentences.
     """
 
@@ -68,6 +69,7 @@ class Survey:
     content: str = ""
     names: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
+    class_names: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def sizes(self) -> Counter[tuple[int, int]]:
@@ -131,7 +133,10 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
     above = [os.path.dirname(f.name) for f in wanted + beside]
     root = os.path.commonpath(above) + "/" if above and os.path.commonpath(above) else ""
     beside = [f for f in beside if f.name[len(root) :] in metadata.FILES]
-    table = tables.find(source, [f.name for f in wanted]) if with_metadata and wanted and not beside else None
+    if source.rows is not None:  # the format says what is known of the images
+        beside = []
+    has_tables = with_metadata and wanted and not beside and source.rows is None
+    table = tables.find(source, [f.name for f in wanted]) if has_tables else None
     text_files, texts, bad_texts = metadata.captions_beside(source, wanted) if with_metadata else ({}, {}, [])
     read = {*wanted, *beside, *text_files.values(), *(table.files if table else [])}
     others = _endings(f.name for f in source.files if f not in read and not f.name.startswith("../"))
@@ -147,6 +152,9 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
         else:
             seen.images.append(ImageFile(file, file.name[len(root) :], *result))
     _add_metadata(seen, source, beside, root)
+    if with_metadata and source.rows is not None:
+        seen.table, seen.class_names = source.title, list(source.class_names)
+        seen.rows = {metadata.canonical(name[len(root) :]): row for name, row in source.rows.items()}
     unusable = {name for name, _ in seen.bad}
     if table:
         unusable |= _add_table(seen, table, root, unusable)
@@ -160,8 +168,9 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
     if copies := sum(len(equal) - 1 for equal in seen.copies()):
         seen.warnings.append(f"{copies} images are exact copies of others.")
     seen.content = cache.key(
-        [(image.name, image.digest) for image in seen.images], seen.bad, seen.table, seen.rows, *seen.texts.items()
-    )
+        [(image.name, image.digest) for image in seen.images], seen.bad, seen.table, seen.rows, *seen.texts.items(),
+        *[seen.class_names] * bool(seen.class_names),
+    )  # fmt: skip
     return seen
 
 
@@ -210,6 +219,8 @@ def metadata_of(seen: Survey, names: list[str]) -> metadata.Metadata:
     """Labels, captions and attributes of these images, from the metadata; labels also from the names of sub-folders."""
     rows = [seen.rows[metadata.canonical(name)] for name in names] if seen.rows else []
     result = metadata.columns(rows, seen.table)
+    if seen.class_names and result.labels:
+        result.labels, result.class_names = [int(str(row["label"])) for row in rows], list(seen.class_names)
     if seen.texts:
         result.captions = [seen.texts.get(name, "") for name in names]
     if seen.table == "dataset.json" or any("label" in row for row in rows):
