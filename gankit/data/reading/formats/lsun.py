@@ -67,7 +67,7 @@ def present(path: Path, source: FileSet, wanted: list[File]) -> FileSet:
     places: dict[str, tuple[Blob, Value]] = {}
     notes: list[str] = []
     for file, (_, part) in zip(wanted, parts):
-        stored = blob(source, file)
+        stored = blob(source, file, ahead=0)
         try:
             values, note = _largest([value for value in _values(stored) if value.key != b"length"])
         except (struct.error, RecursionError) as error:

@@ -17,6 +17,7 @@ from gankit.text import shown
 
 CONTENT = {1: b"P5", 3: b"P6", 4: b"PyRGBA"}  # by channels, the first bytes of a file that Pillow's reader of PNM takes
 MOST_CLASSES = 100_000
+AHEAD = 2**20
 
 
 class Blob(NamedTuple):
@@ -68,20 +69,31 @@ def opened(source: FileSet, file: File) -> Iterator[BinaryIO]:
         raise ValueError(f"{shown(file.name)} cannot be read: {error.strerror or error}") from error
 
 
-def blob(source: FileSet, file: File) -> Blob:
-    """The bytes of a stored file, read from the disk when they are asked for; those in archives stay in memory."""
+def blob(source: FileSet, file: File, ahead: int = AHEAD) -> Blob:
+    """The bytes of a stored file, from the disk; those in archives stay in memory.
+
+    Args:
+        source: the files.
+        file: one of them.
+        ahead: bytes to read at once, for callers that read the file from its beginning to its end.
+    """
+    last = 0, b""  # the place and the bytes of the last read
 
     @lru_cache(1)
     def content() -> bytes:
         return source.read(file)
 
     def read(start: int, count: int) -> bytes:
+        nonlocal last
         if source.path is None:
-            part = content()[start : start + count]
-        else:
+            place, stored = 0, content()
+        elif not (last[0] <= start and start + count <= last[0] + len(last[1])):
             with opened(source, file) as stream:
                 stream.seek(start)
-                part = stream.read(count)
+                place, stored = last = start, stream.read(max(count, ahead))
+        else:
+            place, stored = last
+        part = stored[start - place : start - place + count]
         if len(part) < count:
             raise ValueError(f"{shown(file.name)} is truncated: it ends before byte {start + count:,}")
         return part
