@@ -16,16 +16,15 @@ from gankit.text import shown
 NAMES = ("real", "condition", "label")
 
 
-def holds_vectors(path: Path) -> bool:
-    """Whether a path is a .npz with `real`, or with nothing that could be images.
-
-    Raises:
-        ValueError: it is a .npz that cannot be read.
-    """
+def is_vectors(path: Path) -> bool:
+    """Whether a path is a .npz with `real`, or one without images: `open_vectors` says what is wrong with it."""
     if path.suffix.lower() != ARRAYS or not path.is_file():
         return False
-    with arrays.open_npz(path) as file:
-        return "real" in file.arrays or all(len(array.shape) < 3 for array in file.arrays.values())
+    try:
+        with arrays.open_npz(path) as file:
+            return "real" in file.arrays or all(len(array.shape) < 3 for array in file.arrays.values())
+    except ValueError:
+        return True
 
 
 def open_vectors(path: Path) -> Dataset:
