@@ -314,6 +314,8 @@ def held_out_of(name: str | Path) -> str | None:
     parts = of_path(path)
     if part := parts.held_out():
         folder = parts.folder(part) if path.is_dir() else None
+        if folder and not (path / folder).is_dir():  # the files hold many images, and are no folders
+            return f"{without_part(text)}:{part}"
         sides = parts.domains(part) if path.is_dir() and not folder else None
         names = [str(path / side) for side in sides or ([folder] if folder else [])]
         return ",".join(names) or f"{path}:{part}"

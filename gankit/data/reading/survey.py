@@ -162,7 +162,7 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
     _add_metadata(seen, source, beside, root)
     if with_metadata and source.rows is not None:
         seen.table, seen.class_names = source.title, list(source.class_names)
-        seen.rows = {metadata.canonical(name[len(root) :]): row for name, row in source.rows.items()}
+        seen.rows = {metadata.canonical(f.name[len(root) :]): source.rows.get(f.name, {}) for f in wanted}
     unusable = {name for name, _ in seen.bad}
     if table:
         unusable |= _add_table(seen, table, root, unusable)

@@ -65,7 +65,7 @@ def present(path: Path, source: FileSet, wanted: list[File]) -> FileSet:
     parts = [_part(part, np.concatenate(images[part]), np.concatenate(labels[part])) for part in images]
     version = ", binary" if is_binary else ""
     names = names or [str(i) for i in range(100)]
-    return packed_set(parts, f"CIFAR-{10 if is_ten else 100}'s files{version}", names, _missing(path, wanted))
+    return packed_set(path, parts, f"CIFAR-{10 if is_ten else 100}'s files{version}", names, _missing(path, wanted))
 
 
 def _part(name: str, images: np.ndarray, labels: np.ndarray) -> Part:

@@ -95,7 +95,7 @@ def present(path: Path, source: FileSet, wanted: list[File]) -> FileSet:
     largest = max((int(part.labels.max()) for part in parts if part.labels is not None and part.size), default=-1)
     if largest >= len(names):
         names = tuple(str(i) for i in range(largest + 1))
-    return packed_set(parts, title, names if largest >= 0 else (), notes)
+    return packed_set(path, parts, title, names if largest >= 0 else (), notes)
 
 
 def _stem(name: str) -> tuple[str, str]:

@@ -113,7 +113,7 @@ def present(path: Path, source: FileSet, wanted: list[File]) -> FileSet:
         part, note = _part(stack, numbers.get(stack.part))
         parts.append(part)
         notes += note
-    return packed_set(parts, "arrays of images", class_names, notes)
+    return packed_set(path, parts, "arrays of images", class_names, notes)
 
 
 def _stacks(source: FileSet, file: File) -> Iterator[Stack]:

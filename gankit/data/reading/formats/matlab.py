@@ -59,7 +59,7 @@ def present(path: Path, source: FileSet, wanted: list[File]) -> FileSet:
     found = [part.labels for part in parts.values() if part.labels is not None]
     largest = max((int(labels.max()) for labels in found if len(labels)), default=-1)
     names = DIGITS if largest < 10 else tuple(str(i) for i in range(largest + 1))
-    return packed_set(list(parts.values()), ".mat files, as SVHN's", names if found else ())
+    return packed_set(path, list(parts.values()), ".mat files, as SVHN's", names if found else ())
 
 
 def _part_of(name: str) -> str:

@@ -67,7 +67,7 @@ def present(path: Path, source: FileSet, wanted: list[File]) -> FileSet:
         elif part != "unlabeled":
             notes.append(f"{shown(file.name)} has no labels: there is no {part}_y.bin beside it.")
         parts.append(Part(part, count, (SIDE, SIDE, 3), _reader(blob(source, file)), labels))
-    return packed_set(parts, "STL-10's binary files", names, notes)
+    return packed_set(path, parts, "STL-10's binary files", names, notes)
 
 
 def _reader(stored: Blob) -> Callable[[int], np.ndarray]:
