@@ -63,6 +63,7 @@ def present(path: Path, source: FileSet, wanted: list[File]) -> FileSet:
     if len({name for name, _ in parts}) > 1 or len(set(parts)) < len(parts):
         sets = ", ".join(listed(map(shown, folders), len(folders)))
         raise ValueError(f"{len(wanted)} LMDBs are here that are no parts of one set: {sets}; give one of them")
+    parts = parts if len(parts) > 1 else [("", "")]  # the user named the part itself
     files: list[File] = []
     places: dict[str, tuple[Blob, Value]] = {}
     notes: list[str] = []

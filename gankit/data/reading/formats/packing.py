@@ -6,12 +6,14 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from gankit.data.reading import arrays
 from gankit.data.reading.decoding import MAX_PIXELS
+from gankit.data.reading.endings import ARCHIVES
 from gankit.data.reading.files import File, FileSet, amount, listed, open_plain
 from gankit.text import shown
 
@@ -153,9 +155,11 @@ def check_labels(name: str, labels: Sequence[int] | np.ndarray, images: int, cla
 
 
 def packed_set(
-    parts: Sequence[Part], title: str, class_names: Sequence[str] = (), notes: Sequence[str] = ()
+    path: Path, parts: Sequence[Part], title: str, class_names: Sequence[str] = (), notes: Sequence[str] = ()
 ) -> FileSet:
     """The parts as a set of small image files, PART/00000.ppm, with their labels in rows.
+
+    A path of one file with one part is that part itself: 00000.ppm.
 
     Raises:
         ValueError: there are no images.
@@ -163,6 +167,8 @@ def packed_set(
     if not any(part.size for part in parts):
         raise ValueError(f"{title} without a single image: fetch the files again")
     names: list[File] = []
+    if len(parts) == 1 and not path.is_dir() and not path.name.lower().endswith(ARCHIVES):
+        parts = [parts[0]._replace(name="")]
     by_folder = {f"{part.name}/" * bool(part.name): part for part in parts}
     has_labels = any(part.labels is not None for part in parts)
     rows: dict[str, dict[str, object]] = {}
