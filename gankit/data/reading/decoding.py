@@ -52,7 +52,8 @@ def plain_pixels(data: bytes) -> np.ndarray | None:
 def probe(data: bytes) -> Header:
     """The header of an image. Raises Unusable."""
     if (pixels := plain_pixels(data)) is not None:
-        return Header(*pixels.shape[:2], "L" if pixels.ndim == 2 else "RGB", pixels.ndim == 2, False)
+        height, width = pixels.shape[:2]
+        return Header(height, width, "L" if pixels.ndim == 2 else "RGB", pixels.ndim == 2, False)
     with open_image(data) as image:
         return header(image)
 

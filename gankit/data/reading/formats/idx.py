@@ -83,7 +83,7 @@ def present(path: Path, source: FileSet, wanted: list[File]) -> FileSet:
         kind, shape, values = _array(blob(source, file))
         if kind != ">u1" or len(shape) != 3:
             raise ValueError(f"{shown(file.name)} holds numbers of shape {shape}; bytes (N, H, W) are expected")
-        require_sides(file.name, *shape[1:])
+        require_sides(file.name, shape[0], *shape[1:])
         candidates = [folder_of(file.name) + name for name in beside(base_of(file.name))]
         of_labels = next((by_name[name] for name in candidates if name in by_name), None)
         labels = None if of_labels is None else _labels(source, of_labels, shape[0], set_name)

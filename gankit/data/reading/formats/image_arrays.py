@@ -105,14 +105,12 @@ def present(path: Path, source: FileSet, wanted: list[File]) -> FileSet:
     if len({stack.part for stack in images}) < len(images):
         names = ", ".join(listed((stack.title for stack in images), len(images)))
         raise ValueError(f"several arrays hold images of one part: {names}; leave one of them")
+    made = {stack.part: _part(stack) for stack in images}
     labels = {stack.part: stack for stack in stacks if stack.kind == "labels" and stack.rest == images[0].rest}
     values = {s.part: _labels(labels[s.part], s.array.shape[0]) for s in images if s.part in labels}
     class_names, numbers = _classes(values)
-    parts, notes = [], []
-    for stack in images:
-        part, note = _part(stack, numbers.get(stack.part))
-        parts.append(part)
-        notes += note
+    parts = [part._replace(labels=numbers.get(name)) for name, (part, _) in made.items()]
+    notes = [note for _, notes in made.values() for note in notes]
     return packed_set(path, parts, "arrays of images", class_names, notes)
 
 
@@ -203,7 +201,7 @@ def _classes(labels: dict[str, np.ndarray]) -> tuple[list[str], dict[str, np.nda
     return [shown(str(name)) for name in unique], {part: np.searchsorted(unique, v) for part, v in labels.items()}
 
 
-def _part(stack: Stack, labels: np.ndarray | None) -> tuple[Part, list[str]]:
+def _part(stack: Stack) -> tuple[Part, list[str]]:
     """The images of an array, with a note about the range of floats."""
     shape = stack.array.shape
     is_first = len(shape) == 4 and _channels_first(shape)
@@ -211,7 +209,7 @@ def _part(stack: Stack, labels: np.ndarray | None) -> tuple[Part, list[str]]:
     channels = 1 if len(shape) == 3 else shape[1] if is_first else shape[3]
     if channels not in (1, 3) or (len(shape) == 3 and width <= 4):
         raise ValueError(f"{stack.title} {stack.array} holds no images; {WANTED}, of 1 or 3 channels")
-    require_sides(stack.title, height, width)
+    require_sides(stack.title, shape[0], height, width)
     low, high, note = _range(stack)
 
     def pixels(number: int) -> np.ndarray:
@@ -222,7 +220,7 @@ def _part(stack: Stack, labels: np.ndarray | None) -> tuple[Part, list[str]]:
             image = scaled.round().clip(0, 255).astype(np.uint8)
         return image[:, :, 0] if image.ndim == 3 and channels == 1 else image
 
-    return Part(stack.part, shape[0], (height, width, channels), pixels, labels), note
+    return Part(stack.part, shape[0], (height, width, channels), pixels), note
 
 
 def _channels_first(shape: tuple[int, ...]) -> bool:
@@ -251,8 +249,6 @@ def _range(stack: Stack) -> tuple[float, float, list[str]]:
     for low, high in ((0, 1), (-1, 1), (0, 255)):
         if low <= least and most <= high:
             return low, high, [f"{stack.title} holds floats from {low} to {high}: {low} is black, {high} is white."]
-    if not shape[0]:
-        return 0, 1, []
     raise ValueError(
         f"{stack.title} holds floats from {least:.4g} to {most:.4g}: 0 to 1, -1 to 1 or 0 to 255 are expected"
     )

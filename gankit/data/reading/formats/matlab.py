@@ -25,7 +25,18 @@ from gankit.data.reading.formats.packing import (
 )
 from gankit.text import shown
 
-BYTES = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "int32": 4, "uint32": 4, "single": 4, "double": 8}
+BYTES = {
+    "uint8": 1,
+    "int8": 1,
+    "uint16": 2,
+    "int16": 2,
+    "int32": 4,
+    "uint32": 4,
+    "single": 4,
+    "double": 8,
+    "int64": 8,
+    "uint64": 8,
+}
 PART = re.compile(r"(?:^|[^a-z])(train|test|extra|val)(?:[^a-z]|$)")
 LABELS, SPLITS = "imagelabels.mat", "setid.mat"  # of Oxford flowers
 IDS = {"train": "trnid", "val": "valid", "test": "tstid"}
@@ -74,7 +85,7 @@ def _images(source: FileSet, file: File, part: str) -> Part:
     if images.ndim != 4 or images.shape[2] not in (1, 3):
         raise ValueError(f"{shown(file.name)}: X has the shape {images.shape}; (H, W, 3, N) is expected")
     height, width, channels, count = images.shape
-    require_sides(file.name, height, width)
+    require_sides(file.name, count, height, width)
     if labels is not None:
         labels = check_labels(file.name, labels, count)
         if count and labels.max() == 10 and labels.min() >= 1:  # SVHN's 10 is the digit 0

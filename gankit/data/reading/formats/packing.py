@@ -115,8 +115,10 @@ def require_memory(name: str, unpacked: int, packed: int) -> None:
         )
 
 
-def require_sides(name: str, height: int, width: int) -> None:
-    """Check the size of the images. Raises ValueError."""
+def require_sides(name: str, count: int, height: int, width: int) -> None:
+    """Check the number and the size of the images. Raises ValueError."""
+    if not count:
+        raise ValueError(f"{shown(name)} holds not a single image: fetch it again")
     if not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
         raise ValueError(
             f"{shown(name)} holds images of {height:,}x{width:,}; from 1 to {MAX_PIXELS:,} pixels are expected"
