@@ -17,7 +17,7 @@ from scipy.io import savemat
 
 from gankit import data
 from gankit.data.reading import arrays, decoding, files
-from gankit.data.reading.formats import lsun, matlab, pickles
+from gankit.data.reading.formats import lsun, matlab, packing, pickles
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 RNG = np.random.default_rng(0)
@@ -182,7 +182,7 @@ def test_images_without_labels_are_read_with_a_note(tmp_path):
         (lambda content: idx(GREY[:0]), "holds not a single image"),
         (lambda content: idx(GREY[0]), "bytes \\(N, H, W\\) are expected"),
         (lambda content: struct.pack(">HBBIII", 0, 8, 3, 2**32 - 1, 2**32 - 1, 1), "truncated|unpacks to"),
-        (lambda content: struct.pack(">HBBIII", 0, 8, 3, 0, 2**32 - 1, 1), "images of 4,294,967,295x1"),
+        (lambda content: struct.pack(">HBBIII", 0, 8, 3, 0, 2**32 - 1, 1), "holds not a single image"),
     ],
 )
 @pytest.mark.parametrize("packed", [True, False])
@@ -193,6 +193,11 @@ def test_damaged_idx_files_are_refused_in_words(tmp_path, damage, match, packed)
     content = damage(idx(GREY))
     path.write_bytes(gzip.compress(content) if packed else content)
     assert "train-images-idx3-ubyte" in refused(folder, match)
+
+
+def test_images_that_are_too_large_are_refused():
+    with pytest.raises(ValueError, match="images of 100,000x100,000; from 1 to 67,108,864 pixels"):
+        packing.require_sides("x", 1, 100_000, 100_000)
 
 
 def test_damaged_gzip_and_bombs_are_refused(tmp_path):
@@ -393,7 +398,7 @@ def test_svhn_is_read_and_its_ten_is_a_zero(tmp_path):
         ({"X": np.zeros((4, 4, 3, 2), np.uint8), "y": np.array([1, 2, 3])}, "3 labels for 2 images"),
         ({"X": np.zeros((4, 4, 3, 2), np.uint8), "y": np.array([1, 2.5])}, "labels that are not whole numbers"),
         ({"X": np.zeros((4, 4, 3, 2), np.uint8), "y": "ab"}, "y is char"),
-        ({"X": np.zeros((3000, 3000, 3, 8), np.uint8)}, "more than 100 times as much"),
+        ({"X": np.zeros((1600, 1600, 3, 9), np.uint8)}, "more than 100 times as much"),
     ],
 )
 def test_other_mats_are_refused_in_words(tmp_path, content, match):

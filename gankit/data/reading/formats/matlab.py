@@ -26,17 +26,9 @@ from gankit.data.reading.formats.packing import (
 from gankit.text import shown
 
 BYTES = {
-    "uint8": 1,
-    "int8": 1,
-    "uint16": 2,
-    "int16": 2,
-    "int32": 4,
-    "uint32": 4,
-    "single": 4,
+    "uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint32": 4, "int32": 4, "uint64": 8, "int64": 8, "single": 4,
     "double": 8,
-    "int64": 8,
-    "uint64": 8,
-}
+}  # fmt: skip
 PART = re.compile(r"(?:^|[^a-z])(train|test|extra|val)(?:[^a-z]|$)")
 LABELS, SPLITS = "imagelabels.mat", "setid.mat"  # of Oxford flowers
 IDS = {"train": "trnid", "val": "valid", "test": "tstid"}
@@ -129,7 +121,7 @@ def read(
         wanted = {name: present_ones[name] for name in kinds if name in present_ones}
         for name, (_, kind) in wanted.items():
             if kind not in kinds[name]:
-                raise ValueError(f"{shown(file.name)}: {name} is {shown(kind)}; {' or '.join(kinds[name])} is expected")
+                raise ValueError(f"{shown(file.name)}: {name} is {shown(kind)}; {kinds[name][0]} is expected")
         size = sum(math.prod(shape) * BYTES[kind] for shape, kind in wanted.values())
         require_memory(file.name, size, file.size)
         try:
