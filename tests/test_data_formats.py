@@ -96,7 +96,7 @@ def test_mnist_s_files_are_read_with_both_parts(tmp_path, packed):
     for path in (folder, tmp_path / "MNIST"):
         dataset = data.open(path)
         assert (rows(dataset)[:, 0] == GREY).all() and dataset.class_names == list("0123456789")
-        assert dataset.labels.tolist() == DIGITS.tolist() and dataset.parts == {"train": 7, "test": 2}
+        assert dataset.labels.tolist() == DIGITS.tolist() and dataset.division.counts == {"train": 7, "test": 2}
     held_out = data.open(data.held_out_of(folder))
     assert (rows(held_out)[:, 0] == 255 - GREY[:2]).all() and held_out.labels.tolist() == [3, 0]
     report = data.describe(folder)
@@ -117,7 +117,7 @@ def test_an_archive_of_idx_files_is_read(tmp_path):
     with tarfile.open(tmp_path / "mnist.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "MNIST", "MNIST")
     dataset = data.open(tmp_path / "mnist.tar.gz")
-    assert (rows(dataset)[:, 0] == GREY).all() and dataset.parts == {"train": 7, "test": 2}
+    assert (rows(dataset)[:, 0] == GREY).all() and dataset.division.counts == {"train": 7, "test": 2}
     assert len(data.open(f"{tmp_path / 'mnist.tar.gz'}:test")) == 2
 
 
@@ -268,7 +268,7 @@ def test_cifar_10_is_read_from_its_pickles(tmp_path, protocol):
     folder = cifar10(tmp_path / "cifar-10-batches-py", write)
     dataset = data.open(tmp_path)
     assert (rows(dataset) == chw(BATCHES[:5].reshape(-1, 3072))).all()
-    assert dataset.parts == {"train": 20, "test": 4} and dataset.class_names == NAMES
+    assert dataset.division.counts == {"train": 20, "test": 4} and dataset.class_names == NAMES
     assert names(dataset)[:4] == ["airplane", "truck", "airplane", "dog"]
     held_out = data.open(data.held_out_of(tmp_path))
     assert (rows(held_out) == chw(BATCHES[5])).all() and held_out.labels.tolist() == [1, 2, 3, 4]
@@ -281,7 +281,10 @@ def test_cifar_is_read_from_its_archive(tmp_path):
     with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "cifar-10-batches-py", "cifar-10-batches-py")
     dataset = data.open(tmp_path / "cifar-10-python.tar.gz")
-    assert (rows(dataset) == chw(BATCHES[:5].reshape(-1, 3072))).all() and dataset.parts == {"train": 20, "test": 4}
+    assert (rows(dataset) == chw(BATCHES[:5].reshape(-1, 3072))).all() and dataset.division.counts == {
+        "train": 20,
+        "test": 4,
+    }
 
 
 def test_a_missing_batch_is_said(tmp_path):
@@ -296,7 +299,10 @@ def test_cifar_100_is_read_with_its_fine_labels(tmp_path):
     classes = [f"class {i}" for i in range(100)]
     (tmp_path / "meta").write_bytes(pickle.dumps({"fine_label_names": classes, "coarse_label_names": ["a"] * 20}, 2))
     dataset = data.open(tmp_path)
-    assert names(dataset) == ["class 99", "class 0", "class 5", "class 7"] and dataset.parts == {"train": 4, "test": 4}
+    assert names(dataset) == ["class 99", "class 0", "class 5", "class 7"] and dataset.division.counts == {
+        "train": 4,
+        "test": 4,
+    }
     assert data.open(tmp_path / "train").class_names == classes
 
 
@@ -382,7 +388,7 @@ def test_svhn_is_read_and_its_ten_is_a_zero(tmp_path):
         svhn(tmp_path / "extra_32x32.mat", COLOUR[::-1]),
     )
     dataset = data.open(tmp_path)
-    assert dataset.parts == {"train": 6, "test": 6, "extra": 6}
+    assert dataset.division.counts == {"train": 6, "test": 6, "extra": 6}
     assert (rows(dataset) == COLOUR.transpose(0, 3, 1, 2)).all() and names(dataset) == list("019203")
     assert (rows(data.open(tmp_path, split="extra")) == COLOUR[::-1].transpose(0, 3, 1, 2)).all()
     assert len(data.open(tmp_path / "test_32x32.mat")) == 6
@@ -438,6 +444,7 @@ def test_oxford_flowers_has_the_labels_and_parts_of_its_mats(tmp_path):
     }
     dataset = data.open(tmp_path, split="all")
     assert names(dataset) == ["77", "1", "102", "77"] and dataset.num_classes == 102
+    assert data.open(tmp_path).division.counts == {"train": 2, "val": 1, "test": 1} and len(data.open(tmp_path)) == 2
     with files.open_files(tmp_path / "jpg") as source:
         assert source.rows is None and matlab.setid(source) == {}
     (tmp_path / "jpg" / "image_00002.jpg").unlink()
@@ -471,7 +478,7 @@ def test_stl_10_is_read_upright_with_its_parts(tmp_path):
     folder = stl10(tmp_path / "stl10_binary")
     dataset = data.open(tmp_path)
     assert (rows(dataset) == STL.transpose(0, 3, 1, 2)).all() and names(dataset) == ["airplane", "truck", "bird"]
-    assert dataset.parts == {"train": 3, "test": 2, "unlabeled": 3}
+    assert dataset.division.counts == {"train": 3, "test": 2, "unlabeled": 3}
     unlabeled = data.open(folder, split="unlabeled")
     assert unlabeled.labels is None and (rows(unlabeled) == STL[::-1].transpose(0, 3, 1, 2)).all()
     assert names(data.open(folder / "test_X.bin")) == ["car", "cat"]
@@ -529,7 +536,7 @@ def test_lsun_s_lmdb_is_read(tmp_path, count, side, form):
 def test_lsun_s_parts_and_other_sets_beside_each_other(tmp_path):
     lsun_like(tmp_path / "church_outdoor_train_lmdb", 4), lsun_like(tmp_path / "church_outdoor_val_lmdb", 2, key="v{}")
     dataset = data.open(tmp_path)
-    assert dataset.parts == {"train": 4, "val": 2} and len(data.open(f"{tmp_path}:val")) == 2
+    assert dataset.division.counts == {"train": 4, "val": 2} and len(data.open(f"{tmp_path}:val")) == 2
     lsun_like(tmp_path / "bedroom_train_lmdb", 2)
     refused(tmp_path, "3 LMDBs are here that are no parts of one set: .*bedroom_train_lmdb")
 
@@ -602,7 +609,10 @@ def test_keras_mnist_and_medmnist_are_read(tmp_path):
     np.savez(tmp_path / "mnist.npz", x_train=GREY, y_train=DIGITS, x_test=255 - GREY[:2], y_test=DIGITS[:2])
     dataset = data.open(tmp_path / "mnist.npz")
     assert (rows(dataset)[:, 0] == GREY).all() and names(dataset) == [str(i) for i in DIGITS]
-    assert dataset.parts == {"train": 7, "test": 2} and len(data.open(data.held_out_of(tmp_path / "mnist.npz"))) == 2
+    assert (
+        dataset.division.counts == {"train": 7, "test": 2}
+        and len(data.open(data.held_out_of(tmp_path / "mnist.npz"))) == 2
+    )
     report = data.describe(tmp_path / "mnist.npz")
     assert report.kind == "images" and report.count == 7 and report.classes["1"] == 2
     parts = {"train": COLOUR, "val": 255 - COLOUR[:3], "test": COLOUR[:2] // 2}
@@ -610,7 +620,7 @@ def test_keras_mnist_and_medmnist_are_read(tmp_path):
     med |= {f"{part}_labels": np.arange(len(images))[:, None] % 2 for part, images in parts.items()}
     np.savez_compressed(tmp_path / "pathmnist.npz", **med)
     dataset = data.open(tmp_path / "pathmnist.npz")
-    assert dataset.parts == {"train": 6, "val": 3, "test": 2} and dataset.labels.tolist() == [0, 1] * 3
+    assert dataset.division.counts == {"train": 6, "val": 3, "test": 2} and dataset.labels.tolist() == [0, 1] * 3
 
 
 @pytest.mark.parametrize("key", ["images", "x", "X", "data", "arr_0", "samples", "imgs"])
@@ -659,7 +669,7 @@ def test_labels_in_a_file_of_their_own(tmp_path, images, labels, ending):
     test = {"images": images.replace("train", "test"), "labels": labels.replace("train", "test")}
     save(tmp_path / f"{test['images']}{ending}", 255 - COLOUR[:2]), save(tmp_path / f"{test['labels']}{ending}", [0, 1])
     dataset = data.open(tmp_path)
-    assert dataset.labels.tolist() == [0, 1, 2] * 2 and dataset.parts == {"train": 6, "test": 2}
+    assert dataset.labels.tolist() == [0, 1, 2] * 2 and dataset.division.counts == {"train": 6, "test": 2}
     assert data.open(tmp_path / f"{images}{ending}").labels.tolist() == [0, 1, 2] * 2
 
 

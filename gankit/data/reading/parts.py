@@ -142,6 +142,7 @@ def find(source: FileSet) -> Parts:
     found = _by_folders(names, images, f"{above}/" if above else "")
     found = found if found.of or found.question else _by_lists(source, images)
     found.images = images
+    found.title = source.title if found.of and source.title else found.title  # the folders are of the format's making
     return found
 
 
