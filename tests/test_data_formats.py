@@ -200,6 +200,13 @@ def test_images_that_are_too_large_are_refused():
         packing.require_sides("x", 1, 100_000, 100_000)
 
 
+def test_more_images_than_memory_has_names_for_are_refused(tmp_path):
+    with open(tmp_path / "train-images-idx3-ubyte", "wb") as file:
+        file.write(struct.pack(">HBB3I", 0, 8, 3, 2**25, 1, 1))
+        file.truncate(16 + 2**25)  # takes no room
+    refused(tmp_path, "33,554,432 images: 20,000,000 are the most")
+
+
 def test_damaged_gzip_and_bombs_are_refused(tmp_path):
     folder = mnist(tmp_path / "raw")
     path = folder / "train-images-idx3-ubyte.gz"

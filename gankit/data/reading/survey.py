@@ -135,9 +135,8 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
     wanted = [f for f in source.files if f.name.lower().endswith(IMAGES)]
     beside = [f for f in source.files if with_metadata and os.path.basename(f.name) in metadata.FILES]
     root = _common(f.name for f in wanted + beside)
-    beside = [f for f in beside if f.name[len(root) :] in metadata.FILES]
-    if source.rows is not None:  # the format says what is known of the images
-        beside = []
+    # of the images in files that hold many, the rows say what is known
+    beside = [f for f in beside if f.name[len(root) :] in metadata.FILES and source.rows is None]
     has_tables = with_metadata and wanted and not beside and source.rows is None
     table = tables.find(source, [f.name for f in wanted]) if has_tables else None
     text_files, texts, bad_texts = metadata.captions_beside(source, wanted) if with_metadata else ({}, {}, [])

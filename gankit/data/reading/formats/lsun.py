@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gankit.data.reading.files import MAX_BYTES, File, FileSet, listed
-from gankit.data.reading.formats.packing import Blob, base_of, blob, folder_of
+from gankit.data.reading.formats.packing import Blob, base_of, blob, folder_of, require_count
 from gankit.text import shown
 
 NAME = "data.mdb"
@@ -134,6 +134,7 @@ def _values(stored: Blob) -> Iterator[Value]:
         ValueError: it is no LMDB, or is damaged.
     """
     page_size, last, root, depth, entries = _meta(stored)
+    require_count(stored.name, entries)
     if root == 2**64 - 1:
         return
     count, seen = 0, set[int]()

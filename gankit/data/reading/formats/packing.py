@@ -18,7 +18,7 @@ from gankit.data.reading.files import File, FileSet, amount, listed, open_plain
 from gankit.text import shown
 
 CONTENT = {1: b"P5", 3: b"P6", 4: b"PyRGBA"}  # by channels, the first bytes of a file that Pillow's reader of PNM takes
-MOST_CLASSES = 100_000
+MOST_CLASSES, MOST_IMAGES = 100_000, 20_000_000
 AHEAD = 2**20
 
 
@@ -125,6 +125,12 @@ def require_sides(name: str, count: int, height: int, width: int) -> None:
         )
 
 
+def require_count(name: str, count: int) -> None:
+    """Check the number of images, each of which takes memory before it is read. Raises ValueError."""
+    if count > MOST_IMAGES:
+        raise ValueError(f"{shown(name)} with {count:,} images: {MOST_IMAGES:,} are the most")
+
+
 def folder_of(name: str) -> str:
     """The folder of a file: "a/b/" of a/b/c, "" of c."""
     return name[: name.rfind("/") + 1]
@@ -168,6 +174,7 @@ def packed_set(
     """
     if not any(part.size for part in parts):
         raise ValueError(f"{title} without a single image: fetch the files again")
+    require_count(title, sum(part.size for part in parts))
     names: list[File] = []
     if len(parts) == 1 and not path.is_dir() and not path.name.lower().endswith(ARCHIVES):
         parts = [parts[0]._replace(name="")]
