@@ -603,10 +603,13 @@ def test_a_tree_of_pages_that_leads_in_circles_is_refused(tmp_path):
     metas = [struct.unpack_from("<Q", content, 4096 * i + 16 + 24 + 96 + 8)[0] for i in (0, 1)]
     root = struct.unpack_from("<Q", content, 4096 * metas.index(max(metas)) + 16 + 24 + 48 + 40)[0]
     assert struct.unpack_from("<H", content, 4096 * root + 10)[0] & lsun.BRANCH
-    child = struct.unpack_from("<H", content, 4096 * root + 16)[0]
-    struct.pack_into("<HHH", content, 4096 * root + child, root & 0xFFFF, root >> 16, 0)
-    path.write_bytes(content)
-    refused(tmp_path / "lmdb", f"its tree leads to page {root}")
+    first, second = struct.unpack_from("<HH", content, 4096 * root + 16)
+    page = struct.unpack_from("<H", content, 4096 * root + first)[0]
+    for node, to in ((first, root), (second, page)):  # up again, and twice to one page
+        damaged = bytearray(content)
+        struct.pack_into("<HHH", damaged, 4096 * root + node, to, 0, 0)
+        path.write_bytes(damaged)
+        refused(tmp_path / "lmdb", f"its tree leads to page {to}")
 
 
 # Arrays --------------------------------------------------------------------------------------------------------------
