@@ -11,6 +11,7 @@ from typing import cast
 
 import numpy as np
 
+from gankit.data import published
 from gankit.data.domains import Domains
 from gankit.data.lookup import KINDS, Located, locate, open_as, split, two_sided
 from gankit.data.naming import find, named, plus
@@ -127,6 +128,7 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
 
 def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
     """`describe` with the options of reading in one object; raises as it."""
+    name = published.located(name)
     path = find(name)
     with named(name):
         located = None if path is None or is_vectors(path) else locate(name, path, how.split)
