@@ -17,11 +17,10 @@ from gankit.data.naming import JOIN, find, named, part_in, plus, without_part
 from gankit.data.reading import cache, embedding, layout, partners
 from gankit.data.reading.beside import refuse_typed
 from gankit.data.reading.choices import Alpha, Fit, Frames, Reading
-from gankit.data.reading.endings import ARRAYS
 from gankit.data.reading.files import BadFiles
 from gankit.data.reading.folder import open_folder
 from gankit.data.reading.parts import TRAIN, Parts, of_path
-from gankit.data.reading.vectors import open_vectors
+from gankit.data.reading.vectors import is_vectors, open_vectors
 from gankit.data.stream import Dataset, Division
 from gankit.data.union import Union
 from gankit.text import shown
@@ -213,10 +212,6 @@ def _held_out_paths(name: str) -> list[tuple[Path, str]]:
     return [(path, part) for path, part in zip(paths, parts) if path is not None]
 
 
-def is_vectors(path: Path) -> bool:
-    return path.suffix.lower() == ARRAYS and path.is_file()
-
-
 def _with_split(name: str, split: str) -> str:
     """The name of a built-in set, or of its part. Raises ValueError: it has no such part."""
     if not split or ":" in name or (split == "train" and f"{name}:{split}" not in BUILTIN):
@@ -353,6 +348,8 @@ def held_out_of(name: str | Path) -> str | None:
     parts = of_path(path)
     if part := parts.held_out():
         folder = parts.folder(part) if path.is_dir() else None
+        if folder and not (path / folder).is_dir():  # the files hold many images, and are no folders
+            return f"{without_part(text)}:{part}"
         sides = parts.domains(part) if path.is_dir() and not folder else None
         names = [str(path / side) for side in sides or ([folder] if folder else [])]
         return ",".join(names) or f"{path}:{part}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from gankit.data import domains
 from gankit.data.builtin import BUILTIN
 from gankit.data.published import SETS, located
+from gankit.data.reading import formats
 from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES
 from gankit.data.reading.files import plain
 from gankit.text import did_you_mean, shown
@@ -41,9 +42,12 @@ def find(name: str | Path) -> Path | None:
     if text and "\0" not in text and path.is_dir():
         return path
     if text and "\0" not in text and path.exists():
-        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES)):
+        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES)) or formats.is_packed(path):
             return path
-        raise ValueError(f"{shown(text)} is not a folder, zip, tar, image or .npz")
+        raise ValueError(
+            f"{shown(text)} is not a folder, zip, tar, image or .npz, "
+            "nor a file of many images (IDX, CIFAR's, STL-10's, .mat, .npy, data.mdb)"
+        )
     beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.name and path.parent.is_dir() else []
     built_in = f"built in are {', '.join(n for n in BUILTIN if ':' not in n)}; gankit data list shows published sets"
     hint = did_you_mean(text, [*BUILTIN, *SETS, *beside]) or built_in
