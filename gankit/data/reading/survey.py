@@ -167,10 +167,7 @@ def survey(
             seen.bad.append((shown(file.name), result))
         else:
             seen.images.append(ImageFile(file, file.name[len(root) :], *result))
-    bare = {file.name: source.bare(file.name) for file in wanted}
-    parted = any(name != other for name, other in bare.items())
-    below = len(_common(bare.values()) if parted else root)
-    seen.bare = {f.name[len(root) :]: bare[f.name][below:] for f in wanted}
+    seen.bare = _bare_names(source, wanted, root)
     _leave_out_unseen(seen, source)
     _match_rows(seen)
     seen.texts = {image.name: known.texts[image.file.name] for image in seen.images if image.file.name in known.texts}
@@ -193,6 +190,14 @@ def _common(names: Iterable[str]) -> str:
     above = [os.path.dirname(name) for name in names]
     folder = os.path.commonpath(above) if above else ""
     return f"{folder}/" if folder else ""
+
+
+def _bare_names(source: FileSet, wanted: list[File], root: str) -> dict[str, str]:
+    """The name of each image below `root` to its name without its part."""
+    bare = {file.name: source.bare(file.name) for file in wanted}
+    parted = any(name != other for name, other in bare.items())
+    below = len(_common(bare.values()) if parted else root)
+    return {file.name[len(root) :]: bare[file.name][below:] for file in wanted}
 
 
 def _leave_out_unseen(seen: Survey, source: FileSet) -> None:
