@@ -17,7 +17,7 @@ from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join, split
 from gankit.data.reading import cache, embedding, layout, partners
 from gankit.data.reading.choices import Alpha, Fit, Frames, Reading
-from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES
+from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES, VOLUMES
 from gankit.data.reading.files import BadFiles, plain
 from gankit.data.reading.folder import open_folder
 from gankit.data.reading.vectors import open_vectors
@@ -101,9 +101,10 @@ def open_as(
     if want not in WANTS:
         raise ValueError(f"--as takes {', '.join(WANTS)}, not {want!r}")
     size, path = how.check().size, find(name)
+    places = {part: i for i, part in enumerate(plus(name) or split(name) or ())}
 
     def open_part(part: str, hint: str) -> Dataset:
-        return _single(open_as(part, how), part, hint)
+        return _single(open_as(part, how.side(places.get(part, 0))), part, hint)
 
     dataset: Dataset | Domains | Union
     if sides := two_sided(name, want):
@@ -141,7 +142,7 @@ def _open_two_sided(name: str | Path, kind: str, paths: list[Path], want: str, h
     with named(name):
         if kind == "pairs":
             return partners.open_pairs(paths, how)
-        dataset = partners.open_masks(paths, how)
+        dataset = partners.open_masks(paths, how.side(want == "pairs"))
         return partners.painted(dataset) if want == "pairs" else dataset
 
 
@@ -285,7 +286,7 @@ def find(name: str | Path) -> Path | None:
     if text and "\0" not in text and path.is_dir():
         return path
     if text and "\0" not in text and path.exists():
-        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES)):
+        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES, *VOLUMES)):
             return path
         raise ValueError(f"{shown(text)} is not a folder, zip, tar, image or .npz")
     beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.name and path.parent.is_dir() else []

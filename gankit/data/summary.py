@@ -18,7 +18,9 @@ from gankit.data.lookup import KINDS, find, named, open_as, plus, two_sided
 from gankit.data.pixels import paint, palette
 from gankit.data.reading import files
 from gankit.data.reading.choices import Alpha, Reading
+from gankit.data.reading.depth import scaling
 from gankit.data.reading.endings import ARRAYS
+from gankit.data.reading.pages import expanded
 from gankit.data.reading.partners import surveyed
 from gankit.data.reading.survey import examine_pixels, metadata_of, survey
 from gankit.data.stream import Dataset
@@ -118,14 +120,16 @@ def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
     """`describe` with the options of reading in one object; raises as it."""
     path = find(name)
     if sides := two_sided(name, want):
-        report = _two_sided(str(name), *sides, how)
+        report = _two_sided(str(name), *sides, how, want)
         if want == "pairs" and report.shape and report.kind == "masks":  # read as the coloured map, and the image
             report.kind, report.shape, report.other = "pairs", (3, *report.shape[1:]), report.shape
         return report
     if parts := split(name):
-        return _together(str(name), "domains", list("AB"), [describe_as(part, how) for part in parts])
+        return _together(
+            str(name), "domains", list("AB"), [describe_as(part, how.side(i)) for i, part in enumerate(parts)]
+        )
     if names := plus(name):
-        reports = [describe_as(part, how) for part in names]
+        reports = [describe_as(part, how.side(i)) for i, part in enumerate(names)]
         joined = open_as(name, replace(how, skip_bad=True))
         assert isinstance(joined, Union)  # the name has a plus
         return _together(str(name), "images", [dataset.name for dataset in joined.sets], reports)
@@ -159,8 +163,8 @@ def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
 def _images(name: str, path: Path, how: Reading) -> Report:
     """Describe the images in a folder or archive."""
     with named(name), files.open_files(path) as source:
-        seen = survey(source, examine_pixels)
-    notes = list(seen.warnings)
+        seen = survey(expanded(source, how.frames), examine_pixels)
+    notes = [*seen.warnings, *scaling(seen.depths[0], how).notes]
     try:
         shape = seen.shape(how.size, how.alpha)
     except ValueError as error:
@@ -235,12 +239,12 @@ def _rows(dataset: Dataset | Domains | Union, count: int) -> torch.Tensor:
     return torch.stack([_channels(side, channels).unflatten(0, (-1, 10)) for side in images], 1).flatten(0, 2)
 
 
-def _two_sided(name: str, kind: str, paths: list[Path], how: Reading) -> Report:
+def _two_sided(name: str, kind: str, paths: list[Path], how: Reading, want: str) -> Report:
     """Describe pairs, or images with label maps."""
-    with named(name), surveyed(paths, maps=kind == "masks", decode=True) as seen:
+    with named(name), surveyed(paths, how, maps=kind == "masks", decode=True) as seen:
         parts = [part for sample in seen.samples for part in sample]
     flaws = {part.name: part.image.flaw for part in parts if part.image.flaw}
-    notes = list(seen.warnings)
+    notes = seen.warnings + seen.deep_notes(seen.scalings(how.side(want == "pairs") if seen.meaning else how))
     other: tuple[int, ...] = ()
     try:
         shape, other = seen.shapes(how.size, how.alpha)

@@ -9,9 +9,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from gankit.data.reading import cache, decoding, files
-from gankit.data.reading.choices import Reading
+from gankit.data.reading import cache, decoding, files, volumes
+from gankit.data.reading.choices import TYPE, Reading, Scale
+from gankit.data.reading.depth import scaling
 from gankit.data.reading.files import BadFiles
+from gankit.data.reading.pages import expanded
 from gankit.data.reading.rows import Rows
 from gankit.data.reading.survey import ImageFile, Survey, each, metadata_of, survey
 from gankit.data.stream import Dataset
@@ -31,7 +33,7 @@ def open_folder(path: Path, how: Reading) -> Dataset:
     here = path.absolute()
 
     def again() -> cache.Prepared:
-        return recalled([here], (how.size, how.fit, how.alpha), lambda: _prepare(here, how), how.skip_bad)
+        return recalled([here], listing_key(how), lambda: _prepare(here, how), how.skip_bad)
 
     prepared = again()
     info, bad = prepared.info, [tuple(pair) for pair in prepared.info["skipped"]]
@@ -48,9 +50,21 @@ def open_folder(path: Path, how: Reading) -> Dataset:
         attribute_names=info["attribute_names"],
         captions=info["captions"] or None,
         names=info["names"],
+        scale=scale_of(info.get("scale")),
         skipped=bad,
         warnings=info["warnings"],
     )
+
+
+def listing_key(how: Reading) -> tuple[object, ...]:
+    """The options that decide what is prepared from files; those that are found from the files are not known yet."""
+    scales = () if how.range == TYPE else ("scales", how.range)
+    return how.size, how.fit, how.alpha, *scales, *how.changed("frames"), *volumes.installed()
+
+
+def scale_of(values: list[float] | None) -> Scale | None:
+    """A scale from the JSON of prepared data."""
+    return (float(values[0]), float(values[1])) if values else None
 
 
 def recalled(
@@ -114,7 +128,7 @@ def _prepare(path: Path, how: Reading) -> cache.Prepared:
     """Decode every image into the cache, one after the other, with labels, captions and attributes in the info."""
 
     def decode(_: ImageFile, data: bytes) -> np.ndarray:
-        return decoding.decode(data, shape, how.fit, how.alpha)
+        return decoding.decode(data, shape, how.fit, how.alpha, deep.scale)
 
     def build(out: Path) -> dict:
         samples = [(image,) for image in seen.images]
@@ -125,13 +139,19 @@ def _prepare(path: Path, how: Reading) -> cache.Prepared:
             raise BadFiles(bad, len(seen.images) + len(seen.bad))
         names = [seen.images[i].name for i in good]
         columns = metadata_of(seen, names)
-        notes = seen.warnings + columns.warnings + enlarged(seen, shape)
+        notes = [*seen.warnings, *deep.notes, *columns.warnings, *enlarged(seen, shape)]
         return asdict(columns) | dict(
-            count=len(good), parts=[int(np.prod(shape))], shape=shape, names=names, skipped=bad, warnings=notes
+            count=len(good),
+            parts=[int(np.prod(shape))],
+            shape=shape,
+            names=names,
+            skipped=bad,
+            warnings=notes,
+            scale=deep.scale,
         )
 
     with files.open_files(path) as opened:
-        source = files.kept(opened)
+        source = files.kept(expanded(opened, how.frames))
         seen = survey(source)
-        shape = seen.shape(how.size, how.alpha)
-        return cache.prepare(cache.key(VERSION, seen.content, shape, how.fit, how.alpha), build)
+        shape, deep = seen.shape(how.size, how.alpha), scaling(seen.depths[0], how)
+        return cache.prepare(cache.key(VERSION, seen.content, shape, how.fit, how.alpha, *deep.key), build)

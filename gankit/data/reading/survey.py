@@ -10,16 +10,19 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from statistics import median
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from gankit.data.reading import cache, decoding, layout, metadata, tables
+from gankit.data.reading import cache, decoding, labelmaps, layout, metadata, tables
 from gankit.data.reading.decoding import Header
-from gankit.data.reading.endings import IMAGES
+from gankit.data.reading.depth import Depth, measure
 from gankit.data.reading.files import BadFiles, File, FileSet
 from gankit.data.reading.labelmaps import Tally
+from gankit.data.reading.pages import whole
+from gankit.data.reading.volumes import hint
 from gankit.text import aside, counted, shown
 
 R = TypeVar("R")
@@ -58,6 +61,7 @@ class Survey:
         content: hash of everything that is read.
         names: of all image files, as in `ImageFile.name`.
         texts: content of the .txt beside images, by the image's name.
+        depths: the values of the images deeper than 8 bits, None without such images; of images A|B, of each half.
         warnings: what a user should know, in plain sentences.
     """
 
@@ -68,6 +72,7 @@ class Survey:
     content: str = ""
     names: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
+    depths: tuple[Depth | None, ...] = (None,)
     warnings: list[str] = field(default_factory=list)
 
     def sizes(self) -> Counter[tuple[int, int]]:
@@ -102,17 +107,52 @@ class Survey:
         return 4 if kept else 1 if grey else 3, *(resolution or next(iter(sizes)))
 
 
-Examine = Callable[[bytes], tuple[Header, str, Tally | None]]
+class Examined(NamedTuple):
+    """What is found out about an image: header, flaw and tally, as in `ImageFile`; depths, as in `Survey`."""
+
+    header: Header
+    flaw: str = ""
+    tally: Tally | None = None
+    depths: tuple[Depth | None, ...] = (None,)
 
 
-def examine_header(data: bytes) -> tuple[Header, str, None]:
-    """Examine the header of an image only."""
-    return decoding.probe(data), "", None
+Examine = Callable[[bytes], Examined]
 
 
-def examine_pixels(data: bytes) -> tuple[Header, str, None]:
+def examine_header(data: bytes) -> Examined:
+    """Examine the header of an image, and the values of one deeper than 8 bits."""
+    header = decoding.probe(data)
+    return Examined(header, depths=_depths(header, data))
+
+
+def examine_pixels(data: bytes) -> Examined:
     """Examine the header and the pixels of an image."""
-    return *decoding.check(data), None
+    header, flaw = decoding.check(data)
+    return Examined(header, flaw, depths=(None,) if flaw else _depths(header, data))
+
+
+def examine_halves(examine: Examine, data: bytes) -> Examined:
+    """Examine an image A|B, whose halves may hold other values."""
+    examined = examine(data)
+    return examined._replace(depths=(None, None) if examined.flaw else _depths(examined.header, data, halves=True))
+
+
+def examine_map(data: bytes) -> Examined:
+    """Examine a label map."""
+    return Examined(*labelmaps.examine(data))
+
+
+def _depths(header: Header, data: bytes, halves: bool = False) -> tuple[Depth | None, ...]:
+    """The values of an image deeper than 8 bits that can be decoded, or of each of its halves."""
+    if header.mode not in (*decoding.DEEP, decoding.DEEP_RGB):
+        return (None,) * (1 + halves)
+    try:
+        values = decoding.values(data)
+    except decoding.Unusable:  # decoding it for training gives the reason
+        values = None
+    if values is None:
+        return (None,) * (1 + halves)
+    return tuple(map(measure, np.array_split(values, 2, 1) if halves else [values]))
 
 
 def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bool = True) -> Survey:
@@ -120,32 +160,40 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
 
     Args:
         source: the files.
-        examine: what to find out about each image: header, flaw and tally, as in `ImageFile`.
+        examine: what to find out about each image.
         with_metadata: also read metadata.
 
     Raises:
         ValueError: there are no images, or the metadata is wrong.
     """
-    wanted = [f for f in source.files if f.name.lower().endswith(IMAGES)]
+    wanted = [f for f in source.files if f.name in source.pages or decoding.is_image(f.name)]
     beside = [f for f in source.files if with_metadata and os.path.basename(f.name) in metadata.FILES]
     above = [os.path.dirname(f.name) for f in wanted + beside]
     root = os.path.commonpath(above) + "/" if above and os.path.commonpath(above) else ""
     beside = [f for f in beside if f.name[len(root) :] in metadata.FILES]
-    table = tables.find(source, [f.name for f in wanted]) if with_metadata and wanted and not beside else None
+    table = (
+        tables.find(source, list(dict.fromkeys(whole(f.name) for f in wanted)))
+        if with_metadata and wanted and not beside
+        else None
+    )
     text_files, texts, bad_texts = metadata.captions_beside(source, wanted) if with_metadata else ({}, {}, [])
     read = {*wanted, *beside, *text_files.values(), *(table.files if table else [])}
     others = _endings(f.name for f in source.files if f not in read and not f.name.startswith("../"))
+    more = hint([f.name for f in source.files if f not in read])
     if not wanted:
-        raise ValueError(f"there are no images (PNG, JPEG, WebP, BMP, TIFF, GIF); found: {others or 'nothing'}")
+        raise ValueError(f"there are no images ({decoding.NAMES}); found: {others or 'nothing'}{more}")
 
     seen = Survey(names=[f.name[len(root) :] for f in wanted], bad=bad_texts, warnings=list(source.notes))
     for file, result in each(
-        source.read, wanted, lambda _, data: (hashlib.sha256(data).hexdigest(), *examine(data)), "reading"
+        source.read, wanted, lambda _, data: (hashlib.sha256(data).hexdigest(), examine(data)), "reading"
     ):
         if isinstance(result, str):
             seen.bad.append((shown(file.name), result))
         else:
-            seen.images.append(ImageFile(file, file.name[len(root) :], *result))
+            digest, (header, flaw, tally, depths) = result
+            seen.images.append(ImageFile(file, file.name[len(root) :], digest, header, flaw, tally))
+            sums = zip_longest(depths, seen.depths)
+            seen.depths = tuple(depth + total if depth else total for depth, total in sums)
     _add_metadata(seen, source, beside, root)
     unusable = {name for name, _ in seen.bad}
     if table:
@@ -156,7 +204,11 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
     else:
         seen.texts = {image.name: texts[image.file.name] for image in seen.images if image.file.name in texts}
     if others:
-        seen.warnings.append(f"Files of other kinds are not read: {others}.")
+        seen.warnings.append(f"Files of other kinds are not read: {others}{more}.")
+    if paged := sum(image.header.paged for image in seen.images):
+        seen.warnings.append(
+            f"{paged:,} files have several pages or frames, and the first is read: --frames all reads each as an image."
+        )
     if copies := sum(len(equal) - 1 for equal in seen.copies()):
         seen.warnings.append(f"{copies} images are exact copies of others.")
     seen.content = cache.key(
@@ -196,19 +248,19 @@ def _match_rows(seen: Survey, unusable: set[str]) -> None:
     """Report rows without an image, and images without a row, which are left out."""
     if seen.rows is None:
         return
-    names = set(map(metadata.canonical, seen.names))
+    names = {metadata.canonical(whole(name)) for name in seen.names}
     seen.bad += [(shown(name), f"in {seen.table}, but not there") for name in seen.rows if name not in names]
     seen.bad += [
         (shown(image.name), f"has no row in {seen.table}")
         for image in seen.images
-        if metadata.canonical(image.name) not in seen.rows and shown(image.file.name) not in unusable
+        if metadata.canonical(whole(image.name)) not in seen.rows and shown(image.file.name) not in unusable
     ]
-    seen.images = [image for image in seen.images if metadata.canonical(image.name) in seen.rows]
+    seen.images = [image for image in seen.images if metadata.canonical(whole(image.name)) in seen.rows]
 
 
 def metadata_of(seen: Survey, names: list[str]) -> metadata.Metadata:
     """Labels, captions and attributes of these images, from the metadata; labels also from the names of sub-folders."""
-    rows = [seen.rows[metadata.canonical(name)] for name in names] if seen.rows else []
+    rows = [seen.rows[metadata.canonical(whole(name))] for name in names] if seen.rows else []
     result = metadata.columns(rows, seen.table)
     if seen.texts:
         result.captions = [seen.texts.get(name, "") for name in names]

@@ -1,0 +1,194 @@
+"""Volumes of slices: DICOM and NIfTI where their packages are installed; for the others, what converts them."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import numpy as np
+
+from gankit.data.reading import decoding
+from gankit.data.reading.decoding import Unusable
+from gankit.data.reading.endings import NEWER
+from gankit.data.reading.files import MAX_BYTES, File, FileSet
+
+NIFTI, DICOM = (".nii", ".nii.gz"), (".dcm", ".dicom")
+PACKAGES = ("pillow_heif", "pydicom", "nibabel")  # which decide what is read from the same files
+MOST_VALUES = 2**27  # of a volume
+DEFLATED = b"1.2.840.10008.1.2.1.99"  # a syntax of DICOM whose files can unpack to any size
+BIO = "Bio-Formats' bfconvert writes a TIFF of it, to be read with --frames all"
+SLIDE = "cut it into tiles first, as by `vips dzsave`, and name their folder"
+ITK = "SimpleITK's WriteImage writes it as .nii.gz"
+HINTS = {  # endings that are not read, and what to do
+    **{ending: decoding.MORE[form] for form, endings in NEWER.items() for ending in endings},
+    **dict.fromkeys(NIFTI, "pip install nibabel"),
+    **dict.fromkeys(DICOM, "pip install pydicom"),
+    **dict.fromkeys((".mha", ".mhd", ".nrrd", ".nhdr"), ITK),
+    **dict.fromkeys((".czi", ".lif", ".nd2", ".lsm", ".oib", ".oif", ".vsi", ".ims"), BIO),
+    **dict.fromkeys((".svs", ".ndpi", ".mrxs", ".scn"), SLIDE),
+}
+
+
+class Pages(NamedTuple):
+    """The images in one file.
+
+    Args:
+        count: number of images.
+        read: the number of an image to its pixels, (H, W) or (H, W, C).
+        order: place of the file among the others of its folder, where the file says it.
+    """
+
+    count: int  # type: ignore[assignment]  # the field hides the method `tuple.count`
+    read: Callable[[int], np.ndarray]
+    order: tuple[object, ...] = ()
+
+
+def installed() -> tuple[str, ...]:
+    """The packages that read further files here."""
+    return tuple(name for name in PACKAGES if find_spec(name))
+
+
+def hint(names: Iterable[str]) -> str:
+    """What to do about files of these names that are not read; "" if there is nothing to say about them."""
+    lower = [name.lower() for name in names]
+    found = {ending: text for ending, text in HINTS.items() if any(name.endswith(ending) for name in lower)}
+    if not found and (plain := sum("." not in name.rpartition("/")[2] for name in lower)) and plain == len(lower):
+        return ". If these are DICOM files: pip install pydicom" if not find_spec("pydicom") else ""
+    return "".join(f". For {ending}: {text}" for ending, text in found.items())
+
+
+def openers(source: FileSet) -> dict[File, Callable[[bytes], Pages]]:
+    """The volumes among files, with the function that opens each; none where the package is missing.
+
+    DICOM files need no ending: in a set without any image or volume, files are recognised by their first bytes.
+    """
+    packages = installed()
+    result: dict[File, Callable[[bytes], Pages]] = {}
+    if "nibabel" in packages:
+        result |= {file: nifti for file in source.files if file.name.lower().endswith(NIFTI)}
+    if "pydicom" not in packages:
+        return result
+    result |= {file: dicom for file in source.files if file.name.lower().endswith(DICOM)}
+    if not result and not any(decoding.is_image(file.name) for file in source.files):
+        result |= {file: dicom for file in source.files if _is_dicom(source, file)}
+    return result
+
+
+def _is_dicom(source: FileSet, file: File) -> bool:
+    """Whether a file without an ending, or with a number for one, begins like DICOM."""
+    name = file.name.rpartition("/")[2]
+    if name == "DICOMDIR" or ("." in name and not name.rpartition(".")[2].isdigit()):
+        return False
+    try:
+        return source.read(file)[128:132] == b"DICM"
+    except ValueError:
+        return False
+
+
+def dicom(data: bytes) -> Pages:
+    """The frames of a DICOM file, in the units of its rescale slope and intercept. Raises Unusable."""
+    import pydicom
+
+    if DEFLATED in data[:4096]:
+        raise Unusable("a deflated DICOM file; save it without compression, as by dcmtk's dcmconv")
+    with decoding.unusable():
+        dataset = pydicom.dcmread(io.BytesIO(data))
+        if "PixelData" not in dataset:
+            raise Unusable("a DICOM file without an image")
+        count = int(dataset.get("NumberOfFrames") or 1)
+        height, width, channels = (int(dataset.get(name) or 1) for name in ("Rows", "Columns", "SamplesPerPixel"))
+        _check(count, height, width, channels)
+        photometric = str(dataset.get("PhotometricInterpretation"))
+        if photometric == "PALETTE COLOR":
+            raise Unusable("a DICOM file of palette colours; save it as RGB")
+        order = str(dataset.get("SeriesInstanceUID") or ""), int(dataset.get("InstanceNumber") or 0)
+
+    def read(number: int) -> np.ndarray:
+        pixels: np.ndarray = pydicom.pixels.pixel_array(dataset, index=number)
+        if channels > 1:
+            return pixels
+        if photometric == "MONOCHROME1":  # where larger numbers are darker
+            top = -1 if int(dataset.PixelRepresentation) else (1 << int(dataset.BitsStored)) - 1
+            pixels = top - pixels.astype(np.int32)
+        return _rescaled(pixels, *_slope(dataset, number))
+
+    return Pages(count, read, order)
+
+
+def nifti(data: bytes) -> Pages:
+    """The slices of a NIfTI file along its third axis, front up and the patient's left on the left. Raises Unusable."""
+    import nibabel
+
+    with decoding.unusable():
+        if data[:2] == b"\x1f\x8b":
+            data = _unpacked(data)
+        kind = nibabel.Nifti2Image if data[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nibabel.Nifti1Image
+        need = kind.header_class(data[: kind.header_class.sizeof_hdr], check=False)
+        width, height, *others = (*map(int, need.get_data_shape()), 1, 1)[: max(2, len(need.get_data_shape()))]
+        _check(int(np.prod(others, dtype=object)), height, width)
+        if need.get_data_dtype().kind not in "iuf":
+            raise Unusable(f"a NIfTI file of {need.get_data_dtype()}, and whole numbers or floats are expected")
+        image = kind.from_bytes(data)
+        slope, intercept = image.header.get_slope_inter()
+        axes = nibabel.io_orientation(image.affine)
+    volume: np.ndarray | None = None
+
+    def read(number: int) -> np.ndarray:
+        nonlocal volume
+        if volume is None:
+            numbers = np.asarray(image.dataobj.get_unscaled())  # type: ignore[attr-defined]  # a proxy of the bytes
+            numbers = numbers.reshape(*numbers.shape, *(1,) * (3 - numbers.ndim))
+            if np.isfinite(axes).all() and len(axes) == 3:
+                numbers = nibabel.apply_orientation(numbers, axes)
+            volume = numbers.reshape(*numbers.shape[:2], -1, order="F")
+        values = volume[:, :, number].T[::-1]
+        return _rescaled(values, 1 if slope is None else float(slope), 0 if intercept is None else float(intercept))
+
+    shape = image.shape
+    if np.isfinite(axes).all() and len(axes) == 3 and len(shape) >= 3:
+        shape = *(shape[int(np.flatnonzero(axes[:, 0] == i)[0])] for i in range(3)), *shape[3:]
+    return Pages(int(np.prod(shape[2:])), read)
+
+
+def _check(count: int, height: int, width: int, channels: int = 1) -> None:
+    """Refuse volumes that are too large, before memory is taken. Raises Unusable."""
+    if not 0 < count * height * width * channels <= MOST_VALUES:
+        raise Unusable(
+            f"oversized: {count} slices of {height}x{width}, and {MOST_VALUES:,} numbers are the most in a volume"
+        )
+
+
+def _slope(dataset: object, number: int) -> tuple[float, float]:
+    """The rescale slope and intercept of a frame: the file's, all frames', or its own."""
+    get = dataset.get  # type: ignore[attr-defined]  # a pydicom.Dataset
+    groups = [get("SharedFunctionalGroupsSequence") or [None], get("PerFrameFunctionalGroupsSequence") or []]
+    places = [dataset, groups[0][0], groups[1][number] if number < len(groups[1]) else None]
+    for place in places:
+        inner = place.get("PixelValueTransformationSequence") if place is not None and place is not dataset else None
+        holder = inner[0] if inner else place
+        if holder is not None and holder.get("RescaleSlope") is not None:
+            return float(holder.RescaleSlope), float(holder.get("RescaleIntercept") or 0)
+    return 1.0, 0.0
+
+
+def _rescaled(values: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """Values times slope plus intercept: as whole numbers where the result is whole."""
+    if (slope, intercept) == (1, 0) or slope == 0:
+        return values
+    if values.dtype.kind in "iu" and values.dtype.itemsize < 4 and slope == int(slope) and intercept == int(intercept):
+        return values.astype(np.int64) * int(slope) + int(intercept)
+    return (values * np.float64(slope) + intercept).astype(np.float32)
+
+
+def _unpacked(data: bytes) -> bytes:
+    """The content of a gzip file. Raises Unusable: it is damaged, or larger than files may be."""
+    machine = zlib.decompressobj(wbits=31)
+    content = machine.decompress(data, MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise Unusable(f"oversized: unpacks to more than {MAX_BYTES:,} bytes")
+    if not machine.eof:
+        raise Unusable("truncated")
+    return content
