@@ -20,7 +20,7 @@ from gankit.data.reading import files
 from gankit.data.reading.choices import Alpha, Reading
 from gankit.data.reading.depth import scaling
 from gankit.data.reading.endings import ARRAYS
-from gankit.data.reading.pages import expanded
+from gankit.data.reading.frames import expanded
 from gankit.data.reading.partners import surveyed
 from gankit.data.reading.survey import examine_pixels, metadata_of, survey
 from gankit.data.stream import Dataset

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gankit.data.reading.choices import TYPE, Reading, Scale, range_text
+from gankit.data.reading.choices import TYPE, Reading, Scale
 
 BITS = (8, 10, 12, 14, 16)  # that cameras and scanners use
 TAIL = 0.001  # share of the values below black, and above white, where percentiles make the scale
@@ -85,28 +85,20 @@ def scaling(depth: Depth | None, how: Reading) -> Scaling:
     """The scale of a set whose deeper images hold these values; None for a set without such images."""
     if depth is None:
         return Scaling()
-    count, values = depth.whole + depth.floats, f"values from {depth.low:g} to {depth.high:g}"
-    head = f"{count:,} images are deeper than 8 bits, with {values}"
-    if how.range == TYPE:
-        return Scaling(None, (f"{head}: each is scaled by its type alone, as --range {TYPE} says.",))
-    if how.scale:
-        scale = how.scale
-        clipped = _clipped(depth, scale)
-        more = f"; {clipped:.1%} of the values lie outside" if clipped >= 0.0005 else ""
-        notes = (f"{head}: {range_text([scale])} become black and white, as --range says{more}.",)
-    elif depth.whole and depth.floats:
-        return Scaling(
-            None,
-            (
-                f"{depth.whole:,} images hold whole numbers of more than 8 bits and {depth.floats:,} floats: each is "
-                "scaled by its type alone. --range LOW,HIGH sets one scale for all.",
-            ),
-        )
-    else:
-        scale, reason = _found(depth)
-        notes = (f"{head}: {range_text([scale])} become black and white, as {reason}. --range LOW,HIGH sets others.",)
-    as_before = depth.tops == {scale[1]} and scale[0] == 0
-    return Scaling(scale, notes, () if as_before else ("scale", *scale))
+    head = (
+        f"{depth.whole + depth.floats:,} images are deeper than 8 bits, with values from {depth.low:g} to {depth.high:g}"
+    )
+    scale, reason = (how.scale, "--range says") if how.scale else _found(depth)
+    is_as_typed = depth.tops == {scale[1]} and scale[0] == 0  # what the type of each image says, too
+    if how.range == TYPE or (depth.whole and depth.floats and not how.scale):
+        why = f"as --range {TYPE} says" if how.range == TYPE else "as some hold whole numbers and some floats"
+        notes = (f"{head}: each is scaled by its type alone, {why}. --range LOW,HIGH sets one scale for all.",)
+        return Scaling(scale if is_as_typed else None, notes)
+    clipped = _clipped(depth, scale)
+    more = f" {clipped:.1%} of the values lie outside." if clipped >= 0.005 else ""
+    hint = "" if how.scale else " --range LOW,HIGH sets others."
+    notes = (f"{head}: {scale[0]:g} becomes black and {scale[1]:g} white, as {reason}.{more}{hint}",)
+    return Scaling(scale, notes, () if is_as_typed else ("scale", *scale))
 
 
 def _found(depth: Depth) -> tuple[Scale, str]:

@@ -13,7 +13,7 @@ from gankit.data.reading import cache, decoding, files, volumes
 from gankit.data.reading.choices import TYPE, Reading, Scale
 from gankit.data.reading.depth import scaling
 from gankit.data.reading.files import BadFiles
-from gankit.data.reading.pages import expanded
+from gankit.data.reading.frames import expanded
 from gankit.data.reading.rows import Rows
 from gankit.data.reading.survey import ImageFile, Survey, each, metadata_of, survey
 from gankit.data.stream import Dataset
@@ -60,6 +60,15 @@ def listing_key(how: Reading) -> tuple[object, ...]:
     """The options that decide what is prepared from files; those that are found from the files are not known yet."""
     scales = () if how.range == TYPE else ("scales", how.range)
     return how.size, how.fit, how.alpha, *scales, *how.changed("frames"), *volumes.installed()
+
+
+def prepare(name: str, build: Callable[[Path], dict], fact: str) -> cache.Prepared:
+    """`cache.prepare`, again where this fact is missing in the info, which an older version wrote."""
+    prepared = cache.prepare(name, build)
+    if fact not in prepared.info:
+        cache.drop(prepared, prepared.pixels.stat().st_ino)
+        prepared = cache.prepare(name, build)
+    return prepared
 
 
 def scale_of(values: list[float] | None) -> Scale | None:
@@ -154,4 +163,5 @@ def _prepare(path: Path, how: Reading) -> cache.Prepared:
         source = files.kept(expanded(opened, how.frames))
         seen = survey(source)
         shape, deep = seen.shape(how.size, how.alpha), scaling(seen.depths[0], how)
-        return cache.prepare(cache.key(VERSION, seen.content, shape, how.fit, how.alpha, *deep.key), build)
+        name = cache.key(VERSION, seen.content, shape, how.fit, how.alpha, *deep.key)
+        return prepare(name, build, "scale") if deep.scale else cache.prepare(name, build)

@@ -20,9 +20,9 @@ from gankit.data.reading import cache, decoding, files, labelmaps, layout
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.depth import Scaling, scaling
 from gankit.data.reading.files import BadFiles, File, FileSet
-from gankit.data.reading.folder import enlarged, listing_key, recalled, scale_of, write
+from gankit.data.reading.folder import enlarged, listing_key, prepare, recalled, scale_of, write
 from gankit.data.reading.metadata import canonical
-from gankit.data.reading.pages import PAGE, expanded
+from gankit.data.reading.frames import PAGE, expanded
 from gankit.data.reading.rows import Rows
 from gankit.data.reading.survey import (
     Examine,
@@ -369,7 +369,8 @@ def _prepared(
         )
 
     keys = [part for i, side in enumerate(deep) if side.key for part in (i, *side.key)]
-    return cache.prepare(cache.key(seen.content(), name, how.size, how.fit, how.alpha, *keys), build)
+    key = cache.key(seen.content(), name, how.size, how.fit, how.alpha, *keys)
+    return prepare(key, build, "scales") if any(side.scale for side in deep) else cache.prepare(key, build)
 
 
 def _dataset(name: str, rows: Rows, shape: list[int], part: int) -> Dataset:

@@ -21,7 +21,7 @@ from gankit.data.reading.decoding import Header
 from gankit.data.reading.depth import Depth, measure
 from gankit.data.reading.files import BadFiles, File, FileSet
 from gankit.data.reading.labelmaps import Tally
-from gankit.data.reading.pages import whole
+from gankit.data.reading.frames import whole
 from gankit.data.reading.volumes import hint
 from gankit.text import aside, counted, shown
 
