@@ -64,6 +64,9 @@ class Dataset:
         scale: the values of images deeper than 8 bits that are black and white; None where there is no such scale.
         skipped: unusable files that were left out, with the reason.
         warnings: what a user should know about the data, in plain sentences.
+        layout: how the data is divided into parts, such as "folders train and val"; empty where it is not.
+        part: the part that was read; empty for all.
+        parts: number of images of each part.
     """
 
     name: str
@@ -88,6 +91,9 @@ class Dataset:
     scale: tuple[float, float] | None = None
     skipped: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    layout: str = ""
+    part: str = ""
+    parts: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.size

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gankit import data
-from gankit.data.lookup import named
+from gankit.data.naming import named
 from gankit.data.reading import tables
 from gankit.data.reading.choices import Scale
 from gankit.data.reading.files import open_files

@@ -69,6 +69,8 @@ class FileSet(NamedTuple):
         class_names: names of the classes, in the order of their numbers; empty where labels are names themselves.
         title: the format, where one file holds many images, such as "MNIST's IDX files".
         pages: names of those that are a page or slice of a file, and images whatever their ending.
+        unseen: images of held-out parts, which are not among `files`.
+        bare: the name of a file without its part: cat/1.png for train/cat/1.png.
     """
 
     files: list[File]
@@ -78,6 +80,8 @@ class FileSet(NamedTuple):
     class_names: tuple[str, ...] = ()
     title: str = ""
     pages: frozenset[str] = frozenset()
+    unseen: tuple[File, ...] = ()
+    bare: Callable[[str], str] = str
 
 
 class BadFiles(ValueError):

@@ -14,17 +14,19 @@ from gankit.data.reading.choices import TYPE, Reading, Scale
 from gankit.data.reading.depth import scaling
 from gankit.data.reading.files import BadFiles
 from gankit.data.reading.frames import expanded
+from gankit.data.reading.parts import Parts, find, restricted
 from gankit.data.reading.rows import Rows
 from gankit.data.reading.survey import ImageFile, Survey, each, metadata_of, survey
 from gankit.data.stream import Dataset
 from gankit.text import shown
 
+VERSION_OF_PARTS = 1  # part of the keys of data with parts: increase it when files are assigned in another way
 VERSION = 2  # part of the cache's keys: increase it when the same files are prepared in another way
 T = TypeVar("T")
 
 
-def open_folder(path: Path, how: Reading) -> Dataset:
-    """The images below a folder or in an archive, decoded into the cache if they are not there yet.
+def open_folder(path: Path, how: Reading, parts: Parts) -> Dataset:
+    """The images of the part `how.split` below a folder or in an archive, decoded into the cache if they are not there.
 
     Raises:
         BadFiles: some files cannot be used, and `how.skip_bad` is not given.
@@ -33,7 +35,8 @@ def open_folder(path: Path, how: Reading) -> Dataset:
     here = path.absolute()
 
     def again() -> cache.Prepared:
-        return recalled([here], listing_key(how), lambda: _prepare(here, how), how.skip_bad)
+        key = *listing_key(how), *(("parts", VERSION_OF_PARTS, how.split) if parts.of else ())
+        return recalled([here], key, lambda: _prepare(here, how), how.skip_bad)
 
     prepared = again()
     info, bad = prepared.info, [tuple(pair) for pair in prepared.info["skipped"]]
@@ -53,6 +56,9 @@ def open_folder(path: Path, how: Reading) -> Dataset:
         scale=scale_of(info.get("scale")),
         skipped=bad,
         warnings=info["warnings"],
+        layout=parts.title,
+        part=how.split,
+        parts=parts.counts(),
     )
 
 
@@ -160,7 +166,7 @@ def _prepare(path: Path, how: Reading) -> cache.Prepared:
         )
 
     with files.open_files(path) as opened:
-        source = files.kept(expanded(opened, how.frames))
+        source = files.kept(expanded(restricted(opened, find(opened), how.split), how.frames))
         seen = survey(source)
         shape, deep = seen.shape(how.size, how.alpha), scaling(seen.depths[0], how)
         name = cache.key(VERSION, seen.content, shape, how.fit, how.alpha, *deep.key)

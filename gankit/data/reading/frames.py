@@ -46,31 +46,38 @@ def expanded(source: FileSet, frames: str) -> FileSet:
         source: the files.
         frames: "all" for the pages of TIFFs, GIFs, WebPs and PNGs, too; "first" for volumes alone.
     """
-    openers = volumes.openers(source)
+    everything = [*source.files, *source.unseen]
+    openers = volumes.openers(everything, source.read)
     if frames == "all":
-        openers |= {file: _frames for file in source.files if file.name.lower().endswith(ENDINGS)}
+        openers |= {file: _frames for file in everything if file.name.lower().endswith(ENDINGS)}
     if not openers:
         return source
-    listed: list[File] = []
     places: dict[File, Place] = {}
     flaws: dict[File, str] = {}
     orders: dict[File, tuple[object, ...]] = {}
-    for file in source.files:
-        opener = openers.get(file)
+
+    def pages_of(file: File) -> list[File]:
+        if file not in openers:
+            return [file]
         try:
-            pages = opener(source.read(file)) if opener else None
+            pages = openers[file](source.read(file))
         except ValueError as error:
-            pages, flaws[file] = None, str(error)
-        if pages is None or (opener is _frames and pages.count == 1):
-            listed.append(file)
-            continue
-        for i in range(pages.count):
-            page = File(f"{file.name}#{i + 1:04d}", file.size // pages.count, file.stamp)
+            flaws[file] = str(error)
+            return [file]
+        if openers[file] is _frames and pages.count == 1:
+            return [file]
+        listed = [File(f"{file.name}#{i + 1:04d}", file.size // pages.count, file.stamp) for i in range(pages.count)]
+        for i, page in enumerate(listed):
             places[page], orders[page] = Place(file, openers[file], i), (*pages.order, i)
-            listed.append(page)
-    read = _reader(source, places, flaws)
-    names = frozenset(file.name for file in (*places, *flaws))
-    return source._replace(files=_in_order(listed, orders), read=read, pages=names)
+        return listed
+
+    def bare(name: str) -> str:
+        page = PAGE.search(name)
+        return source.bare(whole(name)) + (page[0] if page else "")
+
+    listed, unseen = ([page for file in files for page in pages_of(file)] for files in (source.files, source.unseen))
+    read, names = _reader(source, places, flaws), frozenset(file.name for file in (*places, *flaws))
+    return source._replace(files=_in_order(listed, orders), read=read, pages=names, unseen=tuple(unseen), bare=bare)
 
 
 def _reader(source: FileSet, places: dict[File, Place], flaws: dict[File, str]) -> Callable[[File], bytes]:

@@ -13,7 +13,7 @@ import numpy as np
 from gankit.data.reading import decoding
 from gankit.data.reading.decoding import Unusable
 from gankit.data.reading.endings import NEWER
-from gankit.data.reading.files import MAX_BYTES, File, FileSet
+from gankit.data.reading.files import MAX_BYTES, File
 
 NIFTI, DICOM = (".nii", ".nii.gz"), (".dcm", ".dicom")
 PACKAGES = ("pillow_heif", "pydicom", "nibabel")  # which decide what is read from the same files
@@ -60,7 +60,7 @@ def hint(names: Iterable[str]) -> str:
     return "".join(f". For {ending}: {text}" for ending, text in found.items())
 
 
-def openers(source: FileSet) -> dict[File, Callable[[bytes], Pages]]:
+def openers(files: list[File], read: Callable[[File], bytes]) -> dict[File, Callable[[bytes], Pages]]:
     """The volumes among files, with the function that opens each; none where the package is missing.
 
     DICOM files need no ending: in a set without any image or volume, files are recognised by their first bytes.
@@ -68,22 +68,22 @@ def openers(source: FileSet) -> dict[File, Callable[[bytes], Pages]]:
     packages = installed()
     result: dict[File, Callable[[bytes], Pages]] = {}
     if "nibabel" in packages:
-        result |= {file: nifti for file in source.files if file.name.lower().endswith(NIFTI)}
+        result |= {file: nifti for file in files if file.name.lower().endswith(NIFTI)}
     if "pydicom" not in packages:
         return result
-    result |= {file: dicom for file in source.files if file.name.lower().endswith(DICOM)}
-    if not result and not any(decoding.is_image(file.name) for file in source.files):
-        result |= {file: dicom for file in source.files if _is_dicom(source, file)}
+    result |= {file: dicom for file in files if file.name.lower().endswith(DICOM)}
+    if not result and not any(decoding.is_image(file.name) for file in files):
+        result |= {file: dicom for file in files if _is_dicom(read, file)}
     return result
 
 
-def _is_dicom(source: FileSet, file: File) -> bool:
+def _is_dicom(read: Callable[[File], bytes], file: File) -> bool:
     """Whether a file without an ending, or with a number for one, begins like DICOM."""
     name = file.name.rpartition("/")[2]
     if name == "DICOMDIR" or ("." in name and not name.rpartition(".")[2].isdigit()):
         return False
     try:
-        return source.read(file)[128:132] == b"DICM"
+        return read(file)[128:132] == b"DICM"
     except ValueError:
         return False
 
