@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import zlib
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -126,51 +127,37 @@ def nifti(data: bytes) -> Pages:
         if data[:2] == b"\x1f\x8b":
             data = _unpacked(data)
         kind = nibabel.Nifti2Image if data[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nibabel.Nifti1Image
-        need = kind.header_class(data[: kind.header_class.sizeof_hdr], check=False)
-        width, height, *others = (*map(int, need.get_data_shape()), 1, 1)[: max(2, len(need.get_data_shape()))]
-        _check(int(np.prod(others, dtype=object)), height, width)
-        if need.get_data_dtype().kind not in "iuf":
-            raise Unusable(f"a NIfTI file of {need.get_data_dtype()}, and whole numbers or floats are expected")
+        header = kind.header_class(data[: kind.header_class.sizeof_hdr], check=False)
+        _check(*header.get_data_shape())
+        if header.get_data_dtype().kind not in "iuf":
+            raise Unusable(f"a NIfTI file of {header.get_data_dtype()}, and whole numbers or floats are expected")
         image = kind.from_bytes(data)
-        slope, intercept = image.header.get_slope_inter()
+        proxy: Any = image.dataobj
+        slope, intercept = float(proxy.slope), float(proxy.inter)
+        volume = np.asarray(proxy.get_unscaled())
+        volume = volume.reshape(*volume.shape, *(1,) * (3 - volume.ndim))
         axes = nibabel.io_orientation(image.affine)
-    volume: np.ndarray | None = None
-
-    def read(number: int) -> np.ndarray:
-        nonlocal volume
-        if volume is None:
-            numbers = np.asarray(image.dataobj.get_unscaled())  # type: ignore[attr-defined]  # a proxy of the bytes
-            numbers = numbers.reshape(*numbers.shape, *(1,) * (3 - numbers.ndim))
-            if np.isfinite(axes).all() and len(axes) == 3:
-                numbers = nibabel.apply_orientation(numbers, axes)
-            volume = numbers.reshape(*numbers.shape[:2], -1, order="F")
-        values = volume[:, :, number].T[::-1]
-        return _rescaled(values, 1 if slope is None else float(slope), 0 if intercept is None else float(intercept))
-
-    shape = image.shape
-    if np.isfinite(axes).all() and len(axes) == 3 and len(shape) >= 3:
-        shape = *(shape[int(np.flatnonzero(axes[:, 0] == i)[0])] for i in range(3)), *shape[3:]
-    return Pages(int(np.prod(shape[2:])), read)
+        if np.isfinite(axes).all() and len(axes) == 3:
+            volume = nibabel.apply_orientation(volume, axes)
+        slices = volume.reshape(*volume.shape[:2], -1, order="F")
+    return Pages(slices.shape[2], lambda number: _rescaled(slices[:, :, number].T[::-1], slope, intercept))
 
 
-def _check(count: int, height: int, width: int, channels: int = 1) -> None:
+def _check(*sides: int) -> None:
     """Refuse volumes that are too large, before memory is taken. Raises Unusable."""
-    if not 0 < count * height * width * channels <= MOST_VALUES:
-        raise Unusable(
-            f"oversized: {count} slices of {height}x{width}, and {MOST_VALUES:,} numbers are the most in a volume"
-        )
+    if min(sides, default=0) < 1 or math.prod(map(int, sides)) > MOST_VALUES:
+        size = "x".join(map(str, sides))
+        raise Unusable(f"oversized or empty: {size} numbers, and {MOST_VALUES:,} are the most in a volume")
 
 
-def _slope(dataset: object, number: int) -> tuple[float, float]:
-    """The rescale slope and intercept of a frame: the file's, all frames', or its own."""
-    get = dataset.get  # type: ignore[attr-defined]  # a pydicom.Dataset
-    groups = [get("SharedFunctionalGroupsSequence") or [None], get("PerFrameFunctionalGroupsSequence") or []]
-    places = [dataset, groups[0][0], groups[1][number] if number < len(groups[1]) else None]
-    for place in places:
-        inner = place.get("PixelValueTransformationSequence") if place is not None and place is not dataset else None
-        holder = inner[0] if inner else place
-        if holder is not None and holder.get("RescaleSlope") is not None:
-            return float(holder.RescaleSlope), float(holder.get("RescaleIntercept") or 0)
+def _slope(dataset: Any, number: int) -> tuple[float, float]:
+    """The rescale slope and intercept of a frame of a pydicom.Dataset: the file's, all frames', or its own."""
+    shared = list(dataset.get("SharedFunctionalGroupsSequence") or ())
+    own = list(dataset.get("PerFrameFunctionalGroupsSequence") or ())[number : number + 1]
+    inner = [step for group in shared + own for step in group.get("PixelValueTransformationSequence") or ()]
+    for place in [dataset, *inner]:
+        if place.get("RescaleSlope") is not None:
+            return float(place.RescaleSlope), float(place.get("RescaleIntercept") or 0)
     return 1.0, 0.0
 
 
