@@ -14,8 +14,9 @@ from PIL import Image
 from gankit import cli, data, training
 from gankit.data.reading import decoding, frames, volumes
 from gankit.data.reading.choices import Reading, range_text, reading_of
+from gankit.explore import inversion
 from gankit.runs.trained import load
-from gankit.translation import conversion
+from gankit.translation import conversion, translate
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 RNG = np.random.default_rng(7)
@@ -218,8 +219,28 @@ def test_a_run_keeps_its_scale(tmp_path, capsys):
     assert resumed.images == 24
     del settings["range"]  # an older run
     assert rows(data.open_as(tmp_path / "d", reading_of(settings))).max() == 16
-    picture = conversion.as_picture(encoded(numbers(0, 200)), 1, scale=(0, 4095))
-    assert float(picture.image.max()) == pytest.approx(12 / 127.5 - 1)
+    put(tmp_path, **{"new.png": encoded(numbers(0, 200))})
+    image, _ = inversion.target_of(load(run.folder), str(tmp_path / "new.png"), 0, "")
+    assert float(image.max()) == pytest.approx(12 / 127.5 - 1)
+
+
+@pytest.mark.parametrize("kind", ["pairs", "masks"])
+def test_inputs_are_translated_by_the_scale_of_their_side(tmp_path, kind, monkeypatch):
+    deep(tmp_path / "p" / "images", *[numbers(0, 4000, seed=i) for i in range(4)])
+    for i in range(4):
+        put(tmp_path / "p" / "masks", **{f"{i}.png": encoded(RNG.integers(0, 2, (16, 16)).astype(np.uint8))})
+    if kind == "pairs":
+        (tmp_path / "p" / "images").rename(tmp_path / "p" / "A")
+        (tmp_path / "p" / "masks").rename(tmp_path / "p" / "B")
+    model = "pix2pix" if kind == "pairs" else "unet"
+    options = dict(preset="small", images=4, batch=4, width=4, outdir=tmp_path / "runs", quiet=True, preview=0)
+    run = training.train(model, data=str(tmp_path / "p"), **options)
+    put(tmp_path, **{"new.png": encoded(numbers(0, 200))})
+    scales = []
+    decode = conversion.as_picture
+    monkeypatch.setattr(conversion, "as_picture", lambda *given: scales.append(given[-1]) or decode(*given))
+    translate(run.folder, tmp_path / "new.png", tmp_path / "out.png")
+    assert scales == [(0, 4095)]
 
 
 def test_gankit_data_takes_a_window(tmp_path, capsys):

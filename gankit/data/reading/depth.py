@@ -85,7 +85,8 @@ def scaling(depth: Depth | None, how: Reading) -> Scaling:
     """The scale of a set whose deeper images hold these values; None for a set without such images."""
     if depth is None:
         return Scaling()
-    head = f"{depth.whole + depth.floats:,} images are deeper than 8 bits, with values from {depth.low:g} to {depth.high:g}"
+    count = depth.whole + depth.floats
+    head = f"{count:,} images are deeper than 8 bits, with values from {depth.low:g} to {depth.high:g}"
     scale, reason = (how.scale, "--range says") if how.scale else _found(depth)
     is_as_typed = depth.tops == {scale[1]} and scale[0] == 0  # what the type of each image says, too
     if how.range == TYPE or (depth.whole and depth.floats and not how.scale):
