@@ -10,12 +10,12 @@ from gankit.data.reading.choices import Reading, parse_resolution, range_text, r
 from gankit.data.reading.files import BadFiles
 from gankit.data.reading.vectors import read_conditions
 from gankit.data.stream import Dataset, Modes, Stream, ahead
-from gankit.data.summary import Report, contact_sheet, describe, describe_as
+from gankit.data.summary import Report, contact_sheet, describe, describe_as, facts
 from gankit.data.union import Union
 
 __all__ = [
     "BUILTIN", "HOW", "KINDS", "MODES", "BadFiles", "Dataset", "Domains", "Modes", "Reading", "Report", "Stream",
-    "Union", "ahead", "contact_sheet", "describe", "describe_as", "find", "held_out_of", "normalise", "open",
+    "Union", "ahead", "contact_sheet", "describe", "describe_as", "facts", "find", "held_out_of", "normalise", "open",
     "open_as", "paint", "palette", "parse_resolution", "plus", "quantise", "range_text", "read_conditions",
     "reading_of", "split", "two_sided",
 ]  # fmt: skip

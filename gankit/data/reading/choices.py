@@ -88,7 +88,7 @@ class Reading:
 def reading_of(settings: Reading | Mapping[str, object]) -> Reading:
     """The options of reading among a run's settings, or in its config; those that are missing have their defaults."""
     values = settings if isinstance(settings, Mapping) else vars(settings)
-    before = {"range": TYPE} if values else {}  # of runs that know no range
+    before = {"range": TYPE} if "data" in values else {}  # of runs that know no range
     names = [field.name for field in dataclasses.fields(Reading)]
     return Reading(**before | {name: values[name] for name in names if name in values}).check()  # type: ignore[arg-type]
 

@@ -69,7 +69,9 @@ class FileSet(NamedTuple):
         class_names: names of the classes, in the order of their numbers; empty where labels are names themselves.
         title: the format, where one file holds many images, such as "MNIST's IDX files".
         pages: names of those that are a page or slice of a file, and images whatever their ending.
-        unseen: images of held-out parts, which are not among `files`.
+        unseen: held-out images, which are not among `files`, each with the function that reads it.
+        elsewhere: names of the images of other parts.
+        missing: images that a list names and that are not there, with the reason.
         bare: the name of a file without its part: cat/1.png for train/cat/1.png.
     """
 
@@ -80,7 +82,9 @@ class FileSet(NamedTuple):
     class_names: tuple[str, ...] = ()
     title: str = ""
     pages: frozenset[str] = frozenset()
-    unseen: tuple[File, ...] = ()
+    unseen: tuple[tuple[File, Callable[[File], bytes]], ...] = ()
+    elsewhere: tuple[str, ...] = ()
+    missing: tuple[tuple[str, str], ...] = ()
     bare: Callable[[str], str] = str
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +13,7 @@ import numpy as np
 from gankit.data.reading import cache, decoding, files, volumes
 from gankit.data.reading.choices import TYPE, Reading, Scale
 from gankit.data.reading.depth import scaling
-from gankit.data.reading.files import BadFiles
+from gankit.data.reading.files import BadFiles, FileSet
 from gankit.data.reading.frames import expanded
 from gankit.data.reading.parts import Parts, find, restricted
 from gankit.data.reading.rows import Rows
@@ -25,18 +26,25 @@ VERSION = 2  # part of the cache's keys: increase it when the same files are pre
 T = TypeVar("T")
 
 
-def open_folder(path: Path, how: Reading, parts: Parts) -> Dataset:
+def open_folder(path: Path, how: Reading, parts: Parts, held_out: Sequence[tuple[Path, str]] = ()) -> Dataset:
     """The images of the part `how.split` below a folder or in an archive, decoded into the cache if they are not there.
+
+    Args:
+        path: the folder or archive.
+        how: the options of reading.
+        parts: the parts of its files.
+        held_out: folders and archives whose images are left out by their content, with the part of each, or "".
 
     Raises:
         BadFiles: some files cannot be used, and `how.skip_bad` is not given.
         ValueError: there are no images, their sizes differ and no resolution is given, or the metadata is wrong.
     """
-    here = path.absolute()
+    here, unseen = path.absolute(), [(path.absolute(), part) for path, part in held_out]
 
     def again() -> cache.Prepared:
         key = *listing_key(how), *(("parts", VERSION_OF_PARTS, how.split) if parts.of else ())
-        return recalled([here], key, lambda: _prepare(here, how), how.skip_bad)
+        key += how.changed("held_out")
+        return recalled([here, *(path for path, _ in unseen)], key, lambda: _prepare(here, how, unseen), how.skip_bad)
 
     prepared = again()
     info, bad = prepared.info, [tuple(pair) for pair in prepared.info["skipped"]]
@@ -56,9 +64,6 @@ def open_folder(path: Path, how: Reading, parts: Parts) -> Dataset:
         scale=scale_of(info.get("scale")),
         skipped=bad,
         warnings=info["warnings"],
-        layout=parts.title,
-        part=how.split,
-        parts=parts.counts(),
     )
 
 
@@ -139,7 +144,12 @@ def enlarged(seen: Survey, shape: tuple[int, int, int]) -> list[str]:
     )
 
 
-def _prepare(path: Path, how: Reading) -> cache.Prepared:
+def held_out_files(source: FileSet, part: str) -> FileSet:
+    """The images of a part, or of all."""
+    return restricted(source, find(source), part) if part else source
+
+
+def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]]) -> cache.Prepared:
     """Decode every image into the cache, one after the other, with labels, captions and attributes in the info."""
 
     def decode(_: ImageFile, data: bytes) -> np.ndarray:
@@ -165,9 +175,13 @@ def _prepare(path: Path, how: Reading) -> cache.Prepared:
             scale=deep.scale,
         )
 
-    with files.open_files(path) as opened:
+    with ExitStack() as stack:
+        opened = stack.enter_context(files.open_files(path))
         source = files.kept(expanded(restricted(opened, find(opened), how.split), how.frames))
-        seen = survey(source)
+        parts = [held_out_files(stack.enter_context(files.open_files(other)), part) for other, part in held_out]
+        others = [expanded(other, how.frames) for other in parts]
+        unseen = *source.unseen, *((file, other.read) for other in others for file in other.files)
+        seen = survey(source._replace(unseen=unseen))
         shape, deep = seen.shape(how.size, how.alpha), scaling(seen.depths[0], how)
         name = cache.key(VERSION, seen.content, shape, how.fit, how.alpha, *deep.key)
         return prepare(name, build, "scale") if deep.scale else cache.prepare(name, build)

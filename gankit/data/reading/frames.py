@@ -46,7 +46,7 @@ def expanded(source: FileSet, frames: str) -> FileSet:
         source: the files.
         frames: "all" for the pages of TIFFs, GIFs, WebPs and PNGs, too; "first" for volumes alone.
     """
-    everything = [*source.files, *source.unseen]
+    everything = [*source.files, *(file for file, _ in source.unseen)]
     openers = volumes.openers(everything, source.read)
     if frames == "all":
         openers |= {file: _frames for file in everything if file.name.lower().endswith(ENDINGS)}
@@ -75,9 +75,16 @@ def expanded(source: FileSet, frames: str) -> FileSet:
         page = PAGE.search(name)
         return source.bare(whole(name)) + (page[0] if page else "")
 
-    listed, unseen = ([page for file in files for page in pages_of(file)] for files in (source.files, source.unseen))
+    listed = [page for file in source.files for page in pages_of(file)]
+    unseen = [page for file, _ in source.unseen for page in pages_of(file)]
     read, names = _reader(source, places, flaws), frozenset(file.name for file in (*places, *flaws))
-    return source._replace(files=_in_order(listed, orders), read=read, pages=names, unseen=tuple(unseen), bare=bare)
+    return source._replace(
+        files=_in_order(listed, orders),
+        read=read,
+        pages=names,
+        unseen=tuple((page, read) for page in unseen),
+        bare=bare,
+    )
 
 
 def _reader(source: FileSet, places: dict[File, Place], flaws: dict[File, str]) -> Callable[[File], bytes]:
