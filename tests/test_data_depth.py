@@ -201,6 +201,7 @@ def test_label_maps_are_not_scaled(tmp_path):
     dataset = data.open(tmp_path)
     assert dataset.scale == (0, 4095) and np.array_equal(dataset.masks(np.arange(1))[0], classes)
     assert data.open(tmp_path, want="pairs").scales == (None, (0, 4095))
+    assert data.open(tmp_path, want="pairs", range="/0,1023").scales == (None, (0, 1023))
 
 
 def test_a_run_keeps_its_scale(tmp_path, capsys):
@@ -304,6 +305,7 @@ def test_pages_keep_to_the_part_of_their_file(tmp_path):
     dataset = data.open(tmp_path, frames="all")
     assert len(dataset) == 5 and dataset.class_names == ["a", "b"]
     assert len(data.open(f"{tmp_path}:test", frames="all")) == 3
+    assert data.open(tmp_path, frames="all", split="all").class_names == ["a", "b"]
 
 
 def test_pages_of_pairs_belong_to_each_other(tmp_path):
