@@ -103,9 +103,10 @@ def open_as(
     how.check()
     typed, name = name, published.located(name)
     path = find(name)
+    places = {part: i for i, part in enumerate(plus(name) or domains.split(name) or ())}
 
     def open_part(part: str, hint: str) -> Dataset:
-        return _single(open_as(part, how), part, hint)
+        return _single(open_as(part, how.side(places.get(part, 0))), part, hint)
 
     dataset: Dataset | Domains | Union
     if path is None and (names := plus(name)):
@@ -134,7 +135,7 @@ def open_as(
         if sides := located.two_sided(want):
             dataset = _open_two_sided(name, *sides, want, how)
         elif both := located.domains():
-            how = replace(how, split="")  # the part was chosen with the folders
+            how, places = replace(how, split=""), {both[1]: 1}  # the part was chosen with the folders
             dataset = join(name, both, lambda part: open_part(part, TWO))
         else:
             with named(name):
@@ -237,7 +238,7 @@ def _open_two_sided(name: str | Path, kind: str, paths: list[Path], want: str, h
         refuse_typed(how, str(name))
         if kind == "pairs":
             return partners.open_pairs(paths, how)
-        dataset = partners.open_masks(paths, how)
+        dataset = partners.open_masks(paths, how.side(want == "pairs"))
         return partners.painted(dataset) if want == "pairs" else dataset
 
 

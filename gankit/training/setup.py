@@ -85,6 +85,8 @@ def open_for(
         if (height, width) != tuple(dataset.shape[1:]):
             settings, arguments = dataclasses.replace(settings, resolution=f"{height}x{width}"), arguments | changed
             dataset = open_data(settings, kind)
+    if scales := data.range_text(dataset.scales):  # whatever is read for this run later is scaled as its data is
+        settings = dataclasses.replace(settings, range=scales)
     return dataset, settings, arguments
 
 
