@@ -15,10 +15,11 @@ from gankit.data import captions
 from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join, split
-from gankit.data.reading import cache, embedding, layout, partners
+from gankit.data.reading import cache, embedding, huggingface, layout, partners
 from gankit.data.reading.choices import Alpha, Fit, Frames, Reading
-from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES
-from gankit.data.reading.files import BadFiles, plain
+from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES, SHARDS
+from gankit.data.reading.files import BadFiles, container, plain
+from gankit.data.reading.formats.parquet_images import sides
 from gankit.data.reading.folder import open_folder
 from gankit.data.reading.vectors import open_vectors
 from gankit.data.stream import Dataset
@@ -106,7 +107,7 @@ def open_as(
         return _single(open_as(part, how), part, hint)
 
     dataset: Dataset | Domains | Union
-    if sides := two_sided(name, want):
+    if sides := two_sided(name, want, how.pair):
         dataset = _open_two_sided(name, *sides, want, how)
     elif parts := split(name):
         dataset = join(name, parts, lambda part: open_part(part, TWO))
@@ -116,6 +117,7 @@ def open_as(
     else:
         with named(name):
             dataset = _open_one_sided(str(name), path, how)
+            dataset.name = huggingface.title(str(name)) if huggingface.is_name(name) else dataset.name
             if want == "captions" and isinstance(dataset, Dataset) and dataset.kind == "images":
                 dataset = captioned(dataset, how.skip_bad, text_encoder)
         if dataset.kind not in KINDS and (mirror or size):
@@ -196,8 +198,13 @@ def _subset(dataset: Dataset, kept: np.ndarray, skipped: list[tuple[str, str]]) 
     )
 
 
-def two_sided(name: str | Path, want: str) -> tuple[str, list[Path]] | None:
+def two_sided(name: str | Path, want: str, pair: str = "") -> tuple[str, list[Path]] | None:
     """The kind of two-sided data, "pairs" or "masks", and the paths of both sides, or of the images A|B; else None.
+
+    Args:
+        name: of the data.
+        want: the kind that is asked for.
+        pair: as of `gankit.data.reading.choices.Reading`.
 
     Raises:
         ValueError: a name is missing, or one of two names is not a path.
@@ -206,13 +213,21 @@ def two_sided(name: str | Path, want: str) -> tuple[str, list[Path]] | None:
     if (text in BUILTIN and isinstance(name, str)) or "\0" in text:
         return None
     if not path.exists():
-        if want not in ("pairs", "masks") or not (parts := split(name)):
+        if want not in ("pairs", "masks"):
             return None
-        if missing := [part for part in parts if find(part) is None]:
-            raise ValueError(
-                f"{shown(missing[0])} is built in, and sides are matched by the names of their files: give two folders"
-            )
-        return want, [Path(part).expanduser() for part in parts]
+        if parts := split(name):
+            paths = {part: find(part) for part in parts}
+            if missing := [part for part, found in paths.items() if found is None]:
+                raise ValueError(
+                    f"{shown(missing[0])} is built in, and sides are matched by the names of their files: "
+                    "give two folders"
+                )
+            return want, [found for found in paths.values() if found]
+        if plus(name) or not (huggingface.is_name(name) or container(path)[1]):
+            return None
+        path = find(name) or path
+    if want in ("pairs", "masks") and (both := sides(path, want, pair)):
+        return both
     if both := layout.label_maps(path):
         return "masks", list(both)
     if want != "pairs":
@@ -229,6 +244,8 @@ def held_out_of(name: str | Path) -> str | None:
     text, path = str(name), Path(name).expanduser()
     if text in BUILTIN and isinstance(name, str):
         return f"{text}:test" if f"{text}:test" in BUILTIN else None
+    if huggingface.is_name(name) and not split(name) and not plus(name):
+        return huggingface.held_out(text)
     if others := _held_out_of_all(plus(name)):
         return "+".join(others)
     if "\0" in text or path.exists():
@@ -279,15 +296,19 @@ def find(name: str | Path) -> Path | None:
         return None
     if text in BUILTIN and isinstance(name, str):
         return None
+    if huggingface.is_name(name):
+        return huggingface.find(text)
     if re.match(r"\w+://", text):
         raise ValueError(f"{text} is an address, and nothing is downloaded: fetch it yourself and give the path")
     path = Path(text).expanduser()
     if text and "\0" not in text and path.is_dir():
         return path
     if text and "\0" not in text and path.exists():
-        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES)):
+        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES, *SHARDS)):
             return path
-        raise ValueError(f"{shown(text)} is not a folder, zip, tar, image or .npz")
+        raise ValueError(f"{shown(text)} is not a folder, zip, tar, image, .npz or .parquet")
+    if container(path)[1]:
+        return path
     beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.name and path.parent.is_dir() else []
     hint = did_you_mean(text, [*BUILTIN, *beside]) or f"built in are {', '.join(n for n in BUILTIN if ':' not in n)}"
     raise ValueError(f"there is no data {shown(text)!r}, neither built in nor a path; {hint}")

@@ -117,7 +117,7 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
 def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
     """`describe` with the options of reading in one object; raises as it."""
     path = find(name)
-    if sides := two_sided(name, want):
+    if sides := two_sided(name, want, how.pair):
         report = _two_sided(str(name), *sides, how)
         if want == "pairs" and report.shape and report.kind == "masks":  # read as the coloured map, and the image
             report.kind, report.shape, report.other = "pairs", (3, *report.shape[1:]), report.shape

@@ -3,5 +3,6 @@
 IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
+SHARDS = (".parquet", ".arrow")  # of rows, in which images are files among the values
 ARRAYS, TABLES, TEXTS = ".npz", ".csv", ".txt"
 OPAQUE = (".jpg", ".jpeg", ".bmp")  # formats without an alpha channel

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
-from gankit.data.reading.endings import ARCHIVES
+from gankit.data.reading.endings import ARCHIVES, IMAGES, SHARDS
 from gankit.text import shown
 
 CELEBA = ("list_attr_celeba.txt", "list_attr_celeba.csv")  # from its authors, and from Kaggle
@@ -158,6 +158,14 @@ def listing(path: Path) -> list[File]:
     return _listed(path)[0]
 
 
+def container(path: Path) -> tuple[Path, str]:
+    """The path of a file or folder that holds parts or columns, and what is named of them, as in pets#train/image."""
+    outer, mark, inner = str(path).rpartition("#")
+    if not mark or os.path.lexists(path) or not os.path.exists(outer):
+        return path, ""
+    return Path(outer), inner
+
+
 @contextmanager
 def open_files(path: Path) -> Iterator[FileSet]:
     """The files of a folder, zip or tar, or a single file.
@@ -166,8 +174,15 @@ def open_files(path: Path) -> Iterator[FileSet]:
         ValueError: an archive is damaged, or holds links or names that lead out of it.
         OSError: it cannot be read.
     """
+    outer, inner = container(path)
+    listed_files, notes = _listed(path)
+    if inner or hold_rows(listed_files):
+        from gankit.data.reading.formats.parquet_images import open_shards  # here: it needs this file
+
+        with open_shards(outer, inner, listed_files) as source:
+            yield source
+        return
     if path.is_dir():
-        listed_files, notes = _listed(path)
         yield FileSet(
             listed_files,
             lambda file: _read((path.resolve() if file.name.startswith("../") else path) / file.name),
@@ -203,6 +218,12 @@ def open_files(path: Path) -> Iterator[FileSet]:
         yield FileSet(list(by_file), lambda file: _extract(by_file[file]))
 
 
+def hold_rows(listed_files: Iterable[File]) -> bool:
+    """Whether there are Parquet or Arrow files among these, and no images."""
+    names = [file.name.lower() for file in listed_files]
+    return any(name.endswith(SHARDS) for name in names) and not any(name.endswith(IMAGES) for name in names)
+
+
 def kept(source: FileSet) -> FileSet:
     """The same files, for a caller that reads each twice: up to `KEPT` bytes stay in memory for the second read."""
     contents: dict[File, bytes] = {}
@@ -224,6 +245,7 @@ def kept(source: FileSet) -> FileSet:
 
 def _listed(path: Path) -> tuple[list[File], tuple[str, ...]]:
     """`listing`, and notes for the user."""
+    path, _ = container(path)
     if not path.is_dir():
         return [_file(path, path.name)], ()
     below, again = _walk(path)

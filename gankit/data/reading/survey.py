@@ -58,6 +58,8 @@ class Survey:
         content: hash of everything that is read.
         names: of all image files, as in `ImageFile.name`.
         texts: content of the .txt beside images, by the image's name.
+        class_names: of the labels, if the rows have numbers.
+        is_packed: whether the rows come with the images, so that folders are no classes.
         warnings: what a user should know, in plain sentences.
     """
 
@@ -68,6 +70,8 @@ class Survey:
     content: str = ""
     names: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+    is_packed: bool = False
     warnings: list[str] = field(default_factory=list)
 
     def sizes(self) -> Counter[tuple[int, int]]:
@@ -126,6 +130,7 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
     Raises:
         ValueError: there are no images, or the metadata is wrong.
     """
+    with_metadata = with_metadata and source.rows is None
     wanted = [f for f in source.files if f.name.lower().endswith(IMAGES)]
     beside = [f for f in source.files if with_metadata and os.path.basename(f.name) in metadata.FILES]
     above = [os.path.dirname(f.name) for f in wanted + beside]
@@ -146,6 +151,9 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
             seen.bad.append((shown(file.name), result))
         else:
             seen.images.append(ImageFile(file, file.name[len(root) :], *result))
+    if source.rows is not None:
+        seen.rows = {metadata.canonical(f.name[len(root) :]): source.rows.get(f.name, {}) for f in wanted}
+        seen.table, seen.class_names, seen.is_packed = source.title, source.class_names, True
     _add_metadata(seen, source, beside, root)
     unusable = {name for name, _ in seen.bad}
     if table:
@@ -210,9 +218,12 @@ def metadata_of(seen: Survey, names: list[str]) -> metadata.Metadata:
     """Labels, captions and attributes of these images, from the metadata; labels also from the names of sub-folders."""
     rows = [seen.rows[metadata.canonical(name)] for name in names] if seen.rows else []
     result = metadata.columns(rows, seen.table)
+    if result.labels and seen.class_names:
+        numbers = [int(name) for name in result.class_names]
+        result.labels, result.class_names = [numbers[i] for i in result.labels], list(map(shown, seen.class_names))
     if seen.texts:
         result.captions = [seen.texts.get(name, "") for name in names]
-    if seen.table == "dataset.json" or any("label" in row for row in rows):
+    if seen.table == "dataset.json" or seen.is_packed or any("label" in row for row in rows):
         return result
     folders = [name.partition("/")[0] if "/" in name else "" for name in names]
     classes = sorted(set(folders))

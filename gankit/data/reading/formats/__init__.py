@@ -1,0 +1,1 @@
+"""Formats that hold many images in one file, each read as a `FileSet` of small images."""
