@@ -92,7 +92,8 @@ def open(
         str(resolution or ""), cast("Fit", fit), cast("Alpha", alpha), skip_bad, split, held_out, pair, range,
         cast("Frames", frames), void, labels, captions, no_table,
     )  # fmt: skip
-    return open_as(name, how, mirror, want, text_encoder)
+    with huggingface.allow_downloads():
+        return open_as(name, how, mirror, want, text_encoder)
 
 
 def open_as(

@@ -19,6 +19,7 @@ from gankit.data.pixels import paint, palette
 from gankit.data.reading import files
 from gankit.data.reading.choices import Alpha, Reading
 from gankit.data.reading.endings import ARRAYS
+from gankit.data.reading.huggingface import allow_downloads
 from gankit.data.reading.partners import surveyed
 from gankit.data.reading.survey import examine_pixels, metadata_of, survey
 from gankit.data.stream import Dataset
@@ -111,7 +112,8 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
         ValueError: there is no such data, or nothing in it can be read.
         OSError: it cannot be read.
     """
-    return describe_as(name, Reading(str(resolution or ""), alpha=cast("Alpha", alpha)), want)
+    with allow_downloads():
+        return describe_as(name, Reading(str(resolution or ""), alpha=cast("Alpha", alpha)), want)
 
 
 def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:

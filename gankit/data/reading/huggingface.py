@@ -6,18 +6,20 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from gankit.data.reading import files
 from gankit.data.reading.formats import shard_names
 from gankit.text import aside, shown
-from gankit.weights import refuse_not_asked
 
 PREFIX = "hf:"
 HOW = "Type hf:NAME or hf:OWNER/NAME, with /CONFIG after OWNER/NAME and :SPLIT at the end where they are needed"
 READ = ("parquet", "arrow", "imagefolder", "webdataset")  # formats of repositories; others hold no images as files
 TRAIN = "train"
+_typing: list[None] = []  # an item for each active `allow_downloads` of this process
 
 
 class Name(NamedTuple):
@@ -50,12 +52,21 @@ def parse(name: str) -> Name:
     return Name("/".join(names[:2]), "".join(names[2:]), split)
 
 
+@contextmanager
+def allow_downloads() -> Iterator[None]:
+    """Allow downloads inside, as the user typed the names of the data; names from a file are only looked up."""
+    _typing.append(None)
+    try:
+        yield
+    finally:
+        _typing.pop()
+
+
 def locate(name: str) -> Path:
     """The folder of the data: in the cache of the package datasets, or after a download into it; or the local path.
 
     Raises:
         ValueError: there is no such data set, it is in a form that is not read, or `datasets` is missing.
-        NotAsked: it would be downloaded inside of `weights.not_asked`.
         OSError: it cannot be downloaded or read.
     """
     parts = parse(name)
@@ -163,7 +174,8 @@ def _download(name: Name) -> Path:
     text = f"{PREFIX}{'/'.join(filter(None, name[:2]))}"
     if is_offline():
         raise ValueError(f"{text} is not in {shown(cache())}, and downloads are switched off")
-    refuse_not_asked(f"{text} would be downloaded from the Hugging Face hub")
+    if not _typing:
+        raise ValueError(f"{text} is not on this machine; to download it type: gankit data {text}")
     try:
         import datasets
     except ImportError as error:

@@ -58,8 +58,7 @@ class Survey:
         content: hash of everything that is read.
         names: of all image files, as in `ImageFile.name`.
         texts: content of the .txt beside images, by the image's name.
-        class_names: of the labels, if the rows have numbers.
-        is_packed: whether the rows come with the images, so that folders are no classes.
+        class_names: of a format with class numbers as labels; empty where the labels are names.
         warnings: what a user should know, in plain sentences.
     """
 
@@ -70,8 +69,7 @@ class Survey:
     content: str = ""
     names: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
-    class_names: tuple[str, ...] = ()
-    is_packed: bool = False
+    class_names: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def sizes(self) -> Counter[tuple[int, int]]:
@@ -130,13 +128,15 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
     Raises:
         ValueError: there are no images, or the metadata is wrong.
     """
-    with_metadata = with_metadata and source.rows is None
     wanted = [f for f in source.files if f.name.lower().endswith(IMAGES)]
     beside = [f for f in source.files if with_metadata and os.path.basename(f.name) in metadata.FILES]
     above = [os.path.dirname(f.name) for f in wanted + beside]
     root = os.path.commonpath(above) + "/" if above and os.path.commonpath(above) else ""
     beside = [f for f in beside if f.name[len(root) :] in metadata.FILES]
-    table = tables.find(source, [f.name for f in wanted]) if with_metadata and wanted and not beside else None
+    if source.rows is not None:  # the format says what is known of the images
+        beside = []
+    has_tables = with_metadata and wanted and not beside and source.rows is None
+    table = tables.find(source, [f.name for f in wanted]) if has_tables else None
     text_files, texts, bad_texts = metadata.captions_beside(source, wanted) if with_metadata else ({}, {}, [])
     read = {*wanted, *beside, *text_files.values(), *(table.files if table else [])}
     others = _endings(f.name for f in source.files if f not in read and not f.name.startswith("../"))
@@ -151,10 +151,10 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
             seen.bad.append((shown(file.name), result))
         else:
             seen.images.append(ImageFile(file, file.name[len(root) :], *result))
-    if source.rows is not None:
-        seen.rows = {metadata.canonical(f.name[len(root) :]): source.rows.get(f.name, {}) for f in wanted}
-        seen.table, seen.class_names, seen.is_packed = source.title, source.class_names, True
     _add_metadata(seen, source, beside, root)
+    if with_metadata and source.rows is not None:
+        seen.table, seen.class_names = source.title, list(source.class_names)
+        seen.rows = {metadata.canonical(name[len(root) :]): row for name, row in source.rows.items()}
     unusable = {name for name, _ in seen.bad}
     if table:
         unusable |= _add_table(seen, table, root, unusable)
@@ -168,8 +168,9 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
     if copies := sum(len(equal) - 1 for equal in seen.copies()):
         seen.warnings.append(f"{copies} images are exact copies of others.")
     seen.content = cache.key(
-        [(image.name, image.digest) for image in seen.images], seen.bad, seen.table, seen.rows, *seen.texts.items()
-    )
+        [(image.name, image.digest) for image in seen.images], seen.bad, seen.table, seen.rows, *seen.texts.items(),
+        *[seen.class_names] * bool(seen.class_names),
+    )  # fmt: skip
     return seen
 
 
@@ -218,12 +219,11 @@ def metadata_of(seen: Survey, names: list[str]) -> metadata.Metadata:
     """Labels, captions and attributes of these images, from the metadata; labels also from the names of sub-folders."""
     rows = [seen.rows[metadata.canonical(name)] for name in names] if seen.rows else []
     result = metadata.columns(rows, seen.table)
-    if result.labels and seen.class_names:
-        numbers = [int(name) for name in result.class_names]
-        result.labels, result.class_names = [numbers[i] for i in result.labels], list(map(shown, seen.class_names))
+    if seen.class_names and result.labels:
+        result.labels, result.class_names = [int(str(row["label"])) for row in rows], list(seen.class_names)
     if seen.texts:
         result.captions = [seen.texts.get(name, "") for name in names]
-    if seen.table == "dataset.json" or seen.is_packed or any("label" in row for row in rows):
+    if seen.table == "dataset.json" or any("label" in row for row in rows):
         return result
     folders = [name.partition("/")[0] if "/" in name else "" for name in names]
     classes = sorted(set(folders))

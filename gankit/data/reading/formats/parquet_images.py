@@ -218,9 +218,9 @@ def _read(root: Path, shards: list[Shard], image: str) -> Table:
 
 
 def _rows(rows: Rows, own: Columns) -> list[dict[str, object]]:
-    """The row of each image, with `label`, `text` and numbers; None for those that are missing."""
+    """The row of each image: its `label`, or None, so that parts of the data are no classes; `text` and numbers."""
     if not own.rows:
-        return [{} for _ in range(rows.count)]
+        return [{"label": None} for _ in range(rows.count)]
     result: list[dict[str, object]] = []
     used = 0
     for first, batch in rows.batches(own.rows):
@@ -232,8 +232,7 @@ def _rows(rows: Rows, own: Columns) -> list[dict[str, object]]:
             raise ValueError(f"{shown(rows.name)} holds text that is not UTF-8, from row {first:,} on") from None
         for i in range(batch.num_rows):
             row: dict[str, object] = {name: values[name][i] for name in own.numbers}
-            if own.label:
-                row["label"] = _label(values[own.label][i], own.class_names)
+            row["label"] = _label(values[own.label][i], own.class_names) if own.label else None
             if own.text:
                 row["text"] = _text(values[own.text][i])
                 used += sum(map(len, row["text"])) if isinstance(row["text"], list) else len(str(row["text"]))
@@ -269,7 +268,7 @@ def _drop_incomplete(table: Table, shards: list[Shard]) -> None:
             if not absent:
                 continue
             for row in chain(*blocks):
-                row.pop(name, None)
+                row[name] = None
             if absent < total:
                 column = table.columns.label if name == "label" else name
                 where = f" of {shown(part)}" if part else ""
