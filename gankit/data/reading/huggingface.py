@@ -18,7 +18,6 @@ from gankit.text import aside, shown
 PREFIX = "hf:"
 HOW = "Type hf:NAME or hf:OWNER/NAME, with /CONFIG after OWNER/NAME and :SPLIT at the end where they are needed"
 READ = ("parquet", "arrow", "imagefolder", "webdataset")  # formats of repositories; others hold no images as files
-TRAIN = "train"
 _typing: list[None] = []  # an item for each active `allow_downloads` of this process
 
 
@@ -78,34 +77,10 @@ def locate(name: str) -> Path:
     return _cached(parts) or _download(parts)
 
 
-def splits(name: str) -> list[str]:
-    """The splits of a data set, train first; raises as `locate`."""
-    return shard_names.part_names(shard_names.shards_among(files.listing(locate(name))))
-
-
-def find(name: str) -> Path:
-    """The path of the split that a name refers to, FOLDER#SPLIT: the one that it names, else train or the only one.
-
-    Raises:
-        ValueError: as `locate`, or there is no such split, or it is unclear which one is meant.
-    """
-    folder, split, there = locate(name), parse(name).split, splits(name)
-    if not split and there:
-        split = TRAIN if TRAIN in there else there[0]
-        if split != TRAIN and len(there) > 1:
-            raise ValueError(f"{shown(name)} has no split train; name one of its own, {shown(name)}:{shown(split)}")
-    if split and split not in there:
-        raise ValueError(f"{shown(name)} has no split {shown(split)!r}; it has {shard_names.quoted(there) or 'none'}")
-    return Path(f"{folder}#{split}") if split else folder
-
-
-def held_out(name: str) -> str | None:
-    """The name of the split that is not learned from: test or a validation split beside train; None if there is none."""
-    parts = parse(name)
-    if parts.split not in ("", TRAIN):
-        return None
-    others = [split for split in ("test", "validation", "valid", "val", "dev") if split in splits(name)]
-    return f"{name.removesuffix(f':{parts.split}')}:{others[0]}" if others else None
+def without_split(name: str) -> str:
+    """The name without :SPLIT."""
+    head, colon, _ = name.removeprefix(PREFIX).partition(":")
+    return f"{PREFIX}{head}" if colon else name
 
 
 def title(name: str) -> str:

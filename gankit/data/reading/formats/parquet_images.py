@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import accumulate, chain
 from pathlib import Path
 from threading import Lock
@@ -56,49 +57,50 @@ def open_shards(path: Path, inner: str, listing: list[File]) -> Iterator[FileSet
 
     Args:
         path: of the file, or of the folder.
-        inner: the part of the data and the column of images, PART, PART/COLUMN or /COLUMN; default: all parts, and the
-            likeliest column.
+        inner: the column of images, or PART/COLUMN for a part of the data; default: all parts, the likeliest column.
         listing: the file, or those in the folder.
 
     Raises:
         ValueError: a shard is damaged, incomplete or has no images, there is no such part or column, or pyarrow is
             missing.
     """
-    part, _, image = inner.partition("/")
+    part, _, image = inner.rpartition("/")
     shards = shard_names.of_part(shard_names.shards_among(listing), part, path)
     root = path if path.is_dir() else path.parent
-    table = _read(root, shards, image)
+    table = _read(root, tuple(shards), image)
     counts = [len(rows) for rows in table.rows]
     reader = Reader(root, shards, counts, table.image)
     with reader.opened:
         names = shard_names.image_names(shards, counts, reader.ending())
         rows, listed_files = {}, []
-        for shard, block, shard_rows, size in zip(shards, names, table.rows, table.sizes):
+        size = sum(table.sizes) // max(sum(counts), 1)  # one for all, as files of other sizes count as different
+        for shard, block, shard_rows in zip(shards, names, table.rows):
             rows |= zip(block, shard_rows)
-            listed_files += [File(name, size // len(block), shard.file.stamp) for name in block]
+            listed_files += [File(name, size, shard.file.stamp) for name in block]
         reader.places = {file.name: i for i, file in enumerate(listed_files)}
         notes = (*_summary(table, len(shards)), *shard_names.missing(shards), *table.notes)
         yield FileSet(listed_files, reader.read, notes, rows, table.columns.class_names, path.name)
 
 
-def sides(path: Path, want: str, pair: str = "") -> tuple[str, list[Path]] | None:
+def sides(path: Path, part: str, want: str, pair: str = "") -> tuple[str, list[Path]] | None:
     """The kind of two-sided data in shards, "pairs" or "masks", and the path of each side; None for other data.
 
     Args:
-        path: of a file or folder of shards, alone or with the part of the data, as pets#train.
+        path: of a file or folder of shards.
+        part: of the data, or "" for all.
         want: the kind that is asked for.
         pair: the columns of both sides with = between, as users type them; default: those with usual names.
 
     Raises:
         ValueError: the columns are not those of two images, or it is unclear which two are meant.
     """
-    folder, part = files.container(path)
-    if "/" in part or not shard_names.holds_shards(folder):
+    folder, column = files.container(path)
+    if want not in ("pairs", "masks"):
         return None
     shard = shard_names.of_part(shard_names.shards_among(files.listing(folder)), part, folder)[0]
     with open_shard((folder if folder.is_dir() else folder.parent) / shard.file.name, shard.file.name) as rows:
         images = columns_of(rows.schema, rows.name).images
-    kind, a, b = pair_of(images, want) or ("pairs", "", "")
+    kind, a, b = (not column and pair_of(images, want)) or ("pairs", column, "")
     if pair:
         kind, (a, _, b) = "masks" if want == "masks" else kind, pair.partition("=")
         if a not in images or b not in images or a == b:
@@ -108,7 +110,14 @@ def sides(path: Path, want: str, pair: str = "") -> tuple[str, list[Path]] | Non
             f"the columns of images are {quoted(images)}: name those of both sides, "
             f"--pair '{shown(images[0])}={shown(images[1])}'"
         )
-    return (kind, [Path(f"{folder}#{part}/{name}") for name in (a, b)]) if a else None
+    elif not b:  # both sides are in each image
+        return ("pairs", [Path(f"{folder}#{part}/{a or images[0]}")]) if want == "pairs" else None
+    return kind, [Path(f"{folder}#{part}/{name}") for name in (a, b)]
+
+
+def holds_shards(path: Path) -> bool:
+    """Whether a path is a file of rows, or a folder with such files and no images; alone or with a column."""
+    return shard_names.holds_shards(files.container(path)[0])
 
 
 class Reader:
@@ -191,7 +200,8 @@ class Reader:
             raise ValueError(f"{shown(path)[:200]} cannot be read: {error.strerror}") from error
 
 
-def _read(root: Path, shards: list[Shard], image: str) -> Table:
+@lru_cache(maxsize=2)  # the key has the times of the files
+def _read(root: Path, shards: tuple[Shard, ...], image: str) -> Table:
     """Read everything but the images; `image` is their column, or "" for the likeliest."""
     table: Table | None = None
     every: list[Columns] = []
@@ -258,7 +268,7 @@ def _text(value: object) -> object:
     return value if isinstance(value, str) and len(value) < captions.MOST_BYTES else ""
 
 
-def _drop_incomplete(table: Table, shards: list[Shard]) -> None:
+def _drop_incomplete(table: Table, shards: tuple[Shard, ...]) -> None:
     """Take labels and numbers out of the rows of a part in which some images have none, with a note."""
     for part in dict.fromkeys(shard.part for shard in shards):
         blocks = [rows for rows, shard in zip(table.rows, shards) if shard.part == part]

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from gankit.data.reading import layout
 from gankit.data.reading.endings import IMAGES, SHARDS
 from gankit.data.reading.files import File, hold_rows, listed
 from gankit.text import shown
 
-PARTS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "extra", "unlabeled",
-         "unlabelled", "unsupervised"}  # fmt: skip
 NUMBERED = re.compile(r"(?P<stem>.*?)-?(?P<number>\d{1,6})-of-(?P<count>\d{1,6})(-[0-9a-f]{6,40})?")
 
 
@@ -23,7 +22,7 @@ class Shard(NamedTuple):
 
     Args:
         file: with its name relative to the folder.
-        part: of the data, such as train; "" if the name says none.
+        part: of the data, such as train or validation; "" if the name says none.
         number, of: its number among the shards of its part and their count; 0 and 0 if the name says none.
     """
 
@@ -52,21 +51,17 @@ def holds_shards(path: Path) -> bool:
     return has_shards
 
 
-def part_names(shards: Iterable[Shard]) -> list[str]:
-    """The names of the parts, train first."""
-    return sorted({shard.part for shard in shards} - {""}, key=lambda part: (part != "train", part))
-
-
 def of_part(shards: list[Shard], part: str, path: Path) -> list[Shard]:
     """The shards of a part, or of all parts if none is named, train first.
 
     Raises:
         ValueError: there is no such part, or the folder holds several configurations of a data set.
     """
-    if part and not any(shard.part == part for shard in shards):
-        parts = part_names(shards)
+    chosen = [shard for shard in shards if part in ("", shard.part, layout.part_of(shard.part))]
+    if not chosen:
+        parts = sorted({shard.part for shard in shards} - {""})
         raise ValueError(f"{shown(path)} has no part {shown(part)!r}; it has {quoted(parts) if parts else 'no parts'}")
-    shards = [shard for shard in shards if part in ("", shard.part)]
+    shards = chosen
     if len(tops := sorted({_configuration(shard) for shard in shards})) > 1:
         raise ValueError(
             f"{shown(path)} holds {len(tops)} configurations of a data set, {quoted(tops)}: name the folder of one, "
@@ -115,7 +110,7 @@ def _shard(file: File) -> Shard:
         return Shard(file, part, number, of)
     words = re.split(r"[-_. ]", stem.lower())
     above = [folder.removeprefix("partial-") for folder in reversed(folders)]
-    return Shard(file, next((word for word in [*words, *above] if word in PARTS), ""), number, of)
+    return Shard(file, next((word for word in [*words, *above] if layout.part_of(word)), ""), number, of)
 
 
 def _configuration(shard: Shard) -> str:
