@@ -73,6 +73,9 @@ def test_a_folder_of_shards_has_parts_labels_of_their_names_captions_and_numbers
     assert train.captions[1] == "a 1\nthe 1"
     assert (train.attribute_names, train.attributes[3].tolist()) == (["age"], [1.5])
     np.testing.assert_array_equal(rows(train)[2], noise(8, 8, 3, seed=2).transpose(2, 0, 1))
+    for name in (f"{tmp_path}/pets:test", f"{tmp_path}/pets/data/test-00000-of-00001.parquet"):
+        np.testing.assert_array_equal(rows(data.open(name))[0], noise(8, 8, 3, seed=9000).transpose(2, 0, 1))
+    assert data.held_out_of(f"{tmp_path}/pets") == f"{tmp_path}/pets:test"
     held = data.open(f"{tmp_path}/pets:test")
     assert len(held) == 3 and held.labels is None and not held.class_names
 

@@ -16,7 +16,7 @@ from gankit.data.union import Union
 
 __all__ = [
     "BUILTIN", "HOW", "KINDS", "MODES", "BadFiles", "Dataset", "Domains", "Modes", "Reading", "Report", "Stream",
-    "Union", "ahead", "allow_downloads", "contact_sheet", "describe", "describe_as", "find", "held_out_of", "normalise", "open",
-    "open_as", "paint", "palette", "parse_resolution", "plus", "quantise", "read_conditions", "reading_of",
+    "Union", "ahead", "allow_downloads", "contact_sheet", "describe", "describe_as", "find", "held_out_of", "normalise",
+    "open", "open_as", "paint", "palette", "parse_resolution", "plus", "quantise", "read_conditions", "reading_of",
     "split", "two_sided",
 ]  # fmt: skip

@@ -134,14 +134,12 @@ def _cached(name: Name) -> Path | None:
             folders.setdefault(config, []).append(info.parent)
     config = name.config or ("default" if "default" in folders else next(iter(folders), ""))
     if not name.config and len(folders) > 1 and "default" not in folders:
-        names = shard_names.quoted(sorted(folders))
-        raise ValueError(f"{name.repository} has several configurations here, {names}: name one, {_example(name, config)}")
+        there, owner = shard_names.quoted(sorted(folders)), "" if "/" in name.repository else "OWNER/"
+        raise ValueError(
+            f"{name.repository} has several configurations here, {there}: name one, "
+            f"{PREFIX}{owner}{name.repository}/{shown(config)}"
+        )
     return max(folders.get(config, ()), key=lambda folder: folder.stat().st_mtime, default=None)
-
-
-def _example(name: Name, config: str) -> str:
-    owned = name.repository if "/" in name.repository else f"OWNER/{name.repository}"
-    return f"{PREFIX}{owned}/{shown(config)}"
 
 
 def _download(name: Name) -> Path:

@@ -67,6 +67,8 @@ def open_shards(path: Path, inner: str, listing: list[File]) -> Iterator[FileSet
     part, _, image = inner.rpartition("/")
     shards = shard_names.of_part(shard_names.shards_among(listing), part, path)
     root = path if path.is_dir() else path.parent
+    if path.is_file():  # a user who names one file means all of it, whatever its part
+        shards = [shard._replace(part="", of=0) for shard in shards]
     table = _read(root, tuple(shards), image)
     counts = [len(rows) for rows in table.rows]
     reader = Reader(root, shards, counts, table.image)
