@@ -74,7 +74,8 @@ def open_shards(path: Path, inner: str, listing: list[File]) -> Iterator[FileSet
     reader = Reader(root, shards, counts, table.image)
     with reader.opened:
         names = shard_names.image_names(shards, counts, reader.ending())
-        rows, listed_files = {}, []
+        rows: dict[str, dict[str, object]] = {}
+        listed_files: list[File] = []
         size = sum(table.sizes) // max(sum(counts), 1)  # one for all, as files of other sizes count as different
         for shard, block, shard_rows in zip(shards, names, table.rows):
             rows |= zip(block, shard_rows)
