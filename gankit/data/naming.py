@@ -9,7 +9,8 @@ from pathlib import Path
 
 from gankit.data import domains
 from gankit.data.builtin import BUILTIN
-from gankit.data.reading import huggingface
+from gankit.data.published import SETS, located
+from gankit.data.reading import formats, huggingface
 from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES, SHARDS
 from gankit.data.reading.files import container, plain
 from gankit.text import did_you_mean, shown
@@ -23,6 +24,7 @@ def find(name: str | Path) -> Path | None:
     Raises:
         ValueError: there is no such data; the message suggests similar names.
     """
+    name = located(name)
     text = str(name)
     if both := domains.split(text):
         for part in both:
@@ -42,13 +44,17 @@ def find(name: str | Path) -> Path | None:
     if text and "\0" not in text and path.is_dir():
         return path
     if text and "\0" not in text and path.exists():
-        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES, *SHARDS)):
+        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES, *SHARDS)) or formats.is_packed(path):
             return path
-        raise ValueError(f"{shown(text)} is not a folder, zip, tar, image, .npz or .parquet")
+        raise ValueError(
+            f"{shown(text)} is not a folder, zip, tar, image or .npz, "
+            "nor a file of many images (.parquet, IDX, CIFAR's, STL-10's, .mat, .npy, data.mdb)"
+        )
     if text and "\0" not in text and container(path)[1]:
         return path
     beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.name and path.parent.is_dir() else []
-    hint = did_you_mean(text, [*BUILTIN, *beside]) or f"built in are {', '.join(n for n in BUILTIN if ':' not in n)}"
+    built_in = f"built in are {', '.join(n for n in BUILTIN if ':' not in n)}; gankit data list shows published sets"
+    hint = did_you_mean(text, [*BUILTIN, *SETS, *beside]) or built_in
     raise ValueError(f"there is no data {shown(text)!r}, neither built in nor a path; {hint}")
 
 

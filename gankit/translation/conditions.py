@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gankit.data.naming import named
-from gankit.data.reading import tables
 from gankit.data.reading.files import open_files
+from gankit.data.reading.openface import face
 from gankit.runs.trained import Trained
 from gankit.text import did_you_mean, shown
 from gankit.translation.abilities import UNIT, Attributes, arguments_of_translate, attributes_of, domains_of, usage
@@ -207,7 +207,7 @@ def openface(path: str, names: Sequence[str]) -> Tensor:
     content = read_file(path)
     with named(path):
         try:
-            values = tables.face(content.decode("utf-8-sig"), path)
+            values = face(content.decode("utf-8-sig"), path)
         except UnicodeDecodeError as error:
             raise ValueError(f"this is not a table: {error}") from None
         if missing := [name for name in names if name not in values]:

@@ -19,7 +19,7 @@ from gankit.data.reading.endings import ARCHIVES, IMAGES, SHARDS
 from gankit.text import shown
 
 CELEBA = ("list_attr_celeba.txt", "list_attr_celeba.csv")  # from its authors, and from Kaggle
-ABOVE = ("..", "../Anno", "../../Anno")  # where it is stored, relative to the folder of images
+ABOVE = ("..", "../Anno", "../..", "../../Anno")  # where it is stored, relative to the folder of images
 MAX_BYTES = 2**28  # larger files are refused unread
 DEEP = 64  # nested folders; far above any data set, and below the limits of Python and file systems
 RATIO, FREE = (
@@ -68,8 +68,11 @@ class FileSet(NamedTuple):
             where tables among the files say it.
         class_names: names of the classes, in the order of their numbers; empty where labels are names themselves.
         title: the format, where one file holds many images, such as "MNIST's IDX files".
-        unseen: images of held-out parts, which are not among `files`.
+        unseen: held-out images, which are not among `files`, each with the function that reads it.
+        elsewhere: names of the images of other parts.
+        missing: images that a list names and that are not there, with the reason.
         bare: the name of a file without its part: cat/1.png for train/cat/1.png.
+        path: where a file is on the disk; None for those in archives, and for parts of a file.
     """
 
     files: list[File]
@@ -78,8 +81,11 @@ class FileSet(NamedTuple):
     rows: dict[str, dict[str, object]] | None = None
     class_names: tuple[str, ...] = ()
     title: str = ""
-    unseen: tuple[File, ...] = ()
+    unseen: tuple[tuple[File, Callable[[File], bytes]], ...] = ()
+    elsewhere: tuple[str, ...] = ()
+    missing: tuple[tuple[str, str], ...] = ()
     bare: Callable[[str], str] = str
+    path: Callable[[File], Path] | None = None
 
 
 class BadFiles(ValueError):
@@ -153,7 +159,8 @@ def text(path: Path, most: int = 2**24) -> str:
 def listing(path: Path) -> list[File]:
     """The files below a folder, or the archive or image itself, with their stamps: equal for unchanged data.
 
-    This includes CelebA's list of attributes, if there is one above the folder.
+    This includes CelebA's list of attributes, if there is one above the folder, and the files of labels and names that
+    belong to a single file with many images.
 
     Raises:
         ValueError: folders are nested too deep.
@@ -170,32 +177,52 @@ def container(path: Path) -> tuple[Path, str]:
     return Path(outer), inner
 
 
+def hold_rows(listed_files: Iterable[File]) -> bool:
+    """Whether there are Parquet or Arrow files among these, and no images."""
+    names = [file.name.lower() for file in listed_files]
+    return any(name.endswith(SHARDS) for name in names) and not any(name.endswith(IMAGES) for name in names)
+
+
 @contextmanager
 def open_files(path: Path) -> Iterator[FileSet]:
-    """The files of a folder, zip or tar, or a single file.
+    """The files of a folder, zip or tar, or a single file; the images in files that hold many, as small files.
 
     Raises:
-        ValueError: an archive is damaged, or holds links or names that lead out of it.
+        ValueError: an archive or a file of images is damaged, or an archive holds links or names that lead out of it.
         OSError: it cannot be read.
     """
-    outer, inner = container(path)
-    listed_files, notes = _listed(path)
-    if inner or hold_rows(listed_files):
-        from gankit.data.reading.formats.parquet_images import open_shards  # here: it needs this file
+    from gankit.data.reading import formats  # which present files of this module
+    from gankit.data.reading.formats.parquet_images import open_shards
 
-        with open_shards(outer, inner, listed_files) as source:
-            yield source
+    outer, inner = container(path)
+    with _stored(path) as source:
+        if inner or (source.path and hold_rows(source.files)):
+            with open_shards(outer, inner, source.files) as rows:
+                yield rows
+        else:
+            yield formats.presented(path, source)
+
+
+@contextmanager
+def _stored(path: Path) -> Iterator[FileSet]:
+    """The files as they are stored; raises as `open_files`."""
+    if path.is_dir() or not path.name.lower().endswith(ARCHIVES):
+        listed_files, notes = _listed(path)
+        root = path if path.is_dir() else path.parent
+
+        def place(file: File) -> Path:
+            return (root.resolve() if file.name.startswith("../") else root) / file.name
+
+        yield FileSet(listed_files, lambda file: _read(place(file)), notes, path=place)
         return
-    if path.is_dir():
-        yield FileSet(
-            listed_files,
-            lambda file: _read((path.resolve() if file.name.startswith("../") else path) / file.name),
-            notes,
-        )
-        return
-    if not path.name.lower().endswith(ARCHIVES):
-        yield FileSet(listing(path), lambda file: _read(path))
-        return
+    with open_members(path) as members:
+        by_file = {File(m.name, m.size, str(i)): m for i, m in enumerate(members) if not _hidden(m.name)}
+        yield FileSet(list(by_file), lambda file: _extract(by_file[file]))
+
+
+@contextmanager
+def open_members(path: Path) -> Iterator[list[Member]]:
+    """The files in a zip or tar, also hidden ones; raises as `open_files`."""
     size = os.stat(plain(path)).st_size
     with ExitStack() as stack:
         try:
@@ -218,14 +245,7 @@ def open_files(path: Path) -> Iterator[FileSet]:
         if twice := [name for name, count in Counter(m.name for m in members).items() if count > 1]:
             first = ", ".join(map(shown, twice[:5]))
             raise ValueError(f"refused, as it holds {len(twice):,} names more than once: {first}; pack the files anew")
-        by_file = {File(m.name, m.size, str(i)): m for i, m in enumerate(members) if not _hidden(m.name)}
-        yield FileSet(list(by_file), lambda file: _extract(by_file[file]))
-
-
-def hold_rows(listed_files: Iterable[File]) -> bool:
-    """Whether there are Parquet or Arrow files among these, and no images."""
-    names = [file.name.lower() for file in listed_files]
-    return any(name.endswith(SHARDS) for name in names) and not any(name.endswith(IMAGES) for name in names)
+        yield members
 
 
 def kept(source: FileSet) -> FileSet:
@@ -251,7 +271,9 @@ def _listed(path: Path) -> tuple[list[File], tuple[str, ...]]:
     """`listing`, and notes for the user."""
     path, _ = container(path)
     if not path.is_dir():
-        return [_file(path, path.name)], ()
+        from gankit.data.reading import formats  # which present files of this module
+
+        return [_file(path.parent / name, name) for name in (path.name, *formats.beside(path))], ()
     below, again = _walk(path)
     above = [f"{folder}/{name}" for folder in ABOVE for name in CELEBA]
     names = [*below, *(name for name in above if (path.resolve() / name).is_file())]

@@ -55,8 +55,8 @@ class Parts:
 
     def is_map(self, name: str) -> bool:
         """Whether a file of a part is a label map by its folder, such as ground_truth/ or train_masks/."""
-        first, _, rest = self.bare_name(name).partition("/")
-        return bool(self.of and rest and layout.is_map_folder(first))
+        folders = self.bare_name(name).split("/")[:-1]
+        return bool(self.of) and any(map(layout.is_map_folder, folders[:2]))
 
     def choose(self, typed: str) -> str:
         """The part to read: the one that the user typed, else train; "" where all is read.
@@ -142,6 +142,7 @@ def find(source: FileSet) -> Parts:
     found = _by_folders(names, images, f"{above}/" if above else "")
     found = found if found.of or found.question else _by_lists(source, images)
     found.images = images
+    found.title = source.title if found.of and source.title else found.title  # the folders are of the format's making
     return found
 
 
@@ -154,7 +155,7 @@ def restricted(source: FileSet, parts: Parts, part: str, maps: bool = False) -> 
         part: to read; "" for all parts.
         maps: keep label maps, which are images beside the images.
     """
-    if not parts.of:
+    if not parts.of or (parts.question and not part):  # all folders are classes
         return source
 
     def is_wanted(file: File) -> bool:
@@ -165,10 +166,17 @@ def restricted(source: FileSet, parts: Parts, part: str, maps: bool = False) -> 
             return maps and of in ("", part)
         return of == part or (not part and bool(of))
 
-    unseen = [f for f in source.files if part == TRAIN and is_image(f.name) and parts.of.get(f.name) in HELD_OUT]
+    held_out = [f for f in source.files if part == TRAIN and is_image(f.name) and parts.of.get(f.name) in HELD_OUT]
     files = [file for file in source.files if is_wanted(file)]
-    notes = *source.notes, *parts.notes
-    return source._replace(files=files, notes=notes, unseen=tuple(unseen), bare=parts.bare_name)
+    chosen = {file.name for file in files}
+    return source._replace(
+        files=files,
+        notes=(*source.notes, *parts.notes),
+        unseen=tuple((file, source.read) for file in held_out),
+        elsewhere=tuple(name for name in parts.images if name not in chosen),
+        missing=tuple(parts.bad) if part == TRAIN else (),
+        bare=parts.bare_name,
+    )
 
 
 # Folders -------------------------------------------------------------------------------------------------------------

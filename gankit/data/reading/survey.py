@@ -10,12 +10,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from gankit.data.reading import cache, decoding, files, metadata, tables
+from gankit.data.reading import cache, classorder, decoding, files, metadata
+from gankit.data.reading.beside import Beside, beside
+from gankit.data.reading.choices import Reading
 from gankit.data.reading.decoding import Header
 from gankit.data.reading.endings import IMAGES
 from gankit.data.reading.files import BadFiles, File, FileSet
@@ -53,32 +56,33 @@ class Survey:
     Args:
         images: those that seem usable, in the order of reading.
         bad: unusable files with the reason.
-        rows: rows of the metadata by canonical name; None without metadata.
-        table: file name of the metadata.
+        beside: what tables and texts beside the images say of them.
         content: hash of everything that is read.
         names: of all image files, as in `ImageFile.name`.
         texts: content of the .txt beside images, by the image's name.
-        class_names: of a format with class numbers as labels; empty where the labels are names.
         warnings: what a user should know, in plain sentences.
-        folders: the first folder of each image below the folder that holds all, without its part; "" for none.
+        bare: the name of each image without its part, below the folder that holds all; its first folder is its class.
         shared: images of the training part whose content is also in a held-out part, each with its copy there.
     """
 
     images: list[ImageFile] = field(default_factory=list)
     bad: list[tuple[str, str]] = field(default_factory=list)
-    rows: dict[str, metadata.Row] | None = None
-    table: str = ""
+    beside: Beside = field(default_factory=Beside)
     content: str = ""
     names: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
-    class_names: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    folders: dict[str, str] = field(default_factory=dict)
+    bare: dict[str, str] = field(default_factory=dict)
     shared: list[tuple[str, str]] = field(default_factory=list)
 
     def sizes(self) -> Counter[tuple[int, int]]:
         """The number of images of each height and width."""
         return Counter((image.header.height, image.header.width) for image in self.images)
+
+    def bad_texts(self) -> dict[str, tuple[str, str]]:
+        """By the name of an image, the file of its captions that cannot be read, and the reason."""
+        bad = self.beside.bad_texts
+        return {image.name: bad[image.file.name] for image in self.images if image.file.name in bad}
 
     def copies(self) -> list[list[str]]:
         """Groups of names of images whose files are equal."""
@@ -121,32 +125,41 @@ def examine_pixels(data: bytes) -> tuple[Header, str, None]:
     return *decoding.check(data), None
 
 
-def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bool = True) -> Survey:
+def survey(
+    source: FileSet,
+    examine: Examine = examine_header,
+    with_metadata: bool = True,
+    how: Reading | None = None,
+    want: str = "",
+    place: Path | None = None,
+) -> Survey:
     """Read every file once, and open every image once.
 
     Args:
         source: the files.
         examine: what to find out about each image: header, flaw and tally, as in `ImageFile`.
-        with_metadata: also read metadata.
+        with_metadata: also read tables and texts.
+        how, want, place: which of them, as of `beside.beside`; default: those that are found.
 
     Raises:
-        ValueError: there are no images, or the metadata is wrong.
+        ValueError: there are no images, or a table that the user named cannot be used.
     """
     wanted = [f for f in source.files if f.name.lower().endswith(IMAGES)]
-    beside = [f for f in source.files if with_metadata and os.path.basename(f.name) in metadata.FILES]
-    root = _common(f.name for f in wanted + beside)
-    beside = [f for f in beside if f.name[len(root) :] in metadata.FILES]
-    if source.rows is not None:  # the format says what is known of the images
-        beside = []
-    has_tables = with_metadata and wanted and not beside and source.rows is None
-    table = tables.find(source, [f.name for f in wanted]) if has_tables else None
-    text_files, texts, bad_texts = metadata.captions_beside(source, wanted) if with_metadata else ({}, {}, [])
-    read = {*wanted, *beside, *text_files.values(), *(table.files if table else [])}
+    how = how or Reading(no_table=not with_metadata)
+    made = [f.name for f in source.files if not how.no_table and os.path.basename(f.name) in metadata.FILES]
+    root = _common([f.name for f in wanted] + made)
+    known = beside(source, wanted, root, how, want, place) if with_metadata else Beside()
+    read = {*wanted, *known.files}
     others = _endings(f.name for f in source.files if f not in read and not f.name.startswith("../"))
     if not wanted:
         raise ValueError(f"there are no images (PNG, JPEG, WebP, BMP, TIFF, GIF); found: {others or 'nothing'}")
 
-    seen = Survey(names=[f.name[len(root) :] for f in wanted], bad=bad_texts, warnings=list(source.notes))
+    seen = Survey(
+        names=[f.name[len(root) :] for f in wanted],
+        bad=list(source.missing),
+        beside=known,
+        warnings=list(source.notes),
+    )
     for file, result in each(
         source.read, wanted, lambda _, data: (hashlib.sha256(data).hexdigest(), *examine(data)), "reading"
     ):
@@ -154,30 +167,20 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
             seen.bad.append((shown(file.name), result))
         else:
             seen.images.append(ImageFile(file, file.name[len(root) :], *result))
-    bare = {file.name: source.bare(file.name) for file in wanted}
-    parted = any(name != other for name, other in bare.items())
-    below = len(_common(bare.values()) if parted else root)
-    seen.folders = {f.name[len(root) :]: bare[f.name][below:].rpartition("/")[0].partition("/")[0] for f in wanted}
+    seen.bare = _bare_names(source, wanted, root)
     _leave_out_unseen(seen, source)
-    _add_metadata(seen, source, beside, root)
-    if with_metadata and source.rows is not None:
-        seen.table, seen.class_names = source.title, list(source.class_names)
-        seen.rows = {metadata.canonical(f.name[len(root) :]): source.rows.get(f.name, {}) for f in wanted}
-    unusable = {name for name, _ in seen.bad}
-    if table:
-        unusable |= _add_table(seen, table, root, unusable)
-    _match_rows(seen, unusable)
-    if seen.rows and any(row.get("text") for row in seen.rows.values()) and texts:
-        seen.warnings.append(f"The {len(texts)} .txt beside images are not read, as {seen.table} has texts.")
-    else:
-        seen.texts = {image.name: texts[image.file.name] for image in seen.images if image.file.name in texts}
+    _match_rows(seen)
+    seen.texts = {image.name: known.texts[image.file.name] for image in seen.images if image.file.name in known.texts}
+    seen.warnings += known.warnings
     if others:
         seen.warnings.append(f"Files of other kinds are not read: {others}.")
     if copies := sum(len(equal) - 1 for equal in seen.copies()):
         seen.warnings.append(f"{copies} images are exact copies of others.")
+    of_folders = () if known.unlabelled or known.has("label") else classorder.unlike_text(seen.bare.values())
     seen.content = cache.key(
-        [(image.name, image.digest) for image in seen.images], seen.bad, seen.table, seen.rows, *seen.texts.items(),
-        *[seen.class_names] * bool(seen.class_names),
+        [(image.name, image.digest) for image in seen.images], [*known.bad_texts.values(), *seen.bad], known.table,
+        known.rows, *seen.texts.items(), *of_folders, *known.faults.items(), *known.class_names,
+        *known.typed, *known.origin,
     )  # fmt: skip
     return seen
 
@@ -189,6 +192,14 @@ def _common(names: Iterable[str]) -> str:
     return f"{folder}/" if folder else ""
 
 
+def _bare_names(source: FileSet, wanted: list[File], root: str) -> dict[str, str]:
+    """The name of each image below `root` to its name without its part."""
+    bare = {file.name: source.bare(file.name) for file in wanted}
+    parted = any(name != other for name, other in bare.items())
+    below = len(_common(bare.values()) if parted else root)
+    return {file.name[len(root) :]: bare[file.name][below:] for file in wanted}
+
+
 def _leave_out_unseen(seen: Survey, source: FileSet) -> None:
     """Leave out images whose content is also in a held-out part. Only files of equal size are compared.
 
@@ -196,9 +207,11 @@ def _leave_out_unseen(seen: Survey, source: FileSet) -> None:
         ValueError: no image is left.
     """
     sizes = {image.file.size for image in seen.images}
-    wanted = [file for file in source.unseen if file.size in sizes]
+    wanted = [pair for pair in source.unseen if pair[0].size in sizes]
     held_out: dict[str, str] = {}
-    for file, digest in each(source.read, wanted, lambda _, data: hashlib.sha256(data).hexdigest(), "comparing"):
+    for (file, _), digest in each(
+        lambda pair: pair[1](pair[0]), wanted, lambda _, data: hashlib.sha256(data).hexdigest(), "comparing"
+    ):
         held_out.setdefault(digest, file.name)  # a message that it cannot be read equals no digest
     seen.shared = [
         (shown(image.file.name), shown(held_out[image.digest])) for image in seen.images if image.digest in held_out
@@ -223,60 +236,56 @@ def _endings(names: Iterable[str]) -> str:
     return ", ".join(f"{shown(ending)} ({n})" for ending, n in counts.most_common(8))
 
 
-def _add_metadata(seen: Survey, source: FileSet, metadata_files: list[File], root: str) -> None:
-    """Read the rows of the first kind of metadata file that is there."""
-    for file in sorted(metadata_files, key=lambda f: metadata.FILES.index(f.name[len(root) :])):
-        if seen.table:
-            seen.warnings.append(f"{shown(file.name)} is not read, as {seen.table} is there.")
-            continue
-        seen.table = file.name[len(root) :]
-        try:
-            seen.rows = metadata.read(seen.table, source.read(file))
-        except ValueError as error:
-            raise ValueError(f"{seen.table} {error}") from error
-
-
-def _add_table(seen: Survey, table: tables.Table, root: str, unusable: set[str]) -> set[str]:
-    """Take the rows of a table. Returns the names of images that the table makes unusable."""
-    seen.table, seen.warnings = table.name, [*seen.warnings, *table.warnings]
-    seen.rows = {metadata.canonical(name[len(root) :]): row for name, row in table.rows.items()}
-    seen.bad += [(shown(name), reason) for name, reason in table.bad if shown(name) not in unusable]
-    return {shown(name) for name, _ in table.bad}
-
-
-def _match_rows(seen: Survey, unusable: set[str]) -> None:
+def _match_rows(seen: Survey) -> None:
     """Report rows without an image, and images without a row, which are left out."""
-    if seen.rows is None:
-        return
-    names = set(map(metadata.canonical, seen.names))
-    seen.bad += [(shown(name), f"in {seen.table}, but not there") for name in seen.rows if name not in names]
+    known = seen.beside
+    told = {name for name, _ in seen.bad}
+    seen.bad += [(shown(name), reason) for name, reason in known.unusable if shown(name) not in told]
+    seen.bad += known.missing
+    rows, unusable = known.rows or {}, told | {shown(name) for name, _ in known.unusable}
+
+    def lacks_row(image: ImageFile) -> bool:
+        name = metadata.canonical(image.name)
+        return name in known.required and name not in rows
+
     seen.bad += [
-        (shown(image.name), f"has no row in {seen.table}")
+        (shown(image.name), f"has no row in {known.required[metadata.canonical(image.name)]}")
         for image in seen.images
-        if metadata.canonical(image.name) not in seen.rows and shown(image.file.name) not in unusable
+        if lacks_row(image) and shown(image.file.name) not in unusable
     ]
-    seen.images = [image for image in seen.images if metadata.canonical(image.name) in seen.rows]
+    seen.images = [image for image in seen.images if not lacks_row(image)]
 
 
 def metadata_of(seen: Survey, names: list[str]) -> metadata.Metadata:
-    """Labels, captions and attributes of these images, from the metadata; labels also from the names of sub-folders."""
-    rows = [seen.rows[metadata.canonical(name)] for name in names] if seen.rows else []
-    result = metadata.columns(rows, seen.table)
-    if seen.class_names and result.labels:
-        result.labels, result.class_names = [int(str(row["label"])) for row in rows], list(seen.class_names)
+    """Labels, captions and attributes of these images, from the metadata; labels also from the names of sub-folders.
+
+    Raises:
+        ValueError: a table that the user named has labels for some images only, or values that are not finite.
+    """
+    known = seen.beside
+    rows = [known.rows.get(metadata.canonical(name), {}) for name in names] if known.rows else []
+    result = metadata.columns(rows, known.table, known.class_names)
+    if fault := next((result.faults[kind] for kind in known.typed if kind in result.faults), ""):
+        raise ValueError(f"--labels {fault}")
+    result.faults = known.faults | result.faults
     if seen.texts:
         result.captions = [seen.texts.get(name, "") for name in names]
-    if seen.table == "dataset.json" or any("label" in row for row in rows):
+    if known.unlabelled or result.labels:
         return result
-    folders = [seen.folders[name] for name in names]
-    classes = sorted(set(folders))
-    if len(classes) > 1 and "" in classes:
+    folders = classorder.folders(seen.bare[name] for name in names)
+    present = classorder.ordered(folders)
+    if len(present) > 1 and "" in present:
         result.warnings.append(
             f"{folders.count('')} images lie beside the sub-folders, so these are not taken for classes."
         )
-    elif len(classes) > 1:
-        place = {name: i for i, name in enumerate(classes)}
-        result.labels, result.class_names = [place[folder] for folder in folders], [shown(name) for name in classes]
+    elif len(present) > 1 and classorder.sharded(seen.bare[name] for name in names):
+        result.warnings.append(
+            f"The {len(present):,} sub-folders are parts of one numbered sequence of images, so these are not taken "
+            "for classes."
+        )
+    elif len(present) > 1:
+        place = {name: i for i, name in enumerate(present)}
+        result.labels, result.class_names = [place[folder] for folder in folders], [shown(name) for name in present]
     return result
 
 
