@@ -14,11 +14,12 @@ from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join
 from gankit.data.naming import JOIN, find, named, part_in, plus, without_part
-from gankit.data.reading import cache, embedding, layout, partners
+from gankit.data.reading import cache, embedding, huggingface, layout, partners
 from gankit.data.reading.beside import refuse_typed
 from gankit.data.reading.choices import Alpha, Fit, Frames, Reading
 from gankit.data.reading.files import BadFiles
 from gankit.data.reading.folder import open_folder
+from gankit.data.reading.formats import parquet_images
 from gankit.data.reading.parts import TRAIN, Parts, of_path
 from gankit.data.reading.vectors import is_vectors, open_vectors
 from gankit.data.stream import Dataset, Division
@@ -91,7 +92,8 @@ def open(
         str(resolution or ""), cast("Fit", fit), cast("Alpha", alpha), skip_bad, split, held_out, pair, range,
         cast("Frames", frames), void, labels, captions, no_table,
     )  # fmt: skip
-    return open_as(name, how, mirror, want, text_encoder)
+    with huggingface.allow_downloads():
+        return open_as(name, how, mirror, want, text_encoder)
 
 
 def open_as(
@@ -132,7 +134,7 @@ def open_as(
             located = locate(name, path, how.split)
             how = replace(how, split=located.part)
         division = located.division(how.held_out)
-        if sides := located.two_sided(want):
+        if sides := located.two_sided(want, how.pair):
             dataset = _open_two_sided(name, *sides, want, how)
         elif both := located.domains():
             how, places = replace(how, split=""), {both[1]: 1}  # the part was chosen with the folders
@@ -149,6 +151,8 @@ def open_as(
         )
     if typed != name:  # a published set, whose folder may be called anything, such as raw
         dataset.name = str(typed).replace(":", "-")
+    if huggingface.is_name(name) and path is not None:
+        dataset.name = huggingface.title(str(name))
     dataset.mirror = mirror
     dataset.fingerprint += "-mirror" * mirror
     return dataset
@@ -180,8 +184,13 @@ class Located(NamedTuple):
         both = [self.path / sides[side] for side in "AB"] if sides.keys() == {"A", "B"} else []
         return (str(both[0]), str(both[1])) if both and all(folder.is_dir() for folder in both) else None
 
-    def two_sided(self, want: str) -> tuple[str, list[Path]] | None:
-        """The kind of two-sided data, "pairs" or "masks", and the paths of both sides, or of images A|B; else None."""
+    def two_sided(self, want: str, pair: str = "") -> tuple[str, list[Path]] | None:
+        """The kind of two-sided data, "pairs" or "masks", and the paths of both sides, or of images A|B; else None.
+
+        `pair` is the option of this name. Raises ValueError: it does not fit, or is needed.
+        """
+        if parquet_images.holds_shards(self.path):
+            return parquet_images.sides(self.path, self.part, want, pair)
         if self.path.is_dir() and (maps := self.parts.label_maps(self.part)):
             return "masks", [self.path / side for side in maps]
         if want != "pairs":

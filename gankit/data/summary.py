@@ -19,6 +19,7 @@ from gankit.data.reading import files
 from gankit.data.reading.choices import Alpha, Reading
 from gankit.data.reading.depth import scaling
 from gankit.data.reading.frames import expanded
+from gankit.data.reading.huggingface import allow_downloads
 from gankit.data.reading.partners import surveyed
 from gankit.data.reading.parts import restricted
 from gankit.data.reading.survey import examine_pixels, metadata_of, survey
@@ -125,7 +126,8 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
         ValueError: there is no such data, or nothing in it can be read.
         OSError: it cannot be read.
     """
-    return describe_as(name, Reading(str(resolution or ""), alpha=cast("Alpha", alpha)), want)
+    with allow_downloads():
+        return describe_as(name, Reading(str(resolution or ""), alpha=cast("Alpha", alpha)), want)
 
 
 def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
@@ -141,7 +143,7 @@ def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
 
 def _described(name: str | Path, path: Path | None, located: Located | None, how: Reading, want: str) -> Report:
     """Describe a data set whose files are located, if it has any."""
-    sides = located.two_sided(want) if located else two_sided(name, want)
+    sides = located.two_sided(want, how.pair) if located else two_sided(name, want)
     if sides:
         report = _two_sided(str(name), *sides, how, want)
         if want == "pairs" and report.shape and report.kind == "masks":  # read as the coloured map, and the image

@@ -152,7 +152,8 @@ def resume(path: str | Path, *, model: str | type[Recipe] | None = None, quiet: 
         )
     device = start_processes(settings)
     with locked(folder, device):
-        run, dataset = restored(folder, kind, before, settings, device, quiet)
+        with data.allow_downloads() if "data" in options else contextlib.nullcontext():
+            run, dataset = restored(folder, kind, before, settings, device, quiet)
         named = ("evaluate", "evaluate_features")
         if not settings.evaluate or all(name in options or not getattr(settings, name) for name in named):
             return loop(run, dataset)
