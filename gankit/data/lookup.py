@@ -21,6 +21,8 @@ from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES
 from gankit.data.reading.files import BadFiles, plain
 from gankit.data.reading.folder import open_folder
 from gankit.data.reading.vectors import open_vectors
+from gankit.data.shards import naming
+from gankit.data.shards.sharded import open_shards
 from gankit.data.stream import Dataset
 from gankit.data.union import Union
 from gankit.text import did_you_mean, shown
@@ -62,6 +64,7 @@ def open(
     labels: str = "",
     captions: str = "",
     no_table: bool = False,
+    cache_limit: str = "50G",
 ) -> Dataset | Domains | Union:
     """Open a built-in data set by its name, files by their path, two domains, or several sets as one.
 
@@ -79,7 +82,7 @@ def open(
             the second with label maps. A folder with images/ and masks/ in it always holds label maps; "pairs" turns
             them into coloured images. "captions": images with texts, which are otherwise not used.
         text_encoder: path of an encoder of captions (`gankit.data.reading.embedding`); default: codes of characters.
-        split, held_out, pair, range, frames, void, labels, captions, no_table: as of
+        split, held_out, pair, range, frames, void, labels, captions, no_table, cache_limit: as of
             `gankit.data.reading.choices.Reading`.
 
     Raises:
@@ -89,7 +92,7 @@ def open(
     """
     how = Reading(
         str(resolution or ""), cast("Fit", fit), cast("Alpha", alpha), skip_bad, split, held_out, pair, range,
-        cast("Frames", frames), void, labels, captions, no_table,
+        cast("Frames", frames), void, labels, captions, no_table, cache_limit,
     )  # fmt: skip
     return open_as(name, how, mirror, want, text_encoder)
 
@@ -115,7 +118,7 @@ def open_as(
         dataset = Union("-".join(dataset.name for dataset in sets), sets)
     else:
         with named(name):
-            dataset = _open_one_sided(str(name), path, how)
+            dataset = _open_one_sided(str(name), path, how, want)
             if want == "captions" and isinstance(dataset, Dataset) and dataset.kind == "images":
                 dataset = captioned(dataset, how.skip_bad, text_encoder)
         if dataset.kind not in KINDS and (mirror or size):
@@ -127,8 +130,10 @@ def open_as(
     return dataset
 
 
-def _open_one_sided(name: str, path: Path | None, how: Reading) -> Dataset | Domains:
-    """A built-in set, or the vectors or images of a path."""
+def _open_one_sided(name: str, path: Path | None, how: Reading, want: str) -> Dataset | Domains:
+    """A built-in set, images in shards, or the vectors or images of a path."""
+    if naming.is_sharded(name, path):
+        return open_shards(name, how, want)
     if path is None:
         return BUILTIN[name](how.size)
     if path.suffix.lower() == ARRAYS and path.is_file():
@@ -184,10 +189,13 @@ def captioned(dataset: Dataset, skip_bad: bool, text_encoder: str = "") -> Datas
 
 def _subset(dataset: Dataset, kept: np.ndarray, skipped: list[tuple[str, str]]) -> Dataset:
     """Only the images of these numbers."""
+    decoder = dataset.decoder and dataset.decoder.only(kept)
     return replace(
         dataset,
         size=len(kept),
-        read=lambda numbers: dataset.read(kept[numbers]),
+        read=decoder.read if decoder else lambda numbers: dataset.read(kept[numbers]),
+        decoder=decoder,
+        order=dataset.order and dataset.order.only(kept),
         labels=None if dataset.labels is None else dataset.labels[kept],
         attributes=None if dataset.attributes is None else dataset.attributes[kept],
         captions=[dataset.captions[i] for i in kept] if dataset.captions else None,
@@ -279,8 +287,10 @@ def find(name: str | Path) -> Path | None:
         return None
     if text in BUILTIN and isinstance(name, str):
         return None
+    if naming.is_spelled(name):
+        return None
     if re.match(r"\w+://", text):
-        raise ValueError(f"{text} is an address, and nothing is downloaded: fetch it yourself and give the path")
+        raise ValueError(f"{text} is no address of shards. {naming.HOW}")
     path = Path(text).expanduser()
     if text and "\0" not in text and path.is_dir():
         return path

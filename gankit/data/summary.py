@@ -21,6 +21,7 @@ from gankit.data.reading.choices import Alpha, Reading
 from gankit.data.reading.endings import ARRAYS
 from gankit.data.reading.partners import surveyed
 from gankit.data.reading.survey import examine_pixels, metadata_of, survey
+from gankit.data.shards import naming, sharded
 from gankit.data.stream import Dataset
 from gankit.data.union import Union
 from gankit.text import shown
@@ -129,11 +130,38 @@ def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
         joined = open_as(name, replace(how, skip_bad=True))
         assert isinstance(joined, Union)  # the name has a plus
         return _together(str(name), "images", [dataset.name for dataset in joined.sets], reports)
+    if naming.is_sharded(str(name), path):
+        return _sharded(str(name), how)
     if path is None or (path.suffix.lower() == ARRAYS and path.is_file()):
         dataset = open_as(name, how, want=want)
         assert not isinstance(dataset, Union)  # the name has no plus
         return _opened(dataset, str(name), os.path.getsize(path) if path else 0)
     return _images(str(name), path, how)
+
+
+def _sharded(name: str, how: Reading) -> Report:
+    """Describe images in shards from their index, without reading them again."""
+    with named(name):
+        seen = sharded.look(name, how)
+        notes, shape = list(seen.notes), None
+        try:
+            shape = sharded.shape_of(seen, how)
+        except ValueError as error:
+            notes.append(str(error))
+    index, counts = seen.index, Counter(seen.index.labels)
+    return Report(
+        name=name,
+        kind="images",
+        count=index.count,
+        shape=shape,
+        bytes=sum(shard.size for shard in index.found),
+        sizes={f"{h}x{w}": n for (h, w), n in seen.seen.sizes().most_common()},
+        modes=dict(Counter(image.header.mode for image in seen.seen.images).most_common()),
+        classes={title: counts[i] for i, title in enumerate(index.class_names)},
+        captions=sum(bool(text) for text in index.captions),
+        bad=[(shard, reason) for shard, reason in index.bad],
+        warnings=notes,
+    )
 
 
 def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:

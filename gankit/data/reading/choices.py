@@ -34,6 +34,8 @@ class Reading:
         labels: file of labels, as FILE or FILE:COLUMN; default: a table beside the images, or the folders' names.
         captions: file of captions, as FILE or FILE:COLUMN; default: a table or the text files beside the images.
         no_table: read no table beside the images.
+        cache_limit: bytes of the disk that prepared images and copies of shards may take, such as 50G or 800M; images
+            that take more are decoded each time they are shown.
     """
 
     resolution: str = ""
@@ -49,11 +51,20 @@ class Reading:
     labels: str = ""
     captions: str = ""
     no_table: bool = False
+    cache_limit: str = "50G"
 
     @property
     def size(self) -> tuple[int, int] | None:
         """(height, width) of the images; None for the data's own. Raises ValueError."""
         return parse_resolution(self.resolution)
+
+    @property
+    def cache_bytes(self) -> int:
+        """`cache_limit` in bytes. Raises ValueError."""
+        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?([KMGT]?)B?", self.cache_limit.strip().upper(), re.ASCII)
+        if not match:
+            raise ValueError(f"--cache-limit takes a number of bytes such as 50G or 800M, not {self.cache_limit!r}")
+        return int(float(match[1]) * 1000 ** " KMGT".index(match[2] or " "))
 
     def check(self) -> Reading:
         """This, if each choice is one of those that there are. Raises ValueError."""
@@ -61,6 +72,7 @@ class Reading:
             if (choices := get_args(hint)) and getattr(self, name) not in choices:
                 raise ValueError(f"--{name} takes {', '.join(choices)}, not {getattr(self, name)!r}")
         parse_resolution(self.resolution)
+        assert self.cache_bytes >= 0  # raises ValueError
         return self
 
     def changed(self, *names: str) -> tuple[tuple[str, object], ...]:
