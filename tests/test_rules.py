@@ -35,7 +35,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "build": ({"recipe", "text"}, TORCH),
     "latent": ({"nn", "recipe"}, TORCH),
     "models": ({"text", "recipe", "nn", "losses", "penalties", "augment", "latent", "weights"}, TORCH),
-    "data": ({"text"}, {"torch", "numpy", "PIL", "sklearn", "skimage"}),
+    "data": ({"text", "weights"}, {"torch", "numpy", "PIL", "sklearn", "skimage", "pyarrow"}),
     "metrics": ({"text", "nn", "weights"}, {"torch", "numpy", "scipy", "sklearn", "safetensors"}),
     "runs.schema": (set(), set()),
     "runs.lock": (set(), set()),

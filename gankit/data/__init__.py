@@ -8,6 +8,7 @@ from gankit.data.pixels import normalise, paint, palette, quantise
 from gankit.data.reading.choices import Reading, parse_resolution, reading_of
 from gankit.data.reading.files import BadFiles
 from gankit.data.reading.vectors import read_conditions
+from gankit.data.shards.sharded import refuse_unasked
 from gankit.data.stream import Dataset, Modes, Stream, ahead
 from gankit.data.summary import Report, contact_sheet, describe, describe_as
 from gankit.data.union import Union
@@ -16,5 +17,5 @@ __all__ = [
     "BUILTIN", "HOW", "KINDS", "MODES", "BadFiles", "Dataset", "Domains", "Modes", "Reading", "Report", "Stream",
     "Union", "ahead", "contact_sheet", "describe", "describe_as", "find", "held_out_of", "normalise", "open",
     "open_as", "paint", "palette", "parse_resolution", "plus", "quantise", "read_conditions", "reading_of",
-    "split", "two_sided",
+    "refuse_unasked", "split", "two_sided",
 ]  # fmt: skip

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from gankit.data.reading import cache, decoding, files
+from gankit.data.reading import cache, decoding, files, ondemand
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.files import BadFiles
 from gankit.data.reading.rows import Rows
@@ -30,27 +31,51 @@ def open_folder(path: Path, how: Reading) -> Dataset:
     """
     here = path.absolute()
 
-    def again() -> cache.Prepared:
-        return recalled([here], (how.size, how.fit, how.alpha), lambda: _prepare(here, how), how.skip_bad)
+    def again(*also: str) -> cache.Prepared:
+        return recalled([here], (how.size, how.fit, how.alpha, *also), lambda: _prepare(here, how), how.skip_bad)
 
     prepared = again()
-    info, bad = prepared.info, [tuple(pair) for pair in prepared.info["skipped"]]
+    if prepared.info.get("on_demand"):
+        count, shape = prepared.info["count"], tuple(prepared.info["shape"])
+        is_prepared = cache.find(prepared.info["fingerprint"])
+        if not is_prepared and ondemand.too_large(count, shape, how.cache_bytes):
+            return _decoded(here, prepared, how)
+        again = partial(again, "prepared")  # there was no space for it before
+        prepared = again()
+    info = prepared.info
+    return _dataset(path, info, Rows(prepared, again, str(path)).of(tuple(info["shape"])), prepared.name)
+
+
+def _dataset(path: Path, info: dict, read: Callable[[np.ndarray], np.ndarray], fingerprint: str) -> Dataset:
+    """The images of a path with what is known of them."""
     return Dataset(
         name=(path.resolve().name if path.is_dir() else path.name.partition(".")[0]) or "images",
         kind="images",
         shape=tuple(info["shape"]),
         size=info["count"],
-        read=Rows(prepared, again, str(path)).of(tuple(info["shape"])),
-        fingerprint=prepared.name,
+        read=read,
+        fingerprint=fingerprint,
         labels=np.array(info["labels"], np.int64) if info["labels"] else None,
         class_names=info["class_names"],
         attributes=np.array(info["attributes"], np.float32) if info["attributes"] else None,
         attribute_names=info["attribute_names"],
         captions=info["captions"] or None,
         names=info["names"],
-        skipped=bad,
+        skipped=[tuple(pair) for pair in info["skipped"]],
         warnings=info["warnings"],
     )
+
+
+def _decoded(path: Path, prepared: cache.Prepared, how: Reading) -> Dataset:
+    """Images that are decoded as they are read; the stream is that of prepared ones, unless some are damaged."""
+    info = prepared.info
+    reader = ondemand.Files(path, [files.File(*file) for file in info["on_demand"]])
+    shape = tuple(info["shape"])
+    decoder = ondemand.Decoder(shape, how, info["count"], reader.fetch, lambda number: info["names"][number])
+    note = ondemand.too_large(info["count"], shape, how.cache_bytes)
+    dataset = _dataset(path, info | {"warnings": [*info["warnings"], note]}, decoder.read, info["fingerprint"])
+    dataset.decoder = decoder
+    return dataset
 
 
 def recalled(
@@ -116,13 +141,15 @@ def _prepare(path: Path, how: Reading) -> cache.Prepared:
     def decode(_: ImageFile, data: bytes) -> np.ndarray:
         return decoding.decode(data, shape, how.fit, how.alpha)
 
-    def build(out: Path) -> dict:
-        samples = [(image,) for image in seen.images]
-        size = f"{shape[1]}x{shape[2]}"
-        good, flaws = write(out, samples, lambda i: source.read(i.file), decode, size, int(np.prod(shape)))
-        bad = seen.bad + [(shown(image.file.name), reason) for image, reason in flaws]
-        if bad and not (how.skip_bad and good):
-            raise BadFiles(bad, len(seen.images) + len(seen.bad))
+    def listed(out: Path) -> dict:
+        """The files, to be decoded when they are read; no rows."""
+        out.touch()
+        if seen.bad and not (how.skip_bad and seen.images):
+            raise BadFiles(seen.bad, len(seen.images) + len(seen.bad))
+        on_demand = [image.file for image in seen.images]
+        return described(list(range(len(on_demand))), seen.bad) | dict(on_demand=on_demand, fingerprint=name, parts=[])
+
+    def described(good: list[int], bad: list[tuple[str, str]]) -> dict:
         names = [seen.images[i].name for i in good]
         columns = metadata_of(seen, names)
         notes = seen.warnings + columns.warnings + enlarged(seen, shape)
@@ -130,8 +157,20 @@ def _prepare(path: Path, how: Reading) -> cache.Prepared:
             count=len(good), parts=[int(np.prod(shape))], shape=shape, names=names, skipped=bad, warnings=notes
         )
 
+    def build(out: Path) -> dict:
+        samples = [(image,) for image in seen.images]
+        size = f"{shape[1]}x{shape[2]}"
+        good, flaws = write(out, samples, lambda i: source.read(i.file), decode, size, int(np.prod(shape)))
+        bad = seen.bad + [(shown(image.file.name), reason) for image, reason in flaws]
+        if bad and not (how.skip_bad and good):
+            raise BadFiles(bad, len(seen.images) + len(seen.bad))
+        return described(good, bad)
+
     with files.open_files(path) as opened:
         source = files.kept(opened)
         seen = survey(source)
         shape = seen.shape(how.size, how.alpha)
-        return cache.prepare(cache.key(VERSION, seen.content, shape, how.fit, how.alpha), build)
+        name = cache.key(VERSION, seen.content, shape, how.fit, how.alpha)
+        if not cache.find(name) and ondemand.too_large(len(seen.images), shape, how.cache_bytes):
+            return cache.prepare(cache.key(name, "on demand"), listed)
+        return cache.prepare(name, build)

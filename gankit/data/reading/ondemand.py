@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
+import shutil
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
 
 import numpy as np
 
-from gankit.data.reading import decoding
+from gankit.data.reading import cache, decoding
 from gankit.data.reading.choices import Reading
-from gankit.data.reading.files import SHOWN, listed
+from gankit.data.reading.files import SHOWN, File, amount, listed, open_files
 from gankit.text import aside, shown
 
+PACKED = re.compile(r"\.(tgz|tbz2|txz|tar\.\w+)$")
 NEXT = 1000  # damaged images in a row that are replaced
 Fetched = tuple[int, "bytes | ValueError"]
 
@@ -27,7 +33,8 @@ class Decoder:
         shape: (C, H, W) of a decoded image.
         how: fit, alpha and skip_bad; without a resolution, images of another size are damaged ones.
         size: samples.
-        fetch: numbers (n,) to (place among them, bytes of the file) for each, in any order; ValueError for unreadable ones.
+        fetch: numbers (n,) to (place among them, bytes of the file) for each, in any order; a ValueError in place of
+            the bytes of an unreadable file.
         name: of the file of a sample.
     """
 
@@ -47,9 +54,11 @@ class Decoder:
 
     def only(self, kept: np.ndarray) -> Decoder:
         """A decoder of some of the samples, numbered anew."""
-        return Decoder(
-            self.shape, self.how, len(kept), lambda numbers: self.fetch(kept[numbers]), lambda i: self.name(int(kept[i]))
-        )
+
+        def fetch(numbers: np.ndarray) -> Iterator[Fetched]:
+            return self.fetch(kept[numbers])
+
+        return Decoder(self.shape, self.how, len(kept), fetch, lambda number: self.name(int(kept[number])))
 
     def read(self, numbers: np.ndarray) -> np.ndarray:
         """The images of these numbers (n,), as new (n, C, H, W) uint8.
@@ -111,6 +120,52 @@ class Decoder:
         if not self.instead:
             return numbers
         return np.array([self.instead.get(number, number) for number in numbers.tolist()], np.int64)
+
+
+class Files:
+    """The bytes of files by number, from a folder or an archive that stays open.
+
+    Args:
+        path: of the folder or archive.
+        wanted: its files, by number.
+    """
+
+    def __init__(self, path: Path, wanted: list[File]):
+        self.wanted, self.stack = wanted, ExitStack()
+        weakref.finalize(self, self.stack.close)
+        if PACKED.search(path.name.lower()) and path.is_file():
+            raise ValueError(
+                "it does not fit into the cache once prepared, and a compressed tar is not read from any place: unpack "
+                "the compression (gunzip, bunzip2, unxz), give a lower --resolution or a higher --cache-limit"
+            )
+        self.source = self.stack.enter_context(open_files(path))
+        # archives have one position for all threads
+        self.lock: AbstractContextManager[object] = threading.Lock() if path.is_file() else nullcontext()
+
+    def fetch(self, numbers: np.ndarray) -> Iterator[Fetched]:
+        """The place and the bytes of each of these files; ValueError for unreadable ones."""
+        for place, number in enumerate(numbers.tolist()):
+            try:
+                with self.lock:
+                    content = self.source.read(self.wanted[number])
+                if len(content) != self.wanted[number].size:
+                    raise ValueError(f"it holds {len(content):,} bytes now, and held {self.wanted[number].size:,}")
+            except ValueError as error:
+                yield place, error
+                continue
+            yield place, content
+
+
+def too_large(count: int, shape: tuple[int, ...], limit: int) -> str:
+    """Why prepared images would not fit, in a sentence for the user; "" if they fit."""
+    need, folder = count * math.prod(shape), cache.location()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if need <= min(limit, free):
+        return ""
+    space = f"{amount(free)} of its disk are free" if free < limit else f"--cache-limit is {amount(limit)}"
+    return f"Prepared, the images would take {amount(need)} of the cache, and {space}: {advice()}."
 
 
 def summarise(bad: list[tuple[str, str]]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from gankit.data.reading import cache, decoding, files, metadata
+from gankit.data.reading import cache, decoding, metadata
 from gankit.data.reading.files import amount
 from gankit.data.reading.rows import filled
 from gankit.data.shards import shardset
@@ -71,7 +71,7 @@ def index_of(locations: Sequence[Location], limit: int) -> Index:
         OSError: one cannot be read.
     """
     here = [] if any(location.is_remote for location in locations) else shardset.found(locations)
-    key = cache.key(VERSION, "set", here or locations)
+    key = cache.key(VERSION, "set", here or locations, *(location.samples for location in locations))
     path = cache.location() / "indexes" / f"{key}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         index = Index(**json.loads(path.read_bytes()))
@@ -90,11 +90,11 @@ def _made(locations: Sequence[Location], shards: list[Shard], limit: int) -> Ind
     """Make the index: from the list where it states all counts, else by reading every shard."""
     source = ShardSet(shards, limit)
     index = Index([list(shard) for shard in shards])
-    stated = [location.count for location in locations]
+    stated = [location.samples for location in locations]
     if all(count is not None for count in stated):
         index.counts = [count for count in stated if count is not None]
         index.notes.append(
-            "Its list states the counts, so that labels and captions are not read: for these name the shards by a range."
+            "Its list states the counts, so that labels and captions are not read: for these name the shards."
         )
     else:
         _read_all(source, index)

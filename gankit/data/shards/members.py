@@ -63,7 +63,7 @@ def from_json(data: bytes, size: int) -> Members:
         if any(not isinstance(column, list) or len(column) != count for column in columns):
             raise ValueError("columns of different lengths")
         places = zip(members.starts, members.sizes)
-        if not all(type(a) is type(b) is int and 0 <= a and 0 <= b <= size - a for a, b in places):
+        if not all(type(a) is type(b) is int and a >= 0 and 0 <= b <= size - a for a, b in places):
             raise ValueError("a place outside of the shard")
     except (TypeError, RecursionError) as error:
         raise ValueError(str(error)) from error
@@ -124,7 +124,7 @@ def of_tar(file: BinaryIO, size: int) -> Members:
 def _regular(archive: tarfile.TarFile, others: Counter[str]) -> Iterator[tarfile.TarInfo]:
     """The plain files in a tar; links and devices are counted."""
     for info in archive:
-        archive.members = []  # else all headers stay in memory
+        archive.members = []  # type: ignore[attr-defined]  # else all headers stay in memory
         if info.isreg() and not info.issparse():
             yield info
         elif not info.isdir():

@@ -26,10 +26,10 @@ HOW = (
 
 
 class Location(NamedTuple):
-    """A shard: its absolute path or its address, and its count of samples where a list states it."""
+    """A shard: its absolute path or its address, and the number of its samples where a list states it."""
 
     place: str
-    count: int | None = None
+    samples: int | None = None
 
     @property
     def is_remote(self) -> bool:
@@ -121,10 +121,7 @@ def listed(name: str) -> list[Location]:
 
     Names are relative to the list.
     """
-    if is_address(name):
-        content = remote.small(name)
-    else:
-        content = files.read(Path(name).expanduser(), remote.SMALL)
+    content = remote.small(name) if is_address(name) else files.read(Path(name).expanduser(), remote.SMALL)
     try:
         text = content.decode("utf-8-sig")
         entries: object = json.loads(text) if urlsplit(name).path.lower().endswith(".json") else text.splitlines()
@@ -155,7 +152,7 @@ def _beside(name: str, place: str) -> str:
 
 
 def _checked(shard: Location) -> Location:
-    """The shard with an absolute path. Raises ValueError if it is neither tar nor parquet, or its address is not safe."""
+    """The shard with an absolute path. Raises ValueError: it is neither tar nor parquet, or its address is not safe."""
     if re.match(r"pipe:|(?!https?:)\w+://", shard.place):
         raise ValueError(f"{shown(shard.place)} is not read: shards are files, or on a server by https. {HOW}")
     if not shard.file.lower().endswith(ENDINGS):

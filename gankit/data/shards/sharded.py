@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from gankit.data.reading.choices import Reading
 from gankit.data.reading.decoding import Header
 from gankit.data.reading.files import BadFiles, File, amount
 from gankit.data.reading.survey import ImageFile, Survey
-from gankit.data.shards import naming, remote
+from gankit.data.shards import naming, shardset
 from gankit.data.shards.indexed import Index, index_of
 from gankit.data.shards.order import ShardOrder
 from gankit.data.shards.shardset import ShardSet
@@ -44,7 +43,10 @@ def look(name: str | Path, how: Reading) -> Look:
         OSError: one cannot be read.
     """
     limit = how.cache_bytes
-    index = index_of(naming.locations(name), limit)
+    locations = naming.locations(name)
+    index = index_of(locations, limit)
+    if naming.is_address(str(name)) or any(location.is_remote for location in locations):
+        shardset.write(_asked(name), b"")
     counts, shards = np.array(index.counts, np.int64), index.found
     if not counts.sum():
         reasons = "; ".join(": ".join(pair) for pair in index.bad[:3])
@@ -72,6 +74,26 @@ def look(name: str | Path, how: Reading) -> Look:
     headers = [Header(*header) for header in index.headers]  # type: ignore[arg-type]  # as they were written
     images = [ImageFile(File("", 0, ""), "", "", header) for header in headers]
     return Look(index, Survey(images=images), order, notes, source)
+
+
+def refuse_unasked(name: str | Path) -> None:
+    """Refuse shards on a server that a file names, such as a run's config.json, and no user of this machine has read.
+
+    Raises:
+        ValueError: with what the user types to allow it.
+    """
+    if not naming.is_spelled(name) or _asked(name).exists():
+        return
+    if naming.is_address(str(name)) or any(location.is_remote for location in naming.locations(name)):
+        raise ValueError(
+            f"the run's config.json names data on a server, {shown(name)}, that was not read on this machine before. "
+            f"To allow it type: gankit data {shlex.quote(shown(name))}"
+        )
+
+
+def _asked(name: str | Path) -> Path:
+    """A file that is there once a user of this machine has named these shards."""
+    return cache.location() / "indexes" / f"{cache.key('asked', name)}.asked"
 
 
 def shape_of(seen: Look, how: Reading) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Shards from servers, and unpacked ones, on this disk: up to a limit, beyond which the least recently used are removed.
+"""Shards from servers, and unpacked ones, on this disk: beyond a limit the least recently used are removed.
 
 Several processes and threads share the folder. Who reads a file holds a shared lock of it, who writes or removes it an
 exclusive one; the system releases the locks of a killed process.
@@ -88,7 +88,7 @@ def _fill(path: Path, size: int, limit: int, fill: Callable[[Path], None]) -> No
             os.replace(part, path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-            raise OSError(error.errno, f"the cache {location()} is full: {os.strerror(error.errno)}. {RAISE}") from error
+            raise OSError(f"the disk of the cache {location()} is full. {RAISE}") from error
         raise
 
 
