@@ -192,7 +192,7 @@ def test_parquet_holds_images_labels_and_captions(tmp_path):
         ("http://example.invalid/{0..3}.tar", "is not https"),
         ("s3://bucket/{0..3}.tar", "no address of shards"),
         ("https://example.invalid/{0..3}.tar.gz", "unpack the compression"),
-        ("https://example.invalid/data", "neither .tar nor .parquet"),
+        ("https://example.invalid/data", "no address of shards"),
         ("s/{3..0}.tar", "is no range"),
         ("s/{0..999999999}.tar", "is no range"),
         ("s/{0..9999}{0..9999}.tar", "more than 100,000 shards"),

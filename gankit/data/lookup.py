@@ -290,7 +290,7 @@ def find(name: str | Path) -> Path | None:
     if naming.is_spelled(name):
         return None
     if re.match(r"\w+://", text):
-        raise ValueError(f"{text} is no address of shards. {naming.HOW}")
+        raise ValueError(f"{text} is no address of shards, and nothing is downloaded but these: fetch it yourself. {naming.HOW}")
     path = Path(text).expanduser()
     if text and "\0" not in text and path.is_dir():
         return path

@@ -51,8 +51,10 @@ def is_spelled(name: str | Path) -> bool:
     text = str(name)
     if "\0" in text or "," in text:
         return False
+    if is_address(text):
+        return bool(RANGE.search(text)) or urlsplit(text).path.lower().endswith((*ENDINGS, *LISTS))
     if re.match(r"pipe:|\w+://", text):
-        return text.startswith("pipe:") or is_address(text)
+        return text.startswith("pipe:")
     path = Path(text).expanduser()
     if path.exists():
         return path.is_file() and path.suffix.lower() in LISTS
