@@ -149,6 +149,25 @@ def test_json_beside_images_holds_labels_and_captions(tmp_path):
     assert torch.equal(pixels(some), pixels(dataset)[:2])
 
 
+def test_shards_of_held_out_parts_are_not_learned_from(tmp_path, server):
+    shards(tmp_path / "s")
+    for old, new in (("00", "a-train-0"), ("01", "a-train-1"), ("02", "a-val-0"), ("03", "a-test-0")):
+        (tmp_path / "s" / f"{old}.tar").rename(tmp_path / "s" / f"{new}.tar")
+    dataset = data.open(tmp_path / "s")
+    assert len(dataset) == COUNTS[0] + COUNTS[1]
+    assert any("(test 1, train 2, val 1) those of train are read" in note for note in dataset.warnings)
+    assert data.held_out_of(tmp_path / "s") == f"{tmp_path}/s:test"
+    assert (
+        len(data.open(f"{tmp_path}/s:test")) == COUNTS[3] and len(data.open(tmp_path / "s", split="val")) == COUNTS[2]
+    )
+    assert len(data.open(tmp_path / "s", split="all")) == SIZE
+    with pytest.raises(ValueError, match="no shard has 'dog' in its name: --split takes test, train, val, or all"):
+        data.open(tmp_path / "s", split="dog")
+    with pytest.raises(ValueError, match="--held-out says nothing about shards"):
+        data.open(tmp_path / "s", held_out="digits")
+    assert data.held_out_of(remote_name(server)) is None
+
+
 def test_one_tar_of_images_is_prepared_as_before(tmp_path):
     shards(tmp_path / "s", (5,))
     dataset = data.open(tmp_path / "s" / "00.tar")

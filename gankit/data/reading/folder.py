@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -12,27 +13,37 @@ import numpy as np
 
 from gankit.data.reading import cache, decoding, files, ondemand
 from gankit.data.reading.choices import Reading
-from gankit.data.reading.files import BadFiles
+from gankit.data.reading.files import BadFiles, FileSet
+from gankit.data.reading.parts import Parts, find, restricted
 from gankit.data.reading.rows import Rows
 from gankit.data.reading.survey import ImageFile, Survey, each, metadata_of, survey
 from gankit.data.stream import Dataset
 from gankit.text import shown
 
+VERSION_OF_PARTS = 1  # part of the keys of data with parts: increase it when files are assigned in another way
 VERSION = 2  # part of the cache's keys: increase it when the same files are prepared in another way
 T = TypeVar("T")
 
 
-def open_folder(path: Path, how: Reading) -> Dataset:
-    """The images below a folder or in an archive, decoded into the cache if they are not there yet.
+def open_folder(path: Path, how: Reading, parts: Parts, held_out: Sequence[tuple[Path, str]] = ()) -> Dataset:
+    """The images of the part `how.split` below a folder or in an archive, decoded into the cache if they are not there.
+
+    Args:
+        path: the folder or archive.
+        how: the options of reading.
+        parts: the parts of its files.
+        held_out: folders and archives whose images are left out by their content, with the part of each, or "".
 
     Raises:
         BadFiles: some files cannot be used, and `how.skip_bad` is not given.
         ValueError: there are no images, their sizes differ and no resolution is given, or the metadata is wrong.
     """
-    here = path.absolute()
+    here, unseen = path.absolute(), [(path.absolute(), part) for path, part in held_out]
 
     def again(*also: str) -> cache.Prepared:
-        return recalled([here], (how.size, how.fit, how.alpha, *also), lambda: _prepare(here, how), how.skip_bad)
+        key = how.size, how.fit, how.alpha, *(("parts", VERSION_OF_PARTS, how.split) if parts.of else ())
+        key += *how.changed("held_out"), *also
+        return recalled([here, *(path for path, _ in unseen)], key, lambda: _prepare(here, how, unseen), how.skip_bad)
 
     prepared = again()
     if prepared.info.get("on_demand"):
@@ -135,7 +146,12 @@ def enlarged(seen: Survey, shape: tuple[int, int, int]) -> list[str]:
     )
 
 
-def _prepare(path: Path, how: Reading) -> cache.Prepared:
+def held_out_files(source: FileSet, part: str) -> FileSet:
+    """The images of a part, or of all."""
+    return restricted(source, find(source), part) if part else source
+
+
+def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]]) -> cache.Prepared:
     """Decode every image into the cache, one after the other, with labels, captions and attributes in the info."""
 
     def decode(_: ImageFile, data: bytes) -> np.ndarray:
@@ -166,9 +182,12 @@ def _prepare(path: Path, how: Reading) -> cache.Prepared:
             raise BadFiles(bad, len(seen.images) + len(seen.bad))
         return described(good, bad)
 
-    with files.open_files(path) as opened:
-        source = files.kept(opened)
-        seen = survey(source)
+    with ExitStack() as stack:
+        opened = stack.enter_context(files.open_files(path))
+        source = files.kept(restricted(opened, find(opened), how.split))
+        others = [held_out_files(stack.enter_context(files.open_files(other)), part) for other, part in held_out]
+        unseen = *source.unseen, *((file, other.read) for other in others for file in other.files)
+        seen = survey(source._replace(unseen=unseen))
         shape = seen.shape(how.size, how.alpha)
         name = cache.key(VERSION, seen.content, shape, how.fit, how.alpha)
         if not cache.find(name) and ondemand.too_large(len(seen.images), shape, how.cache_bytes):

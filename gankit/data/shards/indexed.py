@@ -16,8 +16,8 @@ from gankit.data.reading.files import amount
 from gankit.data.reading.rows import filled
 from gankit.data.shards import shardset
 from gankit.data.shards.members import Members
-from gankit.data.shards.naming import Location
 from gankit.data.shards.shardset import Shard, ShardSet
+from gankit.data.shards.spelling import Location
 from gankit.text import aside, counted, shown
 
 VERSION = 1

@@ -14,13 +14,14 @@ from gankit.data.reading.choices import Reading
 from gankit.data.reading.decoding import Header
 from gankit.data.reading.files import BadFiles, File, amount
 from gankit.data.reading.survey import ImageFile, Survey
-from gankit.data.shards import naming, shardset
+from gankit.data.shards import shardset, spelling
 from gankit.data.shards.indexed import Index, index_of
 from gankit.data.shards.order import ShardOrder
 from gankit.data.shards.shardset import ShardSet
 from gankit.data.stream import Dataset
 from gankit.text import shown
 
+IDLE = ("held_out", "pair", "range", "frames", "void", "labels", "captions", "no_table")
 VERSION = 1  # part of fingerprints: increase it when the same shards give another stream
 
 
@@ -35,22 +36,24 @@ class Look:
     source: ShardSet
 
 
-def look(name: str | Path, how: Reading) -> Look:
-    """What the shards of a name hold.
+def look(name: str | Path, path: Path | None, how: Reading) -> Look:
+    """What the shards of a name hold, which stands for this path if for any; `how.split` names their part.
 
     Raises:
         ValueError: they hold no images, or the cache is too small for those that are read together.
         OSError: one cannot be read.
     """
     limit = how.cache_bytes
-    locations = naming.locations(name)
+    if idle := [name for name, _ in how.changed(*IDLE)]:
+        raise ValueError(f"--{idle[0].replace('_', '-')} says nothing about shards: leave it out. {spelling.HOW}")
+    locations, note = spelling.chosen(spelling.locations(name, path), how.split)
     index = index_of(locations, limit)
-    if naming.is_address(str(name)) or any(location.is_remote for location in locations):
+    if spelling.is_address(str(name)) or any(location.is_remote for location in locations):
         shardset.write(_asked(name), b"")
     counts, shards = np.array(index.counts, np.int64), index.found
     if not counts.sum():
         reasons = "; ".join(": ".join(pair) for pair in index.bad[:3])
-        raise ValueError(f"its {len(shards):,} shards hold no images ({reasons}). {naming.HOW}")
+        raise ValueError(f"its {len(shards):,} shards hold no images ({reasons}). {spelling.HOW}")
     order = ShardOrder(counts)
     source = ShardSet(shards, limit, counts, kept=2 * order.width + 2)
     order.soon = source.soon
@@ -60,7 +63,7 @@ def look(name: str | Path, how: Reading) -> Look:
             f"{order.width} of its shards are mixed at a time and take up to {amount(need)} of the cache: add "
             f"--cache-limit {-(-need // 10**9)}G or more, or make smaller shards"
         )
-    notes = [*index.notes]
+    notes = [note] * bool(note) + index.notes
     notes.append(
         f"{len(shards):,} shards, {amount(sum(shard.size for shard in shards))}, are read as a stream; "
         f"{ondemand.advice()}."
@@ -82,9 +85,9 @@ def refuse_unasked(name: str | Path) -> None:
     Raises:
         ValueError: with what the user types to allow it.
     """
-    if not naming.is_spelled(name) or _asked(name).exists():
+    if not spelling.is_spelled(name) or _asked(name).exists():
         return
-    if naming.is_address(str(name)) or any(location.is_remote for location in naming.locations(name)):
+    if spelling.is_address(str(name)) or any(location.is_remote for location in spelling.locations(name, None)):
         raise ValueError(
             f"the run's config.json names data on a server, {shown(name)}, that was not read on this machine before. "
             f"To allow it type: gankit data {shlex.quote(shown(name))}"
@@ -103,14 +106,14 @@ def shape_of(seen: Look, how: Reading) -> tuple[int, int, int]:
     return seen.seen.shape(how.size, how.alpha)
 
 
-def open_shards(name: str | Path, how: Reading, want: str = "") -> Dataset:
+def open_shards(name: str | Path, path: Path | None, how: Reading, want: str = "") -> Dataset:
     """The images in the shards of a name, as a stream that needs no preparation.
 
     Raises:
         BadFiles: shards are damaged, and `how.skip_bad` is not given.
         ValueError, OSError: as `look`.
     """
-    seen = look(name, how)
+    seen = look(name, path, how)
     index, source = seen.index, seen.source
     bad = [(shard, reason) for shard, reason in index.bad]
     if bad and not how.skip_bad:
@@ -124,7 +127,7 @@ def open_shards(name: str | Path, how: Reading, want: str = "") -> Dataset:
     shape = shape_of(seen, how)
     decoder = ondemand.Decoder(shape, how, index.count, source.fetch, source.name)
     content = [(shard.file, shard.size, count) for shard, count in zip(index.found, index.counts)]
-    stem = re.split(r"[^\w.-]", Path(str(name)).name)[0].removesuffix(".tar").strip("-_.")
+    stem = re.split(r"[^\w.-]", path.resolve().name if path else Path(str(name)).name)[0].strip("-_.")
     return Dataset(
         name=stem or "shards",
         kind="images",

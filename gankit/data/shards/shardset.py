@@ -21,7 +21,7 @@ from gankit.data.reading.ondemand import Fetched
 from gankit.data.reading.rows import filled
 from gankit.data.shards import remote, rowgroups, shelf
 from gankit.data.shards.members import Members, from_json, of_tar
-from gankit.data.shards.naming import Location
+from gankit.data.shards.spelling import Location
 from gankit.text import shown
 
 VERSION = 1  # part of the names of indexes: increase it when shards are read in another way

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from itertools import islice, product
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-from gankit.data.reading import files
+from gankit.data.reading import files, layout
 from gankit.data.reading.endings import IMAGES
 from gankit.data.shards import remote
 from gankit.text import shown
@@ -61,9 +62,36 @@ def is_spelled(name: str | Path) -> bool:
     return bool(RANGE.search(text))
 
 
-def is_sharded(name: str, path: Path | None) -> bool:
+def is_sharded(name: str | Path, path: Path | None) -> bool:
     """Whether a name, which stands for this path if for any, is one of shards."""
     return is_spelled(name) if path is None else bool(in_folder(path))
+
+
+def parts_of(shards: Sequence[Location]) -> dict[str, list[Location]]:
+    """The shards of each part by a word in their names, as in cats-train-0000.tar; none if they are one part."""
+    parts: dict[str, list[Location]] = {}
+    for shard in shards:
+        words = [layout.WORDS.get(word, "") for word in re.split(r"[^a-z]+", shard.file.lower())]
+        parts.setdefault(next(filter(None, words), ""), []).append(shard)
+    if "" in parts and "train" not in parts:
+        parts["train"] = parts.pop("")
+    return parts if len(parts) > 1 else {}
+
+
+def chosen(shards: Sequence[Location], part: str) -> tuple[list[Location], str]:
+    """The shards of a part, by default of the training part if there are others, and a note on it.
+
+    Raises:
+        ValueError: there is no such part.
+    """
+    parts, part = parts_of(shards), layout.part_of(part) or part
+    if part == "all" or (not parts and part in ("", "train")):
+        return list(shards), ""
+    if (part or "train") not in parts:
+        names = ", ".join(sorted(filter(None, parts))) or "none"
+        raise ValueError(f"no shard has {shown(part or 'train')!r} in its name: --split takes {names}, or all")
+    counts = ", ".join(f"{name or 'of no part'} {len(each):,}" for name, each in sorted(parts.items()))
+    return parts[part or "train"], f"Of the shards ({counts}) those of {part or 'train'} are read (--split)."
 
 
 def in_folder(path: Path) -> list[Location]:
@@ -81,8 +109,8 @@ def in_folder(path: Path) -> list[Location]:
     return [Location(tar) for tar in sorted(tars)]
 
 
-def locations(name: str | Path) -> list[Location]:
-    """The shards of a name, in order.
+def locations(name: str | Path, path: Path | None) -> list[Location]:
+    """The shards of a name, which stands for this path if for any, in order.
 
     Raises:
         ValueError: the name, or a line in a list, names no shards.
@@ -91,8 +119,8 @@ def locations(name: str | Path) -> list[Location]:
     text = str(name)
     if text.startswith("pipe:"):
         raise ValueError(f"{shown(text)} would run a program, which gankit never does. {HOW}")
-    if not is_spelled(name):
-        return in_folder(Path(name).expanduser())
+    if path is not None:
+        return in_folder(path)
     ending = os.path.splitext(urlsplit(text).path if is_address(text) else text)[1].lower()
     shards = listed(text) if ending in LISTS and not RANGE.search(text) else [Location(s) for s in expanded(text)]
     return [_checked(shard) for shard in shards]
