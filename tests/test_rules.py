@@ -30,12 +30,13 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "penalties": ({"nn"}, TORCH),
     "recipe": ({"text"}, TORCH),
     "augment": ({"text", "nn", "recipe"}, TORCH),
-    "weights": ({"text"}, {"torch", "safetensors"}),
+    "downloads": ({"text"}, set()),
+    "weights": ({"text", "downloads"}, {"torch", "safetensors"}),
     "processes": ({"nn"}, TORCH),
     "build": ({"recipe", "text"}, TORCH),
     "latent": ({"nn", "recipe"}, TORCH),
     "models": ({"text", "recipe", "nn", "losses", "penalties", "augment", "latent", "weights"}, TORCH),
-    "data": ({"text", "weights"}, {"torch", "numpy", "PIL", "sklearn", "skimage", "pyarrow"}),
+    "data": ({"text", "downloads"}, {"torch", "numpy", "PIL", "sklearn", "skimage", "pyarrow"}),
     "metrics": ({"text", "nn", "weights"}, {"torch", "numpy", "scipy", "sklearn", "safetensors"}),
     "runs.schema": (set(), set()),
     "runs.lock": (set(), set()),
@@ -156,7 +157,7 @@ def test_a_picture_is_written_without_a_model():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=HOUSE.parent)
     assert done.returncode == 0, done.stderr
     parts = {part_of(name.removeprefix("gankit.")) for name in done.stdout.split()}
-    assert parts <= {"data", "pictures", "text", "weights", "runs", "runs.files", "runs.lock", "runs.schema"}, parts
+    assert parts <= {"data", "downloads", "pictures", "text", "runs", "runs.files", "runs.lock", "runs.schema"}, parts
 
 
 @pytest.mark.parametrize("words", [["-c", "import gankit"], ["-m", "gankit", "--help"]])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gankit.data import domains
 from gankit.data.builtin import BUILTIN
+from gankit.data.published import SETS, located
 from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES
 from gankit.data.reading.files import plain
 from gankit.data.shards import spelling
@@ -23,6 +24,7 @@ def find(name: str | Path) -> Path | None:
     Raises:
         ValueError: there is no such data; the message suggests similar names.
     """
+    name = located(name)
     text = str(name)
     if both := domains.split(text):
         for part in both:
@@ -48,7 +50,8 @@ def find(name: str | Path) -> Path | None:
             return path
         raise ValueError(f"{shown(text)} is not a folder, zip, tar, image or .npz")
     beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.name and path.parent.is_dir() else []
-    hint = did_you_mean(text, [*BUILTIN, *beside]) or f"built in are {', '.join(n for n in BUILTIN if ':' not in n)}"
+    built_in = f"built in are {', '.join(n for n in BUILTIN if ':' not in n)}; gankit data list shows published sets"
+    hint = did_you_mean(text, [*BUILTIN, *SETS, *beside]) or built_in
     raise ValueError(f"there is no data {shown(text)!r}, neither built in nor a path; {hint}")
 
 

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import torch
-from PIL import Image
 
+from gankit.data import published
 from gankit.data.domains import Domains
 from gankit.data.lookup import KINDS, Located, is_vectors, locate, open_as, split, two_sided
 from gankit.data.naming import find, named, part_in, plus
-from gankit.data.pixels import paint, palette
 from gankit.data.reading import files
 from gankit.data.reading.choices import Alpha, Reading
 from gankit.data.reading.partners import surveyed
@@ -131,6 +129,7 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
 
 def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
     """`describe` with the options of reading in one object; raises as it."""
+    name = published.located(name)
     path = find(name)
     with named(name):
         if is_sharded(name, path):
@@ -251,55 +250,6 @@ def facts(dataset: Dataset | Domains | Union) -> list[str]:
     return [*lines, *dataset.warnings]
 
 
-def contact_sheet(dataset: Dataset | Domains | Union, path: Path, count: int = 100) -> None:
-    """Write the first `count` images of the stream as a PNG, ten in a row.
-
-    Domains and pairs are rows of A, each above a row of B; label maps are below their images, in colours; joined sets
-    are a row of each in turn.
-
-    Raises:
-        ValueError: the data set holds no images.
-    """
-    if dataset.kind not in KINDS:
-        raise ValueError(f"{dataset.name} holds {dataset.kind}: there is nothing to lay out on a contact sheet")
-    if isinstance(dataset, Dataset) and dataset.kind in ("images", "captions"):
-        pixels = next(dataset.stream(0, min(count, len(dataset))))["real"]
-    else:
-        pixels = _rows(dataset, count)
-    pictures = pixels.permute(0, 2, 3, 1).numpy()
-    height, width = pictures.shape[1:3]
-    scale = max(1, 64 // max(height, width)) if max(height, width) < 128 else 128 / max(height, width)
-    cell = max(1, round(width * scale)), max(1, round(height * scale))
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}[pictures.shape[3]]
-    sheet = Image.new(mode, (10 * (cell[0] + 2), -(-len(pictures) // 10) * (cell[1] + 2)), "white")
-    for i, picture in enumerate(pictures):
-        image = Image.fromarray(picture[:, :, 0] if mode == "L" else picture)
-        small = image.resize(cell, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS)
-        sheet.paste(small, (i % 10 * (cell[0] + 2) + 1, i // 10 * (cell[1] + 2) + 1))
-    temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.tmp")
-    try:
-        sheet.save(temporary, "PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _rows(dataset: Dataset | Domains | Union, count: int) -> torch.Tensor:
-    """Images (N, C, H, W) uint8 of all sides or sets, ten of each in turn."""
-    sides = len(dataset.sets) if isinstance(dataset, Union) else 2
-    stream = dataset.stream(0, max(10, count // (10 * sides) * 10))
-    if isinstance(dataset, Union):
-        images = [stream.at(i)["real"] for i in range(sides)]
-    elif isinstance(dataset, Domains):
-        rows = next(stream)
-        images = [rows["a"], rows["b"]]
-    else:
-        rows = next(stream)
-        images = [rows["real"], paint(rows["mask"], palette(dataset.num_classes, dataset.colours))]
-    channels = max(side.shape[1] for side in images)
-    return torch.stack([_channels(side, channels).unflatten(0, (-1, 10)) for side in images], 1).flatten(0, 2)
-
-
 def _two_sided(name: str, kind: str, paths: list[Path], how: Reading) -> Report:
     """Describe pairs, or images with label maps."""
     with named(name), surveyed(paths, maps=kind == "masks", decode=True) as seen:
@@ -376,10 +326,3 @@ def _shares(names: list[str], counts: list[int]) -> dict[str, float]:
     """The share of each class in all pixels, and of void, counted last, if there is any."""
     whole = max(1, sum(counts))
     return {name: n / whole for name, n in zip([*names, "void"], counts) if n or name != "void"}
-
-
-def _channels(pixels: torch.Tensor, count: int) -> torch.Tensor:
-    """(N, C, H, W) uint8 with `count` channels: grey becomes RGB, a missing fourth channel is opaque."""
-    pixels = pixels.expand(-1, min(count, 3), -1, -1) if pixels.shape[1] == 1 else pixels
-    opaque = torch.full_like(pixels[:, :1], 255).expand(-1, count - pixels.shape[1], -1, -1)
-    return torch.cat([pixels, opaque], 1)

@@ -185,6 +185,14 @@ def open_files(path: Path) -> Iterator[FileSet]:
     if not path.name.lower().endswith(ARCHIVES):
         yield FileSet(listing(path), lambda file: _read(path))
         return
+    with open_members(path) as members:
+        by_file = {File(m.name, m.size, str(i)): m for i, m in enumerate(members) if not _hidden(m.name)}
+        yield FileSet(list(by_file), lambda file: _extract(by_file[file]))
+
+
+@contextmanager
+def open_members(path: Path) -> Iterator[list[Member]]:
+    """The files in a zip or tar, also hidden ones; raises as `open_files`."""
     size = os.stat(plain(path)).st_size
     with ExitStack() as stack:
         try:
@@ -207,8 +215,7 @@ def open_files(path: Path) -> Iterator[FileSet]:
         if twice := [name for name, count in Counter(m.name for m in members).items() if count > 1]:
             first = ", ".join(map(shown, twice[:5]))
             raise ValueError(f"refused, as it holds {len(twice):,} names more than once: {first}; pack the files anew")
-        by_file = {File(m.name, m.size, str(i)): m for i, m in enumerate(members) if not _hidden(m.name)}
-        yield FileSet(list(by_file), lambda file: _extract(by_file[file]))
+        yield members
 
 
 def kept(source: FileSet) -> FileSet:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import ssl
 import time
@@ -14,12 +13,11 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
 from gankit.data.reading.files import amount
+from gankit.downloads import PATIENCE, _Redirects, _secure, offline
 from gankit.text import shown
-from gankit.weights import _Redirects, _secure
 
 TRIES = 8  # in a row without a megabyte; about a minute of pauses
 PAUSE = 0.5  # seconds before the second try; each later pause is twice as long
-PATIENCE = 60  # seconds without a byte
 BLOCK = 2**20
 SMALL = 2**26  # bytes of a list of shards
 T = TypeVar("T")
@@ -141,7 +139,7 @@ def _patiently(url: str, work: Callable[[], T], done: Callable[[], int]) -> T:
     Raises:
         OSError: it fails too often in a row, or for a reason that stays.
     """
-    if os.environ.get("GANKIT_OFFLINE", "0") not in ("", "0"):
+    if offline():
         raise OSError(f"{shown(url)} is not on this machine and downloads are switched off (GANKIT_OFFLINE)")
     failures = 0
     while True:
