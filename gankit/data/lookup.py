@@ -22,6 +22,8 @@ from gankit.data.reading.folder import open_folder
 from gankit.data.reading.formats import parquet_images
 from gankit.data.reading.parts import TRAIN, Parts, of_path
 from gankit.data.reading.vectors import is_vectors, open_vectors
+from gankit.data.shards.sharded import open_shards
+from gankit.data.shards.spelling import in_folder, is_sharded, parts_of
 from gankit.data.stream import Dataset, Division
 from gankit.data.union import Union
 from gankit.text import shown
@@ -62,6 +64,7 @@ def open(
     labels: str = "",
     captions: str = "",
     no_table: bool = False,
+    cache_limit: str = "50G",
 ) -> Dataset | Domains | Union:
     """Open a built-in data set by its name, files by their path, two domains, or several sets as one.
 
@@ -80,7 +83,7 @@ def open(
             the second with label maps. A folder with images/ and masks/ in it always holds label maps; "pairs" turns
             them into coloured images. "captions": images with texts, which are otherwise not used.
         text_encoder: path of an encoder of captions (`gankit.data.reading.embedding`); default: codes of characters.
-        split, held_out, pair, range, frames, void, labels, captions, no_table: as of
+        split, held_out, pair, range, frames, void, labels, captions, no_table, cache_limit: as of
             `gankit.data.reading.choices.Reading`.
 
     Raises:
@@ -90,7 +93,7 @@ def open(
     """
     how = Reading(
         str(resolution or ""), cast("Fit", fit), cast("Alpha", alpha), skip_bad, split, held_out, pair, range,
-        cast("Frames", frames), void, labels, captions, no_table,
+        cast("Frames", frames), void, labels, captions, no_table, cache_limit,
     )  # fmt: skip
     with huggingface.allow_downloads():
         return open_as(name, how, mirror, want, text_encoder)
@@ -119,6 +122,11 @@ def open_as(
             dataset = _open_two_sided(name, want, _folders(both), want, how)
         else:
             dataset = join(name, both, lambda part: open_part(part, TWO))
+    elif is_sharded(name, path):
+        with named(name):
+            dataset = open_shards(name, path, replace(how, split=part_in(name) or how.split), want)
+            if want == "captions":
+                dataset = captioned(dataset, how.skip_bad, text_encoder)
     elif path is None:
         with named(name):
             refuse_typed(how, str(name))
@@ -291,10 +299,13 @@ def captioned(dataset: Dataset, skip_bad: bool, text_encoder: str = "") -> Datas
 
 def _subset(dataset: Dataset, kept: np.ndarray, skipped: list[tuple[str, str]]) -> Dataset:
     """Only the images of these numbers."""
+    decoder = dataset.decoder and dataset.decoder.only(kept)
     return replace(
         dataset,
         size=len(kept),
-        read=lambda numbers: dataset.read(kept[numbers]),
+        read=decoder.read if decoder else lambda numbers: dataset.read(kept[numbers]),
+        decoder=decoder,
+        order=dataset.order and dataset.order.only(kept),
         labels=None if dataset.labels is None else dataset.labels[kept],
         attributes=None if dataset.attributes is None else dataset.attributes[kept],
         captions=[dataset.captions[i] for i in kept] if dataset.captions else None,
@@ -355,6 +366,9 @@ def held_out_of(name: str | Path) -> str | None:
         return None
     if path is None or is_vectors(path):
         return None
+    if is_sharded(name, path):
+        parts_of_shards = parts_of(in_folder(path))
+        return next((f"{path}:{part}" for part in ("test", "val") if part in parts_of_shards), None)
     parts = of_path(path)
     if part := parts.held_out():
         folder = parts.folder(part) if path.is_dir() else None

@@ -13,6 +13,7 @@ from gankit.data.published import SETS, located
 from gankit.data.reading import formats, huggingface
 from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES, SHARDS, VOLUMES
 from gankit.data.reading.files import container, plain
+from gankit.data.shards import spelling
 from gankit.text import did_you_mean, shown
 
 JOIN = "Sets of images with attributes or classes are joined with a plus between: photos+faces"
@@ -38,8 +39,12 @@ def find(name: str | Path) -> Path | None:
         return None
     if huggingface.is_name(name):
         return huggingface.locate(text)
+    if spelling.is_spelled(name):
+        return None
     if re.match(r"\w+://", text):
-        raise ValueError(f"{text} is an address, and nothing is downloaded: fetch it yourself and give the path")
+        raise ValueError(
+            f"{text} is no address of shards, and nothing else is downloaded: fetch it yourself. {spelling.HOW}"
+        )
     path = Path(without_part(text)).expanduser()
     if text and "\0" not in text and path.is_dir():
         return path
