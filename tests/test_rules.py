@@ -36,7 +36,10 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "build": ({"recipe", "text"}, TORCH),
     "latent": ({"nn", "recipe"}, TORCH),
     "models": ({"text", "recipe", "nn", "losses", "penalties", "augment", "latent", "weights"}, TORCH),
-    "data": ({"text", "downloads"}, {"torch", "numpy", "scipy", "PIL", "sklearn", "skimage"}),
+    "data": (
+        {"text", "downloads"},
+        {"torch", "numpy", "scipy", "PIL", "sklearn", "skimage", "pillow_heif", "pydicom", "nibabel"},
+    ),
     "metrics": ({"text", "nn", "weights"}, {"torch", "numpy", "scipy", "sklearn", "safetensors"}),
     "runs.schema": (set(), set()),
     "runs.lock": (set(), set()),

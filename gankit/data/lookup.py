@@ -15,6 +15,7 @@ from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join
 from gankit.data.naming import JOIN, find, named, part_in, plus, without_part
 from gankit.data.reading import cache, embedding, layout, partners
+from gankit.data.reading.beside import refuse_typed
 from gankit.data.reading.choices import Alpha, Fit, Frames, Reading
 from gankit.data.reading.files import BadFiles
 from gankit.data.reading.folder import open_folder
@@ -102,9 +103,10 @@ def open_as(
     how.check()
     typed, name = name, published.located(name)
     path = find(name)
+    places = {part: i for i, part in enumerate(plus(name) or domains.split(name) or ())}
 
     def open_part(part: str, hint: str) -> Dataset:
-        return _single(open_as(part, how), part, hint)
+        return _single(open_as(part, how.side(places.get(part, 0))), part, hint)
 
     dataset: Dataset | Domains | Union
     if path is None and (names := plus(name)):
@@ -117,11 +119,13 @@ def open_as(
             dataset = join(name, both, lambda part: open_part(part, TWO))
     elif path is None:
         with named(name):
+            refuse_typed(how, str(name))
             dataset = BUILTIN[_with_split(str(name), how.split)](how.size)
             if want == "captions" and isinstance(dataset, Dataset) and dataset.kind == "images":
                 dataset = captioned(dataset, how.skip_bad, text_encoder)
     elif is_vectors(path):
         with named(name):
+            refuse_typed(how, str(name))
             dataset = open_vectors(path)
     else:
         with named(name):
@@ -131,11 +135,11 @@ def open_as(
         if sides := located.two_sided(want):
             dataset = _open_two_sided(name, *sides, want, how)
         elif both := located.domains():
-            how = replace(how, split="")  # the part was chosen with the folders
+            how, places = replace(how, split=""), {both[1]: 1}  # the part was chosen with the folders
             dataset = join(name, both, lambda part: open_part(part, TWO))
         else:
             with named(name):
-                dataset = open_folder(path, how, located.parts, _held_out_paths(how.held_out))
+                dataset = open_folder(path, how, located.parts, _held_out_paths(how.held_out), want)
                 if want == "captions":
                     dataset = captioned(dataset, how.skip_bad, text_encoder)
         dataset.division = division
@@ -231,9 +235,10 @@ def _folders(names: Sequence[str]) -> list[Path]:
 def _open_two_sided(name: str | Path, kind: str, paths: list[Path], want: str, how: Reading) -> Dataset | Domains:
     """Pairs, or images with label maps, which `want` "pairs" turns into coloured images."""
     with named(name):
+        refuse_typed(how, str(name))
         if kind == "pairs":
             return partners.open_pairs(paths, how)
-        dataset = partners.open_masks(paths, how)
+        dataset = partners.open_masks(paths, how.side(want == "pairs"))
         return partners.painted(dataset) if want == "pairs" else dataset
 
 
@@ -253,13 +258,14 @@ def captioned(dataset: Dataset, skip_bad: bool, text_encoder: str = "") -> Datas
         ValueError: no image has a caption, all have the same one, or some have none and `skip_bad` is not given.
     """
     encoder = embedding.open_encoder(text_encoder, captions.plain) if text_encoder else None
-    texts = dataset.captions or []
+    texts = dataset.captions or [""] * len(dataset)
     lines = {text: captions.lines(text) for text in set(texts)}
     has_caption = np.array([bool(lines[text]) for text in texts], bool)
-    if not has_caption.any():
-        raise ValueError(f"there are no captions. {captions.HOW}")
+    if not has_caption.any() and not dataset.bad_texts:
+        fault = dataset.faults.get("captions", "")
+        raise ValueError(f"there are no captions{fault and ': '}{fault}. {captions.HOW}")
     names = dataset.names or [f"image {i}" for i in range(len(dataset))]
-    empty = [(shown(names[i]), "has no caption") for i in np.flatnonzero(~has_caption).tolist()]
+    empty = [captions.missing(names[i], dataset.bad_texts) for i in np.flatnonzero(~has_caption).tolist()]
     if empty and not skip_bad:
         raise BadFiles(empty, len(dataset))
     encoded = captions.Captions([lines[text] for text in texts if lines[text]], encoder)

@@ -11,7 +11,7 @@ from gankit.data import domains
 from gankit.data.builtin import BUILTIN
 from gankit.data.published import SETS, located
 from gankit.data.reading import formats
-from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES
+from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES, VOLUMES
 from gankit.data.reading.files import plain
 from gankit.text import did_you_mean, shown
 
@@ -42,7 +42,7 @@ def find(name: str | Path) -> Path | None:
     if text and "\0" not in text and path.is_dir():
         return path
     if text and "\0" not in text and path.exists():
-        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES)) or formats.is_packed(path):
+        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES, *VOLUMES)) or formats.is_packed(path):
             return path
         raise ValueError(
             f"{shown(text)} is not a folder, zip, tar, image or .npz, "

@@ -19,7 +19,7 @@ from gankit.data.reading.endings import ARCHIVES
 from gankit.text import shown
 
 CELEBA = ("list_attr_celeba.txt", "list_attr_celeba.csv")  # from its authors, and from Kaggle
-ABOVE = ("..", "../Anno", "../../Anno")  # where it is stored, relative to the folder of images
+ABOVE = ("..", "../Anno", "../..", "../../Anno")  # where it is stored, relative to the folder of images
 MAX_BYTES = 2**28  # larger files are refused unread
 DEEP = 64  # nested folders; far above any data set, and below the limits of Python and file systems
 RATIO, FREE = (
@@ -68,6 +68,7 @@ class FileSet(NamedTuple):
             where tables among the files say it.
         class_names: names of the classes, in the order of their numbers; empty where labels are names themselves.
         title: the format, where one file holds many images, such as "MNIST's IDX files".
+        pages: names of those that are a page or slice of a file, and images whatever their ending.
         unseen: held-out images, which are not among `files`, each with the function that reads it.
         elsewhere: names of the images of other parts.
         missing: images that a list names and that are not there, with the reason.
@@ -81,6 +82,7 @@ class FileSet(NamedTuple):
     rows: dict[str, dict[str, object]] | None = None
     class_names: tuple[str, ...] = ()
     title: str = ""
+    pages: frozenset[str] = frozenset()
     unseen: tuple[tuple[File, Callable[[File], bytes]], ...] = ()
     elsewhere: tuple[str, ...] = ()
     missing: tuple[tuple[str, str], ...] = ()

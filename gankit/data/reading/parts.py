@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gankit.data.reading import layout, splits
-from gankit.data.reading.endings import IMAGES
+from gankit.data.reading.endings import IMAGES, VOLUMES
 from gankit.data.reading.files import File, FileSet, listed, open_files
 from gankit.text import shown
 
@@ -121,8 +121,8 @@ class Parts:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is an image by its name."""
-    return name.lower().endswith(IMAGES) and not name.startswith("../")
+    """Whether a file is an image, or holds images, by its name."""
+    return name.lower().endswith((*IMAGES, *VOLUMES)) and not name.startswith("../")
 
 
 def of_path(path: Path) -> Parts:
