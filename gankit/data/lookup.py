@@ -15,11 +15,12 @@ from gankit.data import captions
 from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join, split
-from gankit.data.reading import cache, embedding, layout, partners
+from gankit.data.reading import cache, embedding, layout, partners, patterns
 from gankit.data.reading.choices import Alpha, Fit, Frames, Reading
 from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES
 from gankit.data.reading.files import BadFiles, plain
 from gankit.data.reading.folder import open_folder
+from gankit.data.reading.patterns import TwoSided
 from gankit.data.reading.vectors import open_vectors
 from gankit.data.stream import Dataset
 from gankit.data.union import Union
@@ -106,8 +107,8 @@ def open_as(
         return _single(open_as(part, how), part, hint)
 
     dataset: Dataset | Domains | Union
-    if sides := two_sided(name, want):
-        dataset = _open_two_sided(name, *sides, want, how)
+    if sides := two_sided(name, want, how):
+        dataset = _open_two_sided(name, sides, want, how)
     elif parts := split(name):
         dataset = join(name, parts, lambda part: open_part(part, TWO))
     elif names := plus(name):
@@ -136,12 +137,12 @@ def _open_one_sided(name: str, path: Path | None, how: Reading) -> Dataset | Dom
     return open_folder(path, how)
 
 
-def _open_two_sided(name: str | Path, kind: str, paths: list[Path], want: str, how: Reading) -> Dataset | Domains:
+def _open_two_sided(name: str | Path, sides: TwoSided, want: str, how: Reading) -> Dataset | Domains:
     """Pairs, or images with label maps, which `want` "pairs" turns into coloured images."""
     with named(name):
-        if kind == "pairs":
-            return partners.open_pairs(paths, how)
-        dataset = partners.open_masks(paths, how)
+        if sides.kind == "pairs":
+            return partners.open_pairs(sides, how)
+        dataset = partners.open_masks(sides, how)
         return partners.painted(dataset) if want == "pairs" else dataset
 
 
@@ -196,28 +197,40 @@ def _subset(dataset: Dataset, kept: np.ndarray, skipped: list[tuple[str, str]]) 
     )
 
 
-def two_sided(name: str | Path, want: str) -> tuple[str, list[Path]] | None:
-    """The kind of two-sided data, "pairs" or "masks", and the paths of both sides, or of the images A|B; else None.
+def two_sided(name: str | Path, want: str, how: Reading | None = None) -> TwoSided | None:
+    """Where the samples of two-sided data are: pairs, or images with label maps; None for other data.
 
     Raises:
-        ValueError: a name is missing, or one of two names is not a path.
+        ValueError: a name is missing, one of two names is not a path, or `how.pair` is no pattern or for other data.
     """
     text, path = str(name), Path(name).expanduser()
-    if (text in BUILTIN and isinstance(name, str)) or "\0" in text:
-        return None
-    if not path.exists():
-        if want not in ("pairs", "masks") or not (parts := split(name)):
+    by_name = patterns.parse(how.pair) if how and how.pair else None
+    kind = want if want in ("pairs", "masks") else "pairs" if by_name else ""
+    if (text in BUILTIN and isinstance(name, str)) or "\0" in text or not path.exists():
+        parts = split(name) if kind and text not in BUILTIN else None
+        if not parts and by_name:
+            raise ValueError(
+                f"--pair names the files of a folder, an archive or two with a comma; {shown(text)} is none"
+            )
+        if not parts:
             return None
         if missing := [part for part in parts if find(part) is None]:
             raise ValueError(
                 f"{shown(missing[0])} is built in, and sides are matched by the names of their files: give two folders"
             )
-        return want, [Path(part).expanduser() for part in parts]
+        return TwoSided(kind, [Path(part).expanduser() for part in parts], by_name)
+    if by_name:
+        return TwoSided(kind, [path], by_name)
     if both := layout.label_maps(path):
-        return "masks", list(both)
-    if want != "pairs":
-        return None
-    return "pairs", list(layout.domains(path) or [layout.train(path)])
+        return TwoSided("masks", list(both))
+    domains = layout.domains(path) if want == "pairs" else None
+    if domains:
+        return TwoSided("pairs", list(domains))
+    if want in ("", "images", "masks", "pairs"):
+        for part in dict.fromkeys((layout.train(path), path)):
+            if known := patterns.recognised(part, want):
+                return TwoSided("pairs" if known.kind == "pairs" else "masks", [part], known)
+    return TwoSided("pairs", [layout.train(path)]) if want == "pairs" else None
 
 
 def held_out_of(name: str | Path) -> str | None:

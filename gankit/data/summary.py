@@ -20,6 +20,7 @@ from gankit.data.reading import files
 from gankit.data.reading.choices import Alpha, Reading
 from gankit.data.reading.endings import ARRAYS
 from gankit.data.reading.partners import surveyed
+from gankit.data.reading.patterns import TwoSided
 from gankit.data.reading.survey import examine_pixels, metadata_of, survey
 from gankit.data.stream import Dataset
 from gankit.data.union import Union
@@ -117,8 +118,8 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
 def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
     """`describe` with the options of reading in one object; raises as it."""
     path = find(name)
-    if sides := two_sided(name, want):
-        report = _two_sided(str(name), *sides, how)
+    if sides := two_sided(name, want, how):
+        report = _two_sided(str(name), sides, how)
         if want == "pairs" and report.shape and report.kind == "masks":  # read as the coloured map, and the image
             report.kind, report.shape, report.other = "pairs", (3, *report.shape[1:]), report.shape
         return report
@@ -235,9 +236,9 @@ def _rows(dataset: Dataset | Domains | Union, count: int) -> torch.Tensor:
     return torch.stack([_channels(side, channels).unflatten(0, (-1, 10)) for side in images], 1).flatten(0, 2)
 
 
-def _two_sided(name: str, kind: str, paths: list[Path], how: Reading) -> Report:
+def _two_sided(name: str, sides: TwoSided, how: Reading) -> Report:
     """Describe pairs, or images with label maps."""
-    with named(name), surveyed(paths, maps=kind == "masks", decode=True) as seen:
+    with named(name), surveyed(sides, how, decode=True) as seen:
         parts = [part for sample in seen.samples for part in sample]
     flaws = {part.name: part.image.flaw for part in parts if part.image.flaw}
     notes = list(seen.warnings)
@@ -249,10 +250,10 @@ def _two_sided(name: str, kind: str, paths: list[Path], how: Reading) -> Report:
         notes.append(str(error))
     return Report(
         name=name,
-        kind=kind,
+        kind=sides.kind,
         count=sum(not any(part.name in flaws for part in sample) for sample in seen.samples),
         shape=shape,
-        other=other if kind == "pairs" else (),
+        other=other if sides.kind == "pairs" else (),
         bytes=sum(part.image.file.size for part in parts),
         sizes={f"{h}x{w}": n for (h, w), n in seen.sides[0].sizes().most_common()},
         modes=dict(Counter(part.image.header.mode for part in parts).most_common()),

@@ -132,7 +132,7 @@ def check_data(kind: type[Recipe], dataset: Data, settings: Settings) -> None:
         if dataset.kind == "domains" and (parts := data.split(settings.data)):
             hint = f". For one of its domains type --data {parts[0]}"
         if dataset.kind == "masks" and (two_sides := data.two_sided(settings.data, "")):
-            hint = f". For its images alone type --data {two_sides[1][0]}"
+            hint = f". For its images alone type --data {two_sides.images}"
         raise ValueError(f"{name} learns from {' or '.join(kinds)}; {settings.data} holds {dataset.kind}{hint}")
     check_augmentation(kind, dataset, settings)
     if can(kind, "reduced") and len(dataset) > 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,11 +14,11 @@ import torch
 
 from gankit.data.domains import Domains
 from gankit.data.pixels import paint
-from gankit.data.reading import cache, decoding, files, labelmaps, layout
+from gankit.data.reading import cache, decoding, files, labelmaps, layout, patterns
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.files import BadFiles, File, FileSet
 from gankit.data.reading.folder import enlarged, recalled, write
-from gankit.data.reading.metadata import canonical
+from gankit.data.reading.patterns import EQUAL, Half, Layout, TwoSided
 from gankit.data.reading.rows import Rows
 from gankit.data.reading.survey import Examine, ImageFile, Survey, examine_header, examine_pixels, survey
 from gankit.data.stream import Dataset, Size
@@ -51,6 +50,7 @@ class Partners:
         titles: names of the sides.
         bad: unusable files with the reason.
         count: number of image files.
+        layout: how partners are named; None for images A|B.
         meaning: the classes of label maps; None without label maps.
         warnings: what a user should know, in plain sentences.
     """
@@ -60,6 +60,7 @@ class Partners:
     titles: list[str]
     bad: list[tuple[str, str]]
     count: int
+    layout: Layout | None = None
     meaning: labelmaps.Meaning | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -88,21 +89,21 @@ class Partners:
         return shapes
 
 
-def open_pairs(paths: list[Path], how: Reading) -> Domains:
-    """Pairs from two folders or archives with equal names, or from images A|B; decoded into the cache if needed.
+def open_pairs(sides: TwoSided, how: Reading) -> Domains:
+    """Pairs from files whose names fit together, or from images A|B; decoded into the cache if needed.
 
     Raises:
         BadFiles: some files cannot be used or have no partner, and `how.skip_bad` is not given.
         ValueError: there are no pairs, or their sizes differ and no resolution is given.
     """
-    paths, key = [path.absolute() for path in paths], ("pairs", how.size, how.fit, how.alpha)
+    paths, key = [path.absolute() for path in sides.paths], _key("pairs", sides, how)
 
     def prepare() -> cache.Prepared:
-        with surveyed(paths) as seen:
+        with surveyed(sides, how) as seen:
             shapes = _settled(seen, how)
 
             def work(part: Part, data: bytes) -> np.ndarray:
-                if len(paths) == 1:
+                if seen.layout is None:
                     return decoding.halves(data, shapes[0], how.fit, how.alpha)
                 return decoding.decode(data, shapes[part.side], how.fit, how.alpha)
 
@@ -121,18 +122,18 @@ def open_pairs(paths: list[Path], how: Reading) -> Domains:
     return Domains(name, first, second, kind="pairs", notes=prepared.info["warnings"])
 
 
-def open_masks(paths: list[Path], how: Reading) -> Dataset:
-    """Images and their label maps from two folders with equal names; decoded into the cache if needed.
+def open_masks(sides: TwoSided, how: Reading) -> Dataset:
+    """Images and their label maps from files whose names fit together; decoded into the cache if needed.
 
     Raises:
         BadFiles: some files cannot be used or have no partner, and `how.skip_bad` is not given.
         ValueError: there are none, their sizes differ and no resolution is given, or the label maps hold no classes.
     """
-    paths, key = [path.absolute() for path in paths], ("masks", how.size, how.fit, how.alpha)
-    names = labelmaps.names_file(paths[1])
+    paths, key = [path.absolute() for path in sides.paths], _key("masks", sides, how)
+    names = labelmaps.names_file(paths[-1])
 
     def prepare() -> cache.Prepared:
-        with surveyed(paths, maps=True) as seen:
+        with surveyed(sides, how) as seen:
             shape = _settled(seen, how)[0]
 
             def work(part: Part, data: bytes) -> np.ndarray:
@@ -178,37 +179,57 @@ def painted(dataset: Dataset) -> Domains:
 
 
 @contextmanager
-def surveyed(paths: list[Path], maps: bool = False, decode: bool = False) -> Iterator[Partners]:
-    """The samples of two folders or archives with equal names, or of one with images A|B.
+def surveyed(
+    sides: TwoSided, how: Reading, decode: bool = False, bare: Callable[[str], str] = str
+) -> Iterator[Partners]:
+    """The samples of files whose names fit together, or of images A|B.
 
     Args:
-        paths: of both sides, or of the folder with images A|B.
-        maps: whether the second side holds label maps.
+        sides: where they are.
+        how: of label maps, which value is void.
         decode: also decode pixels, to find images that cannot be used (`ImageFile.flaw`).
+        bare: a file's name without the part of the data that it belongs to.
 
     Raises:
-        ValueError: one holds no images, no two names are equal, or the label maps hold no classes.
+        ValueError: a side holds no images, no two names fit together, or the label maps hold no classes.
     """
+    paths, maps = [path.absolute() for path in sides.paths], sides.kind == "masks"
     with ExitStack() as stack:
         sources = [files.kept(stack.enter_context(files.open_files(path))) for path in paths]
         examine = examine_pixels if decode else examine_header
-        if len(paths) == 1:
+        if len(paths) == 1 and sides.layout is None:
             yield _side_by_side(sources[0], examine)
             return
         names = [path.resolve().name for path in paths]
-        titles = names if names[0] != names[1] else ["/".join(path.resolve().parts[-2:]) for path in paths]
+        titles = names if len({*names}) == 2 else ["/".join(path.resolve().parts[-2:]) for path in paths]
+        layout, halves, notes = patterns.halves(sources, titles, sides.kind, sides.layout, bare)
         seen = []
-        for side, (name, source) in enumerate(zip(titles, sources)):
-            try:
-                seen.append(survey(source, labelmaps.examine if maps and side == 1 else examine, with_metadata=False))
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from error
-        partners = _matched(titles, sources, seen)
+        for side, half in enumerate(halves):
+            with _titled(half.title):
+                seen.append(
+                    survey(half.source, labelmaps.examine if maps and side == 1 else examine, with_metadata=False)
+                )
+        partners = _matched(layout, halves, seen, notes)
+        notes += [
+            f"{half.title}: {text}" if half.title else text
+            for half, side in zip(halves, seen[: 1 if maps else 2])
+            for text in side.warnings
+        ]
         if maps:
-            _find_classes(partners, paths[1])
-        notes = [f"{name}: {text}" for name, side in zip(titles, seen[: 1 if maps else 2]) for text in side.warnings]
-        partners.warnings = (partners.meaning.warnings if partners.meaning else []) + notes
+            _find_classes(partners, paths[-1], sources, how)
+            assert partners.meaning is not None  # just set
+            notes = partners.meaning.warnings + labelmaps.void_notes(partners.meaning, how.void) + notes
+        partners.warnings = notes
         yield partners
+
+
+@contextmanager
+def _titled(title: str) -> Iterator[None]:
+    """Put the name of a side in front of the message of a ValueError inside."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{title}: {error}" if title else str(error)) from error
 
 
 def title(paths: list[Path]) -> str:
@@ -244,51 +265,67 @@ def _side_by_side(source: FileSet, examine: Examine) -> Partners:
     return Partners(samples, [half, half], ["A", "B"], bad, len(seen.names), warnings=notes)
 
 
-def _matched(titles: list[str], sources: list[FileSet], seen: list[Survey]) -> Partners:
-    """Samples of files whose names differ only in the ending; files without a partner of the same shape are bad."""
-    stems = [Counter(map(_stem, side.names)) for side in seen]
-    if not stems[0].keys() & stems[1].keys():
-        a, b = (f"{title}/{shown(side.names[0])}" for title, side in zip(titles, seen))
-        raise ValueError(
-            f"no file of {titles[0]} is called like one of {titles[1]} but for the ending: {a}, {b}. "
-            "Rename them so that partners have equal names"
-        )
-    usable = [{_stem(image.name): image for image in side.images} for side in seen]
-    bad = [(f"{title}/{name}", reason) for title, side in zip(titles, seen) for name, reason in side.bad]
-    samples = []
-    for side, other in ((0, 1), (1, 0)):
+def _matched(layout: Layout, halves: list[Half], seen: list[Survey], notes: list[str]) -> Partners:
+    """Samples of files whose names fit together; files without a partner of the same shape are bad.
+
+    Where images without a partner belong to the layout, their number becomes a note.
+    """
+    counts = [Counter(half.keys.values()) for half in halves]
+    usable = [{half.keys[image.file.name]: image for image in side.images} for half, side in zip(halves, seen)]
+
+    def named(side: int, name: str) -> str:
+        return f"{halves[side].title}/{name}" if halves[side].title else name
+
+    bad = [(named(i, name), reason) for i, side in enumerate(seen) for name, reason in side.bad]
+    samples, alone = [], 0
+    for side, other, pattern in ((0, 1, layout.b), (1, 0, layout.a)):
         for image in seen[side].images:
-            stem, name = _stem(image.name), f"{titles[side]}/{shown(image.name)}"
-            partner = usable[other].get(stem)
-            if stems[side][stem] > 1:
+            key, name = halves[side].keys[image.file.name], named(side, shown(image.name))
+            partner = usable[other].get(key)
+            if counts[side][key] > 1:
                 bad.append((name, "another file is called like it but for the ending"))
-            elif stem not in stems[other]:
-                bad.append((name, f"has no partner in {titles[other]}"))
-            elif partner and stems[other][stem] == 1 and side == 0:
+            elif key not in counts[other] and side == 0 and layout.partial:
+                alone += 1
+            elif key not in counts[other]:
+                missing = halves[other].title if layout == EQUAL else shown(patterns.expected(pattern, key))
+                bad.append((name, f"has no partner {'in ' * (layout == EQUAL)}{missing}"))
+            elif partner and counts[other][key] == 1 and side == 0:
                 (h, w), (high, wide) = image.header[:2], partner.header[:2]
                 if h * wide != high * w:
-                    bad.append((name, f"is {h}x{w} (height x width) and its partner in {titles[other]} {high}x{wide}"))
+                    where = f" in {halves[other].title}" if layout == EQUAL else ""
+                    bad.append((name, f"is {h}x{w} (height x width) and its partner{where} {high}x{wide}"))
                     continue
-                first = Part(0, image, name, sources[0].read)
-                second = Part(1, partner, f"{titles[1]}/{shown(partner.name)}", sources[1].read)
+                first = Part(0, image, name, halves[0].source.read)
+                second = Part(1, partner, named(1, shown(partner.name)), halves[1].source.read)
                 samples.append((first, second))
+    if alone:
+        notes.append(f"{alone:,} of {len(seen[0].names):,} images have no label map, and are left out.")
     sides = [replace(side, images=[sample[i].image for sample in samples]) for i, side in enumerate(seen)]
-    return Partners(samples, sides, titles, bad, sum(len(side.names) for side in seen))
+    titles = [half.title or name for half, name in zip(halves, "AB")]
+    return Partners(samples, sides, titles, bad, sum(len(side.names) for side in seen), layout)
 
 
-def _find_classes(seen: Partners, folder: Path) -> None:
+def _find_classes(seen: Partners, folder: Path, sources: list[FileSet], how: Reading) -> None:
     """Set the classes of the label maps in a folder. Unusable maps are added to `bad`, and their samples removed.
 
     Raises:
         ValueError: the maps hold no classes, or colours whose classes depend on the part of the data.
     """
-    path = labelmaps.names_file(folder)
-    names = labelmaps.read_names(path) if path else []
+    path, names = labelmaps.names_file(folder), []
+    if path:
+        names = labelmaps.read_names(path)
+    elif len(sources) == 1:
+        names = labelmaps.names_in(sources[0])
     maps = [sample[1] for sample in seen.samples]
     tallies = [part.image.tally for part in maps if part.image.tally]
     if not tallies:
-        raise BadFiles(seen.bad + [(part.name, part.image.flaw) for part in maps], seen.count)
-    seen.meaning = labelmaps.meaning(tallies, names)
+        error = BadFiles(seen.bad + [(part.name, part.image.flaw) for part in maps], seen.count)
+        if any(part.image.flaw.startswith("holds numbers") for part in maps):
+            error.args = (f"{error}\n{labelmaps.INSTANCES}",)
+        raise error
+    assert seen.layout is not None  # label maps are files of their own
+    is_known = seen.layout.title not in ("", patterns.GENERIC)
+    seen.meaning = labelmaps.meaning(tallies, names, how.void, is_known)
     flaws = [
         labelmaps.unnamed(part.image.tally, seen.meaning) if part.image.tally else part.image.flaw for part in maps
     ]
@@ -296,7 +333,7 @@ def _find_classes(seen: Partners, folder: Path) -> None:
     seen.samples = [sample for sample, flaw in zip(seen.samples, flaws) if not flaw]
     seen.sides = [replace(s, images=[sample[i].image for sample in seen.samples]) for i, s in enumerate(seen.sides)]
     parts = {folder.resolve().name.lower(), folder.resolve().parent.name.lower()} & layout.SPLITS
-    if seen.meaning.coloured and not path and parts:  # otherwise each part would number its colours differently
+    if seen.meaning.coloured and not names and parts:  # otherwise each part would number its colours differently
         lines = "".join(f"\n  class{i} {r} {g} {b}" for i, (r, g, b) in enumerate(seen.meaning.colours))
         raise ValueError(
             f"colours are classes here, and {', '.join(parts)} must number them as the other part does: "
@@ -345,9 +382,11 @@ def _dataset(name: str, rows: Rows, shape: list[int], part: int) -> Dataset:
     return Dataset(name, "images", tuple(shape), rows.count, rows.of(tuple(shape), part), fingerprint)
 
 
+def _key(kind: str, sides: TwoSided, how: Reading) -> tuple[object, ...]:
+    """The part of the cache's keys that says how files become samples."""
+    names = (str(sides.layout),) if sides.layout else ()
+    return (kind, how.size, how.fit, how.alpha, *how.changed("pair", "void"), *names)
+
+
 def _bytes(shape: list[int] | tuple[int, ...]) -> int:
     return int(np.prod(shape))
-
-
-def _stem(name: str) -> str:
-    return canonical(os.path.splitext(name)[0])
