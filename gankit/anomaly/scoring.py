@@ -146,8 +146,8 @@ def open_images(trained: Trained, name: str) -> data.Dataset:
         ValueError: it holds no images, or images of another shape.
     """
     spec, settings = trained.recipe.spec, trained.config["settings"]
-    theirs = {"skip_bad": False, "split": "", "held_out": "", "pair": "", "labels": "", "captions": ""}
-    how = data.reading_of({**settings, **theirs, "resolution": "x".join(map(str, spec.shape[1:]))})
+    reset = {"skip_bad": False, "split": "", "held_out": "", "pair": "", "labels": "", "captions": ""}
+    how = data.reading_of({**settings, **reset, "resolution": "x".join(map(str, spec.shape[1:]))})
     dataset = data.open_as(name, how)
     if not isinstance(dataset, data.Dataset) or dataset.kind not in ("images", "masks"):
         raise ValueError(f"{name} holds {data.KINDS.get(dataset.kind, dataset.kind)}; images are scored")

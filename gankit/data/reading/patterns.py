@@ -139,7 +139,7 @@ def parse(text: str) -> Layout:
         if "*" in before or after.count("*") > 1 or after.startswith("*"):
             raise ValueError(
                 f"{shown(side)!r} holds a * that is no ending: it may stand once, after {{name}} and a fixed text, "
-                "as in '{name}_mask.*'"
+                f"as in '{{name}}_mask.*'. {what}"
             )
         if side.startswith("/") or ".." in side.split("/"):
             raise ValueError(f"{shown(side)!r} leads out of the data: patterns are relative to its folder. {what}")
@@ -180,8 +180,7 @@ def sides(layout: Layout, names: Sequence[str]) -> tuple[dict[str, Key], dict[st
 
     Where x.png and x_mask.png lie in one folder, x_mask.png fits {name}.png, too.
     """
-    second = match(layout.b, names)
-    first = match(layout.a, names) if second else {}
+    first, second = match(layout.a, names), match(layout.b, names)
     for name in first.keys() & second.keys():
         a, b = first[name], second[name]
         if (len(a.above), -len(layout.a)) < (len(b.above), -len(layout.b)):
