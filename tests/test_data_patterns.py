@@ -70,7 +70,7 @@ def test_files_beside_the_partners_of_cityscapes_are_ignored(tmp_path):
     dataset = data.open(root)
     assert len(dataset) == 2 and not dataset.skipped and any("4 other images" in text for text in dataset.warnings)
     (root / "gtFine/ulm/ulm_1_gtFine_labelIds.png").unlink()
-    with pytest.raises(data.BadFiles, match="has no partner gtFine/ulm/ulm_1_gtFine_labelIds.png"):
+    with pytest.raises(data.BadFiles, match="has no partner gtFine/ulm_1_gtFine_labelIds.png"):
         data.open(root)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from gankit import data
-from gankit.data.reading import decoding, files, labelmaps, layout, patterns
+from gankit.data.reading import decoding, files, labelmaps, patterns
 from gankit.text import shown
 
 NORMAL = ("good", "normal", "ok")  # class names that folders of normal images usually have
@@ -46,19 +46,24 @@ def find(name: str) -> Truth | None:
         return None
     path = path.resolve()
     for root in (path, *path.parents[:ABOVE]):
-        present = layout.folders(root)
+        present = _folders(root)
         for known in patterns.KNOWN:
             pair = [present.get(folder.lower()) for folder in known.folders]
             if known.kind != "defects" or not all(pair):
                 continue
             below, maps = (root / str(folder) for folder in pair)
             images = below if path == root else path
-            has_normal = any(folder in NORMAL for folder in layout.folders(below))
+            has_normal = any(folder in NORMAL for folder in _folders(below))
             if below not in (images, *images.parents) or not (has_normal or known.folders[1] == "ground_truth"):
                 continue
             if (found := _matched(images, root, maps, known)).maps:
                 return found
     return None
+
+
+def _folders(path: Path) -> dict[str, str]:
+    """The visible sub-folders of a folder by their names in lower case."""
+    return {entry.name.lower(): entry.name for entry in path.iterdir() if entry.is_dir() and entry.name[0] != "."}
 
 
 def _matched(images: Path, root: Path, maps: Path, known: patterns.Layout) -> Truth:

@@ -2,8 +2,9 @@
 
 from gankit.data.builtin import BUILTIN
 from gankit.data.builtin.points import MODES
-from gankit.data.domains import Domains, split
-from gankit.data.lookup import HOW, KINDS, find, held_out_of, open, open_as, plus, two_sided
+from gankit.data.domains import Domains
+from gankit.data.lookup import HOW, KINDS, held_out_of, open, open_as, split, two_sided
+from gankit.data.naming import find, plus
 from gankit.data.pixels import normalise, paint, palette, quantise
 from gankit.data.reading.choices import Reading, parse_resolution, reading_of
 from gankit.data.reading.files import BadFiles

@@ -63,6 +63,9 @@ class Dataset:
         mirror: flip images of the stream, each with probability one half, by its position.
         skipped: unusable files that were left out, with the reason.
         warnings: what a user should know about the data, in plain sentences.
+        layout: how the data is divided into parts, such as "folders train and val"; empty where it is not.
+        part: the part that was read; empty for all.
+        parts: number of images of each part.
     """
 
     name: str
@@ -86,6 +89,9 @@ class Dataset:
     mirror: bool = False
     skipped: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    layout: str = ""
+    part: str = ""
+    parts: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.size

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gankit.data.domains import Domains, split
-from gankit.data.lookup import KINDS, find, named, open_as, plus, two_sided
+from gankit.data.domains import Domains
+from gankit.data.lookup import KINDS, Located, is_vectors, locate, open_as, split, two_sided
+from gankit.data.naming import find, named, plus
 from gankit.data.pixels import paint, palette
 from gankit.data.reading import files
 from gankit.data.reading.choices import Alpha, Reading
-from gankit.data.reading.endings import ARRAYS
 from gankit.data.reading.partners import surveyed
+from gankit.data.reading.parts import restricted
 from gankit.data.reading.patterns import TwoSided
 from gankit.data.reading.survey import examine_pixels, metadata_of, survey
 from gankit.data.stream import Dataset
@@ -118,23 +119,26 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
 def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
     """`describe` with the options of reading in one object; raises as it."""
     path = find(name)
-    if sides := two_sided(name, want, how):
+    located = None if path is None or is_vectors(path) else locate(name, path, how.split)
+    sides = located.two_sided(want, how.pair) if located else two_sided(name, want, how)
+    if sides:
         report = _two_sided(str(name), sides, how)
         if want == "pairs" and report.shape and report.kind == "masks":  # read as the coloured map, and the image
             report.kind, report.shape, report.other = "pairs", (3, *report.shape[1:]), report.shape
         return report
-    if parts := split(name):
+    if parts := located.domains() if located else split(name):
+        how = replace(how, split="") if located else how
         return _together(str(name), "domains", list("AB"), [describe_as(part, how) for part in parts])
     if names := plus(name):
         reports = [describe_as(part, how) for part in names]
         joined = open_as(name, replace(how, skip_bad=True))
         assert isinstance(joined, Union)  # the name has a plus
         return _together(str(name), "images", [dataset.name for dataset in joined.sets], reports)
-    if path is None or (path.suffix.lower() == ARRAYS and path.is_file()):
+    if path is None or located is None:
         dataset = open_as(name, how, want=want)
         assert not isinstance(dataset, Union)  # the name has no plus
         return _opened(dataset, str(name), os.path.getsize(path) if path else 0)
-    return _images(str(name), path, how)
+    return _images(str(name), located, how)
 
 
 def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
@@ -157,10 +161,10 @@ def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
     )
 
 
-def _images(name: str, path: Path, how: Reading) -> Report:
+def _images(name: str, located: Located, how: Reading) -> Report:
     """Describe the images in a folder or archive."""
-    with named(name), files.open_files(path) as source:
-        seen = survey(source, examine_pixels)
+    with named(name), files.open_files(located.path) as source:
+        seen = survey(restricted(source, located.parts, located.part), examine_pixels)
     notes = list(seen.warnings)
     try:
         shape = seen.shape(how.size, how.alpha)

@@ -68,6 +68,8 @@ class FileSet(NamedTuple):
             where tables among the files say it.
         class_names: names of the classes, in the order of their numbers; empty where labels are names themselves.
         title: the format, where one file holds many images, such as "MNIST's IDX files".
+        unseen: images of held-out parts, which are not among `files`.
+        bare: the name of a file without its part: cat/1.png for train/cat/1.png.
     """
 
     files: list[File]
@@ -76,6 +78,8 @@ class FileSet(NamedTuple):
     rows: dict[str, dict[str, object]] | None = None
     class_names: tuple[str, ...] = ()
     title: str = ""
+    unseen: tuple[File, ...] = ()
+    bare: Callable[[str], str] = str
 
 
 class BadFiles(ValueError):

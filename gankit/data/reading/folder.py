@@ -12,17 +12,19 @@ import numpy as np
 from gankit.data.reading import cache, decoding, files
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.files import BadFiles
+from gankit.data.reading.parts import Parts, find, restricted
 from gankit.data.reading.rows import Rows
 from gankit.data.reading.survey import ImageFile, Survey, each, metadata_of, survey
 from gankit.data.stream import Dataset
 from gankit.text import shown
 
+VERSION_OF_PARTS = 1  # part of the keys of data with parts: increase it when files are assigned in another way
 VERSION = 2  # part of the cache's keys: increase it when the same files are prepared in another way
 T = TypeVar("T")
 
 
-def open_folder(path: Path, how: Reading) -> Dataset:
-    """The images below a folder or in an archive, decoded into the cache if they are not there yet.
+def open_folder(path: Path, how: Reading, parts: Parts) -> Dataset:
+    """The images of the part `how.split` below a folder or in an archive, decoded into the cache if they are not there.
 
     Raises:
         BadFiles: some files cannot be used, and `how.skip_bad` is not given.
@@ -31,7 +33,8 @@ def open_folder(path: Path, how: Reading) -> Dataset:
     here = path.absolute()
 
     def again() -> cache.Prepared:
-        return recalled([here], (how.size, how.fit, how.alpha), lambda: _prepare(here, how), how.skip_bad)
+        key = how.size, how.fit, how.alpha, *(("parts", VERSION_OF_PARTS, how.split) if parts.of else ())
+        return recalled([here], key, lambda: _prepare(here, how), how.skip_bad)
 
     prepared = again()
     info, bad = prepared.info, [tuple(pair) for pair in prepared.info["skipped"]]
@@ -50,6 +53,9 @@ def open_folder(path: Path, how: Reading) -> Dataset:
         names=info["names"],
         skipped=bad,
         warnings=info["warnings"],
+        layout=parts.title,
+        part=how.split,
+        parts=parts.counts(),
     )
 
 
@@ -131,7 +137,7 @@ def _prepare(path: Path, how: Reading) -> cache.Prepared:
         )
 
     with files.open_files(path) as opened:
-        source = files.kept(opened)
+        source = files.kept(restricted(opened, find(opened), how.split))
         seen = survey(source)
         shape = seen.shape(how.size, how.alpha)
         return cache.prepare(cache.key(VERSION, seen.content, shape, how.fit, how.alpha), build)

@@ -18,6 +18,7 @@ from gankit.data.reading import cache, decoding, files, labelmaps, layout, patte
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.files import BadFiles, File, FileSet
 from gankit.data.reading.folder import enlarged, recalled, write
+from gankit.data.reading.parts import restricted
 from gankit.data.reading.patterns import EQUAL, Half, Layout, TwoSided
 from gankit.data.reading.rows import Rows
 from gankit.data.reading.survey import Examine, ImageFile, Survey, examine_header, examine_pixels, survey
@@ -179,16 +180,13 @@ def painted(dataset: Dataset) -> Domains:
 
 
 @contextmanager
-def surveyed(
-    sides: TwoSided, how: Reading, decode: bool = False, bare: Callable[[str], str] = str
-) -> Iterator[Partners]:
+def surveyed(sides: TwoSided, how: Reading, decode: bool = False) -> Iterator[Partners]:
     """The samples of files whose names fit together, or of images A|B.
 
     Args:
         sides: where they are.
         how: of label maps, which value is void.
         decode: also decode pixels, to find images that cannot be used (`ImageFile.flaw`).
-        bare: a file's name without the part of the data that it belongs to.
 
     Raises:
         ValueError: a side holds no images, no two names fit together, or the label maps hold no classes.
@@ -196,13 +194,15 @@ def surveyed(
     paths, maps = [path.absolute() for path in sides.paths], sides.kind == "masks"
     with ExitStack() as stack:
         sources = [files.kept(stack.enter_context(files.open_files(path))) for path in paths]
+        if sides.parts and (sides.part or sides.parts.of):
+            sources = [restricted(sources[0], sides.parts, sides.part, maps=True)]
         examine = examine_pixels if decode else examine_header
         if len(paths) == 1 and sides.layout is None:
             yield _side_by_side(sources[0], examine)
             return
         names = [path.resolve().name for path in paths]
         titles = names if len({*names}) == 2 else ["/".join(path.resolve().parts[-2:]) for path in paths]
-        layout, halves, notes = patterns.halves(sources, titles, sides.kind, sides.layout, bare)
+        layout, halves, notes = patterns.halves(sources, titles, sides.kind, sides.layout)
         seen = []
         for side, half in enumerate(halves):
             with _titled(half.title):
@@ -216,7 +216,7 @@ def surveyed(
             for text in side.warnings
         ]
         if maps:
-            _find_classes(partners, paths[-1], sources, how)
+            _find_classes(partners, sides, sources, how)
             assert partners.meaning is not None  # just set
             notes = partners.meaning.warnings + labelmaps.void_notes(partners.meaning, how.void) + notes
         partners.warnings = notes
@@ -236,7 +236,7 @@ def title(paths: list[Path]) -> str:
     """A short name of the data: the name of the folder that holds both sides, or the names of both folders."""
     roots = []
     for root in (path.resolve() for path in paths):
-        while layout.parted(root.name) and root != root.parent:
+        while layout.is_parted(root.name) and root != root.parent:
             root = root.parent
         roots.append(root)
     if len(paths) == 2 and roots[0] != roots[1]:
@@ -287,8 +287,12 @@ def _matched(layout: Layout, halves: list[Half], seen: list[Survey], notes: list
             elif key not in counts[other] and side == 0 and layout.partial:
                 alone += 1
             elif key not in counts[other]:
-                missing = halves[other].title if layout == EQUAL else shown(patterns.expected(pattern, key))
-                bad.append((name, f"has no partner {'in ' * (layout == EQUAL)}{missing}"))
+                missing, title = shown(patterns.expected(pattern, key)), halves[other].title
+                if layout == EQUAL:
+                    missing = f"in {title}"
+                elif title and not pattern.startswith(f"{title}/"):
+                    missing = f"{title}/{missing}"
+                bad.append((name, f"has no partner {missing}"))
             elif partner and counts[other][key] == 1 and side == 0:
                 (h, w), (high, wide) = image.header[:2], partner.header[:2]
                 if h * wide != high * w:
@@ -305,12 +309,13 @@ def _matched(layout: Layout, halves: list[Half], seen: list[Survey], notes: list
     return Partners(samples, sides, titles, bad, sum(len(side.names) for side in seen), layout)
 
 
-def _find_classes(seen: Partners, folder: Path, sources: list[FileSet], how: Reading) -> None:
-    """Set the classes of the label maps in a folder. Unusable maps are added to `bad`, and their samples removed.
+def _find_classes(seen: Partners, sides: TwoSided, sources: list[FileSet], how: Reading) -> None:
+    """Set the classes of the label maps. Unusable maps are added to `bad`, and their samples removed.
 
     Raises:
         ValueError: the maps hold no classes, or colours whose classes depend on the part of the data.
     """
+    folder = sides.paths[-1].absolute()
     path, names = labelmaps.names_file(folder), []
     if path:
         names = labelmaps.read_names(path)
@@ -332,7 +337,10 @@ def _find_classes(seen: Partners, folder: Path, sources: list[FileSet], how: Rea
     seen.bad += [(part.name, flaw) for part, flaw in zip(maps, flaws) if flaw]
     seen.samples = [sample for sample, flaw in zip(seen.samples, flaws) if not flaw]
     seen.sides = [replace(s, images=[sample[i].image for sample in seen.samples]) for i, s in enumerate(seen.sides)]
-    parts = {folder.resolve().name.lower(), folder.resolve().parent.name.lower()} & layout.SPLITS
+    if len(sides.paths) == 1:
+        parts = {sides.part} if sides.part else set()
+    else:
+        parts = {f.name for f in (folder.resolve(), folder.resolve().parent) if layout.split_name(f.name)}
     if seen.meaning.coloured and not names and parts:  # otherwise each part would number its colours differently
         lines = "".join(f"\n  class{i} {r} {g} {b}" for i, (r, g, b) in enumerate(seen.meaning.colours))
         raise ValueError(
@@ -384,7 +392,7 @@ def _dataset(name: str, rows: Rows, shape: list[int], part: int) -> Dataset:
 
 def _key(kind: str, sides: TwoSided, how: Reading) -> tuple[object, ...]:
     """The part of the cache's keys that says how files become samples."""
-    names = (str(sides.layout),) if sides.layout else ()
+    names = (str(sides.layout), sides.part) if sides.layout else ()
     return (kind, how.size, how.fit, how.alpha, *how.changed("pair", "void"), *names)
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 from os.path import commonpath, dirname
 from pathlib import Path
 from typing import NamedTuple
 
 from gankit.data.reading.endings import IMAGES
-from gankit.data.reading.files import FileSet, open_files
+from gankit.data.reading.files import FileSet
 from gankit.data.reading.layout import IMAGES as IMAGE_FOLDERS
 from gankit.data.reading.layout import MAPS
-from gankit.data.reading.layout import folders as folders_in
 from gankit.data.reading.metadata import canonical
+from gankit.data.reading.parts import Parts
 from gankit.text import shown
 
 NAME = "{name}"
@@ -55,7 +55,8 @@ class Layout(NamedTuple):
     def within(self, kind: str) -> Layout:
         """The same names relative to the innermost folder before {name}, for two folders that the user names."""
         a, b = (pattern.partition(NAME) for pattern in (self.a, self.b))
-        return Layout("", kind, a[0].rpartition("/")[2] + NAME + a[2], b[0].rpartition("/")[2] + NAME + b[2])
+        title = self.title if self.kind == "masks" else ""
+        return Layout(title, kind, a[0].rpartition("/")[2] + NAME + a[2], b[0].rpartition("/")[2] + NAME + b[2])
 
     def __str__(self) -> str:
         return f"{self.a}={self.b}"
@@ -68,16 +69,24 @@ class TwoSided(NamedTuple):
         kind: "pairs" or "masks".
         paths: of both sides, or of the one folder or archive that holds both.
         layout: how partners are named; None for images A|B in one path, and for two paths whose names decide it.
+        parts, part: of one path with a layout: the parts of its files, and the one to read; "" for all.
     """
 
     kind: str
     paths: list[Path]
     layout: Layout | None = None
+    parts: Parts | None = None
+    part: str = ""
 
     @property
     def images(self) -> Path:
         """The folder of the images alone."""
-        return self.paths[0] / self.layout.folders[0] if self.layout and len(self.paths) == 1 else self.paths[0]
+        if self.layout is None or len(self.paths) == 2:
+            return self.paths[0]
+        bare = {self.parts.bare_name(name): name for name in self.parts.images} if self.parts else {}
+        first = next(iter(match(self.layout.a, list(bare))), "")
+        above = bare[first].removesuffix(f"/{first}") if first and bare[first].endswith(f"/{first}") else ""
+        return self.paths[0] / above / self.layout.folders[0]
 
 
 class Half(NamedTuple):
@@ -195,23 +204,25 @@ def images(names: Iterable[str]) -> list[str]:
     return [name for name in names if name.lower().endswith(IMAGES)]
 
 
-def recognise(names: Sequence[str], kinds: Sequence[str], folders: bool = False) -> Layout | None:
+def recognised(names: Iterable[str], want: str) -> Layout | None:
     """The first known layout by which two of these images are partners; None for other data.
 
     Args:
         names: of files, relative to the data's folder.
-        kinds: of the layouts to look for.
-        folders: look only for layouts in which both sides lie in folders of their own.
+        want: the kind of data that is wanted. Where it is neither "pairs" nor "masks", only names that belong to a
+            known data set count.
     """
+    kinds = {"pairs": ("masks", "pairs"), "masks": ("masks", "defects"), "": ("masks",), "images": ("masks",)}
     wanted = images(names)
     text = "\n".join(wanted).translate(SMALL)
     for layout in KNOWN:
         pieces = f"{layout.a}*{layout.b}".translate(SMALL).replace(NAME, "*").split("*")
-        if layout.kind not in kinds or (folders and not all(layout.folders)) or any(p not in text for p in pieces):
+        if layout.kind not in kinds.get(want, ()) or (layout.title == GENERIC and want in ("", "images")):
             continue
-        a, b = sides(layout, wanted)
-        if not set(a.values()).isdisjoint(b.values()):
-            return layout
+        if all(piece in text for piece in pieces):
+            a, b = sides(layout, wanted)
+            if not set(a.values()).isdisjoint(b.values()):
+                return layout
     return None
 
 
@@ -225,7 +236,7 @@ def between(first: Sequence[str], second: Sequence[str], kind: str, folders: tup
     """
     named = tuple(folder.lower() for folder in folders)
     partial = [
-        layout.within(kind)._replace(title=layout.title, partial=True)
+        layout.within(kind)._replace(partial=True)
         for layout in KNOWN
         if layout.partial and layout.kind == kind and tuple(map(str.lower, layout.folders)) == named
     ]
@@ -237,27 +248,8 @@ def between(first: Sequence[str], second: Sequence[str], kind: str, folders: tup
     return None
 
 
-def recognised(path: Path, want: str) -> Layout | None:
-    """The known layout of the partners in a folder or archive, where a model wants "pairs" or "masks"; else None.
-
-    Where another kind of data is wanted, only folders with the names of a known data set are looked into.
-
-    Raises:
-        ValueError, OSError: as `gankit.data.reading.files.open_files`.
-    """
-    kinds = {"pairs": ("masks", "pairs"), "masks": ("masks", "defects")}.get(want)
-    if not kinds:
-        present = folders_in(path)
-        named = [layout for layout in KNOWN if layout.kind == "masks" and layout.title != GENERIC]
-        if not any(all(layout.folders) and present.keys() >= {*map(str.lower, layout.folders)} for layout in named):
-            return None
-    with open_files(path) as source:
-        layout = recognise([file.name for file in source.files], kinds or ("masks",), folders=not kinds)
-    return layout if kinds or (layout and layout.title != GENERIC) else None
-
-
 def halves(
-    sources: Sequence[FileSet], titles: Sequence[str], kind: str, layout: Layout | None, bare: Callable[[str], str]
+    sources: Sequence[FileSet], titles: Sequence[str], kind: str, layout: Layout | None
 ) -> tuple[Layout, list[Half], list[str]]:
     """The files of both sides, in one set of files or in one each.
 
@@ -266,7 +258,6 @@ def halves(
         titles: names of the sides in messages, for two sets.
         kind: "pairs" or "masks".
         layout: how partners are named; None: as the names of two sets say.
-        bare: a file's name without the part of the data that it belongs to.
 
     Returns:
         How partners are named, both sides, and notes for the user.
@@ -279,7 +270,7 @@ def halves(
         return EQUAL, [Half(title, source, {}) for title, source in zip(titles, sources)], []
     if len(sources) == 1:
         assert layout is not None  # images A|B have no partners
-        bared = [bare(name) for name in names[0]]
+        bared = list(map(sources[0].bare, names[0]))
         parts = [
             Half(title, sources[0], {name: side[short] for name, short in zip(names[0], bared) if short in side})
             for title, side in zip(layout.folders, sides(layout, bared))
@@ -294,7 +285,8 @@ def halves(
     others = sum(map(len, names)) - len(first.keys) - len(second.keys)
     note = f"Partners are {layout}" + f", as in {layout.title}" * (layout.title not in ("", GENERIC))
     note += f"; {others:,} other images are not read." if others else "."
-    return layout, [half._replace(source=_only(half, len(sources) == 2)) for half in parts], [note]
+    notes = [note, *(sources[0].notes if len(sources) == 1 else ())]
+    return layout, [half._replace(source=_only(half, len(sources) == 2)) for half in parts], notes
 
 
 def _between(
@@ -321,10 +313,12 @@ def _between(
     return layout, parts
 
 
-def _only(half: Half, with_others: bool) -> FileSet:
-    """The set of files with the images of one side alone; `with_others` keeps the files that are no images."""
-    kept = [f for f in half.source.files if f.name in half.keys or (with_others and not images([f.name]))]
-    return half.source._replace(files=kept)
+def _only(half: Half, is_alone: bool) -> FileSet:
+    """The set of files with the images of one side; where the side has a set of its own, with the files beside them."""
+    source = half.source
+    if is_alone:
+        return source._replace(files=[f for f in source.files if f.name in half.keys or not images([f.name])])
+    return FileSet([f for f in source.files if f.name in half.keys], source.read)
 
 
 def _nothing(layout: Layout, parts: Sequence[Half], names: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from gankit.data.reading import cache, decoding, layout, metadata, tables
+from gankit.data.reading import cache, decoding, files, metadata, tables
 from gankit.data.reading.decoding import Header
 from gankit.data.reading.endings import IMAGES
 from gankit.data.reading.files import BadFiles, File, FileSet
@@ -59,6 +59,8 @@ class Survey:
         names: of all image files, as in `ImageFile.name`.
         texts: content of the .txt beside images, by the image's name.
         warnings: what a user should know, in plain sentences.
+        folders: the first folder of each image below the folder that holds all, without its part; "" for none.
+        shared: images of the training part whose content is also in a held-out part, each with its copy there.
     """
 
     images: list[ImageFile] = field(default_factory=list)
@@ -69,6 +71,8 @@ class Survey:
     names: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    folders: dict[str, str] = field(default_factory=dict)
+    shared: list[tuple[str, str]] = field(default_factory=list)
 
     def sizes(self) -> Counter[tuple[int, int]]:
         """The number of images of each height and width."""
@@ -128,8 +132,7 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
     """
     wanted = [f for f in source.files if f.name.lower().endswith(IMAGES)]
     beside = [f for f in source.files if with_metadata and os.path.basename(f.name) in metadata.FILES]
-    above = [os.path.dirname(f.name) for f in wanted + beside]
-    root = os.path.commonpath(above) + "/" if above and os.path.commonpath(above) else ""
+    root = _common(f.name for f in wanted + beside)
     beside = [f for f in beside if f.name[len(root) :] in metadata.FILES]
     table = tables.find(source, [f.name for f in wanted]) if with_metadata and wanted and not beside else None
     text_files, texts, bad_texts = metadata.captions_beside(source, wanted) if with_metadata else ({}, {}, [])
@@ -146,6 +149,11 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
             seen.bad.append((shown(file.name), result))
         else:
             seen.images.append(ImageFile(file, file.name[len(root) :], *result))
+    bare = {file.name: source.bare(file.name) for file in wanted}
+    parted = any(name != other for name, other in bare.items())
+    below = len(_common(bare.values()) if parted else root)
+    seen.folders = {f.name[len(root) :]: bare[f.name][below:].rpartition("/")[0].partition("/")[0] for f in wanted}
+    _leave_out_unseen(seen, source)
     _add_metadata(seen, source, beside, root)
     unusable = {name for name, _ in seen.bad}
     if table:
@@ -163,6 +171,41 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
         [(image.name, image.digest) for image in seen.images], seen.bad, seen.table, seen.rows, *seen.texts.items()
     )
     return seen
+
+
+def _common(names: Iterable[str]) -> str:
+    """The folder that holds all these files, with a slash at its end; "" if it is the root."""
+    above = [os.path.dirname(name) for name in names]
+    folder = os.path.commonpath(above) if above else ""
+    return f"{folder}/" if folder else ""
+
+
+def _leave_out_unseen(seen: Survey, source: FileSet) -> None:
+    """Leave out images whose content is also in a held-out part. Only files of equal size are compared.
+
+    Raises:
+        ValueError: no image is left.
+    """
+    sizes = {image.file.size for image in seen.images}
+    wanted = [file for file in source.unseen if file.size in sizes]
+    held_out: dict[str, str] = {}
+    for file, digest in each(source.read, wanted, lambda _, data: hashlib.sha256(data).hexdigest(), "comparing"):
+        held_out.setdefault(digest, file.name)  # a message that it cannot be read equals no digest
+    seen.shared = [
+        (shown(image.file.name), shown(held_out[image.digest])) for image in seen.images if image.digest in held_out
+    ]
+    if not seen.shared:
+        return
+    first = ", ".join(files.listed((f"{a} is {b}" for a, b in seen.shared), len(seen.shared), 3))
+    if len(seen.shared) == len(seen.images):
+        raise ValueError(
+            f"every image to learn from is an exact copy of a held-out one ({first}): remove the copies, or add "
+            "--split all to learn from all images"
+        )
+    seen.images = [image for image in seen.images if image.digest not in held_out]
+    seen.warnings.append(
+        f"{len(seen.shared):,} images are left out, as held-out ones are exact copies of them: {first}."
+    )
 
 
 def _endings(names: Iterable[str]) -> str:
@@ -214,13 +257,9 @@ def metadata_of(seen: Survey, names: list[str]) -> metadata.Metadata:
         result.captions = [seen.texts.get(name, "") for name in names]
     if seen.table == "dataset.json" or any("label" in row for row in rows):
         return result
-    folders = [name.partition("/")[0] if "/" in name else "" for name in names]
+    folders = [seen.folders[name] for name in names]
     classes = sorted(set(folders))
-    if len(classes) > 1 and {name.lower() for name in classes} <= layout.SPLITS:
-        result.warnings.append(
-            f"{', '.join(classes)} look like splits, not classes: all are read, without labels. Give one alone."
-        )
-    elif len(classes) > 1 and "" in classes:
+    if len(classes) > 1 and "" in classes:
         result.warnings.append(
             f"{folders.count('')} images lie beside the sub-folders, so these are not taken for classes."
         )
