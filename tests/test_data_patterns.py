@@ -205,3 +205,36 @@ def test_options_that_change_nothing_keep_the_data(tmp_path):
     for void in ("nothing", "-1", "256", "1;2", "x" * 500):
         with pytest.raises(ValueError, match="--void"):
             data.open(root, void=void)
+
+
+def test_parts_by_folders_and_by_lists(tmp_path):
+    city = tmp_path / "city"
+    for i, part in enumerate(("train", "val")):
+        a, b = (
+            f"{side}/{part}/{{name}}_{side}{end}.png" for side, end in (("leftImg8bit", ""), ("gtFine", "_labelIds"))
+        )
+        filled(city, a, b, [f"ulm/{part}{j}" for j in range(2 + i)])
+    assert len(data.open(city)) == 2 and len(data.open(data.held_out_of(city), want="masks")) == 3
+    cars = filled(tmp_path / "cars", "train/{name}.jpg", "train_masks/{name}_mask.gif")
+    picture(cars / "test" / "7.jpg", noise(8, 12, 3, seed=7))
+    assert len(data.open(cars)) == 3 and not data.open(cars).skipped
+    names = [f"2007_{i:06}" for i in range(6)]
+    for objects in (False, True):
+        voc = filled(tmp_path / f"voc{objects}", "JPEGImages/{name}.jpg", "SegmentationClass/{name}.png", names)
+        if objects:
+            filled(voc, "JPEGImages/{name}.jpg", "SegmentationObject/{name}.png", names)
+        lists = {"train": names[:4], "val": names[4:], "trainval": names}
+        for part, those in lists.items():
+            put(voc, **{f"ImageSets/Segmentation/{part}.txt": "\n".join(those).encode()})
+        counts = [len(data.open(voc, want="masks", split=part)) for part in ("", "val", "all")]
+        assert counts == [4, 2, 6] and len(data.open(data.held_out_of(voc), want="masks")) == 2
+        put(voc, **{"ImageSets/Segmentation/train.txt": b"\n".join(map(str.encode, [*names[:4], "2009_1"]))})
+        with pytest.raises(data.BadFiles, match="2009_1: in ImageSets/Segmentation/train.txt, but not there"):
+            data.open(voc)
+
+
+def test_suffixes_are_known_among_many_names():
+    names = [f"images/{i}.jpg" for i in range(20_000)] + [f"masks/{i}_seg.png" for i in range(20_000)]
+    layout = patterns.recognised(names, "masks")
+    a, b = patterns.sides(layout, names)
+    assert layout.b == "masks/{name}_seg.*" and a.keys() == {*names[:20_000]} and b.keys() == {*names[20_000:]}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gankit.data import draws
 from gankit.data.reading import cache
-from gankit.data.stream import Batches, Dataset, Stream
+from gankit.data.stream import Batches, Dataset, Division, Stream
 from gankit.text import shown
 
 SECOND = 3  # purpose of random numbers: the seed of b's order and mirroring
@@ -31,6 +31,7 @@ class Domains:
         mirror: flip images of the stream, each with probability one half; both sides of a pair together.
         kind: "domains", with independent orders, or "pairs": image i of b belongs to image i of a.
         notes: what a user should know about both, in plain sentences.
+        division: how the data is divided into parts; None where it is not.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Domains:
     class_names: list[str] = field(default_factory=list)
     fingerprint: str = ""
     notes: list[str] = field(default_factory=list)
+    division: Division | None = None
 
     def __post_init__(self) -> None:
         for title, domain in (("A", self.a), ("B", self.b)):

@@ -22,7 +22,7 @@ from gankit.data.reading.folder import open_folder
 from gankit.data.reading.parts import TRAIN, Parts, of_path
 from gankit.data.reading.patterns import Layout, TwoSided
 from gankit.data.reading.vectors import open_vectors
-from gankit.data.stream import Dataset
+from gankit.data.stream import Dataset, Division
 from gankit.data.union import Union
 from gankit.text import shown
 
@@ -129,6 +129,7 @@ def open_as(
         with named(name):
             located = locate(name, path, how.split)
             how = replace(how, split=located.part)
+        division = located.division(how.held_out)
         if sides := located.two_sided(want, how.pair):
             dataset = _open_two_sided(name, sides, want, how)
         elif both := located.domains():
@@ -136,9 +137,10 @@ def open_as(
             dataset = join(name, both, lambda part: open_part(part, TWO))
         else:
             with named(name):
-                dataset = open_folder(path, how, located.parts)
+                dataset = open_folder(path, how, located.parts, _held_out_paths(how.held_out))
                 if want == "captions":
                     dataset = captioned(dataset, how.skip_bad, text_encoder)
+        dataset.division = division
     if dataset.kind not in KINDS and (mirror or how.size):
         raise ValueError(
             f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"
@@ -155,6 +157,14 @@ class Located(NamedTuple):
     part: str
     parts: Parts
 
+    def division(self, held_out: str = "") -> Division | None:
+        """How the data is divided into parts, with the name of the held-out data; None where there are no parts."""
+        counts = self.parts.counts() if not self.parts.question else {}
+        if not counts and not held_out:
+            return None
+        held = held_out or (self.parts.held_out() if self.part == TRAIN else "")
+        return Division(self.parts.title or "no parts", self.part, counts, held)
+
     def domains(self) -> tuple[str, str] | None:
         """The folders of two domains, as names; None for other data."""
         if not self.path.is_dir():
@@ -170,12 +180,13 @@ class Located(NamedTuple):
         """Where two-sided samples are, by the user's patterns or by names that are known; None for other data."""
         if pair:
             return self._named(patterns.parse(pair)._replace(kind="masks" if want == "masks" else "pairs"))
-        if self.path.is_dir() and (maps := self.parts.label_maps(self.part)):
+        maps = self.parts.label_maps(self.part) if self.path.is_dir() else None
+        if maps and self.parts.holds(maps, self.part):
             return TwoSided("masks", [self.path / side for side in maps])
         both = self.domains() if want == "pairs" else None
         if both:
             return TwoSided("pairs", list(map(Path, both)))
-        if known := patterns.recognised(self.parts.names(self.part), want):
+        if known := patterns.recognised(self.parts.names(self.part), "masks" if maps and want != "pairs" else want):
             return self._named(known)
         if want != "pairs":
             return None
@@ -195,6 +206,16 @@ def locate(name: str | Path, path: Path, split: str = "") -> Located:
     """
     parts = of_path(path)
     return Located(path, parts.choose(part_in(name) or split), parts)
+
+
+def _held_out_paths(name: str) -> list[tuple[Path, str]]:
+    """The folders and archives of held-out data, with the part of each. Raises ValueError: there are no such files."""
+    names = [part for text in plus(name) or [name] for part in domains.split(text) or [text]] if name else []
+    paths = [find(part) for part in names]
+    if built_in := [part for part, path in zip(names, paths) if path is None]:
+        raise ValueError(f"--held-out takes files, whose content can be compared; {shown(built_in[0])} is built in")
+    parts = [layout.part_of(part_in(part)) or part_in(part) for part in names]
+    return [(path, part) for path, part in zip(paths, parts) if path is not None]
 
 
 def is_vectors(path: Path) -> bool:

@@ -10,20 +10,17 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import torch
-from PIL import Image
 
 from gankit.data.domains import Domains
 from gankit.data.lookup import KINDS, Located, is_vectors, locate, open_as, split, two_sided
 from gankit.data.naming import find, named, plus
-from gankit.data.pixels import paint, palette
 from gankit.data.reading import files
 from gankit.data.reading.choices import Alpha, Reading
 from gankit.data.reading.partners import surveyed
 from gankit.data.reading.parts import restricted
 from gankit.data.reading.patterns import TwoSided
 from gankit.data.reading.survey import examine_pixels, metadata_of, survey
-from gankit.data.stream import Dataset
+from gankit.data.stream import Dataset, Division
 from gankit.data.union import Union
 from gankit.text import shown
 
@@ -52,6 +49,8 @@ class Report:
         copies: groups of files with equal content.
         warnings: in plain sentences.
         title: heading of the list of classes.
+        division: how the data is divided into parts; None where it is not.
+        shared: images that are left out, as held-out ones are exact copies of them, each with its copy.
     """
 
     name: str
@@ -70,12 +69,16 @@ class Report:
     copies: list[list[str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     title: str = "classes"
+    division: Division | None = None
+    shared: list[tuple[str, str]] = field(default_factory=list)
 
     def __str__(self) -> str:
         kind = "images of two domains" if self.kind == "domains" else KINDS.get(self.kind, self.kind)
         lines = [
             f"{shown(self.name)}: {self.count:,} {kind}" + f", {files.amount(self.bytes)} of files" * (self.bytes > 0)
         ]
+        if self.division:
+            lines.append(f"  parts: {self.division}")
         for title, counts in (("height x width", self.sizes), ("modes", self.modes), (self.title, self.classes)):
             if counts:
                 first = ", ".join(f"{shown(name)} ({n:,})" for name, n in islice(counts.items(), 12))
@@ -100,8 +103,14 @@ class Report:
             lines.append(f"  read as: {' and '.join(shapes)} each, {files.amount(size)} in all")
         bad = files.listed((f"{name}: {reason}" for name, reason in self.bad), len(self.bad))
         copies = files.listed((", ".join(files.listed(names, len(names))) for names in self.copies), len(self.copies))
+        shared = files.listed((f"{name} is {copy}" for name, copy in self.shared), len(self.shared))
         notes = files.listed(self.warnings, len(self.warnings))
-        for title, entries in (("cannot be used", bad), ("copies", copies), ("note", notes)):
+        for title, entries in (
+            ("cannot be used", bad),
+            ("copies", copies),
+            ("copies of held-out images", shared),
+            ("note", notes),
+        ):
             lines += [f"  {title}: {entry}" for entry in entries]
         return "\n".join(lines)
 
@@ -119,7 +128,15 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
 def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
     """`describe` with the options of reading in one object; raises as it."""
     path = find(name)
-    located = None if path is None or is_vectors(path) else locate(name, path, how.split)
+    with named(name):
+        located = None if path is None or is_vectors(path) else locate(name, path, how.split)
+    report = _described(name, path, located, how, want)
+    report.division = located and located.division(how.held_out)
+    return report
+
+
+def _described(name: str | Path, path: Path | None, located: Located | None, how: Reading, want: str) -> Report:
+    """Describe a data set whose files are located, if it has any."""
     sides = located.two_sided(want, how.pair) if located else two_sided(name, want, how)
     if sides:
         report = _two_sided(str(name), sides, how)
@@ -188,56 +205,20 @@ def _images(name: str, located: Located, how: Reading) -> Report:
         bad=seen.bad + [(shown(image.file.name), image.flaw) for image in seen.images if image.flaw],
         copies=seen.copies(),
         warnings=notes + metadata.warnings,
+        shared=seen.shared,
     )
 
 
-def contact_sheet(dataset: Dataset | Domains | Union, path: Path, count: int = 100) -> None:
-    """Write the first `count` images of the stream as a PNG, ten in a row.
-
-    Domains and pairs are rows of A, each above a row of B; label maps are below their images, in colours; joined sets
-    are a row of each in turn.
-
-    Raises:
-        ValueError: the data set holds no images.
-    """
-    if dataset.kind not in KINDS:
-        raise ValueError(f"{dataset.name} holds {dataset.kind}: there is nothing to lay out on a contact sheet")
-    if isinstance(dataset, Dataset) and dataset.kind in ("images", "captions"):
-        pixels = next(dataset.stream(0, min(count, len(dataset))))["real"]
-    else:
-        pixels = _rows(dataset, count)
-    pictures = pixels.permute(0, 2, 3, 1).numpy()
-    height, width = pictures.shape[1:3]
-    scale = max(1, 64 // max(height, width)) if max(height, width) < 128 else 128 / max(height, width)
-    cell = max(1, round(width * scale)), max(1, round(height * scale))
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}[pictures.shape[3]]
-    sheet = Image.new(mode, (10 * (cell[0] + 2), -(-len(pictures) // 10) * (cell[1] + 2)), "white")
-    for i, picture in enumerate(pictures):
-        image = Image.fromarray(picture[:, :, 0] if mode == "L" else picture)
-        small = image.resize(cell, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS)
-        sheet.paste(small, (i % 10 * (cell[0] + 2) + 1, i // 10 * (cell[1] + 2) + 1))
-    temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.tmp")
-    try:
-        sheet.save(temporary, "PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _rows(dataset: Dataset | Domains | Union, count: int) -> torch.Tensor:
-    """Images (N, C, H, W) uint8 of all sides or sets, ten of each in turn."""
-    sides = len(dataset.sets) if isinstance(dataset, Union) else 2
-    stream = dataset.stream(0, max(10, count // (10 * sides) * 10))
-    if isinstance(dataset, Union):
-        images = [stream.at(i)["real"] for i in range(sides)]
-    elif isinstance(dataset, Domains):
-        rows = next(stream)
-        images = [rows["a"], rows["b"]]
-    else:
-        rows = next(stream)
-        images = [rows["real"], paint(rows["mask"], palette(dataset.num_classes, dataset.colours))]
-    channels = max(side.shape[1] for side in images)
-    return torch.stack([_channels(side, channels).unflatten(0, (-1, 10)) for side in images], 1).flatten(0, 2)
+def facts(dataset: Dataset | Domains | Union) -> list[str]:
+    """What a user should know of a data set before training, in plain sentences: parts, classes and notes."""
+    lines = []
+    if not isinstance(dataset, Union) and dataset.division:
+        lines.append(f"{dataset.name}: {dataset.division}.")
+    if isinstance(dataset, Dataset) and dataset.labels is not None and dataset.class_names:
+        counts = np.bincount(dataset.labels, minlength=dataset.num_classes).tolist()
+        names = (f"{shown(name)} {count:,}" for name, count in zip(dataset.class_names, counts))
+        lines.append(f"{dataset.num_classes} classes: {', '.join(files.listed(names, dataset.num_classes, 10))}.")
+    return [*lines, *dataset.warnings]
 
 
 def _two_sided(name: str, sides: TwoSided, how: Reading) -> Report:
@@ -316,10 +297,3 @@ def _shares(names: list[str], counts: list[int]) -> dict[str, float]:
     """The share of each class in all pixels, and of void, counted last, if there is any."""
     whole = max(1, sum(counts))
     return {name: n / whole for name, n in zip([*names, "void"], counts) if n or name != "void"}
-
-
-def _channels(pixels: torch.Tensor, count: int) -> torch.Tensor:
-    """(N, C, H, W) uint8 with `count` channels: grey becomes RGB, a missing fourth channel is opaque."""
-    pixels = pixels.expand(-1, min(count, 3), -1, -1) if pixels.shape[1] == 1 else pixels
-    opaque = torch.full_like(pixels[:, :1], 255).expand(-1, count - pixels.shape[1], -1, -1)
-    return torch.cat([pixels, opaque], 1)

@@ -68,7 +68,9 @@ class FileSet(NamedTuple):
             where tables among the files say it.
         class_names: names of the classes, in the order of their numbers; empty where labels are names themselves.
         title: the format, where one file holds many images, such as "MNIST's IDX files".
-        unseen: images of held-out parts, which are not among `files`.
+        unseen: held-out images, which are not among `files`, each with the function that reads it.
+        elsewhere: names of the images of other parts.
+        missing: images that a list names and that are not there, with the reason.
         bare: the name of a file without its part: cat/1.png for train/cat/1.png.
     """
 
@@ -78,7 +80,9 @@ class FileSet(NamedTuple):
     rows: dict[str, dict[str, object]] | None = None
     class_names: tuple[str, ...] = ()
     title: str = ""
-    unseen: tuple[File, ...] = ()
+    unseen: tuple[tuple[File, Callable[[File], bytes]], ...] = ()
+    elsewhere: tuple[str, ...] = ()
+    missing: tuple[tuple[str, str], ...] = ()
     bare: Callable[[str], str] = str
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +12,7 @@ import numpy as np
 
 from gankit.data.reading import cache, decoding, files
 from gankit.data.reading.choices import Reading
-from gankit.data.reading.files import BadFiles
+from gankit.data.reading.files import BadFiles, FileSet
 from gankit.data.reading.parts import Parts, find, restricted
 from gankit.data.reading.rows import Rows
 from gankit.data.reading.survey import ImageFile, Survey, each, metadata_of, survey
@@ -23,18 +24,25 @@ VERSION = 2  # part of the cache's keys: increase it when the same files are pre
 T = TypeVar("T")
 
 
-def open_folder(path: Path, how: Reading, parts: Parts) -> Dataset:
+def open_folder(path: Path, how: Reading, parts: Parts, held_out: Sequence[tuple[Path, str]] = ()) -> Dataset:
     """The images of the part `how.split` below a folder or in an archive, decoded into the cache if they are not there.
+
+    Args:
+        path: the folder or archive.
+        how: the options of reading.
+        parts: the parts of its files.
+        held_out: folders and archives whose images are left out by their content, with the part of each, or "".
 
     Raises:
         BadFiles: some files cannot be used, and `how.skip_bad` is not given.
         ValueError: there are no images, their sizes differ and no resolution is given, or the metadata is wrong.
     """
-    here = path.absolute()
+    here, unseen = path.absolute(), [(path.absolute(), part) for path, part in held_out]
 
     def again() -> cache.Prepared:
         key = how.size, how.fit, how.alpha, *(("parts", VERSION_OF_PARTS, how.split) if parts.of else ())
-        return recalled([here], key, lambda: _prepare(here, how), how.skip_bad)
+        key += how.changed("held_out")
+        return recalled([here, *(path for path, _ in unseen)], key, lambda: _prepare(here, how, unseen), how.skip_bad)
 
     prepared = again()
     info, bad = prepared.info, [tuple(pair) for pair in prepared.info["skipped"]]
@@ -53,9 +61,6 @@ def open_folder(path: Path, how: Reading, parts: Parts) -> Dataset:
         names=info["names"],
         skipped=bad,
         warnings=info["warnings"],
-        layout=parts.title,
-        part=how.split,
-        parts=parts.counts(),
     )
 
 
@@ -116,7 +121,12 @@ def enlarged(seen: Survey, shape: tuple[int, int, int]) -> list[str]:
     )
 
 
-def _prepare(path: Path, how: Reading) -> cache.Prepared:
+def held_out_files(source: FileSet, part: str) -> FileSet:
+    """The images of a part, or of all."""
+    return restricted(source, find(source), part) if part else source
+
+
+def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]]) -> cache.Prepared:
     """Decode every image into the cache, one after the other, with labels, captions and attributes in the info."""
 
     def decode(_: ImageFile, data: bytes) -> np.ndarray:
@@ -136,8 +146,11 @@ def _prepare(path: Path, how: Reading) -> cache.Prepared:
             count=len(good), parts=[int(np.prod(shape))], shape=shape, names=names, skipped=bad, warnings=notes
         )
 
-    with files.open_files(path) as opened:
+    with ExitStack() as stack:
+        opened = stack.enter_context(files.open_files(path))
         source = files.kept(restricted(opened, find(opened), how.split))
-        seen = survey(source)
+        others = [held_out_files(stack.enter_context(files.open_files(other)), part) for other, part in held_out]
+        unseen = *source.unseen, *((file, other.read) for other in others for file in other.files)
+        seen = survey(source._replace(unseen=unseen))
         shape = seen.shape(how.size, how.alpha)
         return cache.prepare(cache.key(VERSION, seen.content, shape, how.fit, how.alpha), build)

@@ -205,11 +205,11 @@ def surveyed(sides: TwoSided, how: Reading, decode: bool = False) -> Iterator[Pa
         layout, halves, notes = patterns.halves(sources, titles, sides.kind, sides.layout)
         seen = []
         for side, half in enumerate(halves):
+            look = labelmaps.examine if maps and side == 1 else examine
             with _titled(half.title):
-                seen.append(
-                    survey(half.source, labelmaps.examine if maps and side == 1 else examine, with_metadata=False)
-                )
+                seen.append(survey(half.source, look, with_metadata=False))
         partners = _matched(layout, halves, seen, notes)
+        partners.bad += sources[0].missing if len(paths) == 1 else ()
         notes += [
             f"{half.title}: {text}" if half.title else text
             for half, side in zip(halves, seen[: 1 if maps else 2])
@@ -217,7 +217,7 @@ def surveyed(sides: TwoSided, how: Reading, decode: bool = False) -> Iterator[Pa
         ]
         if maps:
             _find_classes(partners, sides, sources, how)
-            assert partners.meaning is not None  # just set
+            assert partners.meaning is not None
             notes = partners.meaning.warnings + labelmaps.void_notes(partners.meaning, how.void) + notes
         partners.warnings = notes
         yield partners

@@ -55,8 +55,8 @@ class Parts:
 
     def is_map(self, name: str) -> bool:
         """Whether a file of a part is a label map by its folder, such as ground_truth/ or train_masks/."""
-        first, _, rest = self.bare_name(name).partition("/")
-        return bool(self.of and rest and layout.is_map_folder(first))
+        folders = self.bare_name(name).split("/")[:-1]
+        return bool(self.of) and any(map(layout.is_map_folder, folders[:2]))
 
     def choose(self, typed: str) -> str:
         """The part to read: the one that the user typed, else train; "" where all is read.
@@ -114,6 +114,11 @@ class Parts:
         """The names of the images and label maps of a part, without the part; of all for ""."""
         return [self.bare_name(name) for name in self.images if not part or self.of.get(name) in ("", part)]
 
+    def holds(self, folders: Iterable[str], part: str) -> bool:
+        """Whether folders hold no images of other parts, as those of lists do."""
+        above = tuple(f"{folder}/" for folder in folders)
+        return not part or all(self.of.get(name) in ("", part) for name in self.images if name.startswith(above))
+
     def folder(self, part: str) -> str | None:
         """The one folder that holds exactly a part; None if there is none."""
         folders = set()
@@ -157,7 +162,7 @@ def restricted(source: FileSet, parts: Parts, part: str, maps: bool = False) -> 
         part: to read; "" for all parts.
         maps: keep label maps, which are images beside the images.
     """
-    if not parts.of:
+    if not parts.of or (parts.question and not part):  # all folders are classes
         return source
 
     def is_wanted(file: File) -> bool:
@@ -165,13 +170,20 @@ def restricted(source: FileSet, parts: Parts, part: str, maps: bool = False) -> 
         if not is_image(file.name):
             return of in ("", part) or not part or of is None
         if parts.is_map(file.name):
-            return maps and of in ("", part)
+            return maps and (of in ("", part) or (not part and bool(of)))
         return of == part or (not part and bool(of))
 
-    unseen = [f for f in source.files if part == TRAIN and is_image(f.name) and parts.of.get(f.name) in HELD_OUT]
+    held_out = [f for f in source.files if part == TRAIN and is_image(f.name) and parts.of.get(f.name) in HELD_OUT]
     files = [file for file in source.files if is_wanted(file)]
-    notes = *source.notes, *parts.notes
-    return source._replace(files=files, notes=notes, unseen=tuple(unseen), bare=parts.bare_name)
+    chosen = {file.name for file in files}
+    return source._replace(
+        files=files,
+        notes=(*source.notes, *parts.notes),
+        unseen=tuple((file, source.read) for file in held_out),
+        elsewhere=tuple(name for name in parts.images if name not in chosen),
+        missing=tuple(parts.bad) if part == TRAIN else (),
+        bare=parts.bare_name,
+    )
 
 
 # Folders -------------------------------------------------------------------------------------------------------------

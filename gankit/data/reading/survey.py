@@ -141,7 +141,9 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
     if not wanted:
         raise ValueError(f"there are no images (PNG, JPEG, WebP, BMP, TIFF, GIF); found: {others or 'nothing'}")
 
-    seen = Survey(names=[f.name[len(root) :] for f in wanted], bad=bad_texts, warnings=list(source.notes))
+    seen = Survey(
+        names=[f.name[len(root) :] for f in wanted], bad=[*bad_texts, *source.missing], warnings=list(source.notes)
+    )
     for file, result in each(
         source.read, wanted, lambda _, data: (hashlib.sha256(data).hexdigest(), *examine(data)), "reading"
     ):
@@ -158,7 +160,7 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
     unusable = {name for name, _ in seen.bad}
     if table:
         unusable |= _add_table(seen, table, root, unusable)
-    _match_rows(seen, unusable)
+    _match_rows(seen, unusable, {name.removeprefix(root) for name in source.elsewhere})
     if seen.rows and any(row.get("text") for row in seen.rows.values()) and texts:
         seen.warnings.append(f"The {len(texts)} .txt beside images are not read, as {seen.table} has texts.")
     else:
@@ -187,9 +189,11 @@ def _leave_out_unseen(seen: Survey, source: FileSet) -> None:
         ValueError: no image is left.
     """
     sizes = {image.file.size for image in seen.images}
-    wanted = [file for file in source.unseen if file.size in sizes]
+    wanted = [pair for pair in source.unseen if pair[0].size in sizes]
     held_out: dict[str, str] = {}
-    for file, digest in each(source.read, wanted, lambda _, data: hashlib.sha256(data).hexdigest(), "comparing"):
+    for (file, _), digest in each(
+        lambda pair: pair[1](pair[0]), wanted, lambda _, data: hashlib.sha256(data).hexdigest(), "comparing"
+    ):
         held_out.setdefault(digest, file.name)  # a message that it cannot be read equals no digest
     seen.shared = [
         (shown(image.file.name), shown(held_out[image.digest])) for image in seen.images if image.digest in held_out
@@ -235,11 +239,11 @@ def _add_table(seen: Survey, table: tables.Table, root: str, unusable: set[str])
     return {shown(name) for name, _ in table.bad}
 
 
-def _match_rows(seen: Survey, unusable: set[str]) -> None:
-    """Report rows without an image, and images without a row, which are left out."""
+def _match_rows(seen: Survey, unusable: set[str], elsewhere: set[str]) -> None:
+    """Report rows without an image here or elsewhere, and images without a row, which are left out."""
     if seen.rows is None:
         return
-    names = set(map(metadata.canonical, seen.names))
+    names = set(map(metadata.canonical, [*seen.names, *elsewhere]))
     seen.bad += [(shown(name), f"in {seen.table}, but not there") for name in seen.rows if name not in names]
     seen.bad += [
         (shown(image.name), f"has no row in {seen.table}")
