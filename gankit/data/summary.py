@@ -11,15 +11,19 @@ from typing import cast
 
 import numpy as np
 
+from gankit.data import captions, published
 from gankit.data.domains import Domains
-from gankit.data.lookup import KINDS, Located, is_vectors, locate, open_as, split, two_sided
+from gankit.data.lookup import KINDS, Located, locate, open_as, split, two_sided
 from gankit.data.naming import find, named, plus
 from gankit.data.reading import files
 from gankit.data.reading.choices import Alpha, Reading
-from gankit.data.reading.partners import surveyed
+from gankit.data.reading.depth import scaling
+from gankit.data.reading.frames import expanded
 from gankit.data.reading.parts import restricted
 from gankit.data.reading.patterns import TwoSided
 from gankit.data.reading.survey import examine_pixels, metadata_of, survey
+from gankit.data.reading.two_sides import surveyed
+from gankit.data.reading.vectors import is_vectors
 from gankit.data.stream import Dataset, Division
 from gankit.data.union import Union
 from gankit.text import shown
@@ -127,6 +131,7 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
 
 def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
     """`describe` with the options of reading in one object; raises as it."""
+    name = published.located(name)
     path = find(name)
     with named(name):
         located = None if path is None or is_vectors(path) else locate(name, path, how.split)
@@ -139,15 +144,16 @@ def _described(name: str | Path, path: Path | None, located: Located | None, how
     """Describe a data set whose files are located, if it has any."""
     sides = located.two_sided(want, how.pair) if located else two_sided(name, want, how)
     if sides:
-        report = _two_sided(str(name), sides, how)
+        report = _two_sided(str(name), sides, how, want)
         if want == "pairs" and report.shape and report.kind == "masks":  # read as the coloured map, and the image
             report.kind, report.shape, report.other = "pairs", (3, *report.shape[1:]), report.shape
         return report
     if parts := located.domains() if located else split(name):
         how = replace(how, split="") if located else how
-        return _together(str(name), "domains", list("AB"), [describe_as(part, how) for part in parts])
+        sets = [describe_as(part, how.side(i)) for i, part in enumerate(parts)]
+        return _together(str(name), "domains", list("AB"), sets)
     if names := plus(name):
-        reports = [describe_as(part, how) for part in names]
+        reports = [describe_as(part, how.side(i)) for i, part in enumerate(names)]
         joined = open_as(name, replace(how, skip_bad=True))
         assert isinstance(joined, Union)  # the name has a plus
         return _together(str(name), "images", [dataset.name for dataset in joined.sets], reports)
@@ -155,7 +161,7 @@ def _described(name: str | Path, path: Path | None, located: Located | None, how
         dataset = open_as(name, how, want=want)
         assert not isinstance(dataset, Union)  # the name has no plus
         return _opened(dataset, str(name), os.path.getsize(path) if path else 0)
-    return _images(str(name), located, how)
+    return _images(str(name), located, how, want)
 
 
 def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
@@ -178,18 +184,22 @@ def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
     )
 
 
-def _images(name: str, located: Located, how: Reading) -> Report:
+def _images(name: str, located: Located, how: Reading, want: str) -> Report:
     """Describe the images in a folder or archive."""
     with named(name), files.open_files(located.path) as source:
-        seen = survey(restricted(source, located.parts, located.part), examine_pixels)
-    notes = list(seen.warnings)
+        part = expanded(restricted(source, located.parts, located.part), how.frames)
+        seen = survey(part, examine_pixels, how=how, want=want, place=located.path)
+    notes = [*seen.warnings, *scaling(seen.depths[0], how).notes]
     try:
         shape = seen.shape(how.size, how.alpha)
     except ValueError as error:
         shape = None
         notes.append(str(error))
     usable = [image.name for image in seen.images if not image.flaw]
-    metadata = metadata_of(seen, usable)
+    with named(name):
+        metadata = metadata_of(seen, usable)
+    bad_texts = seen.bad_texts() if want == "captions" else {}
+    texts = [captions.missing(text_name, bad_texts) for text_name in bad_texts]
     counts = Counter(metadata.labels)
     return Report(
         name=name,
@@ -202,7 +212,7 @@ def _images(name: str, located: Located, how: Reading) -> Report:
         classes={title: counts[i] for i, title in enumerate(metadata.class_names)},
         captions=len(metadata.captions),
         attributes=_means(metadata.attribute_names, metadata.attributes),
-        bad=seen.bad + [(shown(image.file.name), image.flaw) for image in seen.images if image.flaw],
+        bad=seen.bad + [(shown(image.file.name), image.flaw) for image in seen.images if image.flaw] + texts,
         copies=seen.copies(),
         warnings=notes + metadata.warnings,
         shared=seen.shared,
@@ -221,12 +231,12 @@ def facts(dataset: Dataset | Domains | Union) -> list[str]:
     return [*lines, *dataset.warnings]
 
 
-def _two_sided(name: str, sides: TwoSided, how: Reading) -> Report:
+def _two_sided(name: str, sides: TwoSided, how: Reading, want: str) -> Report:
     """Describe pairs, or images with label maps."""
     with named(name), surveyed(sides, how, decode=True) as seen:
         parts = [part for sample in seen.samples for part in sample]
     flaws = {part.name: part.image.flaw for part in parts if part.image.flaw}
-    notes = list(seen.warnings)
+    notes = seen.warnings + seen.deep_notes(seen.scalings(how.side(want == "pairs") if seen.meaning else how))
     other: tuple[int, ...] = ()
     try:
         shape, other = seen.shapes(how.size, how.alpha)

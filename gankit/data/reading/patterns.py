@@ -9,8 +9,9 @@ from os.path import commonpath, dirname
 from pathlib import Path
 from typing import NamedTuple
 
-from gankit.data.reading.endings import IMAGES
+from gankit.data.reading.endings import IMAGES, VOLUMES
 from gankit.data.reading.files import FileSet
+from gankit.data.reading.frames import PAGE, whole
 from gankit.data.reading.layout import IMAGES as IMAGE_FOLDERS
 from gankit.data.reading.layout import MAPS
 from gankit.data.reading.metadata import canonical
@@ -166,16 +167,19 @@ def match(pattern: str, names: Sequence[str]) -> dict[str, Key]:
         fixed, last = "", after
     keys = {}
     for name in names:
-        small = name.lower() if name.isascii() else name.translate(SMALL)
+        page = PAGE.search(name) if "#" in name else None  # pages keep their number
+        small = whole(name) if page else name
+        end = len(small)
+        small = small.lower() if small.isascii() else small.translate(SMALL)
         if not small.endswith(last) or (fixed and fixed not in small):
             continue
         start = 0 if small.startswith(before) else f"/{small}".find(f"/{before}")
-        begin, end = start + len(before), len(name) - len(last)
+        begin, end = start + len(before), end - len(last)
         if star:
             place = small.rfind(fixed, begin, end)
             end = place if "/" not in small[place + len(fixed) : end] else -1
         if start >= 0 and begin < end:
-            keys[name] = Key(canonical(name[:start]), canonical(name[begin:end]))
+            keys[name] = Key(canonical(name[:start]), canonical(name[begin:end]) + (page[0] if page else ""))
     return keys
 
 
@@ -200,8 +204,12 @@ def sides(layout: Layout, names: Sequence[str]) -> tuple[dict[str, Key], dict[st
 
 
 def images(names: Iterable[str]) -> list[str]:
-    """The names of image files."""
-    return [name for name in names if name.lower().endswith(IMAGES)]
+    """The names of image files, and of pages."""
+    return [
+        name
+        for name in names
+        if name.lower().endswith((*IMAGES, *VOLUMES)) or ("#" in name and PAGE.search(name) is not None)
+    ]
 
 
 def recognised(names: Iterable[str], want: str) -> Layout | None:
@@ -318,7 +326,8 @@ def _only(half: Half, is_alone: bool) -> FileSet:
     source = half.source
     if is_alone:
         return source._replace(files=[f for f in source.files if f.name in half.keys or not images([f.name])])
-    return FileSet([f for f in source.files if f.name in half.keys], source.read)
+    files = [f for f in source.files if f.name in half.keys]
+    return source._replace(files=files, notes=(), unseen=(), missing=())
 
 
 def _nothing(layout: Layout, parts: Sequence[Half], names: Sequence[str]) -> str:

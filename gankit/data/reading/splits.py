@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from gankit.data.reading import layout
 from gankit.data.reading.files import File, FileSet
+from gankit.data.reading.formats import matlab
 from gankit.data.reading.metadata import canonical
 from gankit.text import shown
 
@@ -72,7 +73,7 @@ def find(source: FileSet, images: Sequence[str]) -> Split | None:
     """
     maps = [name for name in images if any(map(layout.is_map_folder, name.split("/")[:-1]))]
     index = Index(sorted({*images} - {*maps}) or images)
-    for reader in (_rows, _celeba, _cub, _lists, _column):
+    for reader in (_rows, _celeba, _cub, _flowers, _lists, _column):
         if split := reader(source, index):
             stems = {os.path.splitext(os.path.basename(name))[0]: part for name, part in split.parts.items()}
             of_maps = {name: stems.get(os.path.splitext(os.path.basename(name))[0]) for name in maps}
@@ -110,6 +111,14 @@ def _cub(source: FileSet, index: Index) -> Split | None:
         entries = [(names.get(f[0], f[0]), "train" if f[1] == "1" else "test") for f in flags if len(f) == 2]
         return _split([(name, entries)], index)
     return None
+
+
+def _flowers(source: FileSet, index: Index) -> Split | None:
+    """The parts in Oxford flowers' setid.mat."""
+    parts = matlab.setid(source)
+    return (
+        Split([matlab.SPLITS], {name: part for part, names in parts.items() for name in names}, []) if parts else None
+    )
 
 
 def _lists(source: FileSet, index: Index) -> Split | None:
