@@ -358,3 +358,15 @@ def test_few_of_many_classes_stay_classes(tmp_path):
     assert data.open(labelled(tmp_path / "many", [many // 2, many // 3])).num_classes == 48
     sparse = np.where(many % 3, 20, np.where(many % 2, 7, 26)).astype(np.uint8)
     assert data.open(labelled(tmp_path / "few", [sparse])).num_classes == 27
+
+
+def test_greys_that_stand_for_other_classes_are_not_evaluated(tmp_path):
+    from gankit.evaluation.translations import _check_classes
+
+    few = np.array([0, 127, 255], np.uint8)[CLASSES]
+    many = np.array([0, 63, 127, 191, 255], np.uint8)[np.arange(96).reshape(8, 12) % 5]
+    train, test = (data.open(labelled(tmp_path / name, [maps])) for name, maps in (("train", many), ("test", few)))
+    _check_classes(test, test.class_names)
+    with pytest.raises(ValueError, match="calls a class '127' that is '63' in the training data: write classes.txt"):
+        _check_classes(test, train.class_names)
+    _check_classes(test, ["sky", "road"])

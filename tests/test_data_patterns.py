@@ -238,3 +238,13 @@ def test_suffixes_are_known_among_many_names():
     layout = patterns.recognised(names, "masks")
     a, b = patterns.sides(layout, names)
     assert layout.b == "masks/{name}_seg.*" and a.keys() == {*names[:20_000]} and b.keys() == {*names[20_000:]}
+
+
+def test_defects_are_label_maps_for_models_that_segment(tmp_path):
+    for i, kind in enumerate(("train/good", "test/good", "test/crack")):
+        picture(tmp_path / "bottle" / kind / "000.png", noise(8, 8, 3, seed=i))
+    picture(tmp_path / "bottle/ground_truth/crack/000_mask.png", np.eye(8, dtype=np.uint8) * 255)
+    assert len(data.open(tmp_path / "bottle")) == 1, "normal images"
+    masks = data.open(tmp_path / "bottle", want="masks", split="test")
+    assert masks.kind == "masks" and len(masks) == 1 and read_maps(masks)[0].sum() == 8
+    assert any("1 of 2 images have no label map" in text for text in masks.warnings)

@@ -118,8 +118,8 @@ KNOWN = (
     Layout("Oxford-IIIT Pet", "masks", "images/{name}.jpg", "annotations/trimaps/{name}.png"),
     Layout("ADE20K", "masks", "images/ADE_{name}.jpg", "annotations/ADE_{name}.png"),
     *(
-        Layout("MVTec AD", "defects", "test/{name}.*", f"ground_truth/{{name}}{ending}", partial=True)
-        for ending in ("_mask.*", ".*", "/*")  # as MVTec AD, as BTAD, and several maps an image as MVTec LOCO AD
+        Layout("MVTec AD", "defects", f"{images}{{name}}.*", f"ground_truth/{{name}}{ending}", partial=True)
+        for images, ending in product(("test/", ""), ("_mask.*", ".*", "/*"))  # as in BTAD and MVTec LOCO AD, too
     ),
     Layout("VisA", "defects", "Images/{name}.*", "Masks/{name}.*", partial=True),
     *(
