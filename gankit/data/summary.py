@@ -20,9 +20,10 @@ from gankit.data.reading.choices import Alpha, Reading
 from gankit.data.reading.depth import scaling
 from gankit.data.reading.frames import expanded
 from gankit.data.reading.huggingface import allow_downloads
-from gankit.data.reading.partners import surveyed
 from gankit.data.reading.parts import restricted
+from gankit.data.reading.patterns import TwoSided
 from gankit.data.reading.survey import examine_pixels, metadata_of, survey
+from gankit.data.reading.two_sides import surveyed
 from gankit.data.reading.vectors import is_vectors
 from gankit.data.shards import sharded
 from gankit.data.shards.spelling import is_sharded
@@ -147,9 +148,9 @@ def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
 
 def _described(name: str | Path, path: Path | None, located: Located | None, how: Reading, want: str) -> Report:
     """Describe a data set whose files are located, if it has any."""
-    sides = located.two_sided(want, how.pair) if located else two_sided(name, want)
+    sides = located.two_sided(want, how.pair) if located else two_sided(name, want, how)
     if sides:
-        report = _two_sided(str(name), *sides, how, want)
+        report = _two_sided(str(name), sides, how, want)
         if want == "pairs" and report.shape and report.kind == "masks":  # read as the coloured map, and the image
             report.kind, report.shape, report.other = "pairs", (3, *report.shape[1:]), report.shape
         return report
@@ -260,9 +261,9 @@ def facts(dataset: Dataset | Domains | Union) -> list[str]:
     return [*lines, *dataset.warnings]
 
 
-def _two_sided(name: str, kind: str, paths: list[Path], how: Reading, want: str) -> Report:
+def _two_sided(name: str, sides: TwoSided, how: Reading, want: str) -> Report:
     """Describe pairs, or images with label maps."""
-    with named(name), surveyed(paths, how, maps=kind == "masks", decode=True) as seen:
+    with named(name), surveyed(sides, how, decode=True) as seen:
         parts = [part for sample in seen.samples for part in sample]
     flaws = {part.name: part.image.flaw for part in parts if part.image.flaw}
     notes = seen.warnings + seen.deep_notes(seen.scalings(how.side(want == "pairs") if seen.meaning else how))
@@ -274,10 +275,10 @@ def _two_sided(name: str, kind: str, paths: list[Path], how: Reading, want: str)
         notes.append(str(error))
     return Report(
         name=name,
-        kind=kind,
+        kind=sides.kind,
         count=sum(not any(part.name in flaws for part in sample) for sample in seen.samples),
         shape=shape,
-        other=other if kind == "pairs" else (),
+        other=other if sides.kind == "pairs" else (),
         bytes=sum(part.image.file.size for part in parts),
         sizes={f"{h}x{w}": n for (h, w), n in seen.sides[0].sizes().most_common()},
         modes=dict(Counter(part.image.header.mode for part in parts).most_common()),

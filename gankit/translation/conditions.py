@@ -50,6 +50,11 @@ def request_of(trained: Trained, options: Options) -> Request | None:
     if "to" in names:
         fixed["to"] = to = domain(trained, options.to)
         check_domains(trained, "ab" if options.round_trip else to)
+    elif options.to and domain(trained, options.to) != trained.recipe.sides[1]:
+        start, end = trained.recipe.sides
+        raise ValueError(
+            f"{trained.config['model']} translates from {start} to {end} alone, as it was trained: leave --to out"
+        )
     if "attribute" in names:
         known = attributes_of(trained)
         words, others = (options.au, options.set) if known.are_units else (options.set, options.au)

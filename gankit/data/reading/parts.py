@@ -110,6 +110,15 @@ class Parts:
         images, maps = ([s for s in sides if s.lower() in words] for words in (layout.IMAGES, layout.MAPS))
         return (sides[images[0]], sides[maps[0]]) if len(sides) == 2 and images and maps else None
 
+    def names(self, part: str) -> list[str]:
+        """The names of the images and label maps of a part, without the part; of all for ""."""
+        return [self.bare_name(name) for name in self.images if not part or self.of.get(name) in ("", part)]
+
+    def holds(self, folders: Iterable[str], part: str) -> bool:
+        """Whether folders hold no images of other parts, as those of lists do."""
+        above = tuple(f"{folder}/" for folder in folders)
+        return not part or all(self.of.get(name) in ("", part) for name in self.images if name.startswith(above))
+
     def folder(self, part: str) -> str | None:
         """The one folder that holds exactly a part; None if there is none."""
         folders = set()
@@ -163,7 +172,7 @@ def restricted(source: FileSet, parts: Parts, part: str, maps: bool = False) -> 
         if not is_image(file.name):
             return of in ("", part) or not part or of is None
         if parts.is_map(file.name):
-            return maps and of in ("", part)
+            return maps and (of in ("", part) or (not part and bool(of)))
         return of == part or (not part and bool(of))
 
     held_out = [f for f in source.files if part == TRAIN and is_image(f.name) and parts.of.get(f.name) in HELD_OUT]
