@@ -69,8 +69,9 @@ def data(words: list[str]) -> None:
         want = models.find(options.model).data.split()[0]
     for line in library.published.origins(path):
         put(line)
-    put(library.describe_as(path, how, want))
-    dataset = library.open_as(path, how, want=want)
+    with library.allow_downloads():
+        put(library.describe_as(path, how, want))
+        dataset = library.open_as(path, how, want=want)
     if options.want and dataset.kind != want:
         raise ValueError(f"{path} holds {dataset.kind}. {library.HOW[want]}")
     kind = library.KINDS.get(dataset.kind, dataset.kind)

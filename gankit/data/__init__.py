@@ -10,15 +10,16 @@ from gankit.data.naming import find, plus
 from gankit.data.pixels import normalise, paint, palette, quantise
 from gankit.data.reading.choices import Reading, parse_resolution, range_text, reading_of
 from gankit.data.reading.files import BadFiles
+from gankit.data.reading.huggingface import allow_downloads
 from gankit.data.reading.vectors import read_conditions
+from gankit.data.shards.sharded import refuse_unasked
 from gankit.data.stream import Dataset, Modes, Stream, ahead
 from gankit.data.summary import Report, describe, describe_as, facts
 from gankit.data.union import Union
 
 __all__ = [
     "BUILTIN", "HOW", "KINDS", "MODES", "BadFiles", "Dataset", "Domains", "Modes", "Reading", "Report", "Stream",
-    "Union", "ahead", "contact_sheet", "describe", "describe_as", "facts", "find", "held_out_of", "normalise", "open",
-    "open_as", "paint", "palette", "parse_resolution", "plus", "published", "quantise", "read_conditions",
-    "open_as", "paint", "palette", "parse_resolution", "plus", "quantise", "range_text", "read_conditions",
-    "reading_of", "split", "two_sided",
+    "Union", "ahead", "allow_downloads", "contact_sheet", "describe", "describe_as", "facts", "find",
+    "held_out_of", "normalise", "open", "open_as", "paint", "palette", "parse_resolution", "plus", "published",
+    "quantise", "range_text", "read_conditions", "reading_of", "refuse_unasked", "split", "two_sided",
 ]  # fmt: skip

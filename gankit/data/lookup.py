@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 
@@ -13,17 +13,20 @@ from gankit.data import captions, domains, published
 from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join
+from gankit.data.locating import locate
 from gankit.data.naming import JOIN, find, named, part_in, plus, without_part
-from gankit.data.reading import cache, embedding, layout, partners, patterns
+from gankit.data.reading import cache, embedding, huggingface, layout, partners, patterns
 from gankit.data.reading.beside import refuse_typed
 from gankit.data.reading.choices import Alpha, Fit, Frames, Reading
 from gankit.data.reading.files import BadFiles
 from gankit.data.reading.folder import open_folder
-from gankit.data.reading.parts import TRAIN, Parts, of_path
-from gankit.data.reading.patterns import Layout, TwoSided
+from gankit.data.reading.parts import TRAIN, of_path
+from gankit.data.reading.patterns import TwoSided
 from gankit.data.reading.two_sides import HOW as PAIRED
 from gankit.data.reading.vectors import is_vectors, open_vectors
-from gankit.data.stream import Dataset, Division
+from gankit.data.shards.sharded import open_shards
+from gankit.data.shards.spelling import in_folder, is_sharded, parts_of
+from gankit.data.stream import Dataset
 from gankit.data.union import Union
 from gankit.text import shown
 
@@ -63,6 +66,7 @@ def open(
     labels: str = "",
     captions: str = "",
     no_table: bool = False,
+    cache_limit: str = "50G",
 ) -> Dataset | Domains | Union:
     """Open a built-in data set by its name, files by their path, two domains, or several sets as one.
 
@@ -81,7 +85,7 @@ def open(
             the second with label maps. A folder with images/ and masks/ in it always holds label maps; "pairs" turns
             them into coloured images. "captions": images with texts, which are otherwise not used.
         text_encoder: path of an encoder of captions (`gankit.data.reading.embedding`); default: codes of characters.
-        split, held_out, pair, range, frames, void, labels, captions, no_table: as of
+        split, held_out, pair, range, frames, void, labels, captions, no_table, cache_limit: as of
             `gankit.data.reading.choices.Reading`.
 
     Raises:
@@ -91,9 +95,10 @@ def open(
     """
     how = Reading(
         str(resolution or ""), cast("Fit", fit), cast("Alpha", alpha), skip_bad, split, held_out, pair, range,
-        cast("Frames", frames), void, labels, captions, no_table,
+        cast("Frames", frames), void, labels, captions, no_table, cache_limit,
     )  # fmt: skip
-    return open_as(name, how, mirror, want, text_encoder)
+    with huggingface.allow_downloads():
+        return open_as(name, how, mirror, want, text_encoder)
 
 
 def open_as(
@@ -121,6 +126,11 @@ def open_as(
             dataset = _open_two_sided(name, sides, want, how)
         else:
             dataset = join(name, both, lambda part: open_part(part, TWO))
+    elif is_sharded(name, path):
+        with named(name):
+            dataset = open_shards(name, path, replace(how, split=part_in(name) or how.split), want)
+            if want == "captions":
+                dataset = captioned(dataset, how.skip_bad, text_encoder)
     elif path is None:
         with named(name):
             refuse_typed(how, str(name))
@@ -153,67 +163,11 @@ def open_as(
         )
     if typed != name:  # a published set, whose folder may be called anything, such as raw
         dataset.name = str(typed).replace(":", "-")
+    if huggingface.is_name(name) and path is not None:
+        dataset.name = huggingface.title(str(name))
     dataset.mirror = mirror
     dataset.fingerprint += "-mirror" * mirror
     return dataset
-
-
-class Located(NamedTuple):
-    """The files at a path, and the part of them to read; "" for all parts."""
-
-    path: Path
-    part: str
-    parts: Parts
-
-    def division(self, held_out: str = "") -> Division | None:
-        """How the data is divided into parts, with the name of the held-out data; None where there are no parts."""
-        counts = self.parts.counts() if not self.parts.question else {}
-        if not counts and not held_out:
-            return None
-        held = held_out or (self.parts.held_out() if self.part == TRAIN else "")
-        return Division(self.parts.title or "no parts", self.part, counts, held)
-
-    def domains(self) -> tuple[str, str] | None:
-        """The folders of two domains, as names; None for other data."""
-        if not self.path.is_dir():
-            return None
-        sides = self.parts.sides(self.part)
-        if len(sides) == 1 and sides.keys() < {"A", "B"}:  # the other folder may hold no images
-            side, folder = next(iter(sides.items()))
-            sides["AB".replace(side, "")] = f"{folder.removesuffix(side)}{'AB'.replace(side, '')}"
-        both = [self.path / sides[side] for side in "AB"] if sides.keys() == {"A", "B"} else []
-        return (str(both[0]), str(both[1])) if both and all(folder.is_dir() for folder in both) else None
-
-    def two_sided(self, want: str, pair: str = "") -> TwoSided | None:
-        """Where two-sided samples are, by the user's patterns or by names that are known; None for other data."""
-        if pair:
-            return self._named(patterns.parse(pair)._replace(kind="masks" if want == "masks" else "pairs"))
-        maps = self.parts.label_maps(self.part) if self.path.is_dir() else None
-        if maps and self.parts.holds(maps, self.part):
-            return TwoSided("masks", [self.path / side for side in maps])
-        both = self.domains() if want == "pairs" else None
-        if both:
-            return TwoSided("pairs", list(map(Path, both)))
-        if known := patterns.recognised(self.parts.names(self.part), "masks" if maps and want != "pairs" else want):
-            return self._named(known)
-        if want != "pairs":
-            return None
-        folder = self.parts.folder(self.part) if self.path.is_dir() and self.part else None
-        return TwoSided("pairs", [self.path / folder if folder else self.path])
-
-    def _named(self, layout: Layout) -> TwoSided:
-        kind = "pairs" if layout.kind == "pairs" else "masks"
-        return TwoSided(kind, [self.path], layout, self.parts, self.part)
-
-
-def locate(name: str | Path, path: Path, split: str = "") -> Located:
-    """The files at a path, and the part that its name or the option `split` says.
-
-    Raises:
-        ValueError: there is no such part, or it must be said which one is meant.
-    """
-    parts = of_path(path)
-    return Located(path, parts.choose(part_in(name) or split), parts)
 
 
 def _held_out_paths(name: str) -> list[tuple[Path, str]]:
@@ -296,10 +250,13 @@ def captioned(dataset: Dataset, skip_bad: bool, text_encoder: str = "") -> Datas
 
 def _subset(dataset: Dataset, kept: np.ndarray, skipped: list[tuple[str, str]]) -> Dataset:
     """Only the images of these numbers."""
+    decoder = dataset.decoder and dataset.decoder.only(kept)
     return replace(
         dataset,
         size=len(kept),
-        read=lambda numbers: dataset.read(kept[numbers]),
+        read=decoder.read if decoder else lambda numbers: dataset.read(kept[numbers]),
+        decoder=decoder,
+        order=dataset.order and dataset.order.only(kept),
         labels=None if dataset.labels is None else dataset.labels[kept],
         attributes=None if dataset.attributes is None else dataset.attributes[kept],
         captions=[dataset.captions[i] for i in kept] if dataset.captions else None,
@@ -365,6 +322,9 @@ def held_out_of(name: str | Path) -> str | None:
         return None
     if path is None or is_vectors(path):
         return None
+    if is_sharded(name, path):
+        parts_of_shards = parts_of(in_folder(path))
+        return next((f"{path}:{part}" for part in ("test", "val") if part in parts_of_shards), None)
     parts = of_path(path)
     if part := parts.held_out():
         folder = parts.folder(part) if path.is_dir() else None

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
-from gankit.data.reading.endings import ARCHIVES
+from gankit.data.reading.endings import ARCHIVES, IMAGES, SHARDS
 from gankit.text import shown
 
 CELEBA = ("list_attr_celeba.txt", "list_attr_celeba.csv")  # from its authors, and from Kaggle
@@ -171,6 +171,20 @@ def listing(path: Path) -> list[File]:
     return _listed(path)[0]
 
 
+def container(path: Path) -> tuple[Path, str]:
+    """The path of a file or folder that holds parts or columns, and what is named of them, as in pets#train/image."""
+    outer, mark, inner = str(path).rpartition("#")
+    if not mark or os.path.lexists(path) or not os.path.exists(outer):
+        return path, ""
+    return Path(outer), inner
+
+
+def hold_rows(listed_files: Iterable[File]) -> bool:
+    """Whether there are Parquet or Arrow files among these, and no images."""
+    names = [file.name.lower() for file in listed_files]
+    return any(name.endswith(SHARDS) for name in names) and not any(name.endswith(IMAGES) for name in names)
+
+
 @contextmanager
 def open_files(path: Path) -> Iterator[FileSet]:
     """The files of a folder, zip or tar, or a single file; the images in files that hold many, as small files.
@@ -180,9 +194,15 @@ def open_files(path: Path) -> Iterator[FileSet]:
         OSError: it cannot be read.
     """
     from gankit.data.reading import formats  # which present files of this module
+    from gankit.data.reading.formats.parquet_images import open_shards
 
+    outer, inner = container(path)
     with _stored(path) as source:
-        yield formats.presented(path, source)
+        if inner or (source.path and hold_rows(source.files)):
+            with open_shards(outer, inner, source.files) as rows:
+                yield rows
+        else:
+            yield formats.presented(path, source)
 
 
 @contextmanager
@@ -251,6 +271,7 @@ def kept(source: FileSet) -> FileSet:
 
 def _listed(path: Path) -> tuple[list[File], tuple[str, ...]]:
     """`listing`, and notes for the user."""
+    path, _ = container(path)
     if not path.is_dir():
         from gankit.data.reading import formats  # which present files of this module
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from gankit.data.reading import cache, decoding, files, volumes
+from gankit.data.reading import cache, decoding, files, ondemand, volumes
 from gankit.data.reading.beside import outside
 from gankit.data.reading.choices import TYPE, Reading, Scale
 from gankit.data.reading.depth import scaling
@@ -47,21 +48,33 @@ def open_folder(
     typed = how.changed("labels", "captions", "no_table", "skip_bad")
     beside = *typed, *outside(here, how), *[want] * (want == "captions")
 
-    def again() -> cache.Prepared:
+    def again(*also: str) -> cache.Prepared:
         key = *listing_key(how), *(("parts", VERSION_OF_PARTS, how.split) if parts.of else ())
-        key += *how.changed("held_out"), *beside
+        key += *how.changed("held_out"), *beside, *also
         paths = [here, *(path for path, _ in unseen)]
         return recalled(paths, key, lambda: _prepare(here, how, unseen, want), how.skip_bad)
 
     prepared = again()
-    info, bad = prepared.info, [tuple(pair) for pair in prepared.info["skipped"]]
+    if prepared.info.get("on_demand"):
+        count, shape = prepared.info["count"], tuple(prepared.info["shape"])
+        is_prepared = cache.find(prepared.info["fingerprint"])
+        if not is_prepared and ondemand.too_large(count, shape, how.cache_bytes):
+            return _decoded(here, prepared, how)
+        again = partial(again, "prepared")  # there was no space for it before
+        prepared = again()
+    info = prepared.info
+    return _dataset(path, info, Rows(prepared, again, str(path)).of(tuple(info["shape"])), prepared.name)
+
+
+def _dataset(path: Path, info: dict, read: Callable[[np.ndarray], np.ndarray], fingerprint: str) -> Dataset:
+    """The images of a path with what is known of them."""
     return Dataset(
         name=(path.resolve().name if path.is_dir() else path.name.partition(".")[0]) or "images",
         kind="images",
         shape=tuple(info["shape"]),
         size=info["count"],
-        read=Rows(prepared, again, str(path)).of(tuple(info["shape"])),
-        fingerprint=prepared.name,
+        read=read,
+        fingerprint=fingerprint,
         labels=np.array(info["labels"], np.int64) if info["labels"] else None,
         class_names=info["class_names"],
         attributes=np.array(info["attributes"], np.float32) if info["attributes"] else None,
@@ -69,7 +82,7 @@ def open_folder(
         captions=info["captions"] or None,
         names=info["names"],
         scale=scale_of(info.get("scale")),
-        skipped=bad,
+        skipped=[tuple(pair) for pair in info["skipped"]],
         warnings=info["warnings"],
         faults=info.get("faults", {}),
         bad_texts={name: (file, reason) for name, (file, reason) in info.get("bad_texts", {}).items()},
@@ -94,6 +107,18 @@ def prepare(name: str, build: Callable[[Path], dict], fact: str) -> cache.Prepar
 def scale_of(values: list[float] | None) -> Scale | None:
     """A scale from the JSON of prepared data."""
     return (float(values[0]), float(values[1])) if values else None
+
+
+def _decoded(path: Path, prepared: cache.Prepared, how: Reading) -> Dataset:
+    """Images that are decoded as they are read; the stream is that of prepared ones, unless some are damaged."""
+    info = prepared.info
+    reader = ondemand.Files(path, [files.File(*file) for file in info["on_demand"]])
+    shape = tuple(info["shape"])
+    decoder = ondemand.Decoder(shape, how, info["count"], reader.fetch, lambda number: info["names"][number])
+    note = ondemand.too_large(info["count"], shape, how.cache_bytes)
+    dataset = _dataset(path, info | {"warnings": [*info["warnings"], note]}, decoder.read, info["fingerprint"])
+    dataset.decoder = decoder
+    return dataset
 
 
 def recalled(
@@ -164,13 +189,15 @@ def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]], wan
     def decode(_: ImageFile, data: bytes) -> np.ndarray:
         return decoding.decode(data, shape, how.fit, how.alpha, deep.scale)
 
-    def build(out: Path) -> dict:
-        samples = [(image,) for image in seen.images]
-        size = f"{shape[1]}x{shape[2]}"
-        good, flaws = write(out, samples, lambda i: source.read(i.file), decode, size, int(np.prod(shape)))
-        bad = seen.bad + [(shown(image.file.name), reason) for image, reason in flaws]
-        if bad and not (how.skip_bad and good):
-            raise BadFiles(bad, len(seen.images) + len(seen.bad))
+    def listed(out: Path) -> dict:
+        """The files, to be decoded when they are read; no rows."""
+        out.touch()
+        if seen.bad and not (how.skip_bad and seen.images):
+            raise BadFiles(seen.bad, len(seen.images) + len(seen.bad))
+        on_demand = [image.file for image in seen.images]
+        return described(list(range(len(on_demand))), seen.bad) | dict(on_demand=on_demand, fingerprint=name, parts=[])
+
+    def described(good: list[int], bad: list[tuple[str, str]]) -> dict:
         names = [seen.images[i].name for i in good]
         columns = metadata_of(seen, names)
         notes = [*seen.warnings, *deep.notes, *columns.warnings, *enlarged(seen, shape)]
@@ -185,6 +212,15 @@ def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]], wan
             scale=deep.scale,
         )
 
+    def build(out: Path) -> dict:
+        samples = [(image,) for image in seen.images]
+        size = f"{shape[1]}x{shape[2]}"
+        good, flaws = write(out, samples, lambda i: source.read(i.file), decode, size, int(np.prod(shape)))
+        bad = seen.bad + [(shown(image.file.name), reason) for image, reason in flaws]
+        if bad and not (how.skip_bad and good):
+            raise BadFiles(bad, len(seen.images) + len(seen.bad))
+        return described(good, bad)
+
     with ExitStack() as stack:
         opened = stack.enter_context(files.open_files(path))
         source = files.kept(expanded(restricted(opened, find(opened), how.split), how.frames))
@@ -194,4 +230,7 @@ def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]], wan
         seen = survey(source._replace(unseen=unseen), how=how, want=want, place=path)
         shape, deep = seen.shape(how.size, how.alpha), scaling(seen.depths[0], how)
         name = cache.key(VERSION, seen.content, shape, how.fit, how.alpha, *deep.key)
+        is_plain = not deep.scale and not source.pages
+        if is_plain and not cache.find(name) and ondemand.too_large(len(seen.images), shape, how.cache_bytes):
+            return cache.prepare(cache.key(name, "on demand"), listed)
         return prepare(name, build, "scale") if deep.scale else cache.prepare(name, build)

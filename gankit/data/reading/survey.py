@@ -202,16 +202,7 @@ def survey(
         beside=known,
         warnings=list(source.notes),
     )
-    for file, result in each(
-        source.read, wanted, lambda _, data: (hashlib.sha256(data).hexdigest(), examine(data)), "reading"
-    ):
-        if isinstance(result, str):
-            seen.bad.append((shown(file.name), result))
-        else:
-            digest, (header, flaw, tally, depths) = result
-            seen.images.append(ImageFile(file, file.name[len(root) :], digest, header, flaw, tally))
-            sums = zip_longest(depths, seen.depths)
-            seen.depths = tuple(depth + total if depth else total for depth, total in sums)
+    _add_images(seen, source, wanted, root, examine)
     seen.bare = _bare_names(source, wanted, root)
     _leave_out_unseen(seen, source)
     _match_rows(seen)
@@ -239,6 +230,20 @@ def _common(names: Iterable[str]) -> str:
     above = [os.path.dirname(name) for name in names]
     folder = os.path.commonpath(above) if above else ""
     return f"{folder}/" if folder else ""
+
+
+def _add_images(seen: Survey, source: FileSet, wanted: list[File], root: str, examine: Examine) -> None:
+    """Read and examine every image."""
+    for file, result in each(
+        source.read, wanted, lambda _, data: (hashlib.sha256(data).hexdigest(), examine(data)), "reading"
+    ):
+        if isinstance(result, str):
+            seen.bad.append((shown(file.name), result))
+        else:
+            digest, (header, flaw, tally, depths) = result
+            seen.images.append(ImageFile(file, file.name[len(root) :], digest, header, flaw, tally))
+            sums = zip_longest(depths, seen.depths)
+            seen.depths = tuple(depth + total if depth else total for depth, total in sums)
 
 
 def _bare_names(source: FileSet, wanted: list[File], root: str) -> dict[str, str]:
