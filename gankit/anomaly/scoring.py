@@ -72,15 +72,8 @@ def score_run(
     Raises:
         ValueError: the model does not score images, the data does not fit it, or a named class does not exist.
     """
-    recipe, maps = trained.recipe, truth.find(name)
-    dataset = open_images(trained, str(maps.images) if maps else name)
-    anomalous, notes = known_anomalies(dataset, normal_classes)
-    if maps and len(dataset) * dataset.shape[1] * dataset.shape[2] <= PIXELS:
-        fit = str(trained.config["settings"].get("fit", "crop"))
-        dataset.masks, flaws = truth.masks(maps, dataset, anomalous, fit)
-        notes = flaws + notes * (dataset.masks is None)
-    elif anomalous is not None and dataset.masks is None and anomalous.any() and dataset.names:
-        notes.append(f"no maps of the defects were found: for pixel_auroc and pro put them in {truth.EXPECTED}")
+    recipe = trained.recipe
+    dataset, anomalous, notes = _open_with_truth(trained, name, normal_classes)
     n = min(len(dataset), limit or len(dataset))
     names = [str(x) for x in dataset.names or range(len(dataset))][:n]
     keep_maps = n * dataset.shape[1] * dataset.shape[2] <= PIXELS
@@ -113,6 +106,22 @@ def score_run(
         seconds / n,
         notes,
     )
+
+
+def _open_with_truth(
+    trained: Trained, name: str, normal_classes: tuple[str, ...]
+) -> tuple[data.Dataset, Tensor | None, list[str]]:
+    """The images, with the maps of their defects if there are any; which are anomalous; and messages for the user."""
+    maps = truth.find(name)
+    dataset = open_images(trained, str(maps.images) if maps else name)
+    anomalous, notes = known_anomalies(dataset, normal_classes)
+    if maps and len(dataset) * dataset.shape[1] * dataset.shape[2] <= PIXELS:
+        fit = str(trained.config["settings"].get("fit", "crop"))
+        dataset.masks, flaws = truth.masks(maps, dataset, anomalous, fit)
+        notes = flaws + notes * (dataset.masks is None)
+    elif anomalous is not None and dataset.masks is None and anomalous.any() and dataset.names:
+        notes.append(f"no maps of the defects were found: for pixel_auroc and pro put them in {truth.EXPECTED}")
+    return dataset, anomalous, notes
 
 
 def score_images(recipe: Recipe, images: Tensor, batch: int = 64) -> Anomaly:

@@ -13,7 +13,8 @@ import numpy as np
 
 from gankit.data import captions, published
 from gankit.data.domains import Domains
-from gankit.data.lookup import KINDS, Located, locate, open_as, split, two_sided
+from gankit.data.locating import Located, locate
+from gankit.data.lookup import KINDS, open_as, split, two_sided
 from gankit.data.naming import find, named, part_in, plus
 from gankit.data.reading import files
 from gankit.data.reading.choices import Alpha, Reading
