@@ -77,7 +77,7 @@ def test_classes_have_colours_of_their_own():
     assert np.array_equal(painted[0, :, 0, 1].numpy(), colours[2])
 
 
-def test_images_are_opened_once_to_look_at_them_and_once_to_decode_them(tmp_path, opens):
+def test_files_are_read_once_and_opened_once_or_where_all_must_be_known_first_twice(tmp_path, opens):
     rng = np.random.default_rng(5)
     for folder in ("a", "pairs/A", "pairs/B", "set/images"):
         for i in range(4):
@@ -91,24 +91,25 @@ def test_images_are_opened_once_to_look_at_them_and_once_to_decode_them(tmp_path
         work(*args, **options)
         return {name: set(counts.values()) for name, counts in opens.items()}
 
-    for name, want in (("a", ""), ("pairs", "pairs"), ("set", "")):
+    for name, want, times in (("a", "", 1), ("pairs", "pairs", 2), ("set", "", 2)):
         path = tmp_path / name
         assert counted(data.describe, path, want=want) == {"read": {1}, "open": {1}}
-        assert counted(data.open, path, want=want) == {"read": {1}, "open": {2}}
+        assert counted(data.open, path, want=want) == {"read": {1}, "open": {times}}
         assert counted(data.open, path, want=want) == {"read": set(), "open": set()}
     picture(tmp_path / "a/4.png", rng.integers(0, 256, (8, 8, 3), np.uint8))  # another file: all are read anew
-    assert counted(data.open, tmp_path / "a") == {"read": {1}, "open": {2}}
+    assert counted(data.open, tmp_path / "a") == {"read": {1}, "open": {1}}
 
 
-def test_large_sets_are_read_again_to_decode_them(tmp_path, opens, monkeypatch):
+def test_large_pairs_are_read_again_to_decode_them(tmp_path, opens, monkeypatch):
     rng = np.random.default_rng(6)
-    for i in range(4):
-        picture(tmp_path / "a" / f"{i}.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
-    size = (tmp_path / "a/0.png").stat().st_size
+    for side in "AB":
+        for i in range(4):
+            picture(tmp_path / side / f"{i}.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
+    size = (tmp_path / "A/0.png").stat().st_size
     monkeypatch.setattr(files, "KEPT", 2 * size + 30)
-    dataset = data.open(tmp_path / "a")
-    assert sorted(opens["read"].values()) == [1, 1, 2, 2]
-    assert len(np.unique(dataset.read(np.arange(4)).reshape(4, -1), axis=0)) == 4
+    dataset = data.open(tmp_path, want="pairs")
+    assert sorted(opens["read"].values()) == [1, 1, 1, 1, 2, 2, 2, 2]
+    assert len(np.unique(sides(dataset)[0].reshape(4, -1), axis=0)) == 4
 
 
 def test_indices_palettes_and_greys_are_classes(tmp_path):

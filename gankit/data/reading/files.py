@@ -27,7 +27,9 @@ RATIO, FREE = (
     2**30,
 )  # archives that unpack to more than RATIO times their size and to more than FREE bytes are refused
 KEPT = 2**27  # bytes of files that stay in memory until they are read again
+SYSTEMS = frozenset(("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"))  # files and folders that these write
 SHOWN = 20  # lines of a list in a message; the others are counted
+READING = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -68,6 +70,7 @@ class FileSet(NamedTuple):
             where tables among the files say it.
         class_names: names of the classes, in the order of their numbers; empty where labels are names themselves.
         title: the format, where one file holds many images, such as "MNIST's IDX files".
+        threaded: whether several threads may read at once.
     """
 
     files: list[File]
@@ -76,6 +79,7 @@ class FileSet(NamedTuple):
     rows: dict[str, dict[str, object]] | None = None
     class_names: tuple[str, ...] = ()
     title: str = ""
+    threaded: bool = False
 
 
 class BadFiles(ValueError):
@@ -168,10 +172,12 @@ def open_files(path: Path) -> Iterator[FileSet]:
     """
     if path.is_dir():
         listed_files, notes = _listed(path)
+        here, above = str(path), str(path.resolve())
         yield FileSet(
             listed_files,
-            lambda file: _read((path.resolve() if file.name.startswith("../") else path) / file.name),
+            lambda file: _read(f"{above if file.name.startswith('../') else here}/{file.name}"),
             notes,
+            threaded=True,
         )
         return
     if not path.name.lower().endswith(ARCHIVES):
@@ -200,7 +206,8 @@ def open_files(path: Path) -> Iterator[FileSet]:
             first = ", ".join(map(shown, twice[:5]))
             raise ValueError(f"refused, as it holds {len(twice):,} names more than once: {first}; pack the files anew")
         by_file = {File(m.name, m.size, str(i)): m for i, m in enumerate(members) if not _hidden(m.name)}
-        yield FileSet(list(by_file), lambda file: _extract(by_file[file]))
+        threaded = path.name.lower().endswith(".zip")  # a tar is read from one place at a time
+        yield FileSet(list(by_file), lambda file: _extract(by_file[file]), threaded=threaded)
 
 
 def kept(source: FileSet) -> FileSet:
@@ -219,7 +226,7 @@ def kept(source: FileSet) -> FileSet:
             contents[file] = content
         return content
 
-    return source._replace(read=read_once)
+    return source._replace(read=read_once, threaded=False)
 
 
 def _listed(path: Path) -> tuple[list[File], tuple[str, ...]]:
@@ -228,8 +235,9 @@ def _listed(path: Path) -> tuple[list[File], tuple[str, ...]]:
         return [_file(path, path.name)], ()
     below, again = _walk(path)
     above = [f"{folder}/{name}" for folder in ABOVE for name in CELEBA]
-    names = [*below, *(name for name in above if (path.resolve() / name).is_file())]
-    listed_files = [_file(path.resolve() / n if n.startswith("../") else f"{path}/{n}", n) for n in names]
+    root = str(path)
+    listed_files = [_file(f"{root}/{name}", name) for name in below]
+    listed_files += [_file(path.resolve() / name, name) for name in above if (path.resolve() / name).is_file()]
     return listed_files, (f"{again:,} links to folders that are read already are not followed.",) * (again > 0)
 
 
@@ -253,12 +261,14 @@ def _walk(root: Path) -> tuple[list[str], int]:
             continue
         seen.add((place.st_dev, place.st_ino))
         with os.scandir(folder) as items:
-            for item in sorted((item for item in items if not _hidden(item.name)), key=lambda item: item.name):
+            for item in sorted(items, key=lambda item: item.name):
+                if _hidden(item.name):
+                    continue
                 if _is_folder(item):
                     (links if item.is_symlink() else waiting).append((item.path, f"{prefix}{item.name}/"))
                 else:
                     names.append(prefix + item.name)
-    return sorted(names, key=lambda name: name.split("/")), again
+    return sorted(names, key=lambda name: name.replace("/", "\0")), again  # folder by folder
 
 
 def _is_folder(item: os.DirEntry[str]) -> bool:
@@ -270,8 +280,8 @@ def _is_folder(item: os.DirEntry[str]) -> bool:
 
 def _hidden(name: str) -> bool:
     """Whether an operating system wrote the file: ._x.jpg, .DS_Store, Thumbs.db, __MACOSX/..., @eaDir/..."""
-    parts = name.split("/")
-    return any(p.startswith(".") or p in ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini") for p in parts)
+    parts = name.split("/") if "/" in name else (name,)
+    return any(p[:1] == "." or p in SYSTEMS for p in parts)
 
 
 def _file(path: Path | str, name: str) -> File:
@@ -282,14 +292,23 @@ def _file(path: Path | str, name: str) -> File:
     return File(name, status.st_size, f"{status.st_mtime_ns} {status.st_ctime_ns}")
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path | str) -> bytes:
+    """The bytes of one of many files, with few calls of the system."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe or device may block, or do something
             raise ValueError("not a regular file")
-        with open_plain(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            _limit(size)
-            return file.read(size)
+        handle = os.open(path, READING)
+        try:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise ValueError("not a regular file")
+            _limit(status.st_size)
+            content = os.read(handle, status.st_size)
+            while len(content) < status.st_size and (more := os.read(handle, status.st_size - len(content))):
+                content += more
+            return content
+        finally:
+            os.close(handle)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from error
 

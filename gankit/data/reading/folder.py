@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +13,7 @@ import numpy as np
 
 from gankit.data.reading import cache, decoding, files
 from gankit.data.reading.choices import Reading
+from gankit.data.reading.draft import Draft, Row
 from gankit.data.reading.files import BadFiles
 from gankit.data.reading.rows import Rows
 from gankit.data.reading.survey import ImageFile, Survey, each, metadata_of, survey
@@ -89,16 +92,26 @@ def write(
         OSError: the disk is too small.
     """
     cache.require_space(out, len(samples) * row)
-    rows = each(read, [part for sample in samples for part in sample], work, f"preparing {size}")
-    good, bad = [], []
+
+    def checked(part: T, data: bytes) -> Row:
+        pixels = work(part, data)
+        return Row(pixels, zlib.crc32(pixels.data))
+
+    parts = [part for sample in samples for part in sample]
+    rows = each(read, parts, checked, f"preparing {size}", row=lambda: row)
+    good, bad, checks = [], [], []
     with open(out, "wb") as file:
         for i, sample in enumerate(samples):
             decoded = [next(rows) for _ in sample]
             if flaws := [(part, reason) for part, reason in decoded if isinstance(reason, str)]:
                 bad += flaws
                 continue
-            file.writelines(pixels.data for _, pixels in decoded if not isinstance(pixels, str))
+            for _, result in decoded:
+                assert not isinstance(result, str)  # there are no flaws
+                file.write(result.pixels.data)
+                checks.append(result.checksum)
             good.append(i)
+    cache.write_checks(out, checks)
     return good, bad
 
 
@@ -113,13 +126,13 @@ def enlarged(seen: Survey, shape: tuple[int, int, int]) -> list[str]:
 def _prepare(path: Path, how: Reading) -> cache.Prepared:
     """Decode every image into the cache, one after the other, with labels, captions and attributes in the info."""
 
-    def decode(_: ImageFile, data: bytes) -> np.ndarray:
-        return decoding.decode(data, shape, how.fit, how.alpha)
-
     def build(out: Path) -> dict:
-        samples = [(image,) for image in seen.images]
-        size = f"{shape[1]}x{shape[2]}"
-        good, flaws = write(out, samples, lambda i: source.read(i.file), decode, size, int(np.prod(shape)))
+        if draft and draft.holds([image.file for image in seen.images if not image.flaw], shape):
+            flaws = [(image, image.flaw) for image in seen.images if image.flaw]
+            good = [i for i, image in enumerate(seen.images) if not image.flaw]
+            draft.settle(out, [seen.images[i].file for i in good], shape)
+        else:
+            good, flaws = write(out, [(image,) for image in seen.images], read, decode, size, int(np.prod(shape)))
         bad = seen.bad + [(shown(image.file.name), reason) for image, reason in flaws]
         if bad and not (how.skip_bad and good):
             raise BadFiles(bad, len(seen.images) + len(seen.bad))
@@ -130,8 +143,24 @@ def _prepare(path: Path, how: Reading) -> cache.Prepared:
             count=len(good), parts=[int(np.prod(shape))], shape=shape, names=names, skipped=bad, warnings=notes
         )
 
-    with files.open_files(path) as opened:
-        source = files.kept(opened)
-        seen = survey(source)
+    def read(image: ImageFile) -> bytes:
+        return source.read(image.file)
+
+    def decode(_: ImageFile, data: bytes) -> np.ndarray:
+        return decoding.decode(data, shape, how.fit, how.alpha)
+
+    with files.open_files(path) as source, ExitStack() as stack:
+        # The same names and sizes are likely the same content at another place: then there is nothing to decode.
+        alike = cache.key(VERSION, "alike", [file[:2] for file in source.files], how.size, how.fit, how.alpha)
+        draft = None
+        if cache.recall(alike):
+            source = files.kept(source)
+        else:
+            folder = stack.enter_context(cache.scratch(cache.key("draft", path, how.size, how.fit, how.alpha)))
+            draft = Draft(stack.enter_context(open(folder / "rows", "w+b")), how, len(source.files))
+        seen = survey(source, draft=draft)
         shape = seen.shape(how.size, how.alpha)
-        return cache.prepare(cache.key(VERSION, seen.content, shape, how.fit, how.alpha), build)
+        size = f"{shape[1]}x{shape[2]}"
+        prepared = cache.prepare(cache.key(VERSION, seen.content, shape, how.fit, how.alpha), build)
+        cache.remember(alike, prepared.name)
+        return prepared

@@ -17,11 +17,14 @@ import numpy as np
 
 from gankit.data.reading import cache, decoding, layout, metadata, tables
 from gankit.data.reading.decoding import Header
+from gankit.data.reading.draft import Draft, Row
 from gankit.data.reading.endings import IMAGES
 from gankit.data.reading.files import BadFiles, File, FileSet
 from gankit.data.reading.labelmaps import Tally
 from gankit.text import aside, counted, shown
 
+TASK, FEW = 2**19, 32  # bytes and images that a thread takes at once, in small images
+LARGEST = 2**25 - 2**16  # bytes of a block whose memory glibc may keep
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -115,13 +118,16 @@ def examine_pixels(data: bytes) -> tuple[Header, str, None]:
     return *decoding.check(data), None
 
 
-def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bool = True) -> Survey:
+def survey(
+    source: FileSet, examine: Examine = examine_header, with_metadata: bool = True, draft: Draft | None = None
+) -> Survey:
     """Read every file once, and open every image once.
 
     Args:
         source: the files.
         examine: what to find out about each image: header, flaw and tally, as in `ImageFile`.
         with_metadata: also read metadata.
+        draft: decodes the images as they are read, and writes them.
 
     Raises:
         ValueError: there are no images, or the metadata is wrong.
@@ -139,9 +145,7 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
         raise ValueError(f"there are no images (PNG, JPEG, WebP, BMP, TIFF, GIF); found: {others or 'nothing'}")
 
     seen = Survey(names=[f.name[len(root) :] for f in wanted], bad=bad_texts, warnings=list(source.notes))
-    for file, result in each(
-        source.read, wanted, lambda _, data: (hashlib.sha256(data).hexdigest(), *examine(data)), "reading"
-    ):
+    for file, result in _examined(source, wanted, examine, draft):
         if isinstance(result, str):
             seen.bad.append((shown(file.name), result))
         else:
@@ -163,6 +167,30 @@ def survey(source: FileSet, examine: Examine = examine_header, with_metadata: bo
         [(image.name, image.digest) for image in seen.images], seen.bad, seen.table, seen.rows, *seen.texts.items()
     )
     return seen
+
+
+def _examined(
+    source: FileSet, wanted: list[File], examine: Examine, draft: Draft | None
+) -> Iterator[tuple[File, tuple[str, Header, str, Tally | None] | str]]:
+    """Each image with the last fields of its `ImageFile`, or with the reason why it is unusable."""
+    sizes = [file.size for file in wanted] if source.threaded else None
+
+    def look(_: File, data: bytes) -> tuple[str, Header, str, Tally | None]:
+        return hashlib.sha256(data).hexdigest(), *examine(data)
+
+    if not draft:
+        yield from each(source.read, wanted, look, "reading", sizes)
+        return
+
+    def sketch(_: File, data: bytes) -> tuple[str, Header, str, Row | None]:
+        return hashlib.sha256(data).hexdigest(), *draft.examine(data)
+
+    for file, result in each(source.read, wanted, sketch, "preparing", sizes, lambda: draft.row):
+        if isinstance(result, str):
+            yield file, result
+        else:
+            draft.add(file, result[3])
+            yield file, (*result[:3], None)
 
 
 def _endings(names: Iterable[str]) -> str:
@@ -231,29 +259,59 @@ def metadata_of(seen: Survey, names: list[str]) -> metadata.Metadata:
 
 
 def each(
-    read: Callable[[T], bytes], wanted: list[T], work: Callable[[T, bytes], R], label: str
+    read: Callable[[T], bytes],
+    wanted: list[T],
+    work: Callable[[T, bytes], R],
+    label: str,
+    sizes: list[int] | None = None,
+    row: Callable[[], int] = lambda: 0,
 ) -> Iterator[tuple[T, R | str]]:
     """Call `work` on every item and its bytes; yield the items in order, with the result or a ValueError's message.
 
     Threads do the work, as Pillow releases the GIL while decoding; a few files at a time are in memory.
     Terminals show a progress bar with this label.
+
+    Args:
+        read: the bytes of an item.
+        sizes: of the items in bytes, if threads may call `read`; else the calling thread does.
+        row: the bytes of a result, as far as they are known.
     """
 
-    def attempt(item: T, data: bytes | str) -> tuple[T, R | str]:
-        try:
-            return item, data if isinstance(data, str) else work(item, data)
-        except ValueError as error:
-            return item, str(error)
-
-    def contents() -> Iterator[tuple[T, bytes | str]]:
-        for item in wanted:
+    def attempt(items: list[T], contents: list[bytes | str] | None) -> list[tuple[T, R | str]]:
+        results: list[tuple[T, R | str]] = []
+        for i, item in enumerate(items):
             try:
-                yield item, read(item)
+                data = contents[i] if contents else read(item)
+                results.append((item, data if isinstance(data, str) else work(item, data)))
             except ValueError as error:
-                yield item, str(error)
+                results.append((item, str(error)))
+        return results
 
+    def content(item: T) -> bytes | str:
+        try:
+            return read(item)
+        except ValueError as error:
+            return str(error)
+
+    def tasks() -> Iterator[tuple[list[T], list[bytes | str] | None]]:
+        """A few small files each, as a task of one takes longer to hand over than to do."""
+        items: list[T] = []
+        contents: list[bytes | str] = []
+        weight = 0
+        for i, item in enumerate(wanted):
+            items.append(item)
+            if sizes is None:
+                contents.append(content(item))
+            weight += (sizes[i] if sizes else len(contents[-1])) + row()
+            if weight >= TASK or len(items) == FEW:
+                yield items, contents or None
+                items, contents, weight = [], [], 0
+        if items:
+            yield items, contents or None
+
+    bytearray(LARGEST)  # once freed, glibc keeps the memory of images for the next ones: see mallopt(3) on thresholds
     threads = os.cpu_count() or 1
-    pending: deque[Future[tuple[T, R | str]]] = deque()
+    pending: deque[Future[list[tuple[T, R | str]]]] = deque()
     if not sys.stderr.isatty() and len(wanted) >= 1000:
         aside(f"gankit: {label} {len(wanted):,} images")
     with (
@@ -263,12 +321,12 @@ def each(
     ):
         warnings.simplefilter("ignore")  # Pillow's, on odd images
         try:
-            for item in contents():
-                advance(1)
-                pending.append(pool.submit(attempt, *item))
-                if len(pending) > 4 * threads:
-                    yield pending.popleft().result()
+            for task in tasks():
+                advance(len(task[0]))
+                pending.append(pool.submit(attempt, *task))
+                if len(pending) > 3 * threads:
+                    yield from pending.popleft().result()
             while pending:
-                yield pending.popleft().result()
+                yield from pending.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
