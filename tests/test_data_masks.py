@@ -261,10 +261,7 @@ def test_gaps_between_classes_are_noted_and_parts_are_found(tmp_path):
         labelled(tmp_path / "nested", [CLASSES], f"images/{part}", f"masks/{part}")
     assert len(data.open(tmp_path / "nested")) == 1 and data.open(tmp_path / "nested").name == "nested"
     held = data.held_out_of(tmp_path / "nested")
-    assert (
-        held == f"{tmp_path}/nested/images/val,{tmp_path}/nested/masks/val"
-        and data.open(held, want="masks").kind == "masks"
-    )
+    assert held == f"{tmp_path}/nested:val" and data.open(held, want="masks").kind == "masks"
 
 
 def test_label_maps_as_pairs_are_coloured(tmp_path):

@@ -1,16 +1,20 @@
 """What makes large sets fast: files are read and decoded once, and what is known is not looked for again."""
 
-import json
 import os
-import zipfile
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from picture_files import PHOTO, encoded, fill, noise, prepared, put, rows
 from PIL import Image
-from picture_files import PHOTO, encoded, fill, noise, put, rows
 
-from gankit import data
-from gankit.data.reading import cache, draft, files, survey
+from gankit import cli, data
+from gankit.data.reading import cache, decoding, draft, files, survey
+from gankit.training import loop
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 GREY, ALPHA = PHOTO[:, :, 0], np.concatenate([PHOTO, 255 - PHOTO[:, :, :1]], 2)
@@ -78,3 +82,160 @@ def test_one_pass_gives_what_two_give(tmp_path, monkeypatch, names, options):
     monkeypatch.setenv("GANKIT_CACHE", str(tmp_path / "two"))
     monkeypatch.setattr(draft.Draft, "holds", lambda *_: False)
     assert everything(tmp_path / "set", **options) == one
+
+
+def test_a_full_disk_stops_the_pass_and_leaves_nothing(tmp_path, monkeypatch):
+    fill(tmp_path / "set")
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(OSError, match="2.3 kB are needed and 100 bytes are free"):
+        data.open(tmp_path / "set")
+    assert prepared() == []
+
+
+def test_a_large_file_in_each_task_and_many_small_ones_in_one(monkeypatch):
+    """In order, whatever the sizes, and with as few files in memory as fit."""
+    held, most = set(), 0
+
+    def read(i):
+        nonlocal most
+        held.add(i)
+        most = max(most, len(held))
+        return bytes(sizes[i])
+
+    sizes = [10] * 100 + [survey.TASK] * 100 + [10] * 5
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    for threaded in (sizes, None):
+        held.clear()
+        seen = survey.each(read, list(range(205)), lambda i, data: (i, len(data)), "testing", threaded)
+        for item, result in seen:
+            assert result == (item, sizes[item])
+            held.discard(item)
+    assert most <= 8 * survey.FEW
+
+
+def test_a_moved_set_is_hashed_and_not_decoded(tmp_path, monkeypatch):
+    expected = fill(tmp_path / "set")
+    first = data.open(tmp_path / "set")
+    os.rename(tmp_path / "set", tmp_path / "moved")
+    with monkeypatch.context() as patched:
+        patched.setattr(decoding, "pixels", lambda *_: pytest.fail("decoded again"))
+        assert data.open(tmp_path / "moved").fingerprint == first.fingerprint
+    path = tmp_path / "moved/cat/000.png"  # the same size, and another image
+    content = encoded(255 - expected[0].transpose(1, 2, 0), compress_level=0)
+    path.write_bytes(content[: path.stat().st_size].ljust(path.stat().st_size, b"\0"))
+    before = path.stat().st_size
+    assert np.array_equal(rows(data.open(tmp_path / "moved"))[0], 255 - expected[0]) and path.stat().st_size == before
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar"])
+def test_archives_are_read_once(tmp_path, opens, ending):
+    fill(tmp_path / "set")
+    shutil.make_archive(str(tmp_path / "set"), ending, tmp_path / "set")
+    before = rows(data.open(tmp_path / "set"))
+    shutil.rmtree(cache.location())
+    opens["open"].clear()
+    assert np.array_equal(rows(data.open(tmp_path / f"set.{ending}")), before)
+    assert set(opens["open"].values()) == {1} and len(opens["open"]) == 12
+
+
+# What is known -------------------------------------------------------------------------------------------------------
+
+
+def answered(capsys, *words):
+    cli.main(["data", *map(str, words)])
+    return capsys.readouterr().out
+
+
+def test_an_answer_that_is_known_reads_no_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "set")
+    first = answered(capsys, "set", "--resolution", 4)
+    assert "12 images" in first and "as checked on" not in first
+    drawn = (tmp_path / "out/contact-sheet.png").stat()
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "_read", lambda _: pytest.fail("a file is read"))
+        patched.setattr(data.summary, "contact_sheet", lambda *_: pytest.fail("drawn again"))
+        again = answered(capsys, "set", "--resolution", 4)
+    assert again.startswith(first) and "--check reads every file again" in again
+    assert (tmp_path / "out/contact-sheet.png").stat().st_mtime_ns == drawn.st_mtime_ns
+    assert "as checked on" not in answered(capsys, "set", "--resolution", 4, "--check")
+    assert "as checked on" in answered(capsys, "set", "--resolution", 4)
+    assert "as checked on" not in answered(capsys, "set", "--resolution", 2)  # other words
+
+
+@pytest.mark.parametrize("change", ["content", "new", "gone", "renamed", "table"])
+def test_a_change_is_looked_at(tmp_path, monkeypatch, capsys, change):
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "set")
+    answered(capsys, "set")
+    path = tmp_path / "set/cat/000.png"
+    if change == "content":
+        path.write_bytes(encoded(noise(8, 8, 3)))
+    elif change == "new":
+        (path.parent / "new.png").write_bytes(encoded(noise(8, 8, 3)))
+    elif change == "gone":
+        path.unlink()
+    elif change == "renamed":
+        path.rename(path.with_name("first.png"))
+    else:
+        (tmp_path / "set/notes.md").write_text("cats and dogs")
+    assert "as checked on" not in answered(capsys, "set")
+
+
+def test_a_sheet_that_is_gone_or_shows_another_set_is_drawn_anew(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "one")
+    fill(tmp_path / "two", 3)
+    sheet = tmp_path / "out/contact-sheet.png"
+    answered(capsys, "one")
+    expected = sheet.read_bytes()
+    answered(capsys, "two")
+    assert sheet.read_bytes() != expected
+    assert "as checked on" in answered(capsys, "one") and sheet.read_bytes() == expected
+    sheet.unlink()
+    assert "as checked on" in answered(capsys, "one") and sheet.read_bytes() == expected
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"text": 1}', b'{"answer": {}}', b"\xff"])
+def test_damaged_answers_are_looked_for_again(tmp_path, monkeypatch, capsys, content):
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "set", 1)
+    first = answered(capsys, "set")
+    for path in (cache.location() / "seen").glob("*.json"):
+        path.write_bytes(content)
+    assert answered(capsys, "set") == first
+
+
+def test_an_answer_that_is_known_imports_neither_torch_nor_numpy(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "set", 1)
+    answered(capsys, "set")
+    modules = "{'torch', 'numpy', 'PIL', 'tyro'} & {*sys.modules}"
+    code = f"import sys; from gankit import cli; cli.main(['data', 'set']); print({modules})"
+    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "as checked on" in text and text.endswith("set()\n")
+
+
+# Bytes until the device ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", [64, 256])
+def test_images_are_bytes_until_they_are_on_the_device(tmp_path, monkeypatch, side):
+    put(tmp_path / "set", **{f"{i}.png": encoded(noise(256, 256, 3, seed=i)) for i in range(4)})
+    fields = next(data.ahead(data.open(tmp_path / "set").stream(0, 4, side)))
+    assert fields["real"].dtype == torch.uint8 and fields["real"].shape == (4, 3, side, side)
+    converted = []
+    normalise = data.normalise
+    monkeypatch.setattr(
+        "gankit.training.loop.data.normalise",
+        lambda x, dtype: converted.append((x.device.type, x.dtype)) or normalise(x, dtype),
+    )
+    run = SimpleNamespace(
+        device=torch.device("meta"),
+        dtype=torch.float32,
+        images=0,
+        augment=None,
+        settings=SimpleNamespace(batch=4, seed=0),
+    )
+    batch = loop.make_batch(fields, run, 4)
+    assert converted == [("meta", torch.uint8)] and batch.real.dtype == torch.float32

@@ -10,8 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from gankit.data import draws
-from gankit.data.reading import cache, layout
-from gankit.data.stream import Batches, Dataset, Stream
+from gankit.data.reading import cache
+from gankit.data.stream import Batches, Dataset, Division, Stream
 from gankit.text import shown
 
 SECOND = 3  # purpose of random numbers: the seed of b's order and mirroring
@@ -31,6 +31,7 @@ class Domains:
         mirror: flip images of the stream, each with probability one half; both sides of a pair together.
         kind: "domains", with independent orders, or "pairs": image i of b belongs to image i of a.
         notes: what a user should know about both, in plain sentences.
+        division: how the data is divided into parts; None where it is not.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Domains:
     class_names: list[str] = field(default_factory=list)
     fingerprint: str = ""
     notes: list[str] = field(default_factory=list)
+    division: Division | None = None
 
     def __post_init__(self) -> None:
         for title, domain in (("A", self.a), ("B", self.b)):
@@ -110,18 +112,13 @@ class DomainStream(Batches):
 
 
 def split(name: str | Path) -> tuple[str, str] | None:
-    """The names of both domains in the user's text; None if it names other data.
+    """The two names in the user's text, which a comma separates; None if it names other data.
 
     Raises:
         ValueError: there is a comma, but not two names.
     """
-    text, path = str(name), Path(name).expanduser()
-    if "\0" in text:
-        return None
-    if path.is_dir():
-        folders = layout.domains(path)
-        return folders and (str(folders[0]), str(folders[1]))
-    if "," not in text or path.exists():
+    text = str(name)
+    if "\0" in text or "," not in text or Path(text).expanduser().exists():
         return None
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 2 or not all(parts):
@@ -132,6 +129,7 @@ def split(name: str | Path) -> tuple[str, str] | None:
 def join(name: str | Path, parts: tuple[str, str], open_part: Callable[[str], Dataset]) -> Domains:
     """Two domains as one data set, each opened by its name with `open_part`."""
     path = Path(name).expanduser()
+    path = path if path.is_dir() else path.with_name(path.name.rpartition(":")[0] or path.name)
     title = path.resolve().name if path.is_dir() else "-".join(Path(part).name for part in parts)
     a, b = (open_part(part) for part in parts)
     beside = [e.name for e in path.iterdir() if e.is_file() and not e.name.startswith(".")] if path.is_dir() else []

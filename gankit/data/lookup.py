@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
-from gankit.data import captions
+from gankit.data import captions, domains
 from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW as TWO
-from gankit.data.domains import Domains, join, split
+from gankit.data.domains import Domains, join
+from gankit.data.naming import JOIN, find, named, part_in, plus, without_part
 from gankit.data.reading import cache, embedding, layout, partners
 from gankit.data.reading.choices import Alpha, Fit, Frames, Reading
-from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES
-from gankit.data.reading.files import BadFiles, plain
+from gankit.data.reading.endings import ARRAYS
+from gankit.data.reading.files import BadFiles
 from gankit.data.reading.folder import open_folder
+from gankit.data.reading.parts import TRAIN, Parts, of_path
 from gankit.data.reading.vectors import open_vectors
-from gankit.data.stream import Dataset
+from gankit.data.stream import Dataset, Division
 from gankit.data.union import Union
-from gankit.text import did_you_mean, shown
+from gankit.text import shown
 
 KINDS = {  # of data with a height and a width, and their names in messages
     "images": "images",
@@ -39,7 +39,6 @@ HOW = {  # the layout of files of each kind
     "whose files have equal names but for the ending",
     "captions": captions.HOW,
 }
-JOIN = "Sets of images with attributes or classes are joined with a plus between: photos+faces"
 WANTS = ("", *KINDS, "points", "vectors")
 
 
@@ -100,40 +99,133 @@ def open_as(
     """`open` with the options of reading in one object; raises as it."""
     if want not in WANTS:
         raise ValueError(f"--as takes {', '.join(WANTS)}, not {want!r}")
-    size, path = how.check().size, find(name)
+    how.check()
+    path = find(name)
 
     def open_part(part: str, hint: str) -> Dataset:
         return _single(open_as(part, how), part, hint)
 
     dataset: Dataset | Domains | Union
-    if sides := two_sided(name, want):
-        dataset = _open_two_sided(name, *sides, want, how)
-    elif parts := split(name):
-        dataset = join(name, parts, lambda part: open_part(part, TWO))
-    elif names := plus(name):
+    if path is None and (names := plus(name)):
         sets = [open_part(part, JOIN) for part in names]
         dataset = Union("-".join(dataset.name for dataset in sets), sets)
-    else:
+    elif path is None and (both := domains.split(name)):
+        if want in ("pairs", "masks"):
+            dataset = _open_two_sided(name, want, _folders(both), want, how)
+        else:
+            dataset = join(name, both, lambda part: open_part(part, TWO))
+    elif path is None:
         with named(name):
-            dataset = _open_one_sided(str(name), path, how)
+            dataset = BUILTIN[_with_split(str(name), how.split)](how.size)
             if want == "captions" and isinstance(dataset, Dataset) and dataset.kind == "images":
                 dataset = captioned(dataset, how.skip_bad, text_encoder)
-        if dataset.kind not in KINDS and (mirror or size):
-            raise ValueError(
-                f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"
-            )
+    elif is_vectors(path):
+        with named(name):
+            dataset = open_vectors(path)
+    else:
+        with named(name):
+            located = locate(name, path, how.split)
+            how = replace(how, split=located.part)
+        division = located.division(how.held_out)
+        if sides := located.two_sided(want):
+            dataset = _open_two_sided(name, *sides, want, how)
+        elif both := located.domains():
+            how = replace(how, split="")  # the part was chosen with the folders
+            dataset = join(name, both, lambda part: open_part(part, TWO))
+        else:
+            with named(name):
+                dataset = open_folder(path, how, located.parts, _held_out_paths(how.held_out))
+                if want == "captions":
+                    dataset = captioned(dataset, how.skip_bad, text_encoder)
+        dataset.division = division
+    if dataset.kind not in KINDS and (mirror or how.size):
+        raise ValueError(
+            f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"
+        )
     dataset.mirror = mirror
     dataset.fingerprint += "-mirror" * mirror
     return dataset
 
 
-def _open_one_sided(name: str, path: Path | None, how: Reading) -> Dataset | Domains:
-    """A built-in set, or the vectors or images of a path."""
-    if path is None:
-        return BUILTIN[name](how.size)
-    if path.suffix.lower() == ARRAYS and path.is_file():
-        return open_vectors(path)
-    return open_folder(path, how)
+class Located(NamedTuple):
+    """The files at a path, and the part of them to read; "" for all parts."""
+
+    path: Path
+    part: str
+    parts: Parts
+
+    def division(self, held_out: str = "") -> Division | None:
+        """How the data is divided into parts, with the name of the held-out data; None where there are no parts."""
+        counts = self.parts.counts() if not self.parts.question else {}
+        if not counts and not held_out:
+            return None
+        held = held_out or (self.parts.held_out() if self.part == TRAIN else "")
+        return Division(self.parts.title or "no parts", self.part, counts, held)
+
+    def domains(self) -> tuple[str, str] | None:
+        """The folders of two domains, as names; None for other data."""
+        if not self.path.is_dir():
+            return None
+        sides = self.parts.sides(self.part)
+        if len(sides) == 1 and sides.keys() < {"A", "B"}:  # the other folder may hold no images
+            side, folder = next(iter(sides.items()))
+            sides["AB".replace(side, "")] = f"{folder.removesuffix(side)}{'AB'.replace(side, '')}"
+        both = [self.path / sides[side] for side in "AB"] if sides.keys() == {"A", "B"} else []
+        return (str(both[0]), str(both[1])) if both and all(folder.is_dir() for folder in both) else None
+
+    def two_sided(self, want: str) -> tuple[str, list[Path]] | None:
+        """The kind of two-sided data, "pairs" or "masks", and the paths of both sides, or of images A|B; else None."""
+        if self.path.is_dir() and (maps := self.parts.label_maps(self.part)):
+            return "masks", [self.path / side for side in maps]
+        if want != "pairs":
+            return None
+        if both := self.domains():
+            return "pairs", list(map(Path, both))
+        folder = self.parts.folder(self.part) if self.path.is_dir() and self.part else None
+        return "pairs", [self.path / folder if folder else self.path]
+
+
+def locate(name: str | Path, path: Path, split: str = "") -> Located:
+    """The files at a path, and the part that its name or the option `split` says.
+
+    Raises:
+        ValueError: there is no such part, or it must be said which one is meant.
+    """
+    parts = of_path(path)
+    return Located(path, parts.choose(part_in(name) or split), parts)
+
+
+def _held_out_paths(name: str) -> list[tuple[Path, str]]:
+    """The folders and archives of held-out data, with the part of each. Raises ValueError: there are no such files."""
+    names = [part for text in plus(name) or [name] for part in domains.split(text) or [text]] if name else []
+    paths = [find(part) for part in names]
+    if built_in := [part for part, path in zip(names, paths) if path is None]:
+        raise ValueError(f"--held-out takes files, whose content can be compared; {shown(built_in[0])} is built in")
+    parts = [layout.part_of(part_in(part)) or part_in(part) for part in names]
+    return [(path, part) for path, part in zip(paths, parts) if path is not None]
+
+
+def is_vectors(path: Path) -> bool:
+    return path.suffix.lower() == ARRAYS and path.is_file()
+
+
+def _with_split(name: str, split: str) -> str:
+    """The name of a built-in set, or of its part. Raises ValueError: it has no such part."""
+    if not split or ":" in name or (split == "train" and f"{name}:{split}" not in BUILTIN):
+        return name
+    if f"{name}:{split}" not in BUILTIN:
+        parts = [other.partition(":")[2] for other in BUILTIN if other.startswith(f"{name}:")]
+        raise ValueError(f"it has no part {shown(split)!r}; it has {', '.join(parts) or 'none'}")
+    return f"{name}:{split}"
+
+
+def _folders(names: Sequence[str]) -> list[Path]:
+    """The paths of both sides. Raises ValueError: one is built in."""
+    if missing := [part for part in names if find(part) is None]:
+        raise ValueError(
+            f"{shown(missing[0])} is built in, and sides are matched by the names of their files: give two folders"
+        )
+    return [Path(part).expanduser() for part in names]
 
 
 def _open_two_sided(name: str | Path, kind: str, paths: list[Path], want: str, how: Reading) -> Dataset | Domains:
@@ -196,108 +288,79 @@ def _subset(dataset: Dataset, kept: np.ndarray, skipped: list[tuple[str, str]]) 
     )
 
 
-def two_sided(name: str | Path, want: str) -> tuple[str, list[Path]] | None:
+def two_sided(name: str | Path, want: str, split: str = "") -> tuple[str, list[Path]] | None:
     """The kind of two-sided data, "pairs" or "masks", and the paths of both sides, or of the images A|B; else None.
 
     Raises:
         ValueError: a name is missing, or one of two names is not a path.
     """
-    text, path = str(name), Path(name).expanduser()
-    if (text in BUILTIN and isinstance(name, str)) or "\0" in text:
+    path = find(name)
+    if path is None:
+        both = domains.split(name) if want in ("pairs", "masks") and not plus(name) else None
+        return (want, _folders(both)) if both else None
+    return None if is_vectors(path) else locate(name, path, split).two_sided(want)
+
+
+def split(name: str | Path) -> tuple[str, str] | None:
+    """The names of both domains in the user's text, or of the folders A and B at its path; None for other data.
+
+    Raises:
+        ValueError: there is a comma, but not two names.
+    """
+    text = str(name)
+    if both := domains.split(text):
+        return both
+    if "\0" in text or not (path := Path(without_part(text)).expanduser()).is_dir():
         return None
-    if not path.exists():
-        if want not in ("pairs", "masks") or not (parts := split(name)):
-            return None
-        if missing := [part for part in parts if find(part) is None]:
-            raise ValueError(
-                f"{shown(missing[0])} is built in, and sides are matched by the names of their files: give two folders"
-            )
-        return want, [Path(part).expanduser() for part in parts]
-    if both := layout.label_maps(path):
-        return "masks", list(both)
-    if want != "pairs":
-        return None
-    return "pairs", list(layout.domains(path) or [layout.train(path)])
+    return locate(name, path).domains()
 
 
 def held_out_of(name: str | Path) -> str | None:
     """The name of the held-out part of training data, to be opened with the same `want`; None if there is none.
 
-    That is NAME:test for a built-in set, test/ or val/ beside train/, and testA/ and testB/ beside trainA/ and trainB/;
-    for joined sets, the held-out parts of all of them.
+    That is NAME:test for a built-in set; PATH:test or PATH:val for files with parts, or the folder that holds exactly
+    this part; for two names, and for joined sets, the held-out parts of all of them.
     """
-    text, path = str(name), Path(name).expanduser()
+    text = str(name)
     if text in BUILTIN and isinstance(name, str):
         return f"{text}:test" if f"{text}:test" in BUILTIN else None
+    if "\0" in text or part_in(name) not in ("", TRAIN):
+        return None
     if others := _held_out_of_all(plus(name)):
         return "+".join(others)
-    if "\0" in text or path.exists():
-        return layout.held_out(path) if path.is_dir() else None
-    if "," not in text or not (parts := split(name)):
+    if both := domains.split(text):
+        return _held_out_of_both(both)
+    try:
+        path = find(name)
+    except ValueError:
         return None
-    a, b = (Path(part).expanduser() for part in parts)
-    if a.parent == b.parent and layout.domains(a.parent) == (a, b):
-        return layout.held_out(a.parent)
-    return ",".join(_held_out_of_all(parts)) or None
+    if path is None or is_vectors(path):
+        return None
+    parts = of_path(path)
+    if part := parts.held_out():
+        folder = parts.folder(part) if path.is_dir() else None
+        sides = parts.domains(part) if path.is_dir() and not folder else None
+        names = [str(path / side) for side in sides or ([folder] if folder else [])]
+        return ",".join(names) or f"{path}:{part}"
+    above = path.resolve().parent
+    if path.is_dir() and layout.part_of(path.resolve().name) == TRAIN:  # the user named the training part itself
+        beside = of_path(above)
+        if (part := beside.held_out()) and (folder := beside.folder(part)):
+            return str(path.parent / folder if path.parent.resolve() == above else above / folder)
+    return None
+
+
+def _held_out_of_both(both: Sequence[str]) -> str | None:
+    """The held-out part of two names: of the folder that holds both as its training part, else of each."""
+    a, b = (Path(part).expanduser() for part in both)
+    if a.parent == b.parent and a.is_dir() and b.is_dir():
+        parts = of_path(a.parent)
+        if parts.domains(TRAIN) == (a.name, b.name) and (held := parts.domains(parts.held_out())):
+            return ",".join(str(a.parent / side) for side in held)
+    return ",".join(_held_out_of_all(both)) or None
 
 
 def _held_out_of_all(parts: Sequence[str]) -> list[str]:
     """The names of the held-out parts of all these data sets; none if one of them has none."""
     others = [other for part in parts if (other := held_out_of(part))]
     return others if len(others) == len(parts) else []
-
-
-def plus(name: str | Path) -> list[str]:
-    """The names of joined sets, which a plus separates; none for other data.
-
-    Raises:
-        ValueError: a name is missing.
-    """
-    text = str(name)
-    if "+" not in text or "\0" in text or Path(text).expanduser().exists():
-        return []
-    parts = [part.strip() for part in text.split("+")]
-    if not all(parts):
-        raise ValueError(f"{shown(text)!r} lacks a name. {JOIN}")
-    return parts
-
-
-def find(name: str | Path) -> Path | None:
-    """The path that a name refers to; None for built-in sets, and for several names with a comma or plus between.
-
-    Raises:
-        ValueError: there is no such data; the message suggests similar names.
-    """
-    text = str(name)
-    if (parts := split(name)) and not Path(text).expanduser().is_dir():
-        for part in parts:
-            find(part)
-        return None
-    if names := plus(name):
-        for part in names:
-            find(part)
-        return None
-    if text in BUILTIN and isinstance(name, str):
-        return None
-    if re.match(r"\w+://", text):
-        raise ValueError(f"{text} is an address, and nothing is downloaded: fetch it yourself and give the path")
-    path = Path(text).expanduser()
-    if text and "\0" not in text and path.is_dir():
-        return path
-    if text and "\0" not in text and path.exists():
-        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES)):
-            return path
-        raise ValueError(f"{shown(text)} is not a folder, zip, tar, image or .npz")
-    beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.name and path.parent.is_dir() else []
-    hint = did_you_mean(text, [*BUILTIN, *beside]) or f"built in are {', '.join(n for n in BUILTIN if ':' not in n)}"
-    raise ValueError(f"there is no data {shown(text)!r}, neither built in nor a path; {hint}")
-
-
-@contextmanager
-def named(name: str | Path) -> Iterator[None]:
-    """Put the name of the data in front of the message of any ValueError inside."""
-    try:
-        yield
-    except ValueError as error:
-        error.args = (f"{shown(str(name))}: {error}",)
-        raise

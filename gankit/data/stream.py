@@ -37,6 +37,27 @@ class Modes(NamedTuple):
     std: float = 0.0
 
 
+class Division(NamedTuple):
+    """How a data set is divided into parts.
+
+    Args:
+        layout: what divides it, such as "folders train and val".
+        part: the part that is read; "" for all.
+        counts: number of images of each part.
+        held_out: the name of the held-out data; "" where there is none.
+    """
+
+    layout: str
+    part: str
+    counts: dict[str, int]
+    held_out: str
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{part} {count:,}" for part, count in self.counts.items())
+        others = f"; {self.held_out} is held out" if self.held_out else ""
+        return f"{self.layout} ({counts}): {self.part or 'all'} is read{others}"
+
+
 @dataclass
 class Dataset:
     """N samples that are read by number, with labels, attributes and captions.
@@ -63,6 +84,7 @@ class Dataset:
         mirror: flip images of the stream, each with probability one half, by its position.
         skipped: unusable files that were left out, with the reason.
         warnings: what a user should know about the data, in plain sentences.
+        division: how the data is divided into parts; None where it is not.
     """
 
     name: str
@@ -86,6 +108,7 @@ class Dataset:
     mirror: bool = False
     skipped: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    division: Division | None = None
 
     def __len__(self) -> int:
         return self.size

@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gankit.data.domains import Domains, split
-from gankit.data.lookup import KINDS, find, named, open_as, plus, two_sided
+from gankit.data.domains import Domains
+from gankit.data.lookup import KINDS, Located, is_vectors, locate, open_as, split, two_sided
+from gankit.data.naming import find, named, plus
 from gankit.data.pixels import paint, palette
 from gankit.data.reading import files
 from gankit.data.reading.choices import Alpha, Reading
-from gankit.data.reading.endings import ARRAYS
 from gankit.data.reading.partners import surveyed
+from gankit.data.reading.parts import restricted
 from gankit.data.reading.survey import examine_pixels, metadata_of, survey
-from gankit.data.stream import Dataset
+from gankit.data.stream import Dataset, Division
 from gankit.data.union import Union
 from gankit.text import shown
 
@@ -50,6 +51,8 @@ class Report:
         copies: groups of files with equal content.
         warnings: in plain sentences.
         title: heading of the list of classes.
+        division: how the data is divided into parts; None where it is not.
+        shared: images that are left out, as held-out ones are exact copies of them, each with its copy.
     """
 
     name: str
@@ -68,12 +71,16 @@ class Report:
     copies: list[list[str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     title: str = "classes"
+    division: Division | None = None
+    shared: list[tuple[str, str]] = field(default_factory=list)
 
     def __str__(self) -> str:
         kind = "images of two domains" if self.kind == "domains" else KINDS.get(self.kind, self.kind)
         lines = [
             f"{shown(self.name)}: {self.count:,} {kind}" + f", {files.amount(self.bytes)} of files" * (self.bytes > 0)
         ]
+        if self.division:
+            lines.append(f"  parts: {self.division}")
         for title, counts in (("height x width", self.sizes), ("modes", self.modes), (self.title, self.classes)):
             if counts:
                 first = ", ".join(f"{shown(name)} ({n:,})" for name, n in islice(counts.items(), 12))
@@ -98,8 +105,14 @@ class Report:
             lines.append(f"  read as: {' and '.join(shapes)} each, {files.amount(size)} in all")
         bad = files.listed((f"{name}: {reason}" for name, reason in self.bad), len(self.bad))
         copies = files.listed((", ".join(files.listed(names, len(names))) for names in self.copies), len(self.copies))
+        shared = files.listed((f"{name} is {copy}" for name, copy in self.shared), len(self.shared))
         notes = files.listed(self.warnings, len(self.warnings))
-        for title, entries in (("cannot be used", bad), ("copies", copies), ("note", notes)):
+        for title, entries in (
+            ("cannot be used", bad),
+            ("copies", copies),
+            ("copies of held-out images", shared),
+            ("note", notes),
+        ):
             lines += [f"  {title}: {entry}" for entry in entries]
         return "\n".join(lines)
 
@@ -117,23 +130,34 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
 def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
     """`describe` with the options of reading in one object; raises as it."""
     path = find(name)
-    if sides := two_sided(name, want):
+    with named(name):
+        located = None if path is None or is_vectors(path) else locate(name, path, how.split)
+    report = _described(name, path, located, how, want)
+    report.division = located and located.division(how.held_out)
+    return report
+
+
+def _described(name: str | Path, path: Path | None, located: Located | None, how: Reading, want: str) -> Report:
+    """Describe a data set whose files are located, if it has any."""
+    sides = located.two_sided(want) if located else two_sided(name, want)
+    if sides:
         report = _two_sided(str(name), *sides, how)
         if want == "pairs" and report.shape and report.kind == "masks":  # read as the coloured map, and the image
             report.kind, report.shape, report.other = "pairs", (3, *report.shape[1:]), report.shape
         return report
-    if parts := split(name):
+    if parts := located.domains() if located else split(name):
+        how = replace(how, split="") if located else how
         return _together(str(name), "domains", list("AB"), [describe_as(part, how) for part in parts])
     if names := plus(name):
         reports = [describe_as(part, how) for part in names]
         joined = open_as(name, replace(how, skip_bad=True))
         assert isinstance(joined, Union)  # the name has a plus
         return _together(str(name), "images", [dataset.name for dataset in joined.sets], reports)
-    if path is None or (path.suffix.lower() == ARRAYS and path.is_file()):
+    if path is None or located is None:
         dataset = open_as(name, how, want=want)
         assert not isinstance(dataset, Union)  # the name has no plus
         return _opened(dataset, str(name), os.path.getsize(path) if path else 0)
-    return _images(str(name), path, how)
+    return _images(str(name), located, how)
 
 
 def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
@@ -156,10 +180,10 @@ def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
     )
 
 
-def _images(name: str, path: Path, how: Reading) -> Report:
+def _images(name: str, located: Located, how: Reading) -> Report:
     """Describe the images in a folder or archive."""
-    with named(name), files.open_files(path) as source:
-        seen = survey(source, examine_pixels)
+    with named(name), files.open_files(located.path) as source:
+        seen = survey(restricted(source, located.parts, located.part), examine_pixels)
     notes = list(seen.warnings)
     try:
         shape = seen.shape(how.size, how.alpha)
@@ -183,7 +207,20 @@ def _images(name: str, path: Path, how: Reading) -> Report:
         bad=seen.bad + [(shown(image.file.name), image.flaw) for image in seen.images if image.flaw],
         copies=seen.copies(),
         warnings=notes + metadata.warnings,
+        shared=seen.shared,
     )
+
+
+def facts(dataset: Dataset | Domains | Union) -> list[str]:
+    """What a user should know of a data set before training, in plain sentences: parts, classes and notes."""
+    lines = []
+    if not isinstance(dataset, Union) and dataset.division:
+        lines.append(f"{dataset.name}: {dataset.division}.")
+    if isinstance(dataset, Dataset) and dataset.labels is not None and dataset.class_names:
+        counts = np.bincount(dataset.labels, minlength=dataset.num_classes).tolist()
+        names = (f"{shown(name)} {count:,}" for name, count in zip(dataset.class_names, counts))
+        lines.append(f"{dataset.num_classes} classes: {', '.join(files.listed(names, dataset.num_classes, 10))}.")
+    return [*lines, *dataset.warnings]
 
 
 def contact_sheet(dataset: Dataset | Domains | Union, path: Path, count: int = 100) -> None:

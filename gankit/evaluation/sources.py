@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gankit import data, latent
 from gankit.data import Modes
-from gankit.data.lookup import named
+from gankit.data.naming import named
 from gankit.data.reading import arrays as npz
 from gankit.data.reading import cache
 from gankit.data.reading.rows import Rows as PreparedRows

@@ -40,15 +40,17 @@ def open_reference(
     Raises:
         ValueError: there is no such data.
     """
+    if real == settings.get("data"):
+        held_out = held_out or str(settings.get("held_out") or "")
+    own = {**settings, "split": "", "held_out": ""}  # the name of held-out data says its part
     if recipe is not None and translations.translates(recipe):
-        kind = recipe.data.split()[0]
-        names = real, held_out or translations.held_out_name(real)
-        train, unseen = (sources.open_dataset(name, settings, resolution, kind) if name else None for name in names)
-        return Reference(train, unseen, real)
+        kind, held_out = recipe.data.split()[0], held_out or translations.held_out_name(real)
+        train = sources.open_dataset(real, settings, resolution, kind) if real else None
+        return Reference(train, sources.open_dataset(held_out, own, resolution, kind) if held_out else None, real)
     samples = sources.of_data(real, settings, resolution) if real else None
     if samples is not None and samples.data and not held_out:
         held_out = data.held_out_of(samples.data) or ""
-    return Reference(samples, sources.of_data(held_out, settings, resolution) if held_out else None, real)
+    return Reference(samples, sources.of_data(held_out, own, resolution) if held_out else None, real)
 
 
 def trials_of_model(

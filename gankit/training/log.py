@@ -93,8 +93,8 @@ class Log:
             from torch.utils.tensorboard import SummaryWriter
 
             self.board = SummaryWriter(str(self.folder), purge_step=run.images)
-        for warning in getattr(dataset, "warnings", []):
-            self.say(warning)
+        for fact in data.facts(dataset):
+            self.say(fact)
         if not (self.folder / "reals.png").exists():
             n = pictures.cells(dataset.shape)
             pictures.save(self.folder / "reals.png", reals(dataset, n, self.settings.seed))

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from gankit import models
 from gankit.data import split
-from gankit.data.reading import layout
 from gankit.recipe import Recipe, can
 from gankit.runs.schema import Config
 from gankit.runs.trained import Trained
@@ -62,8 +61,10 @@ def arguments_of_translate(kind: Recipe | type[Recipe]) -> set[str]:
 def domains_of(config: Config) -> tuple[str, str]:
     """The names of a run's two domains: those of their folders, or "a" and "b"."""
     typed = str(config["settings"].get("data", ""))
-    folders = layout.domains(Path(typed).expanduser()) if typed and "\0" not in typed else None
-    parts = tuple(map(str, folders)) if folders else (split(typed) if "," in typed else None)
+    try:
+        parts = split(typed) if typed else None
+    except (ValueError, OSError):  # the data may have moved since
+        parts = None
     return (Path(parts[0]).name or "a", Path(parts[1]).name or "b") if parts else ("a", "b")
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gankit.data.lookup import named
+from gankit.data.naming import named
 from gankit.data.reading import tables
 from gankit.data.reading.files import open_files
 from gankit.runs.trained import Trained

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from gankit import data
-from gankit.data.lookup import named
+from gankit.data.naming import named
 from gankit.data.reading import files
 from gankit.data.reading.endings import ARCHIVES, IMAGES, VIDEOS
 from gankit.pictures import STILLS

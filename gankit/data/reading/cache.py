@@ -14,12 +14,13 @@ from contextlib import ExitStack, contextmanager
 from errno import ENOSPC
 from itertools import cycle
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from gankit.data.reading.files import amount
 from gankit.text import aside
+
+if TYPE_CHECKING:
+    import numpy as np
 
 try:
     import fcntl
@@ -79,6 +80,8 @@ class Prepared(NamedTuple):
 
 def find(name: str) -> Prepared | None:
     """The prepared data of this name; None if it is missing, its size is wrong, or its info was altered."""
+    import numpy as np  # not at the top: what was answered before is found without it
+
     folder = location() / name
     try:
         content, checks = (folder / "info.json").read_bytes(), (folder / "checks").read_bytes()

@@ -30,6 +30,7 @@ KEPT = 2**27  # bytes of files that stay in memory until they are read again
 SYSTEMS = frozenset(("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"))  # files and folders that these write
 SHOWN = 20  # lines of a list in a message; the others are counted
 READING = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+NOTED: list[dict[Path, list[File]]] = []  # by each `noted` that is active
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -71,6 +72,10 @@ class FileSet(NamedTuple):
         class_names: names of the classes, in the order of their numbers; empty where labels are names themselves.
         title: the format, where one file holds many images, such as "MNIST's IDX files".
         threaded: whether several threads may read at once.
+        unseen: held-out images, which are not among `files`, each with the function that reads it.
+        elsewhere: names of the images of other parts.
+        missing: images that a list names and that are not there, with the reason.
+        bare: the name of a file without its part: cat/1.png for train/cat/1.png.
     """
 
     files: list[File]
@@ -80,6 +85,10 @@ class FileSet(NamedTuple):
     class_names: tuple[str, ...] = ()
     title: str = ""
     threaded: bool = False
+    unseen: tuple[tuple[File, Callable[[File], bytes]], ...] = ()
+    elsewhere: tuple[str, ...] = ()
+    missing: tuple[tuple[str, str], ...] = ()
+    bare: Callable[[str], str] = str
 
 
 class BadFiles(ValueError):
@@ -124,6 +133,7 @@ def plain(path: Path) -> Path:
 
 def open_plain(path: Path) -> BinaryIO:
     """Open a regular file to read bytes; raises as `plain`."""
+    _note(path, [_file(path, path.name)])
     with ExitStack() as stack:
         more = getattr(os, "O_NONBLOCK", 0)  # in case a pipe replaces the file after the check
         file = stack.enter_context(open(plain(path), "rb", opener=lambda name, flags: os.open(name, flags | more)))
@@ -150,6 +160,23 @@ def text(path: Path, most: int = 2**24) -> str:
         raise ValueError(f"{shown(str(path))} is no text in UTF-8 (byte {error.start})") from None
 
 
+@contextmanager
+def noted() -> Iterator[dict[Path, list[File]]]:
+    """The absolute paths that are listed, or opened by name, inside, each as it was listed first."""
+    listings: dict[Path, list[File]] = {}
+    NOTED.append(listings)
+    try:
+        yield listings
+    finally:
+        NOTED.pop()
+
+
+def _note(path: Path, listed_files: list[File]) -> list[File]:
+    for listings in NOTED:
+        listings.setdefault(path.absolute(), listed_files)
+    return listed_files
+
+
 def listing(path: Path) -> list[File]:
     """The files below a folder, or the archive or image itself, with their stamps: equal for unchanged data.
 
@@ -159,7 +186,7 @@ def listing(path: Path) -> list[File]:
         ValueError: folders are nested too deep.
         OSError: a folder cannot be read.
     """
-    return _listed(path)[0]
+    return _note(path, _listed(path)[0])
 
 
 @contextmanager
@@ -170,8 +197,9 @@ def open_files(path: Path) -> Iterator[FileSet]:
         ValueError: an archive is damaged, or holds links or names that lead out of it.
         OSError: it cannot be read.
     """
+    listed_files, notes = _listed(path)
+    _note(path, listed_files)
     if path.is_dir():
-        listed_files, notes = _listed(path)
         here, above = str(path), str(path.resolve())
         yield FileSet(
             listed_files,
@@ -181,7 +209,7 @@ def open_files(path: Path) -> Iterator[FileSet]:
         )
         return
     if not path.name.lower().endswith(ARCHIVES):
-        yield FileSet(listing(path), lambda file: _read(path))
+        yield FileSet(listed_files, lambda file: _read(path))
         return
     size = os.stat(plain(path)).st_size
     with ExitStack() as stack:

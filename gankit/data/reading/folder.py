@@ -14,27 +14,37 @@ import numpy as np
 from gankit.data.reading import cache, decoding, files
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.draft import Draft, Row
-from gankit.data.reading.files import BadFiles
+from gankit.data.reading.files import BadFiles, FileSet
+from gankit.data.reading.parts import Parts, find, restricted
 from gankit.data.reading.rows import Rows
 from gankit.data.reading.survey import ImageFile, Survey, each, metadata_of, survey
 from gankit.data.stream import Dataset
 from gankit.text import shown
 
+VERSION_OF_PARTS = 1  # part of the keys of data with parts: increase it when files are assigned in another way
 VERSION = 2  # part of the cache's keys: increase it when the same files are prepared in another way
 T = TypeVar("T")
 
 
-def open_folder(path: Path, how: Reading) -> Dataset:
-    """The images below a folder or in an archive, decoded into the cache if they are not there yet.
+def open_folder(path: Path, how: Reading, parts: Parts, held_out: Sequence[tuple[Path, str]] = ()) -> Dataset:
+    """The images of the part `how.split` below a folder or in an archive, decoded into the cache if they are not there.
+
+    Args:
+        path: the folder or archive.
+        how: the options of reading.
+        parts: the parts of its files.
+        held_out: folders and archives whose images are left out by their content, with the part of each, or "".
 
     Raises:
         BadFiles: some files cannot be used, and `how.skip_bad` is not given.
         ValueError: there are no images, their sizes differ and no resolution is given, or the metadata is wrong.
     """
-    here = path.absolute()
+    here, unseen = path.absolute(), [(path.absolute(), part) for path, part in held_out]
 
     def again() -> cache.Prepared:
-        return recalled([here], (how.size, how.fit, how.alpha), lambda: _prepare(here, how), how.skip_bad)
+        key = how.size, how.fit, how.alpha, *(("parts", VERSION_OF_PARTS, how.split) if parts.of else ())
+        key += how.changed("held_out")
+        return recalled([here, *(path for path, _ in unseen)], key, lambda: _prepare(here, how, unseen), how.skip_bad)
 
     prepared = again()
     info, bad = prepared.info, [tuple(pair) for pair in prepared.info["skipped"]]
@@ -123,7 +133,12 @@ def enlarged(seen: Survey, shape: tuple[int, int, int]) -> list[str]:
     )
 
 
-def _prepare(path: Path, how: Reading) -> cache.Prepared:
+def held_out_files(source: FileSet, part: str) -> FileSet:
+    """The images of a part, or of all."""
+    return restricted(source, find(source), part) if part else source
+
+
+def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]]) -> cache.Prepared:
     """Decode every image into the cache, one after the other, with labels, captions and attributes in the info."""
 
     def build(out: Path) -> dict:
@@ -149,14 +164,20 @@ def _prepare(path: Path, how: Reading) -> cache.Prepared:
     def decode(_: ImageFile, data: bytes) -> np.ndarray:
         return decoding.decode(data, shape, how.fit, how.alpha)
 
-    with files.open_files(path) as source, ExitStack() as stack:
+    with ExitStack() as stack:
+        opened = stack.enter_context(files.open_files(path))
+        source = restricted(opened, find(opened), how.split)
+        others = [held_out_files(stack.enter_context(files.open_files(other)), part) for other, part in held_out]
+        unseen = *source.unseen, *((file, other.read) for other in others for file in other.files)
+        source = source._replace(unseen=unseen)
         # The same names and sizes are likely the same content at another place: then there is nothing to decode.
         alike = cache.key(VERSION, "alike", [file[:2] for file in source.files], how.size, how.fit, how.alpha)
         draft = None
         if cache.recall(alike):
             source = files.kept(source)
         else:
-            folder = stack.enter_context(cache.scratch(cache.key("draft", path, how.size, how.fit, how.alpha)))
+            key = cache.key("draft", path, how.size, how.fit, how.alpha, how.split)
+            folder = stack.enter_context(cache.scratch(key))
             draft = Draft(stack.enter_context(open(folder / "rows", "w+b")), how, len(source.files))
         seen = survey(source, draft=draft)
         shape = seen.shape(how.size, how.alpha)

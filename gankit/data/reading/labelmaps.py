@@ -224,7 +224,7 @@ def names_file(maps: Path) -> Path | None:
     while True:
         if (folder / NAMES).is_file():
             return folder / NAMES
-        if folder.name.lower() not in {*layout.SPLITS, *layout.MAPS} or folder == folder.parent:
+        if not layout.is_parted(folder.name) or folder == folder.parent:
             return None
         folder = folder.parent
 

@@ -20,6 +20,7 @@ from gankit.text import shown
 FILES = ("metadata.csv", "metadata.jsonl", "dataset.json")
 Row = dict[str, object]
 MOST_COLUMNS = 10_000
+PART_COLUMNS = ("split", "partition", "subset", "set", "fold")  # say the part of an image, as `splits` reads them
 HALF = re.compile("[\ud800-\udfff]")
 SIGNS = {"1": 1.0, "-1": 0.0, "1.0": 1.0, "-1.0": 0.0, 1: 1.0, -1: 0.0}  # values of binary attributes
 
@@ -119,7 +120,7 @@ def columns(rows: list[Row], name: str) -> Metadata:
     ignored, attributes = [], []
     for column in dict.fromkeys(column for row in rows for column in row):
         values = [row.get(column) for row in rows]
-        if all(value in (None, "") for value in values):
+        if all(value in (None, "") for value in values) or column.lower() in PART_COLUMNS:
             continue
         if column == "text":
             several = ["\n".join(map(str, value)) if isinstance(value, list) else value for value in values]

@@ -215,7 +215,7 @@ def title(paths: list[Path]) -> str:
     """A short name of the data: the name of the folder that holds both sides, or the names of both folders."""
     roots = []
     for root in (path.resolve() for path in paths):
-        while layout.parted(root.name) and root != root.parent:
+        while layout.is_parted(root.name) and root != root.parent:
             root = root.parent
         roots.append(root)
     if len(paths) == 2 and roots[0] != roots[1]:
@@ -295,7 +295,7 @@ def _find_classes(seen: Partners, folder: Path) -> None:
     seen.bad += [(part.name, flaw) for part, flaw in zip(maps, flaws) if flaw]
     seen.samples = [sample for sample, flaw in zip(seen.samples, flaws) if not flaw]
     seen.sides = [replace(s, images=[sample[i].image for sample in seen.samples]) for i, s in enumerate(seen.sides)]
-    parts = {folder.resolve().name.lower(), folder.resolve().parent.name.lower()} & layout.SPLITS
+    parts = {f.name for f in (folder.resolve(), folder.resolve().parent) if layout.split_name(f.name)}
     if seen.meaning.coloured and not path and parts:  # otherwise each part would number its colours differently
         lines = "".join(f"\n  class{i} {r} {g} {b}" for i, (r, g, b) in enumerate(seen.meaning.colours))
         raise ValueError(

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from gankit.data.reading import cache, decoding, layout, metadata, tables
+from gankit.data.reading import cache, decoding, files, metadata, tables
 from gankit.data.reading.decoding import Header
 from gankit.data.reading.draft import Draft, Row
 from gankit.data.reading.endings import IMAGES
@@ -62,6 +62,8 @@ class Survey:
         names: of all image files, as in `ImageFile.name`.
         texts: content of the .txt beside images, by the image's name.
         warnings: what a user should know, in plain sentences.
+        folders: the first folder of each image below the folder that holds all, without its part; "" for none.
+        shared: images of the training part whose content is also in a held-out part, each with its copy there.
     """
 
     images: list[ImageFile] = field(default_factory=list)
@@ -72,6 +74,8 @@ class Survey:
     names: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    folders: dict[str, str] = field(default_factory=dict)
+    shared: list[tuple[str, str]] = field(default_factory=list)
 
     def sizes(self) -> Counter[tuple[int, int]]:
         """The number of images of each height and width."""
@@ -134,8 +138,7 @@ def survey(
     """
     wanted = [f for f in source.files if f.name.lower().endswith(IMAGES)]
     beside = [f for f in source.files if with_metadata and os.path.basename(f.name) in metadata.FILES]
-    above = [os.path.dirname(f.name) for f in wanted + beside]
-    root = os.path.commonpath(above) + "/" if above and os.path.commonpath(above) else ""
+    root = _common(f.name for f in wanted + beside)
     beside = [f for f in beside if f.name[len(root) :] in metadata.FILES]
     table = tables.find(source, [f.name for f in wanted]) if with_metadata and wanted and not beside else None
     text_files, texts, bad_texts = metadata.captions_beside(source, wanted) if with_metadata else ({}, {}, [])
@@ -144,17 +147,24 @@ def survey(
     if not wanted:
         raise ValueError(f"there are no images (PNG, JPEG, WebP, BMP, TIFF, GIF); found: {others or 'nothing'}")
 
-    seen = Survey(names=[f.name[len(root) :] for f in wanted], bad=bad_texts, warnings=list(source.notes))
+    seen = Survey(
+        names=[f.name[len(root) :] for f in wanted], bad=[*bad_texts, *source.missing], warnings=list(source.notes)
+    )
     for file, result in _examined(source, wanted, examine, draft):
         if isinstance(result, str):
             seen.bad.append((shown(file.name), result))
         else:
             seen.images.append(ImageFile(file, file.name[len(root) :], *result))
+    bare = {file.name: source.bare(file.name) for file in wanted}
+    parted = any(name != other for name, other in bare.items())
+    below = len(_common(bare.values()) if parted else root)
+    seen.folders = {f.name[len(root) :]: bare[f.name][below:].rpartition("/")[0].partition("/")[0] for f in wanted}
+    _leave_out_unseen(seen, source)
     _add_metadata(seen, source, beside, root)
     unusable = {name for name, _ in seen.bad}
     if table:
         unusable |= _add_table(seen, table, root, unusable)
-    _match_rows(seen, unusable)
+    _match_rows(seen, unusable, {name.removeprefix(root) for name in source.elsewhere})
     if seen.rows and any(row.get("text") for row in seen.rows.values()) and texts:
         seen.warnings.append(f"The {len(texts)} .txt beside images are not read, as {seen.table} has texts.")
     else:
@@ -193,6 +203,43 @@ def _examined(
             yield file, (*result[:3], None)
 
 
+def _common(names: Iterable[str]) -> str:
+    """The folder that holds all these files, with a slash at its end; "" if it is the root."""
+    above = [os.path.dirname(name) for name in names]
+    folder = os.path.commonpath(above) if above else ""
+    return f"{folder}/" if folder else ""
+
+
+def _leave_out_unseen(seen: Survey, source: FileSet) -> None:
+    """Leave out images whose content is also in a held-out part. Only files of equal size are compared.
+
+    Raises:
+        ValueError: no image is left.
+    """
+    sizes = {image.file.size for image in seen.images}
+    wanted = [pair for pair in source.unseen if pair[0].size in sizes]
+    held_out: dict[str, str] = {}
+    for (file, _), digest in each(
+        lambda pair: pair[1](pair[0]), wanted, lambda _, data: hashlib.sha256(data).hexdigest(), "comparing"
+    ):
+        held_out.setdefault(digest, file.name)  # a message that it cannot be read equals no digest
+    seen.shared = [
+        (shown(image.file.name), shown(held_out[image.digest])) for image in seen.images if image.digest in held_out
+    ]
+    if not seen.shared:
+        return
+    first = ", ".join(files.listed((f"{a} is {b}" for a, b in seen.shared), len(seen.shared), 3))
+    if len(seen.shared) == len(seen.images):
+        raise ValueError(
+            f"every image to learn from is an exact copy of a held-out one ({first}): remove the copies, or add "
+            "--split all to learn from all images"
+        )
+    seen.images = [image for image in seen.images if image.digest not in held_out]
+    seen.warnings.append(
+        f"{len(seen.shared):,} images are left out, as held-out ones are exact copies of them: {first}."
+    )
+
+
 def _endings(names: Iterable[str]) -> str:
     """The eight most frequent endings of these file names, with counts."""
     counts = Counter(os.path.splitext(name)[1].lower() or "no ending" for name in names)
@@ -220,11 +267,11 @@ def _add_table(seen: Survey, table: tables.Table, root: str, unusable: set[str])
     return {shown(name) for name, _ in table.bad}
 
 
-def _match_rows(seen: Survey, unusable: set[str]) -> None:
-    """Report rows without an image, and images without a row, which are left out."""
+def _match_rows(seen: Survey, unusable: set[str], elsewhere: set[str]) -> None:
+    """Report rows without an image here or elsewhere, and images without a row, which are left out."""
     if seen.rows is None:
         return
-    names = set(map(metadata.canonical, seen.names))
+    names = set(map(metadata.canonical, [*seen.names, *elsewhere]))
     seen.bad += [(shown(name), f"in {seen.table}, but not there") for name in seen.rows if name not in names]
     seen.bad += [
         (shown(image.name), f"has no row in {seen.table}")
@@ -242,13 +289,9 @@ def metadata_of(seen: Survey, names: list[str]) -> metadata.Metadata:
         result.captions = [seen.texts.get(name, "") for name in names]
     if seen.table == "dataset.json" or any("label" in row for row in rows):
         return result
-    folders = [name.partition("/")[0] if "/" in name else "" for name in names]
+    folders = [seen.folders[name] for name in names]
     classes = sorted(set(folders))
-    if len(classes) > 1 and {name.lower() for name in classes} <= layout.SPLITS:
-        result.warnings.append(
-            f"{', '.join(classes)} look like splits, not classes: all are read, without labels. Give one alone."
-        )
-    elif len(classes) > 1 and "" in classes:
+    if len(classes) > 1 and "" in classes:
         result.warnings.append(
             f"{folders.count('')} images lie beside the sub-folders, so these are not taken for classes."
         )

@@ -1,0 +1,84 @@
+"""The names and paths of data that users type."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gankit.data import domains
+from gankit.data.builtin import BUILTIN
+from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES
+from gankit.data.reading.files import plain
+from gankit.text import did_you_mean, shown
+
+JOIN = "Sets of images with attributes or classes are joined with a plus between: photos+faces"
+
+
+def find(name: str | Path) -> Path | None:
+    """The path that a name refers to; None for built-in sets, and for several names with a comma or plus between.
+
+    Raises:
+        ValueError: there is no such data; the message suggests similar names.
+    """
+    text = str(name)
+    if both := domains.split(text):
+        for part in both:
+            find(part)
+        return None
+    if names := plus(name):
+        for part in names:
+            find(part)
+        return None
+    if text in BUILTIN and isinstance(name, str):
+        return None
+    if re.match(r"\w+://", text):
+        raise ValueError(f"{text} is an address, and nothing is downloaded: fetch it yourself and give the path")
+    path = Path(without_part(text)).expanduser()
+    if text and "\0" not in text and path.is_dir():
+        return path
+    if text and "\0" not in text and path.exists():
+        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES)):
+            return path
+        raise ValueError(f"{shown(text)} is not a folder, zip, tar, image or .npz")
+    beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.name and path.parent.is_dir() else []
+    hint = did_you_mean(text, [*BUILTIN, *beside]) or f"built in are {', '.join(n for n in BUILTIN if ':' not in n)}"
+    raise ValueError(f"there is no data {shown(text)!r}, neither built in nor a path; {hint}")
+
+
+def plus(name: str | Path) -> list[str]:
+    """The names of joined sets, which a plus separates; none for other data.
+
+    Raises:
+        ValueError: a name is missing.
+    """
+    text = str(name)
+    if "+" not in text or "\0" in text or Path(text).expanduser().exists():
+        return []
+    parts = [part.strip() for part in text.split("+")]
+    if not all(parts):
+        raise ValueError(f"{shown(text)!r} lacks a name. {JOIN}")
+    return parts
+
+
+def part_in(name: str | Path) -> str:
+    """The part after the colon in the name of a path, as in birds:test; "" without one."""
+    text = str(name)
+    return "" if without_part(text) == text else text.rpartition(":")[2]
+
+
+def without_part(text: str) -> str:
+    """The path in a name such as birds:test, if it exists; else the name."""
+    head, colon, _ = text.rpartition(":")
+    return head if colon and "\0" not in text and not Path(text).exists() and Path(head).expanduser().exists() else text
+
+
+@contextmanager
+def named(name: str | Path) -> Iterator[None]:
+    """Put the name of the data in front of the message of any ValueError inside."""
+    try:
+        yield
+    except ValueError as error:
+        error.args = (f"{shown(str(name))}: {error}",)
+        raise
