@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import shutil
 
 import numpy as np
@@ -78,7 +79,6 @@ def test_images_and_rows_must_know_each_other(pictures):
         ("name,label\n0.png,1\n", "no column file_name"),
         ("", "no column file_name"),
         ("file_name,label\n,1\n", "row 1: file_name is missing"),
-        ("file_name,label\n0.png,1\n./0.png,1\n", "row 2: './0.png' has a row already"),
         ("file_name,label\n0.png,1\n1.png,\n2.png,0\n3.png,0\n", "'label' is empty for 1 of 4"),
         ("file_name,age\n0.png,1\n1.png,\n2.png,0\n3.png,0\n", "'age' is empty for 1 of 4"),
         ("file_name,age\n0.png,1\n1.png,inf\n2.png,0\n3.png,0\n", "'age' holds a number that is not finite"),
@@ -86,11 +86,18 @@ def test_images_and_rows_must_know_each_other(pictures):
         ("file_name,label\n\xff", "utf-8"),
     ],
 )
-def test_a_wrong_table_says_where(pictures, text, message):
+def test_a_wrong_table_says_where_and_does_not_stop_what_needs_none(pictures, text, message):
     with_table(pictures, ROWS)
     (pictures / "metadata.csv").write_bytes(text.encode("latin-1"))
-    with pytest.raises(ValueError, match=message):
-        data.open(pictures)
+    dataset = data.open(pictures)
+    assert len(dataset) == 4 and not dataset.num_classes and not dataset.attribute_names
+    assert any(re.search(message, note) for note in dataset.warnings)
+    assert any(re.search(message, fault) for fault in dataset.faults.values())
+    assert any(re.search(message, note) for note in data.describe(pictures).warnings)
+    if "empty" not in message and "finite" not in message:
+        with pytest.raises(ValueError, match=f"there are no captions: metadata.csv .*{message}"):
+            data.open(pictures, want="captions")
+    assert not data.open(pictures, no_table=True).faults
 
 
 def test_columns_that_cannot_be_used_are_named(pictures):
@@ -120,23 +127,20 @@ def test_any_bytes_as_a_table_are_read_or_refused(name, content):
     for prefix in (b"", b"file_name,label,text\na.png,", b'{"file_name": ', b'{"labels": [["a", '):
         try:
             table = metadata.read(name, prefix + content)
-            assert table is None or all(isinstance(row, dict) for row in table.values())
+            assert table is None or all(row["file_name"] for row in table)
         except ValueError as error:
             assert str(error)
 
 
 @settings(derandomize=True, max_examples=150, deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(["label", "text", "a", "b"]), VALUES), min_size=1, max_size=5))
-def test_any_values_in_a_table_give_known_columns_or_an_error(values):
-    try:
-        known = metadata.columns(values, "metadata.jsonl")
-    except ValueError as error:
-        assert "metadata.jsonl" in str(error)
-    else:
-        assert len(known.labels) in (0, len(values)) and len(known.captions) in (0, len(values))
-        assert all(0 <= label < len(known.class_names) for label in known.labels)
-        assert all(len(row) == len(known.attribute_names) and np.isfinite(row).all() for row in known.attributes)
-        json.dumps(dataclasses.asdict(known), allow_nan=False)
+def test_any_values_in_a_table_give_known_columns_or_a_fault(values):
+    known = metadata.columns(values, "metadata.jsonl")
+    assert all("metadata.jsonl" in fault for fault in known.faults.values())
+    assert len(known.labels) in (0, len(values)) and len(known.captions) in (0, len(values))
+    assert all(0 <= label < len(known.class_names) for label in known.labels)
+    assert all(len(row) == len(known.attribute_names) and np.isfinite(row).all() for row in known.attributes)
+    json.dumps(dataclasses.asdict(known), allow_nan=False)
 
 
 def test_depth_and_length_do_not_break_tables():
@@ -188,8 +192,11 @@ def test_labels_that_are_no_numbers_are_no_class(pictures, form, values):
         with_table(pictures, rows, "csv" if form == "other" else form)
         if form == "other":
             os.rename(pictures / "metadata.csv", pictures / "list.csv")
-        with pytest.raises(ValueError, match="'label' is .* for 1 of 4 images; fill it in, leave it out"):
-            data.open(pictures)
+        assert not data.open(pictures).num_classes
+        name = "list.csv" if form == "other" else f"metadata.{form}"
+        with pytest.raises(ValueError, match=f"{name}: 'label' is .* for 1 of 4 images; fill it in, leave it out"):
+            data.open(pictures, labels=name)
+        assert "fill it in" in data.open(pictures).faults["labels"]
         shutil.rmtree(pictures)
         pictures.mkdir()
 
@@ -205,8 +212,9 @@ def test_too_many_columns_are_refused_at_once(pictures, name):
         (pictures / name).write_text(
             "\n".join(json.dumps({"file_name": f} | dict.fromkeys(titles[1:], 1)) for f in ("a.png", "b.png"))
         )
+    assert "it has 100,001 columns, and 10,000 are the most" in data.open(pictures).faults["attributes"]
     with pytest.raises(ValueError, match="it has 100,001 columns, and 10,000 are the most"):
-        data.open(pictures)
+        data.open(pictures, labels=name)
     (pictures / name).unlink()
     (pictures / "genes.csv").write_text(",".join(titles[1:]) + "\n" + "1," * 10**5)  # of something else
     assert len(data.open(pictures)) == 2

@@ -4,16 +4,17 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from picture_files import PHOTO, encoded, fill, noise, prepared, put, rows
+from picture_files import PHOTO, encoded, fill, indexed, noise, picture, prepared, put, rows, sides
 from PIL import Image
 
 from gankit import cli, data
-from gankit.data.reading import cache, decoding, draft, files, survey
+from gankit.data.reading import cache, decoding, draft, files, workers
 from gankit.training import loop
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
@@ -66,6 +67,26 @@ def everything(path, **options):
     return dataset.fingerprint, rows(dataset).tobytes(), kept.info, kept.checks.tolist()
 
 
+@pytest.fixture
+def opens(monkeypatch):
+    """How often files are read ("read") and images are opened ("open"), by their content."""
+    counts = {"read": Counter(), "open": Counter()}
+    image_open, read_file = Image.open, files._read
+
+    def open_counted(file, *more, **options):
+        counts["open"][file.getvalue()] += 1
+        return image_open(file, *more, **options)
+
+    def read_counted(path):
+        content = read_file(path)
+        counts["read"][content] += 1
+        return content
+
+    monkeypatch.setattr(Image, "open", open_counted)
+    monkeypatch.setattr(files, "_read", read_counted)
+    return counts
+
+
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("names", SETS)
 def test_one_pass_gives_what_two_give(tmp_path, monkeypatch, names, options):
@@ -102,15 +123,15 @@ def test_a_large_file_in_each_task_and_many_small_ones_in_one(monkeypatch):
         most = max(most, len(held))
         return bytes(sizes[i])
 
-    sizes = [10] * 100 + [survey.TASK] * 100 + [10] * 5
+    sizes = [10] * 100 + [workers.TASK] * 100 + [10] * 5
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     for threaded in (sizes, None):
         held.clear()
-        seen = survey.each(read, list(range(205)), lambda i, data: (i, len(data)), "testing", threaded)
+        seen = workers.each(read, list(range(205)), lambda i, data: (i, len(data)), "testing", threaded)
         for item, result in seen:
             assert result == (item, sizes[item])
             held.discard(item)
-    assert most <= 8 * survey.FEW
+    assert most <= 8 * workers.FEW
 
 
 def test_a_moved_set_is_hashed_and_not_decoded(tmp_path, monkeypatch):
@@ -127,6 +148,41 @@ def test_a_moved_set_is_hashed_and_not_decoded(tmp_path, monkeypatch):
     assert np.array_equal(rows(data.open(tmp_path / "moved"))[0], 255 - expected[0]) and path.stat().st_size == before
 
 
+def test_files_are_read_once_and_opened_once_or_where_all_must_be_known_first_twice(tmp_path, opens):
+    rng = np.random.default_rng(5)
+    for folder in ("a", "pairs/A", "pairs/B", "set/images"):
+        for i in range(4):
+            picture(tmp_path / folder / f"{i}.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
+    for i in range(4):
+        indexed(tmp_path / "set/masks" / f"{i}.png", rng.integers(0, 3, (8, 8), np.uint8))
+
+    def counted(work, *args, **options):
+        for counts in opens.values():
+            counts.clear()
+        work(*args, **options)
+        return {name: set(counts.values()) for name, counts in opens.items()}
+
+    for name, want, times in (("a", "", 1), ("pairs", "pairs", 2), ("set", "", 2)):
+        path = tmp_path / name
+        assert counted(data.describe, path, want=want) == {"read": {1}, "open": {1}}
+        assert counted(data.open, path, want=want) == {"read": {1}, "open": {times}}
+        assert counted(data.open, path, want=want) == {"read": set(), "open": set()}
+    picture(tmp_path / "a/4.png", rng.integers(0, 256, (8, 8, 3), np.uint8))  # another file: all are read anew
+    assert counted(data.open, tmp_path / "a") == {"read": {1}, "open": {1}}
+
+
+def test_large_pairs_are_read_again_to_decode_them(tmp_path, opens, monkeypatch):
+    rng = np.random.default_rng(6)
+    for side in "AB":
+        for i in range(4):
+            picture(tmp_path / side / f"{i}.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
+    size = (tmp_path / "A/0.png").stat().st_size
+    monkeypatch.setattr(files, "KEPT", 2 * size + 30)
+    dataset = data.open(tmp_path, want="pairs")
+    assert sorted(opens["read"].values()) == [1, 1, 1, 1, 2, 2, 2, 2]
+    assert len(np.unique(sides(dataset)[0].reshape(4, -1), axis=0)) == 4
+
+
 @pytest.mark.parametrize("ending", ["zip", "tar"])
 def test_archives_are_read_once(tmp_path, opens, ending):
     fill(tmp_path / "set")
@@ -134,7 +190,8 @@ def test_archives_are_read_once(tmp_path, opens, ending):
     before = rows(data.open(tmp_path / "set"))
     shutil.rmtree(cache.location())
     opens["open"].clear()
-    assert np.array_equal(rows(data.open(tmp_path / f"set.{ending}")), before)
+    packed = rows(data.open(tmp_path / f"set.{ending}"))  # in the order of the archive
+    assert {row.tobytes() for row in packed} == {row.tobytes() for row in before} and len(packed) == 12
     assert set(opens["open"].values()) == {1} and len(opens["open"]) == 12
 
 
@@ -154,7 +211,7 @@ def test_an_answer_that_is_known_reads_no_file(tmp_path, monkeypatch, capsys):
     drawn = (tmp_path / "out/contact-sheet.png").stat()
     with monkeypatch.context() as patched:
         patched.setattr(files, "_read", lambda _: pytest.fail("a file is read"))
-        patched.setattr(data.summary, "contact_sheet", lambda *_: pytest.fail("drawn again"))
+        patched.setattr("gankit.data.thumbnails.contact_sheet", lambda *_: pytest.fail("drawn again"))
         again = answered(capsys, "set", "--resolution", 4)
     assert again.startswith(first) and "--check reads every file again" in again
     assert (tmp_path / "out/contact-sheet.png").stat().st_mtime_ns == drawn.st_mtime_ns

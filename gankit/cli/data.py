@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from gankit.cli.flags import alias, first, is_typed, parse
+from gankit.cli import flags as command_line
+from gankit.cli.flags import alias, described, first, is_typed, parse
 from gankit.text import put
 
 if TYPE_CHECKING:
@@ -38,9 +39,27 @@ class Look:
     check: bool = False
 
 
+@dataclass
+class Get:
+    """Where to download to.
+
+    Args:
+        to: the folder that the set's folder is put in; default: $GANKIT_DATA, or datasets/ in gankit's cache.
+    """
+
+    to: str = ""
+
+
 def data(words: list[str]) -> None:
-    """Show how data is read, before training: gankit data PATH [--resolution 64] [--as pairs] [--model dcgan]"""
+    """Show how data is read, before training: gankit data PATH [--resolution 64] [--as pairs] [--model dcgan]
+
+    gankit data list shows the published sets that have a name, and gankit data get NAME downloads one. A folder with
+    such a name is ./get.
+    """
     path, flags = first(words, "data", "PATH")
+    if path in ("get", "list"):
+        (get if path == "get" else show_list)(flags)
+        return
 
     from gankit.data.reading import answers  # without torch, as an answer that is known takes less time than that
 
@@ -53,7 +72,7 @@ def data(words: list[str]) -> None:
 
     from gankit import data as library
     from gankit import models
-    from gankit.data.reading import files
+    from gankit.data.reading.noting import noted
 
     options, how = parse(data, "PATH", flags, Look, library.Reading)
 
@@ -64,8 +83,8 @@ def data(words: list[str]) -> None:
         draw(library.open_as(path, how, want=want), Path(options.sheet))
         answers.remember(words, answers.redrawn(answer))
         return
-    with files.noted() as listings:
-        lines = [str(library.describe_as(path, how, want))]
+    with noted() as listings:
+        lines = ["\n".join([*library.published.origins(path), str(library.describe_as(path, how, want))])]
         put(lines[0])
         dataset = library.open_as(path, how, want=want)
     if options.want and dataset.kind != want:
@@ -89,6 +108,26 @@ def draw(dataset: Dataset | Domains | Union, sheet: Path) -> None:
 
     sheet.parent.mkdir(parents=True, exist_ok=True)
     library.contact_sheet(dataset, sheet)
+
+
+def get(words: list[str]) -> None:
+    """Download a published data set, verified by its sha256, and go on where a download broke off."""
+    name, flags = first(words, "data get", "NAME", "gankit data list shows the sets")
+    (options,) = command_line.read({"get": described(Get)}, "gankit data get NAME", get.__doc__ or "", flags)
+
+    from gankit.data import published
+
+    path = published.get(name, vars(options)["to"])
+    put(f"{name} is in {path}; gankit data {name} shows it")
+
+
+def show_list(words: list[str]) -> None:
+    """List the published data sets by name, with size and licence, and where they are on this machine."""
+    command_line.read({}, "gankit data list", show_list.__doc__ or "", words)
+
+    from gankit.data import published
+
+    put(published.listing())
 
 
 def cost(options: Look, how: Reading, path: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gankit.data import draws
 from gankit.data.reading import embedding
+from gankit.text import shown
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+=<>()[]{} "
 BLANK, UNKNOWN = 0, 1  # codes of padding and of characters outside LETTERS, whose codes begin at 2
@@ -19,7 +20,8 @@ LONGEST = 201  # characters of a caption in Reed et al. 2016; longer ones are tr
 MOST_BYTES = 2**20  # of a .txt with captions
 HOW = (
     "Captions are a .txt beside each image with the image's name, one caption per line; "
-    "or metadata.csv or metadata.jsonl with the columns file_name and text, also one caption per line"
+    "or a table with the columns file_name and text, such as metadata.csv, also one caption per line; "
+    "or any file or folder of texts that --captions names"
 )
 WHICH, WRONG = 3, 4  # purposes of random numbers; the stream uses 1 and 2
 ALIKE = str.maketrans(
@@ -137,6 +139,14 @@ class Captions:
             others = ((first + step) % size for step in range(size))
             wrong[i] = next((j for j in others if text not in self.of(j)), (number + 1) % size)
         return wrong
+
+
+def missing(name: str, bad: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
+    """The file that is at fault where an image has no caption, and the reason; `bad` as of `Dataset.bad_texts`."""
+    if name not in bad:
+        return shown(name), "has no caption"
+    file, reason = bad[name]
+    return file, f"{reason}: save it as UTF-8" if "UTF-8" in reason else reason
 
 
 def text_of(data: bytes | None) -> str:

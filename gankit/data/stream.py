@@ -82,8 +82,11 @@ class Dataset:
         colours: (K, 3) uint8, the colours that show the classes of label maps; default: `gankit.data.palette`.
         modes: the modes of the distribution, where it is known.
         mirror: flip images of the stream, each with probability one half, by its position.
+        scale: the values of images deeper than 8 bits that are black and white; None where there is no such scale.
         skipped: unusable files that were left out, with the reason.
         warnings: what a user should know about the data, in plain sentences.
+        faults: why "labels", "attributes" or "captions" that files have are not used.
+        bad_texts: by the name of a sample, the file of its captions that cannot be read, and the reason.
         division: how the data is divided into parts; None where it is not.
     """
 
@@ -106,12 +109,20 @@ class Dataset:
     colours: np.ndarray | None = None
     modes: Modes | None = None
     mirror: bool = False
+    scale: tuple[float, float] | None = None
     skipped: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
+    bad_texts: dict[str, tuple[str, str]] = field(default_factory=dict)
     division: Division | None = None
 
     def __len__(self) -> int:
         return self.size
+
+    @property
+    def scales(self) -> tuple[tuple[float, float] | None, ...]:
+        """The scale of each side: of one, as there is one domain only."""
+        return (self.scale,)
 
     @property
     def num_classes(self) -> int:

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import torch
-from PIL import Image
 
+from gankit.data import captions, published
 from gankit.data.domains import Domains
-from gankit.data.lookup import KINDS, Located, is_vectors, locate, open_as, split, two_sided
+from gankit.data.lookup import KINDS, Located, locate, open_as, split, two_sided
 from gankit.data.naming import find, named, plus
-from gankit.data.pixels import paint, palette
 from gankit.data.reading import files
 from gankit.data.reading.choices import Alpha, Reading
+from gankit.data.reading.depth import scaling
+from gankit.data.reading.frames import expanded
 from gankit.data.reading.partners import surveyed
 from gankit.data.reading.parts import restricted
 from gankit.data.reading.survey import examine_pixels, metadata_of, survey
+from gankit.data.reading.vectors import is_vectors
 from gankit.data.stream import Dataset, Division
 from gankit.data.union import Union
 from gankit.text import shown
@@ -129,6 +130,7 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
 
 def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
     """`describe` with the options of reading in one object; raises as it."""
+    name = published.located(name)
     path = find(name)
     with named(name):
         located = None if path is None or is_vectors(path) else locate(name, path, how.split)
@@ -141,15 +143,16 @@ def _described(name: str | Path, path: Path | None, located: Located | None, how
     """Describe a data set whose files are located, if it has any."""
     sides = located.two_sided(want) if located else two_sided(name, want)
     if sides:
-        report = _two_sided(str(name), *sides, how)
+        report = _two_sided(str(name), *sides, how, want)
         if want == "pairs" and report.shape and report.kind == "masks":  # read as the coloured map, and the image
             report.kind, report.shape, report.other = "pairs", (3, *report.shape[1:]), report.shape
         return report
     if parts := located.domains() if located else split(name):
         how = replace(how, split="") if located else how
-        return _together(str(name), "domains", list("AB"), [describe_as(part, how) for part in parts])
+        sets = [describe_as(part, how.side(i)) for i, part in enumerate(parts)]
+        return _together(str(name), "domains", list("AB"), sets)
     if names := plus(name):
-        reports = [describe_as(part, how) for part in names]
+        reports = [describe_as(part, how.side(i)) for i, part in enumerate(names)]
         joined = open_as(name, replace(how, skip_bad=True))
         assert isinstance(joined, Union)  # the name has a plus
         return _together(str(name), "images", [dataset.name for dataset in joined.sets], reports)
@@ -157,7 +160,7 @@ def _described(name: str | Path, path: Path | None, located: Located | None, how
         dataset = open_as(name, how, want=want)
         assert not isinstance(dataset, Union)  # the name has no plus
         return _opened(dataset, str(name), os.path.getsize(path) if path else 0)
-    return _images(str(name), located, how)
+    return _images(str(name), located, how, want)
 
 
 def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
@@ -180,18 +183,22 @@ def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
     )
 
 
-def _images(name: str, located: Located, how: Reading) -> Report:
+def _images(name: str, located: Located, how: Reading, want: str) -> Report:
     """Describe the images in a folder or archive."""
     with named(name), files.open_files(located.path) as source:
-        seen = survey(restricted(source, located.parts, located.part), examine_pixels)
-    notes = list(seen.warnings)
+        part = expanded(restricted(source, located.parts, located.part), how.frames)
+        seen = survey(part, examine_pixels, how=how, want=want, place=located.path)
+    notes = [*seen.warnings, *scaling(seen.depths[0], how).notes]
     try:
         shape = seen.shape(how.size, how.alpha)
     except ValueError as error:
         shape = None
         notes.append(str(error))
     usable = [image.name for image in seen.images if not image.flaw]
-    metadata = metadata_of(seen, usable)
+    with named(name):
+        metadata = metadata_of(seen, usable)
+    bad_texts = seen.bad_texts() if want == "captions" else {}
+    texts = [captions.missing(text_name, bad_texts) for text_name in bad_texts]
     counts = Counter(metadata.labels)
     return Report(
         name=name,
@@ -204,7 +211,7 @@ def _images(name: str, located: Located, how: Reading) -> Report:
         classes={title: counts[i] for i, title in enumerate(metadata.class_names)},
         captions=len(metadata.captions),
         attributes=_means(metadata.attribute_names, metadata.attributes),
-        bad=seen.bad + [(shown(image.file.name), image.flaw) for image in seen.images if image.flaw],
+        bad=seen.bad + [(shown(image.file.name), image.flaw) for image in seen.images if image.flaw] + texts,
         copies=seen.copies(),
         warnings=notes + metadata.warnings,
         shared=seen.shared,
@@ -223,61 +230,12 @@ def facts(dataset: Dataset | Domains | Union) -> list[str]:
     return [*lines, *dataset.warnings]
 
 
-def contact_sheet(dataset: Dataset | Domains | Union, path: Path, count: int = 100) -> None:
-    """Write the first `count` images of the stream as a PNG, ten in a row.
-
-    Domains and pairs are rows of A, each above a row of B; label maps are below their images, in colours; joined sets
-    are a row of each in turn.
-
-    Raises:
-        ValueError: the data set holds no images.
-    """
-    if dataset.kind not in KINDS:
-        raise ValueError(f"{dataset.name} holds {dataset.kind}: there is nothing to lay out on a contact sheet")
-    if isinstance(dataset, Dataset) and dataset.kind in ("images", "captions"):
-        pixels = next(dataset.stream(0, min(count, len(dataset))))["real"]
-    else:
-        pixels = _rows(dataset, count)
-    pictures = pixels.permute(0, 2, 3, 1).numpy()
-    height, width = pictures.shape[1:3]
-    scale = max(1, 64 // max(height, width)) if max(height, width) < 128 else 128 / max(height, width)
-    cell = max(1, round(width * scale)), max(1, round(height * scale))
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}[pictures.shape[3]]
-    sheet = Image.new(mode, (10 * (cell[0] + 2), -(-len(pictures) // 10) * (cell[1] + 2)), "white")
-    for i, picture in enumerate(pictures):
-        image = Image.fromarray(picture[:, :, 0] if mode == "L" else picture)
-        small = image.resize(cell, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS)
-        sheet.paste(small, (i % 10 * (cell[0] + 2) + 1, i // 10 * (cell[1] + 2) + 1))
-    temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.tmp")
-    try:
-        sheet.save(temporary, "PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _rows(dataset: Dataset | Domains | Union, count: int) -> torch.Tensor:
-    """Images (N, C, H, W) uint8 of all sides or sets, ten of each in turn."""
-    sides = len(dataset.sets) if isinstance(dataset, Union) else 2
-    stream = dataset.stream(0, max(10, count // (10 * sides) * 10))
-    if isinstance(dataset, Union):
-        images = [stream.at(i)["real"] for i in range(sides)]
-    elif isinstance(dataset, Domains):
-        rows = next(stream)
-        images = [rows["a"], rows["b"]]
-    else:
-        rows = next(stream)
-        images = [rows["real"], paint(rows["mask"], palette(dataset.num_classes, dataset.colours))]
-    channels = max(side.shape[1] for side in images)
-    return torch.stack([_channels(side, channels).unflatten(0, (-1, 10)) for side in images], 1).flatten(0, 2)
-
-
-def _two_sided(name: str, kind: str, paths: list[Path], how: Reading) -> Report:
+def _two_sided(name: str, kind: str, paths: list[Path], how: Reading, want: str) -> Report:
     """Describe pairs, or images with label maps."""
-    with named(name), surveyed(paths, maps=kind == "masks", decode=True) as seen:
+    with named(name), surveyed(paths, how, maps=kind == "masks", decode=True) as seen:
         parts = [part for sample in seen.samples for part in sample]
     flaws = {part.name: part.image.flaw for part in parts if part.image.flaw}
-    notes = list(seen.warnings)
+    notes = seen.warnings + seen.deep_notes(seen.scalings(how.side(want == "pairs") if seen.meaning else how))
     other: tuple[int, ...] = ()
     try:
         shape, other = seen.shapes(how.size, how.alpha)
@@ -348,10 +306,3 @@ def _shares(names: list[str], counts: list[int]) -> dict[str, float]:
     """The share of each class in all pixels, and of void, counted last, if there is any."""
     whole = max(1, sum(counts))
     return {name: n / whole for name, n in zip([*names, "void"], counts) if n or name != "void"}
-
-
-def _channels(pixels: torch.Tensor, count: int) -> torch.Tensor:
-    """(N, C, H, W) uint8 with `count` channels: grey becomes RGB, a missing fourth channel is opaque."""
-    pixels = pixels.expand(-1, min(count, 3), -1, -1) if pixels.shape[1] == 1 else pixels
-    opaque = torch.full_like(pixels[:, :1], 255).expand(-1, count - pixels.shape[1], -1, -1)
-    return torch.cat([pixels, opaque], 1)

@@ -53,13 +53,20 @@ class Union:
                     "give all one size by --resolution"
                 )
             if not attributes_of(dataset)[0]:
-                raise ValueError(f"{dataset.name} has neither attributes nor classes: there is nothing to join it by")
+                fault = "".join(f". {text}" for text in dict.fromkeys(dataset.faults.values()))
+                raise ValueError(
+                    f"{dataset.name} has neither attributes nor classes: there is nothing to join it by{fault}"
+                )
         names, _, self.exclusive = map(list, zip(*map(attributes_of, self.sets)))
         self.attribute_names, self.groups = sum(names, []), [len(group) for group in names]
         self.fingerprint = self.fingerprint or cache.key("union", *(dataset.fingerprint for dataset in self.sets))
 
     def __len__(self) -> int:
         return sum(map(len, self.sets))
+
+    @property
+    def scales(self) -> tuple[tuple[float, float] | None, ...]:
+        return tuple(dataset.scale for dataset in self.sets)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -72,6 +79,10 @@ class Union:
     @property
     def skipped(self) -> list[tuple[str, str]]:
         return [pair for dataset in self.sets for pair in dataset.skipped]
+
+    @property
+    def faults(self) -> dict[str, str]:
+        return {}
 
     @property
     def warnings(self) -> list[str]:

@@ -85,6 +85,8 @@ def open_for(
         if (height, width) != tuple(dataset.shape[1:]):
             settings, arguments = dataclasses.replace(settings, resolution=f"{height}x{width}"), arguments | changed
             dataset = open_data(settings, kind)
+    if scales := data.range_text(dataset.scales):  # whatever is read for this run later is scaled as its data is
+        settings = dataclasses.replace(settings, range=scales)
     return dataset, settings, arguments
 
 
@@ -140,9 +142,14 @@ def check_data(kind: type[Recipe], dataset: Data, settings: Settings) -> None:
             f"{name} learns from one image, and {settings.data} holds {len(dataset):,}: name the file of one of them"
         )
     if kind.labels == "required" and not dataset.num_classes and not dataset.condition_dim:
+        fault = dataset.faults.get("labels", "")
         raise ValueError(
-            f"{name} needs labels and {settings.data} has none: put each class into a sub-folder of its own"
+            f"{name} needs labels and {settings.data} has none: put each class into a sub-folder of its own, or name a "
+            f"table by --labels FILE:COLUMN{fault and '. '}{fault}"
         )
+    fault = dataset.faults.get("attributes", "")
+    if "attributes" in build.defaults(kind) and fault and not spec_of(dataset).attributes and not dataset.num_classes:
+        raise ValueError(f"{name} needs attributes, and those of {settings.data} cannot be used: {fault}")
     if dataset.kind in data.KINDS:
         height, width = dataset.shape[1:]
         near = kind.nearest(height, width)

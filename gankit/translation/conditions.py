@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gankit import data
 from gankit.data.naming import named
-from gankit.data.reading import tables
+from gankit.data.reading.choices import Scale
 from gankit.data.reading.files import open_files
+from gankit.data.reading.openface import face
 from gankit.runs.trained import Trained
 from gankit.text import did_you_mean, shown
 from gankit.translation.abilities import UNIT, Attributes, arguments_of_translate, attributes_of, domains_of, usage
@@ -66,7 +68,7 @@ def request_of(trained: Trained, options: Options) -> Request | None:
     if "styles" in names:
         if not options.style:
             raise ValueError("whose style? --style PICTURE ...")
-        fixed |= styles(options)
+        fixed |= styles(options, data.reading_of(trained.config["settings"]).side(1).scale)
     return Request(fixed, rows, tuple(regions(options)))
 
 
@@ -207,7 +209,7 @@ def openface(path: str, names: Sequence[str]) -> Tensor:
     content = read_file(path)
     with named(path):
         try:
-            values = tables.face(content.decode("utf-8-sig"), path)
+            values = face(content.decode("utf-8-sig"), path)
         except UnicodeDecodeError as error:
             raise ValueError(f"this is not a table: {error}") from None
         if missing := [name for name in names if name not in values]:
@@ -232,26 +234,30 @@ def read_file(path: str | Path) -> bytes:
             return source.read(source.files[0])
 
 
-def read_picture(path: str, channels: int) -> Tensor:
-    """(1, C, H, W) in [-1, 1] of an image file that a flag names.
+def read_picture(path: str, channels: int, scale: Scale | None = None) -> Tensor:
+    """(1, C, H, W) in [-1, 1] of an image file that a flag names; `scale` as of `as_picture`.
 
     Raises:
         ValueError: naming the file.
     """
     content = read_file(path)
     with named(path):
-        return as_picture(content, channels).image
+        return as_picture(content, channels, scale=scale).image
 
 
-def styles(options: Options) -> dict[str, object]:
+def styles(options: Options, deep: Scale | None) -> dict[str, object]:
     """The arguments of `translate` for styles: (3, H, W) images, downsized if they are large, and their weights.
+
+    Args:
+        options: of the user.
+        deep: `scale` as of `as_picture`.
 
     Raises:
         ValueError: an image cannot be used, or there is not one weight for each style.
     """
     images = []
     for path in options.style:
-        image = read_picture(path, 3)
+        image = read_picture(path, 3, deep)
         scale = min(1.0, STYLE_MOST / max(image.shape[2:]))
         size = [max(STYLE_LEAST, round(side * scale)) for side in image.shape[2:]]
         if size != list(image.shape[2:]):

@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 
 
 def of(text: str, listings: Mapping[Path, list[File]], sheet: Path | None) -> Answer:
-    """An answer of today on files with these listings from `files.noted`, with a contact sheet or without."""
+    """An answer of today on files with these listings from `noting.noted`, with a contact sheet or without."""
     stamps = {str(path): _hash(listed) for path, listed in listings.items()}
     drawn = _stamp(sheet) if sheet else ""
     return Answer(text, datetime.date.today().isoformat(), stamps, str(sheet.absolute()) if sheet else "", drawn)
@@ -81,7 +81,7 @@ def _place(words: list[str]) -> Path:
 def _stamp(path: Path) -> str:
     """The stamp of a folder or file; "" if it cannot be read."""
     try:
-        return _hash(files.listing(path))
+        return _hash(files.state(path))
     except (OSError, ValueError):
         return ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from gankit.data.reading import cache, decoding
 from gankit.data.reading.choices import Reading
-from gankit.data.reading.decoding import Header, Unusable
+from gankit.data.reading.decoding import Header
 from gankit.data.reading.files import File
 
 
@@ -46,7 +46,7 @@ class Draft:
 
     def __init__(self, file: BinaryIO, how: Reading, count: int):
         self.file, self.how, self.count = file, how, count
-        self.size = how.size
+        self.size, self.fit = how.size, (how.fit, how.alpha)
         self.with_alpha: bool | None = None  # whether the first image has alpha, if that is kept
         self.given_up = False
         self.row = 2**30  # bytes of a row, once known
@@ -59,22 +59,29 @@ class Draft:
         Raises:
             Unusable: the image has no header.
         """
+        if decoding.plain_pixels(data) is not None:  # nothing is gained by opening it once
+            header = decoding.probe(data)
+            return header, *self.row_of(header, lambda shape: decoding.decode(data, shape, *self.fit))
         with decoding.open_image(data) as image:
             header = decoding.header(image)
-            if not self.takes(header):
-                return header, "", None
-            try:
+
+            def decode(shape: tuple[int, int, int]) -> np.ndarray:
                 with decoding.unusable():
-                    picture = decoding.pixels(image)
-            except Unusable as error:
-                return header, str(error), None
-        channels = 4 if self.with_alpha else 1 if header.grey else 3
+                    picture = decoding.pixels(image, data)
+                return decoding.shaped(picture, shape, *self.fit)
+
+            return header, *self.row_of(header, decode)
+
+    def row_of(self, header: Header, decode: Callable[[tuple[int, int, int]], np.ndarray]) -> tuple[str, Row | None]:
+        """Why the pixels of an image cannot be used, and its row from `decode`, given a shape."""
+        if not self.takes(header):
+            return "", None
         assert self.size is not None  # `takes` has set it
         try:
-            pixels = decoding.shaped(picture, (channels, *self.size), self.how.fit, self.how.alpha)
+            pixels = decode((4 if self.with_alpha else 1 if header.grey else 3, *self.size))
         except ValueError as error:
-            return header, str(error), None
-        return header, "", Row(pixels, zlib.crc32(pixels.data))
+            return str(error), None
+        return "", Row(pixels, zlib.crc32(pixels.data))
 
     def takes(self, header: Header) -> bool:
         """Whether an image is worth decoding now."""
@@ -85,7 +92,7 @@ class Draft:
         if self.row == 2**30:
             self.row = 3 * self.size[0] * self.size[1]
         self.given_up |= (
-            header.mode in decoding.DEEP
+            header.mode in (*decoding.DEEP, decoding.DEEP_RGB)
             or (self.how.size is None and header[:2] != self.size)
             or (self.how.alpha == "keep" and header.alpha and not self.with_alpha)
         )

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
 from gankit.data.reading.endings import ARCHIVES
+from gankit.data.reading.noting import note
 from gankit.text import shown
 
 CELEBA = ("list_attr_celeba.txt", "list_attr_celeba.csv")  # from its authors, and from Kaggle
-ABOVE = ("..", "../Anno", "../../Anno")  # where it is stored, relative to the folder of images
+ABOVE = ("..", "../Anno", "../..", "../../Anno")  # where it is stored, relative to the folder of images
 MAX_BYTES = 2**28  # larger files are refused unread
 DEEP = 64  # nested folders; far above any data set, and below the limits of Python and file systems
 RATIO, FREE = (
@@ -30,7 +31,6 @@ KEPT = 2**27  # bytes of files that stay in memory until they are read again
 SYSTEMS = frozenset(("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"))  # files and folders that these write
 SHOWN = 20  # lines of a list in a message; the others are counted
 READING = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
-NOTED: list[dict[Path, list[File]]] = []  # by each `noted` that is active
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -72,10 +72,12 @@ class FileSet(NamedTuple):
         class_names: names of the classes, in the order of their numbers; empty where labels are names themselves.
         title: the format, where one file holds many images, such as "MNIST's IDX files".
         threaded: whether several threads may read at once.
+        pages: names of those that are a page or slice of a file, and images whatever their ending.
         unseen: held-out images, which are not among `files`, each with the function that reads it.
         elsewhere: names of the images of other parts.
         missing: images that a list names and that are not there, with the reason.
         bare: the name of a file without its part: cat/1.png for train/cat/1.png.
+        path: where a file is on the disk; None for those in archives, and for parts of a file.
     """
 
     files: list[File]
@@ -85,10 +87,12 @@ class FileSet(NamedTuple):
     class_names: tuple[str, ...] = ()
     title: str = ""
     threaded: bool = False
+    pages: frozenset[str] = frozenset()
     unseen: tuple[tuple[File, Callable[[File], bytes]], ...] = ()
     elsewhere: tuple[str, ...] = ()
     missing: tuple[tuple[str, str], ...] = ()
     bare: Callable[[str], str] = str
+    path: Callable[[File], Path] | None = None
 
 
 class BadFiles(ValueError):
@@ -133,7 +137,7 @@ def plain(path: Path) -> Path:
 
 def open_plain(path: Path) -> BinaryIO:
     """Open a regular file to read bytes; raises as `plain`."""
-    _note(path, [_file(path, path.name)])
+    note(path, [_file(path, path.name)])
     with ExitStack() as stack:
         more = getattr(os, "O_NONBLOCK", 0)  # in case a pipe replaces the file after the check
         file = stack.enter_context(open(plain(path), "rb", opener=lambda name, flags: os.open(name, flags | more)))
@@ -160,57 +164,63 @@ def text(path: Path, most: int = 2**24) -> str:
         raise ValueError(f"{shown(str(path))} is no text in UTF-8 (byte {error.start})") from None
 
 
-@contextmanager
-def noted() -> Iterator[dict[Path, list[File]]]:
-    """The absolute paths that are listed, or opened by name, inside, each as it was listed first."""
-    listings: dict[Path, list[File]] = {}
-    NOTED.append(listings)
-    try:
-        yield listings
-    finally:
-        NOTED.pop()
-
-
-def _note(path: Path, listed_files: list[File]) -> list[File]:
-    for listings in NOTED:
-        listings.setdefault(path.absolute(), listed_files)
-    return listed_files
+def state(path: Path) -> list[File]:
+    """The listing of a folder, or a file alone."""
+    return listing(path) if path.is_dir() else [_file(path, path.name)]
 
 
 def listing(path: Path) -> list[File]:
     """The files below a folder, or the archive or image itself, with their stamps: equal for unchanged data.
 
-    This includes CelebA's list of attributes, if there is one above the folder.
+    This includes CelebA's list of attributes, if there is one above the folder, and the files of labels and names that
+    belong to a single file with many images.
 
     Raises:
         ValueError: folders are nested too deep.
         OSError: a folder cannot be read.
     """
-    return _note(path, _listed(path)[0])
+    return note(path, _listed(path)[0])
 
 
 @contextmanager
 def open_files(path: Path) -> Iterator[FileSet]:
-    """The files of a folder, zip or tar, or a single file.
+    """The files of a folder, zip or tar, or a single file; the images in files that hold many, as small files.
 
     Raises:
-        ValueError: an archive is damaged, or holds links or names that lead out of it.
+        ValueError: an archive or a file of images is damaged, or an archive holds links or names that lead out of it.
         OSError: it cannot be read.
     """
-    listed_files, notes = _listed(path)
-    _note(path, listed_files)
-    if path.is_dir():
-        here, above = str(path), str(path.resolve())
+    from gankit.data.reading import formats  # which present files of this module
+
+    with _stored(path) as source:
+        yield formats.presented(path, source)
+
+
+@contextmanager
+def _stored(path: Path) -> Iterator[FileSet]:
+    """The files as they are stored; raises as `open_files`."""
+    if path.is_dir() or not path.name.lower().endswith(ARCHIVES):
+        listed_files, notes = _listed(path)
+        note(path, listed_files)
+        root = path if path.is_dir() else path.parent
+        here, above = str(root), str(root.resolve())
+
+        def place(file: File) -> str:
+            return f"{above if file.name.startswith('../') else here}/{file.name}"
+
         yield FileSet(
-            listed_files,
-            lambda file: _read(f"{above if file.name.startswith('../') else here}/{file.name}"),
-            notes,
-            threaded=True,
+            listed_files, lambda file: _read(place(file)), notes, path=lambda file: Path(place(file)), threaded=True
         )
         return
-    if not path.name.lower().endswith(ARCHIVES):
-        yield FileSet(listed_files, lambda file: _read(path))
-        return
+    with open_members(path) as members:
+        by_file = {File(m.name, m.size, str(i)): m for i, m in enumerate(members) if not _hidden(m.name)}
+        threaded = path.name.lower().endswith(".zip")  # a tar is read from one place at a time
+        yield FileSet(list(by_file), lambda file: _extract(by_file[file]), threaded=threaded)
+
+
+@contextmanager
+def open_members(path: Path) -> Iterator[list[Member]]:
+    """The files in a zip or tar, also hidden ones; raises as `open_files`."""
     size = os.stat(plain(path)).st_size
     with ExitStack() as stack:
         try:
@@ -233,9 +243,7 @@ def open_files(path: Path) -> Iterator[FileSet]:
         if twice := [name for name, count in Counter(m.name for m in members).items() if count > 1]:
             first = ", ".join(map(shown, twice[:5]))
             raise ValueError(f"refused, as it holds {len(twice):,} names more than once: {first}; pack the files anew")
-        by_file = {File(m.name, m.size, str(i)): m for i, m in enumerate(members) if not _hidden(m.name)}
-        threaded = path.name.lower().endswith(".zip")  # a tar is read from one place at a time
-        yield FileSet(list(by_file), lambda file: _extract(by_file[file]), threaded=threaded)
+        yield members
 
 
 def kept(source: FileSet) -> FileSet:
@@ -260,7 +268,9 @@ def kept(source: FileSet) -> FileSet:
 def _listed(path: Path) -> tuple[list[File], tuple[str, ...]]:
     """`listing`, and notes for the user."""
     if not path.is_dir():
-        return [_file(path, path.name)], ()
+        from gankit.data.reading import formats  # which present files of this module
+
+        return [_file(path.parent / name, name) for name in (path.name, *formats.beside(path))], ()
     below, again = _walk(path)
     above = [f"{folder}/{name}" for folder in ABOVE for name in CELEBA]
     root = str(path)

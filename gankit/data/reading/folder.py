@@ -11,13 +11,17 @@ from typing import TypeVar
 
 import numpy as np
 
-from gankit.data.reading import cache, decoding, files
-from gankit.data.reading.choices import Reading
+from gankit.data.reading import cache, decoding, files, volumes
+from gankit.data.reading.beside import outside
+from gankit.data.reading.choices import TYPE, Reading, Scale
+from gankit.data.reading.depth import scaling
 from gankit.data.reading.draft import Draft, Row
 from gankit.data.reading.files import BadFiles, FileSet
+from gankit.data.reading.frames import expanded
 from gankit.data.reading.parts import Parts, find, restricted
 from gankit.data.reading.rows import Rows
-from gankit.data.reading.survey import ImageFile, Survey, each, metadata_of, survey
+from gankit.data.reading.survey import ImageFile, Survey, metadata_of, survey
+from gankit.data.reading.workers import each
 from gankit.data.stream import Dataset
 from gankit.text import shown
 
@@ -26,7 +30,9 @@ VERSION = 2  # part of the cache's keys: increase it when the same files are pre
 T = TypeVar("T")
 
 
-def open_folder(path: Path, how: Reading, parts: Parts, held_out: Sequence[tuple[Path, str]] = ()) -> Dataset:
+def open_folder(
+    path: Path, how: Reading, parts: Parts, held_out: Sequence[tuple[Path, str]] = (), want: str = ""
+) -> Dataset:
     """The images of the part `how.split` below a folder or in an archive, decoded into the cache if they are not there.
 
     Args:
@@ -34,17 +40,21 @@ def open_folder(path: Path, how: Reading, parts: Parts, held_out: Sequence[tuple
         how: the options of reading.
         parts: the parts of its files.
         held_out: folders and archives whose images are left out by their content, with the part of each, or "".
+        want: "captions" also reads captions that lie apart from the images.
 
     Raises:
         BadFiles: some files cannot be used, and `how.skip_bad` is not given.
         ValueError: there are no images, their sizes differ and no resolution is given, or the metadata is wrong.
     """
     here, unseen = path.absolute(), [(path.absolute(), part) for path, part in held_out]
+    typed = how.changed("labels", "captions", "no_table", "skip_bad")
+    beside = *typed, *outside(here, how), *[want] * (want == "captions")
 
     def again() -> cache.Prepared:
-        key = how.size, how.fit, how.alpha, *(("parts", VERSION_OF_PARTS, how.split) if parts.of else ())
-        key += how.changed("held_out")
-        return recalled([here, *(path for path, _ in unseen)], key, lambda: _prepare(here, how, unseen), how.skip_bad)
+        key = *listing_key(how), *(("parts", VERSION_OF_PARTS, how.split) if parts.of else ())
+        key += *how.changed("held_out"), *beside
+        paths = [here, *(path for path, _ in unseen)]
+        return recalled(paths, key, lambda: _prepare(here, how, unseen, want), how.skip_bad)
 
     prepared = again()
     info, bad = prepared.info, [tuple(pair) for pair in prepared.info["skipped"]]
@@ -61,9 +71,32 @@ def open_folder(path: Path, how: Reading, parts: Parts, held_out: Sequence[tuple
         attribute_names=info["attribute_names"],
         captions=info["captions"] or None,
         names=info["names"],
+        scale=scale_of(info.get("scale")),
         skipped=bad,
         warnings=info["warnings"],
+        faults=info.get("faults", {}),
+        bad_texts={name: (file, reason) for name, (file, reason) in info.get("bad_texts", {}).items()},
     )
+
+
+def listing_key(how: Reading) -> tuple[object, ...]:
+    """The options that decide what is prepared from files; those that are found from the files are not known yet."""
+    scales = () if how.range == TYPE else ("scales", how.range)
+    return how.size, how.fit, how.alpha, *scales, *how.changed("frames"), *volumes.installed()
+
+
+def prepare(name: str, build: Callable[[Path], dict], fact: str) -> cache.Prepared:
+    """`cache.prepare`, again where this fact is missing in the info, which an older version wrote."""
+    prepared = cache.prepare(name, build)
+    if fact not in prepared.info:
+        cache.drop(prepared, prepared.pixels.stat().st_ino)
+        prepared = cache.prepare(name, build)
+    return prepared
+
+
+def scale_of(values: list[float] | None) -> Scale | None:
+    """A scale from the JSON of prepared data."""
+    return (float(values[0]), float(values[1])) if values else None
 
 
 def recalled(
@@ -74,7 +107,7 @@ def recalled(
     Raises:
         BadFiles: some files cannot be used, and `skip_bad` is not given.
     """
-    listing = cache.key(VERSION, "texts", [(path.resolve(), files.listing(path)) for path in paths], *how)
+    listing = cache.key(VERSION, "tables", [(path.resolve(), files.listing(path)) for path in paths], *how)
     prepared = cache.recall(listing)
     if not prepared:
         with cache.locked(listing):  # another process may have prepared it in the meantime
@@ -138,7 +171,7 @@ def held_out_files(source: FileSet, part: str) -> FileSet:
     return restricted(source, find(source), part) if part else source
 
 
-def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]]) -> cache.Prepared:
+def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]], want: str) -> cache.Prepared:
     """Decode every image into the cache, one after the other, with labels, captions and attributes in the info."""
 
     def build(out: Path) -> dict:
@@ -153,35 +186,43 @@ def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]]) -> 
             raise BadFiles(bad, len(seen.images) + len(seen.bad))
         names = [seen.images[i].name for i in good]
         columns = metadata_of(seen, names)
-        notes = seen.warnings + columns.warnings + enlarged(seen, shape)
+        notes = [*seen.warnings, *deep.notes, *columns.warnings, *enlarged(seen, shape)]
         return asdict(columns) | dict(
-            count=len(good), parts=[int(np.prod(shape))], shape=shape, names=names, skipped=bad, warnings=notes
+            count=len(good),
+            parts=[int(np.prod(shape))],
+            shape=shape,
+            names=names,
+            skipped=bad,
+            warnings=notes,
+            bad_texts=seen.bad_texts(),
+            scale=deep.scale,
         )
 
     def read(image: ImageFile) -> bytes:
         return source.read(image.file)
 
     def decode(_: ImageFile, data: bytes) -> np.ndarray:
-        return decoding.decode(data, shape, how.fit, how.alpha)
+        return decoding.decode(data, shape, how.fit, how.alpha, deep.scale)
 
     with ExitStack() as stack:
         opened = stack.enter_context(files.open_files(path))
-        source = restricted(opened, find(opened), how.split)
-        others = [held_out_files(stack.enter_context(files.open_files(other)), part) for other, part in held_out]
+        source = expanded(restricted(opened, find(opened), how.split), how.frames)
+        parts = [held_out_files(stack.enter_context(files.open_files(other)), part) for other, part in held_out]
+        others = [expanded(other, how.frames) for other in parts]
         unseen = *source.unseen, *((file, other.read) for other in others for file in other.files)
         source = source._replace(unseen=unseen)
         # The same names and sizes are likely the same content at another place: then there is nothing to decode.
-        alike = cache.key(VERSION, "alike", [file[:2] for file in source.files], how.size, how.fit, how.alpha)
+        alike = cache.key(VERSION, "alike", [file[:2] for file in source.files], *listing_key(how))
         draft = None
         if cache.recall(alike):
             source = files.kept(source)
         else:
-            key = cache.key("draft", path, how.size, how.fit, how.alpha, how.split)
-            folder = stack.enter_context(cache.scratch(key))
+            folder = stack.enter_context(cache.scratch(cache.key("draft", path, how.split, *listing_key(how))))
             draft = Draft(stack.enter_context(open(folder / "rows", "w+b")), how, len(source.files))
-        seen = survey(source, draft=draft)
-        shape = seen.shape(how.size, how.alpha)
+        seen = survey(source, how=how, want=want, place=path, draft=draft)
+        shape, deep = seen.shape(how.size, how.alpha), scaling(seen.depths[0], how)
         size = f"{shape[1]}x{shape[2]}"
-        prepared = cache.prepare(cache.key(VERSION, seen.content, shape, how.fit, how.alpha), build)
+        name = cache.key(VERSION, seen.content, shape, how.fit, how.alpha, *deep.key)
+        prepared = prepare(name, build, "scale") if deep.scale else cache.prepare(name, build)
         cache.remember(alike, prepared.name)
         return prepared

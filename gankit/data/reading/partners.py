@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +18,22 @@ from gankit.data.domains import Domains
 from gankit.data.pixels import paint
 from gankit.data.reading import cache, decoding, files, labelmaps, layout
 from gankit.data.reading.choices import Reading
+from gankit.data.reading.depth import Scaling, scaling
 from gankit.data.reading.files import BadFiles, File, FileSet
-from gankit.data.reading.folder import enlarged, recalled, write
+from gankit.data.reading.folder import enlarged, listing_key, prepare, recalled, scale_of, write
+from gankit.data.reading.frames import PAGE, expanded
 from gankit.data.reading.metadata import canonical
 from gankit.data.reading.rows import Rows
-from gankit.data.reading.survey import Examine, ImageFile, Survey, examine_header, examine_pixels, survey
+from gankit.data.reading.survey import (
+    Examine,
+    ImageFile,
+    Survey,
+    examine_halves,
+    examine_header,
+    examine_map,
+    examine_pixels,
+    survey,
+)
 from gankit.data.stream import Dataset, Size
 from gankit.text import shown
 
@@ -68,6 +80,14 @@ class Partners:
         digests = [[(part.name, part.image.digest) for part in sample] for sample in self.samples]
         return cache.key(VERSION, digests, self.bad, self.meaning)
 
+    def scalings(self, how: Reading) -> list[Scaling]:
+        """How the deep images of each side become bytes; label maps hold classes, and have no scale."""
+        return [scaling(side.depths[0], how.side(i)) for i, side in enumerate(self.sides)]
+
+    def deep_notes(self, deep: list[Scaling]) -> list[str]:
+        """The notes of scales, with the titles of the sides."""
+        return [f"{title}: {note}" for title, side in zip(self.titles, deep) for note in side.notes]
+
     def shapes(self, resolution: Size, alpha: str) -> list[tuple[int, int, int]]:
         """(C, H, W) of the images of each side. Raises ValueError, BadFiles: as `Survey.shape`."""
         if not self.samples:
@@ -95,18 +115,18 @@ def open_pairs(paths: list[Path], how: Reading) -> Domains:
         BadFiles: some files cannot be used or have no partner, and `how.skip_bad` is not given.
         ValueError: there are no pairs, or their sizes differ and no resolution is given.
     """
-    paths, key = [path.absolute() for path in paths], ("pairs", how.size, how.fit, how.alpha)
+    paths, key = [path.absolute() for path in paths], ("pairs", *listing_key(how))
 
     def prepare() -> cache.Prepared:
-        with surveyed(paths) as seen:
-            shapes = _settled(seen, how)
+        with surveyed(paths, how) as seen:
+            shapes, deep = _settled(seen, how), seen.scalings(how)
 
             def work(part: Part, data: bytes) -> np.ndarray:
                 if len(paths) == 1:
-                    return decoding.halves(data, shapes[0], how.fit, how.alpha)
-                return decoding.decode(data, shapes[part.side], how.fit, how.alpha)
+                    return decoding.halves(data, shapes[0], how.fit, how.alpha, [side.scale for side in deep])
+                return decoding.decode(data, shapes[part.side], how.fit, how.alpha, deep[part.side].scale)
 
-            return _prepared(seen, work, shapes, [_bytes(shape) for shape in shapes], key, how.skip_bad)
+            return _prepared(seen, work, shapes, [_bytes(shape) for shape in shapes], deep, ("pairs", how))
 
     def again() -> cache.Prepared:
         return recalled(paths, key, prepare, how.skip_bad)
@@ -117,6 +137,7 @@ def open_pairs(paths: list[Path], how: Reading) -> Domains:
         _dataset(f"{name}-{side}", rows, shape, part)
         for part, (side, shape) in enumerate(zip("ab", prepared.info["shapes"]))
     )
+    first.scale, second.scale = map(scale_of, prepared.info.get("scales") or (None, None))
     first.skipped = [tuple(pair) for pair in prepared.info["skipped"]]
     return Domains(name, first, second, kind="pairs", notes=prepared.info["warnings"])
 
@@ -128,20 +149,20 @@ def open_masks(paths: list[Path], how: Reading) -> Dataset:
         BadFiles: some files cannot be used or have no partner, and `how.skip_bad` is not given.
         ValueError: there are none, their sizes differ and no resolution is given, or the label maps hold no classes.
     """
-    paths, key = [path.absolute() for path in paths], ("masks", how.size, how.fit, how.alpha)
+    paths, key = [path.absolute() for path in paths], ("masks", *listing_key(how))
     names = labelmaps.names_file(paths[1])
 
     def prepare() -> cache.Prepared:
-        with surveyed(paths, maps=True) as seen:
-            shape = _settled(seen, how)[0]
+        with surveyed(paths, how, maps=True) as seen:
+            shape, deep = _settled(seen, how)[0], seen.scalings(how)[:1]
 
             def work(part: Part, data: bytes) -> np.ndarray:
                 if part.side == 0:
-                    return decoding.decode(data, shape, how.fit, how.alpha)
+                    return decoding.decode(data, shape, how.fit, how.alpha, deep[0].scale)
                 assert seen.meaning is not None  # the second side holds label maps
                 return labelmaps.decode(data, seen.meaning, *shape[1:], how.fit)
 
-            return _prepared(seen, work, [shape], [_bytes(shape), shape[1] * shape[2]], key, how.skip_bad)
+            return _prepared(seen, work, [shape], [_bytes(shape), shape[1] * shape[2]], deep, ("masks", how))
 
     def again() -> cache.Prepared:
         return recalled([*paths, *([names] if names else [])], key, prepare, how.skip_bad)
@@ -153,6 +174,7 @@ def open_masks(paths: list[Path], how: Reading) -> Dataset:
     dataset.kind, dataset.masks = "masks", rows.of(tuple(shape[1:]), 1)
     dataset.class_names, dataset.colours = info["meaning"]["names"], np.array(info["meaning"]["colours"], np.uint8)
     dataset.skipped, dataset.warnings = [tuple(pair) for pair in info["skipped"]], info["warnings"]
+    dataset.scale = scale_of((info.get("scales") or [None])[0])
     return dataset
 
 
@@ -178,11 +200,12 @@ def painted(dataset: Dataset) -> Domains:
 
 
 @contextmanager
-def surveyed(paths: list[Path], maps: bool = False, decode: bool = False) -> Iterator[Partners]:
+def surveyed(paths: list[Path], how: Reading, maps: bool = False, decode: bool = False) -> Iterator[Partners]:
     """The samples of two folders or archives with equal names, or of one with images A|B.
 
     Args:
         paths: of both sides, or of the folder with images A|B.
+        how: the options of reading.
         maps: whether the second side holds label maps.
         decode: also decode pixels, to find images that cannot be used (`ImageFile.flaw`).
 
@@ -190,7 +213,8 @@ def surveyed(paths: list[Path], maps: bool = False, decode: bool = False) -> Ite
         ValueError: one holds no images, no two names are equal, or the label maps hold no classes.
     """
     with ExitStack() as stack:
-        sources = [files.kept(stack.enter_context(files.open_files(path))) for path in paths]
+        opened = [stack.enter_context(files.open_files(path)) for path in paths]
+        sources = [files.kept(expanded(source, how.frames)) for source in opened]
         examine = examine_pixels if decode else examine_header
         if len(paths) == 1:
             yield _side_by_side(sources[0], examine)
@@ -200,7 +224,7 @@ def surveyed(paths: list[Path], maps: bool = False, decode: bool = False) -> Ite
         seen = []
         for side, (name, source) in enumerate(zip(titles, sources)):
             try:
-                seen.append(survey(source, labelmaps.examine if maps and side == 1 else examine, with_metadata=False))
+                seen.append(survey(source, examine_map if maps and side == 1 else examine, with_metadata=False))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
         partners = _matched(titles, sources, seen)
@@ -225,7 +249,7 @@ def title(paths: list[Path]) -> str:
 
 def _side_by_side(source: FileSet, examine: Examine) -> Partners:
     """The samples in images A|B, which are cut in the middle."""
-    seen = survey(source, examine, with_metadata=False)
+    seen = survey(source, partial(examine_halves, examine), with_metadata=False)
     bad, good = list(seen.bad), []
     for image in seen.images:
         height, width = image.header.height, image.header.width
@@ -238,10 +262,10 @@ def _side_by_side(source: FileSet, examine: Examine) -> Partners:
         raise ValueError(
             f"no image is wider than high (the first is {size}), so these are no pairs side by side. {HOW}"
         )
-    half = replace(seen, images=good)
+    halves = [replace(seen, images=good, depths=(depth,)) for depth in seen.depths[:2]]
     samples = [(Part(0, image, shown(image.name), source.read),) for image in good]
     notes = ["Each image is cut in the middle: its left half is A, its right half B.", *seen.warnings]
-    return Partners(samples, [half, half], ["A", "B"], bad, len(seen.names), warnings=notes)
+    return Partners(samples, halves, ["A", "B"], bad, len(seen.names), warnings=notes)
 
 
 def _matched(titles: list[str], sources: list[FileSet], seen: list[Survey]) -> Partners:
@@ -319,24 +343,34 @@ def _prepared(
     work: Callable[[Part, bytes], np.ndarray],
     shapes: list[tuple[int, int, int]],
     parts: list[int],
-    key: tuple[object, ...],
-    skip_bad: bool,
+    deep: list[Scaling],
+    kind: tuple[str, Reading],
 ) -> cache.Prepared:
     """Decode every sample into the cache, one side after the other."""
+    name, how = kind
 
     def build(out: Path) -> dict:
         size = "x".join(map(str, shapes[0][1:]))
         good, flaws = write(out, seen.samples, lambda part: part.read(part.image.file), work, size, sum(parts))
         bad = seen.bad + [(part.name, reason) for part, reason in flaws]
-        if bad and not (skip_bad and good):
+        if bad and not (how.skip_bad and good):
             raise BadFiles(bad, seen.count)
-        notes = seen.warnings + enlarged(seen.sides[0], shapes[0])
+        notes = seen.warnings + seen.deep_notes(deep) + enlarged(seen.sides[0], shapes[0])
         meaning = asdict(replace(seen.meaning, table={})) if seen.meaning else None
         return dict(
-            count=len(good), parts=parts, files=seen.count, shapes=shapes, skipped=bad, warnings=notes, meaning=meaning
+            count=len(good),
+            parts=parts,
+            files=seen.count,
+            shapes=shapes,
+            skipped=bad,
+            warnings=notes,
+            meaning=meaning,
+            scales=[side.scale for side in deep],
         )
 
-    return cache.prepare(cache.key(seen.content(), *key), build)
+    keys = [part for i, side in enumerate(deep) if side.key for part in (i, *side.key)]
+    key = cache.key(seen.content(), name, how.size, how.fit, how.alpha, *keys)
+    return prepare(key, build, "scales") if any(side.scale for side in deep) else cache.prepare(key, build)
 
 
 def _dataset(name: str, rows: Rows, shape: list[int], part: int) -> Dataset:
@@ -350,4 +384,6 @@ def _bytes(shape: list[int] | tuple[int, ...]) -> int:
 
 
 def _stem(name: str) -> str:
-    return canonical(os.path.splitext(name)[0])
+    """The name without its ending; pages keep their number."""
+    page = PAGE.search(name)
+    return canonical(os.path.splitext(name)[0]) + (page[0] if page else "")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from gankit.data.reading import layout, splits
-from gankit.data.reading.endings import IMAGES
+from gankit.data.reading.endings import IMAGES, VOLUMES
 from gankit.data.reading.files import File, FileSet, listed, open_files
 from gankit.text import shown
 
@@ -121,8 +121,8 @@ class Parts:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is an image by its name."""
-    return name.lower().endswith(IMAGES) and not name.startswith("../")
+    """Whether a file is an image, or holds images, by its name."""
+    return name.lower().endswith((*IMAGES, *VOLUMES)) and not name.startswith("../")
 
 
 def of_path(path: Path) -> Parts:
@@ -137,10 +137,12 @@ def find(source: FileSet) -> Parts:
     images = [name for name in names if is_image(name)]
     if len(images) < 2:
         return Parts(images=images)
-    above = os.path.commonpath([os.path.dirname(name) for name in images])
+    packed = source.rows is not None  # then the one folder that holds all is a part
+    above = "" if packed else os.path.commonpath([os.path.dirname(name) for name in images])
     found = _by_folders(names, images, f"{above}/" if above else "")
     found = found if found.of or found.question else _by_lists(source, images)
     found.images = images
+    found.title = source.title if found.of and source.title else found.title  # the folders are of the format's making
     return found
 
 

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-import warnings
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
 from statistics import median
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
-from gankit.data.reading import cache, decoding, files, metadata, tables
+from gankit.data.reading import cache, classorder, decoding, files, labelmaps, metadata
+from gankit.data.reading.beside import Beside, beside
+from gankit.data.reading.choices import Reading
 from gankit.data.reading.decoding import Header
+from gankit.data.reading.depth import Depth, measure
 from gankit.data.reading.draft import Draft, Row
-from gankit.data.reading.endings import IMAGES
 from gankit.data.reading.files import BadFiles, File, FileSet
+from gankit.data.reading.frames import whole
 from gankit.data.reading.labelmaps import Tally
-from gankit.text import aside, counted, shown
-
-TASK, FEW = 2**19, 32  # bytes and images that a thread takes at once, in small images
-LARGEST = 2**25 - 2**16  # bytes of a block whose memory glibc may keep
-R = TypeVar("R")
-T = TypeVar("T")
+from gankit.data.reading.volumes import hint
+from gankit.data.reading.workers import TASK, each
+from gankit.text import shown
 
 
 class ImageFile(NamedTuple):
@@ -56,30 +55,35 @@ class Survey:
     Args:
         images: those that seem usable, in the order of reading.
         bad: unusable files with the reason.
-        rows: rows of the metadata by canonical name; None without metadata.
-        table: file name of the metadata.
+        beside: what tables and texts beside the images say of them.
         content: hash of everything that is read.
         names: of all image files, as in `ImageFile.name`.
         texts: content of the .txt beside images, by the image's name.
+        depths: the values of the images deeper than 8 bits, None without such images; of images A|B, of each half.
         warnings: what a user should know, in plain sentences.
-        folders: the first folder of each image below the folder that holds all, without its part; "" for none.
+        bare: the name of each image without its part, below the folder that holds all; its first folder is its class.
         shared: images of the training part whose content is also in a held-out part, each with its copy there.
     """
 
     images: list[ImageFile] = field(default_factory=list)
     bad: list[tuple[str, str]] = field(default_factory=list)
-    rows: dict[str, metadata.Row] | None = None
-    table: str = ""
+    beside: Beside = field(default_factory=Beside)
     content: str = ""
     names: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
+    depths: tuple[Depth | None, ...] = (None,)
     warnings: list[str] = field(default_factory=list)
-    folders: dict[str, str] = field(default_factory=dict)
+    bare: dict[str, str] = field(default_factory=dict)
     shared: list[tuple[str, str]] = field(default_factory=list)
 
     def sizes(self) -> Counter[tuple[int, int]]:
         """The number of images of each height and width."""
         return Counter((image.header.height, image.header.width) for image in self.images)
+
+    def bad_texts(self) -> dict[str, tuple[str, str]]:
+        """By the name of an image, the file of its captions that cannot be read, and the reason."""
+        bad = self.beside.bad_texts
+        return {image.name: bad[name] for image in self.images if (name := whole(image.file.name)) in bad}
 
     def copies(self) -> list[list[str]]:
         """Groups of names of images whose files are equal."""
@@ -109,98 +113,148 @@ class Survey:
         return 4 if kept else 1 if grey else 3, *(resolution or next(iter(sizes)))
 
 
-Examine = Callable[[bytes], tuple[Header, str, Tally | None]]
+class Examined(NamedTuple):
+    """What is found out about an image: header, flaw and tally, as in `ImageFile`; depths, as in `Survey`."""
+
+    header: Header
+    flaw: str = ""
+    tally: Tally | None = None
+    depths: tuple[Depth | None, ...] = (None,)
 
 
-def examine_header(data: bytes) -> tuple[Header, str, None]:
-    """Examine the header of an image only."""
-    return decoding.probe(data), "", None
+Examine = Callable[[bytes], Examined]
 
 
-def examine_pixels(data: bytes) -> tuple[Header, str, None]:
+def examine_header(data: bytes) -> Examined:
+    """Examine the header of an image, and the values of one deeper than 8 bits."""
+    header = decoding.probe(data)
+    return Examined(header, depths=_depths(header, data))
+
+
+def examine_pixels(data: bytes) -> Examined:
     """Examine the header and the pixels of an image."""
-    return *decoding.check(data), None
+    header, flaw = decoding.check(data)
+    return Examined(header, flaw, depths=(None,) if flaw else _depths(header, data))
+
+
+def examine_halves(examine: Examine, data: bytes) -> Examined:
+    """Examine an image A|B, whose halves may hold other values."""
+    examined = examine(data)
+    return examined._replace(depths=(None, None) if examined.flaw else _depths(examined.header, data, halves=True))
+
+
+def examine_map(data: bytes) -> Examined:
+    """Examine a label map."""
+    return Examined(*labelmaps.examine(data))
+
+
+def _depths(header: Header, data: bytes, halves: bool = False) -> tuple[Depth | None, ...]:
+    """The values of an image deeper than 8 bits that can be decoded, or of each of its halves."""
+    if header.mode not in (*decoding.DEEP, decoding.DEEP_RGB):
+        return (None,) * (1 + halves)
+    try:
+        values = decoding.values(data)
+    except decoding.Unusable:  # decoding it for training gives the reason
+        values = None
+    if values is None:
+        return (None,) * (1 + halves)
+    return tuple(map(measure, np.array_split(values, 2, 1) if halves else [values]))
 
 
 def survey(
-    source: FileSet, examine: Examine = examine_header, with_metadata: bool = True, draft: Draft | None = None
+    source: FileSet,
+    examine: Examine = examine_header,
+    with_metadata: bool = True,
+    how: Reading | None = None,
+    want: str = "",
+    place: Path | None = None,
+    draft: Draft | None = None,
 ) -> Survey:
     """Read every file once, and open every image once.
 
     Args:
         source: the files.
-        examine: what to find out about each image: header, flaw and tally, as in `ImageFile`.
-        with_metadata: also read metadata.
-        draft: decodes the images as they are read, and writes them.
+        examine: what to find out about each image.
+        with_metadata: also read tables and texts.
+        how, want, place: which of them, as of `beside.beside`; default: those that are found.
+        draft: takes the place of `examine`: decodes the images as they are read, and writes them.
 
     Raises:
-        ValueError: there are no images, or the metadata is wrong.
+        ValueError: there are no images, or a table that the user named cannot be used.
     """
-    wanted = [f for f in source.files if f.name.lower().endswith(IMAGES)]
-    beside = [f for f in source.files if with_metadata and os.path.basename(f.name) in metadata.FILES]
-    root = _common(f.name for f in wanted + beside)
-    beside = [f for f in beside if f.name[len(root) :] in metadata.FILES]
-    table = tables.find(source, [f.name for f in wanted]) if with_metadata and wanted and not beside else None
-    text_files, texts, bad_texts = metadata.captions_beside(source, wanted) if with_metadata else ({}, {}, [])
-    read = {*wanted, *beside, *text_files.values(), *(table.files if table else [])}
+    wanted = [f for f in source.files if f.name in source.pages or decoding.is_image(f.name)]
+    how = how or Reading(no_table=not with_metadata)
+    made = [f.name for f in source.files if not how.no_table and os.path.basename(f.name) in metadata.FILES]
+    root = _common([f.name for f in wanted] + made)
+    whole_files = list({whole(f.name): f._replace(name=whole(f.name)) for f in wanted}.values())
+    known = beside(source, whole_files, root, how, want, place) if with_metadata else Beside()
+    read = {*wanted, *known.files}
     others = _endings(f.name for f in source.files if f not in read and not f.name.startswith("../"))
+    more = hint([f.name for f in source.files if f not in read])
     if not wanted:
-        raise ValueError(f"there are no images (PNG, JPEG, WebP, BMP, TIFF, GIF); found: {others or 'nothing'}")
+        raise ValueError(f"there are no images ({decoding.NAMES}); found: {others or 'nothing'}{more}")
 
     seen = Survey(
-        names=[f.name[len(root) :] for f in wanted], bad=[*bad_texts, *source.missing], warnings=list(source.notes)
+        names=[f.name[len(root) :] for f in wanted],
+        bad=list(source.missing),
+        beside=known,
+        warnings=list(source.notes),
     )
-    for file, result in _examined(source, wanted, examine, draft):
+    for file, result in _examined(source, wanted, examine, draft, seen):
         if isinstance(result, str):
             seen.bad.append((shown(file.name), result))
         else:
-            seen.images.append(ImageFile(file, file.name[len(root) :], *result))
-    bare = {file.name: source.bare(file.name) for file in wanted}
-    parted = any(name != other for name, other in bare.items())
-    below = len(_common(bare.values()) if parted else root)
-    seen.folders = {f.name[len(root) :]: bare[f.name][below:].rpartition("/")[0].partition("/")[0] for f in wanted}
+            digest, (header, flaw, tally, depths) = result
+            seen.images.append(ImageFile(file, file.name[len(root) :], digest, header, flaw, tally))
+            sums = zip_longest(depths, seen.depths)
+            seen.depths = tuple(depth + total if depth else total for depth, total in sums)
+    seen.bare = _bare_names(source, wanted, root)
     _leave_out_unseen(seen, source)
-    _add_metadata(seen, source, beside, root)
-    unusable = {name for name, _ in seen.bad}
-    if table:
-        unusable |= _add_table(seen, table, root, unusable)
-    _match_rows(seen, unusable, {name.removeprefix(root) for name in source.elsewhere})
-    if seen.rows and any(row.get("text") for row in seen.rows.values()) and texts:
-        seen.warnings.append(f"The {len(texts)} .txt beside images are not read, as {seen.table} has texts.")
-    else:
-        seen.texts = {image.name: texts[image.file.name] for image in seen.images if image.file.name in texts}
+    _match_rows(seen)
+    seen.texts = {i.name: known.texts[name] for i in seen.images if (name := whole(i.file.name)) in known.texts}
+    seen.warnings += known.warnings
     if others:
-        seen.warnings.append(f"Files of other kinds are not read: {others}.")
+        seen.warnings.append(f"Files of other kinds are not read: {others}{more}.")
+    if paged := sum(image.header.paged for image in seen.images):
+        seen.warnings.append(
+            f"{paged:,} files have several pages or frames, and the first is read: --frames all reads each as an image."
+        )
     if copies := sum(len(equal) - 1 for equal in seen.copies()):
         seen.warnings.append(f"{copies} images are exact copies of others.")
+    of_folders = () if known.unlabelled or known.has("label") else classorder.unlike_text(seen.bare.values())
     seen.content = cache.key(
-        [(image.name, image.digest) for image in seen.images], seen.bad, seen.table, seen.rows, *seen.texts.items()
-    )
+        [(image.name, image.digest) for image in seen.images], [*known.bad_texts.values(), *seen.bad], known.table,
+        known.rows, *seen.texts.items(), *of_folders, *known.faults.items(), *known.class_names,
+        *known.typed, *known.origin,
+    )  # fmt: skip
     return seen
 
 
 def _examined(
-    source: FileSet, wanted: list[File], examine: Examine, draft: Draft | None
-) -> Iterator[tuple[File, tuple[str, Header, str, Tally | None] | str]]:
-    """Each image with the last fields of its `ImageFile`, or with the reason why it is unusable."""
+    source: FileSet, wanted: list[File], examine: Examine, draft: Draft | None, seen: Survey
+) -> Iterator[tuple[File, tuple[str, Examined] | str]]:
+    """Each image with its sha256 and what was found out, or with the reason why it is unusable."""
     sizes = [file.size for file in wanted] if source.threaded else None
 
-    def look(_: File, data: bytes) -> tuple[str, Header, str, Tally | None]:
-        return hashlib.sha256(data).hexdigest(), *examine(data)
+    def look(_: File, data: bytes) -> tuple[str, Examined, Row | None]:
+        digest = hashlib.sha256(data).hexdigest()
+        if not draft:
+            return digest, examine(data), None
+        header, flaw, row = draft.examine(data)
+        return digest, Examined(header, flaw, depths=_depths(header, data)), row
 
-    if not draft:
-        yield from each(source.read, wanted, look, "reading", sizes)
-        return
+    def weight() -> int:
+        """The bytes of what is found out; the values of an image deeper than 8 bits are many."""
+        return TASK if not seen.images or any(seen.depths) else draft.row if draft else 0
 
-    def sketch(_: File, data: bytes) -> tuple[str, Header, str, Row | None]:
-        return hashlib.sha256(data).hexdigest(), *draft.examine(data)
-
-    for file, result in each(source.read, wanted, sketch, "preparing", sizes, lambda: draft.row):
+    for file, result in each(source.read, wanted, look, "preparing" if draft else "reading", sizes, weight):
         if isinstance(result, str):
             yield file, result
         else:
-            draft.add(file, result[3])
-            yield file, (*result[:3], None)
+            digest, examined, row = result
+            if draft:
+                draft.add(file, row)
+            yield file, (digest, examined)
 
 
 def _common(names: Iterable[str]) -> str:
@@ -208,6 +262,14 @@ def _common(names: Iterable[str]) -> str:
     above = [os.path.dirname(name) for name in names]
     folder = os.path.commonpath(above) if above else ""
     return f"{folder}/" if folder else ""
+
+
+def _bare_names(source: FileSet, wanted: list[File], root: str) -> dict[str, str]:
+    """The name of each image below `root` to its name without its part."""
+    bare = {file.name: source.bare(file.name) for file in wanted}
+    parted = any(name != other for name, other in bare.items())
+    below = len(_common(bare.values()) if parted else root)
+    return {file.name[len(root) :]: bare[file.name][below:] for file in wanted}
 
 
 def _leave_out_unseen(seen: Survey, source: FileSet) -> None:
@@ -246,130 +308,54 @@ def _endings(names: Iterable[str]) -> str:
     return ", ".join(f"{shown(ending)} ({n})" for ending, n in counts.most_common(8))
 
 
-def _add_metadata(seen: Survey, source: FileSet, metadata_files: list[File], root: str) -> None:
-    """Read the rows of the first kind of metadata file that is there."""
-    for file in sorted(metadata_files, key=lambda f: metadata.FILES.index(f.name[len(root) :])):
-        if seen.table:
-            seen.warnings.append(f"{shown(file.name)} is not read, as {seen.table} is there.")
-            continue
-        seen.table = file.name[len(root) :]
-        try:
-            seen.rows = metadata.read(seen.table, source.read(file))
-        except ValueError as error:
-            raise ValueError(f"{seen.table} {error}") from error
+def _match_rows(seen: Survey) -> None:
+    """Report rows without an image, and images without a row, which are left out."""
+    known = seen.beside
+    told = {name for name, _ in seen.bad}
+    seen.bad += [(shown(name), reason) for name, reason in known.unusable if shown(name) not in told]
+    seen.bad += known.missing
+    rows, unusable = known.rows or {}, told | {shown(name) for name, _ in known.unusable}
 
+    def lacks_row(image: ImageFile) -> bool:
+        name = metadata.canonical(whole(image.name))
+        return name in known.required and name not in rows
 
-def _add_table(seen: Survey, table: tables.Table, root: str, unusable: set[str]) -> set[str]:
-    """Take the rows of a table. Returns the names of images that the table makes unusable."""
-    seen.table, seen.warnings = table.name, [*seen.warnings, *table.warnings]
-    seen.rows = {metadata.canonical(name[len(root) :]): row for name, row in table.rows.items()}
-    seen.bad += [(shown(name), reason) for name, reason in table.bad if shown(name) not in unusable]
-    return {shown(name) for name, _ in table.bad}
-
-
-def _match_rows(seen: Survey, unusable: set[str], elsewhere: set[str]) -> None:
-    """Report rows without an image here or elsewhere, and images without a row, which are left out."""
-    if seen.rows is None:
-        return
-    names = set(map(metadata.canonical, [*seen.names, *elsewhere]))
-    seen.bad += [(shown(name), f"in {seen.table}, but not there") for name in seen.rows if name not in names]
     seen.bad += [
-        (shown(image.name), f"has no row in {seen.table}")
+        (shown(image.name), f"has no row in {known.required[metadata.canonical(whole(image.name))]}")
         for image in seen.images
-        if metadata.canonical(image.name) not in seen.rows and shown(image.file.name) not in unusable
+        if lacks_row(image) and shown(image.file.name) not in unusable
     ]
-    seen.images = [image for image in seen.images if metadata.canonical(image.name) in seen.rows]
+    seen.images = [image for image in seen.images if not lacks_row(image)]
 
 
 def metadata_of(seen: Survey, names: list[str]) -> metadata.Metadata:
-    """Labels, captions and attributes of these images, from the metadata; labels also from the names of sub-folders."""
-    rows = [seen.rows[metadata.canonical(name)] for name in names] if seen.rows else []
-    result = metadata.columns(rows, seen.table)
+    """Labels, captions and attributes of these images, from the metadata; labels also from the names of sub-folders.
+
+    Raises:
+        ValueError: a table that the user named has labels for some images only, or values that are not finite.
+    """
+    known = seen.beside
+    rows = [known.rows.get(metadata.canonical(whole(name)), {}) for name in names] if known.rows else []
+    result = metadata.columns(rows, known.table, known.class_names)
+    if fault := next((result.faults[kind] for kind in known.typed if kind in result.faults), ""):
+        raise ValueError(f"--labels {fault}")
+    result.faults = known.faults | result.faults
     if seen.texts:
         result.captions = [seen.texts.get(name, "") for name in names]
-    if seen.table == "dataset.json" or any("label" in row for row in rows):
+    if known.unlabelled or result.labels:
         return result
-    folders = [seen.folders[name] for name in names]
-    classes = sorted(set(folders))
-    if len(classes) > 1 and "" in classes:
+    folders = classorder.folders(seen.bare[name] for name in names)
+    present = classorder.ordered(folders)
+    if len(present) > 1 and "" in present:
         result.warnings.append(
             f"{folders.count('')} images lie beside the sub-folders, so these are not taken for classes."
         )
-    elif len(classes) > 1:
-        place = {name: i for i, name in enumerate(classes)}
-        result.labels, result.class_names = [place[folder] for folder in folders], [shown(name) for name in classes]
+    elif len(present) > 1 and classorder.sharded(seen.bare[name] for name in names):
+        result.warnings.append(
+            f"The {len(present):,} sub-folders are parts of one numbered sequence of images, so these are not taken "
+            "for classes."
+        )
+    elif len(present) > 1:
+        place = {name: i for i, name in enumerate(present)}
+        result.labels, result.class_names = [place[folder] for folder in folders], [shown(name) for name in present]
     return result
-
-
-def each(
-    read: Callable[[T], bytes],
-    wanted: list[T],
-    work: Callable[[T, bytes], R],
-    label: str,
-    sizes: list[int] | None = None,
-    row: Callable[[], int] = lambda: 0,
-) -> Iterator[tuple[T, R | str]]:
-    """Call `work` on every item and its bytes; yield the items in order, with the result or a ValueError's message.
-
-    Threads do the work, as Pillow releases the GIL while decoding; a few files at a time are in memory.
-    Terminals show a progress bar with this label.
-
-    Args:
-        read: the bytes of an item.
-        sizes: of the items in bytes, if threads may call `read`; else the calling thread does.
-        row: the bytes of a result, as far as they are known.
-    """
-
-    def attempt(items: list[T], contents: list[bytes | str] | None) -> list[tuple[T, R | str]]:
-        results: list[tuple[T, R | str]] = []
-        for i, item in enumerate(items):
-            try:
-                data = contents[i] if contents else read(item)
-                results.append((item, data if isinstance(data, str) else work(item, data)))
-            except ValueError as error:
-                results.append((item, str(error)))
-        return results
-
-    def content(item: T) -> bytes | str:
-        try:
-            return read(item)
-        except ValueError as error:
-            return str(error)
-
-    def tasks() -> Iterator[tuple[list[T], list[bytes | str] | None]]:
-        """A few small files each, as a task of one takes longer to hand over than to do."""
-        items: list[T] = []
-        contents: list[bytes | str] = []
-        weight = 0
-        for i, item in enumerate(wanted):
-            items.append(item)
-            if sizes is None:
-                contents.append(content(item))
-            weight += (sizes[i] if sizes else len(contents[-1])) + row()
-            if weight >= TASK or len(items) == FEW:
-                yield items, contents or None
-                items, contents, weight = [], [], 0
-        if items:
-            yield items, contents or None
-
-    bytearray(LARGEST)  # once freed, glibc keeps the memory of images for the next ones: see mallopt(3) on thresholds
-    threads = os.cpu_count() or 1
-    pending: deque[Future[list[tuple[T, R | str]]]] = deque()
-    if not sys.stderr.isatty() and len(wanted) >= 1000:
-        aside(f"gankit: {label} {len(wanted):,} images")
-    with (
-        warnings.catch_warnings(),
-        counted(len(wanted), f"images, {label}") as advance,
-        ThreadPoolExecutor(threads) as pool,
-    ):
-        warnings.simplefilter("ignore")  # Pillow's, on odd images
-        try:
-            for task in tasks():
-                advance(len(task[0]))
-                pending.append(pool.submit(attempt, *task))
-                if len(pending) > 3 * threads:
-                    yield from pending.popleft().result()
-            while pending:
-                yield from pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
