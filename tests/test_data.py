@@ -294,7 +294,7 @@ def test_pictures_of_scikit_image():
         ("no-such-thing", "built in are digits, stacked-digits"),
         ("", "built in are"),
         ("a\0b", "built in are"),
-        ("https://example.org/cats.zip", "nothing is downloaded"),
+        ("https://example.org/cats.zip", "nothing else is downloaded"),
         ("./digits", "neither built in nor a path"),
     ],
 )

@@ -177,7 +177,7 @@ def test_large_pairs_are_read_again_to_decode_them(tmp_path, opens, monkeypatch)
         for i in range(4):
             picture(tmp_path / side / f"{i}.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
     size = (tmp_path / "A/0.png").stat().st_size
-    monkeypatch.setattr(files, "KEPT", 2 * size + 30)
+    monkeypatch.setattr(workers, "KEPT", 2 * size + 30)
     dataset = data.open(tmp_path, want="pairs")
     assert sorted(opens["read"].values()) == [1, 1, 1, 1, 2, 2, 2, 2]
     assert len(np.unique(sides(dataset)[0].reshape(4, -1), axis=0)) == 4

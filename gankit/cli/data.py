@@ -83,7 +83,7 @@ def data(words: list[str]) -> None:
         draw(library.open_as(path, how, want=want), Path(options.sheet))
         answers.remember(words, answers.redrawn(answer))
         return
-    with noted() as listings:
+    with library.allow_downloads(), noted() as listings:
         lines = ["\n".join([*library.published.origins(path), str(library.describe_as(path, how, want))])]
         put(lines[0])
         dataset = library.open_as(path, how, want=want)
@@ -96,7 +96,7 @@ def data(words: list[str]) -> None:
         draw(dataset, sheet)
         lines.append(f"contact sheet: {sheet}")
     put("\n".join(lines[1:]))
-    if not options.model:
+    if not options.model and "://" not in path and not path.startswith("hf:"):  # files that this machine can check
         answers.remember(words, answers.of("\n".join(lines), listings, sheet))
     if options.model:
         put(cost(options, how, path))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 __all__ = [
     "BUILTIN", "HOW", "KINDS", "MODES", "BadFiles", "Dataset", "Domains", "Modes", "Reading", "Report", "Stream",
-    "Union", "ahead", "contact_sheet", "describe", "describe_as", "facts", "find", "held_out_of", "normalise", "open",
-    "open_as", "paint", "palette", "parse_resolution", "plus", "published", "quantise", "range_text",
-    "read_conditions", "reading_of", "split", "two_sided",
+    "Union", "ahead", "allow_downloads", "contact_sheet", "describe", "describe_as", "facts", "find",
+    "held_out_of", "normalise", "open", "open_as", "paint", "palette", "parse_resolution", "plus", "published",
+    "quantise", "range_text", "read_conditions", "reading_of", "refuse_unasked", "split", "two_sided",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from gankit.data.pixels import normalise, paint, palette, quantise
     from gankit.data.reading.choices import Reading, parse_resolution, range_text, reading_of
     from gankit.data.reading.files import BadFiles
+    from gankit.data.reading.huggingface import allow_downloads
     from gankit.data.reading.vectors import read_conditions
+    from gankit.data.shards.sharded import refuse_unasked
     from gankit.data.stream import Dataset, Modes, Stream, ahead
     from gankit.data.summary import Report, describe, describe_as, facts
     from gankit.data.thumbnails import contact_sheet
@@ -39,7 +41,9 @@ _HOME = {
     **dict.fromkeys(("normalise", "paint", "palette", "quantise"), "gankit.data.pixels"),
     **dict.fromkeys(("Reading", "parse_resolution", "range_text", "reading_of"), "gankit.data.reading.choices"),
     "BadFiles": "gankit.data.reading.files",
+    "allow_downloads": "gankit.data.reading.huggingface",
     "read_conditions": "gankit.data.reading.vectors",
+    "refuse_unasked": "gankit.data.shards.sharded",
     **dict.fromkeys(("Dataset", "Modes", "Stream", "ahead"), "gankit.data.stream"),
     **dict.fromkeys(("Report", "describe", "describe_as", "facts"), "gankit.data.summary"),
     "Union": "gankit.data.union",

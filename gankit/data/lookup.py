@@ -14,13 +14,16 @@ from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join
 from gankit.data.naming import JOIN, find, named, part_in, plus, without_part
-from gankit.data.reading import cache, embedding, layout, partners
+from gankit.data.reading import cache, embedding, huggingface, layout, partners
 from gankit.data.reading.beside import refuse_typed
 from gankit.data.reading.choices import Alpha, Fit, Frames, Reading
 from gankit.data.reading.files import BadFiles
 from gankit.data.reading.folder import open_folder
+from gankit.data.reading.formats import parquet_images
 from gankit.data.reading.parts import TRAIN, Parts, of_path
 from gankit.data.reading.vectors import is_vectors, open_vectors
+from gankit.data.shards.sharded import open_shards
+from gankit.data.shards.spelling import in_folder, is_sharded, parts_of
 from gankit.data.stream import Dataset, Division
 from gankit.data.union import Union
 from gankit.text import shown
@@ -61,6 +64,7 @@ def open(
     labels: str = "",
     captions: str = "",
     no_table: bool = False,
+    cache_limit: str = "50G",
 ) -> Dataset | Domains | Union:
     """Open a built-in data set by its name, files by their path, two domains, or several sets as one.
 
@@ -79,7 +83,7 @@ def open(
             the second with label maps. A folder with images/ and masks/ in it always holds label maps; "pairs" turns
             them into coloured images. "captions": images with texts, which are otherwise not used.
         text_encoder: path of an encoder of captions (`gankit.data.reading.embedding`); default: codes of characters.
-        split, held_out, pair, range, frames, void, labels, captions, no_table: as of
+        split, held_out, pair, range, frames, void, labels, captions, no_table, cache_limit: as of
             `gankit.data.reading.choices.Reading`.
 
     Raises:
@@ -89,9 +93,10 @@ def open(
     """
     how = Reading(
         str(resolution or ""), cast("Fit", fit), cast("Alpha", alpha), skip_bad, split, held_out, pair, range,
-        cast("Frames", frames), void, labels, captions, no_table,
+        cast("Frames", frames), void, labels, captions, no_table, cache_limit,
     )  # fmt: skip
-    return open_as(name, how, mirror, want, text_encoder)
+    with huggingface.allow_downloads():
+        return open_as(name, how, mirror, want, text_encoder)
 
 
 def open_as(
@@ -117,6 +122,11 @@ def open_as(
             dataset = _open_two_sided(name, want, _folders(both), want, how)
         else:
             dataset = join(name, both, lambda part: open_part(part, TWO))
+    elif is_sharded(name, path):
+        with named(name):
+            dataset = open_shards(name, path, replace(how, split=part_in(name) or how.split), want)
+            if want == "captions":
+                dataset = captioned(dataset, how.skip_bad, text_encoder)
     elif path is None:
         with named(name):
             refuse_typed(how, str(name))
@@ -132,7 +142,7 @@ def open_as(
             located = locate(name, path, how.split)
             how = replace(how, split=located.part)
         division = located.division(how.held_out)
-        if sides := located.two_sided(want):
+        if sides := located.two_sided(want, how.pair):
             dataset = _open_two_sided(name, *sides, want, how)
         elif both := located.domains():
             how, places = replace(how, split=""), {both[1]: 1}  # the part was chosen with the folders
@@ -149,6 +159,8 @@ def open_as(
         )
     if typed != name:  # a published set, whose folder may be called anything, such as raw
         dataset.name = str(typed).replace(":", "-")
+    if huggingface.is_name(name) and path is not None:
+        dataset.name = huggingface.title(str(name))
     dataset.mirror = mirror
     dataset.fingerprint += "-mirror" * mirror
     return dataset
@@ -180,8 +192,13 @@ class Located(NamedTuple):
         both = [self.path / sides[side] for side in "AB"] if sides.keys() == {"A", "B"} else []
         return (str(both[0]), str(both[1])) if both and all(folder.is_dir() for folder in both) else None
 
-    def two_sided(self, want: str) -> tuple[str, list[Path]] | None:
-        """The kind of two-sided data, "pairs" or "masks", and the paths of both sides, or of images A|B; else None."""
+    def two_sided(self, want: str, pair: str = "") -> tuple[str, list[Path]] | None:
+        """The kind of two-sided data, "pairs" or "masks", and the paths of both sides, or of images A|B; else None.
+
+        `pair` is the option of this name. Raises ValueError: it does not fit, or is needed.
+        """
+        if parquet_images.holds_shards(self.path):
+            return parquet_images.sides(self.path, self.part, want, pair)
         if self.path.is_dir() and (maps := self.parts.label_maps(self.part)):
             return "masks", [self.path / side for side in maps]
         if want != "pairs":
@@ -282,10 +299,13 @@ def captioned(dataset: Dataset, skip_bad: bool, text_encoder: str = "") -> Datas
 
 def _subset(dataset: Dataset, kept: np.ndarray, skipped: list[tuple[str, str]]) -> Dataset:
     """Only the images of these numbers."""
+    decoder = dataset.decoder and dataset.decoder.only(kept)
     return replace(
         dataset,
         size=len(kept),
-        read=lambda numbers: dataset.read(kept[numbers]),
+        read=decoder.read if decoder else lambda numbers: dataset.read(kept[numbers]),
+        decoder=decoder,
+        order=dataset.order and dataset.order.only(kept),
         labels=None if dataset.labels is None else dataset.labels[kept],
         attributes=None if dataset.attributes is None else dataset.attributes[kept],
         captions=[dataset.captions[i] for i in kept] if dataset.captions else None,
@@ -346,6 +366,9 @@ def held_out_of(name: str | Path) -> str | None:
         return None
     if path is None or is_vectors(path):
         return None
+    if is_sharded(name, path):
+        parts_of_shards = parts_of(in_folder(path))
+        return next((f"{path}:{part}" for part in ("test", "val") if part in parts_of_shards), None)
     parts = of_path(path)
     if part := parts.held_out():
         folder = parts.folder(part) if path.is_dir() else None

@@ -14,15 +14,18 @@ import numpy as np
 from gankit.data import captions, published
 from gankit.data.domains import Domains
 from gankit.data.lookup import KINDS, Located, locate, open_as, split, two_sided
-from gankit.data.naming import find, named, plus
+from gankit.data.naming import find, named, part_in, plus
 from gankit.data.reading import files
 from gankit.data.reading.choices import Alpha, Reading
 from gankit.data.reading.depth import scaling
 from gankit.data.reading.frames import expanded
+from gankit.data.reading.huggingface import allow_downloads
 from gankit.data.reading.partners import surveyed
 from gankit.data.reading.parts import restricted
 from gankit.data.reading.survey import examine_pixels, metadata_of, survey
 from gankit.data.reading.vectors import is_vectors
+from gankit.data.shards import sharded
+from gankit.data.shards.spelling import is_sharded
 from gankit.data.stream import Dataset, Division
 from gankit.data.union import Union
 from gankit.text import shown
@@ -125,7 +128,8 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
         ValueError: there is no such data, or nothing in it can be read.
         OSError: it cannot be read.
     """
-    return describe_as(name, Reading(str(resolution or ""), alpha=cast("Alpha", alpha)), want)
+    with allow_downloads():
+        return describe_as(name, Reading(str(resolution or ""), alpha=cast("Alpha", alpha)), want)
 
 
 def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
@@ -133,6 +137,8 @@ def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
     name = published.located(name)
     path = find(name)
     with named(name):
+        if is_sharded(name, path):
+            return _sharded(str(name), path, replace(how, split=part_in(name) or how.split))
         located = None if path is None or is_vectors(path) else locate(name, path, how.split)
     report = _described(name, path, located, how, want)
     report.division = located and located.division(how.held_out)
@@ -141,7 +147,7 @@ def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
 
 def _described(name: str | Path, path: Path | None, located: Located | None, how: Reading, want: str) -> Report:
     """Describe a data set whose files are located, if it has any."""
-    sides = located.two_sided(want) if located else two_sided(name, want)
+    sides = located.two_sided(want, how.pair) if located else two_sided(name, want)
     if sides:
         report = _two_sided(str(name), *sides, how, want)
         if want == "pairs" and report.shape and report.kind == "masks":  # read as the coloured map, and the image
@@ -161,6 +167,30 @@ def _described(name: str | Path, path: Path | None, located: Located | None, how
         assert not isinstance(dataset, Union)  # the name has no plus
         return _opened(dataset, str(name), os.path.getsize(path) if path else 0)
     return _images(str(name), located, how, want)
+
+
+def _sharded(name: str, path: Path | None, how: Reading) -> Report:
+    """Describe images in shards from their index, without reading them again."""
+    seen = sharded.look(name, path, how)
+    notes, shape = list(seen.notes), None
+    try:
+        shape = sharded.shape_of(seen, how)
+    except ValueError as error:
+        notes.append(str(error))
+    index, counts = seen.index, Counter(seen.index.labels)
+    return Report(
+        name=name,
+        kind="images",
+        count=index.count,
+        shape=shape,
+        bytes=sum(shard.size for shard in index.found),
+        sizes={f"{h}x{w}": n for (h, w), n in seen.seen.sizes().most_common()},
+        modes=dict(Counter(image.header.mode for image in seen.seen.images).most_common()),
+        classes={title: counts[i] for i, title in enumerate(index.class_names)},
+        captions=sum(bool(text) for text in index.captions),
+        bad=[(shard, reason) for shard, reason in index.bad],
+        warnings=notes,
+    )
 
 
 def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:

@@ -85,7 +85,7 @@ class Settings(Reading):
     # May differ on resume: they change speed, length and what is drawn, but no trained number.
     FREE: ClassVar[tuple[str, ...]] = (
         "images", "device", "threads", "log", "preview", "save", "keep", "workers", "compile",
-        "evaluate", "evaluate_every", "evaluate_n", "evaluate_features",
+        "evaluate", "evaluate_every", "evaluate_n", "evaluate_features", "cache_limit", "skip_bad",
     )  # fmt: skip
 
     # Least and most of each setting, where these are not 0 and 2**62.

@@ -78,7 +78,8 @@ def open_for(
     Raises:
         ValueError: the model cannot learn from the data.
     """
-    dataset = open_data(settings, kind)
+    with data.allow_downloads():  # both callers have the name from the user
+        dataset = open_data(settings, kind)
     check_data(kind, dataset, settings)
     if can(kind, "reduced"):
         (height, width), changed = kind.reduced(*dataset.shape[1:], arguments)

@@ -37,6 +37,8 @@ class Reading:
         labels: file of labels, as FILE or FILE:COLUMN; default: a table beside the images, or the folders' names.
         captions: file of captions, as FILE or FILE:COLUMN; default: a table or the text files beside the images.
         no_table: read no table beside the images.
+        cache_limit: bytes of the disk that prepared images and copies of shards may take, such as 50G or 800M; images
+            that take more are decoded each time they are shown.
     """
 
     resolution: str = ""
@@ -52,6 +54,7 @@ class Reading:
     labels: str = ""
     captions: str = ""
     no_table: bool = False
+    cache_limit: str = "50G"
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -70,6 +73,14 @@ class Reading:
             return self
         return replace(self, range=ranges[number].strip() if number < len(ranges) else "")
 
+    @property
+    def cache_bytes(self) -> int:
+        """`cache_limit` in bytes. Raises ValueError."""
+        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?([KMGT]?)B?", self.cache_limit.strip().upper(), re.ASCII)
+        if not match:
+            raise ValueError(f"--cache-limit takes a number of bytes such as 50G or 800M, not {self.cache_limit!r}")
+        return int(float(match[1]) * 1000 ** " KMGT".index(match[2] or " "))
+
     def check(self) -> Reading:
         """This, if each choice is one of those that there are. Raises ValueError."""
         for name, hint in get_type_hints(Reading).items():
@@ -77,6 +88,7 @@ class Reading:
                 raise ValueError(f"--{name} takes {', '.join(choices)}, not {getattr(self, name)!r}")
         parse_resolution(self.resolution)
         parse_range(self.range)
+        assert self.cache_bytes >= 0  # raises ValueError
         return self
 
     def changed(self, *names: str) -> tuple[tuple[str, object], ...]:

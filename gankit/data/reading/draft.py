@@ -10,10 +10,12 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from gankit.data.reading import cache, decoding
+from gankit.data.reading import cache, decoding, ondemand
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.decoding import Header
 from gankit.data.reading.files import File
+
+UNKNOWN = 2**30  # bytes of a row
 
 
 class Row(NamedTuple):
@@ -49,7 +51,7 @@ class Draft:
         self.size, self.fit = how.size, (how.fit, how.alpha)
         self.with_alpha: bool | None = None  # whether the first image has alpha, if that is kept
         self.given_up = False
-        self.row = 2**30  # bytes of a row, once known
+        self.row = UNKNOWN  # bytes of a row, once known
         self.places: dict[File, Place] = {}
         self.end = 0
 
@@ -89,8 +91,11 @@ class Draft:
             self.size = header[:2]
         if self.with_alpha is None:
             self.with_alpha = self.how.alpha == "keep" and header.alpha
-        if self.row == 2**30:
+        if self.row == UNKNOWN:
             self.row = 3 * self.size[0] * self.size[1]
+            # Twice the space, as images of different channels are copied. Sets without it are decoded once more, or
+            # each time they are shown.
+            self.given_up |= bool(ondemand.too_large(2 * self.count, (3, *self.size), self.how.cache_bytes))
         self.given_up |= (
             header.mode in (*decoding.DEEP, decoding.DEEP_RGB)
             or (self.how.size is None and header[:2] != self.size)
@@ -120,6 +125,11 @@ class Draft:
             and not self.given_up
             and all(place and place.shape[0] in known and place.shape[1:] == shape[1:] for place in places)
         )
+
+    def discard(self) -> None:
+        """Free the space of rows that do not suffice."""
+        self.file.seek(0)
+        self.file.truncate()
 
     def settle(self, out: Path, images: Sequence[File], shape: tuple[int, int, int]) -> None:
         """Move the rows of these images to another file, all of one shape, with their checksums beside."""

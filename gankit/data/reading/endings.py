@@ -9,5 +9,6 @@ IMAGES = (
 VOLUMES = (".nii", ".nii.gz", ".dcm", ".dicom")  # of slices, where a package reads them
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
+SHARDS = (".parquet", ".arrow")  # of rows, in which images are files among the values
 ARRAYS, TABLES, TEXTS = ".npz", (".csv", ".tsv"), ".txt"
 OPAQUE = (".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".pnm", ".pbm")  # formats without an alpha channel

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
-from gankit.data.reading.endings import ARCHIVES
+from gankit.data.reading.endings import ARCHIVES, IMAGES, SHARDS
 from gankit.data.reading.noting import note
 from gankit.text import shown
 
@@ -27,7 +27,6 @@ RATIO, FREE = (
     200,
     2**30,
 )  # archives that unpack to more than RATIO times their size and to more than FREE bytes are refused
-KEPT = 2**27  # bytes of files that stay in memory until they are read again
 SYSTEMS = frozenset(("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"))  # files and folders that these write
 SHOWN = 20  # lines of a list in a message; the others are counted
 READING = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
@@ -182,6 +181,20 @@ def listing(path: Path) -> list[File]:
     return note(path, _listed(path)[0])
 
 
+def container(path: Path) -> tuple[Path, str]:
+    """The path of a file or folder that holds parts or columns, and what is named of them, as in pets#train/image."""
+    outer, mark, inner = str(path).rpartition("#")
+    if not mark or os.path.lexists(path) or not os.path.exists(outer):
+        return path, ""
+    return Path(outer), inner
+
+
+def hold_rows(listed_files: Iterable[File]) -> bool:
+    """Whether there are Parquet or Arrow files among these, and no images."""
+    names = [file.name.lower() for file in listed_files]
+    return any(name.endswith(SHARDS) for name in names) and not any(name.endswith(IMAGES) for name in names)
+
+
 @contextmanager
 def open_files(path: Path) -> Iterator[FileSet]:
     """The files of a folder, zip or tar, or a single file; the images in files that hold many, as small files.
@@ -191,9 +204,15 @@ def open_files(path: Path) -> Iterator[FileSet]:
         OSError: it cannot be read.
     """
     from gankit.data.reading import formats  # which present files of this module
+    from gankit.data.reading.formats.parquet_images import open_shards
 
+    outer, inner = container(path)
     with _stored(path) as source:
-        yield formats.presented(path, source)
+        if inner or (source.path and hold_rows(source.files)):
+            with open_shards(outer, inner, source.files) as rows:
+                yield rows
+        else:
+            yield formats.presented(path, source)
 
 
 @contextmanager
@@ -246,27 +265,9 @@ def open_members(path: Path) -> Iterator[list[Member]]:
         yield members
 
 
-def kept(source: FileSet) -> FileSet:
-    """The same files, for a caller that reads each twice: up to `KEPT` bytes stay in memory for the second read."""
-    contents: dict[File, bytes] = {}
-    free = KEPT
-
-    def read_once(file: File) -> bytes:
-        nonlocal free
-        if file in contents:
-            free += len(contents[file])
-            return contents.pop(file)
-        content = source.read(file)
-        if len(content) <= free:
-            free -= len(content)
-            contents[file] = content
-        return content
-
-    return source._replace(read=read_once, threaded=False)
-
-
 def _listed(path: Path) -> tuple[list[File], tuple[str, ...]]:
     """`listing`, and notes for the user."""
+    path, _ = container(path)
     if not path.is_dir():
         from gankit.data.reading import formats  # which present files of this module
 

@@ -34,6 +34,7 @@ from gankit.data.reading.survey import (
     examine_pixels,
     survey,
 )
+from gankit.data.reading.workers import kept
 from gankit.data.stream import Dataset, Size
 from gankit.text import shown
 
@@ -214,7 +215,7 @@ def surveyed(paths: list[Path], how: Reading, maps: bool = False, decode: bool =
     """
     with ExitStack() as stack:
         opened = [stack.enter_context(files.open_files(path)) for path in paths]
-        sources = [files.kept(expanded(source, how.frames)) for source in opened]
+        sources = [kept(expanded(source, how.frames)) for source in opened]
         examine = examine_pixels if decode else examine_header
         if len(paths) == 1:
             yield _side_by_side(sources[0], examine)

@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from gankit.data.reading import layout, splits
 from gankit.data.reading.endings import IMAGES, VOLUMES
@@ -184,7 +184,7 @@ def restricted(source: FileSet, parts: Parts, part: str, maps: bool = False) -> 
 
 def _by_folders(names: list[str], images: list[str], root: str) -> Parts:
     """Parts by the folders directly below `root`, or by those one level further down."""
-    inside = [PurePosixPath(name[len(root) :]).parts for name in images]
+    inside = [_pieces(name[len(root) :]) for name in images]
     for level in (0, 1):
         if any(len(parts) <= level + 1 for parts in inside) and level:
             break  # images lie beside the folders of this level
@@ -215,6 +215,11 @@ def _by_folders(names: list[str], images: list[str], root: str) -> Parts:
     return Parts()
 
 
+def _pieces(name: str) -> tuple[str, ...]:
+    """The folders and the file in a name; pathlib's would take most of the time of opening prepared data."""
+    return tuple(piece for piece in name.split("/") if piece not in ("", "."))
+
+
 def _place(meaning: layout.Meaning | None) -> tuple[int, str]:
     assert meaning is not None  # only folders that stand for parts are sorted
     return ORDER.index(meaning.part), meaning.side
@@ -237,7 +242,7 @@ def _assigned(
     of: dict[str, str] = {}
     bare: dict[str, str] = {}
     for name in names:
-        parts = PurePosixPath(name[len(root) :]).parts if name.startswith(root) else ()
+        parts = _pieces(name[len(root) :]) if name.startswith(root) else ()
         if len(parts) <= level + 1:
             if not is_image(name):
                 of[name] = ""  # tables and lists beside the folders speak for all

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -200,14 +200,7 @@ def survey(
         beside=known,
         warnings=list(source.notes),
     )
-    for file, result in _examined(source, wanted, examine, draft, seen):
-        if isinstance(result, str):
-            seen.bad.append((shown(file.name), result))
-        else:
-            digest, (header, flaw, tally, depths) = result
-            seen.images.append(ImageFile(file, file.name[len(root) :], digest, header, flaw, tally))
-            sums = zip_longest(depths, seen.depths)
-            seen.depths = tuple(depth + total if depth else total for depth, total in sums)
+    _add_images(seen, source, wanted, root, examine, draft)
     seen.bare = _bare_names(source, wanted, root)
     _leave_out_unseen(seen, source)
     _match_rows(seen)
@@ -230,10 +223,10 @@ def survey(
     return seen
 
 
-def _examined(
-    source: FileSet, wanted: list[File], examine: Examine, draft: Draft | None, seen: Survey
-) -> Iterator[tuple[File, tuple[str, Examined] | str]]:
-    """Each image with its sha256 and what was found out, or with the reason why it is unusable."""
+def _add_images(
+    seen: Survey, source: FileSet, wanted: list[File], root: str, examine: Examine, draft: Draft | None
+) -> None:
+    """Read and examine every image; with a draft, decode and write it, too."""
     sizes = [file.size for file in wanted] if source.threaded else None
 
     def look(_: File, data: bytes) -> tuple[str, Examined, Row | None]:
@@ -249,12 +242,14 @@ def _examined(
 
     for file, result in each(source.read, wanted, look, "preparing" if draft else "reading", sizes, weight):
         if isinstance(result, str):
-            yield file, result
-        else:
-            digest, examined, row = result
-            if draft:
-                draft.add(file, row)
-            yield file, (digest, examined)
+            seen.bad.append((shown(file.name), result))
+            continue
+        digest, (header, flaw, tally, depths), row = result
+        seen.images.append(ImageFile(file, file.name[len(root) :], digest, header, flaw, tally))
+        sums = zip_longest(depths, seen.depths)
+        seen.depths = tuple(depth + total if depth else total for depth, total in sums)
+        if draft:
+            draft.add(file, row)
 
 
 def _common(names: Iterable[str]) -> str:
