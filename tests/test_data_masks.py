@@ -1,7 +1,5 @@
 """Images with label maps: which classes their pixels are, how they are fitted, and how often files are opened."""
 
-from collections import Counter
-
 import numpy as np
 import pytest
 import torch
@@ -10,29 +8,8 @@ from PIL import Image
 
 from gankit import data
 from gankit.data import Dataset
-from gankit.data.reading import files
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
-
-
-@pytest.fixture
-def opens(monkeypatch):
-    """How often files are read ("read") and images are opened ("open"), by their content."""
-    counts = {"read": Counter(), "open": Counter()}
-    image_open, read_file = Image.open, files._read
-
-    def open_counted(file, *more, **options):
-        counts["open"][file.getvalue()] += 1
-        return image_open(file, *more, **options)
-
-    def read_counted(path):
-        content = read_file(path)
-        counts["read"][content] += 1
-        return content
-
-    monkeypatch.setattr(Image, "open", open_counted)
-    monkeypatch.setattr(files, "_read", read_counted)
-    return counts
 
 
 @pytest.fixture
@@ -75,40 +52,6 @@ def test_classes_have_colours_of_their_own():
     painted = data.paint(torch.tensor([[[0, 2, 255]]]), colours)
     assert painted.shape == (1, 3, 1, 3) and painted[0, :, 0, 2].tolist() == [255] * 3
     assert np.array_equal(painted[0, :, 0, 1].numpy(), colours[2])
-
-
-def test_images_are_opened_once_to_look_at_them_and_once_to_decode_them(tmp_path, opens):
-    rng = np.random.default_rng(5)
-    for folder in ("a", "pairs/A", "pairs/B", "set/images"):
-        for i in range(4):
-            picture(tmp_path / folder / f"{i}.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
-    for i in range(4):
-        indexed(tmp_path / "set/masks" / f"{i}.png", rng.integers(0, 3, (8, 8), np.uint8))
-
-    def counted(work, *args, **options):
-        for counts in opens.values():
-            counts.clear()
-        work(*args, **options)
-        return {name: set(counts.values()) for name, counts in opens.items()}
-
-    for name, want in (("a", ""), ("pairs", "pairs"), ("set", "")):
-        path = tmp_path / name
-        assert counted(data.describe, path, want=want) == {"read": {1}, "open": {1}}
-        assert counted(data.open, path, want=want) == {"read": {1}, "open": {2}}
-        assert counted(data.open, path, want=want) == {"read": set(), "open": set()}
-    picture(tmp_path / "a/4.png", rng.integers(0, 256, (8, 8, 3), np.uint8))  # another file: all are read anew
-    assert counted(data.open, tmp_path / "a") == {"read": {1}, "open": {2}}
-
-
-def test_large_sets_are_read_again_to_decode_them(tmp_path, opens, monkeypatch):
-    rng = np.random.default_rng(6)
-    for i in range(4):
-        picture(tmp_path / "a" / f"{i}.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
-    size = (tmp_path / "a/0.png").stat().st_size
-    monkeypatch.setattr(files, "KEPT", 2 * size + 30)
-    dataset = data.open(tmp_path / "a")
-    assert sorted(opens["read"].values()) == [1, 1, 2, 2]
-    assert len(np.unique(dataset.read(np.arange(4)).reshape(4, -1), axis=0)) == 4
 
 
 def test_indices_palettes_and_greys_are_classes(tmp_path):

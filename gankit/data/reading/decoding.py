@@ -158,7 +158,8 @@ def shaped(image: Image.Image, shape: tuple[int, int, int], fit: str, alpha: str
     channels, height, width = shape
     if image.mode == "RGBA" and alpha != "keep":
         image = Image.alpha_composite(Image.new("RGBA", image.size, alpha), image)
-    image = image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
+    if image.mode != (mode := {1: "L", 3: "RGB", 4: "RGBA"}[channels]):
+        image = image.convert(mode)
     if image.size != (width, height):
         image = fitted(image, height, width, fit, "#0000" if channels == 4 else "white" if alpha == "keep" else alpha)
     return np.ascontiguousarray(np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1))
@@ -184,7 +185,8 @@ def fitted(
         wide = max(1, min(image.width, round(width / scale)))
         high = max(1, min(image.height, round(height / scale)))
         x, y = (image.width - wide) // 2, (image.height - high) // 2
-        image = image.crop((x, y, x + wide, y + high))
+        if (wide, high) != image.size:
+            image = image.crop((x, y, x + wide, y + high))
     return image.resize((width, height), by)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -15,11 +16,13 @@ from gankit.data.reading import cache, decoding, files, ondemand, volumes
 from gankit.data.reading.beside import outside
 from gankit.data.reading.choices import TYPE, Reading, Scale
 from gankit.data.reading.depth import scaling
+from gankit.data.reading.draft import Draft, Row
 from gankit.data.reading.files import BadFiles, FileSet
 from gankit.data.reading.frames import expanded
 from gankit.data.reading.parts import Parts, find, restricted
 from gankit.data.reading.rows import Rows
-from gankit.data.reading.survey import ImageFile, Survey, each, metadata_of, survey
+from gankit.data.reading.survey import ImageFile, Survey, metadata_of, survey
+from gankit.data.reading.workers import each, kept
 from gankit.data.stream import Dataset
 from gankit.text import shown
 
@@ -157,16 +160,26 @@ def write(
         OSError: the disk is too small.
     """
     cache.require_space(out, len(samples) * row)
-    rows = each(read, [part for sample in samples for part in sample], work, f"preparing {size}")
-    good, bad = [], []
+
+    def checked(part: T, data: bytes) -> Row:
+        pixels = work(part, data)
+        return Row(pixels, zlib.crc32(pixels.data))
+
+    parts = [part for sample in samples for part in sample]
+    rows = each(read, parts, checked, f"preparing {size}", row=lambda: row)
+    good, bad, checks = [], [], []
     with open(out, "wb") as file:
         for i, sample in enumerate(samples):
             decoded = [next(rows) for _ in sample]
             if flaws := [(part, reason) for part, reason in decoded if isinstance(reason, str)]:
                 bad += flaws
                 continue
-            file.writelines(pixels.data for _, pixels in decoded if not isinstance(pixels, str))
+            for _, result in decoded:
+                assert not isinstance(result, str)  # there are no flaws
+                file.write(result.pixels.data)
+                checks.append(result.checksum)
             good.append(i)
+    cache.write_checks(out, checks)
     return good, bad
 
 
@@ -183,11 +196,24 @@ def held_out_files(source: FileSet, part: str) -> FileSet:
     return restricted(source, find(source), part) if part else source
 
 
+def _source(stack: ExitStack, path: Path, how: Reading, held_out: Sequence[tuple[Path, str]]) -> FileSet:
+    """The images of a path, opened until the stack is closed, with those that are held out."""
+    opened = stack.enter_context(files.open_files(path))
+    source = expanded(restricted(opened, find(opened), how.split), how.frames)
+    parts = [held_out_files(stack.enter_context(files.open_files(other)), part) for other, part in held_out]
+    others = [expanded(other, how.frames) for other in parts]
+    unseen = *source.unseen, *((file, other.read) for other in others for file in other.files)
+    return source._replace(unseen=unseen)
+
+
+def _draft(stack: ExitStack, path: Path, how: Reading, count: int) -> Draft:
+    """A draft in the cache until the stack is closed."""
+    folder = stack.enter_context(cache.scratch(cache.key("draft", path, how.split, *listing_key(how))))
+    return Draft(stack.enter_context(open(folder / "rows", "w+b")), how, count)
+
+
 def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]], want: str) -> cache.Prepared:
     """Decode every image into the cache, one after the other, with labels, captions and attributes in the info."""
-
-    def decode(_: ImageFile, data: bytes) -> np.ndarray:
-        return decoding.decode(data, shape, how.fit, how.alpha, deep.scale)
 
     def listed(out: Path) -> dict:
         """The files, to be decoded when they are read; no rows."""
@@ -212,25 +238,41 @@ def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]], wan
             scale=deep.scale,
         )
 
+    def read(image: ImageFile) -> bytes:
+        return source.read(image.file)
+
+    def decode(_: ImageFile, data: bytes) -> np.ndarray:
+        return decoding.decode(data, shape, how.fit, how.alpha, deep.scale)
+
     def build(out: Path) -> dict:
-        samples = [(image,) for image in seen.images]
-        size = f"{shape[1]}x{shape[2]}"
-        good, flaws = write(out, samples, lambda i: source.read(i.file), decode, size, int(np.prod(shape)))
+        if draft and is_drafted:
+            flaws = [(image, image.flaw) for image in seen.images if image.flaw]
+            good = [i for i, image in enumerate(seen.images) if not image.flaw]
+            draft.settle(out, [seen.images[i].file for i in good], shape)
+        else:
+            size = f"{shape[1]}x{shape[2]}"
+            good, flaws = write(out, [(image,) for image in seen.images], read, decode, size, int(np.prod(shape)))
         bad = seen.bad + [(shown(image.file.name), reason) for image, reason in flaws]
         if bad and not (how.skip_bad and good):
             raise BadFiles(bad, len(seen.images) + len(seen.bad))
         return described(good, bad)
 
     with ExitStack() as stack:
-        opened = stack.enter_context(files.open_files(path))
-        source = files.kept(expanded(restricted(opened, find(opened), how.split), how.frames))
-        parts = [held_out_files(stack.enter_context(files.open_files(other)), part) for other, part in held_out]
-        others = [expanded(other, how.frames) for other in parts]
-        unseen = *source.unseen, *((file, other.read) for other in others for file in other.files)
-        seen = survey(source._replace(unseen=unseen), how=how, want=want, place=path)
+        source = _source(stack, path, how, held_out)
+        # The same names and sizes are likely the same content at another place: then there is nothing to decode.
+        alike = cache.key(VERSION, "alike", [file[:2] for file in source.files], *listing_key(how))
+        draft = None if cache.recall(alike) else _draft(stack, path, how, len(source.files))
+        source = source if draft else kept(source)
+        seen = survey(source, how=how, want=want, place=path, draft=draft)
         shape, deep = seen.shape(how.size, how.alpha), scaling(seen.depths[0], how)
         name = cache.key(VERSION, seen.content, shape, how.fit, how.alpha, *deep.key)
         is_plain = not deep.scale and not source.pages
-        if is_plain and not cache.find(name) and ondemand.too_large(len(seen.images), shape, how.cache_bytes):
+        is_drafted = draft is not None and draft.holds([i.file for i in seen.images if not i.flaw], shape)
+        if draft and not is_drafted:
+            draft.discard()
+        is_here = is_drafted or cache.find(name)
+        if is_plain and not is_here and ondemand.too_large(len(seen.images), shape, how.cache_bytes):
             return cache.prepare(cache.key(name, "on demand"), listed)
-        return prepare(name, build, "scale") if deep.scale else cache.prepare(name, build)
+        prepared = prepare(name, build, "scale") if deep.scale else cache.prepare(name, build)
+        cache.remember(alike, prepared.name)
+        return prepared

@@ -84,6 +84,7 @@ def expanded(source: FileSet, frames: str) -> FileSet:
         pages=names,
         unseen=tuple((page, read) for page in unseen),
         bare=bare,
+        threaded=False,  # pages are read in their order
     )
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-import warnings
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,14 +19,13 @@ from gankit.data.reading.beside import Beside, beside
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.decoding import Header
 from gankit.data.reading.depth import Depth, measure
+from gankit.data.reading.draft import Draft, Row
 from gankit.data.reading.files import BadFiles, File, FileSet
 from gankit.data.reading.frames import whole
 from gankit.data.reading.labelmaps import Tally
 from gankit.data.reading.volumes import hint
-from gankit.text import aside, counted, shown
-
-R = TypeVar("R")
-T = TypeVar("T")
+from gankit.data.reading.workers import TASK, each
+from gankit.text import shown
 
 
 class ImageFile(NamedTuple):
@@ -172,6 +168,7 @@ def survey(
     how: Reading | None = None,
     want: str = "",
     place: Path | None = None,
+    draft: Draft | None = None,
 ) -> Survey:
     """Read every file once, and open every image once.
 
@@ -180,6 +177,7 @@ def survey(
         examine: what to find out about each image.
         with_metadata: also read tables and texts.
         how, want, place: which of them, as of `beside.beside`; default: those that are found.
+        draft: takes the place of `examine`: decodes the images as they are read, and writes them.
 
     Raises:
         ValueError: there are no images, or a table that the user named cannot be used.
@@ -202,7 +200,7 @@ def survey(
         beside=known,
         warnings=list(source.notes),
     )
-    _add_images(seen, source, wanted, root, examine)
+    _add_images(seen, source, wanted, root, examine, draft)
     seen.bare = _bare_names(source, wanted, root)
     _leave_out_unseen(seen, source)
     _match_rows(seen)
@@ -225,25 +223,40 @@ def survey(
     return seen
 
 
+def _add_images(
+    seen: Survey, source: FileSet, wanted: list[File], root: str, examine: Examine, draft: Draft | None
+) -> None:
+    """Read and examine every image; with a draft, decode and write it, too."""
+    sizes = [file.size for file in wanted] if source.threaded else None
+
+    def look(_: File, data: bytes) -> tuple[str, Examined, Row | None]:
+        digest = hashlib.sha256(data).hexdigest()
+        if not draft:
+            return digest, examine(data), None
+        header, flaw, row = draft.examine(data)
+        return digest, Examined(header, flaw, depths=_depths(header, data)), row
+
+    def weight() -> int:
+        """The bytes of what is found out; the values of an image deeper than 8 bits are many."""
+        return TASK if not seen.images or any(seen.depths) else draft.row if draft else 0
+
+    for file, result in each(source.read, wanted, look, "preparing" if draft else "reading", sizes, weight):
+        if isinstance(result, str):
+            seen.bad.append((shown(file.name), result))
+            continue
+        digest, (header, flaw, tally, depths), row = result
+        seen.images.append(ImageFile(file, file.name[len(root) :], digest, header, flaw, tally))
+        sums = zip_longest(depths, seen.depths)
+        seen.depths = tuple(depth + total if depth else total for depth, total in sums)
+        if draft:
+            draft.add(file, row)
+
+
 def _common(names: Iterable[str]) -> str:
     """The folder that holds all these files, with a slash at its end; "" if it is the root."""
     above = [os.path.dirname(name) for name in names]
     folder = os.path.commonpath(above) if above else ""
     return f"{folder}/" if folder else ""
-
-
-def _add_images(seen: Survey, source: FileSet, wanted: list[File], root: str, examine: Examine) -> None:
-    """Read and examine every image."""
-    for file, result in each(
-        source.read, wanted, lambda _, data: (hashlib.sha256(data).hexdigest(), examine(data)), "reading"
-    ):
-        if isinstance(result, str):
-            seen.bad.append((shown(file.name), result))
-        else:
-            digest, (header, flaw, tally, depths) = result
-            seen.images.append(ImageFile(file, file.name[len(root) :], digest, header, flaw, tally))
-            sums = zip_longest(depths, seen.depths)
-            seen.depths = tuple(depth + total if depth else total for depth, total in sums)
 
 
 def _bare_names(source: FileSet, wanted: list[File], root: str) -> dict[str, str]:
@@ -341,47 +354,3 @@ def metadata_of(seen: Survey, names: list[str]) -> metadata.Metadata:
         place = {name: i for i, name in enumerate(present)}
         result.labels, result.class_names = [place[folder] for folder in folders], [shown(name) for name in present]
     return result
-
-
-def each(
-    read: Callable[[T], bytes], wanted: list[T], work: Callable[[T, bytes], R], label: str
-) -> Iterator[tuple[T, R | str]]:
-    """Call `work` on every item and its bytes; yield the items in order, with the result or a ValueError's message.
-
-    Threads do the work, as Pillow releases the GIL while decoding; a few files at a time are in memory.
-    Terminals show a progress bar with this label.
-    """
-
-    def attempt(item: T, data: bytes | str) -> tuple[T, R | str]:
-        try:
-            return item, data if isinstance(data, str) else work(item, data)
-        except ValueError as error:
-            return item, str(error)
-
-    def contents() -> Iterator[tuple[T, bytes | str]]:
-        for item in wanted:
-            try:
-                yield item, read(item)
-            except ValueError as error:
-                yield item, str(error)
-
-    threads = os.cpu_count() or 1
-    pending: deque[Future[tuple[T, R | str]]] = deque()
-    if not sys.stderr.isatty() and len(wanted) >= 1000:
-        aside(f"gankit: {label} {len(wanted):,} images")
-    with (
-        warnings.catch_warnings(),
-        counted(len(wanted), f"images, {label}") as advance,
-        ThreadPoolExecutor(threads) as pool,
-    ):
-        warnings.simplefilter("ignore")  # Pillow's, on odd images
-        try:
-            for item in contents():
-                advance(1)
-                pending.append(pool.submit(attempt, *item))
-                if len(pending) > 4 * threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)

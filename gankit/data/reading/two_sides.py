@@ -26,6 +26,7 @@ from gankit.data.reading.survey import (
     examine_pixels,
     survey,
 )
+from gankit.data.reading.workers import kept
 from gankit.data.stream import Size
 from gankit.text import shown
 
@@ -119,7 +120,7 @@ def surveyed(sides: TwoSided, how: Reading, decode: bool = False) -> Iterator[Pa
         opened = [stack.enter_context(files.open_files(path)) for path in paths]
         if sides.parts:
             opened = [restricted(opened[0], sides.parts, sides.part, maps=True)]
-        sources = [files.kept(expanded(source, how.frames)) for source in opened]
+        sources = [kept(expanded(source, how.frames)) for source in opened]
         examine = examine_pixels if decode else examine_header
         if len(paths) == 1 and sides.layout is None:
             yield _side_by_side(sources[0], examine)
