@@ -11,8 +11,9 @@ from gankit.data import domains
 from gankit.data.builtin import BUILTIN
 from gankit.data.published import SETS, located
 from gankit.data.reading import formats, huggingface
-from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES, SHARDS
+from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES, SHARDS, VOLUMES
 from gankit.data.reading.files import container, plain
+from gankit.data.shards import spelling
 from gankit.text import did_you_mean, shown
 
 JOIN = "Sets of images with attributes or classes are joined with a plus between: photos+faces"
@@ -38,13 +39,18 @@ def find(name: str | Path) -> Path | None:
         return None
     if huggingface.is_name(name):
         return huggingface.locate(text)
+    if spelling.is_spelled(name):
+        return None
     if re.match(r"\w+://", text):
-        raise ValueError(f"{text} is an address, and nothing is downloaded: fetch it yourself and give the path")
+        raise ValueError(
+            f"{text} is no address of shards, and nothing else is downloaded: fetch it yourself. {spelling.HOW}"
+        )
     path = Path(without_part(text)).expanduser()
     if text and "\0" not in text and path.is_dir():
         return path
     if text and "\0" not in text and path.exists():
-        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES, *SHARDS)) or formats.is_packed(path):
+        known = (ARRAYS, *ARCHIVES, *IMAGES, *SHARDS, *VOLUMES)
+        if plain(path).name.lower().endswith(known) or formats.is_packed(path):
             return path
         raise ValueError(
             f"{shown(text)} is not a folder, zip, tar, image or .npz, "

@@ -171,11 +171,13 @@ def restored(
     """A run as its last save left it, and its data; what changes on resume is recorded in its history."""
     config = read_config(folder)
     saved = state.can_resume(folder, config)
+    if settings.data == before.data:
+        data.refuse_unasked(settings.data)
     try:
         dataset = open_data(settings, kind)
     except (ValueError, OSError) as error:
         raise ValueError(f"{error}. If the data is elsewhere now, add --data PATH") from error
-    if dataset.fingerprint != config["data"]["fingerprint"]:
+    if (dataset.fingerprint, len(dataset)) != (config["data"]["fingerprint"], config["data"]["count"]):
         raise ValueError(
             f"the data {shown(settings.data)} is not what this run was trained on (fingerprint "
             f"{dataset.fingerprint[:12]}, then {config['data']['fingerprint'][:12]}). "

@@ -86,6 +86,8 @@ def open_for(
         if (height, width) != tuple(dataset.shape[1:]):
             settings, arguments = dataclasses.replace(settings, resolution=f"{height}x{width}"), arguments | changed
             dataset = open_data(settings, kind)
+    if scales := data.range_text(dataset.scales):  # whatever is read for this run later is scaled as its data is
+        settings = dataclasses.replace(settings, range=scales)
     return dataset, settings, arguments
 
 
@@ -132,8 +134,9 @@ def check_data(kind: type[Recipe], dataset: Data, settings: Settings) -> None:
         hint = next((f". {data.HOW[wanted]}" for wanted in kinds if wanted in data.HOW), "")
         if dataset.kind == "domains" and (parts := data.split(settings.data)):
             hint = f". For one of its domains type --data {parts[0]}"
-        if dataset.kind == "masks" and (two_sides := data.two_sided(settings.data, "")):
-            hint = f". For its images alone type --data {two_sides[1][0]}"
+        how = data.reading_of(settings)
+        if dataset.kind == "masks" and (two_sides := data.two_sided(settings.data, "", how)):
+            hint = f". For its images alone type --data {two_sides.images}"
         raise ValueError(f"{name} learns from {' or '.join(kinds)}; {settings.data} holds {dataset.kind}{hint}")
     check_augmentation(kind, dataset, settings)
     if can(kind, "reduced") and len(dataset) > 1:
