@@ -143,23 +143,7 @@ def open_as(
             refuse_typed(how, str(name))
             dataset = open_vectors(path)
     else:
-        with named(name):
-            located = locate(name, path, how.split)
-            how = replace(how, split=located.part)
-        division = located.division(how.held_out)
-        if sides := located.two_sided(want, how.pair):
-            sides = sides._replace(held_out=tuple(held_out_paths(unseen_of(name, located, how))))
-            dataset = _open_two_sided(name, sides, want, how)
-        elif both := located.domains():
-            # the part was chosen with the folders
-            how, places = replace(how, split="", held_out=unseen_of(name, located, how)), {both[1]: 1}
-            dataset = join(name, both, lambda part: open_part(part, TWO))
-        else:
-            with named(name):
-                dataset = open_folder(path, how, located.parts, held_out_paths(how.held_out), want)
-                if want == "captions":
-                    dataset = captioned(dataset, how.skip_bad, text_encoder)
-        dataset.division = division
+        dataset = _open_files(name, path, how, want, text_encoder)
     if dataset.kind not in KINDS and (mirror or how.size):
         raise ValueError(
             f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"
@@ -170,6 +154,27 @@ def open_as(
         dataset.name = huggingface.title(str(name))
     dataset.mirror = mirror
     dataset.fingerprint += "-mirror" * mirror
+    return dataset
+
+
+def _open_files(name: str | Path, path: Path, how: Reading, want: str, text_encoder: str) -> Dataset | Domains:
+    """The part of the files at a path that the options say, as images, pairs, label maps or two domains."""
+    with named(name):
+        located = locate(name, path, how.split)
+        how = replace(how, split=located.part)
+    dataset: Dataset | Domains
+    if sides := located.two_sided(want, how.pair):
+        sides = sides._replace(held_out=tuple(held_out_paths(unseen_of(name, located, how))))
+        dataset = _open_two_sided(name, sides, want, how)
+    elif both := located.domains():
+        parted = replace(how, split="", held_out=unseen_of(name, located, how))  # the part was chosen with the folders
+        dataset = join(name, both, lambda part: _single(open_as(part, parted.side(both.index(part))), part, TWO))
+    else:
+        with named(name):
+            dataset = open_folder(path, how, located.parts, held_out_paths(how.held_out), want)
+            if want == "captions":
+                dataset = captioned(dataset, how.skip_bad, text_encoder)
+    dataset.division = located.division(how.held_out)
     return dataset
 
 
