@@ -100,10 +100,11 @@ def indexed(path, classes, colours=None):
 
 
 def labelled(root, maps, images="images", masks="masks"):
-    """A folder of images and maps; the maps are arrays, or (array, palette)."""
+    """A folder of images and maps, which are arrays, or (array, palette). Held-out parts have images of their own."""
+    held_out = 1000 * (root.name in ("test", "val") or images.endswith(("test", "val")))
     for i, one in enumerate(maps):
         classes, colours = one if isinstance(one, tuple) else (one, None)
-        picture(root / images / f"{i}.jpg", noise(*classes.shape[:2], 3, seed=i))
+        picture(root / images / f"{i}.jpg", noise(*classes.shape[:2], 3, seed=i + held_out))
         indexed(root / masks / f"{i}.png", classes, colours)
     return root
 

@@ -87,6 +87,7 @@ def test_the_same_images_have_one_fingerprint_however_they_are_cut_into_shards(t
         write(tmp_path / "b" / f"train-0000{i}-of-00003.parquet", whole.slice(2 * i, 2), compression="zstd")
     stream(tmp_path / "c" / "c-train.arrow", whole)
     one, two, three = (data.open(f"{tmp_path}/{name}") for name in "abc")
+    assert one.fingerprint == two.fingerprint == three.fingerprint
     np.testing.assert_array_equal(rows(one), rows(two))
     np.testing.assert_array_equal(rows(one), rows(three))
     assert one.labels.tolist() == two.labels.tolist() == three.labels.tolist()
@@ -281,21 +282,21 @@ def test_random_damage_never_ends_in_a_traceback(tmp_path, seed):
 
 
 def test_a_count_of_rows_or_a_size_that_a_file_only_claims_takes_no_memory(tmp_path, monkeypatch):
-    many = pa.table({"image": pa.nulls(3_000_000, IMAGE)})
+    many = pa.table({"image": pa.nulls(200_000, IMAGE)})
     path = write(tmp_path / "nulls.parquet", many)
     assert path.stat().st_size < 100_000
-    with pytest.raises(ValueError, match="claims 3,000,000 rows in"):
+    with pytest.raises(ValueError, match="claims 200,000 rows in"):
         data.open(path)
-    blank = encoded(Image.new("L", (4, 4))) + bytes(2**22)
+    blank = encoded(Image.new("L", (4, 4))) + bytes(2**20)
     path = write(tmp_path / "bomb.parquet", table([blank] * 200), compression="zstd", dictionary_pagesize_limit=2**30)
-    monkeypatch.setattr(arrow_shards, "BUDGET", 2**22)
+    monkeypatch.setattr(arrow_shards, "BUDGET", 2**20)
     pool = pa.default_memory_pool()
     before = pool.bytes_allocated()
     with files.open_files(path) as source:
-        for file in source.files[:30]:
+        for file in source.files[:100]:
             assert len(source.read(file)) == len(blank)
-            assert pool.bytes_allocated() - before < 20 * 2**22
-    monkeypatch.setattr(arrow_shards, "FREE", 2**20)
+            assert pool.bytes_allocated() - before < 40 * 2**20
+    monkeypatch.setattr(arrow_shards, "FREE", 2**19)
     with pytest.raises(ValueError, match="refused, as .* unpack to"):
         data.open(path)
 

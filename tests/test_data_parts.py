@@ -230,3 +230,35 @@ def test_memorised_copies_of_the_training_part_are_called_copies(tmp_path):
         (tmp_path / "copies" / f"{i:02}.png").write_bytes(buffer.getvalue())
     scores = gankit.evaluate(str(tmp_path / "copies"), against=str(root), metrics="memorisation", features="digits")
     assert "no sign" not in scores[0].note
+
+
+def wide(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (8, 16, 3), np.uint8)).save(path)
+
+
+def test_pairs_and_label_maps_and_domains_are_held_out_by_content_too(tmp_path):
+    for part, seeds in (("train", (0, 1, 2)), ("val", (3, 1))):
+        for i, seed in enumerate(seeds):
+            wide(tmp_path / f"facades/{part}/{i}.png", seed)
+            wide(tmp_path / f"set/{part}/images/{i}.png", seed)
+            Image.fromarray(np.repeat(np.array([0, 255], np.uint8), 64).reshape(8, 16)).save(
+                (tmp_path / f"set/{part}/masks").mkdir(exist_ok=True) or tmp_path / f"set/{part}/masks/{i}.png"
+            )
+            wide(tmp_path / f"zebras/{part.replace('val', 'test')}A/{i}.png", seed)
+            wide(tmp_path / f"zebras/{part.replace('val', 'test')}B/{i}.png", seed + 10)
+    note = "is held out"
+    pairs = data.open(tmp_path / "facades", want="pairs")
+    assert len(pairs) == 2 and any("1 samples are left out" in text for text in pairs.warnings), pairs.warnings
+    assert "copies of held-out images: 1.png is val/1.png" in str(data.describe(tmp_path / "facades", want="pairs"))
+    masks = data.open(tmp_path / "set")
+    assert masks.kind == "masks" and len(masks) == 2 and note in str(masks.division)
+    domains = data.open(tmp_path / "zebras")
+    assert len(domains.a) == 2 == len(domains.b) and not contents(domains.a) & contents(
+        data.open(tmp_path / "zebras/testA")
+    )
+    assert len(data.open(tmp_path / "zebras:test").a) == 2
+    both = f"{tmp_path}/zebras/trainA,{tmp_path}/zebras/trainB"
+    assert len(data.open(both, want="pairs", held_out=f"{tmp_path}/zebras/testA").a) == 2
+    with pytest.raises(ValueError, match="--held-out compares the content of files"):
+        data.open("digits", held_out=str(tmp_path / "set"))

@@ -12,7 +12,7 @@ from gankit.data.builtin import BUILTIN
 from gankit.data.captioned import captioned
 from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join
-from gankit.data.locating import locate
+from gankit.data.locating import Located, locate
 from gankit.data.naming import JOIN, find, named, part_in, plus, without_part
 from gankit.data.reading import huggingface, layout, partners, patterns
 from gankit.data.reading.beside import refuse_typed
@@ -121,6 +121,7 @@ def open_as(
         dataset = Union("-".join(dataset.name for dataset in sets), sets)
     elif path is None and (both := domains.split(name)):
         if sides := two_sided(name, want, how):
+            sides = sides._replace(held_out=tuple(held_out_paths(how.held_out)))
             dataset = _open_two_sided(name, sides, want, how)
         else:
             dataset = join(name, both, lambda part: open_part(part, TWO))
@@ -132,6 +133,8 @@ def open_as(
     elif path is None:
         with named(name):
             refuse_typed(how, str(name))
+            if how.held_out:
+                raise ValueError("--held-out compares the content of files; for evaluation alone give it to evaluate")
             dataset = BUILTIN[_with_split(str(name), how.split)](how.size)
             if want == "captions" and isinstance(dataset, Dataset) and dataset.kind == "images":
                 dataset = captioned(dataset, how.skip_bad, text_encoder)
@@ -140,21 +143,7 @@ def open_as(
             refuse_typed(how, str(name))
             dataset = open_vectors(path)
     else:
-        with named(name):
-            located = locate(name, path, how.split)
-            how = replace(how, split=located.part)
-        division = located.division(how.held_out)
-        if sides := located.two_sided(want, how.pair):
-            dataset = _open_two_sided(name, sides, want, how)
-        elif both := located.domains():
-            how, places = replace(how, split=""), {both[1]: 1}  # the part was chosen with the folders
-            dataset = join(name, both, lambda part: open_part(part, TWO))
-        else:
-            with named(name):
-                dataset = open_folder(path, how, located.parts, _held_out_paths(how.held_out), want)
-                if want == "captions":
-                    dataset = captioned(dataset, how.skip_bad, text_encoder)
-        dataset.division = division
+        dataset = _open_files(name, path, how, want, text_encoder)
     if dataset.kind not in KINDS and (mirror or how.size):
         raise ValueError(
             f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"
@@ -168,7 +157,33 @@ def open_as(
     return dataset
 
 
-def _held_out_paths(name: str) -> list[tuple[Path, str]]:
+def _open_files(name: str | Path, path: Path, how: Reading, want: str, text_encoder: str) -> Dataset | Domains:
+    """The part of the files at a path that the options say, as images, pairs, label maps or two domains."""
+    with named(name):
+        located = locate(name, path, how.split)
+        how = replace(how, split=located.part)
+    dataset: Dataset | Domains
+    if sides := located.two_sided(want, how.pair):
+        sides = sides._replace(held_out=tuple(held_out_paths(unseen_of(name, located, how))))
+        dataset = _open_two_sided(name, sides, want, how)
+    elif both := located.domains():
+        parted = replace(how, split="", held_out=unseen_of(name, located, how))  # the part was chosen with the folders
+        dataset = join(name, both, lambda part: _single(open_as(part, parted.side(both.index(part))), part, TWO))
+    else:
+        with named(name):
+            dataset = open_folder(path, how, located.parts, held_out_paths(how.held_out), want)
+            if want == "captions":
+                dataset = captioned(dataset, how.skip_bad, text_encoder)
+    dataset.division = located.division(how.held_out)
+    return dataset
+
+
+def unseen_of(name: str | Path, located: Located, how: Reading) -> str:
+    """The name of the data that is held out of pairs, label maps or domains: what the user named, else their own."""
+    return how.held_out or (held_out_of(name) if located.part == TRAIN else "") or ""
+
+
+def held_out_paths(name: str) -> list[tuple[Path, str]]:
     """The folders and archives of held-out data, with the part of each. Raises ValueError: there are no such files."""
     names = [part for text in plus(name) or [name] for part in domains.split(text) or [text]] if name else []
     names = [str(published.located(part)) for part in names]

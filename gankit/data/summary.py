@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -14,14 +15,13 @@ import numpy as np
 from gankit.data import captions, published
 from gankit.data.domains import Domains
 from gankit.data.locating import Located, locate
-from gankit.data.lookup import KINDS, open_as, split, two_sided
+from gankit.data.lookup import KINDS, held_out_paths, open_as, split, two_sided, unseen_of
 from gankit.data.naming import find, named, part_in, plus
 from gankit.data.reading import files
 from gankit.data.reading.choices import Alpha, Reading
 from gankit.data.reading.depth import scaling
-from gankit.data.reading.frames import expanded
+from gankit.data.reading.folder import source_of
 from gankit.data.reading.huggingface import allow_downloads
-from gankit.data.reading.parts import restricted
 from gankit.data.reading.patterns import TwoSided
 from gankit.data.reading.survey import examine_pixels, metadata_of, survey
 from gankit.data.reading.two_sides import surveyed
@@ -151,12 +151,13 @@ def _described(name: str | Path, path: Path | None, located: Located | None, how
     """Describe a data set whose files are located, if it has any."""
     sides = located.two_sided(want, how.pair) if located else two_sided(name, want, how)
     if sides:
-        report = _two_sided(str(name), sides, how, want)
+        held_out = unseen_of(name, located, how) if located else how.held_out
+        report = _two_sided(str(name), sides._replace(held_out=tuple(held_out_paths(held_out))), how, want)
         if want == "pairs" and report.shape and report.kind == "masks":  # read as the coloured map, and the image
             report.kind, report.shape, report.other = "pairs", (3, *report.shape[1:]), report.shape
         return report
     if parts := located.domains() if located else split(name):
-        how = replace(how, split="") if located else how
+        how = replace(how, split="", held_out=unseen_of(name, located, how)) if located else how
         sets = [describe_as(part, how.side(i)) for i, part in enumerate(parts)]
         return _together(str(name), "domains", list("AB"), sets)
     if names := plus(name):
@@ -217,9 +218,10 @@ def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
 
 def _images(name: str, located: Located, how: Reading, want: str) -> Report:
     """Describe the images in a folder or archive."""
-    with named(name), files.open_files(located.path) as source:
-        part = expanded(restricted(source, located.parts, located.part), how.frames)
-        seen = survey(part, examine_pixels, how=how, want=want, place=located.path)
+    how = replace(how, split=located.part)
+    with named(name), ExitStack() as stack:
+        source = source_of(stack, located.path, how, held_out_paths(how.held_out))
+        seen = survey(source, examine_pixels, how=how, want=want, place=located.path)
     notes = [*seen.warnings, *scaling(seen.depths[0], how).notes]
     try:
         shape = seen.shape(how.size, how.alpha)
@@ -286,6 +288,7 @@ def _two_sided(name: str, sides: TwoSided, how: Reading, want: str) -> Report:
         pixels=_shares(seen.meaning.names, seen.meaning.counts) if seen.meaning else {},
         bad=seen.bad + list(flaws.items()),
         warnings=notes,
+        shared=seen.shared,
     )
 
 

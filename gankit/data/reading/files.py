@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
@@ -27,6 +28,7 @@ RATIO, FREE = (
     200,
     2**30,
 )  # archives that unpack to more than RATIO times their size and to more than FREE bytes are refused
+NAME = attrgetter("name")
 SYSTEMS = frozenset(("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"))  # files and folders that these write
 SHOWN = 20  # lines of a list in a message; the others are counted
 READING = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
@@ -300,8 +302,8 @@ def _walk(root: Path) -> tuple[list[str], int]:
             continue
         seen.add((place.st_dev, place.st_ino))
         with os.scandir(folder) as items:
-            for item in sorted(items, key=lambda item: item.name):
-                if _hidden(item.name):
+            for item in sorted(items, key=NAME):
+                if item.name[0] == "." or item.name in SYSTEMS:
                     continue
                 if _is_folder(item):
                     (links if item.is_symlink() else waiting).append((item.path, f"{prefix}{item.name}/"))

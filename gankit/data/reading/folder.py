@@ -19,7 +19,7 @@ from gankit.data.reading.depth import scaling
 from gankit.data.reading.draft import Draft, Row
 from gankit.data.reading.files import BadFiles, FileSet
 from gankit.data.reading.frames import expanded
-from gankit.data.reading.parts import Parts, find, restricted
+from gankit.data.reading.parts import Parts, find, of_part, restricted
 from gankit.data.reading.rows import Rows
 from gankit.data.reading.survey import ImageFile, Survey, metadata_of, survey
 from gankit.data.reading.workers import each, kept
@@ -191,16 +191,11 @@ def enlarged(seen: Survey, shape: tuple[int, int, int]) -> list[str]:
     )
 
 
-def held_out_files(source: FileSet, part: str) -> FileSet:
-    """The images of a part, or of all."""
-    return restricted(source, find(source), part) if part else source
-
-
-def _source(stack: ExitStack, path: Path, how: Reading, held_out: Sequence[tuple[Path, str]]) -> FileSet:
+def source_of(stack: ExitStack, path: Path, how: Reading, held_out: Sequence[tuple[Path, str]]) -> FileSet:
     """The images of a path, opened until the stack is closed, with those that are held out."""
     opened = stack.enter_context(files.open_files(path))
     source = expanded(restricted(opened, find(opened), how.split), how.frames)
-    parts = [held_out_files(stack.enter_context(files.open_files(other)), part) for other, part in held_out]
+    parts = [of_part(stack.enter_context(files.open_files(other)), part) for other, part in held_out]
     others = [expanded(other, how.frames) for other in parts]
     unseen = *source.unseen, *((file, other.read) for other in others for file in other.files)
     return source._replace(unseen=unseen)
@@ -213,7 +208,10 @@ def _draft(stack: ExitStack, path: Path, how: Reading, count: int) -> Draft:
 
 
 def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]], want: str) -> cache.Prepared:
-    """Decode every image into the cache, one after the other, with labels, captions and attributes in the info."""
+    """Decode every image into the cache, one after the other, with labels, captions and attributes in the info.
+
+    The function is long because its three ways of writing share the survey, the shape and the scale.
+    """
 
     def listed(out: Path) -> dict:
         """The files, to be decoded when they are read; no rows."""
@@ -258,7 +256,7 @@ def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]], wan
         return described(good, bad)
 
     with ExitStack() as stack:
-        source = _source(stack, path, how, held_out)
+        source = source_of(stack, path, how, held_out)
         # The same names and sizes are likely the same content at another place: then there is nothing to decode.
         alike = cache.key(VERSION, "alike", [file[:2] for file in source.files], *listing_key(how))
         draft = None if cache.recall(alike) else _draft(stack, path, how, len(source.files))

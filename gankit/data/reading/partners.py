@@ -43,7 +43,7 @@ def open_pairs(sides: TwoSided, how: Reading) -> Domains:
             return _prepared(seen, work, shapes, [_bytes(shape) for shape in shapes], deep, ("pairs", how))
 
     def again() -> cache.Prepared:
-        return recalled(paths, key, prepare, how.skip_bad)
+        return recalled([*paths, *(path for path, _ in sides.held_out)], key, prepare, how.skip_bad)
 
     prepared, name = again(), title(paths)
     rows = Rows(prepared, again, " and ".join(map(str, paths)))
@@ -79,7 +79,8 @@ def open_masks(sides: TwoSided, how: Reading) -> Dataset:
             return _prepared(seen, work, [shape], [_bytes(shape), shape[1] * shape[2]], deep, ("masks", how))
 
     def again() -> cache.Prepared:
-        return recalled([*paths, *([names] if names else [])], key, prepare, how.skip_bad)
+        beside = [*([names] if names else []), *(path for path, _ in sides.held_out)]
+        return recalled([*paths, *beside], key, prepare, how.skip_bad)
 
     prepared = again()
     shape, info = prepared.info["shapes"][0], prepared.info
@@ -183,4 +184,4 @@ def _bytes(shape: list[int] | tuple[int, ...]) -> int:
 def _key(kind: str, sides: TwoSided, how: Reading) -> tuple[object, ...]:
     """The options that decide what is prepared, as `listing_key`."""
     names = (str(sides.layout), sides.part) if sides.layout else ()
-    return (kind, *listing_key(how), *how.changed("pair", "void"), *names)
+    return (kind, *listing_key(how), *how.changed("pair", "void"), *names, *map(str, sides.held_out))

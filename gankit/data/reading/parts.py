@@ -191,6 +191,11 @@ def restricted(source: FileSet, parts: Parts, part: str, maps: bool = False) -> 
     )
 
 
+def of_part(source: FileSet, part: str) -> FileSet:
+    """The images of a part, or of all."""
+    return restricted(source, find(source), part) if part else source
+
+
 # Folders -------------------------------------------------------------------------------------------------------------
 
 

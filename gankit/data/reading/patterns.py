@@ -71,6 +71,7 @@ class TwoSided(NamedTuple):
         paths: of both sides, or of the one folder or archive that holds both.
         layout: how partners are named; None for images A|B in one path, and for two paths whose names decide it.
         parts, part: of one path with a layout: the parts of its files, and the one to read; "" for all.
+        held_out: folders and archives whose images are left out by their content, with the part of each, or "".
     """
 
     kind: str
@@ -78,6 +79,7 @@ class TwoSided(NamedTuple):
     layout: Layout | None = None
     parts: Parts | None = None
     part: str = ""
+    held_out: tuple[tuple[Path, str], ...] = ()
 
     @property
     def images(self) -> Path:

@@ -268,33 +268,41 @@ def _bare_names(source: FileSet, wanted: list[File], root: str) -> dict[str, str
 
 
 def _leave_out_unseen(seen: Survey, source: FileSet) -> None:
-    """Leave out images whose content is also in a held-out part. Only files of equal size are compared.
+    """Leave out images whose content is also in a held-out part. Raises ValueError: no image is left."""
+    held_out = copies_of(seen.images, source.unseen)
+    seen.shared = shared(seen.images, held_out)
+    seen.images = [image for image in seen.images if image.digest not in held_out]
+    seen.warnings += left_out(seen.shared, len(seen.images))
 
-    Raises:
-        ValueError: no image is left.
-    """
-    sizes = {image.file.size for image in seen.images}
-    wanted = [pair for pair in source.unseen if pair[0].size in sizes]
+
+def copies_of(images: Iterable[ImageFile], unseen: Iterable[tuple[File, Callable[[File], bytes]]]) -> dict[str, str]:
+    """The digests of held-out files with their names. Only files with the size of an image are read."""
+    sizes = {image.file.size for image in images}
+    wanted = [pair for pair in unseen if pair[0].size in sizes]
     held_out: dict[str, str] = {}
     for (file, _), digest in each(
         lambda pair: pair[1](pair[0]), wanted, lambda _, data: hashlib.sha256(data).hexdigest(), "comparing"
     ):
         held_out.setdefault(digest, file.name)  # a message that it cannot be read equals no digest
-    seen.shared = [
-        (shown(image.file.name), shown(held_out[image.digest])) for image in seen.images if image.digest in held_out
-    ]
-    if not seen.shared:
-        return
-    first = ", ".join(files.listed((f"{a} is {b}" for a, b in seen.shared), len(seen.shared), 3))
-    if len(seen.shared) == len(seen.images):
+    return held_out
+
+
+def shared(images: Iterable[ImageFile], held_out: dict[str, str]) -> list[tuple[str, str]]:
+    """The images whose content is held out, each with its copy."""
+    return [(shown(i.file.name), shown(held_out[i.digest])) for i in images if i.digest in held_out]
+
+
+def left_out(copies: list[tuple[str, str]], left: int, what: str = "images") -> list[str]:
+    """A note on what is left out, as its content is held out. Raises ValueError: nothing is left."""
+    if not copies:
+        return []
+    first = ", ".join(files.listed((f"{a} is {b}" for a, b in copies), len(copies), 3))
+    if not left:
         raise ValueError(
             f"every image to learn from is an exact copy of a held-out one ({first}): remove the copies, or add "
             "--split all to learn from all images"
         )
-    seen.images = [image for image in seen.images if image.digest not in held_out]
-    seen.warnings.append(
-        f"{len(seen.shared):,} images are left out, as held-out ones are exact copies of them: {first}."
-    )
+    return [f"{len(copies):,} {what} are left out, as held-out images are exact copies of theirs: {first}."]
 
 
 def _endings(names: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from gankit.data.reading import cache, files, labelmaps, layout, patterns
@@ -14,16 +15,19 @@ from gankit.data.reading.choices import Reading
 from gankit.data.reading.depth import Scaling, scaling
 from gankit.data.reading.files import BadFiles, File, FileSet
 from gankit.data.reading.frames import expanded
-from gankit.data.reading.parts import restricted
+from gankit.data.reading.parts import of_part, restricted
 from gankit.data.reading.patterns import EQUAL, Half, Layout, TwoSided
 from gankit.data.reading.survey import (
     Examine,
     ImageFile,
     Survey,
+    copies_of,
     examine_halves,
     examine_header,
     examine_map,
     examine_pixels,
+    left_out,
+    shared,
     survey,
 )
 from gankit.data.reading.workers import kept
@@ -59,6 +63,7 @@ class Partners:
         layout: how partners are named; None for images A|B.
         meaning: the classes of label maps; None without label maps.
         warnings: what a user should know, in plain sentences.
+        shared: images whose content is also held out, each with its copy there; their samples are left out.
     """
 
     samples: Sequence[tuple[Part, ...]]
@@ -69,6 +74,7 @@ class Partners:
     layout: Layout | None = None
     meaning: labelmaps.Meaning | None = None
     warnings: list[str] = field(default_factory=list)
+    shared: list[tuple[str, str]] = field(default_factory=list)
 
     def content(self) -> str:
         """Hash of everything that is read."""
@@ -122,8 +128,11 @@ def surveyed(sides: TwoSided, how: Reading, decode: bool = False) -> Iterator[Pa
             opened = [restricted(opened[0], sides.parts, sides.part, maps=True)]
         sources = [kept(expanded(source, how.frames)) for source in opened]
         examine = examine_pixels if decode else examine_header
+        unseen = [pair for path, part in sides.held_out for pair in _held_out(stack, path, part)]
         if len(paths) == 1 and sides.layout is None:
-            yield _side_by_side(sources[0], examine)
+            partners = _side_by_side(sources[0], examine)
+            _leave_out(partners, unseen, 1)
+            yield partners
             return
         names = [path.resolve().name for path in paths]
         titles = names if len({*names}) == 2 else ["/".join(path.resolve().parts[-2:]) for path in paths]
@@ -135,6 +144,8 @@ def surveyed(sides: TwoSided, how: Reading, decode: bool = False) -> Iterator[Pa
                 seen.append(survey(half.source, look, with_metadata=False))
         partners = _matched(layout, halves, seen, notes)
         partners.bad += sources[0].missing if len(paths) == 1 else ()
+        _leave_out(partners, unseen, 1 if maps else 2)
+        notes += partners.warnings
         notes += [
             f"{half.title}: {text}" if half.title else text
             for half, side in zip(halves, seen[: 1 if maps else 2])
@@ -146,6 +157,29 @@ def surveyed(sides: TwoSided, how: Reading, decode: bool = False) -> Iterator[Pa
             notes = partners.meaning.warnings + labelmaps.void_notes(partners.meaning, how.void) + notes
         partners.warnings = notes
         yield partners
+
+
+def _held_out(stack: ExitStack, path: Path, part: str) -> list[tuple[File, Callable[[File], bytes]]]:
+    """The held-out files of a path, named with its folder, each with the function that reads it."""
+    source = of_part(stack.enter_context(files.open_files(path)), part)
+    before = len(path.name) + 1
+
+    def read(file: File) -> bytes:
+        return source.read(file._replace(name=file.name[before:]))
+
+    return [(file._replace(name=f"{path.name}/{file.name}"), read) for file in source.files]
+
+
+def _leave_out(partners: Partners, unseen: list[tuple[File, Callable[[File], bytes]]], count: int) -> None:
+    """Leave out samples of which one of the first `count` files is also held out. Raises ValueError: none is left."""
+    images = [part.image for sample in partners.samples for part in sample[:count]]
+    held_out = copies_of(images, unseen)
+    partners.shared = shared(images, held_out)
+    kept = [i for i, s in enumerate(partners.samples) if not any(p.image.digest in held_out for p in s[:count])]
+    partners.warnings += left_out(partners.shared, len(kept), "samples")
+    if partners.shared:
+        partners.samples = [partners.samples[i] for i in kept]
+        partners.sides = [replace(side, images=[side.images[i] for i in kept]) for side in partners.sides]
 
 
 @contextmanager

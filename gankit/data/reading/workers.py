@@ -50,7 +50,7 @@ def each(
     """Call `work` on every item and its bytes; yield the items in order, with the result or a ValueError's message.
 
     Threads do the work, as Pillow releases the GIL while decoding; a few files at a time are in memory.
-    Terminals show a progress bar with this label.
+    Terminals show a progress bar with this label. The function is long because its steps share the queue of tasks.
 
     Args:
         read: the bytes of an item.
