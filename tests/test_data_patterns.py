@@ -18,10 +18,10 @@ def image(i):
     return encoded(noise(8, 12, 3, seed=i))
 
 
-def filled(root, a, b, names=("0", "1", "2"), maps=CLASSES):
+def filled(root, a, b, names=("0", "1", "2"), maps=CLASSES, seed=0):
     """An image and a map for each name, where the patterns put them."""
     for i, name in enumerate(names):
-        for pattern, content in ((a, noise(8, 12, 3, seed=i)), (b, maps)):
+        for pattern, content in ((a, noise(8, 12, 3, seed=seed + i)), (b, maps)):
             path = pattern.replace("{name}", name)
             ending = path.rpartition(".")[2]
             form = {"gif": "GIF", "jpg": "JPEG", "bmp": "BMP"}.get(ending, "PNG")
@@ -213,7 +213,7 @@ def test_parts_by_folders_and_by_lists(tmp_path):
         a, b = (
             f"{side}/{part}/{{name}}_{side}{end}.png" for side, end in (("leftImg8bit", ""), ("gtFine", "_labelIds"))
         )
-        filled(city, a, b, [f"ulm/{part}{j}" for j in range(2 + i)])
+        filled(city, a, b, [f"ulm/{part}{j}" for j in range(2 + i)], seed=9 * i)
     assert len(data.open(city)) == 2 and len(data.open(data.held_out_of(city), want="masks")) == 3
     cars = filled(tmp_path / "cars", "train/{name}.jpg", "train_masks/{name}_mask.gif")
     picture(cars / "test" / "7.jpg", noise(8, 12, 3, seed=7))
