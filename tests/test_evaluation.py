@@ -560,7 +560,7 @@ def test_what_needs_no_download_starts_none(words, files, pictures, here, capsys
         asked.append(file.name)
         raise OSError("no network here")
 
-    monkeypatch.setattr("gankit.weights._download", download)
+    monkeypatch.setattr("gankit.downloads._download", download)
     cli.main(["evaluate", "latest", *words.split(), "--n", "40"])
     assert len(set(asked)) == files and "swd_16" in capsys.readouterr().out
 

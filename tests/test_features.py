@@ -25,7 +25,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from gankit import weights
+from gankit import downloads, weights
 from gankit.metrics import digits_classifier, extractors, inception, vgg
 from gankit.metrics.extractors import extractor, from_module
 from gankit.metrics.lpips import HEADS_SHA256, Lpips, heads_file, lpips
@@ -75,7 +75,7 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     for name in ("GANKIT_WEIGHTS", "GANKIT_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
-    weights._verified.clear()
+    downloads._verified.clear()
     return tmp_path
 
 
@@ -614,7 +614,7 @@ def test_redirects_to_anything_but_https_are_refused(alone, server, to):
     server.goes = {"/words.pth": to}
     with pytest.raises(OSError, match="only https is followed|is not allowed"):
         fetch(words(server))
-    assert server.hits == 1 and [x.name for x in weights.location().iterdir()] == ["words.pth.lock"]
+    assert server.hits == 1 and [x.name for x in weights.location().iterdir()] == [".words.pth.lock"]
 
 
 def test_redirects_are_followed_but_not_for_ever(alone, server):
@@ -630,16 +630,16 @@ def test_https_is_never_left_for_http():
     request = urllib.request.Request("https://example.invalid/a")
     for to in ("http://example.invalid/b", "http://127.0.0.1/b"):
         with pytest.raises(OSError, match="only https is followed"):
-            weights._Redirects().redirect_request(request, None, 302, "", Message(), to)
+            downloads._Redirects().redirect_request(request, None, 302, "", Message(), to)
     assert (
-        weights._Redirects()
+        downloads._Redirects()
         .redirect_request(request, None, 302, "", Message(), "https://cdn.example.invalid/b")
         .full_url.endswith("/b")
     )
 
 
 def test_what_does_not_fit_on_the_disk_is_not_begun(alone, server, monkeypatch):
-    monkeypatch.setattr(weights.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=100))
+    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=100))
     with pytest.raises(OSError, match="0 MB of the disk are free"):
         fetch(words(server))
     assert server.hits == 0
@@ -675,7 +675,7 @@ def test_a_wrong_download_leaves_nothing(alone, server, body):
     with pytest.raises(ValueError, match=f"expected {len(WORDS)} bytes with sha256 .* Nothing was kept"):
         fetch(words(server))
     left = [x.name for x in (alone / "cache" / "weights").iterdir()]
-    assert left == ["words.pth.lock"]
+    assert left == [".words.pth.lock"]
     server.body = WORDS
     assert fetch(words(server)).read_bytes() == WORDS
 
@@ -698,7 +698,7 @@ def test_a_download_that_breaks_off_or_is_refused_says_what_to_do(alone, server)
     with pytest.raises(OSError) as error:
         fetch(nowhere)
     assert explains(error, nowhere, target)
-    assert [x.name for x in target.parent.iterdir()] == ["words.pth.lock"]
+    assert not target.exists()
 
 
 def test_offline_says_what_to_do(alone, server, monkeypatch):
@@ -757,7 +757,7 @@ def test_a_file_that_changes_is_checked_again(alone, server):
     path = fetch(words(server))
     assert fetch(words(server)) == path
     key = (str(path), len(WORDS), path.stat().st_mtime_ns)
-    assert weights._verified == {key: words(server).sha256}
+    assert downloads._verified == {key: words(server).sha256}
     path.write_bytes(WORDS[:-1] + b"x")
     os.utime(path, ns=(1, 1))
     with pytest.raises(ValueError, match="neither used nor changed"):
@@ -767,7 +767,7 @@ def test_a_file_that_changes_is_checked_again(alone, server):
 def test_two_processes_make_one_download(alone, server):
     server.go.clear()
     weights.location().mkdir(parents=True)
-    (weights.location() / "words.pth.0123.part").write_bytes(b"what a kill left")
+    (weights.location() / ".words.pth.part").write_bytes(WORDS[:99])  # what a kill left
     code = (  # the file alone: importing torch twice more takes longer than all of this
         "import sys, runpy; weights = runpy.run_path(sys.argv[1])\n"
         "print('ready', flush=True); sys.stdin.readline()\n"

@@ -30,12 +30,13 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "penalties": ({"nn"}, TORCH),
     "recipe": ({"text"}, TORCH),
     "augment": ({"text", "nn", "recipe"}, TORCH),
-    "weights": ({"text"}, {"torch", "safetensors"}),
+    "downloads": ({"text"}, set()),
+    "weights": ({"text", "downloads"}, {"torch", "safetensors"}),
     "processes": ({"nn"}, TORCH),
     "build": ({"recipe", "text"}, TORCH),
     "latent": ({"nn", "recipe"}, TORCH),
     "models": ({"text", "recipe", "nn", "losses", "penalties", "augment", "latent", "weights"}, TORCH),
-    "data": ({"text"}, {"torch", "numpy", "PIL", "sklearn", "skimage"}),
+    "data": ({"text", "downloads"}, {"torch", "numpy", "scipy", "PIL", "sklearn", "skimage"}),
     "metrics": ({"text", "nn", "weights"}, {"torch", "numpy", "scipy", "sklearn", "safetensors"}),
     "runs.schema": (set(), set()),
     "runs.lock": (set(), set()),
@@ -60,9 +61,10 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"rich", "tyro", "numpy", "torch"},
     ),
 }
-# Modules that can build any object from bytes. The reader of published checkpoints takes pickles apart as data instead:
-# pickletools only names a pickle's instructions, and one file alone may look at them.
+# Modules that can build any object from bytes. Pickles are taken apart as data instead: pickletools only names their
+# instructions, and one file alone may look at them. The reader of published checkpoints adds tensors to it.
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "copyreg"}
+MACHINE = HOUSE / "data" / "reading" / "formats" / "pickles.py"
 READER = HOUSE / "exchange" / "unpickle.py"
 
 
@@ -156,7 +158,7 @@ def test_a_picture_is_written_without_a_model():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=HOUSE.parent)
     assert done.returncode == 0, done.stderr
     parts = {part_of(name.removeprefix("gankit.")) for name in done.stdout.split()}
-    assert parts <= {"data", "pictures", "text", "runs", "runs.files", "runs.lock", "runs.schema"}, parts
+    assert parts <= {"data", "downloads", "pictures", "text", "runs", "runs.files", "runs.lock", "runs.schema"}, parts
 
 
 @pytest.mark.parametrize("words", [["-c", "import gankit"], ["-m", "gankit", "--help"]])
@@ -182,7 +184,7 @@ def test_nothing_is_ever_unpickled(path):
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
     assert not {name.split(".")[0] for name in imported} & UNPICKLERS
-    assert "pickletools" not in imported or path == READER
+    assert "pickletools" not in imported or path == MACHINE
     named = {
         getattr(node, "attr", getattr(node, "id", ""))
         for node in ast.walk(tree)
@@ -191,9 +193,10 @@ def test_nothing_is_ever_unpickled(path):
     assert not named & {"Unpickler", "_Unpickler", "find_class", "persistent_load", "pickle_module"}
 
 
-def test_the_reader_of_checkpoints_can_call_nothing_of_a_files():
-    """It looks nothing up by a file's name but in its own table, and has no way to."""
-    tree = ast.parse(READER.read_text())
+@pytest.mark.parametrize("path", [MACHINE, READER], ids=lambda p: p.name)
+def test_the_readers_of_pickles_can_call_nothing_of_a_files(path):
+    """They look nothing up by a file's name but in their own tables, and have no way to."""
+    tree = ast.parse(path.read_text())
     called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     assert not called & {
         "eval",
@@ -207,8 +210,10 @@ def test_the_reader_of_checkpoints_can_call_nothing_of_a_files():
         "locals",
         "delattr",
     }
-    inside, outside = imports(READER)
-    assert not inside and outside <= {"torch", "numpy", "safetensors"}
+    inside, outside = imports(path)
+    home = "data.reading.formats.pickles"
+    assert all(name.startswith(home) for name in inside) and (path == READER or not inside)
+    assert outside <= ({"torch", "numpy", "safetensors"} if path == READER else set())
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert not names & {"importlib", "sys", "os", "subprocess", "builtins", "types"}
 

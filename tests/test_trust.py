@@ -151,12 +151,12 @@ def test_a_text_encoder_in_a_run_s_config_is_not_opened(capsys, tmp_path, monkey
 
 @pytest.mark.parametrize("features", ["timm:resnet18", "dinov2:vits14", "inception", "vgg16"])
 def test_what_only_a_run_s_config_asks_for_is_not_downloaded(copy, capsys, monkeypatch, features):
-    from gankit import weights
+    from gankit import downloads
 
     def reached(*_: object, **__: object) -> None:
         raise AssertionError("something was fetched or imported that nobody asked for")
 
-    monkeypatch.setattr(weights, "_download", reached)
+    monkeypatch.setattr(downloads, "_download", reached)
     monkeypatch.setattr(torch.hub, "load", reached)
     monkeypatch.setitem(sys.modules, "timm", None)
     config = json.loads((copy / "config.json").read_text())

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from gankit.cli.flags import alias, first, parse
+from gankit.cli import flags as command_line
+from gankit.cli.flags import alias, described, first, parse
 from gankit.text import put
 
 if TYPE_CHECKING:
@@ -36,9 +37,27 @@ class Look:
     sheet: str = "out/contact-sheet.png"
 
 
+@dataclass
+class Get:
+    """Where to download to.
+
+    Args:
+        to: the folder that the set's folder is put in; default: $GANKIT_DATA, or datasets/ in gankit's cache.
+    """
+
+    to: str = ""
+
+
 def data(words: list[str]) -> None:
-    """Show how data is read, before training: gankit data PATH [--resolution 64] [--as pairs] [--model dcgan]"""
+    """Show how data is read, before training: gankit data PATH [--resolution 64] [--as pairs] [--model dcgan]
+
+    gankit data list shows the published sets that have a name, and gankit data get NAME downloads one. A folder with
+    such a name is ./get.
+    """
     path, flags = first(words, "data", "PATH")
+    if path in ("get", "list"):
+        (get if path == "get" else show_list)(flags)
+        return
 
     from gankit import data as library
     from gankit import models
@@ -48,6 +67,8 @@ def data(words: list[str]) -> None:
     want: str = options.want
     if options.model and not want:
         want = models.find(options.model).data.split()[0]
+    for line in library.published.origins(path):
+        put(line)
     put(library.describe_as(path, how, want))
     dataset = library.open_as(path, how, want=want)
     if options.want and dataset.kind != want:
@@ -60,6 +81,26 @@ def data(words: list[str]) -> None:
         put(f"contact sheet: {options.sheet}")
     if options.model:
         put(cost(options, how, path))
+
+
+def get(words: list[str]) -> None:
+    """Download a published data set, verified by its sha256, and go on where a download broke off."""
+    name, flags = first(words, "data get", "NAME", "gankit data list shows the sets")
+    (options,) = command_line.read({"get": described(Get)}, "gankit data get NAME", get.__doc__ or "", flags)
+
+    from gankit.data import published
+
+    path = published.get(name, vars(options)["to"])
+    put(f"{name} is in {path}; gankit data {name} shows it")
+
+
+def show_list(words: list[str]) -> None:
+    """List the published data sets by name, with size and licence, and where they are on this machine."""
+    command_line.read({}, "gankit data list", show_list.__doc__ or "", words)
+
+    from gankit.data import published
+
+    put(published.listing())
 
 
 def cost(options: Look, how: Reading, path: str) -> str:

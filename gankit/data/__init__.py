@@ -1,5 +1,6 @@
 """Data sets, built in or from files: `open` one, then `stream` it."""
 
+from gankit.data import published
 from gankit.data.builtin import BUILTIN
 from gankit.data.builtin.points import MODES
 from gankit.data.contact_sheet import contact_sheet
@@ -17,6 +18,6 @@ from gankit.data.union import Union
 __all__ = [
     "BUILTIN", "HOW", "KINDS", "MODES", "BadFiles", "Dataset", "Domains", "Modes", "Reading", "Report", "Stream",
     "Union", "ahead", "contact_sheet", "describe", "describe_as", "facts", "find", "held_out_of", "normalise", "open",
-    "open_as", "paint", "palette", "parse_resolution", "plus", "quantise", "read_conditions", "reading_of",
-    "split", "two_sided",
+    "open_as", "paint", "palette", "parse_resolution", "plus", "published", "quantise", "read_conditions",
+    "reading_of", "split", "two_sided",
 ]  # fmt: skip

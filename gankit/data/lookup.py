@@ -9,7 +9,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from gankit.data import captions, domains
+from gankit.data import captions, domains, published
 from gankit.data.builtin import BUILTIN
 from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join
@@ -17,11 +17,10 @@ from gankit.data.naming import JOIN, find, named, part_in, plus, without_part
 from gankit.data.reading import cache, embedding, layout, partners
 from gankit.data.reading.beside import refuse_typed
 from gankit.data.reading.choices import Alpha, Fit, Frames, Reading
-from gankit.data.reading.endings import ARRAYS
 from gankit.data.reading.files import BadFiles
 from gankit.data.reading.folder import open_folder
 from gankit.data.reading.parts import TRAIN, Parts, of_path
-from gankit.data.reading.vectors import open_vectors
+from gankit.data.reading.vectors import is_vectors, open_vectors
 from gankit.data.stream import Dataset, Division
 from gankit.data.union import Union
 from gankit.text import shown
@@ -66,9 +65,10 @@ def open(
     """Open a built-in data set by its name, files by their path, two domains, or several sets as one.
 
     Args:
-        name: a name in `gankit.data.BUILTIN`, or the path of a folder, zip, tar, image or .npz (./digits for a folder
-            with the name of a built-in set). Two domains are a folder with A/ and B/ (or trainA/ and trainB/) in it,
-            or two names with a comma between. Sets with different attributes are joined with a plus between.
+        name: a name in `gankit.data.BUILTIN`, that of a published set on this machine (`gankit.data.published`), or the
+            path of a folder, zip, tar, image or .npz (./digits for a folder with the name of a built-in set). Two
+            domains are a folder with A/ and B/ (or trainA/ and trainB/) in it, or two names with a comma between. Sets
+            with different attributes are joined with a plus between.
         resolution: side, or "64x96" for height and width; default: the data's own.
         fit: how images of another shape are fitted: "crop" the centre, "pad" or "squash".
         mirror: flip images of the stream, each with probability one half.
@@ -101,6 +101,7 @@ def open_as(
     if want not in WANTS:
         raise ValueError(f"--as takes {', '.join(WANTS)}, not {want!r}")
     how.check()
+    typed, name = name, published.located(name)
     path = find(name)
 
     def open_part(part: str, hint: str) -> Dataset:
@@ -145,6 +146,8 @@ def open_as(
         raise ValueError(
             f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"
         )
+    if typed != name:  # a published set, whose folder may be called anything, such as raw
+        dataset.name = str(typed).replace(":", "-")
     dataset.mirror = mirror
     dataset.fingerprint += "-mirror" * mirror
     return dataset
@@ -201,15 +204,12 @@ def locate(name: str | Path, path: Path, split: str = "") -> Located:
 def _held_out_paths(name: str) -> list[tuple[Path, str]]:
     """The folders and archives of held-out data, with the part of each. Raises ValueError: there are no such files."""
     names = [part for text in plus(name) or [name] for part in domains.split(text) or [text]] if name else []
+    names = [str(published.located(part)) for part in names]
     paths = [find(part) for part in names]
     if built_in := [part for part, path in zip(names, paths) if path is None]:
         raise ValueError(f"--held-out takes files, whose content can be compared; {shown(built_in[0])} is built in")
     parts = [layout.part_of(part_in(part)) or part_in(part) for part in names]
     return [(path, part) for path, part in zip(paths, parts) if path is not None]
-
-
-def is_vectors(path: Path) -> bool:
-    return path.suffix.lower() == ARRAYS and path.is_file()
 
 
 def _with_split(name: str, split: str) -> str:
@@ -228,7 +228,7 @@ def _folders(names: Sequence[str]) -> list[Path]:
         raise ValueError(
             f"{shown(missing[0])} is built in, and sides are matched by the names of their files: give two folders"
         )
-    return [Path(part).expanduser() for part in names]
+    return [Path(published.located(part)).expanduser() for part in names]
 
 
 def _open_two_sided(name: str | Path, kind: str, paths: list[Path], want: str, how: Reading) -> Dataset | Domains:
@@ -299,6 +299,7 @@ def two_sided(name: str | Path, want: str, split: str = "") -> tuple[str, list[P
     Raises:
         ValueError: a name is missing, or one of two names is not a path.
     """
+    name = published.located(name)
     path = find(name)
     if path is None:
         both = domains.split(name) if want in ("pairs", "masks") and not plus(name) else None
@@ -312,6 +313,7 @@ def split(name: str | Path) -> tuple[str, str] | None:
     Raises:
         ValueError: there is a comma, but not two names.
     """
+    name = published.located(name)
     text = str(name)
     if both := domains.split(text):
         return both
@@ -326,6 +328,8 @@ def held_out_of(name: str | Path) -> str | None:
     That is NAME:test for a built-in set; PATH:test or PATH:val for files with parts, or the folder that holds exactly
     this part; for two names, and for joined sets, the held-out parts of all of them.
     """
+    if (place := published.located(name)) != name:
+        return published.original(name, held_out_of(place))
     text = str(name)
     if text in BUILTIN and isinstance(name, str):
         return f"{text}:test" if f"{text}:test" in BUILTIN else None
@@ -344,6 +348,8 @@ def held_out_of(name: str | Path) -> str | None:
     parts = of_path(path)
     if part := parts.held_out():
         folder = parts.folder(part) if path.is_dir() else None
+        if folder and not (path / folder).is_dir():  # the files hold many images, and are no folders
+            return f"{without_part(text)}:{part}"
         sides = parts.domains(part) if path.is_dir() and not folder else None
         names = [str(path / side) for side in sides or ([folder] if folder else [])]
         return ",".join(names) or f"{path}:{part}"

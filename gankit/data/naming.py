@@ -9,6 +9,8 @@ from pathlib import Path
 
 from gankit.data import domains
 from gankit.data.builtin import BUILTIN
+from gankit.data.published import SETS, located
+from gankit.data.reading import formats
 from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES
 from gankit.data.reading.files import plain
 from gankit.text import did_you_mean, shown
@@ -22,6 +24,7 @@ def find(name: str | Path) -> Path | None:
     Raises:
         ValueError: there is no such data; the message suggests similar names.
     """
+    name = located(name)
     text = str(name)
     if both := domains.split(text):
         for part in both:
@@ -39,11 +42,15 @@ def find(name: str | Path) -> Path | None:
     if text and "\0" not in text and path.is_dir():
         return path
     if text and "\0" not in text and path.exists():
-        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES)):
+        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES)) or formats.is_packed(path):
             return path
-        raise ValueError(f"{shown(text)} is not a folder, zip, tar, image or .npz")
+        raise ValueError(
+            f"{shown(text)} is not a folder, zip, tar, image or .npz, "
+            "nor a file of many images (IDX, CIFAR's, STL-10's, .mat, .npy, data.mdb)"
+        )
     beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.name and path.parent.is_dir() else []
-    hint = did_you_mean(text, [*BUILTIN, *beside]) or f"built in are {', '.join(n for n in BUILTIN if ':' not in n)}"
+    built_in = f"built in are {', '.join(n for n in BUILTIN if ':' not in n)}; gankit data list shows published sets"
+    hint = did_you_mean(text, [*BUILTIN, *SETS, *beside]) or built_in
     raise ValueError(f"there is no data {shown(text)!r}, neither built in nor a path; {hint}")
 
 

@@ -11,15 +11,16 @@ from typing import cast
 
 import numpy as np
 
-from gankit.data import captions
+from gankit.data import captions, published
 from gankit.data.domains import Domains
-from gankit.data.lookup import KINDS, Located, is_vectors, locate, open_as, split, two_sided
+from gankit.data.lookup import KINDS, Located, locate, open_as, split, two_sided
 from gankit.data.naming import find, named, plus
 from gankit.data.reading import files
 from gankit.data.reading.choices import Alpha, Reading
 from gankit.data.reading.partners import surveyed
 from gankit.data.reading.parts import restricted
 from gankit.data.reading.survey import examine_pixels, metadata_of, survey
+from gankit.data.reading.vectors import is_vectors
 from gankit.data.stream import Dataset, Division
 from gankit.data.union import Union
 from gankit.text import shown
@@ -127,6 +128,7 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
 
 def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
     """`describe` with the options of reading in one object; raises as it."""
+    name = published.located(name)
     path = find(name)
     with named(name):
         located = None if path is None or is_vectors(path) else locate(name, path, how.split)

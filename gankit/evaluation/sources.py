@@ -17,6 +17,7 @@ from gankit.data.naming import named
 from gankit.data.reading import arrays as npz
 from gankit.data.reading import cache
 from gankit.data.reading.rows import Rows as PreparedRows
+from gankit.data.reading.vectors import is_vectors
 from gankit.recipe import Recipe
 from gankit.runs.files import digest
 from gankit.runs.state import weights_of
@@ -269,7 +270,8 @@ def of_data(name: str, settings: Mapping[str, object] | None = None, resolution:
     path = data.find(name)
     if path is not None and path.suffix.lower() == ".npz" and not path.is_dir():
         with named(path), npz.open_npz(path) as file:
-            is_data = "real" in file.arrays
+            has_samples = not {"samples", "arr_0"}.isdisjoint(file.arrays)
+            is_data = "real" in file.arrays or not (has_samples or is_vectors(path))
         if not is_data:
             return of_npz(path)
     dataset = open_dataset(name, settings, resolution)

@@ -1,27 +1,21 @@
 """Published checkpoints, read as data: old and new torch files, pickles with torch tensors in them, safetensors.
 
-A pickle is a program for a small stack machine, and Python's own reader calls whatever the program names. This reader
-knows the instructions and calls nothing that the file names. Names are looked up in one table (`NAMES`), whose entries
-make inert records; any other name stops the reading with an error. No module is imported for a file, no class of it is
-instantiated, no attribute is set. Bytes inside a pickle that are a torch file go through the same reader.
+Pickles go through `gankit.data.reading.formats.pickles`, which calls nothing that a file names: names are looked up in
+one table (`NAMES`), whose entries make inert records. Bytes inside a pickle that are a torch file go through the same
+reader.
 
-Files cannot exhaust memory or stack: a tensor is at most as large as its bytes in the file, archives must not be
-compressed (torch's are not), dictionary keys are plain, copies are counted against the file's size, and nothing
-recurses as deep as a file may nest.
-
-The file is long because everything that decides what a file may do is in one place, so that it can be reviewed at once.
+Files cannot exhaust memory: a tensor is at most as large as its bytes in the file, and archives must not be compressed
+(torch's are not).
 """
 
 from __future__ import annotations
 
 import io
 import math
-import pickletools
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -29,12 +23,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from gankit.data.reading.formats.pickles import (
+    PLAIN,
+    Bag,
+    Machine,
+    Name,
+    Record,
+    Refused,
+    make_bag,
+    make_list,
+    make_text,
+    show,
+    sizes,
+    whole,
+)  # fmt: skip
+
 MAGIC = 0x1950A86A20F9469CFC6C  # the first number in a torch file from before 1.6
-# NumPy's types as those of struct.
-SCALARS = dict(f2="e", f4="f", f8="d", i1="b", i2="h", i4="i", i8="q", u1="B", u2="H", u4="I", u8="Q", b1="?")
 LAYERS = 4  # pickles inside pickles
-# The largest integer key. From 2^61 - 1 on many integers share a hash, so that a dictionary would take quadratic time.
-LARGEST = 2**60
 MOST_BYTES = 2**34  # of a file, far above the size of any published GAN
 OTHERS = {  # the first bytes of other files, and what these are
     b"\x89HDF\r\n": "an HDF5 file, as Keras writes them",
@@ -56,40 +61,33 @@ DTYPES = {
 }  # fmt: skip
 
 
-class Refused(ValueError):
-    """A file is rejected; the message says what it has besides tensors, numbers, text and plain containers."""
-
-
 # Records of a file's objects -----------------------------------------------------------------------------------------
 
 
-class Bag(dict):
-    """A dictionary, or an object of settings that is read as one."""
-
-    __slots__ = ()
-
-
 @dataclass(slots=True, eq=False)
-class Node:
+class Node(Record):
     """An object that the file's own code would rebuild: only the name of its class and its state."""
 
+    words = "a network with its code"
     kind: str
     state: dict
 
 
 @dataclass(slots=True, eq=False)
-class Storage:
+class Storage(Record):
     """Numbers of one type, not read yet."""
 
+    words = "a tensor's numbers"
     dtype: torch.dtype
     count: int
     fetch: Callable[[], bytes | memoryview]
 
 
 @dataclass(slots=True, eq=False)
-class Stored:
+class Stored(Record):
     """A tensor, not read yet: its storage, and its place in it."""
 
+    words = "a tensor"
     storage: Storage
     offset: int
     shape: tuple[int, ...]
@@ -107,38 +105,7 @@ class Stored:
         return whole.as_strided(self.shape, self.stride, self.offset).clone(memory_format=torch.contiguous_format)
 
 
-@dataclass(slots=True, eq=False)
-class Type:
-    """The type of a NumPy number, in `struct`'s letters; its state has the byte order."""
-
-    code: str
-    order: str = "<"
-
-
-@dataclass(slots=True, eq=False, frozen=True)
-class Name:
-    """A name of the table on the reader's stack: the function that makes its record, or the type of a storage."""
-
-    text: str
-    make: Callable[..., object] | None = None
-    dtype: torch.dtype | None = None
-
-
 # The functions of the names ------------------------------------------------------------------------------------------
-
-
-def whole(value: object) -> int:
-    """A count."""
-    if type(value) is not int or not 0 <= value <= 2**40:
-        raise Refused(f"{show(value)} where a count was expected")
-    return value
-
-
-def sizes(value: object) -> tuple[int, ...]:
-    """A shape or strides."""
-    if not isinstance(value, (tuple, list)) or len(value) > 8:
-        raise Refused(f"{show(value)} where a shape was expected")
-    return tuple(whole(item) for item in value)
 
 
 def make_tensor(reader: Reader, storage: object, offset: object, size: object, stride: object, *rest: object) -> Stored:
@@ -175,39 +142,6 @@ def make_storage(reader: Reader, data: object) -> Storage:
     return found
 
 
-def make_bag(reader: Reader, *args: object) -> Bag:
-    """An OrderedDict or similar, empty or from pairs."""
-    bag = Bag()
-    source = args[0] if args else []
-    if not isinstance(source, (list, dict)):
-        raise Refused(f"a dictionary made of {show(source)}")
-    reader.spend(len(source))
-    for pair in source.items() if isinstance(source, dict) else source:
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-            raise Refused(f"{show(pair)} where a pair was expected")
-        put(bag, *pair)
-    return bag
-
-
-def make_list(reader: Reader, *args: object) -> list:
-    """A set, as a list, so that nothing is hashed."""
-    items = args[0] if args else []
-    if not isinstance(items, (list, tuple)):
-        raise Refused(f"a set made of {show(items)}")
-    reader.spend(len(items))
-    return list(items)
-
-
-def make_bytes(reader: Reader, text: object = "", encoding: object = "latin1") -> bytes:
-    if type(text) is not str or encoding not in ("latin1", "latin-1"):
-        raise Refused(f"bytes made of {show(text)} by {show(encoding)}")
-    reader.spend(len(text))
-    try:
-        return text.encode("latin1")
-    except UnicodeEncodeError:
-        raise Refused("bytes made of text that has other characters") from None
-
-
 def make_node(reader: Reader, meta: object) -> Node:
     """A network that NVIDIA's code would rebuild from source code in the file, which is not used here."""
     if not isinstance(meta, dict) or type(meta.get("class_name")) is not str or not isinstance(meta.get("state"), dict):
@@ -215,25 +149,7 @@ def make_node(reader: Reader, meta: object) -> Node:
     return Node(meta["class_name"], meta["state"])
 
 
-def make_scalar(reader: Reader, kind: object, data: object = b"") -> float | int | bool:
-    if type(kind) is not Type or type(data) is not bytes:
-        raise Refused(f"a number made of {show(data)}")
-    if len(data) != struct.calcsize(kind.order + kind.code):
-        raise Refused(f"a number of {len(data)} bytes where {struct.calcsize(kind.order + kind.code)} were expected")
-    return struct.unpack(kind.order + kind.code, data)[0]
-
-
-def make_type(reader: Reader, name: object, *rest: object) -> Type:
-    if type(name) is not str or name not in SCALARS:
-        raise Refused(f"numpy's type {show(name)}: only plain numbers are read")
-    return Type(SCALARS[name])
-
-
-def make_text(reader: Reader, *args: object) -> str:
-    return " ".join(show(a) for a in args[:4])
-
-
-NAMES: dict[str, Callable[..., object]] = {
+NAMES: dict[str, Callable[..., object]] = PLAIN | {  # among them NumPy's scalars: NVIDIA's gains, like np.sqrt(2)
     "torch._utils._rebuild_tensor": make_tensor,
     "torch._utils._rebuild_tensor_v2": make_tensor,
     "torch._utils._rebuild_parameter": make_parameter,
@@ -241,16 +157,10 @@ NAMES: dict[str, Callable[..., object]] = {
     "torch.Size": make_list,
     "torch.device": make_text,
     "torch_utils.persistence._reconstruct_persistent_obj": make_node,
-    "collections.OrderedDict": make_bag,
     "dnnlib.EasyDict": make_bag,
     "dnnlib.util.EasyDict": make_bag,
     "models.utils.config.BaseConfig": make_bag,
     "argparse.Namespace": make_bag,
-    "builtins.set": make_list,
-    "__builtin__.set": make_list,
-    "_codecs.encode": make_bytes,
-    "numpy.dtype": make_type,
-    **{f"numpy.{core}.multiarray.scalar": make_scalar for core in ("core", "_core")},  # NVIDIA's gains, like np.sqrt(2)
 }
 KINDS = {f"{home}.{name}": dtype for name, dtype in DTYPES.items() for home in ("torch", "torch.cuda", "torch.storage")}
 HINTS = {
@@ -262,72 +172,10 @@ HINTS = {
 }
 
 
-WORDS = {
-    Node: "a network with its code",
-    Stored: "a tensor",
-    Tensor: "a tensor",
-    Storage: "a tensor's numbers",
-    Type: "a type of numpy's",
-}
+# The stack machine, with torch's objects -----------------------------------------------------------------------------
 
 
-def put(target: object, key: object, value: object) -> None:
-    """Set an item of a dictionary; keys of other kinds are refused before they are hashed."""
-    if not isinstance(target, dict):
-        raise Refused(f"an item set in {show(target)}")
-    is_plain = key is None or type(key) in (str, int, float, bool, bytes)
-    if not is_plain or (type(key) is int and abs(key) > LARGEST):
-        raise Refused(f"{show(key)} as the key of a dictionary")
-    target[key] = value
-
-
-def give(reader: Reader, target: object, state: object) -> None:
-    """Set the state of an object (the pickle instruction BUILD)."""
-    if type(target) is Bag:
-        if type(state) is tuple and len(state) == 2 and state[1] is None:
-            state = state[0]
-        if not isinstance(state, dict):
-            raise Refused(f"the state of a dictionary is {show(state)}")
-        reader.spend(len(state))
-        for key, value in state.items():
-            if key != "_metadata":  # the versions that torch adds to state dicts
-                put(target, key, value)
-    elif type(target) is Type and type(state) is tuple and len(state) >= 2 and state[1] in ("<", ">", "|", "="):
-        if any(item is not None for item in state[2:5]):
-            raise Refused("a record of numpy's: only plain numbers are read")
-        target.order = state[1] if state[1] in ("<", ">") else "<"
-    else:
-        raise Refused(f"a state given to {show(target)}")
-
-
-def show(value: object) -> str:
-    """A short description of a value, safe to print: text as ASCII, dictionaries by some keys, others by kind."""
-    if type(value) is str:
-        return ascii(value[:80])
-    if type(value) is int and value.bit_length() > 128:  # Python refuses to print the longest
-        return "a huge number"
-    if value is None or type(value) in (int, float, bool):
-        return ascii(value)
-    if type(value) is Name:
-        return f"the name {show(value.text)}"
-    if isinstance(value, dict):
-        first = ", ".join(ascii(key[:30]) if type(key) is str else show(key) for key in islice(value, 4))
-        return f"a dictionary of {first}{', ...' * (len(value) > 4)}" if value else "an empty dictionary"
-    return WORDS.get(type(value), f"a {type(value).__name__.lower()}")
-
-
-# The stack machine ---------------------------------------------------------------------------------------------------
-
-CONSTANTS = {
-    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
-    "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
-    "BINBYTES8",
-}  # fmt: skip
-FIXED = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-MARK = object()
-
-
-class Reader:
+class Reader(Machine):
     """A reader of a file, or of the bytes of a file inside another one.
 
     Args:
@@ -336,42 +184,28 @@ class Reader:
     """
 
     def __init__(self, data: bytes, around: Reader | None = None):
+        super().__init__(len(data), NAMES, HINTS)
         self.data = data
         self.layer: int = around.layer + 1 if around else 0
         if self.layer > LAYERS:
             raise Refused(f"pickles inside of pickles, more than {LAYERS} deep")
-        # bytes that may still be copied, in all layers
-        self.budget: list[int] = around.budget if around else [4 * len(data) + 100_000]
+        if around:
+            self.budget = around.budget  # one for all layers
         self.find: Callable[[Storage, str], None] = self.nowhere
         self.found: dict[str, Storage] = {}
-
-    def spend(self, amount: int) -> None:
-        """Count copied bytes, so that a small file cannot make large objects."""
-        self.budget[0] -= amount
-        if self.budget[0] < 0:
-            raise Refused("a pickle that copies its own parts again and again, more than any checkpoint does")
 
     def nowhere(self, storage: Storage, key: str) -> None:
         """Refuse storages outside the pickle; files that have some replace this function."""
         raise Refused("a storage outside of the pickle, which has none")
 
     def name(self, module: object, name: object) -> Name:
-        """The entry of the table for a name in the file; nothing else is done with the name.
-
-        Raises:
-            Refused: the table has no such name.
-        """
-        if type(module) is not str or type(name) is not str:
-            raise Refused(f"{show(module)}, {show(name)} where a name was expected")
-        text = f"{module}.{name}"
+        """As of Machine, with torch's types."""
+        text = f"{module}.{name}" if type(module) is str and type(name) is str else ""
         if text in KINDS:
-            return Name(text, dtype=KINDS[text])
-        if text in NAMES:
-            return Name(text, make=NAMES[text])
+            return Name(text, value=KINDS[text])
         if module == "torch" and name in ("float32", "float64", "float16", "bfloat16", "int64", "int32", "uint8"):
             return Name(text)
-        hint = next((f" ({hint})" for start, hint in HINTS.items() if text.startswith(start)), "")
-        raise Refused(f"the file asks for {show(text)}{hint}")
+        return super().name(module, name)
 
     def outside(self, key: object) -> Storage:
         """A storage outside the pickle: ("storage", its type, its key, device, count)."""
@@ -381,109 +215,13 @@ class Reader:
         if len(parts) == 6 and parts[5] is not None:
             raise Refused("a storage that is a part of another: save the file again with a newer torch")
         kind, name = parts[1:3]
-        if kind.dtype is None:
+        if type(kind.value) is not torch.dtype:
             raise Refused(f"a storage of {show(kind)}")
         if name not in self.found:
-            storage = Storage(kind.dtype, whole(parts[4]), bytes)
+            storage = Storage(kind.value, whole(parts[4]), bytes)
             self.find(storage, name)
             self.found[name] = storage
         return self.found[name]
-
-    def run(self, stream: io.BytesIO) -> object:
-        """The object of one pickle in the stream, which is then at the pickle's end.
-
-        The function is long because it has a case for each instruction.
-        """
-        stack: list = []
-        memo: dict[object, object] = {}
-
-        def top() -> object:
-            if not stack or stack[-1] is MARK:
-                raise Refused("a pickle that takes more than it has put: the file is damaged")
-            return stack[-1]
-
-        def pop() -> object:
-            top()
-            return stack.pop()
-
-        def popped() -> list:
-            for i in range(len(stack) - 1, -1, -1):
-                if stack[i] is MARK:
-                    items = stack[i + 1 :]
-                    del stack[i:]
-                    return items
-            raise Refused("a pickle without its mark: the file is damaged")
-
-        for op, argument in instructions(stream):
-            if op in CONSTANTS:
-                stack.append(argument)
-            elif isinstance(argument, bytearray):  # BYTEARRAY8
-                stack.append(bytes(argument))
-            elif op in FIXED:
-                stack.append(FIXED[op])
-            elif op in ("BINPUT", "LONG_BINPUT", "PUT"):
-                memo[whole(argument) if op == "PUT" else argument] = top()
-            elif op == "MEMOIZE":
-                memo[len(memo)] = top()
-            elif op in ("BINGET", "LONG_BINGET", "GET"):
-                if argument not in memo:
-                    raise Refused("a pickle that reads a memo entry it never stored: the file is damaged")
-                stack.append(memo[argument])
-            elif op == "MARK":
-                stack.append(MARK)
-            elif op in ("EMPTY_LIST", "EMPTY_SET"):
-                stack.append([])
-            elif op == "EMPTY_DICT":
-                stack.append({})
-            elif op == "EMPTY_TUPLE":
-                stack.append(())
-            elif op in ("TUPLE1", "TUPLE2", "TUPLE3"):
-                stack.append(tuple([pop() for _ in range(int(op[-1]))][::-1]))
-            elif op == "TUPLE":
-                stack.append(tuple(popped()))
-            elif op in ("LIST", "FROZENSET"):
-                stack.append(popped())
-            elif op in ("APPEND", "APPENDS", "ADDITEMS"):
-                items = [pop()] if op == "APPEND" else popped()
-                target = top()
-                if type(target) is not list:
-                    raise Refused(f"an item appended to {show(target)}")
-                target.extend(items)
-            elif op in ("SETITEM", "SETITEMS", "DICT"):
-                items = [pop(), pop()][::-1] if op == "SETITEM" else popped()
-                if op == "DICT":
-                    stack.append({})
-                for key, value in zip(items[::2], items[1::2]):
-                    put(top(), key, value)
-            elif op == "GLOBAL":
-                stack.append(self.name(*str(argument).partition(" ")[::2]))
-            elif op == "STACK_GLOBAL":
-                name, module = pop(), pop()
-                stack.append(self.name(module, name))
-            elif op in ("REDUCE", "NEWOBJ"):
-                arguments, maker = pop(), pop()
-                if type(maker) is not Name or maker.make is None or type(arguments) is not tuple:
-                    raise Refused(f"a call of {show(maker)}")
-                try:
-                    stack.append(maker.make(self, *arguments))
-                except TypeError:  # the number of arguments, which the file decides
-                    raise Refused(f"{maker.text} with {len(arguments)} arguments") from None
-            elif op == "BUILD":
-                state = pop()
-                give(self, top(), state)
-            elif op == "BINPERSID":
-                stack.append(self.outside(pop()))
-            elif op == "POP":
-                stack.pop() if stack else pop()
-            elif op == "POP_MARK":
-                popped()
-            elif op == "DUP":
-                stack.append(top())
-            elif op == "STOP":
-                return pop()
-            elif op not in ("PROTO", "FRAME"):
-                raise Refused(f"the pickle instruction {op}, which no checkpoint needs")
-        raise Refused("a pickle without an end: the file is cut short")
 
     def legacy(self) -> object:
         """The object of a torch file from before 1.6: a few pickles, then the storages."""
@@ -514,17 +252,6 @@ class Reader:
         if known:
             raise Refused(f"{len(known)} storages are not in the file: it is cut short")
         return tree
-
-
-def instructions(stream: io.BytesIO) -> Iterator[tuple[str, object]]:
-    """The instructions of one pickle with their arguments."""
-    try:
-        for op, argument, _ in pickletools.genops(stream):
-            yield op.name, argument
-    except (ValueError, UnicodeDecodeError, IndexError, OverflowError, MemoryError, struct.error) as error:
-        if isinstance(error, Refused):
-            raise
-        raise Refused(f"no pickle, or a damaged one: {show(str(error))}") from None
 
 
 # Files ---------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Arrays in .npz files: headers are checked before anything is unpacked, and nothing in a file is executed."""
+"""Arrays in .npz and .npy files: headers are checked before anything is unpacked, and nothing in a file is executed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Array(NamedTuple):
         shape: of the array.
         size: bytes of the values.
         columns: whether the values are stored column by column (Fortran order).
-        member: the archive member that holds the array.
+        member: name of the archive member that holds the array; "" for a .npy.
         start: bytes of the header before the values.
     """
 
@@ -42,7 +42,7 @@ class Array(NamedTuple):
     shape: tuple[int, ...]
     size: int
     columns: bool
-    member: zipfile.ZipInfo
+    member: str
     start: int
 
     def __str__(self) -> str:
@@ -85,7 +85,7 @@ class Arrays:
             ValueError: they are damaged, or hold more than `most` bytes; default: MOST or half the memory.
         """
         wanted = {name: array for name, array in self.arrays.items() if names is None or name in names}
-        size, limit = sum(array.size for array in wanted.values()), most or min(MOST, _memory() // 2)
+        size, limit = sum(array.size for array in wanted.values()), most or min(MOST, memory() // 2)
         if size > limit:
             raise ValueError(f"it unpacks to {amount(size)}, and more than {amount(limit)} are refused: split it")
         return {name: self._read(array) for name, array in wanted.items()}
@@ -152,23 +152,33 @@ def _headers(archive: zipfile.ZipFile, whole: int) -> Iterator[tuple[str, Array]
                 f"more than {RATIO} times as much, which is refused: write it with np.savez, which does not compress"
             )
         try:
-            yield name, _header(archive, member)
+            with archive.open(member) as file:
+                yield name, _header(file, member.file_size, member.filename)
         except ValueError as error:
             raise ValueError(f"{shown(name)} {error}") from error
 
 
-def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
-    """The header of a member, which must agree with its size."""
-    with archive.open(member) as file:
-        first = file.read(12)
-        if first[:6] != npy.MAGIC_PREFIX or first[6:8] not in (b"\1\0", b"\2\0"):
-            raise ValueError("is no array")
-        width = 2 if first[6] == 1 else 4
-        length = int.from_bytes(first[8 : 8 + width], "little")
-        if length > HEADER:
-            raise ValueError(f"has a header of {length:,} bytes; that of a plain array has 128")
-        start = 8 + width + length
-        content = io.BytesIO(first + file.read(start - len(first)))
+def npy_header(file: IO[bytes], size: int) -> Array:
+    """The header of a .npy of `size` bytes, which is open at its beginning.
+
+    Raises:
+        ValueError: it is no array of plain numbers or texts, or of another size than its header says.
+    """
+    with _untrusted():
+        return _header(file, size, "")
+
+
+def _header(file: IO[bytes], whole: int, member: str) -> Array:
+    """The header of an array with `whole` bytes, which must agree with its size."""
+    first = file.read(12)
+    if first[:6] != npy.MAGIC_PREFIX or first[6:8] not in (b"\1\0", b"\2\0"):
+        raise ValueError("is no array")
+    width = 2 if first[6] == 1 else 4
+    length = int.from_bytes(first[8 : 8 + width], "little")
+    if length > HEADER:
+        raise ValueError(f"has a header of {length:,} bytes; that of a plain array has 128")
+    start = 8 + width + length
+    content = io.BytesIO(first + file.read(start - len(first)))
     content.seek(8)
     shape, columns, dtype = (npy.read_array_header_1_0 if width == 2 else npy.read_array_header_2_0)(content)
     if dtype.kind not in "biufU" or not dtype.itemsize:
@@ -180,8 +190,8 @@ def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     if len(shape) > 32 or not all(0 <= side <= LONGEST for side in shape):
         raise ValueError(f"has the shape {str(shape)[:80]}")
     size = math.prod(shape) * dtype.itemsize
-    if start + size != member.file_size:
-        raise ValueError(f"has {member.file_size - start:,} bytes of values; {dtype}{list(shape)} has {size:,}")
+    if start + size != whole:
+        raise ValueError(f"has {whole - start:,} bytes of values; {dtype}{list(shape)} has {size:,}")
     return Array(dtype, shape, size, columns, member, start)
 
 
@@ -191,7 +201,7 @@ def _ended(file: IO[bytes], left: int) -> None:
         raise ValueError("it is truncated")
 
 
-def _memory() -> int:
+def memory() -> int:
     """Bytes of this machine's memory; if unknown, an amount that sets no limit."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

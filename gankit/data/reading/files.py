@@ -72,6 +72,7 @@ class FileSet(NamedTuple):
         elsewhere: names of the images of other parts.
         missing: images that a list names and that are not there, with the reason.
         bare: the name of a file without its part: cat/1.png for train/cat/1.png.
+        path: where a file is on the disk; None for those in archives, and for parts of a file.
     """
 
     files: list[File]
@@ -84,6 +85,7 @@ class FileSet(NamedTuple):
     elsewhere: tuple[str, ...] = ()
     missing: tuple[tuple[str, str], ...] = ()
     bare: Callable[[str], str] = str
+    path: Callable[[File], Path] | None = None
 
 
 class BadFiles(ValueError):
@@ -157,7 +159,8 @@ def text(path: Path, most: int = 2**24) -> str:
 def listing(path: Path) -> list[File]:
     """The files below a folder, or the archive or image itself, with their stamps: equal for unchanged data.
 
-    This includes CelebA's list of attributes, if there is one above the folder.
+    This includes CelebA's list of attributes, if there is one above the folder, and the files of labels and names that
+    belong to a single file with many images.
 
     Raises:
         ValueError: folders are nested too deep.
@@ -168,23 +171,38 @@ def listing(path: Path) -> list[File]:
 
 @contextmanager
 def open_files(path: Path) -> Iterator[FileSet]:
-    """The files of a folder, zip or tar, or a single file.
+    """The files of a folder, zip or tar, or a single file; the images in files that hold many, as small files.
 
     Raises:
-        ValueError: an archive is damaged, or holds links or names that lead out of it.
+        ValueError: an archive or a file of images is damaged, or an archive holds links or names that lead out of it.
         OSError: it cannot be read.
     """
-    if path.is_dir():
+    from gankit.data.reading import formats  # which present files of this module
+
+    with _stored(path) as source:
+        yield formats.presented(path, source)
+
+
+@contextmanager
+def _stored(path: Path) -> Iterator[FileSet]:
+    """The files as they are stored; raises as `open_files`."""
+    if path.is_dir() or not path.name.lower().endswith(ARCHIVES):
         listed_files, notes = _listed(path)
-        yield FileSet(
-            listed_files,
-            lambda file: _read((path.resolve() if file.name.startswith("../") else path) / file.name),
-            notes,
-        )
+        root = path if path.is_dir() else path.parent
+
+        def place(file: File) -> Path:
+            return (root.resolve() if file.name.startswith("../") else root) / file.name
+
+        yield FileSet(listed_files, lambda file: _read(place(file)), notes, path=place)
         return
-    if not path.name.lower().endswith(ARCHIVES):
-        yield FileSet(listing(path), lambda file: _read(path))
-        return
+    with open_members(path) as members:
+        by_file = {File(m.name, m.size, str(i)): m for i, m in enumerate(members) if not _hidden(m.name)}
+        yield FileSet(list(by_file), lambda file: _extract(by_file[file]))
+
+
+@contextmanager
+def open_members(path: Path) -> Iterator[list[Member]]:
+    """The files in a zip or tar, also hidden ones; raises as `open_files`."""
     size = os.stat(plain(path)).st_size
     with ExitStack() as stack:
         try:
@@ -207,8 +225,7 @@ def open_files(path: Path) -> Iterator[FileSet]:
         if twice := [name for name, count in Counter(m.name for m in members).items() if count > 1]:
             first = ", ".join(map(shown, twice[:5]))
             raise ValueError(f"refused, as it holds {len(twice):,} names more than once: {first}; pack the files anew")
-        by_file = {File(m.name, m.size, str(i)): m for i, m in enumerate(members) if not _hidden(m.name)}
-        yield FileSet(list(by_file), lambda file: _extract(by_file[file]))
+        yield members
 
 
 def kept(source: FileSet) -> FileSet:
@@ -233,7 +250,9 @@ def kept(source: FileSet) -> FileSet:
 def _listed(path: Path) -> tuple[list[File], tuple[str, ...]]:
     """`listing`, and notes for the user."""
     if not path.is_dir():
-        return [_file(path, path.name)], ()
+        from gankit.data.reading import formats  # which present files of this module
+
+        return [_file(path.parent / name, name) for name in (path.name, *formats.beside(path))], ()
     below, again = _walk(path)
     above = [f"{folder}/{name}" for folder in ABOVE for name in CELEBA]
     names = [*below, *(name for name in above if (path.resolve() / name).is_file())]

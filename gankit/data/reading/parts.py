@@ -137,10 +137,12 @@ def find(source: FileSet) -> Parts:
     images = [name for name in names if is_image(name)]
     if len(images) < 2:
         return Parts(images=images)
-    above = os.path.commonpath([os.path.dirname(name) for name in images])
+    packed = source.rows is not None  # then the one folder that holds all is a part
+    above = "" if packed else os.path.commonpath([os.path.dirname(name) for name in images])
     found = _by_folders(names, images, f"{above}/" if above else "")
     found = found if found.of or found.question else _by_lists(source, images)
     found.images = images
+    found.title = source.title if found.of and source.title else found.title  # the folders are of the format's making
     return found
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from gankit.data.reading import layout
 from gankit.data.reading.files import File, FileSet
+from gankit.data.reading.formats import matlab
 from gankit.data.reading.metadata import canonical
 from gankit.text import shown
 
@@ -68,7 +69,7 @@ class Index:
 def find(source: FileSet, images: Sequence[str]) -> Split | None:
     """The division of the images by the first kind of list that is there; None if there is none."""
     index = Index(images)
-    for reader in (_rows, _celeba, _cub, _lists, _column):
+    for reader in (_rows, _celeba, _cub, _flowers, _lists, _column):
         if split := reader(source, index):
             return split
     return None
@@ -104,6 +105,14 @@ def _cub(source: FileSet, index: Index) -> Split | None:
         entries = [(names.get(f[0], f[0]), "train" if f[1] == "1" else "test") for f in flags if len(f) == 2]
         return _split([(name, entries)], index)
     return None
+
+
+def _flowers(source: FileSet, index: Index) -> Split | None:
+    """The parts in Oxford flowers' setid.mat."""
+    parts = matlab.setid(source)
+    return (
+        Split([matlab.SPLITS], {name: part for part, names in parts.items() for name in names}, []) if parts else None
+    )
 
 
 def _lists(source: FileSet, index: Index) -> Split | None:

@@ -9,10 +9,22 @@ import torch
 from torch import Tensor
 
 from gankit.data.reading import arrays, cache
+from gankit.data.reading.endings import ARRAYS
 from gankit.data.stream import Dataset
 from gankit.text import shown
 
 NAMES = ("real", "condition", "label")
+
+
+def is_vectors(path: Path) -> bool:
+    """Whether a path is a .npz with `real`, or one without images: `open_vectors` says what is wrong with it."""
+    if path.suffix.lower() != ARRAYS or not path.is_file():
+        return False
+    try:
+        with arrays.open_npz(path) as file:
+            return "real" in file.arrays or all(len(array.shape) < 3 for array in file.arrays.values())
+    except ValueError:
+        return True
 
 
 def open_vectors(path: Path) -> Dataset:
