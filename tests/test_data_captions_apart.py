@@ -3,7 +3,9 @@
 import json
 import zipfile
 
+import numpy as np
 import pytest
+import scipy.io
 from picture_files import noise, picture
 
 from gankit import data
@@ -111,9 +113,11 @@ def test_oxford_flowers_lie_flat_and_their_texts_in_classes(tmp_path):
     images(tmp_path / "jpg", [f"image_{i:05}.jpg" for i in range(1, 5)])
     for i in range(1, 5):
         write(tmp_path / "text_c10" / f"class_{i % 2 + 1:05}" / f"image_{i:05}.txt", f"flower {i}\npetals {i}")
-    write(tmp_path / "imagelabels.mat", "numbers")
+    texts = [f"flower {i}\npetals {i}" for i in range(1, 5)]
+    assert data.open(tmp_path, want="captions").captions == texts
+    scipy.io.savemat(tmp_path / "imagelabels.mat", {"labels": np.array([[2, 1, 2, 1]], np.uint8)})
     dataset = data.open(tmp_path, want="captions")
-    assert dataset.captions == [f"flower {i}\npetals {i}" for i in range(1, 5)] and not dataset.num_classes
+    assert dataset.captions == texts and dataset.labels.tolist() == [1, 0, 1, 0]
 
 
 def test_boxes_in_text_files_are_no_captions(tmp_path):

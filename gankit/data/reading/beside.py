@@ -79,7 +79,7 @@ def beside(source: FileSet, wanted: list[File], root: str, how: Reading, want: s
     names = [file.name for file in wanted]
     replaced = how.labels and not _parsed(how.labels, "labels")[1]
     if source.rows is not None:
-        result.rows = {canonical(name[len(root) :]): row for name, row in source.rows.items()}
+        result.rows = {canonical(name[len(root) :]): source.rows[name] for name in names if name in source.rows}
         result.table, result.class_names = source.title, source.class_names
     elif not how.no_table and not replaced:
         if own := [f for f in own_tables(source, wanted) if f.name.startswith(root)]:
