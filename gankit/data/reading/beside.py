@@ -142,7 +142,7 @@ def _read_own(result: Beside, source: FileSet, own: list[File], root: str, names
         first = by_folder.setdefault(os.path.dirname(file.name[len(root) :]), file)
         if first is not file:
             result.warnings.append(f"{shown(file.name)} is not read, as {shown(first.name[len(root) :])} is there.")
-    for folder, file in sorted(by_folder.items(), key=lambda item: (-len(_folders(item[0] + "/")), item[0])):
+    for folder, file in sorted(by_folder.items(), key=lambda item: (not item[0], -item[0].count("/"), item[0])):
         name, inside = shown(file.name[len(root) :]), folder and f"{folder}/"
         speaking[folder] = ""
         try:
@@ -313,12 +313,12 @@ def _table(search: Search, text: str, flag: str, role: str) -> Table:
     if table is None:
         raise ValueError(f"--{flag} {shown(name)} has no row with {len(sheet.title)} values for an image of the data")
     table.name = shown(os.path.basename(name))
+    if fault := table.faults.get(flag):
+        raise ValueError(f"--{flag} {fault}; one label for each image is expected")
     if role not in {title for row in table.rows.values() for title in row} and not (
         flag == "labels" and (table.complete or tables.known_columns(table))
     ):
         raise ValueError(f"--{flag} {shown(name)}: type {shown(name)}:COLUMN with one of its columns {titles}")
-    if fault := table.faults.get(flag):
-        raise ValueError(f"--{flag} {fault}; one label for each image is expected")
     return table
 
 

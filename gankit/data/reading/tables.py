@@ -61,7 +61,8 @@ def find(source: FileSet, images: list[str], skip_bad: bool) -> Table | None:
 def _usable(table: Table, images: list[str], skip_bad: bool, refused: Table) -> bool:
     """Whether a table knows something of all images; if not, `refused` gets the reason."""
     binary(list(table.rows.values()))
-    if not table.complete and table.rows and not any(table.rows.values()):  # only says which part an image is in
+    empty = table.rows and not any(table.rows.values())
+    if empty and not (table.complete or table.several):  # only says which part an image is in
         return False
     unusable = {name for name, _ in table.bad}
     missing = [image for image in images if image not in table.rows and image not in unusable]
