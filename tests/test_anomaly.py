@@ -252,3 +252,80 @@ def test_built_in_sets_without_a_digit_and_of_faces():
     assert np.bincount(few.labels).tolist() == [10] * 10
     faces = data.open("lfw:test")
     assert np.bincount(faces.labels).tolist() == [30, 100] and faces.shape == (1, 32, 32)
+
+
+def category(root, images="test/{kind}/{i:03}.png", maps="ground_truth/{kind}/{i:03}_mask.png", good="good"):
+    """Two normal images and three of each of two kinds of defects: bright squares, as their maps say."""
+    rng = np.random.default_rng(0)
+    for kind in (good, "crack", "hole"):
+        for i in range(2 if kind == good else 3):
+            pixels = rng.integers(0, 60, (32, 48), dtype=np.uint8)
+            mask = np.zeros((32, 48), np.uint8)
+            if kind != good:
+                mask[8 + i : 16 + i, 12:24] = 255
+                pixels[mask > 0] = 250
+            for pattern, content in ((images, pixels), (maps, mask)):
+                if pattern == images or kind != good:
+                    path = root / pattern.format(kind=kind, i=i)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(content).save(path)
+    return root
+
+
+@pytest.mark.parametrize(
+    "images, maps, good",
+    [
+        ("test/{kind}/{i:03}.png", "ground_truth/{kind}/{i:03}_mask.png", "good"),  # MVTec AD
+        ("test/{kind}/{i:04}.bmp", "ground_truth/{kind}/{i:04}.png", "ok"),  # BTAD
+        ("test/{kind}/{i:03}.png", "ground_truth/{kind}/{i:03}/000.png", "good"),  # MVTec LOCO AD
+        ("Data/Images/{kind}/{i:03}.JPG", "Data/Masks/{kind}/{i:03}.png", "Normal"),  # VisA
+    ],
+)
+def test_maps_of_defects_are_found(run, tmp_path, images, maps, good, capsys):
+    root = category(tmp_path / "bottle", images, maps, good)
+    above = root / images.partition("/{")[0]
+    for path in (above, above.parent):
+        scores = anomaly.score_run(gankit.load(run), str(path))
+        assert scores.anomalous.tolist() == [("crack" in n) or ("hole" in n) for n in scores.names] and not scores.notes
+        assert (scores.masks.flatten(1).any(1) == scores.anomalous).all(), "good images have empty maps"
+        assert scores.images[scores.masks[:, None]].double().mean() > 200, "maps are fitted as their images are"
+        assert scores.images[~scores.masks[:, None]].double().mean() < 60
+        assert {"auroc", "pixel_auroc", "pro"} <= anomaly.numbers(scores).keys()
+    one = anomaly.score_run(gankit.load(run), str(above / "crack"))
+    assert len(one) == 3 and one.masks.any() and one.anomalous.all()
+    cli.main(["score", str(run), str(above), "-o", str(tmp_path / "s.csv")])
+    assert "pixel_auroc" in json.loads((tmp_path / "s.json").read_text()) and "pro" in capsys.readouterr().out
+
+
+def test_several_maps_of_an_image_are_one(run, tmp_path):
+    root = category(tmp_path / "bottle", maps="ground_truth/{kind}/{i:03}/000.png")
+    before = anomaly.score_run(gankit.load(run), str(root)).masks
+    more = np.zeros((32, 48), np.uint8)
+    more[-4:, 16:20] = 7
+    Image.fromarray(more).save(root / "ground_truth/crack/001/001.png")
+    after = anomaly.score_run(gankit.load(run), str(root)).masks
+    changed = (before != after).flatten(1).any(1)
+    assert changed.sum() == 1 and (after >= before).all()
+
+
+def test_maps_that_are_missing_or_wrong_are_listed(run, tmp_path):
+    root, model = category(tmp_path / "bottle"), gankit.load(run)
+    (root / "ground_truth/crack/001_mask.png").unlink()
+    scores = anomaly.score_run(model, str(root))
+    assert scores.masks is None and scores.anomalous.sum() == 6 and "pixel_auroc" not in anomaly.numbers(scores)
+    assert any("1 images of defects have no map" in note and "crack/001.png" in note for note in scores.notes)
+    for path in (root / "ground_truth").rglob("*.png"):
+        path.unlink()
+    notes = anomaly.score_run(model, str(root / "test")).notes
+    assert any("ground_truth/DEFECT/NAME_mask.png" in note for note in notes)
+    category(root)
+    (root / "ground_truth/crack/000_mask.png").write_bytes(b"no")
+    Image.new("L", (48, 48)).save(root / "ground_truth/hole/000_mask.png")
+    Image.new("L", (48, 32), 255).save(root / "ground_truth/hole/001_mask.jpg")
+    (root / "ground_truth/hole/001_mask.png").unlink()
+    with pytest.raises(data.BadFiles) as caught:
+        anomaly.score_run(model, str(root))
+    said = dict(caught.value.files)
+    assert "not an image" in said["ground_truth/crack/000_mask.png"] and len(said) == 3
+    assert "is 48x48 (height x width) and its image 32x48" in said["ground_truth/hole/000_mask.png"]
+    assert "save label maps as PNG" in said["ground_truth/hole/001_mask.jpg"]

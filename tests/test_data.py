@@ -294,7 +294,7 @@ def test_pictures_of_scikit_image():
         ("no-such-thing", "built in are digits, stacked-digits"),
         ("", "built in are"),
         ("a\0b", "built in are"),
-        ("https://example.org/cats.zip", "nothing is downloaded"),
+        ("https://example.org/cats.zip", "nothing else is downloaded"),
         ("./digits", "neither built in nor a path"),
     ],
 )
@@ -397,7 +397,7 @@ def test_a_report_and_a_contact_sheet_of_every_kind(tmp_path):
     assert "classes: 0 (139), 1 (142)" in str(data.describe("digits")) and data.describe("ring").kind == "points"
     data.contact_sheet(data.open("shapes", resolution=32), tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.mode == "RGB" and sheet.size == (10 * 66, 10 * 66)
+        assert sheet.mode == "RGB" and sheet.size == (10 * 66, 10 * 78), "a line with the class is below each image"
     with pytest.raises(ValueError, match="contact sheet"):
         data.contact_sheet(data.open("ring"), tmp_path / "points.png")
     assert [p.name for p in tmp_path.iterdir()] == ["sheet.png"]

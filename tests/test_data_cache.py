@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from errno import ENOSPC
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from picture_files import PHOTO, encoded, fill, prepared, put, rows
 from safetensors.torch import load_file
 
 from gankit import data, training
-from gankit.data.reading import cache, decoding, folder
+from gankit.data.reading import cache, decoding, files, folder
 from gankit.training import Run
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
@@ -227,12 +228,16 @@ def test_a_cache_that_cannot_be_written_says_so(pictures, monkeypatch, tmp_path)
         data.open(pictures)
 
 
-def test_a_full_disk_is_named_and_leaves_nothing(pictures, monkeypatch):
+def test_a_disk_that_fills_during_preparation_is_named_and_leaves_nothing(pictures, monkeypatch):
     fill(pictures)
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: type("Usage", (), dict(free=100))())
-    with pytest.raises(OSError, match="2.3 kB are needed and 100 bytes are free"):
+    monkeypatch.setattr(cache, "require_space", full)
+    with pytest.raises(OSError, match="cannot prepare in the cache .* 2.3 kB are needed and 100 bytes are free"):
         data.open(pictures)
     assert prepared() == []
+
+
+def full(out, need):
+    raise OSError(ENOSPC, f"{files.amount(need)} are needed and 100 bytes are free")
 
 
 def test_bad_files_leave_nothing_in_the_cache(pictures):

@@ -69,12 +69,12 @@ def test_what_systems_leave_about_is_passed_over(pictures):
         "Thumbs.db": b"junk",
         "__MACOSX/cat/._000.png": b"junk",
     }
-    put(pictures, **junk, **{".git__x.png": b"junk", "@eaDir__y.png": b"junk", "notes.txt": b"text", "z.heic": b"text"})
+    put(pictures, **junk, **{".git__x.png": b"junk", "@eaDir__y.png": b"junk", "notes.txt": b"text", "z.docx": b"text"})
     (pictures / "MACOS").mkdir()
     os.rename(pictures / "MACOS", pictures / "empty")
     dataset = data.open(pictures)
     assert len(dataset) == 2 and dataset.class_names == ["cat", "dog"]
-    assert dataset.warnings == ["Files of other kinds are not read: .txt (1), .heic (1)."]
+    assert dataset.warnings == ["Files of other kinds are not read: .txt (1), .docx (1)."]
 
 
 def test_names_in_any_script_and_of_no_script(pictures):

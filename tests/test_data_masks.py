@@ -1,7 +1,5 @@
 """Images with label maps: which classes their pixels are, how they are fitted, and how often files are opened."""
 
-from collections import Counter
-
 import numpy as np
 import pytest
 import torch
@@ -10,29 +8,8 @@ from PIL import Image
 
 from gankit import data
 from gankit.data import Dataset
-from gankit.data.reading import files
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
-
-
-@pytest.fixture
-def opens(monkeypatch):
-    """How often files are read ("read") and images are opened ("open"), by their content."""
-    counts = {"read": Counter(), "open": Counter()}
-    image_open, read_file = Image.open, files._read
-
-    def open_counted(file, *more, **options):
-        counts["open"][file.getvalue()] += 1
-        return image_open(file, *more, **options)
-
-    def read_counted(path):
-        content = read_file(path)
-        counts["read"][content] += 1
-        return content
-
-    monkeypatch.setattr(Image, "open", open_counted)
-    monkeypatch.setattr(files, "_read", read_counted)
-    return counts
 
 
 @pytest.fixture
@@ -75,40 +52,6 @@ def test_classes_have_colours_of_their_own():
     painted = data.paint(torch.tensor([[[0, 2, 255]]]), colours)
     assert painted.shape == (1, 3, 1, 3) and painted[0, :, 0, 2].tolist() == [255] * 3
     assert np.array_equal(painted[0, :, 0, 1].numpy(), colours[2])
-
-
-def test_images_are_opened_once_to_look_at_them_and_once_to_decode_them(tmp_path, opens):
-    rng = np.random.default_rng(5)
-    for folder in ("a", "pairs/A", "pairs/B", "set/images"):
-        for i in range(4):
-            picture(tmp_path / folder / f"{i}.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
-    for i in range(4):
-        indexed(tmp_path / "set/masks" / f"{i}.png", rng.integers(0, 3, (8, 8), np.uint8))
-
-    def counted(work, *args, **options):
-        for counts in opens.values():
-            counts.clear()
-        work(*args, **options)
-        return {name: set(counts.values()) for name, counts in opens.items()}
-
-    for name, want in (("a", ""), ("pairs", "pairs"), ("set", "")):
-        path = tmp_path / name
-        assert counted(data.describe, path, want=want) == {"read": {1}, "open": {1}}
-        assert counted(data.open, path, want=want) == {"read": {1}, "open": {2}}
-        assert counted(data.open, path, want=want) == {"read": set(), "open": set()}
-    picture(tmp_path / "a/4.png", rng.integers(0, 256, (8, 8, 3), np.uint8))  # another file: all are read anew
-    assert counted(data.open, tmp_path / "a") == {"read": {1}, "open": {2}}
-
-
-def test_large_sets_are_read_again_to_decode_them(tmp_path, opens, monkeypatch):
-    rng = np.random.default_rng(6)
-    for i in range(4):
-        picture(tmp_path / "a" / f"{i}.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
-    size = (tmp_path / "a/0.png").stat().st_size
-    monkeypatch.setattr(files, "KEPT", 2 * size + 30)
-    dataset = data.open(tmp_path / "a")
-    assert sorted(opens["read"].values()) == [1, 1, 2, 2]
-    assert len(np.unique(dataset.read(np.arange(4)).reshape(4, -1), axis=0)) == 4
 
 
 def test_indices_palettes_and_greys_are_classes(tmp_path):
@@ -253,8 +196,8 @@ def test_all_that_is_wrong_with_label_maps_is_listed(tmp_path):
 
 def test_gaps_between_classes_are_noted_and_parts_are_found(tmp_path):
     assert any(
-        "Of 101 classes 98 are in no label map" in text
-        for text in data.open(labelled(tmp_path / "gaps", [CLASSES * 50])).warnings
+        "Of 21 classes 18 are in no label map" in text
+        for text in data.open(labelled(tmp_path / "gaps", [CLASSES * 10])).warnings
     )
     for part in ("train", "val"):
         labelled(tmp_path / "nested", [CLASSES], f"images/{part}", f"masks/{part}")
@@ -271,3 +214,102 @@ def test_label_maps_as_pairs_are_coloured(tmp_path):
     assert np.array_equal(b, masks.read(np.arange(1)))
     expected = np.concatenate([COLOURS, [(255, 255, 255)]])[np.where(VOID == 255, 3, VOID)]
     assert np.array_equal(a[0].transpose(1, 2, 0), expected)
+
+
+@pytest.mark.parametrize(
+    "greys, classes",
+    [
+        ((0, 127, 255), ["0", "127", "255"]),
+        ((0, 128, 255), ["0", "127", "255"]),
+        ((0, 127, 255, 128), ["0", "127", "255"]),
+        ((0, 85, 170, 255), ["0", "85", "170", "255"]),
+        ((0, 84, 171, 255), ["0", "85", "170", "255"]),
+        ((0, 63, 127, 191, 255), ["0", "63", "127", "191", "255"]),
+        ((0, 64, 128, 192, 255), ["0", "63", "127", "191", "255"]),
+    ],
+)
+def test_evenly_spaced_greys_are_classes(tmp_path, greys, classes):
+    values = np.array(greys, np.uint8)[np.arange(96).reshape(8, 12) % len(greys)]
+    for i, maps in enumerate(([values], [values, values * 0], [(values, [(g, g, g) for g in range(256)])])):
+        dataset = data.open(labelled(tmp_path / f"{i}", maps))
+        assert dataset.class_names == classes and any("evenly spaced greys" in text for text in dataset.warnings)
+        expected = np.round(values / 255 * (len(classes) - 1)).astype(np.uint8)
+        assert np.array_equal(read_maps(dataset)[0], expected) and not any("void" in text for text in dataset.warnings)
+        assert sum(data.describe(tmp_path / f"{i}").pixels.values()) == pytest.approx(1)
+
+
+def test_void_is_said_and_chosen(tmp_path):
+    root = labelled(tmp_path / "set", [VOID])
+    numbers = VOID == 255
+    plain = data.open(root)
+    share = f"{numbers.mean():.1%}"
+    assert any(f"255 is void: {share}" in text and "--void none" in text for text in plain.warnings)
+    assert any(f"255 is void: {share}" in text for text in data.describe(root).warnings)
+    assert np.array_equal(read_maps(data.open(root, void="255")), read_maps(plain))
+    none = data.open(root, void="none")
+    assert none.class_names == ["0", "1", "2", "255"] and np.array_equal(read_maps(none)[0], np.where(numbers, 3, VOID))
+    assert not any("void" in text for text in none.warnings)
+    zero = data.open(root, void="0")
+    assert zero.class_names == ["1", "2", "255"]
+    assert np.array_equal(read_maps(zero)[0], np.select([numbers, VOID == 0], [2, 255], VOID.astype(int) - 1))
+    both = data.open(root, void="0, 255")
+    assert both.class_names == ["1", "2"] and any("0, 255 is void" in text for text in both.warnings)
+    assert any("no label map holds it" in text for text in data.open(root, void="77").warnings)
+    with pytest.raises(ValueError, match="--void is '#ffffff'; it takes none, or a value from 0 to 255"):
+        data.open(root, void="#ffffff")
+    greys = labelled(tmp_path / "greys", [CLASSES * 127 + CLASSES // 2])
+    assert data.open(greys, void="255").class_names == ["0", "127"]
+    assert data.open(greys, void="none").class_names == ["0", "127", "255"]
+    colours = labelled(tmp_path / "colours", [np.array(COLOURS, np.uint8)[CLASSES]])
+    assert data.open(colours, void="#0a141e").class_names == ["#000000", "#c86400"]
+    assert read_maps(data.open(colours, void="0"))[0][CLASSES == 0].tolist() == [255] * int((CLASSES == 0).sum())
+    (root / "classes.txt").write_text("sky\nroad\nsea\n")
+    assert any("255 is void" in text for text in data.open(root).warnings)
+    with pytest.raises(ValueError, match="names the class 'sky', and --void"):
+        data.open(root, void="0")
+    with pytest.raises(data.BadFiles, match="holds 255, which classes.txt does not name"):
+        data.open(root, void="none")
+
+
+@pytest.mark.parametrize(
+    "values", [(0, 50, 100), (1, 41, 81, 121, 161, 201), (0, 3, 77, 130, 254), (0, 128), (0, 128, 255), (9, 99, 199)]
+)
+def test_numbers_of_objects_are_refused(tmp_path, values):
+    maps = np.array(values, np.uint8)[np.arange(96).reshape(8, 12) % len(values)]
+    root = labelled(tmp_path / "set", [maps])
+    if values == (0, 128, 255):
+        assert data.open(root).num_classes == 3
+        return
+    with pytest.raises(ValueError, match="values far apart.*instance ids.*classes.txt") as caught:
+        data.open(root)
+    (root / "classes.txt").write_text(str(caught.value).partition("for each:\n")[2])
+    assert np.array_equal(read_maps(data.open(root))[0], np.arange(96).reshape(8, 12) % len(values)), "as it says"
+
+
+def test_numbers_above_255_name_the_maps_to_give(tmp_path):
+    for i in range(2):
+        picture(tmp_path / "images" / f"{i}.png", noise(8, 12, 3))
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.fromarray(CLASSES.astype(np.uint16) + 26000).save(tmp_path / "masks" / f"{i}.png")
+    with pytest.raises(data.BadFiles, match="numbers from 26000 to 26002(.|\n)*instance ids.*labelIds.png"):
+        data.open(tmp_path)
+
+
+def test_few_of_many_classes_stay_classes(tmp_path):
+    """A part of a set with many classes, numbered densely, is no map of objects."""
+    many = np.arange(96, dtype=np.uint8).reshape(8, 12)
+    assert data.open(labelled(tmp_path / "many", [many // 2, many // 3])).num_classes == 48
+    sparse = np.where(many % 3, 20, np.where(many % 2, 7, 26)).astype(np.uint8)
+    assert data.open(labelled(tmp_path / "few", [sparse])).num_classes == 27
+
+
+def test_greys_that_stand_for_other_classes_are_not_evaluated(tmp_path):
+    from gankit.evaluation.translations import _check_classes
+
+    few = np.array([0, 127, 255], np.uint8)[CLASSES]
+    many = np.array([0, 63, 127, 191, 255], np.uint8)[np.arange(96).reshape(8, 12) % 5]
+    train, test = (data.open(labelled(tmp_path / name, [maps])) for name, maps in (("train", many), ("test", few)))
+    _check_classes(test, test.class_names)
+    with pytest.raises(ValueError, match="calls a class '127' that is '63' in the training data: write classes.txt"):
+        _check_classes(test, train.class_names)
+    _check_classes(test, ["sky", "road"])

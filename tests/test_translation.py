@@ -486,6 +486,11 @@ def test_pix2pix_draws_by_seed_and_name_alone(tmp_path):
         models.find("pix2pix")(Spec((1, 32, 32), other=(3, 32, 32)), width=4, patch=16, direction="BtoA"), "pix2pix"
     )
     assert Translator(back.recipe).shape == (3, 32, 32)
+    gankit.translate(model, tmp_path / "z.png", tmp_path / "to_b", to="b")
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "to_b/z.png")), alone), "its one direction may be typed"
+    for one, to, said in ((model, "a", "from a to b alone"), (back, "b", "from b to a alone"), (model, "c", "domain")):
+        with pytest.raises(ValueError, match=said):
+            gankit.translate(one, tmp_path / "z.png", tmp_path / "none", to=to)
 
 
 def test_adain_mixes_styles_in_their_regions(tmp_path):

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from gankit import data, metrics
+from gankit.anomaly import truth
+from gankit.anomaly.truth import NORMAL
 from gankit.data.reading.files import listed
 from gankit.recipe import Anomaly, Recipe, can
 from gankit.runs.trained import Trained
 
-NORMAL = ("good", "normal", "ok")  # class names that folders of normal images usually have
 Extreme = tuple[float, Tensor, Tensor, Tensor]  # a score with its image, reconstruction and map
 PIXELS = 2**26  # of maps that are kept for curves over pixels: 256 MB
 
@@ -63,6 +64,7 @@ def score_run(
     Args:
         trained: a model that scores images.
         name: a folder, archive or built-in data set; in label maps, class 0 is normal and all others are anomalies.
+            The maps of defects in ground_truth/ beside test/ are found, as in MVTec AD.
         normal_classes: names of the classes that are normal, for images with classes; default: good, normal and ok.
         batch: images per forward pass; it does not change the scores.
         limit: number of images at most; 0 for all.
@@ -70,8 +72,8 @@ def score_run(
     Raises:
         ValueError: the model does not score images, the data does not fit it, or a named class does not exist.
     """
-    dataset, recipe = open_images(trained, name), trained.recipe
-    anomalous, notes = known_anomalies(dataset, normal_classes)
+    recipe = trained.recipe
+    dataset, anomalous, notes = _open_with_truth(trained, name, normal_classes)
     n = min(len(dataset), limit or len(dataset))
     names = [str(x) for x in dataset.names or range(len(dataset))][:n]
     keep_maps = n * dataset.shape[1] * dataset.shape[2] <= PIXELS
@@ -90,7 +92,7 @@ def score_run(
         extremes = extremes_of(extremes, images, part)
         pixels += [rows["real"]] * keep_maps
         parts.append(part if keep_maps else part._replace(map=part.map[:0]))
-    if defects:
+    if defects and anomalous is None:
         anomalous = torch.cat(defects)
     return Scores(
         names,
@@ -104,6 +106,22 @@ def score_run(
         seconds / n,
         notes,
     )
+
+
+def _open_with_truth(
+    trained: Trained, name: str, normal_classes: tuple[str, ...]
+) -> tuple[data.Dataset, Tensor | None, list[str]]:
+    """The images, with the maps of their defects if there are any; which are anomalous; and messages for the user."""
+    maps = truth.find(name)
+    dataset = open_images(trained, str(maps.images) if maps else name)
+    anomalous, notes = known_anomalies(dataset, normal_classes)
+    if maps and len(dataset) * dataset.shape[1] * dataset.shape[2] <= PIXELS:
+        fit = str(trained.config["settings"].get("fit", "crop"))
+        dataset.masks, flaws = truth.masks(maps, dataset, anomalous, fit)
+        notes = flaws + notes * (dataset.masks is None)
+    elif anomalous is not None and dataset.masks is None and anomalous.any() and dataset.names:
+        notes.append(f"no maps of the defects were found: for pixel_auroc and pro put them in {truth.EXPECTED}")
+    return dataset, anomalous, notes
 
 
 def score_images(recipe: Recipe, images: Tensor, batch: int = 64) -> Anomaly:
@@ -137,7 +155,8 @@ def open_images(trained: Trained, name: str) -> data.Dataset:
         ValueError: it holds no images, or images of another shape.
     """
     spec, settings = trained.recipe.spec, trained.config["settings"]
-    how = data.reading_of({**settings, "resolution": "x".join(map(str, spec.shape[1:])), "skip_bad": False})
+    reset = {"skip_bad": False, "split": "", "held_out": "", "pair": "", "labels": "", "captions": ""}
+    how = data.reading_of({**settings, **reset, "resolution": "x".join(map(str, spec.shape[1:]))})
     dataset = data.open_as(name, how)
     if not isinstance(dataset, data.Dataset) or dataset.kind not in ("images", "masks"):
         raise ValueError(f"{name} holds {data.KINDS.get(dataset.kind, dataset.kind)}; images are scored")

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from gankit.cli import flags as command_line
-from gankit.cli.flags import alias, described, first, parse
+from gankit.cli.flags import alias, described, first, is_typed, parse
 from gankit.text import put
 
 if TYPE_CHECKING:
-    from gankit.data import Reading
+    from gankit.data import Dataset, Domains, Reading, Union
 
 
 @dataclass
@@ -28,6 +28,7 @@ class Look:
         preset: sizes of that model.
         batch: images in its step.
         sheet: path of the contact sheet, a PNG.
+        check: read every file again, also if nothing has changed since the last time.
     """
 
     want: Annotated[Literal["", "pairs", "domains", "masks", "captions"], alias(name="as")] = ""
@@ -35,6 +36,7 @@ class Look:
     preset: str = ""
     batch: int = 0
     sheet: str = "out/contact-sheet.png"
+    check: bool = False
 
 
 @dataclass
@@ -59,28 +61,53 @@ def data(words: list[str]) -> None:
         (get if path == "get" else show_list)(flags)
         return
 
+    from gankit.data.reading import answers  # without torch, as an answer that is known takes less time than that
+
+    words = [word for word in words if word != "--check"]
+    answer = None if "--check" in flags or is_typed(flags, "model") else answers.recall(words)
+    if answer:
+        put(f"{answer.text}\n(as checked on {answer.day}; --check reads every file again)")
+    if answer and answer.is_drawn:
+        return
+
     from gankit import data as library
     from gankit import models
+    from gankit.data.reading.noting import noted
 
     options, how = parse(data, "PATH", flags, Look, library.Reading)
 
     want: str = options.want
     if options.model and not want:
         want = models.find(options.model).data.split()[0]
-    for line in library.published.origins(path):
-        put(line)
-    put(library.describe_as(path, how, want))
-    dataset = library.open_as(path, how, want=want)
+    if answer:
+        draw(library.open_as(path, how, want=want), Path(options.sheet))
+        answers.remember(words, answers.redrawn(answer))
+        return
+    with library.allow_downloads(), noted() as listings:
+        lines = ["\n".join([*library.published.origins(path), str(library.describe_as(path, how, want))])]
+        put(lines[0])
+        dataset = library.open_as(path, how, want=want)
     if options.want and dataset.kind != want:
         raise ValueError(f"{path} holds {dataset.kind}. {library.HOW[want]}")
     kind = library.KINDS.get(dataset.kind, dataset.kind)
-    put(f"\nread as: {len(dataset):,} {kind} of {'x'.join(map(str, dataset.shape))}")
-    if dataset.kind in library.KINDS and options.sheet:
-        Path(options.sheet).parent.mkdir(parents=True, exist_ok=True)
-        library.contact_sheet(dataset, Path(options.sheet))
-        put(f"contact sheet: {options.sheet}")
+    lines.append(f"\nread as: {len(dataset):,} {kind} of {'x'.join(map(str, dataset.shape))}")
+    sheet = Path(options.sheet) if dataset.kind in library.KINDS and options.sheet else None
+    if sheet:
+        draw(dataset, sheet)
+        lines.append(f"contact sheet: {sheet}")
+    put("\n".join(lines[1:]))
+    if not options.model and "://" not in path and not path.startswith("hf:"):  # files that this machine can check
+        answers.remember(words, answers.of("\n".join(lines), listings, sheet))
     if options.model:
         put(cost(options, how, path))
+
+
+def draw(dataset: Dataset | Domains | Union, sheet: Path) -> None:
+    """Draw a contact sheet, in a folder that is made if needed."""
+    from gankit import data as library
+
+    sheet.parent.mkdir(parents=True, exist_ok=True)
+    library.contact_sheet(dataset, sheet)
 
 
 def get(words: list[str]) -> None:

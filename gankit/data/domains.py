@@ -65,6 +65,10 @@ class Domains:
         return len(self.a) if self.kind == "pairs" else len(self.a) + len(self.b)
 
     @property
+    def scales(self) -> tuple[tuple[float, float] | None, ...]:
+        return *self.a.scales, *self.b.scales
+
+    @property
     def shape(self) -> tuple[int, ...]:
         return self.a.shape
 

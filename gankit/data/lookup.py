@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, cast
-
-import numpy as np
+from typing import cast
 
 from gankit.data import captions, domains, published
 from gankit.data.builtin import BUILTIN
+from gankit.data.captioned import captioned
 from gankit.data.domains import HOW as TWO
 from gankit.data.domains import Domains, join
+from gankit.data.locating import locate
 from gankit.data.naming import JOIN, find, named, part_in, plus, without_part
-from gankit.data.reading import cache, embedding, layout, partners
+from gankit.data.reading import huggingface, layout, partners, patterns
 from gankit.data.reading.beside import refuse_typed
 from gankit.data.reading.choices import Alpha, Fit, Frames, Reading
-from gankit.data.reading.files import BadFiles
 from gankit.data.reading.folder import open_folder
-from gankit.data.reading.parts import TRAIN, Parts, of_path
+from gankit.data.reading.parts import TRAIN, of_path
+from gankit.data.reading.patterns import TwoSided
+from gankit.data.reading.two_sides import HOW as PAIRED
 from gankit.data.reading.vectors import is_vectors, open_vectors
-from gankit.data.stream import Dataset, Division
+from gankit.data.shards.sharded import open_shards
+from gankit.data.shards.spelling import in_folder, is_sharded, parts_of
+from gankit.data.stream import Dataset
 from gankit.data.union import Union
 from gankit.text import shown
 
@@ -34,7 +37,7 @@ KINDS = {  # of data with a height and a width, and their names in messages
 }
 HOW = {  # the layout of files of each kind
     "domains": TWO,
-    "pairs": partners.HOW,
+    "pairs": PAIRED,
     "masks": "Images with label maps are a folder with images/ and masks/ in it, "
     "whose files have equal names but for the ending",
     "captions": captions.HOW,
@@ -61,6 +64,7 @@ def open(
     labels: str = "",
     captions: str = "",
     no_table: bool = False,
+    cache_limit: str = "50G",
 ) -> Dataset | Domains | Union:
     """Open a built-in data set by its name, files by their path, two domains, or several sets as one.
 
@@ -79,7 +83,7 @@ def open(
             the second with label maps. A folder with images/ and masks/ in it always holds label maps; "pairs" turns
             them into coloured images. "captions": images with texts, which are otherwise not used.
         text_encoder: path of an encoder of captions (`gankit.data.reading.embedding`); default: codes of characters.
-        split, held_out, pair, range, frames, void, labels, captions, no_table: as of
+        split, held_out, pair, range, frames, void, labels, captions, no_table, cache_limit: as of
             `gankit.data.reading.choices.Reading`.
 
     Raises:
@@ -89,9 +93,10 @@ def open(
     """
     how = Reading(
         str(resolution or ""), cast("Fit", fit), cast("Alpha", alpha), skip_bad, split, held_out, pair, range,
-        cast("Frames", frames), void, labels, captions, no_table,
+        cast("Frames", frames), void, labels, captions, no_table, cache_limit,
     )  # fmt: skip
-    return open_as(name, how, mirror, want, text_encoder)
+    with huggingface.allow_downloads():
+        return open_as(name, how, mirror, want, text_encoder)
 
 
 def open_as(
@@ -103,19 +108,27 @@ def open_as(
     how.check()
     typed, name = name, published.located(name)
     path = find(name)
+    if how.pair and path is None:
+        two_sided(name, want, how)  # says where --pair applies
+    places = {part: i for i, part in enumerate(plus(name) or domains.split(name) or ())}
 
     def open_part(part: str, hint: str) -> Dataset:
-        return _single(open_as(part, how), part, hint)
+        return _single(open_as(part, how.side(places.get(part, 0))), part, hint)
 
     dataset: Dataset | Domains | Union
     if path is None and (names := plus(name)):
         sets = [open_part(part, JOIN) for part in names]
         dataset = Union("-".join(dataset.name for dataset in sets), sets)
     elif path is None and (both := domains.split(name)):
-        if want in ("pairs", "masks"):
-            dataset = _open_two_sided(name, want, _folders(both), want, how)
+        if sides := two_sided(name, want, how):
+            dataset = _open_two_sided(name, sides, want, how)
         else:
             dataset = join(name, both, lambda part: open_part(part, TWO))
+    elif is_sharded(name, path):
+        with named(name):
+            dataset = open_shards(name, path, replace(how, split=part_in(name) or how.split), want)
+            if want == "captions":
+                dataset = captioned(dataset, how.skip_bad, text_encoder)
     elif path is None:
         with named(name):
             refuse_typed(how, str(name))
@@ -131,10 +144,10 @@ def open_as(
             located = locate(name, path, how.split)
             how = replace(how, split=located.part)
         division = located.division(how.held_out)
-        if sides := located.two_sided(want):
-            dataset = _open_two_sided(name, *sides, want, how)
+        if sides := located.two_sided(want, how.pair):
+            dataset = _open_two_sided(name, sides, want, how)
         elif both := located.domains():
-            how = replace(how, split="")  # the part was chosen with the folders
+            how, places = replace(how, split=""), {both[1]: 1}  # the part was chosen with the folders
             dataset = join(name, both, lambda part: open_part(part, TWO))
         else:
             with named(name):
@@ -148,57 +161,11 @@ def open_as(
         )
     if typed != name:  # a published set, whose folder may be called anything, such as raw
         dataset.name = str(typed).replace(":", "-")
+    if huggingface.is_name(name) and path is not None:
+        dataset.name = huggingface.title(str(name))
     dataset.mirror = mirror
     dataset.fingerprint += "-mirror" * mirror
     return dataset
-
-
-class Located(NamedTuple):
-    """The files at a path, and the part of them to read; "" for all parts."""
-
-    path: Path
-    part: str
-    parts: Parts
-
-    def division(self, held_out: str = "") -> Division | None:
-        """How the data is divided into parts, with the name of the held-out data; None where there are no parts."""
-        counts = self.parts.counts() if not self.parts.question else {}
-        if not counts and not held_out:
-            return None
-        held = held_out or (self.parts.held_out() if self.part == TRAIN else "")
-        return Division(self.parts.title or "no parts", self.part, counts, held)
-
-    def domains(self) -> tuple[str, str] | None:
-        """The folders of two domains, as names; None for other data."""
-        if not self.path.is_dir():
-            return None
-        sides = self.parts.sides(self.part)
-        if len(sides) == 1 and sides.keys() < {"A", "B"}:  # the other folder may hold no images
-            side, folder = next(iter(sides.items()))
-            sides["AB".replace(side, "")] = f"{folder.removesuffix(side)}{'AB'.replace(side, '')}"
-        both = [self.path / sides[side] for side in "AB"] if sides.keys() == {"A", "B"} else []
-        return (str(both[0]), str(both[1])) if both and all(folder.is_dir() for folder in both) else None
-
-    def two_sided(self, want: str) -> tuple[str, list[Path]] | None:
-        """The kind of two-sided data, "pairs" or "masks", and the paths of both sides, or of images A|B; else None."""
-        if self.path.is_dir() and (maps := self.parts.label_maps(self.part)):
-            return "masks", [self.path / side for side in maps]
-        if want != "pairs":
-            return None
-        if both := self.domains():
-            return "pairs", list(map(Path, both))
-        folder = self.parts.folder(self.part) if self.path.is_dir() and self.part else None
-        return "pairs", [self.path / folder if folder else self.path]
-
-
-def locate(name: str | Path, path: Path, split: str = "") -> Located:
-    """The files at a path, and the part that its name or the option `split` says.
-
-    Raises:
-        ValueError: there is no such part, or it must be said which one is meant.
-    """
-    parts = of_path(path)
-    return Located(path, parts.choose(part_in(name) or split), parts)
 
 
 def _held_out_paths(name: str) -> list[tuple[Path, str]]:
@@ -231,13 +198,13 @@ def _folders(names: Sequence[str]) -> list[Path]:
     return [Path(published.located(part)).expanduser() for part in names]
 
 
-def _open_two_sided(name: str | Path, kind: str, paths: list[Path], want: str, how: Reading) -> Dataset | Domains:
+def _open_two_sided(name: str | Path, sides: TwoSided, want: str, how: Reading) -> Dataset | Domains:
     """Pairs, or images with label maps, which `want` "pairs" turns into coloured images."""
     with named(name):
         refuse_typed(how, str(name))
-        if kind == "pairs":
-            return partners.open_pairs(paths, how)
-        dataset = partners.open_masks(paths, how)
+        if sides.kind == "pairs":
+            return partners.open_pairs(sides, how)
+        dataset = partners.open_masks(sides, how.side(want == "pairs"))
         return partners.painted(dataset) if want == "pairs" else dataset
 
 
@@ -250,61 +217,23 @@ def _single(dataset: Dataset | Domains | Union, name: str, how: str) -> Dataset:
     return dataset
 
 
-def captioned(dataset: Dataset, skip_bad: bool, text_encoder: str = "") -> Dataset:
-    """Images with captions as data of kind "captions", encoded as codes of characters or by the encoder at a path.
+def two_sided(name: str | Path, want: str, how: Reading | None = None) -> TwoSided | None:
+    """Where the samples of two-sided data are: pairs, or images with label maps; None for other data.
 
     Raises:
-        ValueError: no image has a caption, all have the same one, or some have none and `skip_bad` is not given.
-    """
-    encoder = embedding.open_encoder(text_encoder, captions.plain) if text_encoder else None
-    texts = dataset.captions or [""] * len(dataset)
-    lines = {text: captions.lines(text) for text in set(texts)}
-    has_caption = np.array([bool(lines[text]) for text in texts], bool)
-    if not has_caption.any() and not dataset.bad_texts:
-        fault = dataset.faults.get("captions", "")
-        raise ValueError(f"there are no captions{fault and ': '}{fault}. {captions.HOW}")
-    names = dataset.names or [f"image {i}" for i in range(len(dataset))]
-    empty = [captions.missing(names[i], dataset.bad_texts) for i in np.flatnonzero(~has_caption).tolist()]
-    if empty and not skip_bad:
-        raise BadFiles(empty, len(dataset))
-    encoded = captions.Captions([lines[text] for text in texts if lines[text]], encoder)
-    if len(encoded.distinct) < 2:
-        raise ValueError(
-            f"all images have the caption {encoded.distinct[0]!r}: nothing tells them apart. {captions.HOW}"
-        )
-    notes = captions.flaws(encoded.distinct) if encoder is None else []
-    content = *encoded.distinct, encoded.flat.tobytes(), encoded.ends.tobytes()
-    key = cache.key("captions", dataset.fingerprint, encoder and encoder.fingerprint, *content)
-    captioned = replace(dataset, kind="captions", texts=encoded, fingerprint=key, warnings=dataset.warnings + notes)
-    return _subset(captioned, np.flatnonzero(has_caption), dataset.skipped + empty) if empty else captioned
-
-
-def _subset(dataset: Dataset, kept: np.ndarray, skipped: list[tuple[str, str]]) -> Dataset:
-    """Only the images of these numbers."""
-    return replace(
-        dataset,
-        size=len(kept),
-        read=lambda numbers: dataset.read(kept[numbers]),
-        labels=None if dataset.labels is None else dataset.labels[kept],
-        attributes=None if dataset.attributes is None else dataset.attributes[kept],
-        captions=[dataset.captions[i] for i in kept] if dataset.captions else None,
-        names=[dataset.names[i] for i in kept] if dataset.names else [],
-        skipped=skipped,
-    )
-
-
-def two_sided(name: str | Path, want: str, split: str = "") -> tuple[str, list[Path]] | None:
-    """The kind of two-sided data, "pairs" or "masks", and the paths of both sides, or of the images A|B; else None.
-
-    Raises:
-        ValueError: a name is missing, or one of two names is not a path.
+        ValueError: a name is missing, one of two names is not a path, or `how.pair` is no pattern or for other data.
     """
     name = published.located(name)
-    path = find(name)
+    path, how = find(name), how or Reading()
     if path is None:
-        both = domains.split(name) if want in ("pairs", "masks") and not plus(name) else None
-        return (want, _folders(both)) if both else None
-    return None if is_vectors(path) else locate(name, path, split).two_sided(want)
+        kind = want if want in ("pairs", "masks") else "pairs" if how.pair else ""
+        both = domains.split(name) if kind and not plus(name) else None
+        if how.pair and not both:
+            raise ValueError(
+                f"--pair names the files of a folder, an archive or two with a comma; {shown(str(name))} is none"
+            )
+        return TwoSided(kind, _folders(both), patterns.parse(how.pair) if how.pair else None) if both else None
+    return None if is_vectors(path) else locate(name, path, how.split).two_sided(want, how.pair)
 
 
 def split(name: str | Path) -> tuple[str, str] | None:
@@ -345,6 +274,9 @@ def held_out_of(name: str | Path) -> str | None:
         return None
     if path is None or is_vectors(path):
         return None
+    if is_sharded(name, path):
+        parts_of_shards = parts_of(in_folder(path))
+        return next((f"{path}:{part}" for part in ("test", "val") if part in parts_of_shards), None)
     parts = of_path(path)
     if part := parts.held_out():
         folder = parts.folder(part) if path.is_dir() else None

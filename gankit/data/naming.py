@@ -10,9 +10,10 @@ from pathlib import Path
 from gankit.data import domains
 from gankit.data.builtin import BUILTIN
 from gankit.data.published import SETS, located
-from gankit.data.reading import formats
-from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES
-from gankit.data.reading.files import plain
+from gankit.data.reading import formats, huggingface
+from gankit.data.reading.endings import ARCHIVES, ARRAYS, IMAGES, SHARDS, VOLUMES
+from gankit.data.reading.files import container, plain
+from gankit.data.shards import spelling
 from gankit.text import did_you_mean, shown
 
 JOIN = "Sets of images with attributes or classes are joined with a plus between: photos+faces"
@@ -36,18 +37,27 @@ def find(name: str | Path) -> Path | None:
         return None
     if text in BUILTIN and isinstance(name, str):
         return None
+    if huggingface.is_name(name):
+        return huggingface.locate(text)
+    if spelling.is_spelled(name):
+        return None
     if re.match(r"\w+://", text):
-        raise ValueError(f"{text} is an address, and nothing is downloaded: fetch it yourself and give the path")
+        raise ValueError(
+            f"{text} is no address of shards, and nothing else is downloaded: fetch it yourself. {spelling.HOW}"
+        )
     path = Path(without_part(text)).expanduser()
     if text and "\0" not in text and path.is_dir():
         return path
     if text and "\0" not in text and path.exists():
-        if plain(path).name.lower().endswith((ARRAYS, *ARCHIVES, *IMAGES)) or formats.is_packed(path):
+        known = (ARRAYS, *ARCHIVES, *IMAGES, *SHARDS, *VOLUMES)
+        if plain(path).name.lower().endswith(known) or formats.is_packed(path):
             return path
         raise ValueError(
             f"{shown(text)} is not a folder, zip, tar, image or .npz, "
-            "nor a file of many images (IDX, CIFAR's, STL-10's, .mat, .npy, data.mdb)"
+            "nor a file of many images (.parquet, IDX, CIFAR's, STL-10's, .mat, .npy, data.mdb)"
         )
+    if text and "\0" not in text and container(path)[1]:
+        return path
     beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.name and path.parent.is_dir() else []
     built_in = f"built in are {', '.join(n for n in BUILTIN if ':' not in n)}; gankit data list shows published sets"
     hint = did_you_mean(text, [*BUILTIN, *SETS, *beside]) or built_in
@@ -77,8 +87,13 @@ def part_in(name: str | Path) -> str:
 
 def without_part(text: str) -> str:
     """The path in a name such as birds:test, if it exists; else the name."""
+    if huggingface.is_name(text):
+        return huggingface.without_split(text)
     head, colon, _ = text.rpartition(":")
-    return head if colon and "\0" not in text and not Path(text).exists() and Path(head).expanduser().exists() else text
+    if not colon or "\0" in text or Path(text).exists():
+        return text
+    path = Path(head).expanduser()
+    return head if path.exists() or container(path)[1] else text
 
 
 @contextmanager

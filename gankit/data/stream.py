@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,10 @@ from torch.nn import functional as F
 
 from gankit.data import draws
 from gankit.data.captions import Captions
+from gankit.data.shards.order import ShardOrder
+
+if TYPE_CHECKING:
+    from gankit.data.reading.ondemand import Decoder
 
 Size = tuple[int, int] | None  # (height, width); None for the data's own
 ORDER, MIRROR = 1, 2  # purposes of random numbers
@@ -82,11 +86,14 @@ class Dataset:
         colours: (K, 3) uint8, the colours that show the classes of label maps; default: `gankit.data.palette`.
         modes: the modes of the distribution, where it is known.
         mirror: flip images of the stream, each with probability one half, by its position.
+        scale: the values of images deeper than 8 bits that are black and white; None where there is no such scale.
         skipped: unusable files that were left out, with the reason.
         warnings: what a user should know about the data, in plain sentences.
         faults: why "labels", "attributes" or "captions" that files have are not used.
         bad_texts: by the name of a sample, the file of its captions that cannot be read, and the reason.
         division: how the data is divided into parts; None where it is not.
+        order: of samples in shards; default: each epoch mixes all samples.
+        decoder: of images that are decoded each time they are read.
     """
 
     name: str
@@ -108,14 +115,22 @@ class Dataset:
     colours: np.ndarray | None = None
     modes: Modes | None = None
     mirror: bool = False
+    scale: tuple[float, float] | None = None
     skipped: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
     bad_texts: dict[str, tuple[str, str]] = field(default_factory=dict)
     division: Division | None = None
+    order: ShardOrder | None = None
+    decoder: Decoder | None = None
 
     def __len__(self) -> int:
         return self.size
+
+    @property
+    def scales(self) -> tuple[tuple[float, float] | None, ...]:
+        """The scale of each side: of one, as there is one domain only."""
+        return (self.scale,)
 
     @property
     def num_classes(self) -> int:
@@ -135,6 +150,10 @@ class Dataset:
         """For kind "captions" (characters of a caption, number of codes) or (length of its vector, 0); else ()."""
         return () if self.texts is None else self.texts.shape
 
+    def replaced(self, numbers: np.ndarray) -> np.ndarray:
+        """The samples that were read for these numbers (n,): others in place of damaged images."""
+        return self.decoder.replaced(numbers) if self.decoder else numbers
+
     def rows(self, numbers: np.ndarray) -> dict[str, Tensor]:
         """The samples of these numbers (n,), in this order, not mirrored.
 
@@ -145,11 +164,14 @@ class Dataset:
         rows = {"real": torch.from_numpy(self.read(numbers))}
         if self.masks is not None:
             rows["mask"] = torch.from_numpy(self.masks(numbers)).long()
+        numbers = self.replaced(numbers)
         rows |= {name: torch.from_numpy(values[numbers]) for name, values in columns.items() if values is not None}
         return rows
 
     def numbers(self, positions: np.ndarray, seed: int = 0) -> np.ndarray:
         """The number of the sample at each position (n,): each epoch is a new permutation."""
+        if self.order:
+            return self.order.numbers(positions, seed)
         epochs, places = np.divmod(positions, self.size)
         numbers = np.empty_like(places)
         for epoch in np.unique(epochs).tolist():
@@ -220,7 +242,7 @@ class Stream(Batches):
         numbers = self.dataset.numbers(positions, self.seed)
         rows = self.dataset.rows(numbers)
         if self.dataset.texts is not None:
-            rows |= self.dataset.texts.rows(numbers, positions, self.seed, self.dataset.read)
+            rows |= self.dataset.texts.rows(self.dataset.replaced(numbers), positions, self.seed, self.dataset.read)
         if self.factor > 1:  # sums of bytes are exact in float32, so the mean does not depend on the order
             for name in ("real", "wrong"):
                 if name in rows:

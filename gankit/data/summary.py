@@ -13,14 +13,21 @@ import numpy as np
 
 from gankit.data import captions, published
 from gankit.data.domains import Domains
-from gankit.data.lookup import KINDS, Located, locate, open_as, split, two_sided
-from gankit.data.naming import find, named, plus
+from gankit.data.locating import Located, locate
+from gankit.data.lookup import KINDS, open_as, split, two_sided
+from gankit.data.naming import find, named, part_in, plus
 from gankit.data.reading import files
 from gankit.data.reading.choices import Alpha, Reading
-from gankit.data.reading.partners import surveyed
+from gankit.data.reading.depth import scaling
+from gankit.data.reading.frames import expanded
+from gankit.data.reading.huggingface import allow_downloads
 from gankit.data.reading.parts import restricted
+from gankit.data.reading.patterns import TwoSided
 from gankit.data.reading.survey import examine_pixels, metadata_of, survey
+from gankit.data.reading.two_sides import surveyed
 from gankit.data.reading.vectors import is_vectors
+from gankit.data.shards import sharded
+from gankit.data.shards.spelling import is_sharded
 from gankit.data.stream import Dataset, Division
 from gankit.data.union import Union
 from gankit.text import shown
@@ -123,7 +130,8 @@ def describe(name: str | Path, resolution: int | str | None = None, alpha: str =
         ValueError: there is no such data, or nothing in it can be read.
         OSError: it cannot be read.
     """
-    return describe_as(name, Reading(str(resolution or ""), alpha=cast("Alpha", alpha)), want)
+    with allow_downloads():
+        return describe_as(name, Reading(str(resolution or ""), alpha=cast("Alpha", alpha)), want)
 
 
 def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
@@ -131,6 +139,8 @@ def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
     name = published.located(name)
     path = find(name)
     with named(name):
+        if is_sharded(name, path):
+            return _sharded(str(name), path, replace(how, split=part_in(name) or how.split))
         located = None if path is None or is_vectors(path) else locate(name, path, how.split)
     report = _described(name, path, located, how, want)
     report.division = located and located.division(how.held_out)
@@ -139,17 +149,18 @@ def describe_as(name: str | Path, how: Reading, want: str = "") -> Report:
 
 def _described(name: str | Path, path: Path | None, located: Located | None, how: Reading, want: str) -> Report:
     """Describe a data set whose files are located, if it has any."""
-    sides = located.two_sided(want) if located else two_sided(name, want)
+    sides = located.two_sided(want, how.pair) if located else two_sided(name, want, how)
     if sides:
-        report = _two_sided(str(name), *sides, how)
+        report = _two_sided(str(name), sides, how, want)
         if want == "pairs" and report.shape and report.kind == "masks":  # read as the coloured map, and the image
             report.kind, report.shape, report.other = "pairs", (3, *report.shape[1:]), report.shape
         return report
     if parts := located.domains() if located else split(name):
         how = replace(how, split="") if located else how
-        return _together(str(name), "domains", list("AB"), [describe_as(part, how) for part in parts])
+        sets = [describe_as(part, how.side(i)) for i, part in enumerate(parts)]
+        return _together(str(name), "domains", list("AB"), sets)
     if names := plus(name):
-        reports = [describe_as(part, how) for part in names]
+        reports = [describe_as(part, how.side(i)) for i, part in enumerate(names)]
         joined = open_as(name, replace(how, skip_bad=True))
         assert isinstance(joined, Union)  # the name has a plus
         return _together(str(name), "images", [dataset.name for dataset in joined.sets], reports)
@@ -158,6 +169,30 @@ def _described(name: str | Path, path: Path | None, located: Located | None, how
         assert not isinstance(dataset, Union)  # the name has no plus
         return _opened(dataset, str(name), os.path.getsize(path) if path else 0)
     return _images(str(name), located, how, want)
+
+
+def _sharded(name: str, path: Path | None, how: Reading) -> Report:
+    """Describe images in shards from their index, without reading them again."""
+    seen = sharded.look(name, path, how)
+    notes, shape = list(seen.notes), None
+    try:
+        shape = sharded.shape_of(seen, how)
+    except ValueError as error:
+        notes.append(str(error))
+    index, counts = seen.index, Counter(seen.index.labels)
+    return Report(
+        name=name,
+        kind="images",
+        count=index.count,
+        shape=shape,
+        bytes=sum(shard.size for shard in index.found),
+        sizes={f"{h}x{w}": n for (h, w), n in seen.seen.sizes().most_common()},
+        modes=dict(Counter(image.header.mode for image in seen.seen.images).most_common()),
+        classes={title: counts[i] for i, title in enumerate(index.class_names)},
+        captions=sum(bool(text) for text in index.captions),
+        bad=[(shard, reason) for shard, reason in index.bad],
+        warnings=notes,
+    )
 
 
 def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
@@ -183,9 +218,9 @@ def _opened(dataset: Dataset | Domains, name: str, size: int) -> Report:
 def _images(name: str, located: Located, how: Reading, want: str) -> Report:
     """Describe the images in a folder or archive."""
     with named(name), files.open_files(located.path) as source:
-        part = restricted(source, located.parts, located.part)
+        part = expanded(restricted(source, located.parts, located.part), how.frames)
         seen = survey(part, examine_pixels, how=how, want=want, place=located.path)
-    notes = list(seen.warnings)
+    notes = [*seen.warnings, *scaling(seen.depths[0], how).notes]
     try:
         shape = seen.shape(how.size, how.alpha)
     except ValueError as error:
@@ -227,12 +262,12 @@ def facts(dataset: Dataset | Domains | Union) -> list[str]:
     return [*lines, *dataset.warnings]
 
 
-def _two_sided(name: str, kind: str, paths: list[Path], how: Reading) -> Report:
+def _two_sided(name: str, sides: TwoSided, how: Reading, want: str) -> Report:
     """Describe pairs, or images with label maps."""
-    with named(name), surveyed(paths, maps=kind == "masks", decode=True) as seen:
+    with named(name), surveyed(sides, how, decode=True) as seen:
         parts = [part for sample in seen.samples for part in sample]
     flaws = {part.name: part.image.flaw for part in parts if part.image.flaw}
-    notes = list(seen.warnings)
+    notes = seen.warnings + seen.deep_notes(seen.scalings(how.side(want == "pairs") if seen.meaning else how))
     other: tuple[int, ...] = ()
     try:
         shape, other = seen.shapes(how.size, how.alpha)
@@ -241,10 +276,10 @@ def _two_sided(name: str, kind: str, paths: list[Path], how: Reading) -> Report:
         notes.append(str(error))
     return Report(
         name=name,
-        kind=kind,
+        kind=sides.kind,
         count=sum(not any(part.name in flaws for part in sample) for sample in seen.samples),
         shape=shape,
-        other=other if kind == "pairs" else (),
+        other=other if sides.kind == "pairs" else (),
         bytes=sum(part.image.file.size for part in parts),
         sizes={f"{h}x{w}": n for (h, w), n in seen.sides[0].sizes().most_common()},
         modes=dict(Counter(part.image.header.mode for part in parts).most_common()),

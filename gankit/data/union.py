@@ -65,6 +65,10 @@ class Union:
         return sum(map(len, self.sets))
 
     @property
+    def scales(self) -> tuple[tuple[float, float] | None, ...]:
+        return tuple(dataset.scale for dataset in self.sets)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         return self.sets[0].shape
 

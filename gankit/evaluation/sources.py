@@ -292,6 +292,8 @@ def open_dataset(
         ValueError: there is no such data.
     """
     how = data.reading_of(settings or {})
+    if settings and name == settings.get("data"):
+        data.refuse_unasked(name)
     return data.open_as(name, replace(how, resolution=resolution or how.resolution), want=want)
 
 

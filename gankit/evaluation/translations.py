@@ -21,6 +21,7 @@ from gankit.evaluation.requests import requested, with_columns
 from gankit.evaluation.sources import Known, Rows, SampleAttributes, Samples, Trial, of_dataset, required
 from gankit.evaluation.translator_data import label_colours, of_images, of_masks, of_side, repeated, shuffled
 from gankit.recipe import Recipe, can, seeded
+from gankit.text import shown
 
 Data = data.Dataset | data.Domains | data.Union
 NO_INPUTS = "the inputs are training data, as none are held out"
@@ -123,6 +124,7 @@ def translator_trials(
     about = (about or {}) | {"seed": seed, "inputs": inputs}
     translator = EvaluatedTranslator(recipe, name, fingerprint, seed, about, is_held_out, typed)
     if can(recipe, "segment") and isinstance(dataset, data.Dataset) and dataset.kind == "masks":
+        _check_classes(dataset, getattr(train, "class_names", dataset.class_names))
         return [_segmentation_trial(translator, dataset)]
     if isinstance(dataset, data.Domains):
         train = cast("data.Domains | None", train)  # it is of the same kind as the unseen data
@@ -140,6 +142,16 @@ def _check(recipe: Recipe, name: str, dataset: Data) -> None:
     for shape, expected in ((dataset.shape, recipe.spec.shape), (dataset.other, recipe.spec.other)):
         if len(shape) == 3 and expected and shape[0] != expected[0]:
             raise ValueError(f"{dataset.name} has images of {shape[0]} channels where {name} takes {expected[0]}")
+
+
+def _check_classes(dataset: data.Dataset, trained: list[str]) -> None:
+    """Raises ValueError: greys or colours stand for other classes than in the training data."""
+    for a, b in zip(dataset.class_names, trained):
+        if a != b and all(name.isdigit() or name.startswith("#") for name in (a, b)):
+            raise ValueError(
+                f"{dataset.name} calls a class {shown(a)!r} that is {shown(b)!r} in the training data: "
+                "write classes.txt beside both, so that they number their classes alike"
+            )
 
 
 def _segmentation_trial(translator: EvaluatedTranslator, dataset: data.Dataset) -> Trial:

@@ -17,6 +17,7 @@ from gankit import data as library
 from gankit import latent
 from gankit.data.reading import arrays as npz
 from gankit.data.reading import decoding, files
+from gankit.data.reading.choices import Scale
 from gankit.evaluation import sources
 from gankit.recipe import Recipe
 from gankit.runs.trained import Trained
@@ -186,7 +187,9 @@ def data_of(trained: Trained, name: str = "") -> sources.Samples:
     return source
 
 
-def read_image(file: str, shape: tuple[int, ...], fit: str, alpha: str, missing: str) -> Tensor:
+def read_image(
+    file: str, shape: tuple[int, ...], fit: str, alpha: str, missing: str, scale: Scale | None = None
+) -> Tensor:
     """An image file as (1, C, H, W) in [-1, 1].
 
     Args:
@@ -195,6 +198,7 @@ def read_image(file: str, shape: tuple[int, ...], fit: str, alpha: str, missing:
         fit: the method, as `gankit train --fit`.
         alpha: the colour behind transparent pixels.
         missing: what to do instead if there is no such file.
+        scale: the values of an image deeper than 8 bits that are black and white; default: by its type.
 
     Raises:
         ValueError: there is no such file, or it cannot be read.
@@ -204,7 +208,7 @@ def read_image(file: str, shape: tuple[int, ...], fit: str, alpha: str, missing:
         raise ValueError(f"there is no file {file}; {missing}" if file else missing)
     channels, height, width = shape
     try:
-        pixels = decoding.decode(files.read(path), (channels, height, width), fit, alpha)
+        pixels = decoding.decode(files.read(path), (channels, height, width), fit, alpha, scale)
     except decoding.Unusable as error:
         raise ValueError(f"{file} cannot be used: {error}") from error
     return library.normalise(torch.from_numpy(pixels[None]))

@@ -121,7 +121,8 @@ def target_of(trained: Trained, image: str, number: int, data: str) -> tuple[Ten
     if image:
         fit, alpha = settings.get("fit", "crop"), settings.get("alpha", "white")
         missing = "give a PNG, JPEG or WebP, or --number of the data"
-        return read_image(image, trained.recipe.spec.shape, fit, alpha, missing).to(like), Path(image).name
+        scale = library.reading_of(settings).scale
+        return read_image(image, trained.recipe.spec.shape, fit, alpha, missing, scale).to(like), Path(image).name
     training_data = settings["data"]
     held_out = f"{training_data}:test"
     source = data_of(trained, data or (held_out if held_out in library.BUILTIN else training_data))

@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gankit import data as library
 from gankit.data.reading import decoding, files
+from gankit.data.reading.choices import Scale
 from gankit.explore.inputs import Seeds, read_image
 from gankit.explore.result import Result
 from gankit.recipe import Spec, can, seeded
@@ -102,7 +104,7 @@ def paint(trained: Trained, *, image: str = "", starts: str = "1,2", seed: int =
         seed: of the noise.
     """
     recipe = pyramid_of(trained)
-    painting = read_for(recipe, image)
+    painting = read_for(recipe, image, scale_of(trained))
     scales = parse_scales(recipe, starts)
     painted = [inject(recipe, painting, first, seed) for first in scales]
     cells = torch.cat([painting, *painted]).float().cpu()
@@ -252,11 +254,16 @@ def inject(recipe: Pyramid, image: Tensor, first: int, seed: int) -> Tensor:
         return draw_from(recipe, first, small, recipe.sizes)
 
 
-def read_for(recipe: Pyramid, file: str) -> Tensor:
+def scale_of(trained: Trained) -> Scale | None:
+    """The values that were black and white in training, in images deeper than 8 bits."""
+    return library.reading_of(trained.config["settings"]).scale
+
+
+def read_for(recipe: Pyramid, file: str, scale: Scale | None = None) -> Tensor:
     """An image file as (1, C, H, W) of the model's finest scale."""
     missing = "this tool takes an image, --image FILE; harmonise and edit take a --mask FILE, too"
     shape = (recipe.spec.channels, *recipe.sizes[-1])
-    return read_image(file, shape, "squash", "white", missing).to(recipe.z_star)
+    return read_image(file, shape, "squash", "white", missing, scale).to(recipe.z_star)
 
 
 def size_of(file: str) -> Size:
@@ -267,7 +274,7 @@ def size_of(file: str) -> Size:
 
 def _blended(trained: Trained, image: str, mask: str, starts: str, seed: int, reach: int, title: str) -> Result:
     recipe = pyramid_of(trained)
-    edited, mask_image = read_for(recipe, image), read_for(recipe, mask)
+    edited, mask_image = read_for(recipe, image, scale_of(trained)), read_for(recipe, mask)
     size, mask_size = size_of(image), size_of(mask)
     if size != mask_size:
         raise ValueError(

@@ -152,7 +152,8 @@ def resume(path: str | Path, *, model: str | type[Recipe] | None = None, quiet: 
         )
     device = start_processes(settings)
     with locked(folder, device):
-        run, dataset = restored(folder, kind, before, settings, device, quiet)
+        with data.allow_downloads() if "data" in options else contextlib.nullcontext():
+            run, dataset = restored(folder, kind, before, settings, device, quiet)
         named = ("evaluate", "evaluate_features")
         if not settings.evaluate or all(name in options or not getattr(settings, name) for name in named):
             return loop(run, dataset)
@@ -170,11 +171,13 @@ def restored(
     """A run as its last save left it, and its data; what changes on resume is recorded in its history."""
     config = read_config(folder)
     saved = state.can_resume(folder, config)
+    if settings.data == before.data:
+        data.refuse_unasked(settings.data)
     try:
         dataset = open_data(settings, kind)
     except (ValueError, OSError) as error:
         raise ValueError(f"{error}. If the data is elsewhere now, add --data PATH") from error
-    if dataset.fingerprint != config["data"]["fingerprint"]:
+    if (dataset.fingerprint, len(dataset)) != (config["data"]["fingerprint"], config["data"]["count"]):
         raise ValueError(
             f"the data {shown(settings.data)} is not what this run was trained on (fingerprint "
             f"{dataset.fingerprint[:12]}, then {config['data']['fingerprint'][:12]}). "

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from gankit import build
 from gankit.data import Reading
+from gankit.data.reading.choices import TYPE
 from gankit.recipe import Images, Recipe
 from gankit.runs.files import BadCheckpoint
 from gankit.runs.schema import Config
@@ -84,7 +85,7 @@ class Settings(Reading):
     # May differ on resume: they change speed, length and what is drawn, but no trained number.
     FREE: ClassVar[tuple[str, ...]] = (
         "images", "device", "threads", "log", "preview", "save", "keep", "workers", "compile",
-        "evaluate", "evaluate_every", "evaluate_n", "evaluate_features",
+        "evaluate", "evaluate_every", "evaluate_n", "evaluate_features", "cache_limit", "skip_bad",
     )  # fmt: skip
 
     # Least and most of each setting, where these are not 0 and 2**62.
@@ -141,6 +142,7 @@ def settings_of(config: Config) -> Settings:
     """
     known = {f.name for f in dataclasses.fields(Settings)}
     try:
-        return with_options(Settings(), {k: v for k, v in config["settings"].items() if k in known})
+        before = Settings(range=TYPE)  # of runs that know no range
+        return with_options(before, {k: v for k, v in config["settings"].items() if k in known})
     except ValueError as error:
         raise BadCheckpoint(f"config.json is damaged: {error}") from error

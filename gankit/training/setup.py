@@ -78,13 +78,16 @@ def open_for(
     Raises:
         ValueError: the model cannot learn from the data.
     """
-    dataset = open_data(settings, kind)
+    with data.allow_downloads():  # both callers have the name from the user
+        dataset = open_data(settings, kind)
     check_data(kind, dataset, settings)
     if can(kind, "reduced"):
         (height, width), changed = kind.reduced(*dataset.shape[1:], arguments)
         if (height, width) != tuple(dataset.shape[1:]):
             settings, arguments = dataclasses.replace(settings, resolution=f"{height}x{width}"), arguments | changed
             dataset = open_data(settings, kind)
+    if scales := data.range_text(dataset.scales):  # whatever is read for this run later is scaled as its data is
+        settings = dataclasses.replace(settings, range=scales)
     return dataset, settings, arguments
 
 
@@ -131,8 +134,9 @@ def check_data(kind: type[Recipe], dataset: Data, settings: Settings) -> None:
         hint = next((f". {data.HOW[wanted]}" for wanted in kinds if wanted in data.HOW), "")
         if dataset.kind == "domains" and (parts := data.split(settings.data)):
             hint = f". For one of its domains type --data {parts[0]}"
-        if dataset.kind == "masks" and (two_sides := data.two_sided(settings.data, "")):
-            hint = f". For its images alone type --data {two_sides[1][0]}"
+        how = data.reading_of(settings)
+        if dataset.kind == "masks" and (two_sides := data.two_sided(settings.data, "", how)):
+            hint = f". For its images alone type --data {two_sides.images}"
         raise ValueError(f"{name} learns from {' or '.join(kinds)}; {settings.data} holds {dataset.kind}{hint}")
     check_augmentation(kind, dataset, settings)
     if can(kind, "reduced") and len(dataset) > 1:

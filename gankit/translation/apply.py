@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from gankit import data, pictures
+from gankit.data.reading.choices import Scale
 from gankit.recipe import can
 from gankit.runs.files import replacing
 from gankit.runs.trained import Trained, load
@@ -210,7 +211,7 @@ class Translation:
                     self.translate_video(job)
                     continue
                 job.picture = conversion.as_picture(
-                    job.item.read(), self.translator.shape[0], self.options.size, self.background
+                    job.item.read(), self.translator.shape[0], self.options.size, self.background, self.scale
                 )
             except ValueError as error:
                 self.done.skipped.append((job.item.name, str(error)))
@@ -224,6 +225,11 @@ class Translation:
             elif sum(map(len, waiting.values())) >= WAITING * self.options.batch:
                 yield waiting.pop(max(waiting, key=lambda shape: len(waiting[shape])))
         yield from waiting.values()
+
+    @property
+    def scale(self) -> Scale | None:
+        """The values that were black and white in training, in deep images of the side that is translated."""
+        return data.reading_of(self.trained.config["settings"]).side(self.translator.side == "b").scale
 
     @property
     def background(self) -> str:

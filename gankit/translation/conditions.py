@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gankit import data
 from gankit.data.naming import named
+from gankit.data.reading.choices import Scale
 from gankit.data.reading.files import open_files
 from gankit.data.reading.openface import face
 from gankit.runs.trained import Trained
@@ -48,6 +50,11 @@ def request_of(trained: Trained, options: Options) -> Request | None:
     if "to" in names:
         fixed["to"] = to = domain(trained, options.to)
         check_domains(trained, "ab" if options.round_trip else to)
+    elif options.to and domain(trained, options.to) != trained.recipe.sides[1]:
+        start, end = trained.recipe.sides
+        raise ValueError(
+            f"{trained.config['model']} translates from {start} to {end} alone, as it was trained: leave --to out"
+        )
     if "attribute" in names:
         known = attributes_of(trained)
         words, others = (options.au, options.set) if known.are_units else (options.set, options.au)
@@ -66,7 +73,7 @@ def request_of(trained: Trained, options: Options) -> Request | None:
     if "styles" in names:
         if not options.style:
             raise ValueError("whose style? --style PICTURE ...")
-        fixed |= styles(options)
+        fixed |= styles(options, data.reading_of(trained.config["settings"]).side(1).scale)
     return Request(fixed, rows, tuple(regions(options)))
 
 
@@ -232,26 +239,30 @@ def read_file(path: str | Path) -> bytes:
             return source.read(source.files[0])
 
 
-def read_picture(path: str, channels: int) -> Tensor:
-    """(1, C, H, W) in [-1, 1] of an image file that a flag names.
+def read_picture(path: str, channels: int, scale: Scale | None = None) -> Tensor:
+    """(1, C, H, W) in [-1, 1] of an image file that a flag names; `scale` as of `as_picture`.
 
     Raises:
         ValueError: naming the file.
     """
     content = read_file(path)
     with named(path):
-        return as_picture(content, channels).image
+        return as_picture(content, channels, scale=scale).image
 
 
-def styles(options: Options) -> dict[str, object]:
+def styles(options: Options, deep: Scale | None) -> dict[str, object]:
     """The arguments of `translate` for styles: (3, H, W) images, downsized if they are large, and their weights.
+
+    Args:
+        options: of the user.
+        deep: `scale` as of `as_picture`.
 
     Raises:
         ValueError: an image cannot be used, or there is not one weight for each style.
     """
     images = []
     for path in options.style:
-        image = read_picture(path, 3)
+        image = read_picture(path, 3, deep)
         scale = min(1.0, STYLE_MOST / max(image.shape[2:]))
         size = [max(STYLE_LEAST, round(side * scale)) for side in image.shape[2:]]
         if size != list(image.shape[2:]):

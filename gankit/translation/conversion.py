@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gankit import data
 from gankit.data.reading import decoding
+from gankit.data.reading.choices import Scale
 from gankit.pictures import save_picture
 
 
@@ -30,7 +31,9 @@ class Picture(NamedTuple):
     was: str
 
 
-def as_picture(content: bytes, channels: int, size: str = "", background: str = "white") -> Picture:
+def as_picture(
+    content: bytes, channels: int, size: str = "", background: str = "white", scale: Scale | None = None
+) -> Picture:
     """The bytes of an image file, as a network with this many channels takes them.
 
     Args:
@@ -38,11 +41,12 @@ def as_picture(content: bytes, channels: int, size: str = "", background: str = 
         channels: 1, 3 or 4. With fewer than four, alpha is kept aside, and transparent pixels get the background.
         size: the shorter side, "256", or height and width, "256x384"; "" for the image's own.
         background: "white" or "black".
+        scale: the values of an image deeper than 8 bits that are black and white; default: by its type.
 
     Raises:
         ValueError: the image cannot be used.
     """
-    return from_image(decoding.load(content), channels, size, background)
+    return from_image(decoding.load(content, scale), channels, size, background)
 
 
 def from_image(image: Image.Image, channels: int, size: str = "", background: str = "white") -> Picture:

@@ -101,8 +101,9 @@ def check_options(trained: Trained, options: Options) -> None:
         )
     methods = {ability for ability in ("translate", "segment", "attention") if can(recipe, ability)}
     available = arguments_of_translate(recipe) | methods
+    has_direction = can(recipe, "translate") and "pairs" in recipe.data.split()  # which `request_of` compares
     for field in fields(Options):
-        is_set = getattr(options, field.name) != field.default
+        is_set = getattr(options, field.name) != field.default and not (field.name == "to" and has_direction)
         if is_set and field.name in NEEDS and NEEDS[field.name] not in available:
             raise ValueError(f"{name} does not take --{field.name.replace('_', '-')}; it takes {usage(trained)}")
     parse_resolution(options.size)

@@ -8,17 +8,19 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from errno import ENOSPC
 from itertools import cycle
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from gankit.data.reading.files import amount
 from gankit.text import aside
+
+if TYPE_CHECKING:
+    import numpy as np
 
 try:
     import fcntl
@@ -78,6 +80,8 @@ class Prepared(NamedTuple):
 
 def find(name: str) -> Prepared | None:
     """The prepared data of this name; None if it is missing, its size is wrong, or its info was altered."""
+    import numpy as np  # not at the top: what was answered before is found without it
+
     folder = location() / name
     try:
         content, checks = (folder / "info.json").read_bytes(), (folder / "checks").read_bytes()
@@ -105,20 +109,49 @@ def prepare(name: str, build: Callable[[Path], dict]) -> Prepared:
                 os.rename(folder, location() / name)
         except OSError as error:
             if not find(name):  # else another process was first
-                raise OSError(
-                    f"cannot prepare in the cache {location()}: {error.strerror or error}. {CHANGE}"
-                ) from error
+                raise unwritable(error) from error
     prepared = find(name)
     assert prepared is not None  # written above, or by another process
     return prepared
+
+
+@contextmanager
+def scratch(name: str) -> Iterator[Path]:
+    """A folder in the cache for work that only this process does; what a killed process left of it is removed."""
+    with locked(name) as held:
+        for left in location().glob(f"{name}.*.tmp") if held else ():
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            folder = tempfile.TemporaryDirectory(".tmp", f"{name}.", location(), ignore_cleanup_errors=True)
+        except OSError as error:
+            raise unwritable(error) from error
+        with folder as path:
+            yield Path(path)
+
+
+def unwritable(error: OSError) -> OSError:
+    """The error that data cannot be prepared, with what to do."""
+    return OSError(f"cannot prepare in the cache {location()}: {error.strerror or error}. {CHANGE}")
+
+
+def write_checks(out: Path, sums: Sequence[int]) -> None:
+    """Save the CRC-32 of each part of each row of a file.
+
+    Where these are missing, or fewer, as for files that hold several parts, `prepare` computes them from the file.
+    """
+    out.with_name("sums").write_bytes(array("I", sums).tobytes())
 
 
 def _write(folder: Path, build: Callable[[Path], dict]) -> None:
     """Write the three files of prepared data: pixels, info.json and checks."""
     content = json.dumps(info := build(folder / "pixels")).encode()
     (folder / "info.json").write_bytes(content)
-    checks = np.fromiter(_checks(folder / "pixels", info["parts"]), np.uint32, info["count"] * len(info["parts"]))
-    (folder / "checks").write_bytes(hashlib.sha256(content).digest() + checks.tobytes())
+    sums = folder / "sums"
+    checks = sums.read_bytes() if sums.exists() else b""
+    if len(checks) != 4 * info["count"] * len(info["parts"]):
+        checks = array("I", _checks(folder / "pixels", info["parts"])).tobytes()
+    (folder / "checks").write_bytes(hashlib.sha256(content).digest() + checks)
+    sums.unlink(missing_ok=True)
     for path in folder.iterdir():
         with open(path, "rb") as file:
             os.fsync(file.fileno())

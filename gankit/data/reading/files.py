@@ -15,7 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
-from gankit.data.reading.endings import ARCHIVES
+from gankit.data.reading.endings import ARCHIVES, IMAGES, SHARDS
+from gankit.data.reading.noting import note
 from gankit.text import shown
 
 CELEBA = ("list_attr_celeba.txt", "list_attr_celeba.csv")  # from its authors, and from Kaggle
@@ -26,8 +27,9 @@ RATIO, FREE = (
     200,
     2**30,
 )  # archives that unpack to more than RATIO times their size and to more than FREE bytes are refused
-KEPT = 2**27  # bytes of files that stay in memory until they are read again
+SYSTEMS = frozenset(("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"))  # files and folders that these write
 SHOWN = 20  # lines of a list in a message; the others are counted
+READING = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -68,6 +70,8 @@ class FileSet(NamedTuple):
             where tables among the files say it.
         class_names: names of the classes, in the order of their numbers; empty where labels are names themselves.
         title: the format, where one file holds many images, such as "MNIST's IDX files".
+        threaded: whether several threads may read at once.
+        pages: names of those that are a page or slice of a file, and images whatever their ending.
         unseen: held-out images, which are not among `files`, each with the function that reads it.
         elsewhere: names of the images of other parts.
         missing: images that a list names and that are not there, with the reason.
@@ -81,6 +85,8 @@ class FileSet(NamedTuple):
     rows: dict[str, dict[str, object]] | None = None
     class_names: tuple[str, ...] = ()
     title: str = ""
+    threaded: bool = False
+    pages: frozenset[str] = frozenset()
     unseen: tuple[tuple[File, Callable[[File], bytes]], ...] = ()
     elsewhere: tuple[str, ...] = ()
     missing: tuple[tuple[str, str], ...] = ()
@@ -130,6 +136,7 @@ def plain(path: Path) -> Path:
 
 def open_plain(path: Path) -> BinaryIO:
     """Open a regular file to read bytes; raises as `plain`."""
+    note(path, [_file(path, path.name)])
     with ExitStack() as stack:
         more = getattr(os, "O_NONBLOCK", 0)  # in case a pipe replaces the file after the check
         file = stack.enter_context(open(plain(path), "rb", opener=lambda name, flags: os.open(name, flags | more)))
@@ -156,6 +163,11 @@ def text(path: Path, most: int = 2**24) -> str:
         raise ValueError(f"{shown(str(path))} is no text in UTF-8 (byte {error.start})") from None
 
 
+def state(path: Path) -> list[File]:
+    """The listing of a folder, or a file alone."""
+    return listing(path) if path.is_dir() else [_file(path, path.name)]
+
+
 def listing(path: Path) -> list[File]:
     """The files below a folder, or the archive or image itself, with their stamps: equal for unchanged data.
 
@@ -166,7 +178,21 @@ def listing(path: Path) -> list[File]:
         ValueError: folders are nested too deep.
         OSError: a folder cannot be read.
     """
-    return _listed(path)[0]
+    return note(path, _listed(path)[0])
+
+
+def container(path: Path) -> tuple[Path, str]:
+    """The path of a file or folder that holds parts or columns, and what is named of them, as in pets#train/image."""
+    outer, mark, inner = str(path).rpartition("#")
+    if not mark or os.path.lexists(path) or not os.path.exists(outer):
+        return path, ""
+    return Path(outer), inner
+
+
+def hold_rows(listed_files: Iterable[File]) -> bool:
+    """Whether there are Parquet or Arrow files among these, and no images."""
+    names = [file.name.lower() for file in listed_files]
+    return any(name.endswith(SHARDS) for name in names) and not any(name.endswith(IMAGES) for name in names)
 
 
 @contextmanager
@@ -178,9 +204,15 @@ def open_files(path: Path) -> Iterator[FileSet]:
         OSError: it cannot be read.
     """
     from gankit.data.reading import formats  # which present files of this module
+    from gankit.data.reading.formats.parquet_images import open_shards
 
+    outer, inner = container(path)
     with _stored(path) as source:
-        yield formats.presented(path, source)
+        if inner or (source.path and hold_rows(source.files)):
+            with open_shards(outer, inner, source.files) as rows:
+                yield rows
+        else:
+            yield formats.presented(path, source)
 
 
 @contextmanager
@@ -188,16 +220,21 @@ def _stored(path: Path) -> Iterator[FileSet]:
     """The files as they are stored; raises as `open_files`."""
     if path.is_dir() or not path.name.lower().endswith(ARCHIVES):
         listed_files, notes = _listed(path)
+        note(path, listed_files)
         root = path if path.is_dir() else path.parent
+        here, above = str(root), str(root.resolve())
 
-        def place(file: File) -> Path:
-            return (root.resolve() if file.name.startswith("../") else root) / file.name
+        def place(file: File) -> str:
+            return f"{above if file.name.startswith('../') else here}/{file.name}"
 
-        yield FileSet(listed_files, lambda file: _read(place(file)), notes, path=place)
+        yield FileSet(
+            listed_files, lambda file: _read(place(file)), notes, path=lambda file: Path(place(file)), threaded=True
+        )
         return
     with open_members(path) as members:
         by_file = {File(m.name, m.size, str(i)): m for i, m in enumerate(members) if not _hidden(m.name)}
-        yield FileSet(list(by_file), lambda file: _extract(by_file[file]))
+        threaded = path.name.lower().endswith(".zip")  # a tar is read from one place at a time
+        yield FileSet(list(by_file), lambda file: _extract(by_file[file]), threaded=threaded)
 
 
 @contextmanager
@@ -228,35 +265,18 @@ def open_members(path: Path) -> Iterator[list[Member]]:
         yield members
 
 
-def kept(source: FileSet) -> FileSet:
-    """The same files, for a caller that reads each twice: up to `KEPT` bytes stay in memory for the second read."""
-    contents: dict[File, bytes] = {}
-    free = KEPT
-
-    def read_once(file: File) -> bytes:
-        nonlocal free
-        if file in contents:
-            free += len(contents[file])
-            return contents.pop(file)
-        content = source.read(file)
-        if len(content) <= free:
-            free -= len(content)
-            contents[file] = content
-        return content
-
-    return source._replace(read=read_once)
-
-
 def _listed(path: Path) -> tuple[list[File], tuple[str, ...]]:
     """`listing`, and notes for the user."""
+    path, _ = container(path)
     if not path.is_dir():
         from gankit.data.reading import formats  # which present files of this module
 
         return [_file(path.parent / name, name) for name in (path.name, *formats.beside(path))], ()
     below, again = _walk(path)
     above = [f"{folder}/{name}" for folder in ABOVE for name in CELEBA]
-    names = [*below, *(name for name in above if (path.resolve() / name).is_file())]
-    listed_files = [_file(path.resolve() / n if n.startswith("../") else f"{path}/{n}", n) for n in names]
+    root = str(path)
+    listed_files = [_file(f"{root}/{name}", name) for name in below]
+    listed_files += [_file(path.resolve() / name, name) for name in above if (path.resolve() / name).is_file()]
     return listed_files, (f"{again:,} links to folders that are read already are not followed.",) * (again > 0)
 
 
@@ -280,12 +300,14 @@ def _walk(root: Path) -> tuple[list[str], int]:
             continue
         seen.add((place.st_dev, place.st_ino))
         with os.scandir(folder) as items:
-            for item in sorted((item for item in items if not _hidden(item.name)), key=lambda item: item.name):
+            for item in sorted(items, key=lambda item: item.name):
+                if _hidden(item.name):
+                    continue
                 if _is_folder(item):
                     (links if item.is_symlink() else waiting).append((item.path, f"{prefix}{item.name}/"))
                 else:
                     names.append(prefix + item.name)
-    return sorted(names, key=lambda name: name.split("/")), again
+    return sorted(names, key=lambda name: name.replace("/", "\0")), again  # folder by folder
 
 
 def _is_folder(item: os.DirEntry[str]) -> bool:
@@ -297,8 +319,8 @@ def _is_folder(item: os.DirEntry[str]) -> bool:
 
 def _hidden(name: str) -> bool:
     """Whether an operating system wrote the file: ._x.jpg, .DS_Store, Thumbs.db, __MACOSX/..., @eaDir/..."""
-    parts = name.split("/")
-    return any(p.startswith(".") or p in ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini") for p in parts)
+    parts = name.split("/") if "/" in name else (name,)
+    return any(p[:1] == "." or p in SYSTEMS for p in parts)
 
 
 def _file(path: Path | str, name: str) -> File:
@@ -309,14 +331,23 @@ def _file(path: Path | str, name: str) -> File:
     return File(name, status.st_size, f"{status.st_mtime_ns} {status.st_ctime_ns}")
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path | str) -> bytes:
+    """The bytes of one of many files, with few calls of the system."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe or device may block, or do something
             raise ValueError("not a regular file")
-        with open_plain(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            _limit(size)
-            return file.read(size)
+        handle = os.open(path, READING)
+        try:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise ValueError("not a regular file")
+            _limit(status.st_size)
+            content = os.read(handle, status.st_size)
+            while len(content) < status.st_size and (more := os.read(handle, status.st_size - len(content))):
+                content += more
+            return content
+        finally:
+            os.close(handle)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from error
 

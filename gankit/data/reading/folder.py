@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from gankit.data.reading import cache, decoding, files
+from gankit.data.reading import cache, decoding, files, ondemand, volumes
 from gankit.data.reading.beside import outside
-from gankit.data.reading.choices import Reading
+from gankit.data.reading.choices import TYPE, Reading, Scale
+from gankit.data.reading.depth import scaling
+from gankit.data.reading.draft import Draft, Row
 from gankit.data.reading.files import BadFiles, FileSet
+from gankit.data.reading.frames import expanded
 from gankit.data.reading.parts import Parts, find, restricted
 from gankit.data.reading.rows import Rows
-from gankit.data.reading.survey import ImageFile, Survey, each, metadata_of, survey
+from gankit.data.reading.survey import ImageFile, Survey, metadata_of, survey
+from gankit.data.reading.workers import each, kept
 from gankit.data.stream import Dataset
 from gankit.text import shown
 
@@ -45,32 +51,77 @@ def open_folder(
     typed = how.changed("labels", "captions", "no_table", "skip_bad")
     beside = *typed, *outside(here, how), *[want] * (want == "captions")
 
-    def again() -> cache.Prepared:
-        key = how.size, how.fit, how.alpha, *(("parts", VERSION_OF_PARTS, how.split) if parts.of else ())
-        key += *how.changed("held_out"), *beside
+    def again(*also: str) -> cache.Prepared:
+        key = *listing_key(how), *(("parts", VERSION_OF_PARTS, how.split) if parts.of else ())
+        key += *how.changed("held_out"), *beside, *also
         paths = [here, *(path for path, _ in unseen)]
         return recalled(paths, key, lambda: _prepare(here, how, unseen, want), how.skip_bad)
 
     prepared = again()
-    info, bad = prepared.info, [tuple(pair) for pair in prepared.info["skipped"]]
+    if prepared.info.get("on_demand"):
+        count, shape = prepared.info["count"], tuple(prepared.info["shape"])
+        is_prepared = cache.find(prepared.info["fingerprint"])
+        if not is_prepared and ondemand.too_large(count, shape, how.cache_bytes):
+            return _decoded(here, prepared, how)
+        again = partial(again, "prepared")  # there was no space for it before
+        prepared = again()
+    info = prepared.info
+    return _dataset(path, info, Rows(prepared, again, str(path)).of(tuple(info["shape"])), prepared.name)
+
+
+def _dataset(path: Path, info: dict, read: Callable[[np.ndarray], np.ndarray], fingerprint: str) -> Dataset:
+    """The images of a path with what is known of them."""
     return Dataset(
         name=(path.resolve().name if path.is_dir() else path.name.partition(".")[0]) or "images",
         kind="images",
         shape=tuple(info["shape"]),
         size=info["count"],
-        read=Rows(prepared, again, str(path)).of(tuple(info["shape"])),
-        fingerprint=prepared.name,
+        read=read,
+        fingerprint=fingerprint,
         labels=np.array(info["labels"], np.int64) if info["labels"] else None,
         class_names=info["class_names"],
         attributes=np.array(info["attributes"], np.float32) if info["attributes"] else None,
         attribute_names=info["attribute_names"],
         captions=info["captions"] or None,
         names=info["names"],
-        skipped=bad,
+        scale=scale_of(info.get("scale")),
+        skipped=[tuple(pair) for pair in info["skipped"]],
         warnings=info["warnings"],
         faults=info.get("faults", {}),
         bad_texts={name: (file, reason) for name, (file, reason) in info.get("bad_texts", {}).items()},
     )
+
+
+def listing_key(how: Reading) -> tuple[object, ...]:
+    """The options that decide what is prepared from files; those that are found from the files are not known yet."""
+    scales = () if how.range == TYPE else ("scales", how.range)
+    return how.size, how.fit, how.alpha, *scales, *how.changed("frames"), *volumes.installed()
+
+
+def prepare(name: str, build: Callable[[Path], dict], fact: str) -> cache.Prepared:
+    """`cache.prepare`, again where this fact is missing in the info, which an older version wrote."""
+    prepared = cache.prepare(name, build)
+    if fact not in prepared.info:
+        cache.drop(prepared, prepared.pixels.stat().st_ino)
+        prepared = cache.prepare(name, build)
+    return prepared
+
+
+def scale_of(values: list[float] | None) -> Scale | None:
+    """A scale from the JSON of prepared data."""
+    return (float(values[0]), float(values[1])) if values else None
+
+
+def _decoded(path: Path, prepared: cache.Prepared, how: Reading) -> Dataset:
+    """Images that are decoded as they are read; the stream is that of prepared ones, unless some are damaged."""
+    info = prepared.info
+    reader = ondemand.Files(path, [files.File(*file) for file in info["on_demand"]])
+    shape = tuple(info["shape"])
+    decoder = ondemand.Decoder(shape, how, info["count"], reader.fetch, lambda number: info["names"][number])
+    note = ondemand.too_large(info["count"], shape, how.cache_bytes)
+    dataset = _dataset(path, info | {"warnings": [*info["warnings"], note]}, decoder.read, info["fingerprint"])
+    dataset.decoder = decoder
+    return dataset
 
 
 def recalled(
@@ -109,16 +160,26 @@ def write(
         OSError: the disk is too small.
     """
     cache.require_space(out, len(samples) * row)
-    rows = each(read, [part for sample in samples for part in sample], work, f"preparing {size}")
-    good, bad = [], []
+
+    def checked(part: T, data: bytes) -> Row:
+        pixels = work(part, data)
+        return Row(pixels, zlib.crc32(pixels.data))
+
+    parts = [part for sample in samples for part in sample]
+    rows = each(read, parts, checked, f"preparing {size}", row=lambda: row)
+    good, bad, checks = [], [], []
     with open(out, "wb") as file:
         for i, sample in enumerate(samples):
             decoded = [next(rows) for _ in sample]
             if flaws := [(part, reason) for part, reason in decoded if isinstance(reason, str)]:
                 bad += flaws
                 continue
-            file.writelines(pixels.data for _, pixels in decoded if not isinstance(pixels, str))
+            for _, result in decoded:
+                assert not isinstance(result, str)  # there are no flaws
+                file.write(result.pixels.data)
+                checks.append(result.checksum)
             good.append(i)
+    cache.write_checks(out, checks)
     return good, bad
 
 
@@ -135,22 +196,37 @@ def held_out_files(source: FileSet, part: str) -> FileSet:
     return restricted(source, find(source), part) if part else source
 
 
+def _source(stack: ExitStack, path: Path, how: Reading, held_out: Sequence[tuple[Path, str]]) -> FileSet:
+    """The images of a path, opened until the stack is closed, with those that are held out."""
+    opened = stack.enter_context(files.open_files(path))
+    source = expanded(restricted(opened, find(opened), how.split), how.frames)
+    parts = [held_out_files(stack.enter_context(files.open_files(other)), part) for other, part in held_out]
+    others = [expanded(other, how.frames) for other in parts]
+    unseen = *source.unseen, *((file, other.read) for other in others for file in other.files)
+    return source._replace(unseen=unseen)
+
+
+def _draft(stack: ExitStack, path: Path, how: Reading, count: int) -> Draft:
+    """A draft in the cache until the stack is closed."""
+    folder = stack.enter_context(cache.scratch(cache.key("draft", path, how.split, *listing_key(how))))
+    return Draft(stack.enter_context(open(folder / "rows", "w+b")), how, count)
+
+
 def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]], want: str) -> cache.Prepared:
     """Decode every image into the cache, one after the other, with labels, captions and attributes in the info."""
 
-    def decode(_: ImageFile, data: bytes) -> np.ndarray:
-        return decoding.decode(data, shape, how.fit, how.alpha)
+    def listed(out: Path) -> dict:
+        """The files, to be decoded when they are read; no rows."""
+        out.touch()
+        if seen.bad and not (how.skip_bad and seen.images):
+            raise BadFiles(seen.bad, len(seen.images) + len(seen.bad))
+        on_demand = [image.file for image in seen.images]
+        return described(list(range(len(on_demand))), seen.bad) | dict(on_demand=on_demand, fingerprint=name, parts=[])
 
-    def build(out: Path) -> dict:
-        samples = [(image,) for image in seen.images]
-        size = f"{shape[1]}x{shape[2]}"
-        good, flaws = write(out, samples, lambda i: source.read(i.file), decode, size, int(np.prod(shape)))
-        bad = seen.bad + [(shown(image.file.name), reason) for image, reason in flaws]
-        if bad and not (how.skip_bad and good):
-            raise BadFiles(bad, len(seen.images) + len(seen.bad))
+    def described(good: list[int], bad: list[tuple[str, str]]) -> dict:
         names = [seen.images[i].name for i in good]
         columns = metadata_of(seen, names)
-        notes = seen.warnings + columns.warnings + enlarged(seen, shape)
+        notes = [*seen.warnings, *deep.notes, *columns.warnings, *enlarged(seen, shape)]
         return asdict(columns) | dict(
             count=len(good),
             parts=[int(np.prod(shape))],
@@ -159,13 +235,44 @@ def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]], wan
             skipped=bad,
             warnings=notes,
             bad_texts=seen.bad_texts(),
+            scale=deep.scale,
         )
 
+    def read(image: ImageFile) -> bytes:
+        return source.read(image.file)
+
+    def decode(_: ImageFile, data: bytes) -> np.ndarray:
+        return decoding.decode(data, shape, how.fit, how.alpha, deep.scale)
+
+    def build(out: Path) -> dict:
+        if draft and is_drafted:
+            flaws = [(image, image.flaw) for image in seen.images if image.flaw]
+            good = [i for i, image in enumerate(seen.images) if not image.flaw]
+            draft.settle(out, [seen.images[i].file for i in good], shape)
+        else:
+            size = f"{shape[1]}x{shape[2]}"
+            good, flaws = write(out, [(image,) for image in seen.images], read, decode, size, int(np.prod(shape)))
+        bad = seen.bad + [(shown(image.file.name), reason) for image, reason in flaws]
+        if bad and not (how.skip_bad and good):
+            raise BadFiles(bad, len(seen.images) + len(seen.bad))
+        return described(good, bad)
+
     with ExitStack() as stack:
-        opened = stack.enter_context(files.open_files(path))
-        source = files.kept(restricted(opened, find(opened), how.split))
-        others = [held_out_files(stack.enter_context(files.open_files(other)), part) for other, part in held_out]
-        unseen = *source.unseen, *((file, other.read) for other in others for file in other.files)
-        seen = survey(source._replace(unseen=unseen), how=how, want=want, place=path)
-        shape = seen.shape(how.size, how.alpha)
-        return cache.prepare(cache.key(VERSION, seen.content, shape, how.fit, how.alpha), build)
+        source = _source(stack, path, how, held_out)
+        # The same names and sizes are likely the same content at another place: then there is nothing to decode.
+        alike = cache.key(VERSION, "alike", [file[:2] for file in source.files], *listing_key(how))
+        draft = None if cache.recall(alike) else _draft(stack, path, how, len(source.files))
+        source = source if draft else kept(source)
+        seen = survey(source, how=how, want=want, place=path, draft=draft)
+        shape, deep = seen.shape(how.size, how.alpha), scaling(seen.depths[0], how)
+        name = cache.key(VERSION, seen.content, shape, how.fit, how.alpha, *deep.key)
+        is_plain = not deep.scale and not source.pages
+        is_drafted = draft is not None and draft.holds([i.file for i in seen.images if not i.flaw], shape)
+        if draft and not is_drafted:
+            draft.discard()
+        is_here = is_drafted or cache.find(name)
+        if is_plain and not is_here and ondemand.too_large(len(seen.images), shape, how.cache_bytes):
+            return cache.prepare(cache.key(name, "on demand"), listed)
+        prepared = prepare(name, build, "scale") if deep.scale else cache.prepare(name, build)
+        cache.remember(alike, prepared.name)
+        return prepared

@@ -14,13 +14,19 @@ from PIL import Image
 from gankit.data.pixels import palette
 from gankit.data.reading import decoding, layout
 from gankit.data.reading.decoding import Header, Unusable
-from gankit.data.reading.files import text
+from gankit.data.reading.files import FileSet, listed, text
+from gankit.text import shown
 
 VOID = 255
 MOST = 32  # colours that can be classes; a photograph has more
 NAMES = "classes.txt"
 MOST_BYTES = 2**20  # of classes.txt
 GREY = 0x010101
+LEVELS = range(3, 10)  # numbers of evenly spaced greys from 0 to 255 that are taken for classes
+INSTANCES = (
+    "Large numbers, far apart, are mostly those of single objects (instance ids), not of classes: give the label maps "
+    "of classes instead, in Cityscapes *_labelIds.png"
+)
 HELP = f"{NAMES} beside the folders says which values are classes, with lines like 'road 128' or 'road 128 64 128'."
 
 
@@ -108,55 +114,149 @@ def tally(raw: Raw) -> Tally:
     return Tally(coloured, dict(zip(values.tolist(), counts.tolist())), colours)
 
 
-def meaning(tallies: list[Tally], names: list[tuple[str, int | None, bool]]) -> Meaning:
+def meaning(
+    tallies: list[Tally], names: list[tuple[str, int | None, bool]], void: str = "", is_known: bool = False
+) -> Meaning:
     """The classes of the values in all these maps.
 
-    Without `names` from `read_names`, colours are classes in the order of their values, named #rrggbb; black and white
-    are classes 0 and 1; other numbers are classes themselves, and 255 is void.
+    Without `names` from `read_names`, colours are classes in the order of their values, named #rrggbb; black and white,
+    or a few evenly spaced greys from black to white, are classes in this order; other numbers are classes themselves,
+    and 255 is void.
+
+    Args:
+        tallies: of all maps.
+        names: of the classes.
+        void: the values that are void, as `Reading.void`.
+        is_known: whether the maps are those of a known data set, which number classes.
 
     Raises:
-        ValueError: the maps hold too many colours, or a single class.
+        ValueError: the maps hold too many colours, numbers of objects or a single class, or `void` does not fit them.
     """
     coloured = any(t.coloured for t in tallies) or any(colour for _, _, colour in names)
     counts: Counter[int] = Counter()
     for counted in tallies:
         counts.update(in_colours(counted) if coloured else counted.counts)
-    values, notes = sorted(counts), []
+    voids = parse_void(void, coloured)
     if names:
-        if coloured and not names[0][2]:
-            raise ValueError(f"the label maps hold colours, and {NAMES} gives none: write lines like 'road 128 64 128'")
-        numbered = [(name, i if value is None else value) for i, (name, value, _) in enumerate(names)]
-        classes = [(name, value) for name, value in numbered if name.lower() != "void"]
-        table = {} if coloured else {VOID: VOID}
-        table |= {value: VOID for name, value in numbered if name.lower() == "void"}
-        table |= {value: i for i, (_, value) in enumerate(classes)}
-        titles = [name for name, _ in classes]
+        table, titles, notes = _named(names, coloured, voids)
     elif coloured:
-        if len(values) > MOST:
-            raise ValueError(f"the label maps hold {len(values)} colours; at most {MOST} can be classes. {HELP}")
-        table, titles = {value: i for i, value in enumerate(values)}, [f"#{value:06x}" for value in values]
-        notes.append(
-            f"Colours are taken for classes; {NAMES} beside the folders names them for good, "
-            "with lines like 'road 128 64 128'."
-        )
-    elif VOID in values and set(values) <= {0, VOID}:
-        table, titles = {0: 0, VOID: 1}, ["0", "1"]
-        notes.append("The label maps hold 0 and 255 alone: these are classes 0 and 1.")
+        table, titles, notes = _of_colours(sorted(counts), voids)
     else:
-        count = max([v for v in values if v != VOID], default=0) + 1
-        table, titles = {i: i for i in range(count)} | {VOID: VOID}, [str(i) for i in range(count)]
-        if missing := count - len(set(values) - {VOID}):
-            notes.append(f"Of {count} classes {missing} are in no label map. If greys were meant, {HELP}")
+        table, titles, notes = _of_numbers(sorted(counts), voids, is_known)
     if len(titles) < 2:
         raise ValueError(
             f"the label maps hold {len(titles)} class, and it takes two to learn from: "
-            f"{_values(values, coloured)}. {HELP}"
+            f"{_values(sorted(counts), coloured)}. {HELP}"
         )
     sums = [0] * (len(titles) + 1)
     for value, n in counts.items():
         if value in table:
             sums[-1 if table[value] == VOID else table[value]] += n
     return Meaning(titles, table, coloured, _colours(tallies, table, titles, coloured), sums, notes)
+
+
+def parse_void(text: str, coloured: bool) -> list[int] | None:
+    """The values of --void, numbers or colours 0xRRGGBB as the maps hold; [] for none, None for the default.
+
+    Raises:
+        ValueError: it has another form, or is a colour where maps hold numbers.
+    """
+    if text in ("", "none"):
+        return [] if text else None
+    values = []
+    for part in map(str.strip, text.split(",")):
+        if re.fullmatch("#[0-9a-fA-F]{6}", part) and coloured:
+            values.append(int(part[1:], 16))
+        elif re.fullmatch("[0-9]{1,3}", part) and int(part) <= VOID:
+            values.append(int(part) * (GREY if coloured else 1))
+        else:
+            example = "255, or a colour, '#e0e0c0'" if coloured else "255, as the label maps hold numbers"
+            raise ValueError(f"--void is {shown(part)!r}; it takes none, or a value from 0 to {example}")
+    return values
+
+
+def void_notes(found: Meaning, void: str) -> list[str]:
+    """How much of the label maps is void. These notes are no part of the data's fingerprint."""
+    values = sorted(value for value, i in found.table.items() if i == VOID)
+    share = found.counts[-1] / max(1, sum(found.counts))
+    if void and values and not share:
+        return [f"--void is {void}, and no label map holds it."]
+    if not share or (not void and values != [VOID]):
+        return []
+    hint = "" if void else " --void none makes it a class."
+    which = _values(values, found.coloured)
+    return [f"{which} is void: {share:.1%} of the pixels belong to no class, and are ignored.{hint}"]
+
+
+Classes = tuple[dict[int, int], list[str], list[str]]  # the class of each value, names of the classes, and notes
+
+
+def _named(names: list[tuple[str, int | None, bool]], coloured: bool, voids: list[int] | None) -> Classes:
+    """The classes in classes.txt."""
+    if coloured and not names[0][2]:
+        raise ValueError(f"the label maps hold colours, and {NAMES} gives none: write lines like 'road 128 64 128'")
+    numbered = [(name, i if value is None else value) for i, (name, value, _) in enumerate(names)]
+    classes = [(name, value) for name, value in numbered if name.lower() != "void"]
+    if twice := [name for name, value in classes if value in (voids or [])]:
+        raise ValueError(f"{NAMES} names the class {twice[0]!r}, and --void makes it void: leave one of them out")
+    table = {VOID: VOID} if voids is None and not coloured else dict.fromkeys(voids or [], VOID)
+    table |= {value: VOID for name, value in numbered if name.lower() == "void"}
+    table |= {value: i for i, (_, value) in enumerate(classes)}
+    return table, [name for name, _ in classes], []
+
+
+def _of_colours(values: list[int], voids: list[int] | None) -> Classes:
+    """Each colour is a class."""
+    if len(values) > MOST:
+        raise ValueError(f"the label maps hold {len(values)} colours; at most {MOST} can be classes. {HELP}")
+    values = [value for value in values if value not in (voids or [])]
+    note = (
+        f"Colours are taken for classes; {NAMES} beside the folders names them for good, "
+        "with lines like 'road 128 64 128'."
+    )
+    table = {value: i for i, value in enumerate(values)} | dict.fromkeys(voids or [], VOID)
+    return table, [f"#{value:06x}" for value in values], [note]
+
+
+def _of_numbers(values: list[int], voids: list[int] | None, is_known: bool) -> Classes:
+    """Numbers are classes, or greys that stand for classes."""
+    if VOID in values and set(values) <= {0, VOID} and not voids:
+        return {0: 0, VOID: 1}, ["0", "1"], ["The label maps hold 0 and 255 alone: these are classes 0 and 1."]
+    void = [VOID] if voids is None else voids
+    if levels := _levels(values):
+        classes = sorted({level for value, level in levels.items() if value not in (voids or [])})
+        table = {value: VOID if value in (voids or []) else classes.index(level) for value, level in levels.items()}
+        note = f"The label maps hold evenly spaced greys, which are taken for classes: {_values(classes, False)}."
+        return table, [str(level) for level in classes], [note]
+    classes = [value for value in range(max({*values} - {*void, VOID}, default=0) + 1) if value not in void]
+    classes += [VOID] * (VOID in values and VOID not in void)
+    present = len({*values} - {*void})
+    missing = len(classes) - present
+    if len(classes) > MOST and 4 * present <= len(classes) and not is_known:
+        named = [value for value in values if value not in void]
+        lines = "".join(f"\n  {line}" for line in listed((f"class{i} {v}" for i, v in enumerate(named)), len(named)))
+        raise ValueError(
+            f"the label maps hold {present} values far apart, {_values(named, False)}; as numbers of classes, "
+            f"{missing} of {len(classes)} are in no map. {INSTANCES}. If these values are classes, write {NAMES} "
+            f"beside the folders, with a line for each:{lines}"
+        )
+    notes = [f"Of {len(classes)} classes {missing} are in no label map. If greys were meant, {HELP}"] * (missing > 0)
+    table = {value: i for i, value in enumerate(classes)} | dict.fromkeys(void, VOID)
+    return table, [str(value) for value in classes], notes
+
+
+def _levels(values: list[int]) -> dict[int, int]:
+    """The grey that each value stands for, if they are a few evenly spaced greys from 0 to 255; else nothing.
+
+    Programs round differently, so that a grey between may be off by one.
+    """
+    for count in LEVELS:
+        greys = [i * VOID // (count - 1) for i in range(count)]
+        places = {value: round(value * (count - 1) / VOID) for value in values}
+        even = all(abs(v * (count - 1) - i * VOID) <= (count - 1) * (v not in (0, VOID)) for v, i in places.items())
+        if even and set(places.values()) == set(range(count)) and {0, VOID} <= {*values}:
+            return {value: greys[i] for value, i in places.items()}
+    return {}
 
 
 def unnamed(tally: Tally, meaning: Meaning) -> str:
@@ -188,12 +288,28 @@ def read_names(path: Path) -> list[tuple[str, int | None, bool]]:
     Raises:
         ValueError: a line has another form, the lines differ in form, or a name or value occurs twice.
     """
-    classes = []
     try:
-        lines = text(path, MOST_BYTES).splitlines()
+        return parse_names(text(path, MOST_BYTES), str(path))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-    for line in map(str.strip, lines):
+
+
+def names_in(source: FileSet) -> list[tuple[str, int | None, bool]]:
+    """`read_names` of the classes.txt nearest to the root of a set of files; [] without one. Raises ValueError."""
+    found = sorted((f.name.count("/"), f.name) for f in source.files if f.name.rpartition("/")[2] == NAMES)
+    for file in source.files:
+        if found and file.name == found[0][1] and file.size <= MOST_BYTES:
+            try:
+                return parse_names(source.read(file).decode("utf-8-sig"), shown(file.name))
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{shown(file.name)} is no text in UTF-8 (byte {error.start})") from None
+    return []
+
+
+def parse_names(content: str, path: str) -> list[tuple[str, int | None, bool]]:
+    """`read_names` of the content of a file."""
+    classes = []
+    for line in map(str.strip, content.splitlines()):
         if not line or line.startswith("#"):
             continue
         match = re.fullmatch(r"(.*?)(?:[\s,:;]+(\d+)(?:[\s,;]+(\d+)[\s,;]+(\d+))?)?", line)

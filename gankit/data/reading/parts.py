@@ -10,10 +10,10 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from gankit.data.reading import layout, splits
-from gankit.data.reading.endings import IMAGES
+from gankit.data.reading.endings import IMAGES, VOLUMES
 from gankit.data.reading.files import File, FileSet, listed, open_files
 from gankit.text import shown
 
@@ -110,6 +110,15 @@ class Parts:
         images, maps = ([s for s in sides if s.lower() in words] for words in (layout.IMAGES, layout.MAPS))
         return (sides[images[0]], sides[maps[0]]) if len(sides) == 2 and images and maps else None
 
+    def names(self, part: str) -> list[str]:
+        """The names of the images and label maps of a part, without the part; of all for ""."""
+        return [self.bare_name(name) for name in self.images if not part or self.of.get(name) in ("", part)]
+
+    def holds(self, folders: Iterable[str], part: str) -> bool:
+        """Whether folders hold no images of other parts, as those of lists do."""
+        above = tuple(f"{folder}/" for folder in folders)
+        return not part or all(self.of.get(name) in ("", part) for name in self.images if name.startswith(above))
+
     def folder(self, part: str) -> str | None:
         """The one folder that holds exactly a part; None if there is none."""
         folders = set()
@@ -121,8 +130,8 @@ class Parts:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is an image by its name."""
-    return name.lower().endswith(IMAGES) and not name.startswith("../")
+    """Whether a file is an image, or holds images, by its name."""
+    return name.lower().endswith((*IMAGES, *VOLUMES)) and not name.startswith("../")
 
 
 def of_path(path: Path) -> Parts:
@@ -163,7 +172,7 @@ def restricted(source: FileSet, parts: Parts, part: str, maps: bool = False) -> 
         if not is_image(file.name):
             return of in ("", part) or not part or of is None
         if parts.is_map(file.name):
-            return maps and of in ("", part)
+            return maps and (of in ("", part) or (not part and bool(of)))
         return of == part or (not part and bool(of))
 
     held_out = [f for f in source.files if part == TRAIN and is_image(f.name) and parts.of.get(f.name) in HELD_OUT]
@@ -184,7 +193,7 @@ def restricted(source: FileSet, parts: Parts, part: str, maps: bool = False) -> 
 
 def _by_folders(names: list[str], images: list[str], root: str) -> Parts:
     """Parts by the folders directly below `root`, or by those one level further down."""
-    inside = [PurePosixPath(name[len(root) :]).parts for name in images]
+    inside = [_pieces(name[len(root) :]) for name in images]
     for level in (0, 1):
         if any(len(parts) <= level + 1 for parts in inside) and level:
             break  # images lie beside the folders of this level
@@ -215,6 +224,11 @@ def _by_folders(names: list[str], images: list[str], root: str) -> Parts:
     return Parts()
 
 
+def _pieces(name: str) -> tuple[str, ...]:
+    """The folders and the file in a name; pathlib's would take most of the time of opening prepared data."""
+    return tuple(piece for piece in name.split("/") if piece not in ("", "."))
+
+
 def _place(meaning: layout.Meaning | None) -> tuple[int, str]:
     assert meaning is not None  # only folders that stand for parts are sorted
     return ORDER.index(meaning.part), meaning.side
@@ -237,7 +251,7 @@ def _assigned(
     of: dict[str, str] = {}
     bare: dict[str, str] = {}
     for name in names:
-        parts = PurePosixPath(name[len(root) :]).parts if name.startswith(root) else ()
+        parts = _pieces(name[len(root) :]) if name.startswith(root) else ()
         if len(parts) <= level + 1:
             if not is_image(name):
                 of[name] = ""  # tables and lists beside the folders speak for all

@@ -121,13 +121,13 @@ class RowFile:
     def fill(self, row: np.ndarray, number: int, part: int) -> None:
         """Read one part of a row into `row`, and check it at its first read."""
         view, place = row.data, number * sum(self.parts) + sum(self.parts[:part])
-        if not _fill(self.handle, view, place):
+        if not filled(self.handle, view, place):
             raise Altered(f"its file ends before byte {place + len(view):,}")
         if not self.checked[number, part] and zlib.crc32(view) != self.checks[number, part]:
             raise Altered(f"row {number} does not match its checksum")
 
 
-def _fill(handle: int, view: memoryview, place: int) -> bool:
+def filled(handle: int, view: memoryview, place: int) -> bool:
     """Fill a view with the bytes at an offset of a file. Returns whether the file has that many."""
     while view:
         if hasattr(os, "preadv"):

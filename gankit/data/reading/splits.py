@@ -67,11 +67,17 @@ class Index:
 
 
 def find(source: FileSet, images: Sequence[str]) -> Split | None:
-    """The division of the images by the first kind of list that is there; None if there is none."""
-    index = Index(images)
+    """The division of the images by the first kind of list that is there; None if there is none.
+
+    Lists name images, and label maps of the same name belong to the part of their image.
+    """
+    maps = [name for name in images if any(map(layout.is_map_folder, name.split("/")[:-1]))]
+    index = Index(sorted({*images} - {*maps}) or images)
     for reader in (_rows, _celeba, _cub, _flowers, _lists, _column):
         if split := reader(source, index):
-            return split
+            stems = {os.path.splitext(os.path.basename(name))[0]: part for name, part in split.parts.items()}
+            of_maps = {name: stems.get(os.path.splitext(os.path.basename(name))[0]) for name in maps}
+            return split._replace(parts=split.parts | {name: part for name, part in of_maps.items() if part})
     return None
 
 

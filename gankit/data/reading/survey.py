@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-import warnings
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
-from gankit.data.reading import cache, classorder, decoding, files, metadata
+from gankit.data.reading import cache, classorder, decoding, files, labelmaps, metadata
 from gankit.data.reading.beside import Beside, beside
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.decoding import Header
-from gankit.data.reading.endings import IMAGES
+from gankit.data.reading.depth import Depth, measure
+from gankit.data.reading.draft import Draft, Row
 from gankit.data.reading.files import BadFiles, File, FileSet
+from gankit.data.reading.frames import whole
 from gankit.data.reading.labelmaps import Tally
-from gankit.text import aside, counted, shown
-
-R = TypeVar("R")
-T = TypeVar("T")
+from gankit.data.reading.volumes import hint
+from gankit.data.reading.workers import TASK, each
+from gankit.text import shown
 
 
 class ImageFile(NamedTuple):
@@ -60,6 +59,7 @@ class Survey:
         content: hash of everything that is read.
         names: of all image files, as in `ImageFile.name`.
         texts: content of the .txt beside images, by the image's name.
+        depths: the values of the images deeper than 8 bits, None without such images; of images A|B, of each half.
         warnings: what a user should know, in plain sentences.
         bare: the name of each image without its part, below the folder that holds all; its first folder is its class.
         shared: images of the training part whose content is also in a held-out part, each with its copy there.
@@ -71,6 +71,7 @@ class Survey:
     content: str = ""
     names: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
+    depths: tuple[Depth | None, ...] = (None,)
     warnings: list[str] = field(default_factory=list)
     bare: dict[str, str] = field(default_factory=dict)
     shared: list[tuple[str, str]] = field(default_factory=list)
@@ -82,7 +83,7 @@ class Survey:
     def bad_texts(self) -> dict[str, tuple[str, str]]:
         """By the name of an image, the file of its captions that cannot be read, and the reason."""
         bad = self.beside.bad_texts
-        return {image.name: bad[image.file.name] for image in self.images if image.file.name in bad}
+        return {image.name: bad[name] for image in self.images if (name := whole(image.file.name)) in bad}
 
     def copies(self) -> list[list[str]]:
         """Groups of names of images whose files are equal."""
@@ -112,17 +113,52 @@ class Survey:
         return 4 if kept else 1 if grey else 3, *(resolution or next(iter(sizes)))
 
 
-Examine = Callable[[bytes], tuple[Header, str, Tally | None]]
+class Examined(NamedTuple):
+    """What is found out about an image: header, flaw and tally, as in `ImageFile`; depths, as in `Survey`."""
+
+    header: Header
+    flaw: str = ""
+    tally: Tally | None = None
+    depths: tuple[Depth | None, ...] = (None,)
 
 
-def examine_header(data: bytes) -> tuple[Header, str, None]:
-    """Examine the header of an image only."""
-    return decoding.probe(data), "", None
+Examine = Callable[[bytes], Examined]
 
 
-def examine_pixels(data: bytes) -> tuple[Header, str, None]:
+def examine_header(data: bytes) -> Examined:
+    """Examine the header of an image, and the values of one deeper than 8 bits."""
+    header = decoding.probe(data)
+    return Examined(header, depths=_depths(header, data))
+
+
+def examine_pixels(data: bytes) -> Examined:
     """Examine the header and the pixels of an image."""
-    return *decoding.check(data), None
+    header, flaw = decoding.check(data)
+    return Examined(header, flaw, depths=(None,) if flaw else _depths(header, data))
+
+
+def examine_halves(examine: Examine, data: bytes) -> Examined:
+    """Examine an image A|B, whose halves may hold other values."""
+    examined = examine(data)
+    return examined._replace(depths=(None, None) if examined.flaw else _depths(examined.header, data, halves=True))
+
+
+def examine_map(data: bytes) -> Examined:
+    """Examine a label map."""
+    return Examined(*labelmaps.examine(data))
+
+
+def _depths(header: Header, data: bytes, halves: bool = False) -> tuple[Depth | None, ...]:
+    """The values of an image deeper than 8 bits that can be decoded, or of each of its halves."""
+    if header.mode not in (*decoding.DEEP, decoding.DEEP_RGB):
+        return (None,) * (1 + halves)
+    try:
+        values = decoding.values(data)
+    except decoding.Unusable:  # decoding it for training gives the reason
+        values = None
+    if values is None:
+        return (None,) * (1 + halves)
+    return tuple(map(measure, np.array_split(values, 2, 1) if halves else [values]))
 
 
 def survey(
@@ -132,27 +168,31 @@ def survey(
     how: Reading | None = None,
     want: str = "",
     place: Path | None = None,
+    draft: Draft | None = None,
 ) -> Survey:
     """Read every file once, and open every image once.
 
     Args:
         source: the files.
-        examine: what to find out about each image: header, flaw and tally, as in `ImageFile`.
+        examine: what to find out about each image.
         with_metadata: also read tables and texts.
         how, want, place: which of them, as of `beside.beside`; default: those that are found.
+        draft: takes the place of `examine`: decodes the images as they are read, and writes them.
 
     Raises:
         ValueError: there are no images, or a table that the user named cannot be used.
     """
-    wanted = [f for f in source.files if f.name.lower().endswith(IMAGES)]
+    wanted = [f for f in source.files if f.name in source.pages or decoding.is_image(f.name)]
     how = how or Reading(no_table=not with_metadata)
     made = [f.name for f in source.files if not how.no_table and os.path.basename(f.name) in metadata.FILES]
     root = _common([f.name for f in wanted] + made)
-    known = beside(source, wanted, root, how, want, place) if with_metadata else Beside()
+    whole_files = list({whole(f.name): f._replace(name=whole(f.name)) for f in wanted}.values())
+    known = beside(source, whole_files, root, how, want, place) if with_metadata else Beside()
     read = {*wanted, *known.files}
     others = _endings(f.name for f in source.files if f not in read and not f.name.startswith("../"))
+    more = hint([f.name for f in source.files if f not in read])
     if not wanted:
-        raise ValueError(f"there are no images (PNG, JPEG, WebP, BMP, TIFF, GIF); found: {others or 'nothing'}")
+        raise ValueError(f"there are no images ({decoding.NAMES}); found: {others or 'nothing'}{more}")
 
     seen = Survey(
         names=[f.name[len(root) :] for f in wanted],
@@ -160,34 +200,58 @@ def survey(
         beside=known,
         warnings=list(source.notes),
     )
-    for file, result in each(
-        source.read, wanted, lambda _, data: (hashlib.sha256(data).hexdigest(), *examine(data)), "reading"
-    ):
-        if isinstance(result, str):
-            seen.bad.append((shown(file.name), result))
-        else:
-            seen.images.append(ImageFile(file, file.name[len(root) :], *result))
-    bare = {file.name: source.bare(file.name) for file in wanted}
-    parted = any(name != other for name, other in bare.items())
-    below = len(_common(bare.values()) if parted else root)
-    seen.bare = {f.name[len(root) :]: bare[f.name][below:] for f in wanted}
+    _add_images(seen, source, wanted, root, examine, draft)
+    seen.bare = _bare_names(source, wanted, root)
     _leave_out_unseen(seen, source)
     _match_rows(seen)
-    seen.texts = {image.name: known.texts[image.file.name] for image in seen.images if image.file.name in known.texts}
+    seen.texts = {i.name: known.texts[name] for i in seen.images if (name := whole(i.file.name)) in known.texts}
     seen.warnings += known.warnings
     if others:
-        seen.warnings.append(f"Files of other kinds are not read: {others}.")
+        seen.warnings.append(f"Files of other kinds are not read: {others}{more}.")
+    if paged := sum(image.header.paged for image in seen.images):
+        seen.warnings.append(
+            f"{paged:,} files have several pages or frames, and the first is read: --frames all reads each as an image."
+        )
     if copies := sum(len(equal) - 1 for equal in seen.copies()):
         seen.warnings.append(f"{copies} images are exact copies of others.")
-    more = [*known.class_names, *known.typed, *known.origin]
+    marks = [*known.class_names, *known.typed, *known.origin]
     if not (known.unlabelled or known.has("label")):
-        more += classorder.unlike_text(seen.bare.values())
+        marks += classorder.unlike_text(seen.bare.values())
     if known.rows is None:
-        more += map(str, known.faults.items())
+        marks += map(str, known.faults.items())
     bad = [*known.bad_texts.values(), *seen.bad]
     images = [(image.name, image.digest) for image in seen.images]
-    seen.content = cache.key(images, bad, known.table, known.rows, *seen.texts.items(), *more)
+    seen.content = cache.key(images, bad, known.table, known.rows, *seen.texts.items(), *marks)
     return seen
+
+
+def _add_images(
+    seen: Survey, source: FileSet, wanted: list[File], root: str, examine: Examine, draft: Draft | None
+) -> None:
+    """Read and examine every image; with a draft, decode and write it, too."""
+    sizes = [file.size for file in wanted] if source.threaded else None
+
+    def look(_: File, data: bytes) -> tuple[str, Examined, Row | None]:
+        digest = hashlib.sha256(data).hexdigest()
+        if not draft:
+            return digest, examine(data), None
+        header, flaw, row = draft.examine(data)
+        return digest, Examined(header, flaw, depths=_depths(header, data)), row
+
+    def weight() -> int:
+        """The bytes of what is found out; the values of an image deeper than 8 bits are many."""
+        return TASK if not seen.images or any(seen.depths) else draft.row if draft else 0
+
+    for file, result in each(source.read, wanted, look, "preparing" if draft else "reading", sizes, weight):
+        if isinstance(result, str):
+            seen.bad.append((shown(file.name), result))
+            continue
+        digest, (header, flaw, tally, depths), row = result
+        seen.images.append(ImageFile(file, file.name[len(root) :], digest, header, flaw, tally))
+        sums = zip_longest(depths, seen.depths)
+        seen.depths = tuple(depth + total if depth else total for depth, total in sums)
+        if draft:
+            draft.add(file, row)
 
 
 def _common(names: Iterable[str]) -> str:
@@ -195,6 +259,14 @@ def _common(names: Iterable[str]) -> str:
     above = [os.path.dirname(name) for name in names]
     folder = os.path.commonpath(above) if above else ""
     return f"{folder}/" if folder else ""
+
+
+def _bare_names(source: FileSet, wanted: list[File], root: str) -> dict[str, str]:
+    """The name of each image below `root` to its name without its part."""
+    bare = {file.name: source.bare(file.name) for file in wanted}
+    parted = any(name != other for name, other in bare.items())
+    below = len(_common(bare.values()) if parted else root)
+    return {file.name[len(root) :]: bare[file.name][below:] for file in wanted}
 
 
 def _leave_out_unseen(seen: Survey, source: FileSet) -> None:
@@ -242,11 +314,11 @@ def _match_rows(seen: Survey) -> None:
     rows, unusable = known.rows or {}, told | {shown(name) for name, _ in known.unusable}
 
     def lacks_row(image: ImageFile) -> bool:
-        name = metadata.canonical(image.name)
+        name = metadata.canonical(whole(image.name))
         return name in known.required and name not in rows
 
     seen.bad += [
-        (shown(image.name), f"has no row in {known.required[metadata.canonical(image.name)]}")
+        (shown(image.name), f"has no row in {known.required[metadata.canonical(whole(image.name))]}")
         for image in seen.images
         if lacks_row(image) and shown(image.file.name) not in unusable
     ]
@@ -260,7 +332,7 @@ def metadata_of(seen: Survey, names: list[str]) -> metadata.Metadata:
         ValueError: a table that the user named has labels for some images only, or values that are not finite.
     """
     known = seen.beside
-    rows = [known.rows.get(metadata.canonical(name), {}) for name in names] if known.rows else []
+    rows = [known.rows.get(metadata.canonical(whole(name)), {}) for name in names] if known.rows else []
     result = metadata.columns(rows, known.table, known.class_names)
     if fault := next((result.faults[kind] for kind in known.typed if kind in result.faults), ""):
         raise ValueError(f"--labels {fault}")
@@ -284,47 +356,3 @@ def metadata_of(seen: Survey, names: list[str]) -> metadata.Metadata:
         place = {name: i for i, name in enumerate(present)}
         result.labels, result.class_names = [place[folder] for folder in folders], [shown(name) for name in present]
     return result
-
-
-def each(
-    read: Callable[[T], bytes], wanted: list[T], work: Callable[[T, bytes], R], label: str
-) -> Iterator[tuple[T, R | str]]:
-    """Call `work` on every item and its bytes; yield the items in order, with the result or a ValueError's message.
-
-    Threads do the work, as Pillow releases the GIL while decoding; a few files at a time are in memory.
-    Terminals show a progress bar with this label.
-    """
-
-    def attempt(item: T, data: bytes | str) -> tuple[T, R | str]:
-        try:
-            return item, data if isinstance(data, str) else work(item, data)
-        except ValueError as error:
-            return item, str(error)
-
-    def contents() -> Iterator[tuple[T, bytes | str]]:
-        for item in wanted:
-            try:
-                yield item, read(item)
-            except ValueError as error:
-                yield item, str(error)
-
-    threads = os.cpu_count() or 1
-    pending: deque[Future[tuple[T, R | str]]] = deque()
-    if not sys.stderr.isatty() and len(wanted) >= 1000:
-        aside(f"gankit: {label} {len(wanted):,} images")
-    with (
-        warnings.catch_warnings(),
-        counted(len(wanted), f"images, {label}") as advance,
-        ThreadPoolExecutor(threads) as pool,
-    ):
-        warnings.simplefilter("ignore")  # Pillow's, on odd images
-        try:
-            for item in contents():
-                advance(1)
-                pending.append(pool.submit(attempt, *item))
-                if len(pending) > 4 * threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
