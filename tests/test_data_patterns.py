@@ -248,3 +248,10 @@ def test_defects_are_label_maps_for_models_that_segment(tmp_path):
     masks = data.open(tmp_path / "bottle", want="masks", split="test")
     assert masks.kind == "masks" and len(masks) == 1 and read_maps(masks)[0].sum() == 8
     assert any("1 of 2 images have no label map" in text for text in masks.warnings)
+
+
+def test_classes_that_are_called_like_label_maps_are_classes(tmp_path):
+    for i, name in enumerate(("train/with_mask", "train/without_mask", "test/with_mask", "test/without_mask")):
+        picture(tmp_path / "faces" / name / "0.png", noise(8, 8, 3, seed=i))
+    dataset = data.open(tmp_path / "faces")
+    assert dataset.class_names == ["with_mask", "without_mask"] and len(dataset) == 2

@@ -34,6 +34,7 @@ class Parts:
         bad: names in lists without a file, with the reason.
         notes: what a user should know, in plain sentences.
         question: what the user must decide before anything is read; empty where nothing is.
+        has_maps: whether folders called like those of label maps hold them: classes with_mask and without_mask do not.
     """
 
     of: dict[str, str] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Parts:
     bad: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     question: str = ""
+    has_maps: bool = True
 
     def counts(self) -> dict[str, int]:
         """The number of images of each part."""
@@ -56,7 +58,7 @@ class Parts:
     def is_map(self, name: str) -> bool:
         """Whether a file of a part is a label map by its folder, such as ground_truth/ or train_masks/."""
         folders = self.bare_name(name).split("/")[:-1]
-        return bool(self.of) and any(map(layout.is_map_folder, folders[:2]))
+        return bool(self.of) and self.has_maps and any(map(layout.is_map_folder, folders[:2]))
 
     def choose(self, typed: str) -> str:
         """The part to read: the one that the user typed, else train; "" where all is read.
@@ -151,6 +153,7 @@ def find(source: FileSet) -> Parts:
     found = _by_folders(names, images, f"{above}/" if above else "")
     found = found if found.of or found.question else _by_lists(source, images)
     found.images = images
+    found.has_maps = any(found.of.get(name) and not found.is_map(name) for name in images)
     found.title = source.title if found.of and source.title else found.title  # the folders are of the format's making
     return found
 
