@@ -5,8 +5,8 @@ import zipfile
 
 import numpy as np
 import pytest
+import scipy.io
 from picture_files import noise, picture
-from scipy.io import savemat
 
 from gankit import data
 from gankit.data.captions import lines
@@ -113,10 +113,11 @@ def test_oxford_flowers_lie_flat_and_their_texts_in_classes(tmp_path):
     images(tmp_path / "jpg", [f"image_{i:05}.jpg" for i in range(1, 5)])
     for i in range(1, 5):
         write(tmp_path / "text_c10" / f"class_{i % 2 + 1:05}" / f"image_{i:05}.txt", f"flower {i}\npetals {i}")
-    savemat(tmp_path / "imagelabels.mat", {"labels": np.array([[1, 2, 1, 2]], np.uint8)})
+    texts = [f"flower {i}\npetals {i}" for i in range(1, 5)]
+    assert data.open(tmp_path, want="captions").captions == texts
+    scipy.io.savemat(tmp_path / "imagelabels.mat", {"labels": np.array([[2, 1, 2, 1]], np.uint8)})
     dataset = data.open(tmp_path, want="captions")
-    assert dataset.captions == [f"flower {i}\npetals {i}" for i in range(1, 5)]
-    assert dataset.labels.tolist() == [0, 1, 0, 1]
+    assert dataset.captions == texts and dataset.labels.tolist() == [1, 0, 1, 0]
 
 
 def test_boxes_in_text_files_are_no_captions(tmp_path):

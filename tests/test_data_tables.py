@@ -146,6 +146,20 @@ def test_a_csv_for_each_image_gives_action_units(tmp_path):
     )
 
 
+def test_openface_s_csvs_are_found_beside_other_tables(tmp_path):
+    faces(tmp_path / "faces")
+    for i in range(6):
+        row = row_of(UNITS[i], ["0", "0.95", "0.1"])
+        (tmp_path / "faces" / f"{i:06}.csv").write_text(f"{FACE_TITLES}\n{row}\n")
+    (tmp_path / "faces" / "part.csv").write_text("file,age\n000000.png,3\n")
+    dataset = data.open(tmp_path / "faces")
+    assert dataset.attribute_names == ["AU01", "AU12", "AU45"]
+    assert any("part.csv is not used, as it lacks 5 of the 6 images" in text for text in dataset.warnings)
+    for i in range(6):
+        (tmp_path / "faces" / f"{i:06}.csv").rename(tmp_path / "faces" / f"other{i}.csv")
+    assert len(data.open(tmp_path / "faces", skip_bad=True)) == 6
+
+
 def test_a_csv_for_a_sequence_goes_by_frames_or_by_names(tmp_path):
     titles = "frame, face_id, timestamp, confidence, success, AU01_r, AU12_r, AU45_r, AU01_c"
     rows = [row_of(UNITS[i], [str(i + 1), "0", "0.0", "0.98", "0" if i == 3 else "1"]) for i in range(6)]

@@ -79,7 +79,7 @@ def beside(source: FileSet, wanted: list[File], root: str, how: Reading, want: s
     names = [file.name for file in wanted]
     replaced = how.labels and not _parsed(how.labels, "labels")[1]
     if source.rows is not None:
-        result.rows = {canonical(name[len(root) :]): row for name, row in source.rows.items()}
+        result.rows = {canonical(name[len(root) :]): source.rows[name] for name in names if name in source.rows}
         result.table, result.class_names = source.title, source.class_names
     elif not how.no_table and not replaced:
         if own := [f for f in own_tables(source, wanted) if f.name.startswith(root)]:
@@ -142,7 +142,7 @@ def _read_own(result: Beside, source: FileSet, own: list[File], root: str, names
         first = by_folder.setdefault(os.path.dirname(file.name[len(root) :]), file)
         if first is not file:
             result.warnings.append(f"{shown(file.name)} is not read, as {shown(first.name[len(root) :])} is there.")
-    for folder, file in sorted(by_folder.items(), key=lambda item: (-len(_folders(item[0] + "/")), item[0])):
+    for folder, file in sorted(by_folder.items(), key=lambda item: (not item[0], -item[0].count("/"), item[0])):
         name, inside = shown(file.name[len(root) :]), folder and f"{folder}/"
         speaking[folder] = ""
         try:
@@ -313,12 +313,12 @@ def _table(search: Search, text: str, flag: str, role: str) -> Table:
     if table is None:
         raise ValueError(f"--{flag} {shown(name)} has no row with {len(sheet.title)} values for an image of the data")
     table.name = shown(os.path.basename(name))
+    if fault := table.faults.get(flag):
+        raise ValueError(f"--{flag} {fault}; one label for each image is expected")
     if role not in {title for row in table.rows.values() for title in row} and not (
         flag == "labels" and (table.complete or tables.known_columns(table))
     ):
         raise ValueError(f"--{flag} {shown(name)}: type {shown(name)}:COLUMN with one of its columns {titles}")
-    if fault := table.faults.get(flag):
-        raise ValueError(f"--{flag} {fault}; one label for each image is expected")
     return table
 
 

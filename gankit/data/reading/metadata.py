@@ -323,8 +323,9 @@ def _classes(
     whole = all(n is not None and n == n // 1 for n in numbers)
     keys = [f"{n:.0f}" for n in numbers] if whole else [str(value) for value in values]
     texts = [value.strip() if isinstance(value, str) else str(value) for value in values]
-    if whole and all(map(classorder.WHOLE.fullmatch, texts)) and len(set(texts)) == len(set(keys)):
-        keys = texts  # 01 is written so
+    if whole and all(map(classorder.WHOLE.fullmatch, texts)):
+        keys = [re.sub(r"^(-?)0+(?=\d)", r"\1", text) for text in texts]
+        keys = texts if len(set(texts)) == len(set(keys)) else keys  # 01 alone is written so, beside 1 it is 1
     names = classorder.ordered(keys)
     places = {name: i for i, name in enumerate(names)}
     return [places[key] for key in keys], names

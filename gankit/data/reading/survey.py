@@ -214,12 +214,14 @@ def survey(
         )
     if copies := sum(len(equal) - 1 for equal in seen.copies()):
         seen.warnings.append(f"{copies} images are exact copies of others.")
-    of_folders = () if known.unlabelled or known.has("label") else classorder.unlike_text(seen.bare.values())
-    seen.content = cache.key(
-        [(image.name, image.digest) for image in seen.images], [*known.bad_texts.values(), *seen.bad], known.table,
-        known.rows, *seen.texts.items(), *of_folders, *known.faults.items(), *known.class_names,
-        *known.typed, *known.origin,
-    )  # fmt: skip
+    marks = [*known.class_names, *known.typed, *known.origin]
+    if not (known.unlabelled or known.has("label")):
+        marks += classorder.unlike_text(seen.bare.values())
+    if known.rows is None:
+        marks += map(str, known.faults.items())
+    bad = [*known.bad_texts.values(), *seen.bad]
+    images = [(image.name, image.digest) for image in seen.images]
+    seen.content = cache.key(images, bad, known.table, known.rows, *seen.texts.items(), *marks)
     return seen
 
 

@@ -44,7 +44,7 @@ def find(source: FileSet, images: list[str], skip_bad: bool) -> Table | None:
         elif openface.has_units(sheet):
             faces.append((file, sheet))
     try:
-        candidates += [openface.of_images(faces, images)] if faces and not candidates else []
+        candidates += [table for table in [openface.of_images(faces, images)] if table.files]
     except ValueError as error:
         refused.files += [file for file, _ in faces]
         refused.refuse(str(error))
@@ -61,11 +61,12 @@ def find(source: FileSet, images: list[str], skip_bad: bool) -> Table | None:
 def _usable(table: Table, images: list[str], skip_bad: bool, refused: Table) -> bool:
     """Whether a table knows something of all images; if not, `refused` gets the reason."""
     binary(list(table.rows.values()))
-    if not table.complete and table.rows and not any(table.rows.values()):  # only says which part an image is in
+    empty = table.rows and not any(table.rows.values())
+    if empty and not (table.complete or table.several):  # only says which part an image is in
         return False
     unusable = {name for name, _ in table.bad}
     missing = [image for image in images if image not in table.rows and image not in unusable]
-    if table.complete and (skip_bad or not (missing or table.bad)):
+    if table.complete and table.rows and (skip_bad or not (missing or table.bad)):
         return True
     if not table.bad and not missing and (table.faults or known_columns(table)):
         return True
