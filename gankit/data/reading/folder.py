@@ -15,7 +15,7 @@ import numpy as np
 from gankit.data.reading import cache, decoding, files, ondemand, volumes
 from gankit.data.reading.beside import outside
 from gankit.data.reading.choices import TYPE, Reading, Scale
-from gankit.data.reading.depth import scaling
+from gankit.data.reading.depth import Scaling, scaling
 from gankit.data.reading.draft import Draft, Row
 from gankit.data.reading.files import BadFiles, FileSet
 from gankit.data.reading.frames import expanded
@@ -191,6 +191,25 @@ def enlarged(seen: Survey, shape: tuple[int, int, int]) -> list[str]:
     )
 
 
+def _described(
+    seen: Survey, deep: Scaling, shape: tuple[int, int, int], good: list[int], bad: list[tuple[str, str]]
+) -> dict:
+    """What is known of the images of these numbers in a survey, for the info of prepared data."""
+    names = [seen.images[i].name for i in good]
+    columns = metadata_of(seen, names)
+    notes = [*seen.warnings, *deep.notes, *columns.warnings, *enlarged(seen, shape)]
+    return asdict(columns) | dict(
+        count=len(good),
+        parts=[int(np.prod(shape))],
+        shape=shape,
+        names=names,
+        skipped=bad,
+        warnings=notes,
+        bad_texts=seen.bad_texts(),
+        scale=deep.scale,
+    )
+
+
 def source_of(stack: ExitStack, path: Path, how: Reading, held_out: Sequence[tuple[Path, str]]) -> FileSet:
     """The images of a path, opened until the stack is closed, with those that are held out."""
     opened = stack.enter_context(files.open_files(path))
@@ -208,10 +227,7 @@ def _draft(stack: ExitStack, path: Path, how: Reading, count: int) -> Draft:
 
 
 def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]], want: str) -> cache.Prepared:
-    """Decode every image into the cache, one after the other, with labels, captions and attributes in the info.
-
-    The function is long because its three ways of writing share the survey, the shape and the scale.
-    """
+    """Decode every image into the cache, one after the other, with labels, captions and attributes in the info."""
 
     def listed(out: Path) -> dict:
         """The files, to be decoded when they are read; no rows."""
@@ -219,21 +235,8 @@ def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]], wan
         if seen.bad and not (how.skip_bad and seen.images):
             raise BadFiles(seen.bad, len(seen.images) + len(seen.bad))
         on_demand = [image.file for image in seen.images]
-        return described(list(range(len(on_demand))), seen.bad) | dict(on_demand=on_demand, fingerprint=name, parts=[])
-
-    def described(good: list[int], bad: list[tuple[str, str]]) -> dict:
-        names = [seen.images[i].name for i in good]
-        columns = metadata_of(seen, names)
-        notes = [*seen.warnings, *deep.notes, *columns.warnings, *enlarged(seen, shape)]
-        return asdict(columns) | dict(
-            count=len(good),
-            parts=[int(np.prod(shape))],
-            shape=shape,
-            names=names,
-            skipped=bad,
-            warnings=notes,
-            bad_texts=seen.bad_texts(),
-            scale=deep.scale,
+        return _described(seen, deep, shape, list(range(len(on_demand))), seen.bad) | dict(
+            on_demand=on_demand, fingerprint=name, parts=[]
         )
 
     def read(image: ImageFile) -> bytes:
@@ -253,7 +256,7 @@ def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]], wan
         bad = seen.bad + [(shown(image.file.name), reason) for image, reason in flaws]
         if bad and not (how.skip_bad and good):
             raise BadFiles(bad, len(seen.images) + len(seen.bad))
-        return described(good, bad)
+        return _described(seen, deep, shape, good, bad)
 
     with ExitStack() as stack:
         source = source_of(stack, path, how, held_out)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from gankit.data.reading import layout
@@ -44,17 +45,23 @@ class Index:
     """Images by their names, with and without folders and endings, where these are unique."""
 
     def __init__(self, images: Iterable[str]):
-        self.by_name: dict[str, str] = {}
+        self.images = images
+
+    @cached_property
+    def by_name(self) -> dict[str, str]:
+        """The images by all these names; most sets have no lists that ask for one."""
+        by_name: dict[str, str] = {}
         ambiguous = set()
-        for image in images:
+        for image in self.images:
             pieces = canonical(image).split("/")
             for i in range(len(pieces)):
                 tail = "/".join(pieces[i:])
                 for name in {tail, os.path.splitext(tail)[0]}:
-                    if self.by_name.setdefault(name, image) != image:
+                    if by_name.setdefault(name, image) != image:
                         ambiguous.add(name)
         for name in ambiguous:
-            del self.by_name[name]
+            del by_name[name]
+        return by_name
 
     def find(self, text: str) -> str | None:
         """The image with this name, or with the end of this name."""

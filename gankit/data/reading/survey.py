@@ -214,6 +214,13 @@ def survey(
         )
     if copies := sum(len(equal) - 1 for equal in seen.copies()):
         seen.warnings.append(f"{copies} images are exact copies of others.")
+    seen.content = _content(seen)
+    return seen
+
+
+def _content(seen: Survey) -> str:
+    """The hash of everything that is read."""
+    known = seen.beside
     marks = [*known.class_names, *known.typed, *known.origin]
     if not (known.unlabelled or known.has("label")):
         marks += classorder.unlike_text(seen.bare.values())
@@ -221,8 +228,7 @@ def survey(
         marks += map(str, known.faults.items())
     bad = [*known.bad_texts.values(), *seen.bad]
     images = [(image.name, image.digest) for image in seen.images]
-    seen.content = cache.key(images, bad, known.table, known.rows, *seen.texts.items(), *marks)
-    return seen
+    return cache.key(images, bad, known.table, known.rows, *seen.texts.items(), *marks)
 
 
 def _add_images(

@@ -24,9 +24,11 @@ def find(source: FileSet, images: list[str], skip_bad: bool) -> Table | None:
     Returns:
         The table; None if no table names images. It has no rows if none can be used.
     """
-    scopes = Scopes(images, source.elsewhere)
     lists = [file for file in source.files if os.path.basename(file.name) == CELEBA[0]]
     csvs = [file for file in source.files if file.name.lower().endswith(TABLES)]
+    if not lists and not csvs:
+        return None
+    scopes = Scopes(images, source.elsewhere)
     csvs.sort(key=lambda file: (file.name.startswith("../"), file.name.count("/"), file.name))
     faces: list[tuple[File, Sheet]] = []
     refused = Table("", [])

@@ -39,6 +39,31 @@ def kept(source: FileSet) -> FileSet:
     return source._replace(read=read_once, threaded=False)
 
 
+def _tasks(
+    read: Callable[[T], bytes], wanted: list[T], sizes: list[int] | None, row: Callable[[], int]
+) -> Iterator[tuple[list[T], list[bytes | str] | None]]:
+    """A few small items each, as a task of one takes longer to hand over than to do.
+
+    With their bytes, or the reason why there are none, if threads may not call `read`; arguments as of `each`.
+    """
+    items: list[T] = []
+    contents: list[bytes | str] = []
+    weight = 0
+    for i, item in enumerate(wanted):
+        items.append(item)
+        if sizes is None:
+            try:
+                contents.append(read(item))
+            except ValueError as error:
+                contents.append(str(error))
+        weight += (sizes[i] if sizes else len(contents[-1])) + row()
+        if weight >= TASK or len(items) == FEW:
+            yield items, contents or None
+            items, contents, weight = [], [], 0
+    if items:
+        yield items, contents or None
+
+
 def each(
     read: Callable[[T], bytes],
     wanted: list[T],
@@ -50,7 +75,7 @@ def each(
     """Call `work` on every item and its bytes; yield the items in order, with the result or a ValueError's message.
 
     Threads do the work, as Pillow releases the GIL while decoding; a few files at a time are in memory.
-    Terminals show a progress bar with this label. The function is long because its steps share the queue of tasks.
+    Terminals show a progress bar with this label.
 
     Args:
         read: the bytes of an item.
@@ -68,28 +93,6 @@ def each(
                 results.append((item, str(error)))
         return results
 
-    def content(item: T) -> bytes | str:
-        try:
-            return read(item)
-        except ValueError as error:
-            return str(error)
-
-    def tasks() -> Iterator[tuple[list[T], list[bytes | str] | None]]:
-        """A few small files each, as a task of one takes longer to hand over than to do."""
-        items: list[T] = []
-        contents: list[bytes | str] = []
-        weight = 0
-        for i, item in enumerate(wanted):
-            items.append(item)
-            if sizes is None:
-                contents.append(content(item))
-            weight += (sizes[i] if sizes else len(contents[-1])) + row()
-            if weight >= TASK or len(items) == FEW:
-                yield items, contents or None
-                items, contents, weight = [], [], 0
-        if items:
-            yield items, contents or None
-
     bytearray(LARGEST)  # once freed, glibc keeps the memory of images for the next ones: see mallopt(3) on thresholds
     threads = os.cpu_count() or 1
     pending: deque[Future[list[tuple[T, R | str]]]] = deque()
@@ -102,7 +105,7 @@ def each(
     ):
         warnings.simplefilter("ignore")  # Pillow's, on odd images
         try:
-            for task in tasks():
+            for task in _tasks(read, wanted, sizes, row):
                 advance(len(task[0]))
                 pending.append(pool.submit(attempt, *task))
                 if len(pending) > 3 * threads:
