@@ -212,7 +212,11 @@ def _by_folders(names: list[str], images: list[str], root: str) -> Parts:
         if not groups:
             break
         meanings = {folder: layout.split_name(folder) for folders in groups.values() for folder in folders}
+        if {"A", "B"} <= meanings.keys() and not any(m and m.part == TRAIN for m in meanings.values()):
+            meanings |= {side: layout.Meaning(TRAIN, side) for side in "AB"}  # A and B beside testA and testB
         strong = {m.part for m in meanings.values() if m and m.part in ("train", "val", "test")}
+        if {*strong} == {TRAIN} and all(folder in ("A", "B") for folder, m in meanings.items() if m):
+            continue
         if not strong:
             continue
         if level and not all(any((m := meanings[f]) and m.part == TRAIN for f in group) for group in groups.values()):
