@@ -14,7 +14,7 @@ from typing import NamedTuple
 from gankit.data.reading import layout
 from gankit.data.reading.files import File, FileSet
 from gankit.data.reading.formats import matlab
-from gankit.data.reading.metadata import canonical
+from gankit.data.reading.matching import variants
 from gankit.text import shown
 
 CELEBA = ("list_eval_partition.txt", "list_eval_partition.csv")
@@ -53,24 +53,17 @@ class Index:
         by_name: dict[str, str] = {}
         ambiguous = set()
         for image in self.images:
-            pieces = canonical(image).split("/")
-            for i in range(len(pieces)):
-                tail = "/".join(pieces[i:])
-                for name in {tail, os.path.splitext(tail)[0]}:
-                    if by_name.setdefault(name, image) != image:
-                        ambiguous.add(name)
+            for name in variants(image):
+                if by_name.setdefault(name, image) != image:
+                    ambiguous.add(name)
         for name in ambiguous:
             del by_name[name]
         return by_name
 
     def find(self, text: str) -> str | None:
         """The image with this name, or with the end of this name."""
-        pieces = canonical(text.strip().strip('"')).lstrip("/").split("/")
-        for i in range(len(pieces)):
-            tail = "/".join(pieces[i:])
-            if image := self.by_name.get(tail) or self.by_name.get(os.path.splitext(tail)[0]):
-                return image
-        return None
+        names = variants(text.strip().strip('"'))
+        return next((self.by_name[name] for name in names if name in self.by_name), None)
 
 
 def find(source: FileSet, images: Sequence[str]) -> Split | None:
