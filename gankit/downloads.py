@@ -163,18 +163,18 @@ def _complete(file: WebFile, part: Path, by_hand: str) -> None:
         )
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
+class Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects only to secure URLs, and from https only to https."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
-        if not _secure(newurl) or (req.type == "https" and urlsplit(newurl).scheme != "https"):
+        if not is_secure(newurl) or (req.type == "https" and urlsplit(newurl).scheme != "https"):
             raise OSError(f"it is redirected to {newurl}, and only https is followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _secure(url: str) -> bool:
+def is_secure(url: str) -> bool:
     """Whether a URL is safe from others on the network: https, or http on this machine."""
     parts = urlsplit(url)
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1"))
@@ -187,7 +187,7 @@ def _download(file: WebFile, part: Path) -> tuple[int, str]:
         BrokenOff: the server stopped before the end.
         OSError: the URL is not https, the disk is too small, or the server cannot be reached.
     """
-    if not _secure(file.url):
+    if not is_secure(file.url):
         raise OSError("its URL is not https")
     start = part.stat().st_size if part.exists() else 0
     if start == file.size:  # killed just before it got its name
@@ -229,14 +229,19 @@ def _read(source: HTTPResponse) -> bytes:
         raise BrokenOff(str(error) or type(error).__name__) from error
 
 
+def open_url(url: str, headers: dict[str, str] | None = None, method: str = "GET") -> HTTPResponse:
+    """A server's answer, whose bytes are those of the file; only secure redirects are followed. Raises OSError."""
+    plain = {"User-Agent": "gankit", "Accept-Encoding": "identity", **(headers or {})}
+    request = urllib.request.Request(url, headers=plain, method=method)
+    answer: HTTPResponse = urllib.request.build_opener(Redirects).open(request, timeout=PATIENCE)
+    return answer
+
+
 def _opened(file: WebFile, start: int) -> HTTPResponse:
     """The server's answer, from byte `start` on where it agrees on the size; else from the beginning."""
-    opener = urllib.request.build_opener(_Redirects)
-    headers = {"User-Agent": "gankit", "Accept-Encoding": "identity"}
     if start:
-        request = urllib.request.Request(file.url, headers=headers | {"Range": f"bytes={start}-"})
         try:
-            source: HTTPResponse = opener.open(request, timeout=PATIENCE)
+            source = open_url(file.url, {"Range": f"bytes={start}-"})
         except HTTPError as error:
             if error.code != 416:  # it has no such range: another file than the one that the part is of
                 raise
@@ -246,8 +251,7 @@ def _opened(file: WebFile, start: int) -> HTTPResponse:
             if source.status == 200 or (source.status == 206 and span and tuple(map(int, span.groups())) == wanted):
                 return source
             source.close()
-    whole: HTTPResponse = opener.open(urllib.request.Request(file.url, headers=headers), timeout=PATIENCE)
-    return whole
+    return open_url(file.url)
 
 
 def _digest(path: Path) -> hashlib._Hash:

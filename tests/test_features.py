@@ -630,9 +630,9 @@ def test_https_is_never_left_for_http():
     request = urllib.request.Request("https://example.invalid/a")
     for to in ("http://example.invalid/b", "http://127.0.0.1/b"):
         with pytest.raises(OSError, match="only https is followed"):
-            downloads._Redirects().redirect_request(request, None, 302, "", Message(), to)
+            downloads.Redirects().redirect_request(request, None, 302, "", Message(), to)
     assert (
-        downloads._Redirects()
+        downloads.Redirects()
         .redirect_request(request, None, 302, "", Message(), "https://cdn.example.invalid/b")
         .full_url.endswith("/b")
     )

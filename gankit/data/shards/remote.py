@@ -8,12 +8,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from http.client import HTTPException, HTTPMessage, HTTPResponse
+from http.client import HTTPException, HTTPMessage
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar
 
 from gankit.data.reading.files import amount
-from gankit.downloads import PATIENCE, _Redirects, _secure, offline
+from gankit.downloads import is_secure, offline, open_url
 from gankit.text import shown
 
 TRIES = 8  # in a row without a megabyte; about a minute of pauses
@@ -33,7 +33,7 @@ class Remote(NamedTuple):
 
 def refuse_unsafe(url: str) -> None:
     """Raises ValueError for an address that others on the network could answer: not https, or http on this machine."""
-    if not _secure(url):
+    if not is_secure(url):
         raise ValueError(f"{shown(url)} is not https, so that others on the network could change it: use https")
 
 
@@ -46,12 +46,12 @@ def look(url: str) -> Remote:
 
     def headers() -> HTTPMessage:
         try:
-            with _open(url, method="HEAD") as answer:
+            with open_url(url, method="HEAD") as answer:
                 return answer.headers
         except urllib.error.HTTPError as error:
             if error.code not in (405, 501):
                 raise
-        with _open(url) as answer:
+        with open_url(url) as answer:
             return answer.headers
 
     stated = _patiently(url, headers, lambda: 0)
@@ -66,7 +66,7 @@ def small(url: str) -> bytes:
     refuse_unsafe(url)
 
     def content() -> bytes:
-        with _open(url) as answer:
+        with open_url(url) as answer:
             data = answer.read(SMALL + 1)
             if len(data) < int(answer.headers.get("Content-Length") or 0) <= SMALL:
                 raise ConnectionError("the server stopped half way")
@@ -102,7 +102,7 @@ def _append(file: Remote, out: Path, begin: int) -> None:
     wanted = {"Range": f"bytes={begin}-"} if begin else {}
     if begin and file.stamp and not file.stamp.startswith("W/"):  # a weak ETag cannot be asked for
         wanted["If-Range"] = file.stamp
-    with _open(file.url, wanted) as answer, open(out, "r+b") as part:
+    with open_url(file.url, wanted) as answer, open(out, "r+b") as part:
         size, place = answer.headers.get("Content-Length"), ""
         if answer.status == 206:
             place = answer.headers.get("Content-Range", "")
@@ -121,12 +121,6 @@ def _append(file: Remote, out: Path, begin: int) -> None:
             begin += len(block)
     if begin < file.size:
         raise ConnectionError(f"the server stopped after {begin:,} of {file.size:,} bytes")
-
-
-def _open(url: str, headers: dict[str, str] | None = None, method: str = "GET") -> HTTPResponse:
-    plain = {"User-Agent": "gankit", "Accept-Encoding": "identity", **(headers or {})}
-    request = urllib.request.Request(url, headers=plain, method=method)
-    return cast(HTTPResponse, urllib.request.build_opener(_Redirects).open(request, timeout=PATIENCE))
 
 
 def _stamp(headers: HTTPMessage) -> str:
