@@ -18,7 +18,7 @@ from gankit.data.reading import huggingface, layout, partners, patterns
 from gankit.data.reading.beside import refuse_typed
 from gankit.data.reading.choices import Alpha, Fit, Frames, Reading
 from gankit.data.reading.folder import open_folder
-from gankit.data.reading.parts import TRAIN, of_path
+from gankit.data.reading.parts import TRAIN, Parts, of_path
 from gankit.data.reading.patterns import TwoSided
 from gankit.data.reading.two_sides import HOW as PAIRED
 from gankit.data.reading.vectors import is_vectors, open_vectors
@@ -121,29 +121,28 @@ def open_as(
         dataset = Union("-".join(dataset.name for dataset in sets), sets)
     elif path is None and (both := domains.split(name)):
         if sides := two_sided(name, want, how):
-            sides = sides._replace(held_out=tuple(held_out_paths(how.held_out)))
+            sides = sides._replace(held_out=held_out_paths(how.held_out))
             dataset = _open_two_sided(name, sides, want, how)
         else:
             dataset = join(name, both, lambda part: open_part(part, TWO))
     elif is_sharded(name, path):
         with named(name):
             dataset = open_shards(name, path, replace(how, split=part_in(name) or how.split), want)
-            if want == "captions":
-                dataset = captioned(dataset, how.skip_bad, text_encoder)
     elif path is None:
         with named(name):
             refuse_typed(how, str(name))
             if how.held_out:
                 raise ValueError("--held-out compares the content of files; for evaluation alone give it to evaluate")
             dataset = BUILTIN[_with_split(str(name), how.split)](how.size)
-            if want == "captions" and isinstance(dataset, Dataset) and dataset.kind == "images":
-                dataset = captioned(dataset, how.skip_bad, text_encoder)
     elif is_vectors(path):
         with named(name):
             refuse_typed(how, str(name))
             dataset = open_vectors(path)
     else:
-        dataset = _open_files(name, path, how, want, text_encoder)
+        dataset = _open_files(name, path, how, want)
+    if want == "captions" and isinstance(dataset, Dataset) and dataset.kind == "images":
+        with named(name):
+            dataset = captioned(dataset, how.skip_bad, text_encoder)
     if dataset.kind not in KINDS and (mirror or how.size):
         raise ValueError(
             f"{name} holds {dataset.kind}, which have no resolution and no mirror image: leave those flags out"
@@ -157,14 +156,14 @@ def open_as(
     return dataset
 
 
-def _open_files(name: str | Path, path: Path, how: Reading, want: str, text_encoder: str) -> Dataset | Domains:
+def _open_files(name: str | Path, path: Path, how: Reading, want: str) -> Dataset | Domains:
     """The part of the files at a path that the options say, as images, pairs, label maps or two domains."""
     with named(name):
         located = locate(name, path, how.split)
         how = replace(how, split=located.part)
     dataset: Dataset | Domains
     if sides := located.two_sided(want, how.pair):
-        sides = sides._replace(held_out=tuple(held_out_paths(unseen_of(name, located, how))))
+        sides = sides._replace(held_out=held_out_paths(unseen_of(name, located, how)))
         dataset = _open_two_sided(name, sides, want, how)
     elif both := located.domains():
         parted = replace(how, split="", held_out=unseen_of(name, located, how))  # the part was chosen with the folders
@@ -172,18 +171,17 @@ def _open_files(name: str | Path, path: Path, how: Reading, want: str, text_enco
     else:
         with named(name):
             dataset = open_folder(path, how, located.parts, held_out_paths(how.held_out), want)
-            if want == "captions":
-                dataset = captioned(dataset, how.skip_bad, text_encoder)
     dataset.division = located.division(how.held_out)
     return dataset
 
 
 def unseen_of(name: str | Path, located: Located, how: Reading) -> str:
     """The name of the data that is held out of pairs, label maps or domains: what the user named, else their own."""
-    return how.held_out or (held_out_of(name) if located.part == TRAIN else "") or ""
+    own = located.part == TRAIN and _held_out_part(name, located.path, located.parts)
+    return how.held_out or own or ""
 
 
-def held_out_paths(name: str) -> list[tuple[Path, str]]:
+def held_out_paths(name: str) -> tuple[tuple[Path, str], ...]:
     """The folders and archives of held-out data, with the part of each. Raises ValueError: there are no such files."""
     names = [part for text in plus(name) or [name] for part in domains.split(text) or [text]] if name else []
     names = [str(published.located(part)) for part in names]
@@ -191,7 +189,7 @@ def held_out_paths(name: str) -> list[tuple[Path, str]]:
     if built_in := [part for part, path in zip(names, paths) if path is None]:
         raise ValueError(f"--held-out takes files, whose content can be compared; {shown(built_in[0])} is built in")
     parts = [layout.part_of(part_in(part)) or part_in(part) for part in names]
-    return [(path, part) for path, part in zip(paths, parts) if path is not None]
+    return tuple((path, part) for path, part in zip(paths, parts) if path is not None)
 
 
 def _with_split(name: str, split: str) -> str:
@@ -292,20 +290,26 @@ def held_out_of(name: str | Path) -> str | None:
     if is_sharded(name, path):
         parts_of_shards = parts_of(in_folder(path))
         return next((f"{path}:{part}" for part in ("test", "val") if part in parts_of_shards), None)
-    parts = of_path(path)
-    if part := parts.held_out():
-        folder = parts.folder(part) if path.is_dir() else None
-        if folder and not (path / folder).is_dir():  # the files hold many images, and are no folders
-            return f"{without_part(text)}:{part}"
-        sides = parts.domains(part) if path.is_dir() and not folder else None
-        names = [str(path / side) for side in sides or ([folder] if folder else [])]
-        return ",".join(names) or f"{path}:{part}"
+    if held_out := _held_out_part(name, path, of_path(path)):
+        return held_out
     above = path.resolve().parent
     if path.is_dir() and layout.part_of(path.resolve().name) == TRAIN:  # the user named the training part itself
         beside = of_path(above)
         if (part := beside.held_out()) and (folder := beside.folder(part)):
             return str(path.parent / folder if path.parent.resolve() == above else above / folder)
     return None
+
+
+def _held_out_part(name: str | Path, path: Path, parts: Parts) -> str | None:
+    """The name of the held-out part among the files at a path; None if there is none."""
+    if not (part := parts.held_out()):
+        return None
+    folder = parts.folder(part) if path.is_dir() else None
+    if folder and not (path / folder).is_dir():  # the files hold many images, and are no folders
+        return f"{without_part(str(name))}:{part}"
+    sides = parts.domains(part) if path.is_dir() and not folder else None
+    names = [str(path / side) for side in sides or ([folder] if folder else [])]
+    return ",".join(names) or f"{path}:{part}"
 
 
 def _held_out_of_both(both: Sequence[str]) -> str | None:

@@ -152,7 +152,7 @@ def _described(name: str | Path, path: Path | None, located: Located | None, how
     sides = located.two_sided(want, how.pair) if located else two_sided(name, want, how)
     if sides:
         held_out = unseen_of(name, located, how) if located else how.held_out
-        report = _two_sided(str(name), sides._replace(held_out=tuple(held_out_paths(held_out))), how, want)
+        report = _two_sided(str(name), sides._replace(held_out=held_out_paths(held_out)), how, want)
         if want == "pairs" and report.shape and report.kind == "masks":  # read as the coloured map, and the image
             report.kind, report.shape, report.other = "pairs", (3, *report.shape[1:]), report.shape
         return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
@@ -20,7 +21,7 @@ MOST = 1024  # rows at once
 LEAST_BYTES = 8  # of a row in a file: a count of rows that claims less is not allocated
 
 
-class Shard:
+class Shard(ABC):
     """The rows of a .parquet or .arrow file.
 
     Args:
@@ -38,25 +39,25 @@ class Shard:
     def __init__(self, source: Path | BinaryIO, name: str):
         self.name = name
 
+    @abstractmethod
     def batches(self, columns: list[str], start: int = 0) -> Iterator[tuple[int, pyarrow.RecordBatch]]:
         """The rows from row `start` or somewhat before it, in order, as the number of the first row and some rows.
 
         Raises:
             ValueError: the file is damaged.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def until(self, row: int) -> int:
         """The first row after this one that can be read although this one cannot."""
-        raise NotImplementedError
 
+    @abstractmethod
     def bytes_of(self, column: str) -> int:
         """About the number of bytes of a column in the file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Close the file."""
-        raise NotImplementedError
 
 
 @contextmanager
