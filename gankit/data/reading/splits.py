@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import re
@@ -15,6 +13,7 @@ from gankit.data.reading import layout
 from gankit.data.reading.files import File, FileSet
 from gankit.data.reading.formats import matlab
 from gankit.data.reading.matching import variants
+from gankit.data.reading.rowfiles import csv_sheet
 from gankit.text import shown
 
 CELEBA = ("list_eval_partition.txt", "list_eval_partition.csv")
@@ -176,9 +175,9 @@ def _table(text: str, name: str) -> list[dict[str, object]]:
         if name.lower().endswith(".jsonl"):
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
             return [row for row in rows if isinstance(row, dict)]
-        first = text.partition("\n")[0]
-        return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count)))
-    except (ValueError, csv.Error, RecursionError):
+        sheet = csv_sheet(text)
+        return [dict(zip(sheet.title, line)) for line in sheet.lines]
+    except (ValueError, RecursionError):
         return []
 
 
