@@ -102,7 +102,8 @@ def reading_of(settings: Reading | Mapping[str, object]) -> Reading:
     values = settings if isinstance(settings, Mapping) else vars(settings)
     before = {"range": TYPE} if "data" in values else {}  # of runs that know no range
     names = [field.name for field in dataclasses.fields(Reading)]
-    return Reading(**before | {name: values[name] for name in names if name in values}).check()  # type: ignore[arg-type]
+    options = before | {name: values[name] for name in names if name in values}
+    return Reading(**options).check()  # type: ignore[arg-type]
 
 
 def parse_resolution(text: int | str | None) -> tuple[int, int] | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from gankit.data.reading.files import MAX_BYTES, amount
+from gankit.data.reading.formats.columns import is_image
 from gankit.data.shards.members import LABELS, TEXTS, Members, facts_of
 from gankit.text import shown
 
@@ -71,15 +72,7 @@ def _rows(file: BinaryIO, with_facts: bool) -> Iterator[tuple[bytes | None, dict
 
 def _columns(table: ParquetFile) -> tuple[str, list[str]]:
     """The name of the column of images, and of those of labels and captions. Raises ValueError."""
-    from pyarrow import types
-
-    def holds_images(field: object) -> bool:
-        kind = field.type  # type: ignore[attr-defined]
-        if types.is_struct(kind):
-            return kind.get_field_index("bytes") >= 0 and types.is_binary(kind.field("bytes").type)
-        return bool(types.is_binary(kind) or types.is_large_binary(kind))
-
-    fields = [field for field in table.schema_arrow if holds_images(field)]
+    fields = [field for field in table.schema_arrow if is_image(field.type)]
     if not fields:
         found = ", ".join(shown(name) for name in table.schema_arrow.names[:20])
         raise ValueError(f"no column holds the bytes of images; there are {found or 'no columns'}")
