@@ -169,8 +169,10 @@ def test_files_and_functions_stay_short_or_say_why(path):
             assert "The function is long because" in about, f"{path.name}:{node.lineno} {node.name}"
 
 
-def test_a_picture_is_written_without_a_model():
-    code = "import gankit.pictures, sys; print(*(m for m in sys.modules if m.startswith('gankit.')))"
+def test_a_picture_is_written_without_a_model_and_models_are_imported_without_slow_packages():
+    code = "import gankit.pictures, sys; print(*(m for m in sys.modules if m.startswith('gankit.')))\n"
+    code += "import gankit.metrics; from gankit import models; [models.find(name) for name in models.names()]\n"
+    code += "assert not {'torch._dynamo', 'scipy', 'sklearn', 'pandas', 'pyarrow'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=HOUSE.parent)
     assert done.returncode == 0, done.stderr
     parts = {part_of(name.removeprefix("gankit.")) for name in done.stdout.split()}
