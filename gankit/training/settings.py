@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from gankit import build
 from gankit.data import Reading
-from gankit.data.reading.choices import TYPE
+from gankit.data.reading.choices import BEFORE
 from gankit.recipe import Images, Recipe
 from gankit.runs.files import BadCheckpoint
 from gankit.runs.schema import Config
@@ -142,7 +142,6 @@ def settings_of(config: Config) -> Settings:
     """
     known = {f.name for f in dataclasses.fields(Settings)}
     try:
-        before = Settings(range=TYPE)  # of runs that know no range
-        return with_options(before, {k: v for k, v in config["settings"].items() if k in known})
+        return with_options(Settings(), BEFORE | {k: v for k, v in config["settings"].items() if k in known})
     except ValueError as error:
         raise BadCheckpoint(f"config.json is damaged: {error}") from error

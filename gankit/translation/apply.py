@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 
 from gankit import data, pictures
-from gankit.data.reading.choices import Scale
 from gankit.recipe import can
 from gankit.runs.files import replacing
 from gankit.runs.trained import Trained, load
@@ -210,8 +209,9 @@ class Translation:
                 if job.item.video:
                     self.translate_video(job)
                     continue
+                size, channels = self.options.size, self.translator.shape[0]
                 job.picture = conversion.as_picture(
-                    job.item.read(), self.translator.shape[0], self.options.size, self.background, self.scale
+                    job.item.read(), channels, size, self.background, self.how.scale, self.how.jpeg
                 )
             except ValueError as error:
                 self.done.skipped.append((job.item.name, str(error)))
@@ -227,9 +227,9 @@ class Translation:
         yield from waiting.values()
 
     @property
-    def scale(self) -> Scale | None:
-        """The values that were black and white in training, in deep images of the side that is translated."""
-        return data.reading_of(self.trained.config["settings"]).side(self.translator.side == "b").scale
+    def how(self) -> data.Reading:
+        """How images of the side that is translated were read in training."""
+        return data.reading_of(self.trained.config["settings"]).side(self.translator.side == "b")
 
     @property
     def background(self) -> str:
