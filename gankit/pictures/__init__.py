@@ -4,6 +4,7 @@ from gankit.pictures.animation import ANIMATIONS, animate
 from gankit.pictures.curves import Mark, chart
 from gankit.pictures.grid import cells, dots, grid, white
 from gankit.pictures.inline import as_png, inline
+from gankit.pictures.samples import as_samples
 from gankit.pictures.sheet import sheet
 from gankit.pictures.write import STILLS, save, save_arrays, save_one, save_picture
 
@@ -13,6 +14,7 @@ __all__ = [
     "Mark",
     "animate",
     "as_png",
+    "as_samples",
     "cells",
     "chart",
     "dots",

@@ -124,7 +124,7 @@ def chart(
     x_axis = Axis(min(xs), max(xs)) if is_wide else axis_of(xs)
     y_axis = axis_of(ys, limits, may_be_log)
     keys, top = legend(series, width, has_last)
-    frame = (LEFT, top + LINE, width - RIGHT, height - BOTTOM)
+    frame = (LEFT, top + LINE + 4, width - RIGHT, height - BOTTOM)
     lines = [line(points, COLOURS[i % len(COLOURS)], x_axis, y_axis, frame) for i, points in enumerate(series.values())]
     label = escaped(f"{name}: {', '.join(series)} over {unit}")
     head = f"<svg role=img aria-label='{label}' viewBox='0 0 {width} {height}' font-family='system-ui, sans-serif' "
@@ -155,7 +155,7 @@ def legend(series: Series, width: int, has_last: bool) -> tuple[str, int]:
         dot = f"<circle r=4 cx={x + 4:.0f} cy={y - 4} fill='{COLOURS[i % len(COLOURS)]}' />"
         texts.append(f"{dot}<text x={x + 12:.0f} y={y}>{escaped(text)}</text>")
         x += wide
-    return "".join(texts), y + 4
+    return "".join(texts), y + 6
 
 
 def axes(x_axis: Axis, y_axis: Axis, frame: Frame, is_count: bool) -> str:

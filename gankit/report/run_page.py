@@ -136,7 +136,8 @@ def previews(folder: Path, config: Config, lines: list[schema.Record]) -> list[s
     if (folder / "reals.png").is_file():
         figures.append(figure(*inlined(folder / "reals.png", "real data")))
     are_strips = config.get("preview") == "strips"
-    parts = X
+    title = "Inputs, outputs and data" if are_strips else "Samples over time, and reals"
+    parts = row(title, figures, "row pictures") if figures else []
     standing = evaluation.standing_of(lines)
     best = standing.best["fake"].get("images", 0) if standing else 0
     picture = folder / f"fakes{best:09d}.png"
@@ -238,6 +239,7 @@ def curve(config: Config, name: str, series: Series, lines: list[schema.Record])
         name, series, unit_y=known.unit if known else "", limits=known.limits if known else None,
         marks=chance(config["model"], config["arguments"], name), has_last=True, may_be_log=True,
     )  # fmt: skip
+    title = next(iter(series)) if len(series) == 1 and title == name else title
     return f"<figure><b>{escaped(title)}</b>{drawn}<figcaption>{escaped(text)}</figcaption></figure>"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -17,7 +16,7 @@ from gankit.recipe import Batch, Spec
 from gankit.runs import files, schema
 from gankit.runs.config import Data
 from gankit.runs.state import LiveRun, LogState
-from gankit.text import aside, bar, clean
+from gankit.text import aside, bar, clean, is_live
 from gankit.training.board import Board
 from gankit.training.diagnosis import diagnose
 from gankit.training.settings import Settings
@@ -101,7 +100,7 @@ class Log:
             f"{run.config['model']} ({sizes} parameters) on {len(dataset):,} {kind} of {dataset.name}, {shape}, "
             f"{run.device}; {self.folder}"
         )
-        if not self.quiet and sys.stderr.isatty():
+        if not self.quiet and is_live():
             self.bar = bar("images")
             self.bar.start()
             self.bar.add_task("", total=self.settings.images, completed=run.images, text="")
