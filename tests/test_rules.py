@@ -175,7 +175,17 @@ def test_a_picture_is_written_without_a_model():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=HOUSE.parent)
     assert done.returncode == 0, done.stderr
     parts = {part_of(name.removeprefix("gankit.")) for name in done.stdout.split()}
-    assert parts <= {"data", "downloads", "html", "pictures", "text", "runs", "runs.files", "runs.lock", "runs.schema"}, parts
+    assert parts <= {
+        "data",
+        "downloads",
+        "html",
+        "pictures",
+        "text",
+        "runs",
+        "runs.files",
+        "runs.lock",
+        "runs.schema",
+    }, parts
 
 
 @pytest.mark.parametrize("words", [["-c", "import gankit"], ["-m", "gankit", "--help"]])
