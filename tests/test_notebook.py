@@ -71,6 +71,8 @@ def test_anomaly_scores_show_the_extremes_and_explain_their_numbers():
     html = found._repr_html_()
     assert "<img " in html and anomaly.ABOUT["cpu_ms_per_image"] in html
     assert set(anomaly.numbers(found, 0.2)) == set(anomaly.ABOUT)  # each number is explained
+    guide = (Path(__file__).parents[1] / "docs" / "anomalies.md").read_text()
+    assert all(f"`{name}`" in guide for name in anomaly.ABOUT)
 
 
 def test_a_model_and_a_run_have_one_line(tmp_path):
