@@ -22,29 +22,11 @@ from gankit.translation import conversion, face_boxes, paths, strips, tiles, vid
 from gankit.translation.conditions import Request, request_of
 from gankit.translation.conversion import Picture
 from gankit.translation.options import Options, check_options
+from gankit.translation.outcome import Outcome
 from gankit.translation.paths import Item
 from gankit.translation.translator import Translator, key_of
 
 WAITING = 4  # batches of images read ahead; beyond it, the largest group of one size is translated
-
-
-@dataclass
-class Outcome:
-    """The result of a translation.
-
-    Args:
-        written: paths of images, videos and strips, in order.
-        inputs: number of input images and videos.
-        skipped: names of inputs that could not be used, with the reason.
-        notes: messages about all images.
-        measured: names of images, with measurements.
-    """
-
-    written: list[Path] = field(default_factory=list)
-    inputs: int = 0
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    measured: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass
