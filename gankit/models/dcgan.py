@@ -57,12 +57,15 @@ class DCGAN(Recipe):
         penalty: none, or one on D: wgan_gp, dragan, r1, r2, r1_r2, zero_centred, orthogonal, lecam or clip.
         penalty_weight: weight of the penalty: 10 in WGAN-GP and DRAGAN, gamma / 2 for R1 and R2; for clip the bound
             of D's weights, 0.01 in WGAN.
+        penalty_every: updates of D per penalty, whose weight is then multiplied by it (lazy regularisation, Karras et
+            al. 2020); 1 in the papers. It does not apply to clip.
         consistency: train D to give the same output for an image flipped and shifted: for reals (cr), for fakes too
             (bcr), and also for samples of slightly different z, while G learns to make these samples differ (icr).
         lr_g: G's learning rate.
         lr_d: D's learning rate.
         beta1: Adam's decay rate of the mean of gradients.
         beta2: Adam's decay rate of the mean of squared gradients.
+        decay: share of the run, at its end, over which both learning rates fall linearly to 0.
         load_scale: scale at which images are read, before a random crop to the model's size; 1.5 in dcgan.torch.
     """
 
@@ -122,11 +125,13 @@ class DCGAN(Recipe):
         loss: str = "non_saturating",
         penalty: str = "none",
         penalty_weight: float = 10.0,
+        penalty_every: int = 1,
         consistency: Literal["none", "cr", "bcr", "icr"] = "none",
         lr_g: float = 2e-4,
         lr_d: float = 2e-4,
         beta1: float = 0.5,
         beta2: float = 0.999,
+        decay: float = 0.0,
         load_scale: float = 1.0,
     ):
         super().__init__(spec)
@@ -139,7 +144,10 @@ class DCGAN(Recipe):
             if value not in options:
                 raise ValueError(f"there is no {option} {value!r}; choose from {', '.join(options)}")
         self.z_dim, self.prior, self.same_z = z_dim, prior, same_z
+        if penalty_every < 1 or not 0 <= decay <= 1:
+            raise ValueError(f"penalty_every is {penalty_every} and decay {decay}; give 1 or more, and 0 to 1")
         self.loss, self.penalty, self.penalty_weight = ADVERSARIAL[loss], penalty, penalty_weight
+        self.penalty_every, self.decay, self.rates = penalty_every, decay, {"g": lr_g, "d": lr_d}
         self.consistency, self.load_size = consistency, larger_size(spec.shape, load_scale)
         self.register_buffer("means", torch.zeros(2))  # running means of D's logits on reals and on fakes, for LeCam
         self.g = DCGANGenerator(z_dim, spec.shape, width, kernel, unit_norm, eps=norm_eps)
@@ -162,28 +170,36 @@ class DCGAN(Recipe):
                 "--consistency compares two outputs of D for an image, which --augment would change: use only one"
             )
         (batch.fields["real"],) = random_crop([batch.real], batch.draw, *self.spec.shape[1:])
+        if self.decay:
+            for name, opt in self.opt.items():
+                opt.param_groups[0]["lr"] = self.rates[name] * min(1.0, (1 - run.done) / self.decay)
         shared_z = (batch.draw(self.noise),) if self.same_z else ()
-        outputs = run.update("d", self.d_loss, batch, *shared_z)
+        is_penalised = run.step % self.penalty_every == 0
+        outputs = run.update("d", partial(self.d_loss, is_penalised=is_penalised), batch, *shared_z)
         if self.penalty == "lecam":
             self.means.lerp_(torch.stack([outputs["real"], outputs["fake"]]), 0.01)
         elif self.penalty == "clip":
             clip_weights(self.d, self.penalty_weight)
         run.update("g", self.g_loss, batch, *shared_z)
 
-    def d_loss(self, batch: Batch, z: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def d_loss(
+        self, batch: Batch, z: Tensor | None = None, is_penalised: bool = True
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         z = batch.draw(self.noise) if z is None else z
         fake = self.g(z)
         critic = partial(self.logits, batch)
         real_logits, fake_logits = critic(batch.real), critic(fake)
         loss, outputs = self.loss.d(real_logits, fake_logits), scores(real_logits, fake_logits, self.loss.boundary)
-        if self.penalty in PENALTIES:
+        if not is_penalised:
+            pass
+        elif self.penalty in PENALTIES:
             outputs["penalty"] = PENALTIES[self.penalty](critic, batch.real, fake, batch.draw)
         elif self.penalty == "orthogonal":
             outputs["penalty"] = orthogonal(self.d)
         elif self.penalty == "lecam":
             outputs["penalty"] = lecam(real_logits, fake_logits, *self.means)
         if "penalty" in outputs:
-            loss = loss + self.penalty_weight * outputs["penalty"]
+            loss = loss + self.penalty_weight * self.penalty_every * outputs["penalty"]
         shown = Shown(critic, batch.real, real_logits), Shown(critic, fake, fake_logits)
         consistency, terms = consistency_d(self.consistency, *shown, self.g, z, batch.draw)
         return loss + consistency, outputs | terms
