@@ -23,7 +23,7 @@ Extreme = tuple[float, Tensor, Tensor, Tensor]  # a score with its image, recons
 ABOUT = {
     "images": "number of images that were scored",
     "cpu_ms_per_image": "processor time to score an image, in milliseconds",
-    "steps": "optimization steps for each image: anogan searches the latent space in steps, f_anogan needs none",
+    "steps": "optimization steps for each image: anogan searches the latent space, f_anogan encodes once",
     "threshold": "the score above which an image counts as anomalous",
     "above": "share of all images above the threshold",
     "auroc": "chance that an anomalous image scores higher than a normal one; 0.5 is a guess, 1 is perfect",

@@ -189,12 +189,11 @@ def dashed(marks: Sequence[Mark], x_axis: Axis, y_axis: Axis, frame: Frame) -> s
     for mark in marks:
         if mark.is_upright:
             x = left + x_axis.place(mark.value) * (right - left)
-            d, at, anchor = f"M{x:.1f} {bottom}V{top}", (x + 4, top + 9), "start"
-            if x > (left + right) / 2:
-                at, anchor = (x - 4, top + 9), "end"
+            anchor, aside = ("end", -4) if x > (left + right) / 2 else ("start", 4)
+            d, at = f"M{x:.1f} {bottom}V{top}", (x + aside, top + 9.0)
         else:
             y = bottom - y_axis.place(mark.value) * (bottom - top)
-            d, at, anchor = f"M{left} {y:.1f}H{right}", (right, y - 4), "end"
+            d, at, anchor = f"M{left} {y:.1f}H{right}", (float(right), y - 4), "end"
         parts.append(f"<path d='{d}' stroke=currentColor stroke-opacity=.6 stroke-dasharray='4 3' />")
         parts.append(f"<text x={at[0]:.1f} y={at[1]:.1f} text-anchor={anchor}>{escaped(mark.text)}</text>")
     return "".join(parts)

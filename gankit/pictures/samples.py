@@ -14,7 +14,7 @@ from gankit.pictures.inline import as_png
 class Samples(Tensor):
     """A tensor of samples that a notebook shows as a picture; whatever is computed from it is a plain tensor."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # torch's own stub
 
     def _repr_png_(self) -> bytes | None:
         return as_png(grid(self.as_subclass(Tensor))) if self.ndim == 4 or self.ndim == 2 else None
