@@ -6,7 +6,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -16,7 +16,7 @@ from gankit.runs.config import Data
 from gankit.text import shown
 from gankit.training.pace import Pace, measure, outlined, shares_of
 from gankit.training.progress import about
-from gankit.training.settings import Settings, with_length
+from gankit.training.settings import Settings, with_length, with_options
 
 DECIDED = ("images", "log", "preview", "save", "evaluate_every", "ema", "augment_speed")  # settings that a time decides
 SHARE = 0.03  # of the time, which previews and saves may take each
@@ -128,7 +128,7 @@ def length_for(
     early, up to a hundred lines, and saves some minutes apart.
     """
     recipe = outlined(kind, spec, arguments)
-    planned = with_length(settings, recipe).images
+    planned: int = with_length(settings, recipe).images
     room = max(0.0, budget.seconds - spent - pace.build - START - pace.report)
     images, chosen, changed = planned, settings, arguments
     for _ in range(4):  # intervals and phases depend on the length, and the length on what they cost
@@ -168,11 +168,11 @@ def spaced(settings: Settings, images: int, ratio: float, pace: Pace, budget: Bu
     }
     if settings.augment == "ada":
         values["augment_speed"] = min(settings.augment_speed, max(1, images // 2))
-    return replace(settings, **{name: value for name, value in values.items() if name not in budget.fixed})
+    return with_options(settings, {name: value for name, value in values.items() if name not in budget.fixed})
 
 
 def nice(count: float, digits: int) -> int:
     """A count rounded down to so many digits: 123,456 as 120,000 with two."""
     whole = int(count)
-    step = 10 ** max(0, len(str(whole)) - digits)
+    step: int = 10 ** max(0, len(str(whole)) - digits)
     return whole // step * step

@@ -210,7 +210,7 @@ def cost_of(meter: Meter, steps: list[tuple[int, float]], room: float) -> tuple[
         size, took = larger, processes.tell(meter.seconds(larger, usual))
     times: dict[int, list[float]] = {}
     for number, _ in cycle(steps):
-        if times and processes.tell(meter.now() + took >= end):
+        if times and processes.tell(end - meter.now()) <= took:
             break
         times.setdefault(number, []).append(meter.seconds(size, number))
     means = {number: sum(seconds) / len(seconds) for number, seconds in times.items()}
