@@ -64,6 +64,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "evaluation": (CORE | DATA | {"runs"}, {"torch", "numpy", "PIL", "safetensors"}),
     "report": (WRITING | {"runs", "evaluation", "pictures"}, set()),
     "training": (CORE | DATA | {"runs", "evaluation", "report"}, {"torch", "numpy", "tensorboard"}),
+    "choosing": (CORE | DATA | {"runs", "evaluation", "report", "training"}, TORCH),
     "ledger": ({"models"}, set()),
     **{
         tool: (CORE | DATA | {"runs", "evaluation", "report", "training"}, outside)
@@ -75,7 +76,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         }.items()
     },
     "cli": (
-        CORE | DATA | TOOLS | {"runs", "evaluation", "report", "training", "ledger"},
+        CORE | DATA | TOOLS | {"runs", "evaluation", "report", "training", "ledger", "choosing"},
         {"rich", "tyro", "numpy", "torch"},
     ),
 }
