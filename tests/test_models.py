@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import gankit
-from gankit import build, cli, latent, models, training
+from gankit import build, cli, latent, models, report, training
 from gankit.losses import ADVERSARIAL
 from gankit.penalties import PENALTIES
 from gankit.recipe import Batch, Recipe, Spec
@@ -61,6 +61,8 @@ def stats(folder: Path) -> list[dict]:
 @pytest.mark.parametrize("model", [*MODELS, ODD])
 def test_an_interrupted_run_ends_with_the_same_bits(model, tmp_path, interrupt):
     whole = training.train(model, outdir=tmp_path / "whole", **small(model)).folder
+    unexplained = {key for line in stats(whole) for key in line if not report.meaning_of(key)} - {"images"}
+    assert not unexplained or model == ODD, "add them to gankit.report.meanings"
     broken = interrupt(24, model, outdir=tmp_path / "broken", **small(model))
     torch.manual_seed(1), random.seed(1), np.random.seed(1)  # other code uses the global generators in between
     torch.randn(10)

@@ -299,6 +299,20 @@ def test_dropout_by_definition(layer, shape, drawn, p):
     assert torch.equal(net(x), expected), "where no update is at work it is torch's"
 
 
+@pytest.mark.parametrize("layer", [Dropout, Dropout2d])
+def test_a_compiled_layer_draws_the_masks_of_the_plain_one(layer):
+    net, x = layer(0.5), torch.rand(8, 3, 4, 4)
+    compiled = torch.compile(net, backend="eager")
+    for seed in (0, 1):
+        masked = []
+        for form in (net, compiled):
+            torch.manual_seed(seed)
+            with at_work(lambda sampler: sampler(8), 8, 8):
+                masked.append(form(x))
+        assert torch.equal(*masked) and 0 < (masked[0] == 0).float().mean() < 1
+    assert torch.equal(compiled.eval()(x), x)
+
+
 # Spectral norm -------------------------------------------------------------------------------------------------------
 
 

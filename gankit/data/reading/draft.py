@@ -48,7 +48,7 @@ class Draft:
 
     def __init__(self, file: BinaryIO, how: Reading, count: int):
         self.file, self.how, self.count = file, how, count
-        self.size, self.fit = how.size, (how.fit, how.alpha)
+        self.size, self.is_sized, self.fit = how.size, bool(how.resolution), (how.fit, how.alpha)
         self.with_alpha: bool | None = None  # whether the first image has alpha, if that is kept
         self.given_up = False
         self.row = UNKNOWN  # bytes of a row, once known
@@ -65,12 +65,11 @@ class Draft:
             header = decoding.probe(data)
             return header, *self.row_of(header, lambda shape: decoding.decode(data, shape, *self.fit))
         with decoding.open_image(data) as image:
-            header = decoding.header(image)
+            header = decoding.header(image, data)
 
             def decode(shape: tuple[int, int, int]) -> np.ndarray:
                 with decoding.unusable():
-                    picture = decoding.pixels(image, data)
-                return decoding.shaped(picture, shape, *self.fit)
+                    return decoding.decoded(image, data, header, shape, *self.fit, jpeg=self.how.jpeg)
 
             return header, *self.row_of(header, decode)
 
@@ -98,7 +97,7 @@ class Draft:
             self.given_up |= bool(ondemand.too_large(2 * self.count, (3, *self.size), self.how.cache_bytes))
         self.given_up |= (
             header.mode in (*decoding.DEEP, decoding.DEEP_RGB)
-            or (self.how.size is None and header[:2] != self.size)
+            or (not self.is_sized and header[:2] != self.size)
             or (self.how.alpha == "keep" and header.alpha and not self.with_alpha)
         )
         return not self.given_up

@@ -95,7 +95,13 @@ def _dataset(path: Path, info: dict, read: Callable[[np.ndarray], np.ndarray], f
 def listing_key(how: Reading) -> tuple[object, ...]:
     """The options that decide what is prepared from files; those that are found from the files are not known yet."""
     scales = () if how.range == TYPE else ("scales", how.range)
-    return how.size, how.fit, how.alpha, *scales, *how.changed("frames"), *volumes.installed()
+    jpeg = ("jpeg",) * (how.jpeg == "scaled" and how.size is not None)
+    return how.size, how.fit, how.alpha, *scales, *jpeg, *how.changed("frames"), *volumes.installed()
+
+
+def reduced(seen: Survey, shape: tuple[int, int, int], how: Reading) -> tuple[str, ...]:
+    """A part of the cache's key for images of which some are decoded at a smaller size; others stay as they were."""
+    return ("jpeg",) if any(image.header.reduced(shape, how.fit, how.jpeg) > 1 for image in seen.images) else ()
 
 
 def prepare(name: str, build: Callable[[Path], dict], fact: str) -> cache.Prepared:
@@ -243,7 +249,7 @@ def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]], wan
         return source.read(image.file)
 
     def decode(_: ImageFile, data: bytes) -> np.ndarray:
-        return decoding.decode(data, shape, how.fit, how.alpha, deep.scale)
+        return decoding.decode(data, shape, how.fit, how.alpha, deep.scale, how.jpeg)
 
     def build(out: Path) -> dict:
         if draft and is_drafted:
@@ -266,7 +272,7 @@ def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]], wan
         source = source if draft else kept(source)
         seen = survey(source, how=how, want=want, place=path, draft=draft)
         shape, deep = seen.shape(how.size, how.alpha), scaling(seen.depths[0], how)
-        name = cache.key(VERSION, seen.content, shape, how.fit, how.alpha, *deep.key)
+        name = cache.key(VERSION, seen.content, shape, how.fit, how.alpha, *deep.key, *reduced(seen, shape, how))
         is_plain = not deep.scale and not source.pages
         is_drafted = draft is not None and draft.holds([i.file for i in seen.images if not i.flaw], shape)
         if draft and not is_drafted:

@@ -88,7 +88,7 @@ class Decoder:
             if (header.height, header.width) != self.shape[1:]:
                 height, width = self.shape[1:]
                 raise ValueError(f"{header.height}x{header.width}, and the first images are {height}x{width}")
-        return decoding.decode(content, self.shape, self.how.fit, self.how.alpha)
+        return decoding.decode(content, self.shape, self.how.fit, self.how.alpha, jpeg=self.how.jpeg)
 
     def other(self, number: int, reason: str) -> np.ndarray:
         """The image in place of a damaged one."""

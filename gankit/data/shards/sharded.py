@@ -127,6 +127,7 @@ def open_shards(name: str | Path, path: Path | None, how: Reading, want: str = "
     shape = shape_of(seen, how)
     decoder = ondemand.Decoder(shape, how, index.count, source.fetch, source.name)
     content = [(shard.file, shard.size, count) for shard, count in zip(index.found, index.counts)]
+    jpeg = ("jpeg",) * (how.jpeg == "scaled" and how.size is not None)  # whether any is large is not known
     stem = re.split(r"[^\w.-]", path.resolve().name if path else Path(str(name)).name)[0].strip("-_.")
     return Dataset(
         name=stem or "shards",
@@ -134,7 +135,7 @@ def open_shards(name: str | Path, path: Path | None, how: Reading, want: str = "
         shape=shape,
         size=index.count,
         read=decoder.read,
-        fingerprint=cache.key(VERSION, "shards", content, index.digest, shape, how.fit, how.alpha),
+        fingerprint=cache.key(VERSION, "shards", content, index.digest, shape, how.fit, how.alpha, *jpeg),
         labels=np.array(index.labels, np.int64) if index.labels else None,
         class_names=[shown(title) for title in index.class_names],
         captions=index.captions or None,
