@@ -1,0 +1,76 @@
+"""Scripts that fetch real images and arrange them: what they write is read as what it is."""
+
+import csv
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gankit import data
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+FIELDS = ("file", "name", "group", "tone")
+
+
+def script(name):
+    """A file of scripts/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def fetched(tmp_path_factory):
+    """A folder as fetch_images.py writes it: 40 signs by two makers, every fourth of a person in two skin tones."""
+    folder, random = tmp_path_factory.mktemp("fetched"), np.random.default_rng(0)
+    rows = []
+    for i in range(40):
+        name, group = (f"woman {i}", "people") if i % 4 == 0 else (f"thing {i}", "objects")
+        rows += [
+            {"file": f"{i}{tone}.png", "name": name, "group": group, "tone": tone}
+            for tone in ["", "1F3FB", "1F3FF"][: 3 if group == "people" else 1]
+        ]
+    for maker in ("emoji-google", "emoji-twitter"):
+        for row in rows:
+            path = folder / maker / row["group"] / row["file"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 255, (8, 8, 3), np.uint8)).save(path)
+    with (folder / "emoji.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, FIELDS)
+        table.writeheader()
+        table.writerows(rows)
+    script("emoji_sets").write_sets(folder)
+    return folder
+
+
+def test_each_set_of_emoji_is_read_as_what_it_is(fetched):
+    kinds = {"pairs": "pairs", "domains": "domains", "captions": "captions", "people": "images"}
+    for name, kind in kinds.items():
+        path = fetched / f"emoji-{name}"
+        assert data.open_as(path, data.Reading(), want=kind).kind == kind
+    people = data.open(fetched / "emoji-people")
+    assert people.attribute_names == ["light", "medium_light", "medium", "medium_dark", "dark", "woman", "man"]
+    assert data.open_as(fetched / "emoji-captions", data.Reading(), want="captions").captions[0].split()[0] in (
+        "woman",
+        "thing",
+    )
+
+
+def test_no_sign_is_in_both_parts_or_in_both_domains_of_training(fetched):
+    parts = [{p.name for p in (fetched / "emoji-pairs/A" / part).iterdir()} for part in ("train", "test")]
+    assert parts[0] and parts[1] and not parts[0] & parts[1]
+    sides = [{p.name for p in (fetched / "emoji-domains" / f"train{side}").iterdir()} for side in "AB"]
+    assert all(sides) and not sides[0] & sides[1] and sides[0] | sides[1] == parts[0]
+    with (fetched / "emoji-people/metadata.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [{row["file_name"][:-9] for row in rows if row["split"] == part} for part in ("train", "test")]
+    assert len(rows) == 20 and not names[0] & names[1]
+
+
+def test_a_folder_without_emoji_is_told_what_fetches_them(tmp_path):
+    with pytest.raises(SystemExit, match=r"python scripts/fetch_images\.py"):
+        script("emoji_sets").write_sets(tmp_path)
