@@ -39,8 +39,8 @@ class Reading:
         labels: file of labels, as FILE or FILE:COLUMN; default: a table beside the images, or the folders' names.
         captions: file of captions, as FILE or FILE:COLUMN; default: a table or the text files beside the images.
         no_table: read no table beside the images.
-        jpeg: how JPEG files more than twice as large as the resolution are decoded: scaled, at a smaller size, which
-            takes a fraction of the time and changes values by 0.4 of 255 on average; or full.
+        jpeg: how JPEG files at least four times as large as the resolution are decoded: scaled, at a smaller size,
+            which takes a fraction of the time and changes values by 0.4 of 255 on average; or full.
         cache_limit: bytes of the disk that prepared images and copies of shards may take, such as 50G or 800M; images
             that take more are decoded each time they are shown.
     """
