@@ -366,12 +366,12 @@ def test_training_goes_on_when_nobody_reads_what_it_says(tmp_path, broken):
     read, write = os.pipe()
     stderr = write if broken == "pipe" else os.open("/dev/full", os.O_WRONLY)
     os.close(read)
-    command = [sys.executable, "-m", "gankit", *TRAIN, "--images", "1280", "--outdir", str(tmp_path)]
+    command = [sys.executable, "-m", "gankit", *TRAIN, "--images", "320", "--outdir", str(tmp_path)]
     done = subprocess.run(command, stdout=stderr, stderr=stderr, env=os.environ | {"PYTHONPATH": str(HERE.parent)})
     os.close(stderr), os.close(write) if broken == "full" else None
     assert done.returncode == 0
-    assert read_config(next(tmp_path.iterdir()))["images"] == 1280
-    assert read_tensors(next(tmp_path.iterdir()) / "state.safetensors")[1]["images"] == 1280
+    assert read_config(next(tmp_path.iterdir()))["images"] == 320
+    assert read_tensors(next(tmp_path.iterdir()) / "state.safetensors")[1]["images"] == 320
 
 
 @pytest.mark.parametrize("words", [["--help"], ["models"]])
