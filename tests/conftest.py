@@ -26,6 +26,14 @@ def one_thread() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def no_flushes() -> Iterator[None]:
+    """No waiting for the disk: tests end processes, not the machine, and what is written outlives a process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["GANKIT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +22,7 @@ from gankit.evaluation.families import distribution
 from gankit.evaluation.needs import Metric
 from gankit.evaluation.subject import Subject, share_error
 from gankit.runs.files import digest, read_tensors
-from tests.waiting import finished, torchrun
+from tests.waiting import finished, fork
 
 TINY = dict(data="digits", images=64, batch=16, z_dim=4, width=4, preview=0, quiet=True)
 
@@ -127,20 +129,16 @@ def test_neither_batch_nor_processes_change_a_value(here):
         found = gankit.evaluate("00000", metrics="fd,kd,precision", n=1100, batch=batch, precision="fp64")
         values.append({s.name: s.value for s in found})
     shutil.rmtree(here / "cache")
-    job = torchrun(
-        here,
-        "evaluate",
-        "00000",
-        "--metrics",
-        "fd,kd,precision",
-        "--samples",
-        "1100",
-        "--precision",
-        "fp64",
-        "--device",
-        "cpu",
-    )
-    finished(job, here)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    words = ["evaluate", "00000", "--metrics", "fd,kd,precision", "--samples", "1100", "--precision", "fp64"]
+    group = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE="2")  # as torchrun sets them
+    group["GANKIT_CACHE"] = os.environ["GANKIT_CACHE"]
+    jobs = [
+        fork(here, cli.main, [*words, "--device", "cpu"], **group, RANK=rank, LOCAL_RANK=rank) for rank in ("0", "1")
+    ]
+    for job in jobs:
+        finished(job, here)
     lines = evaluation.read(here / "runs/00000-dcgan-digits/evaluations.jsonl")
     assert len(lines) == 3 * len(values[0])
     values.append({line["name"]: line["value"] for line in lines[-len(values[0]) :]})

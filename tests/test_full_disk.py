@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from gankit import cli, training
-from gankit.runs.files import read_tensors
+from gankit.runs.files import read_tensors, write_text
 
 resource = pytest.importorskip("resource", reason="this system has no limits on file sizes")
 ODD = str(Path(__file__).parent / "odd_gan.py")
@@ -69,6 +70,14 @@ def test_a_write_that_fails_is_named_and_the_run_goes_on_once_there_is_room(file
     for name in one:
         if name.startswith(("run.recipe", "run.averages", "run.optimizers")):
             assert torch.equal(one[name], other[name]), name
+
+
+def test_a_file_is_on_the_disk_before_it_replaces_the_old_one(tmp_path, monkeypatch):
+    order, replace = [], os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: order.append(stat.S_ISDIR(os.fstat(descriptor).st_mode)))
+    monkeypatch.setattr(os, "replace", lambda *paths: order.append("renamed") or replace(*paths))
+    write_text(tmp_path / "a.json", "{}")
+    assert order == [False, "renamed", True], "the file, its new name, and the folder that holds the name"
 
 
 def test_a_disk_that_fills_up_stops_the_run(tmp_path):

@@ -20,12 +20,26 @@ from gankit.penalties import PENALTIES
 from gankit.recipe import Batch, Recipe, Spec
 from gankit.runs.files import read_tensors
 from gankit.runs.state import set_state, state_of
-from gankit.training import Settings
+from gankit.training import Run, Settings
 from gankit.training.log import TIMES
+from tests.small_runs import STACKGAN
 
 ODD = str(Path(__file__).parent / "odd_gan.py")
 MODELS = models.names()
 COUNTED = [(name, key) for name in MODELS for key, preset in models.find(name).presets.items() if preset.parameters]
+
+
+# Networks with fewer maps and smaller images than those of the preset "small", whose code they share.
+SMALLER: dict[str, dict[str, object]] = {
+    "acgan": dict(widths=(8, 4), width_d=2), "adain": dict(resolution="32"), "biggan": dict(width=4),
+    "cogan": dict(width=8), "cyclegan": dict(width=4), "dualgan": dict(width=4),
+    "f_anogan": dict(width=8), "ganimation": dict(width=4, width_d=4, resolution="16"), "pix2pix": dict(width=4),
+    "r3gan": dict(widths=(16, 8, 8)), "sagan": dict(width=4),
+    "singan": dict(most=40, width=4, iterations=16, updates=2), "sngan": dict(width=4),
+    "stackgan": dict(STACKGAN), "stargan": dict(width=4, resolution="16"),
+    "stylegan": dict(channel_base=64, channel_max=8), "stylegan2": dict(channel_base=64, channel_max=8),
+    "unet": dict(width=4, levels=2, resolution="32"), "wgan_gp": dict(width=8),
+}  # fmt: skip
 
 
 def data_for(kind: type[Recipe]) -> str:
@@ -37,7 +51,33 @@ def small(model: str) -> dict:
     """Options of a run small enough for a test."""
     kind = models.find(model)
     preset = "small" if "small" in kind.presets else ""
-    return dict(preset=preset, data=data_for(kind), images=48, batch=8, log=16, preview=32, save=16, ema=20, quiet=True)
+    options = dict(
+        preset=preset, data=data_for(kind), images=48, batch=8, log=16, preview=16, save=16, ema=20, quiet=True
+    )
+    return options | SMALLER.get(model, {})
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, dict[str, object]]]:
+    """The folder of a model's run that nothing interrupts, and the state that its recipe ends with."""
+
+    @functools.cache
+    def run(model: str) -> tuple[Path, dict[str, object]]:
+        run = training.train(model, outdir=tmp_path_factory.mktemp("whole"), **small(model))
+        return run.folder, run.recipe.state_dict()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
+    """A model's run of two batches; tests change nothing of it."""
+
+    @functools.cache
+    def run(model: str) -> Run:
+        return training.train(model, outdir=tmp_path_factory.mktemp("short"), **small(model) | dict(images=16))
+
+    return run
 
 
 def same(a: Path, b: Path) -> None:
@@ -59,15 +99,14 @@ def stats(folder: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("model", [*MODELS, ODD])
-def test_an_interrupted_run_ends_with_the_same_bits(model, tmp_path, interrupt):
-    whole = training.train(model, outdir=tmp_path / "whole", **small(model)).folder
-    unexplained = {key for line in stats(whole) for key in line if not report.meaning_of(key)} - {"images"}
+def test_an_interrupted_run_ends_with_the_same_bits(model, whole, tmp_path, interrupt):
+    unexplained = {key for line in stats(whole(model)[0]) for key in line if not report.meaning_of(key)} - {"images"}
     assert not unexplained or model == ODD, "add them to gankit.report.meanings"
     broken = interrupt(24, model, outdir=tmp_path / "broken", **small(model))
     torch.manual_seed(1), random.seed(1), np.random.seed(1)  # other code uses the global generators in between
     torch.randn(10)
     training.resume(broken, model=model if model == ODD else None, quiet=True)
-    same(whole, broken)
+    same(whole(model)[0], broken)
 
 
 @pytest.mark.parametrize("augment", ["diffaugment", "ada"])
@@ -82,9 +121,9 @@ def test_an_interrupted_run_with_augmentation_ends_with_the_same_bits(augment, t
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_discriminator_gets_augmented_images_and_other_models_refuse_augmentation(model, tmp_path):
-    options = small(model) | dict(images=16, augment="ada", augment_p=0.5, augment_target=0.0)
-    plain = training.train(model, outdir=tmp_path, **options | dict(augment="none", augment_p=0.0))
+def test_every_discriminator_gets_augmented_images_and_other_models_refuse_augmentation(model, short, tmp_path):
+    options = small(model) | dict(images=16, preview=0, augment="ada", augment_p=0.5, augment_target=0.0)
+    plain = short(model)
     if not any(name.startswith("d") for name in plain.recipe.opt):
         with pytest.raises(ValueError, match="no discriminator whose images could be augmented; leave --augment out"):
             training.train(model, outdir=tmp_path, **options)
@@ -95,8 +134,8 @@ def test_every_discriminator_gets_augmented_images_and_other_models_refuse_augme
 
 
 @pytest.mark.parametrize("part", ["random", "optimizers", "phase", "extra", "averages", "log"])
-def test_a_missing_part_of_the_state_is_noticed(part, tmp_path, interrupt, monkeypatch):
-    whole = training.train(ODD, outdir=tmp_path / "whole", **small(ODD)).folder
+def test_a_missing_part_of_the_state_is_noticed(part, whole, tmp_path, interrupt, monkeypatch):
+    expected = whole(ODD)[0]
     broken = interrupt(24, ODD, outdir=tmp_path / "broken", **small(ODD))
     restore = set_state
     torch.manual_seed(1)
@@ -108,20 +147,19 @@ def test_a_missing_part_of_the_state_is_noticed(part, tmp_path, interrupt, monke
     monkeypatch.setattr("gankit.runs.state.set_state", restore_without_part)
     training.resume(broken, model=ODD, quiet=True)
     with pytest.raises(AssertionError):
-        same(whole, broken)
+        same(expected, broken)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_previews_and_saves_do_not_change_training(model, tmp_path):
-    often = training.train(model, outdir=tmp_path / "often", **small(model) | dict(preview=8, save=8))
-    never = training.train(model, outdir=tmp_path / "never", **small(model) | dict(preview=0, save=48))
-    for (name, a), b in zip(often.recipe.state_dict().items(), never.recipe.state_dict().values()):
+def test_previews_and_saves_do_not_change_training(model, whole, tmp_path):
+    never = training.train(model, outdir=tmp_path, **small(model) | dict(preview=0, save=48))
+    for (name, a), b in zip(whole(model)[1].items(), never.recipe.state_dict().values(), strict=True):
         assert not isinstance(a, torch.Tensor) or torch.equal(a, b), name
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_trained_model_loads_and_a_seed_determines_its_sample(model, tmp_path, monkeypatch):
-    run = training.train(model, outdir=tmp_path, **small(model) | dict(images=16))
+def test_a_trained_model_loads_and_a_seed_determines_its_sample(model, short, monkeypatch):
+    run = short(model)
     devices, kind = [], models.find(model)
     monkeypatch.setattr(kind, "__init__", noting_the_device(kind.__init__, devices))
     trained = gankit.load(run.folder)
