@@ -61,10 +61,10 @@ def test_restarts_keep_the_best_and_patience_ends_a_search(model, images):
     score = model.score(images).score
     model.restarts = 4
     assert (model.score(images).score <= score + 1e-9).all()
-    model.steps, model.patience = 400, 5
+    model.steps, model.search_patience = 400, 5
     patient = model.score(images)
     assert (patient.steps < 400).all()
-    model.patience = 0
+    model.search_patience = 0
     assert (model.score(images).score <= patient.score * 1.05).all()
 
 
