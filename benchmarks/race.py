@@ -82,7 +82,8 @@ LONG = (60.0, 120.0, 300.0, 450.0, 600.0, 750.0, 900.0)
 
 def ours(name: str, resolution: int, at: tuple[float, ...], *values: str, preset: str = "cpu") -> Contestant:
     """A contestant of gankit."""
-    words = ("--preset", preset, "--data", "{data}", "--resolution", str(resolution), "--set", *values)
+    length = "images=2_000_000"  # the race ends it
+    words = ("--preset", preset, "--data", "{data}", "--resolution", str(resolution), "--set", length, *values)
     return Contestant(name, words, at)
 
 
@@ -116,7 +117,7 @@ RACES = {
     "mnist-64": Race(
         "mnist",
         (
-            ours("gankit dcgan cpu, 64 px", 64, (30, 60, 120, 180)),
+            ours("gankit dcgan cpu, 64 px", 64, (15, 30, 60)),
             ours("gankit dcgan cpu, 64 px, equal network", 64, (60, 120, 180), *EQUAL),
             examples(LONG, "--dataset", "mnist"),
             pytorch_gan("dcgan", 32, (30, 60, 120, 180, *LONG[2:])),
@@ -125,7 +126,7 @@ RACES = {
     "emoji-64": Race(
         "emoji-google",
         (
-            ours("gankit dcgan cpu, 64 px", 64, (30, 60, 120, 180)),
+            ours("gankit dcgan cpu, 64 px", 64, (15, 30, 60)),
             examples(LONG, "--dataset", "folder"),
         ),
     ),

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import resource
 import statistics
 import sys
@@ -148,6 +149,8 @@ class Bench:
         names = ("batch", "data", "resolution", "threads")
         typed = {name: value for name in names if (value := getattr(options, name))}
         settings, arguments = plan(model, options.preset, typed | dict(precision=precision, device="cpu"))
+        if not settings.data:
+            settings = dataclasses.replace(settings, data="digits")
         device = start_processes(settings)
         self.data, settings, arguments = open_for(model, settings, arguments)
         recipe = build_recipe(model, spec_of(self.data), arguments, settings.seed)
@@ -244,7 +247,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a name from `gankit models`, or a file")
     parser.add_argument("--preset", default="", help="a preset of the model; default: none")
-    parser.add_argument("--data", default="", help="default: the model's")
+    parser.add_argument("--data", default="", help="default: the model's, or digits")
     parser.add_argument("--resolution", default="", help="side of the images; default: the preset's")
     parser.add_argument("--batch", type=int, default=0, help="images in a step; default: the preset's")
     parser.add_argument(

@@ -32,16 +32,18 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from gankit.choosing import train
     from gankit.evaluation import evaluate
     from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Spec, adam
     from gankit.runs.trained import load
-    from gankit.training import Run, Settings, resume, train
+    from gankit.training import Run, Settings, resume
     from gankit.translation import translate
 
 # Importing gankit must not import torch: each name is fetched when it is first used.
 _HOME = {
     **dict.fromkeys(("Batch", "Images", "Phase", "Preset", "Recipe", "Spec", "adam"), "gankit.recipe"),
-    **dict.fromkeys(("Run", "Settings", "resume", "train"), "gankit.training"),
+    **dict.fromkeys(("Run", "Settings", "resume"), "gankit.training"),
+    "train": "gankit.choosing",
     "load": "gankit.runs.trained",
     "evaluate": "gankit.evaluation",
     "translate": "gankit.translation",

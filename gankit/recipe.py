@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, NewType, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, NewType, Protocol, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -338,6 +338,16 @@ class Recipe(nn.Module):
     def nearest(height: int, width: int) -> tuple[int, int]:
         """The (height, width) nearest to this one that the model can generate; the same if it can."""
         return height, width
+
+    @classmethod
+    def stretched(cls, arguments: dict[str, object], ratio: float) -> dict[str, object]:
+        """The arguments of a run of `ratio` times the length, with its schedules whole: all counts of images follow it.
+
+        A model whose schedule has another unit, such as steps, overrides this.
+        """
+        hints = get_type_hints(cls.__init__)
+        counts = {name: n for name, n in arguments.items() if hints.get(name) is Images and isinstance(n, int) and n}
+        return arguments | {name: Images(max(1, round(n * ratio))) for name, n in counts.items()}
 
     def phase(self, images: int) -> Phase:
         """The phase after `images` images: a pure function of progress."""

@@ -74,10 +74,16 @@ def let_go() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def bar(unit: str, live: bool = True, transient: bool = False) -> Progress:
+def bar(unit: str, live: bool = True, transient: bool = False, has_time: bool = True) -> Progress:
     """A progress bar on stderr: the count of `unit`, the task's `text`, the time left; nothing outside terminals.
 
     In a notebook it is a part of the page.
+
+    Args:
+        unit: what is counted.
+        live: whether to show it.
+        transient: remove it at the end.
+        has_time: show the time left; otherwise `text` has it.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -85,7 +91,7 @@ def bar(unit: str, live: bool = True, transient: bool = False) -> Progress:
     if live and in_notebook():
         return _notebook_bar(unit, transient)
     count, note = TextColumn("{task.completed:,.0f}/{task.total:,.0f} " + unit), TextColumn("{task.fields[text]}")
-    columns = (count, BarColumn(None), note, TimeRemainingColumn())
+    columns = (count, BarColumn(None), note, *[TimeRemainingColumn()] * has_time)
     console = Console(file=cast(TextIO, Lasting(sys.stderr)))
     return Progress(*columns, console=console, disable=not (live and console.is_terminal), transient=transient)
 

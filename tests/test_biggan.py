@@ -151,7 +151,9 @@ def test_a_deep_block_of_d_by_definition(out_channels, down):
 
 
 def test_a_deep_run_resumes_bit_for_bit(tmp_path, interrupt):
-    options = dict(preset="small-deep", width=8, images=16, batch=4, save=8, preview=0, log=4, ema=20, quiet=True)
+    options = dict(
+        data="digits", preset="small-deep", width=8, images=16, batch=4, save=8, preview=0, log=4, ema=20, quiet=True
+    )
     whole = training.train("biggan", outdir=tmp_path / "whole", **options).folder
     broken = interrupt(8, "biggan", outdir=tmp_path / "broken", **options)
     training.resume(broken, quiet=True)
@@ -186,7 +188,7 @@ def test_standing_statistics_that_fail_leave_the_network_unchanged():
 
 
 def test_samples_with_standing_statistics_repeat_and_leave_the_run_unchanged(tmp_path, capsys):
-    options = dict(images=32, batch=8, preview=0, outdir=tmp_path, quiet=True)
+    options = dict(data="digits", images=32, batch=8, preview=0, outdir=tmp_path, quiet=True)
     run = training.train("biggan", preset="small", width=4, **options)
     weights = (run.folder / "weights.safetensors").read_bytes()
 
@@ -233,7 +235,9 @@ def test_initial_weights_are_orthogonal_and_all_but_g_s_embedding_are_spectrally
 def test_d_has_two_updates_per_update_of_g(tmp_path, monkeypatch):
     updates, update = [], Run.update
     monkeypatch.setattr(Run, "update", lambda run, name, *rest: (updates.append(name), update(run, name, *rest))[1])
-    training.train("biggan", preset="small", width=4, images=32, batch=8, preview=0, outdir=tmp_path, quiet=True)
+    training.train(
+        "biggan", data="digits", preset="small", width=4, images=32, batch=8, preview=0, outdir=tmp_path, quiet=True
+    )
     assert updates == ["d", "d", "g", "d", "d", "g"]
 
 

@@ -228,9 +228,9 @@ def test_settings_and_options_are_checked():
 
 
 def test_augmentation_is_refused_where_it_would_do_nothing(tmp_path):
-    short = dict(preset="small", images=32, batch=8, preview=0, outdir=tmp_path, quiet=True)
+    short = dict(data="digits", preset="small", images=32, batch=8, preview=0, outdir=tmp_path, quiet=True)
     with pytest.raises(ValueError, match="no augmentation of points"):
-        gankit.train("gan", data="ring", augment="ada", **short | dict(preset="ring"))
+        gankit.train("gan", augment="ada", **short | dict(data="ring", preset="ring"))
     with pytest.raises(ValueError, match="VAE .* leave --augment out"):
         gankit.train("vae", augment="diffaugment", **short)
     with pytest.raises(ValueError, match="--augment-target 0"):

@@ -9,7 +9,6 @@ from functools import cache
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
 from gankit.losses import feature_matching, relativistic_average
@@ -41,6 +40,7 @@ from gankit.penalties import dragan
 from gankit.recipe import Batch
 from tests.layers_apart import CASES as LAYERS
 from tests.layers_apart import measure
+from tests.waiting import finished, fork
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -124,7 +124,9 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], list[
     @cache
     def start(world: int) -> list[dict]:
         folder = tmp_path_factory.mktemp(f"world{world}")
-        mp.spawn(run_process, args=(world, str(folder)), nprocs=world)
+        jobs = [fork(folder, run_process, rank, world, str(folder)) for rank in range(world)]
+        for job in jobs:
+            finished(job, folder)
         return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(world)]
 
     return start

@@ -18,7 +18,7 @@ HOUSE = Path(__file__).parents[1] / "gankit"
 FILES = sorted(HOUSE.rglob("*.py"))
 TORCH = {"torch"}
 TOOLS = {"exchange", "anomaly", "translation", "explore"}  # what is done with a trained model: never each other
-WRITING = {"text", "html", "runs.schema", "runs.lock", "runs.files"}  # what every room may write files with
+WRITING = {"text", "html", "disk", "runs.schema", "runs.lock", "runs.files"}  # what every room may write files with
 CORE = WRITING | {"nn", "losses", "penalties", "recipe", "augment", "weights", "build", "processes", "latent", "models"}
 DATA = WRITING | {"data", "pictures", "metrics"}
 # Each part of the house, lowest first: the parts of gankit, all above it in this table, and the packages outside the
@@ -31,14 +31,15 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "penalties": ({"nn"}, TORCH),
     "recipe": ({"text"}, TORCH),
     "augment": ({"text", "nn", "recipe"}, TORCH),
-    "downloads": ({"text"}, set()),
+    "disk": (set(), set()),
+    "downloads": ({"text", "disk"}, set()),
     "weights": ({"text", "downloads"}, {"torch", "safetensors"}),
     "processes": ({"nn"}, TORCH),
     "build": ({"recipe", "text"}, TORCH),
     "latent": ({"nn", "recipe"}, TORCH),
     "models": ({"text", "recipe", "nn", "losses", "penalties", "augment", "latent", "weights"}, TORCH),
     "data": (
-        {"text", "html", "downloads"},
+        {"text", "html", "disk", "downloads"},
         {
             "torch",
             "numpy",
@@ -63,6 +64,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "evaluation": (CORE | DATA | {"runs"}, {"torch", "numpy", "PIL", "safetensors"}),
     "report": (WRITING | {"runs", "evaluation", "pictures"}, set()),
     "training": (CORE | DATA | {"runs", "evaluation", "report"}, {"torch", "numpy", "tensorboard"}),
+    "choosing": (CORE | DATA | {"runs", "evaluation", "report", "training"}, TORCH),
     "ledger": ({"models"}, set()),
     **{
         tool: (CORE | DATA | {"runs", "evaluation", "report", "training"}, outside)
@@ -74,7 +76,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         }.items()
     },
     "cli": (
-        CORE | DATA | TOOLS | {"runs", "evaluation", "report", "training", "ledger"},
+        CORE | DATA | TOOLS | {"runs", "evaluation", "report", "training", "ledger", "choosing"},
         {"rich", "tyro", "numpy", "torch"},
     ),
 }

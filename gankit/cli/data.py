@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -66,7 +64,10 @@ def data(words: list[str]) -> None:
     words = [word for word in words if word != "--check"]
     answer = None if "--check" in flags or is_typed(flags, "model") else answers.recall(words)
     if answer:
-        put(f"{answer.text}\n(as checked on {answer.day}; --check reads every file again)")
+        put(
+            f"{answer.text}\n(as checked on {answer.day}; no name, size or time of a file has changed since; "
+            "--check reads every file again)"
+        )
     if answer and answer.is_drawn:
         return
 
@@ -130,34 +131,38 @@ def show_list(words: list[str]) -> None:
     put(published.listing())
 
 
+LIMIT = 6.0  # seconds of measuring, so that the estimate is there within ten
+
+
 def cost(options: Look, how: Reading, path: str) -> str:
     """The time and memory of a model's training step on this machine, measured on a few steps."""
-    import resource  # not on Windows
-
     from gankit import models
     from gankit.recipe import short
-    from gankit.training.loop import begin
-    from gankit.training.setup import plan
+    from gankit.training.pace import measure, outlined, shares_of
+    from gankit.training.progress import about
+    from gankit.training.settings import with_length
+    from gankit.training.setup import open_for, plan, spec_of, start_processes
 
     kind = models.find(options.model)
     changed: dict[str, object] = {"data": path, **vars(how)} | ({"batch": options.batch} if options.batch else {})
-    settings, _ = plan(kind, options.preset, changed)
+    dataset, settings, arguments = open_for(kind, *plan(kind, options.preset, changed))
+    spec, device, before = spec_of(dataset), start_processes(settings), memory()
+    pace = measure(kind, spec, settings, arguments, dataset, device, LIMIT, is_whole=False)
+    after, recipe = memory(), outlined(kind, spec, arguments)
+    images = with_length(settings, recipe).images
+    each, batch = pace.per_image(shares_of(recipe, images)), settings.batch
+    parts = [f"{options.model} at batch {batch}: about {each * batch:.3g} s a step, {1 / each:.3g} images/s"]
+    if before is not None and after is not None:
+        parts.append(f"{after - before:.0f} MB more memory")
+    if (measured := min(pace.batches.values())) < batch:
+        parts.append(f"measured with batches of {measured}, as larger ones take too long to try")
+    return f"{', '.join(parts)}; {short(images)} images take about {about(each * images)} here"
 
-    def seconds(steps: int) -> float:
-        start, images = time.perf_counter(), settings.batch * steps
-        length: dict[str, object] = {"images": images, "save": images, "log": images, "preview": 0}
-        with tempfile.TemporaryDirectory() as folder:
-            begin(kind, options.preset, *plan(kind, options.preset, changed | length), Path(folder), quiet=True)
-        return time.perf_counter() - start
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds(1)  # the first run is slower than any further one
-    one, nine = seconds(1), seconds(9)
-    step = max(nine - one, 1e-9) / 8
-    unit = 1024 if sys.platform == "darwin" else 1
-    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit / 1024
-    hours = settings.images / settings.batch * step / 3600
-    return (
-        f"{options.model} at batch {settings.batch}: about {step:.3f} s a step, {settings.batch / step:.0f} images/s, "
-        f"{memory:.0f} MB more memory; {short(settings.images)} images take about {hours:.1f} h here"
-    )
+def memory() -> float | None:
+    """The most memory that this process has had, in MB; None where the system does not say."""
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 / (1024 if sys.platform == "darwin" else 1)

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -265,6 +265,12 @@ class AdaIN(Recipe):
         """Columns of a preview: a content, a style, and the content in that style."""
         rows = torch.eye(len(batch))
         return [colour(batch.a), colour(batch.b), self.translate(batch.a, batch.b, weights=rows)]
+
+    @classmethod
+    def stretched(cls, arguments: dict[str, object], ratio: float) -> dict[str, object]:
+        """The learning rate, which falls with the number of batches, ends where it would have ended."""
+        decay = cast(float, arguments["lr_decay"])
+        return super().stretched(arguments, ratio) | {"lr_decay": decay / ratio}
 
     def step(self, batch: Batch, run: Run) -> None:
         for group in self.opt["g"].param_groups:

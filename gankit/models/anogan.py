@@ -45,7 +45,7 @@ class AnoGAN(Recipe):
         feature_weight: lambda, the share of D's features in the search's loss and in the score.
         search_lr: Adam's learning rate in the search.
         restarts: number of latents from which the search starts; the best result is kept.
-        search_patience: end an image's search after this many steps without a loss 0.1 % below its best; 0: never early.
+        search_patience: end an image's search after this many steps without a loss 0.1 % below its best; 0: never.
         lr: Adam's learning rate in training.
         beta1: Adam's decay rate of the mean of gradients.
         beta2: Adam's decay rate of the mean of squared gradients.
@@ -91,8 +91,9 @@ class AnoGAN(Recipe):
         super().__init__(spec)
         if steps < 1 or restarts < 1 or search_patience < 0 or not 0 <= feature_weight <= 1:
             raise ValueError(
-                f"steps is {steps}, restarts {restarts}, search_patience {search_patience} and feature_weight {feature_weight}; "
-                "expected steps and restarts of at least 1, a search_patience of at least 0 and a feature_weight from 0 to 1"
+                f"steps is {steps}, restarts {restarts}, search_patience {search_patience} and feature_weight "
+                f"{feature_weight}; expected steps and restarts of at least 1, a search_patience of at least 0 and a "
+                "feature_weight from 0 to 1"
             )
         self.z_dim, self.prior, self.penalty_weight = z_dim, prior, penalty_weight
         self.steps, self.feature_weight, self.search_lr = steps, feature_weight, search_lr

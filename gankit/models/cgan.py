@@ -23,7 +23,7 @@ Deviations:
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -197,6 +197,12 @@ class CGAN(Recipe):
         if label.dim() == 2:
             return label
         return F.one_hot(label, self.spec.num_classes).to(next(self.parameters()).dtype)
+
+    @classmethod
+    def stretched(cls, arguments: dict[str, object], ratio: float) -> dict[str, object]:
+        """The learning rate, divided after each batch, ends where it would have ended."""
+        rate = cast(float, arguments["lr_decay"])
+        return super().stretched(arguments, ratio) | {"lr_decay": rate ** (1 / ratio)}
 
     def noise(self, n: int) -> Tensor:
         """(n, z_dim) latents."""

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -219,6 +219,12 @@ class GAN(Recipe):
     def logits(self, batch: Batch, x: Tensor) -> Tensor:
         """(N, ...) samples, augmented if the run asks for it, to D's (N,) logits."""
         return self.d(batch.augment(x))
+
+    @classmethod
+    def stretched(cls, arguments: dict[str, object], ratio: float) -> dict[str, object]:
+        """The learning rate, divided after each batch, ends where it would have ended."""
+        rate = cast(float, arguments["lr_decay"])
+        return super().stretched(arguments, ratio) | {"lr_decay": rate ** (1 / ratio)}
 
     def noise(self, n: int) -> Tensor:
         """(n, z_dim) latents with mean 0 and variance 1."""

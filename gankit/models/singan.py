@@ -223,6 +223,12 @@ class SinGAN(Recipe):
 
     # Training --------------------------------------------------------------------------------------------------------
 
+    @classmethod
+    def stretched(cls, arguments: dict[str, object], ratio: float) -> dict[str, object]:
+        """The steps of each scale follow the length."""
+        iterations = cast(int, arguments["iterations"])
+        return super().stretched(arguments, ratio) | {"iterations": max(1, round(iterations * ratio))}
+
     def phase(self, images: int) -> Phase:
         return Phase(min(images // self.iterations, len(self.sizes) - 1))
 

@@ -94,19 +94,23 @@ def new_folder(outdir: Path, kind: type[Recipe], data_name: str, desc: str, conf
     return folder
 
 
-def find_unfinished(outdir: Path, config: Config) -> Path | None:
-    """The newest run in `outdir` with this configuration that has not reached its end (to go on after a restart)."""
+def find_unfinished(outdir: Path, config: Config, free: frozenset[str] = frozenset()) -> Path | None:
+    """The newest run in `outdir` with this configuration that has not reached its end (to go on after a restart).
+
+    Settings and arguments of the names in `free` may differ.
+    """
     for folder in sorted(outdir.glob("[0-9]*-*"), reverse=True):
         with contextlib.suppress(BadCheckpoint):
             found = read_config(folder)
-            if identity(found) == identity(config):
-                return folder if found["images"] < config["settings"]["images"] else None
+            if identity(found, free) == identity(config, free):
+                return folder if found["images"] < found["settings"]["images"] else None
     return None
 
 
-def identity(config: Config) -> str:
-    """What a run and its restart have in common."""
-    return json.dumps([config["model"], config["arguments"], config["settings"], config["spec"], config["data"]])
+def identity(config: Config, free: frozenset[str] = frozenset()) -> str:
+    """What a run and its restart have in common, without the settings and arguments in `free`."""
+    options = [{k: v for k, v in config[part].items() if k not in free} for part in ("arguments", "settings")]
+    return json.dumps([config["model"], *options, config["spec"], config["data"]])
 
 
 def write_config(folder: Path, config: Config) -> None:
@@ -148,9 +152,13 @@ def read_spec(config: Config) -> Spec:
     return spec
 
 
+RENAMED = {"anogan": {"patience": "search_patience"}}  # arguments of models, by their names in runs of older versions
+
+
 def arguments_of(config: Config) -> dict[str, object]:
-    """The model's arguments."""
-    return with_tuples(config["arguments"])
+    """The model's arguments, by their present names."""
+    names = RENAMED.get(config["model"], {})
+    return with_tuples({names.get(name, name): value for name, value in config["arguments"].items()})
 
 
 def with_tuples(fields: Mapping[str, object]) -> dict[str, object]:

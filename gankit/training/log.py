@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -19,12 +21,17 @@ from gankit.runs.state import LiveRun, LogState
 from gankit.text import aside, bar, clean, is_live
 from gankit.training.board import Board
 from gankit.training.diagnosis import diagnose
+from gankit.training.progress import Progress, about, clock
 from gankit.training.settings import Settings
 
 if TYPE_CHECKING:
     from gankit.text import Bar
 
 TIMES = ("seconds", "images_per_s")  # these differ between equal runs
+SOON = 5.0  # seconds after which a run says how fast it is
+SLOW = 10.0  # seconds after which it says that its first step is not done
+SELDOM = 600.0  # most seconds between two lines
+DAY = 86_400.0
 
 
 class Log:
@@ -34,10 +41,15 @@ class Log:
         folder: the run folder.
         settings: of the run.
         quiet: print nothing.
+        now: seconds on a clock that only goes forward.
     """
 
-    def __init__(self, folder: Path, settings: Settings, quiet: bool = False):
-        self.folder, self.settings = folder, settings
+    work: Callable[[int], float] = staticmethod(float)  # images to the work until then; `pace` knows it better
+
+    def __init__(
+        self, folder: Path, settings: Settings, quiet: bool = False, now: Callable[[], float] = time.perf_counter
+    ):
+        self.folder, self.settings, self.now = folder, settings, now
         self.quiet = quiet or processes.rank() > 0
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
@@ -47,8 +59,12 @@ class Log:
         self.board: Board | None = None  # of TensorBoard
         self.fixed: Batch | None = None  # inputs of the strips of translators
         self.colours: np.ndarray | None = None  # of the classes of label maps
-        self.began = self.last = time.perf_counter()
+        self.began = self.last = now()
         self.seen = self.first = 0
+        self.progress = Progress(settings.images, 0, self.began)
+        self.drawn = self.began  # when the bar was moved last
+        self.due: float | None = None  # when the next line is due by time; None before the first
+        self.waiting: threading.Timer | None = None  # for the first step
 
     # Scalars ---------------------------------------------------------------------------------------------------------
 
@@ -84,7 +100,6 @@ class Log:
     def start(self, run: LiveRun, dataset: Data) -> None:
         """Announce what is trained on what, write reals.png, open the progress bar."""
         self.seen = self.first = run.images
-        self.began = self.last = time.perf_counter()
         self.colours = getattr(dataset, "colours", None)
         self.board = Board(self.folder, run.images)
         for fact in data.facts(dataset):
@@ -101,13 +116,73 @@ class Log:
             f"{run.device}; {self.folder}"
         )
         if not self.quiet and is_live():
-            self.bar = bar("images")
+            self.bar = bar("images", has_time=False)
             self.bar.start()
             self.bar.add_task("", total=self.settings.images, completed=run.images, text="")
+        self.began = self.last = self.drawn = self.now()
+        self.progress = Progress(self.settings.images, run.images, self.began, self.work)
+        if not self.quiet:
+            text = f"the first step takes more than {SLOW:.0f} s on {run.device}; its time follows when it is done"
+            self.waiting = threading.Timer(SLOW, self.say, [text])
+            self.waiting.daemon = True
+            self.waiting.start()
+
+    def tick(self, run: LiveRun) -> None:
+        """After each step: move the bar, and print what is due by time; stats.jsonl is not changed."""
+        if self.waiting:
+            self.waiting.cancel()
+            self.waiting = None
+        now = self.now()
+        self.progress.see(run.images, now)
+        if self.quiet:
+            return
+        if self.due is None:
+            if now - self.began >= SOON and run.images < self.settings.images:
+                self.forecast(run)
+                self.postpone(now)
+        elif now >= self.due:
+            if not self.bar:
+                self.say(f"{run.images}/{self.settings.images}  {self.text(self.averages())}")
+            self.postpone(now)
+        if self.bar and now - self.drawn >= 0.5:
+            self.drawn = now
+            self.bar.update(self.bar.task_ids[0], completed=run.images, text=self.text(self.averages()))
+
+    def postpone(self, now: float) -> None:
+        """Say nothing by time for a while: for 30 s at first, later for a tenth of the time so far."""
+        self.due = now + min(SELDOM, max(30.0, (now - self.began) / 10))
+
+    def forecast(self, run: LiveRun) -> None:
+        """Say how fast the run is, when it ends and where its next preview will be; of one of days, what is faster."""
+        left, every = self.progress.left(), self.settings.preview
+        line = f"{self.speed()}: about {about(left)} until the end"
+        if every and (self.fixed is not None or latent.draws_alone(run.recipe)):
+            preview = min((run.images // every + 1) * every, self.settings.images)
+            when = about(self.progress.until(preview))
+            line += f"; the next preview in about {when}: {self.folder}/fakes*.png"
+        self.say(line)
+        if left > DAY:
+            small = next((name for name in ("cpu", "small") if name in type(run.recipe).presets), "")
+            faster = f"--preset {small}, or " * (small not in ("", run.config["preset"]))
+            self.say(f"that is long for this machine; a run of minutes has {faster}--time 30m")
+
+    def averages(self) -> dict[str, float]:
+        """The averages of the losses since the last line, which stay as they are."""
+        return {key: (total / self.counts[key]).item() for key, total in self.sums.items() if key.endswith("loss")}
+
+    def speed(self) -> str:
+        """Images a second, as text."""
+        rate = self.progress.rate()
+        return f"{rate:.{0 if rate >= 10 else 2}f} images/s"
+
+    def text(self, record: dict[str, float]) -> str:
+        """Losses, speed and the time left, as the bar and the lines show them."""
+        losses = [f"{key} {value:.3f}" for key, value in record.items() if key.endswith("loss")]
+        return "  ".join([*losses, self.speed(), f"{clock(self.progress.left())} left"])
 
     def write(self, run: LiveRun) -> None:
         """Write the averages since the last line to stats.jsonl, TensorBoard and the terminal, and warn of trouble."""
-        now = time.perf_counter()
+        now = self.now()
         record: dict[str, float] = {"images": run.images}
         record |= {key: (total / self.counts[key]).item() for key, total in self.sums.items()}
         record["images_per_s"] = round((run.images - self.seen) / max(now - self.last, 1e-9), 1)
@@ -122,15 +197,12 @@ class Log:
         if self.board:
             self.board.scalars(record, run.images)
         self.recent = [*self.recent[-19:], {k: v for k, v in record.items() if k not in TIMES}]
-        text = "  ".join(f"{k} {v:.3f}" for k, v in record.items() if k.endswith("loss"))
         if self.bar:
-            self.bar.update(
-                self.bar.task_ids[0], completed=run.images, text=f"{text}  {record['images_per_s']:.0f} images/s"
-            )
+            self.bar.update(self.bar.task_ids[0], completed=run.images, text=self.text(record))
         else:
-            speed, total = record["images_per_s"], self.settings.images
-            left = clock(max(0, total - run.images) / max(speed, 1e-9))
-            self.say(f"{run.images}/{total}  {text}  {speed:.0f} images/s  {left} left")
+            self.say(f"{run.images}/{self.settings.images}  {self.text(record)}")
+            if self.due is not None:
+                self.postpone(now)
         for kind, sentence in diagnose(self.recent, type(run.recipe), run.config["arguments"]).items():
             if kind not in self.warned:
                 self.warned.add(kind)
@@ -163,9 +235,12 @@ class Log:
         """Close the log, write the report, and say where it is."""
         self.close()
         path = report.write(self.folder)
-        self.say(f"done: {run.images:,} images in {clock(time.perf_counter() - self.began)}; {path}")
+        self.say(f"done: {run.images:,} images in {clock(self.now() - self.began)}; {path}")
 
     def close(self) -> None:
+        if self.waiting:
+            self.waiting.cancel()
+            self.waiting = None
         if self.bar:
             self.bar.stop()
             self.bar = None
@@ -198,10 +273,3 @@ def reals(dataset: Data, n: int, seed: int) -> Tensor:
     sides = [rows[name] for name in ("real", "a", "b") if name in rows]
     sides = [data.normalise(side) if side.dtype == torch.uint8 else side for side in sides]
     return latent.above(*sides) if len(sides) > 1 else sides[0]
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 1:02:03 or 2:03."""
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

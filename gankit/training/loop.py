@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor
 
 from gankit import data, evaluation, models, processes, weights
 from gankit.augment import Augment
 from gankit.nn import has_batch_norm
-from gankit.recipe import Batch, Phase, Recipe, can
+from gankit.recipe import Recipe, can
 from gankit.runs import lock, schema, state
 from gankit.runs.config import (
     Data,
@@ -34,8 +33,11 @@ from gankit.runs.config import (
     write_config,
 )
 from gankit.runs.files import sweep
-from gankit.text import shown
+from gankit.text import aside, shown
+from gankit.training.batches import make_batch, open_stream
+from gankit.training.budget import Budget, budget_of, decided, fit
 from gankit.training.log import Log
+from gankit.training.pace import outlined
 from gankit.training.run import Run
 from gankit.training.settings import MOVED, Settings, settings_of, with_length, with_options
 from gankit.training.setup import (
@@ -59,6 +61,7 @@ def train(
     outdir: str | Path = "runs",
     desc: str = "",
     quiet: bool = False,
+    time: str | float = "",
     **options: object,
 ) -> Run:
     """Train a model and return its finished run.
@@ -69,6 +72,8 @@ def train(
         outdir: the folder in which the run's folder is made.
         desc: words to add to the run folder's name.
         quiet: print nothing.
+        time: how long the run may take, such as "30m", in place of `images`; a few measured steps set the length, and
+            schedules and intervals follow it.
         options: settings (see Settings) and the model's own arguments, by name.
 
     Raises:
@@ -77,8 +82,9 @@ def train(
         KeyboardInterrupt, SystemExit: after a save, when Ctrl-C or SIGTERM asked to stop.
     """
     kind = models.find(model) if isinstance(model, str) else model
+    budget = budget_of(time, options) if time != "" else None
     settings, arguments = plan(kind, preset, options)
-    return begin(kind, preset, settings, arguments, Path(outdir), desc, quiet)
+    return begin(kind, preset, settings, arguments, Path(outdir), desc, quiet, budget)
 
 
 def begin(
@@ -89,23 +95,37 @@ def begin(
     outdir: Path = Path("runs"),
     desc: str = "",
     quiet: bool = False,
+    budget: Budget | None = None,
 ) -> Run:
     """`train`, from settings and arguments as `plan` returns them."""
     device = start_processes(settings)
     dataset, settings, arguments = open_for(kind, settings, arguments)
-    spec = spec_of(dataset)
+    spec, pace, unfinished = spec_of(dataset), None, None
+    if processes.restarts():
+        whole = with_length(settings, outlined(kind, spec, arguments))
+        config = new_config(kind, preset, arguments, dataclasses.asdict(whole), spec, dataset)
+        free = decided(kind, arguments) if budget else frozenset()
+        unfinished = processes.tell(find_unfinished(outdir, config, free))
+    if unfinished:  # what was decided when it began stands in its config
+        config = read_config(unfinished)
+        settings, arguments = settings_of(config), arguments_of(config)
+    elif budget:
+        settings, arguments, pace, line = fit(kind, spec, settings, arguments, dataset, device, budget)
+        if processes.rank() == 0 and not quiet:
+            aside(line)
     recipe = build_recipe(kind, spec, arguments, settings.seed)
     settings = with_length(settings, recipe)
-    name = ""
-    if processes.rank() == 0:
+    name = str(unfinished or "")
+    if processes.rank() == 0 and not unfinished:
         config = new_config(kind, preset, arguments, dataclasses.asdict(settings), spec, dataset)
-        unfinished = find_unfinished(outdir, config) if processes.restarts() else None
-        name = str(unfinished or new_folder(outdir, kind, dataset.name, desc, config))
+        name = str(new_folder(outdir, kind, dataset.name, desc, config))
     folder = Path(processes.tell(name))
     with locked(folder, device):
         config = read_config(folder)
         saved = state.can_resume(folder, config)
         run = Run(recipe, settings, folder, config, device, Log(folder, settings, quiet))
+        if pace:
+            run.log.work = pace.work(recipe, settings.images)
         if saved:
             state.restore(run)
         try:
@@ -231,7 +251,7 @@ def loop(run: Run, dataset: Data) -> Run:
         run.config.pop("stopped", None)
     if is_first:
         start_log(run, dataset)
-    with Signals(run.log.say) as signals:
+    with Signals(run.log.say) as signals, contextlib.closing(run.log):
         if evaluate and is_unscored(run, evaluate):
             if evaluate(run) and settings.preview:
                 run.log.preview(run)
@@ -268,6 +288,8 @@ def loop(run: Run, dataset: Data) -> Run:
                 release_memory()
             if due.save or due.keep or stop:
                 state.save(run, keep=due.keep)
+            if is_first:
+                run.log.tick(run)
             if stop:
                 run.log.say(f"stopped after {run.images} images and saved; go on with: gankit resume {run.folder}")
                 run.log.close()
@@ -290,31 +312,6 @@ def start_log(run: Run, dataset: Data) -> None:
     if can(run.recipe, "strip"):
         run.log.fixed = make_batch(next(dataset.stream(0, STRIPS, seed=run.settings.seed)), run, STRIPS)
         run.log.fixed.start = 0  # so that its random numbers are always the same
-
-
-def open_stream(run: Run, source: Data, phase: Phase, size: int) -> Iterator[dict[str, Tensor]]:
-    """This process's rows of the batches of `size` images that follow, at the phase's resolution."""
-    rank, world = processes.rank(), processes.world()
-    if size % world:
-        raise ValueError(f"the batch of {size} from {run.images} images on does not divide by the {world} processes")
-    rows = source.stream(run.images, size, phase.resolution, run.settings.seed, rank, world)
-    return data.ahead(rows, run.settings.workers)
-
-
-def make_batch(fields: dict[str, Tensor], run: Run, size: int) -> Batch:
-    """A batch on the device: images from uint8 to [-1, 1], floats in the run's precision."""
-    placed = {}
-    for name, value in fields.items():
-        value = value.to(run.device, non_blocking=True)
-        if value.dtype == torch.uint8:
-            value = data.normalise(value, run.dtype)
-        elif value.is_floating_point():
-            value = value.to(run.dtype)
-        if value.ndim == 4 and run.settings.batch >= 4:
-            value = value.contiguous(memory_format=torch.channels_last)
-        placed[name] = value
-    first = processes.rank() * size // processes.world()
-    return Batch(placed, run.images, size, first, run.settings.seed, run.augment)
 
 
 def release_memory() -> None:

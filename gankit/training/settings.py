@@ -22,7 +22,7 @@ class Settings(Reading):
 
     Args:
         data: a folder, zip or tar of images, or a built-in set such as digits, photo, ring or shapes;
-            `gankit data --help` lists them.
+            `gankit data --help` lists them. Only models with built-in data of their own do without.
         mirror: flip half of the images left to right.
         images: training length in images shown; 0 for the length that singan's scales need.
         batch: images in a step, over all processes.
@@ -55,7 +55,7 @@ class Settings(Reading):
         compile: compile the generators with torch.compile: slow to start, and seldom faster on a CPU.
     """
 
-    data: str = "digits"
+    data: str = ""
     mirror: bool = False
     images: Images = Images(1_000_000)
     batch: int = 64

@@ -16,6 +16,9 @@ from gankit.runs.config import Data
 from gankit.text import suggest
 from gankit.training.settings import Settings, with_options
 
+TOYS = {"images": "digits", "points": "ring", "domains": "digits-negative", "pairs": "photo-edges", "masks": "scenes"}
+"""Data that ships, for a first try, by the kind that a model learns from."""
+
 
 def plan(kind: type[Recipe], preset: str, options: dict[str, object]) -> tuple[Settings, dict[str, object]]:
     """Settings and model arguments: the defaults, then the model's, then the preset's, then the options.
@@ -63,6 +66,10 @@ def start_processes(settings: Settings) -> torch.device:
 def open_data(settings: Settings, kind: type[Recipe]) -> Data:
     """The data of the settings, read as the kind that the model learns from where it can be read in several ways."""
     wanted = kind.data.split()[0]
+    if not settings.data:
+        name, toy = models.name_of(kind), TOYS.get(wanted, "")
+        ships = f", or --data {toy} for data that ships" if toy else ""
+        raise ValueError(f"{name} needs data: add --data PATH, a folder or archive of yours{ships}")
     if settings.text_encoder and wanted != "captions":
         raise ValueError(
             f"{models.name_of(kind)} learns from {kind.data} and draws from no texts: leave --text-encoder out"

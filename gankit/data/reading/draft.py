@@ -14,6 +14,7 @@ from gankit.data.reading import cache, decoding, ondemand
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.decoding import Header
 from gankit.data.reading.files import File
+from gankit.disk import require_space
 
 UNKNOWN = 2**30  # bytes of a row
 
@@ -108,7 +109,7 @@ class Draft:
             return
         try:
             if not self.end:
-                cache.require_space(Path(self.file.name), self.count * row.pixels.nbytes)
+                require_space(Path(self.file.name).parent, self.count * row.pixels.nbytes)
             self.file.write(row.pixels.data)
         except OSError as error:
             raise cache.unwritable(error) from error
@@ -138,7 +139,7 @@ class Draft:
             os.replace(self.file.name, out)
             cache.write_checks(out, [place.checksum for place in places])
             return
-        cache.require_space(out, len(places) * int(np.prod(shape)))
+        require_space(out.parent, len(places) * int(np.prod(shape)))
         checks = []
         with open(out, "wb") as file:
             for start, (channels, height, width), checksum in places:

@@ -16,7 +16,8 @@ import numpy as np
 
 from gankit.data.reading import cache, decoding
 from gankit.data.reading.choices import Reading
-from gankit.data.reading.files import SHOWN, File, amount, listed, open_files
+from gankit.data.reading.files import SHOWN, File, listed, open_files
+from gankit.disk import amount
 from gankit.text import aside, shown
 
 PACKED = re.compile(r"\.(tgz|tbz2|txz|tar\.\w+)$")

@@ -2,8 +2,8 @@
 
 A file that is much larger than the prepared image costs most of its time in pixels that the resize averages away. So
 libjpeg decodes it at the smallest size that is still at least `GAP` times the target, and the same antialiased resize
-as for any other image follows. On nine photographs (scikit-image, scikit-learn) at 32 to 128 px this changes values by
-0.4 of 255 on average, 1.2 in the worst photograph, and at most by 20 at single edges; docs/data.md has the table.
+as for any other image follows. On eight photographs (scikit-image, scikit-learn) at 32 and 64 px this changes values by
+0.4 to 0.5 of 255 on average, 1.2 in the worst photograph, and by 14 at most; docs/data.md has the table.
 `--jpeg full` decodes every file in full, and so do runs that began before this option existed.
 """
 

@@ -12,13 +12,14 @@ import numpy as np
 from gankit.data.reading import cache, ondemand
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.decoding import Header
-from gankit.data.reading.files import BadFiles, File, amount
+from gankit.data.reading.files import BadFiles, File
 from gankit.data.reading.survey import ImageFile, Survey
 from gankit.data.shards import shardset, spelling
 from gankit.data.shards.indexed import Index, index_of
 from gankit.data.shards.order import ShardOrder
 from gankit.data.shards.shardset import ShardSet
 from gankit.data.stream import Dataset
+from gankit.disk import amount
 from gankit.text import shown
 
 IDLE = ("held_out", "pair", "range", "frames", "void", "labels", "captions", "no_table")
