@@ -89,7 +89,7 @@ def bar(unit: str, live: bool = True, transient: bool = False, has_time: bool = 
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     if live and in_notebook():
-        return _notebook_bar(unit, transient)
+        return _notebook_bar(unit, transient, has_time)
     count, note = TextColumn("{task.completed:,.0f}/{task.total:,.0f} " + unit), TextColumn("{task.fields[text]}")
     columns = (count, BarColumn(None), note, *[TimeRemainingColumn()] * has_time)
     console = Console(file=cast(TextIO, Lasting(sys.stderr)))
@@ -107,7 +107,7 @@ def is_live() -> bool:
     return sys.stderr.isatty() or in_notebook()
 
 
-def _notebook_bar(unit: str, transient: bool) -> Progress:
+def _notebook_bar(unit: str, transient: bool, has_time: bool) -> Progress:
     """A progress bar as HTML in a notebook's page, with what the notebook has anyway (rich needs ipywidgets)."""
     from IPython.display import HTML, display
     from rich.console import Console
@@ -136,7 +136,8 @@ def _notebook_bar(unit: str, transient: bool) -> Progress:
             for task in self.tasks:
                 total, left = task.total or 1, task.time_remaining
                 text = f"{task.completed:,.0f}/{total:,.0f} {unit} {task.fields.get('text', '')}"
-                text += "" if left is None or task.finished else f" {int(left) // 60}:{int(left) % 60:02d} left"
+                if has_time and left is not None and not task.finished:
+                    text += f" {int(left) // 60}:{int(left) % 60:02d} left"
                 bar = f"<progress max={total:.0f} value={task.completed:.0f} style='width: 16rem'></progress>"
                 lines.append(f"<div>{bar} {escaped(text)}</div>")
             return "".join(lines)
