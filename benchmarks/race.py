@@ -3,7 +3,7 @@
     python scripts/fetch_images.py SETS mnist emoji-google
     git clone https://github.com/pytorch/examples; git clone https://github.com/eriklindernoren/PyTorch-GAN
     python benchmarks/race.py SETS --examples examples --pytorch-gan PyTorch-GAN [--races mnist-28] [--seeds 3]
-    python benchmarks/race.py SETS --table                     # from the results of earlier calls
+    python benchmarks/race.py SETS --table                     # from the samples of earlier calls
 
 Each contestant trains alone in a process with one thread. The clock is the CPU time of that process from its first step
 on. At chosen times 5,000 samples are kept (`race_clock.py`), without counting the time that this takes; the peers' are
@@ -117,8 +117,8 @@ RACES = {
     "mnist-64": Race(
         "mnist",
         (
-            ours("gankit dcgan cpu, 64 px", 64, (15, 30, 60)),
-            ours("gankit dcgan cpu, 64 px, equal network", 64, (60, 120, 180), *EQUAL),
+            ours("gankit dcgan cpu-64, 64 px", 64, (15, 30, 60, 120), preset="cpu-64"),
+            ours("gankit dcgan cpu-64, 64 px, equal network", 64, (60, 120, 180), *EQUAL, preset="cpu-64"),
             examples(LONG, "--dataset", "mnist"),
             pytorch_gan("dcgan", 32, (30, 60, 120, 180, *LONG[2:])),
         ),
@@ -126,7 +126,7 @@ RACES = {
     "emoji-64": Race(
         "emoji-google",
         (
-            ours("gankit dcgan cpu, 64 px", 64, (15, 30, 60)),
+            ours("gankit dcgan cpu-64, 64 px", 64, (15, 30, 60, 120), preset="cpu-64"),
             examples(LONG, "--dataset", "folder"),
         ),
     ),
@@ -298,13 +298,13 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=5000, help="default: 5000")
     parser.add_argument("--epochs", type=int, default=3, help="of the judge's training; default: 3")
     parser.add_argument("--least", type=float, help="test accuracy that the judge must have; default: .99 for mnist")
-    parser.add_argument("--table", action="store_true", help="only print tables of the results that are there")
+    parser.add_argument("--table", action="store_true", help="train nothing: measure what was kept, and print")
     parser.add_argument("--out", type=Path, default=Path("out/race"), help="for samples, judges and results.jsonl")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
-    for race in [] if options.table else options.races:
-        for contestant in RACES[race].contestants:
+    for race in options.races:
+        for contestant in () if options.table else RACES[race].contestants:
             seeds = range(options.first, options.first + options.seeds) if contestant.several else [0]
             for seed in seeds if options.only in contestant.name else []:
                 run(race, contestant, seed, options)
