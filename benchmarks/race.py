@@ -179,11 +179,13 @@ def snapshots(race: str, out: Path) -> Iterator[tuple[str, int, Path]]:
 def judge(race: str, options: argparse.Namespace) -> None:
     """Measure the samples of a race that are not in the file of results yet, and the baselines."""
     results = options.out / "results.jsonl"
-    done = {(row["race"], row["name"], row["seed"], row["due"]) for row in read_results(results)}
+    rows = [row for row in read_results(results) if row["race"] == race]
+    done = {(row["name"], row["seed"], row["due"]) for row in rows}
+    measured = {int(row["name"].split()[-2]) for row in rows if not row["due"]}  # sides that have baselines
     pending = [
         (name, seed, path)
         for name, seed, path in snapshots(race, options.out)
-        if (race, name, seed, float(path.stem)) not in done
+        if (name, seed, float(path.stem)) not in done
     ]
     if not pending:
         return
@@ -195,9 +197,9 @@ def judge(race: str, options: argparse.Namespace) -> None:
         with np.load(path) as file:
             images, about = torch.from_numpy(file["images"]), json.loads(str(file["about"]))
         side = images.shape[-1]
-        for title, numbers in measuring.baselines(side, len(images)).items():
-            if (race, f"{title}, {side} px", 0, 0.0) not in done:
-                done.add((race, f"{title}, {side} px", 0, 0.0))
+        if side not in measured:
+            measured.add(side)
+            for title, numbers in measuring.baselines(side, len(images)).items():
                 record(results, race, f"{title}, {side} px", 0, {"due": 0.0}, numbers, measuring)
         record(results, race, name, seed, about, measuring.measure(images), measuring)
 

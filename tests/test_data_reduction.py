@@ -65,7 +65,7 @@ def test_pixels_are_those_of_full_decoding(size, fit):
         dict(icc_profile=b"profile" * 40, exif=exif(1)),
         dict(form="MPO", save_all=True, append_images=[Image.fromarray(PHOTO)]),
     ],
-    ids=str,
+    ids=["grey", "CMYK", "progressive", "subsampling", "profile", "MPO"],
 )
 def test_kinds_of_jpegs(options):
     channels = 1 if options.get("mode") == "L" else 3
