@@ -33,7 +33,7 @@ from unittest import mock
 
 import numpy as np
 
-from gankit import cli, training
+from gankit import cli, html, training
 
 SCRIPT, ESCAPE = "<script>alert(1)</script>", "\x1b[31mred\x1b]0;title\x07"
 ODD = (
@@ -343,7 +343,8 @@ def attempt(run: Path, door: Door, changed: bytes) -> str:
             if wrong := fault_of(placed(command, run), door.trains):
                 return wrong
         page = run / "report.html"
-        if page.exists() and any(tag in page.read_text(encoding="utf-8") for tag in ("<script", "<img src=x")):
+        text = page.read_text(encoding="utf-8").replace(f"<script>{html.SCRIPT}</script>", "") if page.exists() else ""
+        if any(tag in text for tag in ("<script", "<img src=x")):
             return "report: a foreign tag in the page"
         return ""
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import IO, NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
+from gankit.disk import require_space
 from gankit.text import aside, counted
 
 try:
@@ -120,12 +120,6 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size:,} bytes"
 
 
-def require_room(folder: Path, need: int, what: str) -> None:
-    """Raises OSError if `need` bytes do not fit on the disk of a folder; `what` begins the message."""
-    if (free := shutil.disk_usage(folder).free) < need:
-        raise OSError(f"{what} {megabytes(need)}, and {free / 1e6:,.0f} MB of the disk are free")
-
-
 def _beside(target: Path, ending: str) -> Path:
     """A hidden file beside a download, which no reader of the folder takes for data."""
     return target.with_name(f".{target.name}.{ending}")
@@ -193,7 +187,7 @@ def _download(file: WebFile, part: Path) -> tuple[int, str]:
     if start == file.size:  # killed just before it got its name
         return start, _digest(part).hexdigest()
     start = start if start < file.size else 0
-    require_room(part.parent, file.size - start, "it has" if not start else "the rest has")
+    require_space(part.parent, file.size - start, "it has" if not start else "the rest has")
     action = f"downloading {file.name}, {megabytes(file.size)}," if not start else f"going on with {file.name}"
     aside(f"gankit: {action} from {file.url}" + (f" at {start / file.size:.0%}" if start else ""))
     with _opened(file, start) as source:

@@ -7,8 +7,9 @@ import difflib
 import html
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -76,6 +77,8 @@ def let_go() -> None:
 def bar(unit: str, live: bool = True, transient: bool = False, has_time: bool = True) -> Progress:
     """A progress bar on stderr: the count of `unit`, the task's `text`, the time left; nothing outside terminals.
 
+    In a notebook it is a part of the page.
+
     Args:
         unit: what is counted.
         live: whether to show it.
@@ -85,10 +88,60 @@ def bar(unit: str, live: bool = True, transient: bool = False, has_time: bool = 
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    if live and in_notebook():
+        return _notebook_bar(unit, transient)
     count, note = TextColumn("{task.completed:,.0f}/{task.total:,.0f} " + unit), TextColumn("{task.fields[text]}")
     columns = (count, BarColumn(None), note, *[TimeRemainingColumn()] * has_time)
     console = Console(file=cast(TextIO, Lasting(sys.stderr)))
     return Progress(*columns, console=console, disable=not (live and console.is_terminal), transient=transient)
+
+
+def in_notebook() -> bool:
+    """Whether this code runs in the kernel of a notebook, whose page can show HTML."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
+def is_live() -> bool:
+    """Whether a progress bar can be seen: on a terminal, or in a notebook."""
+    return sys.stderr.isatty() or in_notebook()
+
+
+def _notebook_bar(unit: str, transient: bool) -> Progress:
+    """A progress bar as HTML in a notebook's page, with what the notebook has anyway (rich needs ipywidgets)."""
+    from IPython.display import HTML, display
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    class InPage(Progress):
+        """A bar that is drawn by the page, twice a second at most."""
+
+        page, drawn = None, 0.0
+
+        def start(self) -> None:
+            self.page = display(HTML(self.html()), display_id=True)
+
+        def stop(self) -> None:
+            if self.page is not None:
+                self.page.update(HTML("" if transient else self.html()))
+
+        def update(self, task_id: TaskID, **changes: Any) -> None:
+            super().update(task_id, **changes)
+            if self.page is not None and time.monotonic() - self.drawn >= 0.5:
+                self.drawn = time.monotonic()
+                self.page.update(HTML(self.html()))
+
+        def html(self) -> str:
+            lines = []
+            for task in self.tasks:
+                total, left = task.total or 1, task.time_remaining
+                text = f"{task.completed:,.0f}/{total:,.0f} {unit} {task.fields.get('text', '')}"
+                text += "" if left is None or task.finished else f" {int(left) // 60}:{int(left) % 60:02d} left"
+                bar = f"<progress max={total:.0f} value={task.completed:.0f} style='width: 16rem'></progress>"
+                lines.append(f"<div>{bar} {escaped(text)}</div>")
+            return "".join(lines)
+
+    return InPage(console=Console(file=cast(TextIO, Lasting(sys.stderr)), force_jupyter=False), disable=True)
 
 
 @contextlib.contextmanager

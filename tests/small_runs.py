@@ -1,4 +1,4 @@
-"""Every model at its smallest, through the real loop in float64; as a script, on one of several processes.
+"""Every model at its smallest, through the real loop in float64, also on one of several processes.
 
 A run must be long enough for everything that a model does only now and then: several updates of one network, lazy
 penalties, growth, a full pool, phases.
@@ -7,7 +7,6 @@ penalties, growth, a full pool, phases.
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +20,7 @@ from gankit.recipe import Recipe
 from gankit.training import Run, loop
 
 BATCH = 8
+SGD = str(Path(__file__).parent / "sgd_gan.py")  # a model of the tests
 STACKGAN = dict(width_g=16, width_d=8, z_dim=8, c_dim=8, text_width=16, embed_dim=16, text_images=16, stage1_images=16)
 # Adam divides by the root of the mean square of a gradient plus eps. Where a gradient is zero but for rounding (that of
 # a bias before a batch or instance norm), this turns the last bits of a sum into steps of full size, and these bits
@@ -64,6 +64,7 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {  # by name: the model and it
     "pix2pix batch": ("pix2pix", dict(width=4, norm="batch", loss="relativistic_average")),
     "r3gan": ("r3gan", dict(widths=(16, 8, 8))),
     "sagan": ("sagan", dict(width=4)),
+    "sgd_gan ada": (SGD, dict(norm=False, augment="ada", augment_p=0.3)),
     "singan": ("singan", dict(most=40, width=4, iterations=16, updates=2, rec_weight=1.0)),
     "sngan": ("sngan", dict(width=4)),
     "stackgan": ("stackgan", STACKGAN),
@@ -129,7 +130,3 @@ def main(outdir: Path, rank: int, world: int, cases: list[str]) -> None:
             (outdir / f"{case}.failed").write_text(message)
         elif rank == 0:
             (outdir / f"{case}.done").touch()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

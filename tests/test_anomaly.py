@@ -15,6 +15,7 @@ from gankit import anomaly, cli, data, metrics, training
 from gankit.models.anogan import AnoGAN
 from gankit.models.f_anogan import FAnoGAN
 from gankit.recipe import Batch, Spec
+from gankit.runs.config import arguments_of
 
 SPEC = Spec((1, 16, 16))
 
@@ -61,11 +62,16 @@ def test_restarts_keep_the_best_and_patience_ends_a_search(model, images):
     score = model.score(images).score
     model.restarts = 4
     assert (model.score(images).score <= score + 1e-9).all()
-    model.steps, model.patience = 400, 5
+    model.steps, model.search_patience = 400, 5
     patient = model.score(images)
     assert (patient.steps < 400).all()
-    model.patience = 0
+    model.search_patience = 0
     assert (model.score(images).score <= patient.score * 1.05).all()
+
+
+def test_a_run_with_an_argument_s_former_name_loads():
+    config = {"model": "anogan", "arguments": {"patience": 5, "steps": 9}}
+    assert arguments_of(config) == {"search_patience": 5, "steps": 9}
 
 
 def test_the_encoder_is_trained_on_fixed_networks(tmp_path):

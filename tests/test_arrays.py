@@ -235,7 +235,7 @@ def test_every_door_refuses_before_it_unpacks(tmp_path, door, kind):
 def test_samples_that_do_not_fit_on_the_disk_leave_nothing(tmp_path, monkeypatch):
     np.savez(tmp_path / "x.npz", samples=np.zeros((100, 8, 8, 3), np.uint8))
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: type("Usage", (), dict(free=1000))())
-    with pytest.raises(OSError, match="19.2 kB are needed and 1.0 kB are free"):
+    with pytest.raises(OSError, match="it takes 19.2 kB, and 1.0 kB of the disk are free"):
         sources.of_npz(tmp_path / "x.npz")
     assert left_behind() < 1000
 

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import gankit.training
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 COMMANDS = sorted(path.stem for path in FOLDER.glob("*.py") if "ArgumentParser(" in path.read_text())
 
@@ -92,3 +94,76 @@ def test_a_missing_set_is_named(imported, monkeypatch, capsys, tmp_path):
     with pytest.raises(SystemExit):
         imported("real").main()
     assert "has no MNIST (train-images-idx3-ubyte*) and no emoji" in capsys.readouterr().err
+
+
+PEER = """
+import argparse
+import torch
+from torchvision import datasets, transforms, utils
+parser = argparse.ArgumentParser()
+parser.add_argument("--width", type=int)
+steps = transforms.Compose([transforms.Resize(32), transforms.ToTensor(), transforms.Normalize([0.5], [0.5])])
+data = datasets.MNIST("../../data/mnist", train=True, download=True, transform=steps)
+loader = torch.utils.data.DataLoader(data, batch_size=16, shuffle=True)
+width = parser.parse_args().width
+shape = torch.nn.Unflatten(1, (1, 32, 32))
+drawer = torch.nn.Sequential(torch.nn.Linear(4, width), torch.nn.Linear(width, 1024), shape)
+optimizer = torch.optim.SGD(drawer.parameters(), 1e-3)
+while True:
+    for images, _ in loader:
+        loss = (drawer(torch.randn(len(images), 4)) - images).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        utils.save_image(images, "reals.png", normalize=True)
+"""
+
+
+def write_digits(folder: Path) -> None:
+    """A set of random images of MNIST's layout."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for part, count in (("train", 80), ("t10k", 40)):
+        images = rng.integers(0, 256, (count, 28, 28), np.uint8)
+        header = struct.pack(">HBB3I", 0, 8, 3, *images.shape)
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">HBBI", 0, 8, 1, count) + bytes(count))
+
+
+def test_a_race_runs_a_script_as_it_is_beside_gankit_and_judges_both(
+    imported, monkeypatch, capsys, tmp_path, fresh_cache
+):
+    write_digits(tmp_path / "sets" / "mnist")
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "peer.py").write_text(PEER)
+    race = imported("race")
+    words = ("--generator", "drawer", "--mnist", "{data}", "{script}", "--width", "8")
+    peer = race.Contestant("a peer", words, (), "examples", "peer.py", several=False)
+    ours = race.ours("gankit dcgan", 28, (), "batch=8", "width=8", preset="small")
+    monkeypatch.setattr(race, "RACES", {"tiny": race.Race("mnist", (ours, peer))})
+    for name in ("advance", "update"):
+        monkeypatch.setattr(gankit.training.Run, name, getattr(gankit.training.Run, name))
+
+    def in_this_process(command: list[str], **_: object) -> argparse.Namespace:
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(sys, "argv", command[1:])
+            patch.setattr(sys, "path", [*sys.path])
+            patch.chdir(tmp_path)
+            imported(Path(command[1]).stem).main()
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        return argparse.Namespace(returncode=ended.value.code)
+
+    monkeypatch.setattr(race.subprocess, "run", in_this_process)
+    call = ["race.py", str(tmp_path / "sets"), "--examples", str(tmp_path / "scripts"), "--out", str(tmp_path / "out")]
+    options = ["--at", "0.01", "0.02", "--samples", "66", "--seeds", "1", "--epochs", "0", "--least", "0"]
+    for more in (options, ["--table"]):
+        monkeypatch.setattr(sys, "argv", call + more)
+        race.main()
+        printed = capsys.readouterr().out
+        assert "a peer has" in printed and "| other reals, 32 px" in printed
+    results = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    timed = [(row["name"], row["due"]) for row in results if row["due"]]
+    assert sorted(timed) == [("a peer", 0.01), ("a peer", 0.02), ("gankit dcgan", 0.01), ("gankit dcgan", 0.02)]
+    assert all(row["cpu"] >= row["due"] and row["images"] > 0 and row["fd"] > 0 for row in results if row["due"])
+    assert (tmp_path / "out" / "tiny.png").is_file()

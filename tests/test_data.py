@@ -10,6 +10,7 @@ import torch
 
 from gankit import data
 from gankit.data import draws
+from gankit.data.builtin import digits
 from gankit.recipe import mix
 
 STREAMED = ["digits", "stacked-digits", "photo:china", "shapes", "ring"]
@@ -172,6 +173,12 @@ def test_digits_are_the_ones_of_scikit_learn_at_every_side(side):
     error = (eight - torch.from_numpy(load_digits().images)).abs()
     assert error.mean() < (0.05 if side == 8 else 1.2)
     assert torch.equal(torch.from_numpy(load_digits().target), dataset.rows(np.arange(1797))["label"])
+
+
+def test_digits_do_not_depend_on_where_scikit_learn_keeps_its_file(monkeypatch):
+    from_file = digits._table.__wrapped__()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert np.array_equal(digits._table.__wrapped__(), from_file)
 
 
 def test_stacked_digits_cover_a_thousand_modes():

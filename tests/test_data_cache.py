@@ -14,7 +14,8 @@ from picture_files import PHOTO, encoded, fill, prepared, put, rows
 from safetensors.torch import load_file
 
 from gankit import data, training
-from gankit.data.reading import cache, decoding, files, folder
+from gankit.data.reading import cache, decoding, draft, folder
+from gankit.disk import amount
 from gankit.training import Run
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
@@ -230,14 +231,14 @@ def test_a_cache_that_cannot_be_written_says_so(pictures, monkeypatch, tmp_path)
 
 def test_a_disk_that_fills_during_preparation_is_named_and_leaves_nothing(pictures, monkeypatch):
     fill(pictures)
-    monkeypatch.setattr(cache, "require_space", full)
-    with pytest.raises(OSError, match="cannot prepare in the cache .* 2.3 kB are needed and 100 bytes are free"):
+    monkeypatch.setattr(draft, "require_space", full)
+    with pytest.raises(OSError, match="cannot prepare in the cache .* it takes 2.3 kB, and 100 bytes of the disk"):
         data.open(pictures)
     assert prepared() == []
 
 
-def full(out, need):
-    raise OSError(ENOSPC, f"{files.amount(need)} are needed and 100 bytes are free")
+def full(folder, need):
+    raise OSError(ENOSPC, f"it takes {amount(need)}, and 100 bytes of the disk are free")
 
 
 def test_bad_files_leave_nothing_in_the_cache(pictures):

@@ -239,7 +239,7 @@ def test_inputs_are_translated_by_the_scale_of_their_side(tmp_path, kind, monkey
     put(tmp_path, **{"new.png": encoded(numbers(0, 200))})
     scales = []
     decode = conversion.as_picture
-    monkeypatch.setattr(conversion, "as_picture", lambda *given: scales.append(given[-1]) or decode(*given))
+    monkeypatch.setattr(conversion, "as_picture", lambda *given: scales.append(given[4]) or decode(*given))
     translate(run.folder, tmp_path / "new.png", tmp_path / "out.png")
     assert scales == [(0, 4095)]
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from gankit import data
 from gankit.data.reading import files
+from gankit.disk import amount
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -333,7 +334,7 @@ def test_archives_that_unpack_to_far_more_are_refused(tmp_path, monkeypatch, end
 
 
 def test_amounts_are_read_by_people():
-    assert [files.amount(n) for n in (0, 999, 1000, 2304, 10**6, 614 * 10**6, 5 * 10**9, 2**40)] == [
+    assert [amount(n) for n in (0, 999, 1000, 2304, 10**6, 614 * 10**6, 5 * 10**9, 2**40)] == [
         "0 bytes", "999 bytes", "1.0 kB", "2.3 kB", "1.0 MB", "614.0 MB", "5.0 GB", "1,099.5 GB",
     ]  # fmt: skip
 

@@ -362,7 +362,7 @@ def test_room_for_the_archive_and_its_files_is_asked_for_first(machine, pairs, w
         seen.append(need)
         raise OSError("no room")
 
-    monkeypatch.setattr(getting, "require_room", refuse)
+    monkeypatch.setattr(getting, "require_space", refuse)
     with pytest.raises(OSError, match="no room"):
         published.get("tiny")
     assert seen == [2 * pairs.size] and not web.asked

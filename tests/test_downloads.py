@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import types
@@ -147,11 +148,11 @@ def test_a_redirect_keeps_the_range(web, file, target):
 def test_only_the_rest_must_fit_on_the_disk(web, file, target, monkeypatch):
     target.parent.mkdir()
     part(target).write_bytes(BODY[:30_000])
-    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=19_999))
-    with pytest.raises(OSError, match="the rest has 20,000 bytes, and 0 MB of the disk are free"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=19_999))
+    with pytest.raises(OSError, match="the rest has 20.0 kB, and 20.0 kB of the disk are free"):
         download(file, target, BY_HAND)
     assert not web.asked and part(target).read_bytes() == BODY[:30_000]
-    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=20_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=20_000))
     assert download(file, target, BY_HAND).read_bytes() == BODY
 
 

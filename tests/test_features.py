@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -639,8 +640,8 @@ def test_https_is_never_left_for_http():
 
 
 def test_what_does_not_fit_on_the_disk_is_not_begun(alone, server, monkeypatch):
-    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=100))
-    with pytest.raises(OSError, match="0 MB of the disk are free"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=100))
+    with pytest.raises(OSError, match="100 bytes of the disk are free"):
         fetch(words(server))
     assert server.hits == 0
 

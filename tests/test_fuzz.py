@@ -89,7 +89,7 @@ def test_a_fault_is_found(run, monkeypatch):
     assert "KeyError" in fuzz.attempt(run, door, whole)
     monkeypatch.undo()
     named = whole.replace(b'"preset": "small"', b'"preset": "%s"' % fuzz.SCRIPT.encode())
-    monkeypatch.setattr("gankit.report.html.escaped", str)
+    monkeypatch.setattr("gankit.html.escaped", str)
     assert "foreign tag" in fuzz.attempt(run, door, named)
     monkeypatch.undo()
     owned = whole.replace(b'"own": ""', b'"own": "\\u001b[31m"')

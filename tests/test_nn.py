@@ -9,7 +9,6 @@ from functools import cache
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
 from gankit.losses import feature_matching, relativistic_average
@@ -41,6 +40,7 @@ from gankit.penalties import dragan
 from gankit.recipe import Batch
 from tests.layers_apart import CASES as LAYERS
 from tests.layers_apart import measure
+from tests.waiting import finished, fork
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -124,7 +124,9 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], list[
     @cache
     def start(world: int) -> list[dict]:
         folder = tmp_path_factory.mktemp(f"world{world}")
-        mp.spawn(run_process, args=(world, str(folder)), nprocs=world)
+        jobs = [fork(folder, run_process, rank, world, str(folder)) for rank in range(world)]
+        for job in jobs:
+            finished(job, folder)
         return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(world)]
 
     return start
@@ -297,6 +299,20 @@ def test_dropout_by_definition(layer, shape, drawn, p):
     expected = getattr(nn.functional, layer.__name__.lower())(x, p)
     torch.manual_seed(1)
     assert torch.equal(net(x), expected), "where no update is at work it is torch's"
+
+
+@pytest.mark.parametrize("layer", [Dropout, Dropout2d])
+def test_a_compiled_layer_draws_the_masks_of_the_plain_one(layer):
+    net, x = layer(0.5), torch.rand(8, 3, 4, 4)
+    compiled = torch.compile(net, backend="eager")
+    for seed in (0, 1):
+        masked = []
+        for form in (net, compiled):
+            torch.manual_seed(seed)
+            with at_work(lambda sampler: sampler(8), 8, 8):
+                masked.append(form(x))
+        assert torch.equal(*masked) and 0 < (masked[0] == 0).float().mean() < 1
+    assert torch.equal(compiled.eval()(x), x)
 
 
 # Spectral norm -------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from gankit import cli, report, text, training
+from gankit.html import SCRIPT as OURS
 
 HOUSE = Path(cli.__file__).parents[1]
 EVIL = "\x1b]0;owned\x07\x1b[31m<script>alert(1)</script>'\"><img src=x onerror=alert(1)>[red]\u202e\r"
@@ -110,6 +111,8 @@ def test_no_file_of_a_run_can_put_a_tag_into_its_report_or_an_escape_on_the_term
         assert not set("\x1b\x07\r\u202e") & set(out + err), words
     page = (run / "report.html").read_text()
     assert "owned" in page and "&lt;script&gt;" in page
+    assert page.count(OURS) == 1
+    page = page.replace(f"<script>{OURS}</script>", "")
     assert "<script" not in page and "<img src=x" not in page and "\x1b" not in page
 
 

@@ -2,6 +2,6 @@
 
 from gankit.anomaly.detector import Detector
 from gankit.anomaly.pages import save_maps, write
-from gankit.anomaly.scoring import Scores, numbers, score_images, score_run, threshold
+from gankit.anomaly.scoring import ABOUT, Scores, numbers, score_images, score_run, threshold
 
-__all__ = ["Detector", "Scores", "numbers", "save_maps", "score_images", "score_run", "threshold", "write"]
+__all__ = ["ABOUT", "Detector", "Scores", "numbers", "save_maps", "score_images", "score_run", "threshold", "write"]

@@ -9,17 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 
-from gankit import data, latent, pictures, report
-from gankit.anomaly.scoring import Scores
+from gankit import data, pictures, report
+from gankit.anomaly.heat import overlay, strips
+from gankit.anomaly.scoring import ABOUT, Scores
+from gankit.pictures.curves import Mark
 from gankit.runs.files import write_text
 from gankit.text import escaped
-
-HEAT = np.array(
-    [[0, 0, 0, 0], [90, 0, 60, 110], [220, 40, 20, 170], [255, 170, 0, 210], [255, 255, 200, 240]], np.float64
-)  # RGBA
 
 
 def write(found: Scores, numbers: dict[str, float], path: Path, title: str) -> list[Path]:
@@ -46,28 +42,9 @@ def write(found: Scores, numbers: dict[str, float], path: Path, title: str) -> l
         table.writerow([name, f"{score:.6g}", steps, *flags])
     write_text(path, text.getvalue())
     write_text(path.with_suffix(".json"), json.dumps(numbers, indent=2))
-    pictures.save_picture(path.with_suffix(".png"), strips(found))
+    pictures.save_picture(path.with_suffix(".png"), strips(found.extremes))
     write_text(path.with_suffix(".html"), html_page(found, numbers, path, title))
     return [path, *(path.with_suffix(s) for s in (".json", ".png", ".html"))]
-
-
-def strips(found: Scores) -> Image.Image:
-    """Images, reconstructions and heat maps of the lowest scores above those of the highest, on one scale."""
-    top = max(float(torch.stack([heat for *_, heat in found.extremes]).max()), 1e-12)
-    rows = [(image, rebuilt, overlay(image, heat, top)) for image, rebuilt, heat in found.extremes]
-    columns = [torch.stack(part) for part in zip(*rows)]
-    return pictures.grid(latent.beside(columns), 3 * max(1, len(rows) // 4))
-
-
-def overlay(image: Tensor, heat: Tensor, top: float) -> Tensor:
-    """(C, H, W) image in [-1, 1] and (H, W) map to (3, H, W): the map from dark red to white over the grey image."""
-    grey = ((image[:3].mean(0) + 1) / 2).clamp(0, 1).double().numpy()[..., None] * 255
-    place = (heat.double() / top).clamp(0, 1).numpy() * (len(HEAT) - 1)
-    low = np.minimum(place.astype(int), len(HEAT) - 2)
-    colour = HEAT[low] + (place - low)[..., None] * (HEAT[low + 1] - HEAT[low])
-    cover = colour[..., 3:] / 255
-    mixed = grey * (1 - cover) + colour[..., :3] * cover
-    return torch.from_numpy(mixed / 127.5 - 1).float().permute(2, 0, 1)
 
 
 def save_maps(found: Scores, folder: Path) -> Path:
@@ -88,17 +65,17 @@ def save_maps(found: Scores, folder: Path) -> Path:
 
 def html_page(found: Scores, numbers: dict[str, float], path: Path, title: str) -> str:
     """An HTML page: summary, extremes, histogram and curves."""
-    rows: dict[str, object] = {name: f"{value:.4g}" for name, value in numbers.items()}
-    parts = [f"<h1>{escaped(title)}</h1>", report.table("", rows), "<h2>Least and most anomalous</h2>"]
+    rows = [(name, f"{value:.4g}", ABOUT.get(name, "")) for name, value in numbers.items()]
+    parts = [f"<h1>{escaped(title)}</h1><p class=lead>Larger scores are more anomalous.</p>"]
+    parts += [report.grid(("", "value", "what it is"), rows, (1,)), "<h2>Least and most anomalous</h2>"]
     caption = "image, normal counterpart, difference between them: lowest scores first, highest last"
     parts += [report.figure(path.with_suffix(".png"), caption), "<h2>Curves</h2><div class=row>"]
-    parts += [pictures.chart(name, series, unit=unit) for name, series, unit in score_curves(found)]
-    parts += ["</div>", *(f"<p>{escaped(note)}</p>" for note in found.notes)]
-    return report.page(title, parts)
+    parts += [*score_curves(found, numbers.get("threshold")), "</div>"]
+    return report.page(title, [*parts, *(f"<p>{escaped(note)}</p>" for note in found.notes)])
 
 
-def score_curves(found: Scores) -> list[tuple[str, dict[str, list[tuple[float, float]]], str]]:
-    """Histogram of scores, and ROC and precision-recall curves if the truth is known: names, series, units of x."""
+def score_curves(found: Scores, limit: float | None) -> list[str]:
+    """Histogram of scores with the threshold, and ROC and precision-recall curves if the truth is known."""
     truth = found.anomalous
     sets = (
         {"images": found.score} if truth is None else {"normal": found.score[~truth], "anomalous": found.score[truth]}
@@ -109,14 +86,29 @@ def score_curves(found: Scores) -> list[tuple[str, dict[str, list[tuple[float, f
         if len(values):
             counts, _ = np.histogram(values.numpy(), edges.numpy())
             lines[name] = [(float(e), float(c) / len(values)) for e, c in zip(edges, counts)]
-    out = [("share of scores", lines, "score")]
+    marks = [] if limit is None else [Mark(limit, f"threshold {limit:.4g}", is_upright=True)]
+    drawn = pictures.chart("scores", lines, unit="score", unit_y="share of images", marks=marks)
+    text = "How the scores are distributed" + (
+        "." if limit is None else "; images beyond the dashed line are reported."
+    )
+    out = [captioned(drawn, text)]
     if truth is not None and 0 < int(truth.sum()) < len(truth):
         from sklearn.metrics import precision_recall_curve, roc_curve
 
         x, y, _ = roc_curve(truth.numpy(), found.score.numpy())
-        out.append(("ROC", {"share of anomalies found": list(zip((100 * x).tolist(), y.tolist()))}, "% false alarms"))
+        series = {"ROC": list(zip((100 * x).tolist(), (100 * y).tolist()))}
+        drawn = pictures.chart("ROC", series, unit="false alarms, %", unit_y="anomalies found, %", limits=(0, 100))
+        text = "For each threshold, the share of anomalies above it, over the share of normal images above it."
+        out.append(captioned(drawn, text))
         precision, recall, _ = precision_recall_curve(truth.numpy(), found.score.numpy())
-        out.append(
-            ("precision and recall", {"precision": list(zip((100 * recall).tolist(), precision.tolist()))}, "% recall")
+        series = {"precision": list(zip((100 * recall).tolist(), (100 * precision).tolist()))}
+        drawn = pictures.chart("precision", series, unit="anomalies found, %", unit_y="precision, %", limits=(0, 100))
+        text = (
+            "For each threshold, the share of anomalies among the images above it, over the share of anomalies found."
         )
+        out.append(captioned(drawn, text))
     return out
+
+
+def captioned(chart: str, text: str) -> str:
+    return f"<figure>{chart}<figcaption>{escaped(text)}</figcaption></figure>"

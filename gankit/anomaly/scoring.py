@@ -11,12 +11,30 @@ from torch import Tensor
 
 from gankit import data, metrics
 from gankit.anomaly import truth
+from gankit.anomaly.heat import strips
 from gankit.anomaly.truth import NORMAL
 from gankit.data.reading.files import listed
+from gankit.html import figure, grid
+from gankit.pictures import as_png
 from gankit.recipe import Anomaly, Recipe, can
 from gankit.runs.trained import Trained
 
 Extreme = tuple[float, Tensor, Tensor, Tensor]  # a score with its image, reconstruction and map
+ABOUT = {
+    "images": "number of images that were scored",
+    "cpu_ms_per_image": "processor time to score an image, in milliseconds",
+    "steps": "optimization steps for each image: anogan searches the latent space, f_anogan encodes once",
+    "threshold": "the score above which an image counts as anomalous",
+    "above": "share of all images above the threshold",
+    "auroc": "chance that an anomalous image scores higher than a normal one; 0.5 is a guess, 1 is perfect",
+    "auprc": "mean precision over all thresholds; a guess has the share of anomalous images, 1 is perfect",
+    "anomalous": "share of images that are anomalous in truth",
+    "false_alarms": "share of the normal images above the threshold",
+    "found": "share of the anomalous images above the threshold (recall)",
+    "pixel_auroc": "as auroc, over pixels: how well the heat maps locate the anomalies",
+    "pro": "per-region overlap: mean share of each anomalous region that the heat maps cover, at few false pixels",
+}
+"""What each number of `numbers` is."""
 PIXELS = 2**26  # of maps that are kept for curves over pixels: 256 MB
 
 
@@ -50,6 +68,15 @@ class Scores:
 
     def __len__(self) -> int:
         return len(self.score)
+
+    def __repr__(self) -> str:
+        least, most = float(self.score.min()), float(self.score.max())
+        return f"<Scores of {len(self):,} images, {least:.4g} to {most:.4g}>"
+
+    def _repr_html_(self) -> str:
+        rows = [(name, f"{value:.4g}", ABOUT[name]) for name, value in numbers(self).items()]
+        caption = "image, normal counterpart, difference between them: lowest scores first, highest last"
+        return grid(("", "value", "what it is"), rows, (1,)) + figure(as_png(strips(self.extremes)), caption)
 
 
 def score_run(

@@ -64,7 +64,10 @@ def data(words: list[str]) -> None:
     words = [word for word in words if word != "--check"]
     answer = None if "--check" in flags or is_typed(flags, "model") else answers.recall(words)
     if answer:
-        put(f"{answer.text}\n(as checked on {answer.day}; --check reads every file again)")
+        put(
+            f"{answer.text}\n(as checked on {answer.day}; no name, size or time of a file has changed since; "
+            "--check reads every file again)"
+        )
     if answer and answer.is_drawn:
         return
 

@@ -62,7 +62,7 @@ def score(words: list[str]) -> None:
     for note in scores.notes:
         aside(f"- {note}")
     for name, value in numbers.items():
-        put(f"{name:<18} {value:.4g}")
+        put(f"{name:<18} {value:<10.4g} {anomaly.ABOUT[name]}")
     put("\n".join(map(str, written)))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from gankit.data import draws
+from gankit.data import display, draws
 from gankit.data.reading import cache
 from gankit.data.stream import Batches, Dataset, Division, Stream
 from gankit.text import shown
@@ -63,6 +63,12 @@ class Domains:
 
     def __len__(self) -> int:
         return len(self.a) if self.kind == "pairs" else len(self.a) + len(self.b)
+
+    def __repr__(self) -> str:
+        return display.one_line(self)
+
+    def _repr_html_(self) -> str:
+        return display.as_html(self)
 
     @property
     def scales(self) -> tuple[tuple[float, float] | None, ...]:

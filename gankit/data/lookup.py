@@ -16,7 +16,7 @@ from gankit.data.locating import Located, locate
 from gankit.data.naming import JOIN, find, named, part_in, plus, without_part
 from gankit.data.reading import huggingface, layout, partners, patterns
 from gankit.data.reading.beside import refuse_typed
-from gankit.data.reading.choices import Alpha, Fit, Frames, Reading
+from gankit.data.reading.choices import Alpha, Fit, Frames, Jpeg, Reading
 from gankit.data.reading.folder import open_folder
 from gankit.data.reading.parts import TRAIN, Parts, of_path
 from gankit.data.reading.patterns import TwoSided
@@ -64,6 +64,7 @@ def open(
     labels: str = "",
     captions: str = "",
     no_table: bool = False,
+    jpeg: str = "scaled",
     cache_limit: str = "50G",
 ) -> Dataset | Domains | Union:
     """Open a built-in data set by its name, files by their path, two domains, or several sets as one.
@@ -83,7 +84,7 @@ def open(
             the second with label maps. A folder with images/ and masks/ in it always holds label maps; "pairs" turns
             them into coloured images. "captions": images with texts, which are otherwise not used.
         text_encoder: path of an encoder of captions (`gankit.data.reading.embedding`); default: codes of characters.
-        split, held_out, pair, range, frames, void, labels, captions, no_table, cache_limit: as of
+        split, held_out, pair, range, frames, void, labels, captions, no_table, jpeg, cache_limit: as of
             `gankit.data.reading.choices.Reading`.
 
     Raises:
@@ -93,7 +94,7 @@ def open(
     """
     how = Reading(
         str(resolution or ""), cast("Fit", fit), cast("Alpha", alpha), skip_bad, split, held_out, pair, range,
-        cast("Frames", frames), void, labels, captions, no_table, cache_limit,
+        cast("Frames", frames), void, labels, captions, no_table, cast("Jpeg", jpeg), cache_limit,
     )  # fmt: skip
     with huggingface.allow_downloads():
         return open_as(name, how, mirror, want, text_encoder)

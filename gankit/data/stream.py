@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gankit.data import draws
+from gankit.data import display, draws
 from gankit.data.captions import Captions
 from gankit.data.shards.order import ShardOrder
 
@@ -126,6 +126,12 @@ class Dataset:
 
     def __len__(self) -> int:
         return self.size
+
+    def __repr__(self) -> str:
+        return display.one_line(self)
+
+    def _repr_html_(self) -> str:
+        return display.as_html(self)
 
     @property
     def scales(self) -> tuple[tuple[float, float] | None, ...]:

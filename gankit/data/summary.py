@@ -17,7 +17,7 @@ from gankit.data.domains import Domains
 from gankit.data.locating import Located, locate
 from gankit.data.lookup import KINDS, held_out_paths, open_as, split, two_sided, unseen_of
 from gankit.data.naming import find, named, part_in, plus
-from gankit.data.reading import files
+from gankit.data.reading import decoding, files, forecast
 from gankit.data.reading.choices import Alpha, Reading
 from gankit.data.reading.depth import scaling
 from gankit.data.reading.folder import source_of
@@ -30,6 +30,7 @@ from gankit.data.shards import sharded
 from gankit.data.shards.spelling import is_sharded
 from gankit.data.stream import Dataset, Division
 from gankit.data.union import Union
+from gankit.disk import amount
 from gankit.text import shown
 
 ATTRIBUTES = 100  # attributes that are listed; the others are only counted
@@ -82,9 +83,7 @@ class Report:
 
     def __str__(self) -> str:
         kind = "images of two domains" if self.kind == "domains" else KINDS.get(self.kind, self.kind)
-        lines = [
-            f"{shown(self.name)}: {self.count:,} {kind}" + f", {files.amount(self.bytes)} of files" * (self.bytes > 0)
-        ]
+        lines = [f"{shown(self.name)}: {self.count:,} {kind}" + f", {amount(self.bytes)} of files" * (self.bytes > 0)]
         if self.division:
             lines.append(f"  parts: {self.division}")
         for title, counts in (("height x width", self.sizes), ("modes", self.modes), (self.title, self.classes)):
@@ -108,7 +107,7 @@ class Report:
             values = int(np.prod(self.shape)) + int(np.prod(self.other or 0)) + mask
             size = self.count * values * (1 if self.kind in KINDS else 4)
             shapes = [" x ".join(map(str, shape)) for shape in (self.shape, self.other) if shape]
-            lines.append(f"  read as: {' and '.join(shapes)} each, {files.amount(size)} in all")
+            lines.append(f"  read as: {' and '.join(shapes)} each, {amount(size)} in all")
         bad = files.listed((f"{name}: {reason}" for name, reason in self.bad), len(self.bad))
         copies = files.listed((", ".join(files.listed(names, len(names))) for names in self.copies), len(self.copies))
         shared = files.listed((f"{name} is {copy}" for name, copy in self.shared), len(self.shared))
@@ -221,6 +220,10 @@ def _images(name: str, located: Located, how: Reading, want: str) -> Report:
     how = replace(how, split=located.part)
     with named(name), ExitStack() as stack:
         source = source_of(stack, located.path, how, held_out_paths(how.held_out))
+        images = [file for file in source.files if file.name in source.pages or decoding.is_image(file.name)]
+        forecast.announce(
+            images, source.read, lambda _, data: decoding.check(data), anywhere=source.threaded, what="checking"
+        )
         seen = survey(source, examine_pixels, how=how, want=want, place=located.path)
     notes = [*seen.warnings, *scaling(seen.depths[0], how).notes]
     try:

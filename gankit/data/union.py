@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gankit.data import display
 from gankit.data.reading import cache
 from gankit.data.stream import Batches, Dataset, Stream
 
@@ -63,6 +64,12 @@ class Union:
 
     def __len__(self) -> int:
         return sum(map(len, self.sets))
+
+    def __repr__(self) -> str:
+        return display.one_line(self)
+
+    def _repr_html_(self) -> str:
+        return display.as_html(self)
 
     @property
     def scales(self) -> tuple[tuple[float, float] | None, ...]:

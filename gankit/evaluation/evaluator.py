@@ -17,7 +17,7 @@ from gankit.evaluation.catalogue import DEFAULT, DEFAULT_OF_TRANSLATORS, METRICS
 from gankit.evaluation.measure import describe, measure, progress_bar
 from gankit.evaluation.plan import Plan, PlanOptions, Reasons, default_metrics, make_plan, skipped
 from gankit.evaluation.sources import Trial
-from gankit.evaluation.subject import Score
+from gankit.evaluation.subject import Score, Scores
 from gankit.evaluation.trials import open_reference, trial_of_samples, trials_of_model
 from gankit.metrics.extractors import Extractor
 from gankit.recipe import can
@@ -190,7 +190,7 @@ def measure_plans(plans: list[Plan], path: Path, n: int, precision: str, quiet: 
         fake = plan.subject.fake
         if n > fake.count:
             reasons.say(f"n is {n:,}; {fake.name} has {fake.count:,} samples, and all of them are used")
-    scores = []
+    scores = Scores()
     with nullcontext() if quiet or processes.rank() else progress_bar(plans):
         for plan in plans:
             for measured in measure(plan.subject, plan.names, reasons.add):

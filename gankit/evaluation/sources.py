@@ -18,6 +18,7 @@ from gankit.data.reading import arrays as npz
 from gankit.data.reading import cache
 from gankit.data.reading.rows import Rows as PreparedRows
 from gankit.data.reading.vectors import is_vectors
+from gankit.disk import require_space
 from gankit.recipe import Recipe
 from gankit.runs.files import digest
 from gankit.runs.state import weights_of
@@ -234,7 +235,7 @@ def of_npz(path: Path) -> Samples:
         )
 
     def build(out: Path) -> dict[str, object]:
-        cache.require_space(out, array.size)
+        require_space(out.parent, array.size)
         with named(path), npz.open_npz(absolute) as file, open(out, "wb") as unpacked:
             if file.sha256() != fingerprint:
                 raise ValueError("it has changed while it was read")

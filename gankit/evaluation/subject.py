@@ -15,6 +15,7 @@ from torch import Tensor
 from gankit.data.reading import cache
 from gankit.evaluation.extraction import Features, extract
 from gankit.evaluation.sources import NEGATIVE, Samples, required
+from gankit.html import grid
 from gankit.metrics.extractors import Extractor
 
 MAX_PIXEL_SAMPLES = 2000  # samples that metrics on pixels use
@@ -42,6 +43,24 @@ class Score(NamedTuple):
     n_real: int = 0
     n_fake: int = 0
     note: str = ""
+
+
+class Scores(list[Score]):
+    """The scores of an evaluation, in order, which a notebook shows as a table."""
+
+    def __repr__(self) -> str:
+        return f"<Scores: {', '.join(f'{score.name} {score.value:.4g}' for score in self)}>"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for s in self:
+            note = "; ".join(filter(None, (s.error_of and f"±: {s.error_of}", s.note)))
+            error, counts = (
+                "" if s.error is None else f"{s.error:.3g}",
+                [f"{n:,}" if n else "" for n in (s.n_fake, s.n_real)],
+            )
+            rows.append((s.name, f"{s.value:.4g}", error, *counts, s.better, note))
+        return grid(("metric", "value", "±", "samples", "reals", "better", "note"), rows, (1, 2, 3, 4))
 
 
 def share_error(share: float, n: int) -> float:

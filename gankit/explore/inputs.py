@@ -17,7 +17,6 @@ from gankit import data as library
 from gankit import latent
 from gankit.data.reading import arrays as npz
 from gankit.data.reading import decoding, files
-from gankit.data.reading.choices import Scale
 from gankit.evaluation import sources
 from gankit.recipe import Recipe
 from gankit.runs.trained import Trained
@@ -187,18 +186,14 @@ def data_of(trained: Trained, name: str = "") -> sources.Samples:
     return source
 
 
-def read_image(
-    file: str, shape: tuple[int, ...], fit: str, alpha: str, missing: str, scale: Scale | None = None
-) -> Tensor:
+def read_image(file: str, shape: tuple[int, ...], how: library.Reading, missing: str) -> Tensor:
     """An image file as (1, C, H, W) in [-1, 1].
 
     Args:
         file: its path.
         shape: (C, H, W) to fit it to.
-        fit: the method, as `gankit train --fit`.
-        alpha: the colour behind transparent pixels.
+        how: fit, alpha, range and jpeg, as of the images that the model learned from.
         missing: what to do instead if there is no such file.
-        scale: the values of an image deeper than 8 bits that are black and white; default: by its type.
 
     Raises:
         ValueError: there is no such file, or it cannot be read.
@@ -208,7 +203,8 @@ def read_image(
         raise ValueError(f"there is no file {file}; {missing}" if file else missing)
     channels, height, width = shape
     try:
-        pixels = decoding.decode(files.read(path), (channels, height, width), fit, alpha, scale)
+        size = channels, height, width
+        pixels = decoding.decode(files.read(path), size, how.fit, how.alpha, how.scale, how.jpeg)
     except decoding.Unusable as error:
         raise ValueError(f"{file} cannot be used: {error}") from error
     return library.normalise(torch.from_numpy(pixels[None]))

@@ -119,10 +119,9 @@ def target_of(trained: Trained, image: str, number: int, data: str) -> tuple[Ten
     """
     like, settings = next(trained.recipe.parameters()), trained.config["settings"]
     if image:
-        fit, alpha = settings.get("fit", "crop"), settings.get("alpha", "white")
         missing = "give a PNG, JPEG or WebP, or --number of the data"
-        scale = library.reading_of(settings).scale
-        return read_image(image, trained.recipe.spec.shape, fit, alpha, missing, scale).to(like), Path(image).name
+        how = library.reading_of(settings)
+        return read_image(image, trained.recipe.spec.shape, how, missing).to(like), Path(image).name
     training_data = settings["data"]
     held_out = f"{training_data}:test"
     source = data_of(trained, data or (held_out if held_out in library.BUILTIN else training_data))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -16,7 +17,6 @@ from torch import Tensor
 
 from gankit import data as library
 from gankit.data.reading import decoding, files
-from gankit.data.reading.choices import Scale
 from gankit.explore.inputs import Seeds, read_image
 from gankit.explore.result import Result
 from gankit.recipe import Spec, can, seeded
@@ -104,7 +104,7 @@ def paint(trained: Trained, *, image: str = "", starts: str = "1,2", seed: int =
         seed: of the noise.
     """
     recipe = pyramid_of(trained)
-    painting = read_for(recipe, image, scale_of(trained))
+    painting = read_for(recipe, image, reading_of(trained))
     scales = parse_scales(recipe, starts)
     painted = [inject(recipe, painting, first, seed) for first in scales]
     cells = torch.cat([painting, *painted]).float().cpu()
@@ -254,16 +254,17 @@ def inject(recipe: Pyramid, image: Tensor, first: int, seed: int) -> Tensor:
         return draw_from(recipe, first, small, recipe.sizes)
 
 
-def scale_of(trained: Trained) -> Scale | None:
-    """The values that were black and white in training, in images deeper than 8 bits."""
-    return library.reading_of(trained.config["settings"]).scale
+def reading_of(trained: Trained) -> library.Reading:
+    """How an image is read, as the one that the model learned from."""
+    return library.reading_of(trained.config["settings"])
 
 
-def read_for(recipe: Pyramid, file: str, scale: Scale | None = None) -> Tensor:
+def read_for(recipe: Pyramid, file: str, how: library.Reading | None = None) -> Tensor:
     """An image file as (1, C, H, W) of the model's finest scale."""
     missing = "this tool takes an image, --image FILE; harmonise and edit take a --mask FILE, too"
     shape = (recipe.spec.channels, *recipe.sizes[-1])
-    return read_image(file, shape, "squash", "white", missing, scale).to(recipe.z_star)
+    how = replace(how or library.Reading(), fit="squash", alpha="white")
+    return read_image(file, shape, how, missing).to(recipe.z_star)
 
 
 def size_of(file: str) -> Size:
@@ -274,7 +275,7 @@ def size_of(file: str) -> Size:
 
 def _blended(trained: Trained, image: str, mask: str, starts: str, seed: int, reach: int, title: str) -> Result:
     recipe = pyramid_of(trained)
-    edited, mask_image = read_for(recipe, image, scale_of(trained)), read_for(recipe, mask)
+    edited, mask_image = read_for(recipe, image, reading_of(trained)), read_for(recipe, mask)
     size, mask_size = size_of(image), size_of(mask)
     if size != mask_size:
         raise ValueError(

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from gankit import pictures
+from gankit.html import figure, table
 from gankit.pictures import sheet, white
 from gankit.runs.files import write_text
 
@@ -44,6 +45,14 @@ class Result:
     fps: int = 12
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     say: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        shape, frames = "x".join(map(str, self.images.shape[1:])), f", {len(self.frames)} frames" * bool(self.frames)
+        return f"<Result: {len(self.images)} images of {shape} in {self.columns} columns{frames}>"
+
+    def _repr_html_(self) -> str:
+        numbers = {name: value for name, value in self.numbers.items() if not isinstance(value, (dict, list))}
+        return figure(pictures.as_png(self.picture()), " ".join(self.say)) + (table("", numbers) if numbers else "")
 
     def picture(self) -> Image.Image:
         """The cells as one image with captions."""

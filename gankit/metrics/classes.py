@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
@@ -54,6 +53,8 @@ def purity(code: Tensor, label: Tensor) -> float:
 
 def hungarian_accuracy(code: Tensor, label: Tensor) -> float:
     """Accuracy of the best one-to-one assignment of codes to labels, both (N,) int64 (Kuhn, 1955)."""
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     counts = _counts(code, label)
     rows, columns = linear_sum_assignment(counts.numpy(), maximize=True)
     return float(counts[rows, columns].sum() / len(code))
@@ -61,6 +62,8 @@ def hungarian_accuracy(code: Tensor, label: Tensor) -> float:
 
 def naming(counts: Tensor) -> Tensor:
     """(K,) label of each code in the best one-to-one assignment, from (K, K) counts of labels (rows) and codes."""
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     labels, codes = linear_sum_assignment(counts.numpy(), maximize=True)
     named = torch.empty(len(counts), dtype=torch.int64)
     named[torch.from_numpy(codes)] = torch.from_numpy(labels)

@@ -14,7 +14,7 @@ Deviations:
 - The networks are those of a TensorFlow DCGAN of that time (5x5 kernels, biases), with half of DCGAN's channels.
 - The paper gives neither the optimizer nor the start of the search. Here Adam starts from latents of the prior that are
   the same for every image, so a score depends only on the image. `restarts` tries several starts and keeps the best;
-  `patience` stops early.
+  `search_patience` stops early.
 - As in the paper, the loss sums over pixels and features, so scores are not comparable between sizes or widths.
 - Without a preset, samples come from averaged weights (`--ema 0` disables averaging); the paper has no averaging.
 """
@@ -45,7 +45,7 @@ class AnoGAN(Recipe):
         feature_weight: lambda, the share of D's features in the search's loss and in the score.
         search_lr: Adam's learning rate in the search.
         restarts: number of latents from which the search starts; the best result is kept.
-        patience: end an image's search after this many steps without a loss 0.1 % below its best; 0: never early.
+        search_patience: end an image's search after this many steps without a loss 0.1 % below its best; 0: never.
         lr: Adam's learning rate in training.
         beta1: Adam's decay rate of the mean of gradients.
         beta2: Adam's decay rate of the mean of squared gradients.
@@ -83,20 +83,21 @@ class AnoGAN(Recipe):
         feature_weight: float = 0.1,
         search_lr: float = 0.05,
         restarts: int = 1,
-        patience: int = 0,
+        search_patience: int = 0,
         lr: float = 2e-4,
         beta1: float = 0.5,
         beta2: float = 0.999,
     ):
         super().__init__(spec)
-        if steps < 1 or restarts < 1 or patience < 0 or not 0 <= feature_weight <= 1:
+        if steps < 1 or restarts < 1 or search_patience < 0 or not 0 <= feature_weight <= 1:
             raise ValueError(
-                f"steps is {steps}, restarts {restarts}, patience {patience} and feature_weight {feature_weight}; "
-                "expected steps and restarts of at least 1, a patience of at least 0 and a feature_weight from 0 to 1"
+                f"steps is {steps}, restarts {restarts}, search_patience {search_patience} and feature_weight "
+                f"{feature_weight}; expected steps and restarts of at least 1, a search_patience of at least 0 and a "
+                "feature_weight from 0 to 1"
             )
         self.z_dim, self.prior, self.penalty_weight = z_dim, prior, penalty_weight
         self.steps, self.feature_weight, self.search_lr = steps, feature_weight, search_lr
-        self.restarts, self.patience = restarts, patience
+        self.restarts, self.search_patience = restarts, search_patience
         self.g = DCGANGenerator(z_dim, spec.shape, width, unit_norm=False, biases=True)
         self.d = DCGANDiscriminator(spec.shape, width, norm=norm_d, biases=True)
         init_normal(self)
@@ -149,7 +150,7 @@ class AnoGAN(Recipe):
                 loss = self.distance(images, self.g(z))
                 improved = loss < lowest * 0.999
                 lowest, stale = torch.where(improved & active, loss, lowest), torch.where(improved, 0, stale + 1)
-                active = active & (stale < (self.patience or self.steps + 1))
+                active = active & (stale < (self.search_patience or self.steps + 1))
                 if not active.any():
                     break
                 (z.grad,) = torch.autograd.grad(loss.sum(), z)

@@ -28,10 +28,14 @@ class Dropout2d(nn.Dropout2d):
         return super().forward(x) if kept is None else x * kept
 
 
-@torch.compiler.disable
 def _kept(layer: nn.Dropout | nn.Dropout2d, x: Tensor, shape: Sequence[int]) -> Tensor | None:
-    """(N, *shape) factors, 0 or 1 / (1 - p); None outside an update."""
+    """(N, *shape) factors, 0 or 1 / (1 - p); None outside an update. A compiled graph does not hold the drawing."""
+    # as a decorator, disable would import the compiler, which takes seconds, in every command
+    draw = torch.compiler.disable(_draw) if torch.compiler.is_compiling() else _draw
+    return draw(layer, x, shape)
 
+
+def _draw(layer: nn.Dropout | nn.Dropout2d, x: Tensor, shape: Sequence[int]) -> Tensor | None:
     def sampler(n: int, k: int) -> Tensor:  # on the batch's device: drawing on the CPU takes longer than the layer
         generator = torch.Generator(x.device).manual_seed(int(torch.randint(2**62, ())))
         return torch.rand(n, k, *shape, device=x.device, generator=generator) >= layer.p

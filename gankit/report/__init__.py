@@ -1,6 +1,7 @@
-"""HTML pages that open offline: the page of a run, and the parts that all pages share."""
+"""HTML pages that open offline: the page of a run, its summary for notebooks, and the parts that all pages share."""
 
-from gankit.report.html import figure, page, table
-from gankit.report.run_page import read_stats, write
+from gankit.html import figure, grid, page, table
+from gankit.report.meanings import meaning_of
+from gankit.report.run_page import read_stats, summary_html, write
 
-__all__ = ["figure", "page", "read_stats", "table", "write"]
+__all__ = ["figure", "grid", "meaning_of", "page", "read_stats", "summary_html", "table", "write"]

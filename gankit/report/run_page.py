@@ -1,4 +1,4 @@
-"""report.html: the pictures, the curves, the scores and the settings of a run on one page."""
+"""report.html: the pictures, what they and the scores mean, the curves and the settings of a run on one page."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from typing import cast
 
 from gankit import evaluation
 from gankit.evaluation.figures import CAPTIONS
-from gankit.pictures.curves import chart
-from gankit.report.html import figure, page, table
+from gankit.html import figure, frames, page, table
+from gankit.pictures.curves import Series, chart
+from gankit.pictures.inline import inline
+from gankit.report.meanings import chance, chart_of, meaning_of
+from gankit.report.verdict import as_html, verdict
 from gankit.runs import schema
 from gankit.runs.config import read_config
 from gankit.runs.files import write_text
 from gankit.runs.schema import Config
 from gankit.text import escaped
+
+MOST_FRAMES = 40  # previews in the slider
+MOST_BYTES = 12 << 20  # of all previews in it: each is compressed to its share
+FIRST = ("loss", "real_right", "real")  # charts that come first, after those of evaluations
 
 
 def write(folder: Path) -> Path:
@@ -26,22 +33,35 @@ def write(folder: Path) -> Path:
     """
     config = read_config(folder)
     records = read_stats(folder / "stats.jsonl")
-    title = f"{config['model']} on {config['data']['name']}"
-    parts = [f"<h1>{escaped(title)}</h1><small>{escaped(folder.name)}</small>", summary(config, records)]
-    parts += previews(folder, config.get("preview") == "strips")
+    lines = evaluation.read(folder / "evaluations.jsonl")
+    parts = [*heading(config, folder, records), *previews(folder, config, lines)]
+    deviations = [record["samples/std"] for record in records if record.get("samples/std") is not None]
+    if records or lines:
+        parts.append(as_html(verdict(config, folder.name, lines, list(filter(math.isfinite, deviations)))))
+    parts += evaluations(folder, lines)
     if records:
-        parts += row("Curves", [chart(name, series) for name, series in curves(records).items()])
-    parts += evaluations(folder)
-    settings = [table("model", config["arguments"]), table("run", config["settings"])]
-    settings += [table("data", config["data"]), table("versions", config["history"][-1]["versions"])]
-    parts += row("Settings", settings)
-    if len(config["history"]) > 1:
-        parts.append("<h2>Resumed</h2>")
-    for entry in config["history"][1:]:
-        changed = escaped(json.dumps(entry["changed"]))
-        parts.append(f"<p>at {entry['images']:,} images, {escaped(entry['time'])}: {changed}</p>")
-    write_text(folder / "report.html", page(title, parts))
+        parts += row("Curves", [curve(config, name, series, lines) for name, series in curves(records).items()])
+    parts += settings(config)
+    write_text(folder / "report.html", page(title_of(config), parts))
     return folder / "report.html"
+
+
+def summary_html(folder: Path) -> str:
+    """A run in a notebook: its heading, the latest samples beside reals, and the curves of its losses."""
+    config = read_config(folder)
+    records = read_stats(folder / "stats.jsonl")
+    fakes = previews_of(folder)
+    pictures = [figure(*inlined(path, caption_of(path, config))) for path in fakes[-1:]]
+    pictures += [figure(*inlined(path, "real data")) for path in [folder / "reals.png"] if path.is_file()]
+    charts = [curve(config, name, series, []) for name, series in curves(records).items() if name == "loss"]
+    columns = "".join(f"<div style='max-width:30rem;flex:1 1 18rem'>{part}</div>" for part in [*pictures, *charts])
+    return (
+        f"{''.join(heading(config, folder, records))}<div style='display:flex;flex-wrap:wrap;gap:1rem'>{columns}</div>"
+    )
+
+
+def title_of(config: Config) -> str:
+    return f"{config['model']} on {config['data']['name']}"
 
 
 def row(title: str, parts: list[str], style: str = "row") -> list[str]:
@@ -54,47 +74,114 @@ def read_stats(path: Path) -> list[dict[str, float]]:
     return cast(list[dict[str, float]], schema.lines(path, schema.STATS))
 
 
-def summary(config: Config, records: list[dict[str, float]]) -> str:
-    spec = config["spec"]
-    classes = f", {spec['num_classes']} classes" if spec["num_classes"] else ""
-    facts = {
-        "images seen": f"{config['images']:,} of {config['settings']['images']:,}",
-        "images a second": records[-1].get("images_per_s", "") if records else "",
-        "data": f"{config['data']['count']:,} of {'x'.join(map(str, spec['shape']))}{classes}",
-        "preset": config.get("preset") or "none: the paper's defaults",
-    }
-    return table("", facts)
-
-
-def previews(folder: Path, are_strips: bool) -> list[str]:
-    """The last preview beside real data, and the previews over time."""
-    fakes = sorted(path for path in folder.glob("fakes*.png") if path.is_file())
-    figures = []
-    if fakes:
-        what = "columns such as input, output and target of fixed images," if are_strips else "samples of fixed latents"
-        caption = f"{what} from the averaged weights after {images_of(fakes[-1]):,} images"
-        figures.append(figure(fakes[-1], caption))
-    if (folder / "reals.png").is_file():
-        figures.append(figure(folder / "reals.png", "real data"))
-    parts = row("Inputs and outputs and data" if are_strips else "Samples and reals", figures)
-    if len(fakes) > 1:
-        film = [figure(path, f"{images_of(path):,} images") for path in spread(fakes, 8)]
-        parts += row(f"The same {'images' if are_strips else 'latents'} over time", film, "row film")
+def heading(config: Config, folder: Path, records: list[dict[str, float]]) -> list[str]:
+    """Title, progress and the main facts of a run."""
+    parts = [f"<h1>{escaped(title_of(config))}</h1><small>{escaped(folder.name)}</small>", summary(config, records)]
+    if stopped := config.get("stopped"):
+        parts.append(f"<p><b>Stopped early</b> after {stopped['images']:,} images: {escaped(stopped['reason'])}.</p>")
     return parts
 
 
-def evaluations(folder: Path) -> list[str]:
+def summary(config: Config, records: list[dict[str, float]]) -> str:
+    spec = config["spec"]
+    classes = f", {spec['num_classes']} classes" if spec["num_classes"] else ""
+    seconds = time_of(records)
+    facts = {
+        "images seen": f"{config['images']:,} of {config['settings']['images']:,}",
+        "images a second": (records[-1].get("images_per_s") or "") if records else "",
+        "time": f"{seconds / 60:,.1f} minutes" if 0 < seconds < 1e9 else "",
+        "data": f"{config['data']['count']:,} of {'x'.join(map(str, spec['shape']))}{classes}",
+        "preset": config.get("preset") or "none: the paper's defaults",
+    }
+    return table("", {name: value for name, value in facts.items() if value != ""})
+
+
+def time_of(records: list[dict[str, float]]) -> float:
+    """Seconds of training; each resume counts from 0."""
+    total = last = 0.0
+    for record in records:
+        seconds = record.get("seconds") or 0.0
+        total += last * (seconds < last)
+        last = seconds
+    return total + last
+
+
+# Pictures ------------------------------------------------------------------------------------------------------------
+
+
+def previews_of(folder: Path) -> list[Path]:
+    """The previews in a run folder, in order."""
+    return sorted((path for path in folder.glob("fakes*.png") if path.is_file()), key=images_of)
+
+
+def inlined(path: Path, caption: str, most: int = 500_000) -> tuple[bytes, str, str]:
+    """A picture's content, caption and kind, compressed if it has more bytes."""
+    content, kind = inline(path, most)
+    return content, caption, kind
+
+
+def caption_of(path: Path, config: Config) -> str:
+    are_strips = config.get("preview") == "strips"
+    what = "columns such as input, output and target of fixed images" if are_strips else "samples of fixed latents"
+    return f"{what}, averaged weights, after {images_of(path):,} images"
+
+
+def previews(folder: Path, config: Config, lines: list[schema.Record]) -> list[str]:
+    """Previews over time beside real data, and those of the best and the last weights beside each other."""
+    fakes, figures = previews_of(folder), []
+    if fakes:
+        chosen = spread(fakes, MOST_FRAMES)
+        content = [inlined(path, caption_of(path, config), MOST_BYTES // len(chosen)) for path in chosen]
+        figures.append(frames(content, "previews over time, by images seen"))
+    if (folder / "reals.png").is_file():
+        figures.append(figure(*inlined(folder / "reals.png", "real data")))
+    are_strips = config.get("preview") == "strips"
+    title = "Inputs, outputs and data" if are_strips else "Samples over time, and reals"
+    parts = row(title, figures, "row pictures") if figures else []
+    standing = evaluation.standing_of(lines)
+    best = standing.best["fake"].get("images", 0) if standing else 0
+    picture = folder / f"fakes{best:09d}.png"
+    if standing and standing.since and fakes and picture.is_file():
+        (name, value), last = (standing.best["name"], standing.best["value"]), standing.latest["value"]
+        pair = [
+            figure(*inlined(picture, f"best: {name} {value:.4g} after {best:,} images (weights-best.safetensors)")),
+            figure(*inlined(fakes[-1], f"last: {name} {last:.4g}, after {images_of(fakes[-1]):,} images")),
+        ]
+        parts += row("Best and last", pair, "row pictures")
+    elif standing:
+        name, where = standing.best["name"], "the last weights" if not standing.since else f"{best:,} images"
+        parts.append(f"<p>The best {escaped(name)}, {standing.best['value']:.4g}, is that of {where}.</p>")
+    return parts
+
+
+def images_of(path: Path) -> int:
+    """The count of images in a preview's name."""
+    return int("".join(c for c in path.stem if c in "0123456789")[:18] or 0)
+
+
+def spread(items: list[Path], n: int) -> list[Path]:
+    """At most n items, evenly, with the first and the last."""
+    if len(items) <= n:
+        return items
+    return [items[round(i * (len(items) - 1) / (n - 1))] for i in range(n)]
+
+
+# Scores --------------------------------------------------------------------------------------------------------------
+
+
+def evaluations(folder: Path, lines: list[schema.Record]) -> list[str]:
     """The latest value of each metric, with its uncertainty and meaning, and the figures of the evaluation."""
-    latest = {line["name"]: line for line in evaluation.read(folder / "evaluations.jsonl")}
+    latest = {line["name"]: line for line in lines}
     if not latest:
         return []
     figures = []
     for name, caption in CAPTIONS.items():
         path = folder / "evaluation" / name
         if path.is_file():
-            figures.append(spectrum(path, caption) if path.suffix == ".json" else figure(path, caption))
-    metrics = f"<h2>Metrics</h2><table>{''.join(map(metric, latest.values()))}</table>"
-    return [metrics, "<div class=row>", *figures, "</div>"]
+            is_curve = path.suffix == ".json"
+            figures.append(spectrum(path, caption) if is_curve else figure(*inlined(path, caption)))
+    metrics = f"<h2>Metrics</h2><div class=wide><table>{''.join(map(metric, latest.values()))}</table></div>"
+    return [metrics, *(row("Figures", figures) if figures else [])]
 
 
 def metric(line: schema.Record) -> str:
@@ -114,39 +201,59 @@ def metric(line: schema.Record) -> str:
 def spectrum(path: Path, caption: str) -> str:
     """The curves in a file of power spectra, points that are not finite left out."""
     spectra = cast(dict[str, list[list[float]]], schema.read(path, schema.SPECTRUM))
-    curves = {
+    series = {
         name: [(p[0], p[1]) for p in points if len(p) == 2 and all(map(math.isfinite, p))]
         for name, points in spectra.items()
     }
-    curves = {name: points for name, points in curves.items() if points}
-    if not curves:
+    series = {name: points for name, points in series.items() if points}
+    if not series:
         return ""
-    drawn = chart("log10 power", curves, unit="of the highest frequency, in 1/100")
+    drawn = chart("power", series, unit="frequency, 1/100 of the highest", unit_y="log10 of the power")
     return f"<figure>{drawn}<figcaption>{escaped(caption)}</figcaption></figure>"
 
 
-def images_of(path: Path) -> int:
-    """The count of images in a preview's name."""
-    return int("".join(c for c in path.stem if c.isdigit()) or 0)
+# Curves --------------------------------------------------------------------------------------------------------------
 
 
-def spread(items: list[Path], n: int) -> list[Path]:
-    """At most n items, evenly, with the first and the last."""
-    if len(items) <= n:
-        return items
-    return [items[round(i * (len(items) - 1) / (n - 1))] for i in range(n)]
-
-
-TOGETHER = {"fake": "real", "fake_right": "real_right"}  # D on fakes is plotted in the chart of D on reals
-
-
-def curves(records: list[dict[str, float]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """Series by chart: those with the same last word, such as d/loss and g/loss, share one."""
-    charts: dict[str, dict[str, list[tuple[float, float]]]] = {}
+def curves(records: list[dict[str, float]]) -> dict[str, Series]:
+    """Series by chart, the main ones first: those with the same last word, such as d/loss and g/loss, share one."""
+    charts: dict[str, Series] = {}
     for record in records:
         for key, value in record.items():
             if key in ("images", "seconds") or not isinstance(value, (int, float)) or not math.isfinite(value):
                 continue
-            last = key.split("/")[-1]
-            charts.setdefault(TOGETHER.get(last, last), {}).setdefault(key, []).append((record["images"], value))
-    return charts
+            charts.setdefault(chart_of(key), {}).setdefault(key, []).append((record["images"], value))
+
+    def rank(name: str) -> int:
+        return -1 if name.startswith("evaluation/") else FIRST.index(name) if name in FIRST else len(FIRST)
+
+    return dict(sorted(charts.items(), key=lambda item: rank(item[0])))
+
+
+def curve(config: Config, name: str, series: Series, lines: list[schema.Record]) -> str:
+    """A chart with a sentence on what it shows."""
+    title = name.removeprefix("evaluation/")
+    known = meaning_of(next(iter(series)), next((line["metric"] for line in lines if line["name"] == title), ""))
+    text = known.text if known else "A value that the model logs under this name; its file says what it is."
+    drawn = chart(
+        name, series, unit_y=known.unit if known else "", limits=known.limits if known else None,
+        marks=chance(config["model"], config["arguments"], name), has_last=True, may_be_log=True,
+    )  # fmt: skip
+    title = next(iter(series)) if len(series) == 1 and title == name else title
+    return f"<figure><b>{escaped(title)}</b>{drawn}<figcaption>{escaped(text)}</figcaption></figure>"
+
+
+# Settings ------------------------------------------------------------------------------------------------------------
+
+
+def settings(config: Config) -> list[str]:
+    """What the run was asked for, and when it went on after a stop."""
+    tables = [table("model", config["arguments"]), table("run", config["settings"])]
+    tables += [table("data", config["data"]), table("versions", config["history"][-1]["versions"])]
+    parts = ["<details><summary>Settings</summary><div class=row>", *tables, "</div></details>"]
+    if len(config["history"]) > 1:
+        parts.append("<h2>Resumed</h2>")
+    for entry in config["history"][1:]:
+        changed = escaped(json.dumps(entry["changed"]))
+        parts.append(f"<p>at {entry['images']:,} images, {escaped(entry['time'])}: {changed}</p>")
+    return parts

@@ -152,9 +152,13 @@ def read_spec(config: Config) -> Spec:
     return spec
 
 
+RENAMED = {"anogan": {"patience": "search_patience"}}  # arguments of models, by their names in runs of older versions
+
+
 def arguments_of(config: Config) -> dict[str, object]:
-    """The model's arguments."""
-    return with_tuples(config["arguments"])
+    """The model's arguments, by their present names."""
+    names = RENAMED.get(config["model"], {})
+    return with_tuples({names.get(name, name): value for name, value in config["arguments"].items()})
 
 
 def with_tuples(fields: Mapping[str, object]) -> dict[str, object]:

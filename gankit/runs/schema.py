@@ -48,6 +48,7 @@ class SettingsOfConfig(TypedDict, total=False):
     evaluate: str
     evaluate_n: int
     evaluate_features: str
+    patience: int
 
 
 class Facts(TypedDict, total=False):
@@ -58,6 +59,13 @@ class Facts(TypedDict, total=False):
     count: int
     classes: list[str]
     colours: list[list[int]]
+
+
+class Stop(TypedDict):
+    """Why a run ended before its length, and after how many images, in config.json."""
+
+    images: int
+    reason: str
 
 
 class Entry(TypedDict):
@@ -99,6 +107,7 @@ class Config(TypedDict, total=False):
     processes: int
     images: int
     history: list[Entry]
+    stopped: Stop
     source: Origin
     tuned: dict[str, str]
 
@@ -146,6 +155,7 @@ class Record(TypedDict, total=False):
     features: dict[str, object] | None
     segmenter: str | None
     precision: str
+    training: bool
 
 
 PLAIN = (str, Whole(-(2**63), 2**63), float, bool, None)  # what a setting or an argument may be
@@ -189,6 +199,7 @@ CONFIG = {
     "processes?": Whole(1),
     "images": Whole(),
     "history": [{"images": Whole(), "time": str, "changed": {...: ANY}, "versions": {...: str}}],
+    "stopped?": {"images": Whole(), "reason": str},
     "source?": {
         "file": str,
         "about": str,
@@ -222,6 +233,7 @@ EVALUATION = {
     "features?": ({"name?": str, ...: ANY}, None),
     "segmenter?": (str, None),
     "precision?": str,
+    "training?": bool,
     ...: ANY,
 }
 SPECTRUM = {...: [[float]]}  # name to points of a curve

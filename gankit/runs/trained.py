@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gankit import build, latent, processes
+from gankit import build, latent, pictures, processes
+from gankit.html import figure, table
 from gankit.recipe import Recipe
 from gankit.runs import schema, texts
 from gankit.runs.config import arguments_of, find_model, locate, read_config, read_spec
@@ -28,6 +29,20 @@ class Trained:
 
     def __init__(self, recipe: Recipe, config: Config, folder: Path, images: int):
         self.recipe, self.config, self.folder, self.images = recipe, config, folder, images
+
+    def __repr__(self) -> str:
+        name, on = self.config["model"], self.config["data"]["name"]
+        return f"<Trained {self.folder.name}: {name} on {on}, {self.images:,} images>"
+
+    def _repr_html_(self) -> str:
+        counts = {name: sum(p.numel() for p in net.parameters()) for name, net in self.recipe.named_children()}
+        facts: dict[str, object] = {"model": self.config["model"], "data": self.config["data"]["name"]}
+        facts |= {"run": self.folder.name, "images seen": f"{self.images:,}"}
+        facts |= {f"parameters of {name}": f"{count:,}" for name, count in counts.items() if count}
+        if latent.draws_alone(self.recipe):
+            return table("", facts) + figure(pictures.as_png(pictures.grid(self.sample(20))), "seeds 0 to 19")
+        preview = max((p for p in self.folder.glob("fakes*.png") if p.is_file()), default=None)
+        return table("", facts) + (figure(preview, "inputs and outputs, as training drew them") if preview else "")
 
     @property
     def domains(self) -> str:
@@ -61,9 +76,10 @@ class Trained:
         """
         caption = texts.codes(self.recipe, [text] if isinstance(text, str) else text, text_encoder) if text else None
         with torch.no_grad():
-            return latent.sample(
+            samples = latent.sample(
                 self.recipe, range(seed, seed + n), label=label, trunc=trunc, condition=condition, caption=caption
             )
+        return pictures.as_samples(samples)
 
 
 def load(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,14 +18,13 @@ from gankit.recipe import Batch, Spec
 from gankit.runs import files, schema
 from gankit.runs.config import Data
 from gankit.runs.state import LiveRun, LogState
-from gankit.text import aside, bar, clean
+from gankit.text import aside, bar, clean, is_live
+from gankit.training.board import Board
 from gankit.training.diagnosis import diagnose
 from gankit.training.progress import Progress, about, clock
 from gankit.training.settings import Settings
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
     from gankit.text import Bar
 
 TIMES = ("seconds", "images_per_s")  # these differ between equal runs
@@ -59,7 +56,7 @@ class Log:
         self.recent: list[dict[str, float]] = []  # the last records, for warnings
         self.warned: set[str] = set()
         self.bar: Bar | None = None
-        self.board: SummaryWriter | None = None  # of TensorBoard, where it is installed
+        self.board: Board | None = None  # of TensorBoard
         self.fixed: Batch | None = None  # inputs of the strips of translators
         self.colours: np.ndarray | None = None  # of the classes of label maps
         self.began = self.last = now()
@@ -104,15 +101,13 @@ class Log:
         """Announce what is trained on what, write reals.png, open the progress bar."""
         self.seen = self.first = run.images
         self.colours = getattr(dataset, "colours", None)
-        with contextlib.suppress(ImportError):
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(str(self.folder), purge_step=run.images)
+        self.board = Board(self.folder, run.images)
         for fact in data.facts(dataset):
             self.say(fact)
         if not (self.folder / "reals.png").exists():
             n = pictures.cells(dataset.shape)
             pictures.save(self.folder / "reals.png", reals(dataset, n, self.settings.seed))
+            self.board.picture("pictures/reals", self.folder / "reals.png", run.images)
         counts = {name: sum(p.numel() for p in net.parameters()) for name, net in run.recipe.named_children()}
         sizes = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
         kind, shape = data.KINDS.get(dataset.kind, dataset.kind), "x".join(map(str, dataset.shape))
@@ -120,7 +115,7 @@ class Log:
             f"{run.config['model']} ({sizes} parameters) on {len(dataset):,} {kind} of {dataset.name}, {shape}, "
             f"{run.device}; {self.folder}"
         )
-        if not self.quiet and sys.stderr.isatty():
+        if not self.quiet and is_live():
             self.bar = bar("images", has_time=False)
             self.bar.start()
             self.bar.add_task("", total=self.settings.images, completed=run.images, text="")
@@ -201,8 +196,7 @@ class Log:
         except OSError as error:
             raise files.cannot_write(path, error) from error
         if self.board:
-            for key, value in record.items():
-                self.board.add_scalar(key, value, run.images)
+            self.board.scalars(record, run.images)
         self.recent = [*self.recent[-19:], {k: v for k, v in record.items() if k not in TIMES}]
         if self.bar:
             self.bar.update(self.bar.task_ids[0], completed=run.images, text=self.text(record))
@@ -217,19 +211,20 @@ class Log:
 
     def preview(self, run: LiveRun) -> None:
         """Write samples of fixed latents, or a strip of fixed inputs, from the averaged weights."""
+        path = self.folder / f"fakes{run.images:09d}.png"
         with run.averaged() as recipe:
             if self.fixed is not None:
                 self.fixed.draws = 0  # so that its random numbers are the same in every preview
                 columns = [self.painted(column, recipe.spec) for column in recipe.strip(self.fixed)]
                 width = len(columns) * max(1, 8 // len(columns))
-                pictures.save(self.folder / f"fakes{run.images:09d}.png", latent.beside(columns), width)
-                return
-            if not latent.draws_alone(recipe):
-                return
-            domain = "pairs" if latent.has_domains(recipe) else ""
-            fakes = latent.sample(recipe, range(pictures.cells(recipe.spec.shape)), domain=domain)
-            pictures.save(self.folder / f"fakes{run.images:09d}.png", fakes)
-            self.add({"samples/std": fakes.double().std(0).mean().to(run.device)})
+                pictures.save(path, latent.beside(columns), width)
+            elif latent.draws_alone(recipe):
+                domain = "pairs" if latent.has_domains(recipe) else ""
+                fakes = latent.sample(recipe, range(pictures.cells(recipe.spec.shape)), domain=domain)
+                pictures.save(path, fakes)
+                self.add({"samples/std": fakes.double().std(0).mean().to(run.device)})
+        if self.board:
+            self.board.picture("pictures/previews", path, run.images)
 
     def painted(self, column: Tensor, spec: Spec) -> Tensor:
         """A column of a preview as (N, C, H, W) images in [-1, 1]; label maps (N, H, W) get their classes' colours."""

@@ -246,10 +246,18 @@ def loop(run: Run, dataset: Data) -> Run:
             getattr(recipe, name).compile()
     is_first, evaluate = processes.rank() == 0, evaluation.during(run)
     source = open_training_data(recipe, settings, dataset)
+    is_over = evaluate is not None and evaluate.is_over(run)  # before this resume
+    if not is_over:
+        run.config.pop("stopped", None)
     if is_first:
         start_log(run, dataset)
     with Signals(run.log.say) as signals, contextlib.closing(run.log):
-        while run.images < settings.images:
+        if evaluate and is_unscored(run, evaluate):
+            if evaluate(run) and settings.preview:
+                run.log.preview(run)
+            if is_over := evaluate.is_over(run):
+                write_config(run.folder, run.config)
+        while run.images < settings.images and not is_over:
             # the next batch
             phase = recipe.phase(run.images)
             if stream is None or phase != run.phase:
@@ -269,7 +277,9 @@ def loop(run: Run, dataset: Data) -> Run:
             if due.log or due.save or stop:
                 run.check()
             if due.evaluate and evaluate and not stop:
-                evaluate(run)
+                due.preview |= evaluate(run) and settings.preview > 0
+                is_over = evaluate.is_over(run)
+                due.end(is_over)
             if due.preview and is_first:
                 run.log.preview(run)
             if due.log:
@@ -311,6 +321,13 @@ def release_memory() -> None:
             ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
+def is_unscored(run: Run, evaluate: evaluation.During) -> bool:
+    """Whether an evaluation was due at the save that the run goes on from, and a signal came before it."""
+    size = (run.phase.batch if run.phase else None) or run.settings.batch
+    is_due = run.images > 0 and Due(run.images - size, run.images, run.settings).evaluate
+    return is_due and evaluate.is_missing(run)
+
+
 class Due:
     """Which intervals end between two counts of images; all but `keep` end with the run, too."""
 
@@ -320,3 +337,9 @@ class Due:
 
         self.log, self.preview, self.save = map(is_due, (settings.log, settings.preview, settings.save))
         self.evaluate, self.keep = is_due(settings.evaluate_every), is_due(settings.keep, is_end=False)
+        self.has_previews = settings.preview > 0
+
+    def end(self, is_over: bool) -> None:
+        """Let all intervals end here if the run does."""
+        if is_over:
+            self.log, self.preview, self.save = True, self.has_previews, True

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gankit import latent, processes
+from gankit import latent, pictures, processes, report
 from gankit.nn import at_work
 from gankit.recipe import Batch, Losses, Phase, Recipe
 from gankit.runs.files import last_save
@@ -52,6 +52,13 @@ class Run:
         self.augment = None if settings.augment == "none" else build_augmentation(settings).to(device)
         self.announced: set[str] = set()  # layers that were announced to see one piece of a batch at a time
         self.bad: dict[str, Tensor] = {}  # on a GPU: per optimizer, the first norms that were not finite
+
+    def __repr__(self) -> str:
+        total, on = self.settings.images, self.config["data"]["name"]
+        return f"<Run {self.folder.name}: {self.config['model']} on {on}, {self.images:,} of {total:,} images>"
+
+    def _repr_html_(self) -> str:
+        return report.summary_html(self.folder)
 
     @property
     def done(self) -> float:
@@ -228,4 +235,5 @@ class Run:
     ) -> Tensor:
         """Samples of seeds `seed` to `seed + n - 1` from the averaged weights: (n, C, H, W) in [-1, 1], or (n, D)."""
         with self.averaged() as recipe:
-            return latent.sample(recipe, range(seed, seed + n), label=label, trunc=trunc, condition=condition)
+            samples = latent.sample(recipe, range(seed, seed + n), label=label, trunc=trunc, condition=condition)
+        return pictures.as_samples(samples)

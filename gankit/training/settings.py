@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from gankit import build
 from gankit.data import Reading
-from gankit.data.reading.choices import TYPE
+from gankit.data.reading.choices import BEFORE
 from gankit.recipe import Images, Recipe
 from gankit.runs.files import BadCheckpoint
 from gankit.runs.schema import Config
@@ -47,6 +47,7 @@ class Settings(Reading):
         evaluate: metrics to compute during training, such as fd,precision; the best weights by the first one are kept.
         evaluate_every: interval between evaluations.
         evaluate_n: samples for each evaluation; 0 for the default of `gankit evaluate`.
+        patience: evaluations without improvement of the first metric after which training stops early; 0 for never.
         evaluate_features: feature extractor, as for `gankit evaluate --features`.
         text_encoder: encoder of texts for models that draw from texts: the folder of a sentence-transformers model, or
             a .npz with `text` and `vector`; default: an encoder that is learned from the captions.
@@ -77,6 +78,7 @@ class Settings(Reading):
     evaluate: str = ""
     evaluate_every: Images = Images(200_000)
     evaluate_n: Images = Images(0)
+    patience: int = 0
     evaluate_features: str = ""
     text_encoder: str = ""
     workers: int = 1
@@ -85,7 +87,7 @@ class Settings(Reading):
     # May differ on resume: they change speed, length and what is drawn, but no trained number.
     FREE: ClassVar[tuple[str, ...]] = (
         "images", "device", "threads", "log", "preview", "save", "keep", "workers", "compile",
-        "evaluate", "evaluate_every", "evaluate_n", "evaluate_features", "cache_limit", "skip_bad",
+        "evaluate", "evaluate_every", "evaluate_n", "patience", "evaluate_features", "cache_limit", "skip_bad",
     )  # fmt: skip
 
     # Least and most of each setting, where these are not 0 and 2**62.
@@ -115,6 +117,10 @@ class Settings(Reading):
                     raise ValueError(f"{field.name} is {value}; it must be at most {most}")
         if self.pieces > self.batch:
             raise ValueError(f"pieces is {self.pieces}, more than the {self.batch} images of a batch; lower --pieces")
+        if self.patience and not self.evaluate:
+            raise ValueError(
+                f"patience is {self.patience} evaluations, and there are none: add --evaluate fd, or --patience 0"
+            )
 
 
 MOVED = ("data", "text_encoder")  # their paths may differ on resume, their content may not
@@ -142,7 +148,6 @@ def settings_of(config: Config) -> Settings:
     """
     known = {f.name for f in dataclasses.fields(Settings)}
     try:
-        before = Settings(range=TYPE)  # of runs that know no range
-        return with_options(before, {k: v for k, v in config["settings"].items() if k in known})
+        return with_options(Settings(), BEFORE | {k: v for k, v in config["settings"].items() if k in known})
     except ValueError as error:
         raise BadCheckpoint(f"config.json is damaged: {error}") from error

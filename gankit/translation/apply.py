@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 
 from gankit import data, pictures
-from gankit.data.reading.choices import Scale
 from gankit.recipe import can
 from gankit.runs.files import replacing
 from gankit.runs.trained import Trained, load
@@ -23,29 +22,11 @@ from gankit.translation import conversion, face_boxes, paths, strips, tiles, vid
 from gankit.translation.conditions import Request, request_of
 from gankit.translation.conversion import Picture
 from gankit.translation.options import Options, check_options
+from gankit.translation.outcome import Outcome
 from gankit.translation.paths import Item
 from gankit.translation.translator import Translator, key_of
 
 WAITING = 4  # batches of images read ahead; beyond it, the largest group of one size is translated
-
-
-@dataclass
-class Outcome:
-    """The result of a translation.
-
-    Args:
-        written: paths of images, videos and strips, in order.
-        inputs: number of input images and videos.
-        skipped: names of inputs that could not be used, with the reason.
-        notes: messages about all images.
-        measured: names of images, with measurements.
-    """
-
-    written: list[Path] = field(default_factory=list)
-    inputs: int = 0
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    measured: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -210,8 +191,9 @@ class Translation:
                 if job.item.video:
                     self.translate_video(job)
                     continue
+                size, channels = self.options.size, self.translator.shape[0]
                 job.picture = conversion.as_picture(
-                    job.item.read(), self.translator.shape[0], self.options.size, self.background, self.scale
+                    job.item.read(), channels, size, self.background, self.how.scale, self.how.jpeg
                 )
             except ValueError as error:
                 self.done.skipped.append((job.item.name, str(error)))
@@ -227,9 +209,9 @@ class Translation:
         yield from waiting.values()
 
     @property
-    def scale(self) -> Scale | None:
-        """The values that were black and white in training, in deep images of the side that is translated."""
-        return data.reading_of(self.trained.config["settings"]).side(self.translator.side == "b").scale
+    def how(self) -> data.Reading:
+        """How images of the side that is translated were read in training."""
+        return data.reading_of(self.trained.config["settings"]).side(self.translator.side == "b")
 
     @property
     def background(self) -> str:

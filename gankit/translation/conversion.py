@@ -32,7 +32,12 @@ class Picture(NamedTuple):
 
 
 def as_picture(
-    content: bytes, channels: int, size: str = "", background: str = "white", scale: Scale | None = None
+    content: bytes,
+    channels: int,
+    size: str = "",
+    background: str = "white",
+    scale: Scale | None = None,
+    jpeg: str = "full",
 ) -> Picture:
     """The bytes of an image file, as a network with this many channels takes them.
 
@@ -42,10 +47,17 @@ def as_picture(
         size: the shorter side, "256", or height and width, "256x384"; "" for the image's own.
         background: "white" or "black".
         scale: the values of an image deeper than 8 bits that are black and white; default: by its type.
+        jpeg: "scaled" decodes a JPEG much larger than `size` at a smaller size, as `gankit train --jpeg`; or "full".
 
     Raises:
         ValueError: the image cannot be used.
     """
+    if size and jpeg == "scaled":
+        header = decoding.probe(content)
+        shape = 1 if header.grey else 3, *_target(size, header.height, header.width)
+        if header.reduced(shape, "squash", jpeg) > 1:  # a JPEG, and so without alpha
+            pixels = decoding.decode(content, shape, "squash", background, jpeg=jpeg)
+            return from_image(Image.fromarray(pixels[0] if header.grey else pixels.transpose(1, 2, 0)), channels)
     return from_image(decoding.load(content, scale), channels, size, background)
 
 
@@ -85,13 +97,18 @@ def as_pixels(image: Tensor) -> np.ndarray:
 
 def resized(image: Image.Image, size: str) -> Image.Image:
     """An image resized to a shorter side, "256", or to height and width, "256x384"."""
-    if not (sides := data.parse_resolution(size)):
-        return image
-    height, width = sides
-    if "x" not in size:
-        scale = height / min(image.size)
-        height, width = (max(1, round(side * scale)) for side in (image.height, image.width))
+    height, width = _target(size, image.height, image.width)
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _target(size: str, height: int, width: int) -> tuple[int, int]:
+    """The height and width that an image is resized to; its own without a size."""
+    if not (sides := data.parse_resolution(size)):
+        return height, width
+    if "x" in size:
+        return sides
+    scale = sides[0] / min(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def save_image(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from torch.nn import functional as F
 from gankit.data import draws
 from gankit.data.builtin.memory import VERSION, in_memory, square_side
 from gankit.data.domains import Domains
-from gankit.data.reading import cache
+from gankit.data.reading import cache as pixel_cache
 from gankit.data.stream import Dataset, Modes, Size
 
 
@@ -32,7 +34,7 @@ def stacked_digits(size: Size) -> Dataset:
         return grey[three[numbers], 0]
 
     shape = (3, *grey.shape[2:])
-    key = cache.key("stacked-digits", shape, VERSION)
+    key = pixel_cache.key("stacked-digits", shape, VERSION)
     return Dataset("stacked-digits", "images", shape, len(three), read, key, modes=Modes(1000))
 
 
@@ -62,10 +64,8 @@ def _digits(part: str, side: int) -> tuple[np.ndarray, np.ndarray]:
         part: "train", "test", "all", "few" (ten of each digit of the train part) or "without-3" (one digit left out).
         side: height and width of the images.
     """
-    from sklearn.datasets import load_digits  # takes a second to import
-
-    bunch = load_digits()
-    labels = bunch.target.astype(np.int64)
+    table = _table()
+    labels = table[:, -1].astype(np.int64)
     shuffled = np.argsort(draws.bits(0, np.arange(len(labels))), kind="stable")
     share = np.empty(len(labels))  # position of each image within its class: the first 22 % of each are the test part
     for label in range(10):
@@ -77,9 +77,22 @@ def _digits(part: str, side: int) -> tuple[np.ndarray, np.ndarray]:
         few[[i for i in shuffled if labels[i] == label and not test[i]][:10]] = True
     parts = {"train": ~test, "test": test, "all": test | ~test, "few": few}
     chosen = parts[part] if part in parts else ~test & (labels != int(part[-1]))
-    grey = torch.from_numpy(bunch.images[chosen]).float()[:, None] * (255 / 16)
+    grey = torch.from_numpy(table[chosen, :-1]).float().reshape(-1, 1, 8, 8) * (255 / 16)
     grey = F.interpolate(grey, (side, side), mode="bicubic", antialias=True)
     return grey.round_().clamp_(0, 255).to(torch.uint8).numpy(), labels[chosen]
+
+
+@cache
+def _table() -> np.ndarray:
+    """(1797, 65): 64 greys from 0 to 16 and the label of each digit, from scikit-learn's file."""
+    package = importlib.util.find_spec("sklearn")
+    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz" if package and package.origin else None
+    if file and file.is_file():  # without an import of scikit-learn, which takes seconds
+        return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    data, target = load_digits(return_X_y=True)
+    return np.column_stack([data, target])
 
 
 def _changed(name: str, part: str, size: Size, change: Callable[[np.ndarray], np.ndarray]) -> Domains:

@@ -13,7 +13,8 @@ from pathlib import Path
 from gankit.data.published.finding import amount, find, home, suggestion, what_to_fetch
 from gankit.data.published.sets import ARCHIVES, SETS, Published
 from gankit.data.reading.files import open_members
-from gankit.downloads import WebFile, download, locked, require_room, verified
+from gankit.disk import require_space
+from gankit.downloads import WebFile, download, locked, verified
 from gankit.text import aside, counted, shown
 
 
@@ -71,7 +72,7 @@ def _require_room(entry: Published, folder: Path, missing: list[WebFile]) -> Non
     """Raises OSError if the downloads, and what archives unpack to, do not fit; archives of images hardly shrink."""
     packed = [file.size for file in entry.files if entry.unpack and file.name.endswith(ARCHIVES)]
     started = sum(part.stat().st_size for part in folder.glob(".*.part"))
-    require_room(folder, max(0, sum(file.size for file in missing) - started + sum(packed)), f"{entry.name} takes")
+    require_space(folder, max(0, sum(file.size for file in missing) - started + sum(packed)), f"{entry.name} takes")
 
 
 def _unpack_all(entry: Published, folder: Path, downloaded: list[WebFile]) -> None:

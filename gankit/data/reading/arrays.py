@@ -15,7 +15,8 @@ from typing import IO, BinaryIO, NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
-from gankit.data.reading.files import amount, listed, open_plain
+from gankit.data.reading.files import listed, open_plain
+from gankit.disk import amount
 from gankit.text import shown
 
 MOST = 2**33  # bytes of arrays that are read into memory

@@ -11,12 +11,10 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from errno import ENOSPC
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gankit.data.reading.files import amount
 from gankit.text import aside
 
 if TYPE_CHECKING:
@@ -155,13 +153,6 @@ def _write(folder: Path, build: Callable[[Path], dict]) -> None:
     for path in folder.iterdir():
         with open(path, "rb") as file:
             os.fsync(file.fileno())
-
-
-def require_space(out: Path, need: int) -> None:
-    """Check that `need` bytes can be written to a file. Raises OSError if the disk is too small."""
-    free = shutil.disk_usage(out.parent).free
-    if need > free:
-        raise OSError(ENOSPC, f"{amount(need)} are needed and {amount(free)} are free")
 
 
 def drop(prepared: Prepared, inode: int) -> None:

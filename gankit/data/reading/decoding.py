@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
+from gankit.data.reading import reduction
 from gankit.data.reading.choices import Scale
 from gankit.data.reading.endings import IMAGES, NEWER
 from gankit.text import shown
@@ -40,6 +41,7 @@ class Header(NamedTuple):
         grey: whether it has one channel, besides alpha.
         alpha: whether pixels can be transparent.
         paged: whether the file has more pages or frames than this one.
+        divisor: by how much smaller it can be decoded, as of `reduction.most`.
     """
 
     height: int
@@ -48,6 +50,11 @@ class Header(NamedTuple):
     grey: bool
     alpha: bool
     paged: bool = False
+    divisor: int = 1
+
+    def reduced(self, shape: tuple[int, int, int], fit: str, jpeg: str) -> int:
+        """By how much smaller the image is decoded that is fitted to a shape (C, H, W), with options of `Reading`."""
+        return reduction.divisor(self[:2], self.divisor, shape[1:], fit) if jpeg == "scaled" else 1
 
 
 class Unusable(ValueError):
@@ -73,29 +80,32 @@ def probe(data: bytes) -> Header:
         height, width = pixels.shape[:2]
         return Header(height, width, "L" if pixels.ndim == 2 else "RGB", pixels.ndim == 2, False)
     with open_image(data) as image:
-        return header(image)
+        return header(image, data)
 
 
 def check(data: bytes) -> tuple[Header, str]:
     """The header of an image, and why its pixels cannot be used; "" if they can. Raises Unusable."""
     with open_image(data) as image:
-        of_image = header(image)
+        of_image = header(image, data)
         try:
             with unusable():
+                reduction.apply(image, of_image.divisor)  # damage is found without the fine detail
                 pixels(image, data, (0.0, 1.0) if of_image.mode in DEEP else None)
         except Unusable as error:
             return of_image, str(error)
         return of_image, ""
 
 
-def header(image: Image.Image) -> Header:
-    """The header of an open image."""
+def header(image: Image.Image, data: bytes) -> Header:
+    """The header of an image that was opened from these bytes."""
     height, width = image.height, image.width
-    if image.format != "TIFF" and _orientation(image) > 4:  # Pillow has turned a TIFF's size already
+    orientation = 1 if image.format == "TIFF" else _orientation(image)  # Pillow has turned a TIFF's size already
+    if orientation > 4:
         height, width = width, height
     paged = image.format in PAGED and bool(getattr(image, "is_animated", False))
     mode = DEEP_RGB if is_deep_rgb(image) else image.mode
-    return Header(height, width, mode, mode in ("1", "L", "LA", *DEEP), image.has_transparency_data, paged)
+    is_grey, divisor = mode in ("1", "L", "LA", *DEEP), reduction.most(image, data, orientation)
+    return Header(height, width, mode, is_grey, image.has_transparency_data, paged, divisor)
 
 
 def load(data: bytes, scale: Scale | None = None) -> Image.Image:
@@ -117,7 +127,8 @@ def pixels(image: Image.Image, data: bytes, scale: Scale | None = None) -> Image
     if image.mode in DEEP:
         values = np.asarray(image)
         return Image.fromarray(_scaled(values, scale) if scale else _shallow(values))
-    return image.convert("RGBA" if image.has_transparency_data else "L" if image.mode in ("1", "L") else "RGB")
+    mode = "RGBA" if image.has_transparency_data else "L" if image.mode in ("1", "L") else "RGB"
+    return image if image.mode == mode else image.convert(mode)
 
 
 def values(data: bytes) -> np.ndarray | None:
@@ -128,40 +139,74 @@ def values(data: bytes) -> np.ndarray | None:
         return np.asarray(upright(image)) if image.mode in DEEP else None
 
 
-def decode(data: bytes, shape: tuple[int, int, int], fit: str, alpha: str, scale: Scale | None = None) -> np.ndarray:
+def decode(
+    data: bytes, shape: tuple[int, int, int], fit: str, alpha: str, scale: Scale | None = None, jpeg: str = "full"
+) -> np.ndarray:
     """Decode an image to uint8 of this shape (C, H, W). Raises Unusable.
 
     Args:
         fit: "crop" the centre, "pad" with the background, or "squash".
         alpha: background of transparent pixels, "white" or "black"; "keep" for a fourth channel.
         scale: as of `load`.
+        jpeg: "scaled" decodes a large JPEG at a smaller size (`reduction`), "full" in full.
     """
-    pixels = plain_pixels(data)
-    if pixels is not None and shape == (1 if pixels.ndim == 2 else 3, *pixels.shape[:2]):
-        return np.ascontiguousarray(pixels.reshape(*shape[1:], shape[0]).transpose(2, 0, 1))
-    return shaped(load(data, scale), shape, fit, alpha)
+    raw = plain_pixels(data)
+    if raw is not None and shape == (1 if raw.ndim == 2 else 3, *raw.shape[:2]):
+        return np.ascontiguousarray(raw.reshape(*shape[1:], shape[0]).transpose(2, 0, 1))
+    with open_image(data) as image:
+        return decoded(image, data, header(image, data), shape, fit, alpha, scale, jpeg)
+
+
+def decoded(
+    image: Image.Image,
+    data: bytes,
+    of_image: Header,
+    shape: tuple[int, int, int],
+    fit: str,
+    alpha: str,
+    scale: Scale | None = None,
+    jpeg: str = "full",
+) -> np.ndarray:
+    """`decode` of an image that was opened from these bytes, and has this header."""
+    number = of_image.reduced(shape, fit, jpeg)
+    reduction.apply(image, number)
+    whole = reduction.Whole(of_image.width, of_image.height, number)
+    return shaped(pixels(image, data, scale), shape, fit, alpha, whole)
 
 
 def halves(
-    data: bytes, shape: tuple[int, int, int], fit: str, alpha: str, scales: Sequence[Scale | None]
+    data: bytes, shape: tuple[int, int, int], fit: str, alpha: str, scales: Sequence[Scale | None], jpeg: str = "full"
 ) -> np.ndarray:
     """Decode both halves of an image A|B to uint8 (2, C, H, W), as `decode`, each by its scale. Raises Unusable."""
-    left = load(data, scales[0])
-    right = left if scales[0] == scales[1] else load(data, scales[1])
-    middle, height = left.width // 2, left.height
-    sides = left.crop((0, 0, middle, height)), right.crop((middle, 0, 2 * middle, height))
-    return np.stack([shaped(side, shape, fit, alpha) for side in sides])
+    with open_image(data) as image:
+        half = halved(header(image, data))
+        number = half.reduced(shape, fit, jpeg)
+        reduction.apply(image, number)
+        left = pixels(image, data, scales[0])
+    right = left if scales[0] == scales[1] else load(data, scales[1])  # deep, and so not reduced
+    middle, whole = half.width // number, reduction.Whole(half.width, half.height, number)
+    sides = left.crop((0, 0, middle, left.height)), right.crop((middle, 0, 2 * middle, left.height))
+    return np.stack([shaped(side, shape, fit, alpha, whole) for side in sides])
 
 
-def shaped(image: Image.Image, shape: tuple[int, int, int], fit: str, alpha: str) -> np.ndarray:
-    """An image from `load` as uint8 of this shape (C, H, W)."""
+def halved(of_image: Header) -> Header:
+    """The header of a half of an image A|B, whose border must not lie within a pixel that is decoded."""
+    width = of_image.width // 2
+    return of_image._replace(width=width, divisor=math.gcd(of_image.divisor, width))
+
+
+def shaped(
+    image: Image.Image, shape: tuple[int, int, int], fit: str, alpha: str, whole: reduction.Whole | None = None
+) -> np.ndarray:
+    """An image from `load` as uint8 of this shape (C, H, W); `whole` as of `fitted`."""
     channels, height, width = shape
     if image.mode == "RGBA" and alpha != "keep":
         image = Image.alpha_composite(Image.new("RGBA", image.size, alpha), image)
     if image.mode != (mode := {1: "L", 3: "RGB", 4: "RGBA"}[channels]):
         image = image.convert(mode)
     if image.size != (width, height):
-        image = fitted(image, height, width, fit, "#0000" if channels == 4 else "white" if alpha == "keep" else alpha)
+        background = "#0000" if channels == 4 else "white" if alpha == "keep" else alpha
+        image = fitted(image, height, width, fit, background, whole=whole)
     return np.ascontiguousarray(np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1))
 
 
@@ -172,22 +217,33 @@ def fitted(
     fit: str,
     background: str | int,
     by: Image.Resampling = Image.Resampling.LANCZOS,
+    whole: reduction.Whole | None = None,
 ) -> Image.Image:
-    """The image at another height and width; `by` is the resampling filter."""
+    """The image at another height and width.
+
+    Args:
+        by: the resampling filter.
+        whole: the size of the image before it was decoded at a smaller one.
+    """
+    full_width, full_height, n = whole or reduction.Whole(*image.size)
     if fit == "pad":
-        scale = min(width / image.width, height / image.height)
-        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        scale = min(width / full_width, height / full_height)
+        size = max(1, round(full_width * scale)), max(1, round(full_height * scale))
         canvas = Image.new(image.mode, (width, height), background)
-        canvas.paste(image.resize(size, by), ((width - size[0]) // 2, (height - size[1]) // 2))
+        resized = image.resize(size, by, (0, 0, full_width / n, full_height / n))
+        canvas.paste(resized, ((width - size[0]) // 2, (height - size[1]) // 2))
         return canvas
+    x, y, wide, high = 0, 0, full_width, full_height
     if fit == "crop":
-        scale = max(width / image.width, height / image.height)
-        wide = max(1, min(image.width, round(width / scale)))
-        high = max(1, min(image.height, round(height / scale)))
-        x, y = (image.width - wide) // 2, (image.height - high) // 2
-        if (wide, high) != image.size:
-            image = image.crop((x, y, x + wide, y + high))
-    return image.resize((width, height), by)
+        scale = max(width / full_width, height / full_height)
+        wide = max(1, min(full_width, round(width / scale)))
+        high = max(1, min(full_height, round(height / scale)))
+        x, y = (full_width - wide) // 2, (full_height - high) // 2
+    left, top, right, bottom = (edge / n for edge in (x, y, x + wide, y + high))
+    outer = math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)  # whole pixels
+    if outer != (0, 0, *image.size):
+        image = image.crop(outer)
+    return image.resize((width, height), by, (left - outer[0], top - outer[1], right - outer[0], bottom - outer[1]))
 
 
 def upright(image: Image.Image) -> Image.Image:

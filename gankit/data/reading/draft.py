@@ -14,6 +14,7 @@ from gankit.data.reading import cache, decoding, ondemand
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.decoding import Header
 from gankit.data.reading.files import File
+from gankit.disk import require_space
 
 UNKNOWN = 2**30  # bytes of a row
 
@@ -48,7 +49,7 @@ class Draft:
 
     def __init__(self, file: BinaryIO, how: Reading, count: int):
         self.file, self.how, self.count = file, how, count
-        self.size, self.fit = how.size, (how.fit, how.alpha)
+        self.size, self.is_sized, self.fit = how.size, bool(how.resolution), (how.fit, how.alpha)
         self.with_alpha: bool | None = None  # whether the first image has alpha, if that is kept
         self.given_up = False
         self.row = UNKNOWN  # bytes of a row, once known
@@ -65,12 +66,11 @@ class Draft:
             header = decoding.probe(data)
             return header, *self.row_of(header, lambda shape: decoding.decode(data, shape, *self.fit))
         with decoding.open_image(data) as image:
-            header = decoding.header(image)
+            header = decoding.header(image, data)
 
             def decode(shape: tuple[int, int, int]) -> np.ndarray:
                 with decoding.unusable():
-                    picture = decoding.pixels(image, data)
-                return decoding.shaped(picture, shape, *self.fit)
+                    return decoding.decoded(image, data, header, shape, *self.fit, jpeg=self.how.jpeg)
 
             return header, *self.row_of(header, decode)
 
@@ -98,7 +98,7 @@ class Draft:
             self.given_up |= bool(ondemand.too_large(2 * self.count, (3, *self.size), self.how.cache_bytes))
         self.given_up |= (
             header.mode in (*decoding.DEEP, decoding.DEEP_RGB)
-            or (self.how.size is None and header[:2] != self.size)
+            or (not self.is_sized and header[:2] != self.size)
             or (self.how.alpha == "keep" and header.alpha and not self.with_alpha)
         )
         return not self.given_up
@@ -109,7 +109,7 @@ class Draft:
             return
         try:
             if not self.end:
-                cache.require_space(Path(self.file.name), self.count * row.pixels.nbytes)
+                require_space(Path(self.file.name).parent, self.count * row.pixels.nbytes)
             self.file.write(row.pixels.data)
         except OSError as error:
             raise cache.unwritable(error) from error
@@ -139,7 +139,7 @@ class Draft:
             os.replace(self.file.name, out)
             cache.write_checks(out, [place.checksum for place in places])
             return
-        cache.require_space(out, len(places) * int(np.prod(shape)))
+        require_space(out.parent, len(places) * int(np.prod(shape)))
         checks = []
         with open(out, "wb") as file:
             for start, (channels, height, width), checksum in places:

@@ -18,17 +18,14 @@ from typing import IO, BinaryIO, NamedTuple
 
 from gankit.data.reading.endings import ARCHIVES, IMAGES, SHARDS
 from gankit.data.reading.noting import note
+from gankit.disk import amount
 from gankit.text import shown
 
 CELEBA = ("list_attr_celeba.txt", "list_attr_celeba.csv")  # from its authors, and from Kaggle
 ABOVE = ("..", "../Anno", "../..", "../../Anno")  # where it is stored, relative to the folder of images
 MAX_BYTES = 2**28  # larger files are refused unread
 DEEP = 64  # nested folders; far above any data set, and below the limits of Python and file systems
-RATIO, FREE = (
-    200,
-    2**30,
-)  # archives that unpack to more than RATIO times their size and to more than FREE bytes are refused
-NAME = attrgetter("name")
+RATIO, FREE = 200, 2**30  # refused: archives that unpack to RATIO times their size and to FREE bytes, or more
 SYSTEMS = frozenset(("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"))  # files and folders that these write
 SHOWN = 20  # lines of a list in a message; the others are counted
 READING = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
@@ -113,14 +110,6 @@ class BadFiles(ValueError):
 def listed(lines: Iterable[str], count: int, most: int = SHOWN) -> list[str]:
     """The first `most` of `count` lines, and a last line with the number of the others."""
     return [*islice(lines, most), *[f"and {count - most:,} more"] * (count > most)]
-
-
-def amount(size: int) -> str:
-    """A number of bytes for people: 980 bytes, 1.2 kB, 3.4 MB, 5.6 GB."""
-    for unit, power in (("GB", 9), ("MB", 6), ("kB", 3)):
-        if size >= 10**power:
-            return f"{size / 10**power:,.1f} {unit}"
-    return f"{size} bytes"
 
 
 def plain(path: Path) -> Path:
@@ -277,7 +266,7 @@ def _listed(path: Path) -> tuple[list[File], tuple[str, ...]]:
     below, again = _walk(path)
     above = [f"{folder}/{name}" for folder in ABOVE for name in CELEBA]
     root = str(path)
-    listed_files = [_file(f"{root}/{name}", name) for name in below]
+    listed_files = _files(root, below)
     listed_files += [_file(path.resolve() / name, name) for name in above if (path.resolve() / name).is_file()]
     return listed_files, (f"{again:,} links to folders that are read already are not followed.",) * (again > 0)
 
@@ -301,28 +290,41 @@ def _walk(root: Path) -> tuple[list[str], int]:
             again += 1
             continue
         seen.add((place.st_dev, place.st_ino))
+        folders = []
         with os.scandir(folder) as items:
-            for item in sorted(items, key=NAME):
-                if item.name[0] == "." or item.name in SYSTEMS:
+            for item in items:
+                name = item.name
+                if name[0] == "." or name in SYSTEMS:
                     continue
-                if _is_folder(item):
-                    (links if item.is_symlink() else waiting).append((item.path, f"{prefix}{item.name}/"))
+                try:
+                    is_folder = item.is_dir()
+                except OSError:  # a link to itself: reading it as a file reports it
+                    is_folder = False
+                if is_folder:
+                    folders.append(item)
                 else:
-                    names.append(prefix + item.name)
+                    names.append(prefix + name)
+        for item in sorted(folders, key=attrgetter("name")):
+            (links if item.is_symlink() else waiting).append((item.path, f"{prefix}{item.name}/"))
     return sorted(names, key=lambda name: name.replace("/", "\0")), again  # folder by folder
-
-
-def _is_folder(item: os.DirEntry[str]) -> bool:
-    try:
-        return item.is_dir()
-    except OSError:  # a link to itself: reading it as a file reports it
-        return False
 
 
 def _hidden(name: str) -> bool:
     """Whether an operating system wrote the file: ._x.jpg, .DS_Store, Thumbs.db, __MACOSX/..., @eaDir/..."""
     parts = name.split("/") if "/" in name else (name,)
     return any(p[:1] == "." or p in SYSTEMS for p in parts)
+
+
+def _files(root: str, names: list[str]) -> list[File]:
+    """`_file` of each of these names below a folder, without a call for each, as there may be a million."""
+    stat, make, found = os.stat, tuple.__new__, list[File]()
+    for name in names:
+        try:
+            status = stat(f"{root}/{name}")
+            found.append(make(File, (name, status.st_size, f"{status.st_mtime_ns} {status.st_ctime_ns}")))
+        except OSError:
+            found.append(File(name, 0, ""))
+    return found
 
 
 def _file(path: Path | str, name: str) -> File:

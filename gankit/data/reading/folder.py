@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from gankit.data.reading import cache, decoding, files, ondemand, volumes
+from gankit.data.reading import cache, decoding, files, forecast, ondemand, volumes
 from gankit.data.reading.beside import outside
 from gankit.data.reading.choices import TYPE, Reading, Scale
 from gankit.data.reading.depth import Scaling, scaling
@@ -24,6 +24,7 @@ from gankit.data.reading.rows import Rows
 from gankit.data.reading.survey import ImageFile, Survey, metadata_of, survey
 from gankit.data.reading.workers import each, kept
 from gankit.data.stream import Dataset
+from gankit.disk import require_space
 from gankit.text import shown
 
 VERSION_OF_PARTS = 1  # part of the keys of data with parts: increase it when files are assigned in another way
@@ -95,7 +96,13 @@ def _dataset(path: Path, info: dict, read: Callable[[np.ndarray], np.ndarray], f
 def listing_key(how: Reading) -> tuple[object, ...]:
     """The options that decide what is prepared from files; those that are found from the files are not known yet."""
     scales = () if how.range == TYPE else ("scales", how.range)
-    return how.size, how.fit, how.alpha, *scales, *how.changed("frames"), *volumes.installed()
+    jpeg = ("jpeg",) * (how.jpeg == "scaled" and how.size is not None)
+    return how.size, how.fit, how.alpha, *scales, *jpeg, *how.changed("frames"), *volumes.installed()
+
+
+def reduced(seen: Survey, shape: tuple[int, int, int], how: Reading) -> tuple[str, ...]:
+    """A part of the cache's key for images of which some are decoded at a smaller size; others stay as they were."""
+    return ("jpeg",) if any(image.header.reduced(shape, how.fit, how.jpeg) > 1 for image in seen.images) else ()
 
 
 def prepare(name: str, build: Callable[[Path], dict], fact: str) -> cache.Prepared:
@@ -159,13 +166,14 @@ def write(
     Raises:
         OSError: the disk is too small.
     """
-    cache.require_space(out, len(samples) * row)
+    require_space(out.parent, len(samples) * row)
 
     def checked(part: T, data: bytes) -> Row:
         pixels = work(part, data)
         return Row(pixels, zlib.crc32(pixels.data))
 
     parts = [part for sample in samples for part in sample]
+    forecast.announce(parts, read, work, len(samples) * row)
     rows = each(read, parts, checked, f"preparing {size}", row=lambda: row)
     good, bad, checks = [], [], []
     with open(out, "wb") as file:
@@ -226,6 +234,25 @@ def _draft(stack: ExitStack, path: Path, how: Reading, count: int) -> Draft:
     return Draft(stack.enter_context(open(folder / "rows", "w+b")), how, count)
 
 
+def _announce(source: FileSet, how: Reading) -> None:
+    """Say how long the images take that a draft decodes; their sizes are not known yet without a resolution."""
+    images = [file for file in source.files if file.name in source.pages or decoding.is_image(file.name)]
+    if len(images) < forecast.FEWEST:
+        return
+    try:
+        size = how.size or decoding.probe(source.read(images[0]))[:2]
+    except ValueError:  # reported when it is prepared
+        return
+    shape = (3, *size)
+    if ondemand.too_large(len(images), shape, how.cache_bytes):
+        return
+
+    def decode(_: files.File, data: bytes) -> np.ndarray:
+        return decoding.decode(data, shape, how.fit, "white", how.scale, how.jpeg)
+
+    forecast.announce(images, source.read, decode, len(images) * int(np.prod(shape)), source.threaded)
+
+
 def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]], want: str) -> cache.Prepared:
     """Decode every image into the cache, one after the other, with labels, captions and attributes in the info."""
 
@@ -243,7 +270,7 @@ def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]], wan
         return source.read(image.file)
 
     def decode(_: ImageFile, data: bytes) -> np.ndarray:
-        return decoding.decode(data, shape, how.fit, how.alpha, deep.scale)
+        return decoding.decode(data, shape, how.fit, how.alpha, deep.scale, how.jpeg)
 
     def build(out: Path) -> dict:
         if draft and is_drafted:
@@ -263,10 +290,13 @@ def _prepare(path: Path, how: Reading, held_out: Sequence[tuple[Path, str]], wan
         # The same names and sizes are likely the same content at another place: then there is nothing to decode.
         alike = cache.key(VERSION, "alike", [file[:2] for file in source.files], *listing_key(how))
         draft = None if cache.recall(alike) else _draft(stack, path, how, len(source.files))
-        source = source if draft else kept(source)
+        if draft:
+            _announce(source, how)
+        else:
+            source = kept(source)
         seen = survey(source, how=how, want=want, place=path, draft=draft)
         shape, deep = seen.shape(how.size, how.alpha), scaling(seen.depths[0], how)
-        name = cache.key(VERSION, seen.content, shape, how.fit, how.alpha, *deep.key)
+        name = cache.key(VERSION, seen.content, shape, how.fit, how.alpha, *deep.key, *reduced(seen, shape, how))
         is_plain = not deep.scale and not source.pages
         is_drafted = draft is not None and draft.holds([i.file for i in seen.images if not i.flaw], shape)
         if draft and not is_drafted:

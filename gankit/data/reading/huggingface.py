@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from gankit.data.reading import files
 from gankit.data.reading.formats import shard_names
+from gankit.disk import amount
 from gankit.text import aside, shown
 
 PREFIX = "hf:"
@@ -185,4 +186,4 @@ def _size(name: Name, size: object) -> str:
             size = sum(file.size or 0 for file in info.siblings or ())
         except Exception:  # without it the download says more
             return ""
-    return f", {files.amount(size)}" if size else ""
+    return f", {amount(size)}" if size else ""

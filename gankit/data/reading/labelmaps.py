@@ -95,7 +95,7 @@ def raw_of(image: Image.Image) -> Raw:
 def examine(data: bytes) -> tuple[Header, str, Tally | None]:
     """The header of a label map, and why its pixels are unusable, or their tally. Raises Unusable without a header."""
     with decoding.open_image(data) as image:
-        header = decoding.header(image)
+        header = decoding.header(image, data)
         try:
             with decoding.unusable():
                 return header, "", tally(raw_of(image))

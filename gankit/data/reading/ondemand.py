@@ -16,7 +16,8 @@ import numpy as np
 
 from gankit.data.reading import cache, decoding
 from gankit.data.reading.choices import Reading
-from gankit.data.reading.files import SHOWN, File, amount, listed, open_files
+from gankit.data.reading.files import SHOWN, File, listed, open_files
+from gankit.disk import amount
 from gankit.text import aside, shown
 
 PACKED = re.compile(r"\.(tgz|tbz2|txz|tar\.\w+)$")
@@ -88,7 +89,7 @@ class Decoder:
             if (header.height, header.width) != self.shape[1:]:
                 height, width = self.shape[1:]
                 raise ValueError(f"{header.height}x{header.width}, and the first images are {height}x{width}")
-        return decoding.decode(content, self.shape, self.how.fit, self.how.alpha)
+        return decoding.decode(content, self.shape, self.how.fit, self.how.alpha, jpeg=self.how.jpeg)
 
     def other(self, number: int, reason: str) -> np.ndarray:
         """The image in place of a damaged one."""

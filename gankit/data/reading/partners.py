@@ -15,7 +15,7 @@ from gankit.data.reading import cache, decoding, labelmaps, layout
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.depth import Scaling
 from gankit.data.reading.files import BadFiles
-from gankit.data.reading.folder import enlarged, listing_key, prepare, recalled, scale_of, write
+from gankit.data.reading.folder import enlarged, listing_key, prepare, recalled, reduced, scale_of, write
 from gankit.data.reading.patterns import TwoSided
 from gankit.data.reading.rows import Rows
 from gankit.data.reading.two_sides import Part, Partners, surveyed
@@ -37,8 +37,9 @@ def open_pairs(sides: TwoSided, how: Reading) -> Domains:
 
             def work(part: Part, data: bytes) -> np.ndarray:
                 if seen.layout is None:
-                    return decoding.halves(data, shapes[0], how.fit, how.alpha, [side.scale for side in deep])
-                return decoding.decode(data, shapes[part.side], how.fit, how.alpha, deep[part.side].scale)
+                    scales = [side.scale for side in deep]
+                    return decoding.halves(data, shapes[0], how.fit, how.alpha, scales, how.jpeg)
+                return decoding.decode(data, shapes[part.side], how.fit, how.alpha, deep[part.side].scale, how.jpeg)
 
             return _prepared(seen, work, shapes, [_bytes(shape) for shape in shapes], deep, ("pairs", how))
 
@@ -72,7 +73,7 @@ def open_masks(sides: TwoSided, how: Reading) -> Dataset:
 
             def work(part: Part, data: bytes) -> np.ndarray:
                 if part.side == 0:
-                    return decoding.decode(data, shape, how.fit, how.alpha, deep[0].scale)
+                    return decoding.decode(data, shape, how.fit, how.alpha, deep[0].scale, how.jpeg)
                 assert seen.meaning is not None  # the second side holds label maps
                 return labelmaps.decode(data, seen.meaning, *shape[1:], how.fit)
 
@@ -166,7 +167,8 @@ def _prepared(
             scales=[side.scale for side in deep],
         )
 
-    keys = [part for i, side in enumerate(deep) if side.key for part in (i, *side.key)]
+    keys: list[object] = [part for i, side in enumerate(deep) if side.key for part in (i, *side.key)]
+    keys += [part for side, shape in zip(seen.sides, shapes) for part in reduced(side, shape, how)][:1]
     key = cache.key(seen.content(), name, how.size, how.fit, how.alpha, *keys)
     return prepare(key, build, "scales") if any(side.scale for side in deep) else cache.prepare(key, build)
 

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from gankit.data.reading import cache
-from gankit.data.reading.files import DEEP, amount, open_plain, read
+from gankit.data.reading.files import DEEP, open_plain, read
+from gankit.disk import amount
 from gankit.text import shown
 
 MODULES = (

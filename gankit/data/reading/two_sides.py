@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from gankit.data.reading import cache, files, labelmaps, layout, patterns
+from gankit.data.reading import cache, decoding, files, labelmaps, layout, patterns
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.depth import Scaling, scaling
 from gankit.data.reading.files import BadFiles, File, FileSet
@@ -200,7 +200,7 @@ def _side_by_side(source: FileSet, examine: Examine) -> Partners:
         if width % 2:
             bad.append((shown(image.name), f"{height}x{width} (height x width): halves of an odd width are unequal"))
         else:
-            good.append(image._replace(header=image.header._replace(width=width // 2)))
+            good.append(image._replace(header=decoding.halved(image.header)))
     if good and all(image.header.width * 2 <= image.header.height for image in good):
         size = f"{good[0].header.height}x{good[0].header.width * 2}"
         raise ValueError(

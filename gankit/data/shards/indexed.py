@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from gankit.data.reading import cache, decoding, metadata
-from gankit.data.reading.files import amount
 from gankit.data.reading.rows import filled
 from gankit.data.shards import shardset
 from gankit.data.shards.members import Members
 from gankit.data.shards.shardset import Shard, ShardSet
 from gankit.data.shards.spelling import Location
+from gankit.disk import amount
 from gankit.text import aside, counted, shown
 
 VERSION = 1

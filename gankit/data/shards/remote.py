@@ -12,7 +12,7 @@ from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from gankit.data.reading.files import amount
+from gankit.disk import amount
 from gankit.downloads import is_secure, offline, open_url
 from gankit.text import shown
 

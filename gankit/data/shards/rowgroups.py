@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-from gankit.data.reading.files import MAX_BYTES, amount
+from gankit.data.reading.files import MAX_BYTES
 from gankit.data.reading.formats.columns import is_image
 from gankit.data.shards.members import LABELS, TEXTS, Members, facts_of
+from gankit.disk import amount
 from gankit.text import shown
 
 if TYPE_CHECKING:

@@ -12,13 +12,14 @@ import numpy as np
 from gankit.data.reading import cache, ondemand
 from gankit.data.reading.choices import Reading
 from gankit.data.reading.decoding import Header
-from gankit.data.reading.files import BadFiles, File, amount
+from gankit.data.reading.files import BadFiles, File
 from gankit.data.reading.survey import ImageFile, Survey
 from gankit.data.shards import shardset, spelling
 from gankit.data.shards.indexed import Index, index_of
 from gankit.data.shards.order import ShardOrder
 from gankit.data.shards.shardset import ShardSet
 from gankit.data.stream import Dataset
+from gankit.disk import amount
 from gankit.text import shown
 
 IDLE = ("held_out", "pair", "range", "frames", "void", "labels", "captions", "no_table")
@@ -127,6 +128,7 @@ def open_shards(name: str | Path, path: Path | None, how: Reading, want: str = "
     shape = shape_of(seen, how)
     decoder = ondemand.Decoder(shape, how, index.count, source.fetch, source.name)
     content = [(shard.file, shard.size, count) for shard, count in zip(index.found, index.counts)]
+    jpeg = ("jpeg",) * (how.jpeg == "scaled" and how.size is not None)  # whether any is large is not known
     stem = re.split(r"[^\w.-]", path.resolve().name if path else Path(str(name)).name)[0].strip("-_.")
     return Dataset(
         name=stem or "shards",
@@ -134,7 +136,7 @@ def open_shards(name: str | Path, path: Path | None, how: Reading, want: str = "
         shape=shape,
         size=index.count,
         read=decoder.read,
-        fingerprint=cache.key(VERSION, "shards", content, index.digest, shape, how.fit, how.alpha),
+        fingerprint=cache.key(VERSION, "shards", content, index.digest, shape, how.fit, how.alpha, *jpeg),
         labels=np.array(index.labels, np.int64) if index.labels else None,
         class_names=[shown(title) for title in index.class_names],
         captions=index.captions or None,

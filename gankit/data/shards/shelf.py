@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gankit.data.reading import cache
-from gankit.data.reading.files import amount
+from gankit.disk import amount, require_space
 from gankit.text import shown
 
 try:
@@ -112,7 +112,7 @@ def _make_room(need: int, part: Path, limit: int) -> None:
             f"the cache {location()} has {amount(limit)} (--cache-limit), of which {amount(whole)} are in use, and "
             f"{amount(need)} more are needed. {RAISE}"
         )
-    cache.require_space(part, need)
+    require_space(part.parent, need)
 
 
 def _remove(path: Path) -> bool:

@@ -9,7 +9,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from gankit.data.reading.files import FREE, RATIO, amount
+from gankit.data.reading.files import FREE, RATIO
+from gankit.disk import amount
 from gankit.text import shown
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gankit.data.reading.files import MAX_BYTES, File, FileSet, amount
+from gankit.data.reading.files import MAX_BYTES, File, FileSet
 from gankit.data.reading.formats.packing import (
     Blob,
     Part,
@@ -25,6 +25,7 @@ from gankit.data.reading.formats.packing import (
     require_memory,
     require_sides,
 )
+from gankit.disk import amount
 from gankit.text import shown
 
 IMAGES = re.compile(r"(?P<stem>.*?)images?(?P<kind>[-_.]idx3[-_.]ubyte)(?P<packed>\.gz)?", re.IGNORECASE)

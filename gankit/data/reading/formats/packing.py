@@ -14,7 +14,8 @@ import numpy as np
 from gankit.data.reading import arrays
 from gankit.data.reading.decoding import MAX_PIXELS
 from gankit.data.reading.endings import ARCHIVES
-from gankit.data.reading.files import File, FileSet, amount, listed, open_plain
+from gankit.data.reading.files import File, FileSet, listed, open_plain
+from gankit.disk import amount
 from gankit.text import shown
 
 CONTENT = {1: b"P5", 3: b"P6", 4: b"PyRGBA"}  # by channels, the first bytes of a file that Pillow's reader of PNM takes

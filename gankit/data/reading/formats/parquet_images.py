@@ -22,6 +22,7 @@ from gankit.data.reading.formats.arrow_shards import Shard as Rows
 from gankit.data.reading.formats.arrow_shards import open_shard
 from gankit.data.reading.formats.columns import Columns, columns_of, pair_of
 from gankit.data.reading.formats.shard_names import Shard, quoted
+from gankit.disk import amount
 from gankit.text import shown
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ def _rows(rows: Rows, own: Columns) -> list[dict[str, object]]:
             result.append(row)
         if used > MOST_TEXT:
             raise ValueError(
-                f"{shown(rows.name)} holds more than {files.amount(MOST_TEXT)} of captions in the column {own.text!r}"
+                f"{shown(rows.name)} holds more than {amount(MOST_TEXT)} of captions in the column {own.text!r}"
             )
     return result
 
