@@ -125,7 +125,9 @@ def choose(options: dict[str, object], time: str, began: float, say: bool = True
     machine = "gpu" if device.type != "cpu" else "cpu"
     with data.allow_downloads():
         how = data.reading_of(replace(Settings(), **options))  # type: ignore[arg-type]
+        looked = clock.perf_counter()
         seen = look(str(options["data"]), how, SIDES[machine][0])
+    again = processes.tell(clock.perf_counter() - looked)
     on_cpu, on_gpu, reason = CHOICES[seen.what]
     name = on_gpu if machine == "gpu" else on_cpu
     kind = models.find(name)
@@ -133,7 +135,7 @@ def choose(options: dict[str, object], time: str, began: float, say: bool = True
     fixed = options | ({"conditional": True} if seen.what == "labels" and name == "stylegan2" else {})
     spent = processes.tell(clock.perf_counter() - began)
     left = max(0.1 * seconds, 0.9 * seconds - spent)  # a tenth for previews, saves and the report
-    trial = fitted(kind, preset, fixed, seen, machine, device, left)
+    trial = fitted(kind, preset, fixed, seen, machine, device, left, again)
     chosen, lines = augmented(kind, trial, seen, machine)
     choice = Choice(name, preset, chosen, time or TIME, began)
     where = f"{torch.get_num_threads()} CPU threads" if machine == "cpu" else str(device)

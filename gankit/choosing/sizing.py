@@ -50,11 +50,13 @@ def fitted(
     machine: str,
     device: torch.device,
     seconds: float,
+    again: float = 0.0,
 ) -> Trial:
     """The largest size at which enough images fit into the time, and a width that fits it.
 
     One size is measured; the cost of an image at the others follows from their pixels, and that of other widths from
-    the numbers in a convolution. The length of the run is not taken from here, but measured once more.
+    the numbers in a convolution. The length of the run is not taken from here, but measured once more. Reading the data
+    at another size takes `again` seconds.
     """
     sizes = sizes_for(kind, options, seen, machine)
     is_one = seen.what == "one"
@@ -71,7 +73,8 @@ def fitted(
     measured_side = side_of(first) or min(spec.shape[1:])
     for more in sizes:
         side = side_of(more) or measured_side
-        fitting = images * (measured_side / side) ** 2
+        reading = 0.0 if side == measured_side else again
+        fitting = images * (measured_side / side) ** 2 * max(0.1, 1 - reading / seconds)
         if fitting >= enough:
             break
     if side != measured_side and not is_one:
