@@ -107,7 +107,7 @@ def measure(
         steps, places = step_kinds(arguments, len(recipe.counts or [1])), phases(recipe, settings.images)
         cost, batches = {}, {}
         for i, (phase, place) in enumerate(places.items()):
-            room = processes.tell(max(0.0, began + limit - now()) / (len(places) - i))
+            room = processes.tell(max(0.0, began + built + limit - now()) / (len(places) - i))
             cost[phase], batches[phase] = cost_of(Meter(run, source, phase, place, now), steps, room)
         others = side_costs(run, dataset, now) if is_whole else {}
     return processes.tell(Pace(cost, built, batches=batches, **others))
