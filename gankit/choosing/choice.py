@@ -12,7 +12,7 @@ import torch
 
 from gankit import data, models, processes, training
 from gankit.choosing.looking import look
-from gankit.choosing.sizing import augmented, fitted
+from gankit.choosing.sizing import SIDES, augmented, fitted
 from gankit.recipe import Recipe, flags
 from gankit.text import aside
 from gankit.training import Run, Settings
@@ -124,13 +124,18 @@ def choose(options: dict[str, object], time: str, began: float, say: bool = True
     device = start_processes(replace(Settings(), device=str(options.get("device", "auto"))))
     machine = "gpu" if device.type != "cpu" else "cpu"
     with data.allow_downloads():
-        seen = look(str(options["data"]), data.reading_of(replace(Settings(), **options)))  # type: ignore[arg-type]
+        how = data.reading_of(replace(Settings(), **options))  # type: ignore[arg-type]
+        looked = clock.perf_counter()
+        seen = look(str(options["data"]), how, SIDES[machine][0])
+    again = processes.tell(clock.perf_counter() - looked)
     on_cpu, on_gpu, reason = CHOICES[seen.what]
     name = on_gpu if machine == "gpu" else on_cpu
     kind = models.find(name)
     preset = next((preset for preset in PRESETS[machine] if preset in kind.presets), "")
     fixed = options | ({"conditional": True} if seen.what == "labels" and name == "stylegan2" else {})
-    trial = fitted(kind, preset, fixed, seen, machine, device, seconds)
+    spent = processes.tell(clock.perf_counter() - began)
+    left = max(0.1 * seconds, 0.9 * seconds - spent)  # a tenth for previews, saves and the report
+    trial = fitted(kind, preset, fixed, seen, machine, device, left, again)
     chosen, lines = augmented(kind, trial, seen, machine)
     choice = Choice(name, preset, chosen, time or TIME, began)
     where = f"{torch.get_num_threads()} CPU threads" if machine == "cpu" else str(device)

@@ -43,8 +43,12 @@ class Seen:
     text: str
 
 
-def look(name: str, how: data.Reading) -> Seen:
-    """What the data is. Raises ValueError: it is nothing that a model can be chosen for, or cannot be read."""
+def look(name: str, how: data.Reading, most: int = OPENED) -> Seen:
+    """What the data is; files are read with a side of `most` at most, as the model will read them.
+
+    Raises:
+        ValueError: it is nothing that a model can be chosen for, or cannot be read.
+    """
     place = published.located(name)
     path = data.find(place)
     located = None
@@ -62,12 +66,13 @@ def look(name: str, how: data.Reading) -> Seen:
     folder = Path(both[0]) if both and data.find(both[0]) else path
     side = smaller_side(folder, how) if folder is not None and (located or both) and not sides else 0
     side = side // 2 if is_joined and side else side
-    return described(name, how, what, side, is_joined, bool(both))
+    if side and not how.resolution:
+        how = replace(how, resolution=str(max(16, min(side, most))))
+    return described(name, read(name, how, what), what, side, is_joined, bool(both))
 
 
-def described(name: str, how: data.Reading, what: str, side: int, is_joined: bool, are_folders: bool) -> Seen:
-    """What the data is, once it is read at its own size, or at 64 px where it has several."""
-    dataset = read(name, how, what)
+def described(name: str, dataset: Data, what: str, side: int, is_joined: bool, are_folders: bool) -> Seen:
+    """What the data is, once it is read."""
     notes: list[str] = []
     if not what and dataset.kind not in ("images", "domains", "pairs", "masks", "captions"):
         other = {"points": "gan", "vectors": "cgan"}.get(dataset.kind, "dcgan")
@@ -106,7 +111,7 @@ def described(name: str, how: data.Reading, what: str, side: int, is_joined: boo
 
 
 def read(name: str, how: data.Reading, what: str) -> Data:
-    """The data at its own size; where its images have several, as most of them can be read."""
+    """The data, at its own size or that of `how`; where its images have several sizes, at a small one."""
     want = what if what in ("pairs", "masks") else ""
     try:
         return data.open_as(name, how, want=want)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
 
 from gankit.choosing.looking import Seen
-from gankit.recipe import Recipe
+from gankit.recipe import Recipe, Spec
 from gankit.text import shown
 from gankit.training.pace import measure, outlined, shares_of
 from gankit.training.settings import with_length
@@ -24,7 +23,7 @@ WIDTHS = ("width", "widths", "width_g", "width_d", "channel_base", "channel_max"
 
 @dataclass(frozen=True)
 class Trial:
-    """A size that was measured.
+    """A size that fits.
 
     Args:
         options: settings and arguments.
@@ -51,29 +50,52 @@ def fitted(
     machine: str,
     device: torch.device,
     seconds: float,
+    again: float = 0.0,
 ) -> Trial:
-    """The largest size at which enough images fit into the time, then the width."""
+    """The largest size at which enough images fit into the time, and a width that fits it.
 
-    def attempt(more: dict[str, object]) -> Trial:
-        return measured(kind, preset, options | more, device, seconds)
+    One size is measured; the cost of an image at the others follows from their pixels, and that of other widths from
+    the numbers in a convolution. The length of the run is not taken from here, but measured once more. Reading the data
+    at another size takes `again` seconds.
+    """
+    sizes = sizes_for(kind, options, seen, machine)
+    is_one = seen.what == "one"
+    first = sizes[-1] if is_one else sizes[0]
+    settings, arguments = plan(kind, preset, options | first)
+    dataset, settings, arguments = open_for(kind, settings, arguments)
+    spec, batch = spec_of(dataset), settings.batch
+    arguments = arguments | deepened(kind, spec, arguments)
+    pace = measure(kind, spec, settings, arguments, dataset, device, min(5.0, 0.04 * seconds), is_whole=False)
+    recipe = outlined(kind, spec, arguments)
+    planned = with_length(settings, recipe).images
+    images, enough = seconds / pace.per_image(shares_of(recipe, planned)), int(ENOUGH * planned)
 
-    trial = None
-    for more in sizes_for(kind, options, seen, machine):
-        trial = attempt(more)
-        if trial.images >= trial.enough:
+    measured_side = side_of(first) or min(spec.shape[1:])
+    for more in sizes:
+        side = side_of(more) or measured_side
+        reading = 0.0 if side == measured_side else again
+        fitting = images * (measured_side / side) ** 2 * max(0.1, 1 - reading / seconds)
+        if fitting >= enough:
             break
-    assert trial is not None  # there is a size at least
-    usual = widths_of(trial.arguments)
-    if trial.images < trial.enough and usual:
-        trial = attempt(trial.options | scaled(usual, 0.5))
-    elif trial.images > 6 * trial.enough and usual and trial.side >= min(SIDES[machine][0], seen.side):
-        wider = attempt(trial.options | scaled(usual, 2.0))
-        trial = wider if wider.images >= wider.enough else trial
-    return trial
+    if side != measured_side and not is_one:
+        other = (spec.other[0], side, side) if spec.other else ()
+        spec = replace(spec, shape=(spec.channels, side, side), other=other)
+    arguments = plan(kind, preset, options | more)[1]
+    deeper = deepened(kind, spec, arguments)
+    usual = widths_of(arguments | deeper)
+    factor = 0.5 if fitting < enough else 2.0 if fitting > 6 * enough and more is sizes[0] else 1.0
+    widths = scaled(usual, factor) if factor != 1 and not any(name in options for name in usual) else {}
+    typed = {"batch": batch} | options | more | deeper | widths
+    return Trial(typed, batch, int(fitting / factor**1.5), enough, arguments | deeper | widths, side)
+
+
+def side_of(more: dict[str, object]) -> int:
+    """The side that options of `sizes_for` say; 0 where it is the user's."""
+    return int(cast(str, more.get("resolution") or more.get("most") or 0))
 
 
 def sizes_for(kind: type[Recipe], options: dict[str, object], seen: Seen, machine: str) -> list[dict[str, object]]:
-    """Options for the sizes to try, the largest first."""
+    """Options for the sizes to choose from, the largest first."""
     if seen.what == "one":
         return [{"most": side} for side in ONE_IMAGE if side <= max(seen.side, ONE_IMAGE[-1])]
     if "resolution" in options:
@@ -83,24 +105,7 @@ def sizes_for(kind: type[Recipe], options: dict[str, object], seen: Seen, machin
     return [{"resolution": str(kind.nearest(side, side)[0])} for side in sides]
 
 
-def measured(
-    kind: type[Recipe], preset: str, options: dict[str, object], device: torch.device, seconds: float
-) -> Trial:
-    """How many images fit into the time with these options."""
-    settings, arguments = plan(kind, preset, options)
-    dataset, settings, arguments = open_for(kind, settings, arguments)
-    spec = spec_of(dataset)
-    depth = deepened(lambda more: outlined(kind, spec, arguments | more), arguments)
-    arguments, options = arguments | depth, options | depth
-    pace = measure(kind, spec, settings, arguments, dataset, device, min(5.0, 0.03 * seconds), is_whole=False)
-    recipe = outlined(kind, spec, arguments)
-    planned = with_length(settings, recipe).images
-    images = int(seconds / pace.per_image(shares_of(recipe, planned)))
-    typed = {"batch": settings.batch} | options
-    return Trial(typed, settings.batch, images, int(ENOUGH * planned), arguments, min(dataset.shape[1:]))
-
-
-def deepened(attempt: Callable[[dict[str, object]], object], arguments: dict[str, object]) -> dict[str, object]:
+def deepened(kind: type[Recipe], spec: Spec, arguments: dict[str, object]) -> dict[str, object]:
     """The argument `widths` with as many more of the first width as the size of the images needs."""
     widths = arguments.get("widths")
     if not isinstance(widths, tuple) or not widths:
@@ -108,7 +113,7 @@ def deepened(attempt: Callable[[dict[str, object]], object], arguments: dict[str
     for more in range(5):
         changed: dict[str, object] = {"widths": widths[:1] * more + widths}
         try:
-            attempt(changed)
+            outlined(kind, spec, arguments | changed)
         except ValueError:
             continue
         return changed if more else {}

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_type_hints
 
-from gankit.cli.flags import SECOND_NAMES, alias, args_of, asks_help, first, is_typed, options_of, parse, take
+from gankit.cli.flags import SECOND_NAMES, alias, args_of, asks_help, first, is_typed, only, options_of, parse, take
 from gankit.text import put
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def train_auto(words: list[str], began: float) -> None:
         raise ValueError(
             "auto chooses the preset; to choose it yourself, name the model: gankit train dcgan --preset small"
         )
-    command, settings = parse(train, "auto", words, Command, Settings)
+    flags = only(Command, "outdir", "desc", "time", "gpus", "dry_run", "quiet")
+    command, settings = parse(train, "auto", words, flags, Settings)
     options = {name: getattr(settings, name) for name in typed_of(list(vars(settings)), words)}
     choice = choosing.choose(options, command.time, began, say=not command.quiet)
     if not command.dry_run:

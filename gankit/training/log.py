@@ -183,6 +183,7 @@ class Log:
     def write(self, run: LiveRun) -> None:
         """Write the averages since the last line to stats.jsonl, TensorBoard and the terminal, and warn of trouble."""
         now = self.now()
+        self.progress.see(run.images, now)
         record: dict[str, float] = {"images": run.images}
         record |= {key: (total / self.counts[key]).item() for key, total in self.sums.items()}
         record["images_per_s"] = round((run.images - self.seen) / max(now - self.last, 1e-9), 1)

@@ -288,11 +288,9 @@ def loop(run: Run, dataset: Data) -> Run:
                 release_memory()
             if due.save or due.keep or stop:
                 state.save(run, keep=due.keep)
-            if is_first:
-                run.log.tick(run)
+            run.log.tick(run)
             if stop:
                 run.log.say(f"stopped after {run.images} images and saved; go on with: gankit resume {run.folder}")
-                run.log.close()
                 processes.leave()
                 exit_by(stop)
     if is_first:

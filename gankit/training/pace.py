@@ -107,7 +107,7 @@ def measure(
         steps, places = step_kinds(arguments, len(recipe.counts or [1])), phases(recipe, settings.images)
         cost, batches = {}, {}
         for i, (phase, place) in enumerate(places.items()):
-            room = processes.tell(max(0.0, began + limit - now()) / (len(places) - i))
+            room = processes.tell(max(0.0, began + built + limit - now()) / (len(places) - i))
             cost[phase], batches[phase] = cost_of(Meter(run, source, phase, place, now), steps, room)
         others = side_costs(run, dataset, now) if is_whole else {}
     return processes.tell(Pace(cost, built, batches=batches, **others))
@@ -202,6 +202,8 @@ def cost_of(meter: Meter, steps: list[tuple[int, float]], room: float) -> tuple[
     usual = steps[0][0]
     size = meter.full if meter.full <= 4 * world else 2 * world
     took = processes.tell(meter.seconds(size, usual))
+    if size < meter.full:  # the first step of all prepares much, and says nothing of the next
+        took = processes.tell(min(took, meter.seconds(size, usual)))
     while size < meter.full:  # a larger batch, if three steps with it fit
         room_left = processes.tell(end - meter.now())
         larger = min(meter.full, int(max(0.0, room_left) / 3 / max(took / size, 1e-9)) // world * world)
