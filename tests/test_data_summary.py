@@ -123,4 +123,4 @@ def test_models_say_how_their_data_is_laid_out(tmp_path, two):
         match="unet learns from masks; digits holds images. "
         "Images with label maps are a folder with images/ and masks/",
     ):
-        check_data(models.find("unet"), data.open("digits"), Settings())
+        check_data(models.find("unet"), data.open("digits"), Settings(data="digits"))

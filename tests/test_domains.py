@@ -178,7 +178,7 @@ def test_models_of_one_domain_and_of_two_say_what_they_learn_from(folders):
     with pytest.raises(
         ValueError, match="cogan learns from domains; digits holds images. Two domains are one folder with A/"
     ):
-        check_data(models.find("cogan"), data.open("digits"), Settings())
+        check_data(models.find("cogan"), data.open("digits"), Settings(data="digits"))
 
 
 def test_the_command_describes_and_lays_out_both(folders, tmp_path, capsys):

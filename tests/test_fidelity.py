@@ -102,7 +102,7 @@ def test_dcgan_torch_shows_d_the_fakes_that_g_learns_from():
         recipe = built("dcgan", spec=Spec((1, 8, 8)), width=2, same_z=same_z)
         images, d = [], recipe.d.forward
         recipe.d.forward = lambda x, d=d, images=images: images.append(x) or d(x)
-        batch, run = Batch({"real": torch.rand(6, 1, 8, 8)}), SimpleNamespace(turn=0, augment=None)
+        batch, run = Batch({"real": torch.rand(6, 1, 8, 8)}), SimpleNamespace(turn=0, step=0, augment=None)
 
         def update(name, loss, batch, *more, run=run):
             run.turn += 1

@@ -86,7 +86,8 @@ def test_no_file_of_a_run_can_put_a_tag_into_its_report_or_an_escape_on_the_term
     config = json.loads((run / "config.json").read_text())
     poisoned = poison(config) | {"id": config["id"]}
     poisoned["settings"] |= {
-        name: config["settings"][name] for name in ("fit", "alpha", "frames", "cache_limit", "precision", "augment")
+        name: config["settings"][name]
+        for name in ("fit", "alpha", "frames", "cache_limit", "precision", "augment", "jpeg")
     }  # of a few words each
     for free in (poisoned["settings"], poisoned["arguments"], poisoned["data"], poisoned["history"][-1]["changed"]):
         free[EVIL] = EVIL
