@@ -117,8 +117,8 @@ RACES = {
     "mnist-64": Race(
         "mnist",
         (
-            ours("gankit dcgan cpu-64, 64 px", 64, (15, 30, 60, 120), preset="cpu-64"),
-            ours("gankit dcgan cpu-64, 64 px, equal network", 64, (60, 120, 180), *EQUAL, preset="cpu-64"),
+            ours("gankit dcgan cpu, 64 px", 64, (15, 30, 60, 120, 180)),
+            ours("gankit dcgan cpu, 64 px, equal network", 64, (60, 120, 300), *EQUAL),
             examples(LONG, "--dataset", "mnist"),
             pytorch_gan("dcgan", 32, (30, 60, 120, 180, *LONG[2:])),
         ),
@@ -126,7 +126,7 @@ RACES = {
     "emoji-64": Race(
         "emoji-google",
         (
-            ours("gankit dcgan cpu-64, 64 px", 64, (15, 30, 60, 120), preset="cpu-64"),
+            ours("gankit dcgan cpu, 64 px", 64, (15, 30, 60, 120, 180)),
             examples(LONG, "--dataset", "folder"),
         ),
     ),
