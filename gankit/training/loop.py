@@ -64,23 +64,7 @@ def train(
     time: str | float = "",
     **options: object,
 ) -> Run:
-    """Train a model and return its finished run.
-
-    Args:
-        model: a name from `gankit models`, the path of a file with a Recipe in it, or a Recipe class.
-        preset: sizes from the model's file, such as "paper" or "small"; options override it.
-        outdir: the folder in which the run's folder is made.
-        desc: words to add to the run folder's name.
-        quiet: print nothing.
-        time: how long the run may take, such as "30m", in place of `images`; a few measured steps set the length, and
-            schedules and intervals follow it.
-        options: settings (see Settings) and the model's own arguments, by name.
-
-    Raises:
-        ValueError: an option is invalid, or the model cannot learn from the data.
-        Diverged: a loss or gradient is not finite; the last save is intact.
-        KeyboardInterrupt, SystemExit: after a save, when Ctrl-C or SIGTERM asked to stop.
-    """
+    """`gankit.train` without "auto": the same arguments, result and errors."""
     kind = models.find(model) if isinstance(model, str) else model
     budget = budget_of(time, options) if time != "" else None
     settings, arguments = plan(kind, preset, options)
