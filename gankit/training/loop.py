@@ -17,7 +17,7 @@ import torch
 from gankit import data, evaluation, models, processes, weights
 from gankit.augment import Augment
 from gankit.nn import has_batch_norm
-from gankit.recipe import Recipe, can
+from gankit.recipe import Recipe
 from gankit.runs import lock, schema, state
 from gankit.runs.config import (
     Data,
@@ -34,7 +34,7 @@ from gankit.runs.config import (
 )
 from gankit.runs.files import sweep
 from gankit.text import aside, shown
-from gankit.training.batches import make_batch, open_stream
+from gankit.training.batches import fixed_inputs, make_batch, open_stream
 from gankit.training.budget import Budget, budget_of, decided, fit
 from gankit.training.log import Log
 from gankit.training.pace import outlined
@@ -50,8 +50,6 @@ from gankit.training.setup import (
     start_processes,
 )
 from gankit.training.signals import Signals, exit_by
-
-STRIPS = 8  # rows in a preview of inputs beside outputs
 
 
 def train(
@@ -291,9 +289,7 @@ def start_log(run: Run, dataset: Data) -> None:
     write_config(run.folder, run.config)
     run.log.start(run, dataset)
     run.announce({"batch norm"} if has_batch_norm(run.recipe) else set())
-    if can(run.recipe, "strip"):
-        run.log.fixed = make_batch(next(dataset.stream(0, STRIPS, seed=run.settings.seed)), run, STRIPS)
-        run.log.fixed.start = 0  # so that its random numbers are always the same
+    run.log.fixed = fixed_inputs(run, dataset)
 
 
 def release_memory() -> None:
