@@ -114,8 +114,6 @@ def measure(
 
 def phases(recipe: Recipe, images: int) -> dict[Phase, int]:
     """The phases of a run of `images`, in their order, each with the place of its first images."""
-    if type(recipe).phase is Recipe.phase:
-        return {Phase(): 0}
     found: dict[Phase, int] = {}
     for place in sorted(positions(images)):
         found.setdefault(recipe.phase(place), place)
@@ -124,8 +122,6 @@ def phases(recipe: Recipe, images: int) -> dict[Phase, int]:
 
 def shares_of(recipe: Recipe, images: int) -> dict[Phase, float]:
     """The share of the images of a run in each of its phases."""
-    if type(recipe).phase is Recipe.phase:
-        return {Phase(): 1.0}
     return {phase: count / POSITIONS for phase, count in Counter(map(recipe.phase, positions(images))).items()}
 
 
