@@ -18,10 +18,10 @@ from gankit.recipe import Batch, Spec
 from gankit.runs import files, schema
 from gankit.runs.config import Data
 from gankit.runs.state import LiveRun, LogState
-from gankit.text import aside, bar, clean, is_live
+from gankit.text import about, aside, bar, clean, clock, is_live
 from gankit.training.board import Board
 from gankit.training.diagnosis import diagnose
-from gankit.training.progress import Progress, about, clock
+from gankit.training.progress import Progress
 from gankit.training.settings import Settings
 
 if TYPE_CHECKING:
