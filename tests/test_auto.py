@@ -155,6 +155,8 @@ def test_folders_of_equal_names_are_pairs_and_small_images_are_not_enlarged(rate
     assert found.model == "pix2pix" and any("gankit train cyclegan" in line for line in found.lines)
     assert found.options["resolution"] == "32", "the side nearest to 28 that the model draws"
     assert looking.look("digits", looking.data.Reading()).side == 16
+    joined = images(tmp_path / "joined", 3, (48, 96))
+    assert looking.look(str(joined), looking.data.Reading()).side == 48, "each side is 48x48"
 
 
 @pytest.mark.parametrize(

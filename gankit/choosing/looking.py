@@ -66,8 +66,7 @@ def look(name: str, how: data.Reading, most: int = OPENED) -> Seen:
         what = "pairs" if have_equal_names(both) else "domains"
     else:
         what = "pairs" if is_joined else ""
-    side = int(median(map(min, file_sizes))) if file_sizes else 0
-    side = side // 2 if is_joined else side
+    side = int(median(map(min, file_sizes))) if file_sizes else 0  # of a joined pair its height
     if side and not how.resolution:
         how = replace(how, resolution=str(max(16, min(side, most))))
     return described(name, read(name, how, what), what, side, is_joined, bool(both))
