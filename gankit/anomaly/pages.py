@@ -13,6 +13,7 @@ import torch
 from gankit import data, pictures, report
 from gankit.anomaly.heat import overlay, strips
 from gankit.anomaly.scoring import ABOUT, Scores
+from gankit.html import captioned
 from gankit.pictures.curves import Mark
 from gankit.runs.files import write_text
 from gankit.text import escaped
@@ -108,7 +109,3 @@ def score_curves(found: Scores, limit: float | None) -> list[str]:
         )
         out.append(captioned(drawn, text))
     return out
-
-
-def captioned(chart: str, text: str) -> str:
-    return f"<figure>{chart}<figcaption>{escaped(text)}</figcaption></figure>"
