@@ -12,7 +12,7 @@ import torch
 
 from gankit import data, pictures, report
 from gankit.anomaly.heat import overlay, strips
-from gankit.anomaly.scoring import ABOUT, Scores
+from gankit.anomaly.scoring import Scores, summary_html
 from gankit.html import captioned
 from gankit.pictures.curves import Mark
 from gankit.runs.files import write_text
@@ -66,11 +66,9 @@ def save_maps(found: Scores, folder: Path) -> Path:
 
 def html_page(found: Scores, numbers: dict[str, float], path: Path, title: str) -> str:
     """An HTML page: summary, extremes, histogram and curves."""
-    rows = [(name, f"{value:.4g}", ABOUT.get(name, "")) for name, value in numbers.items()]
+    table, extremes = summary_html(numbers, path.with_suffix(".png"))
     parts = [f"<h1>{escaped(title)}</h1><p class=lead>Larger scores are more anomalous.</p>"]
-    parts += [report.grid(("", "value", "what it is"), rows, (1,)), "<h2>Least and most anomalous</h2>"]
-    caption = "image, normal counterpart, difference between them: lowest scores first, highest last"
-    parts += [report.figure(path.with_suffix(".png"), caption), "<h2>Curves</h2><div class=row>"]
+    parts += [table, "<h2>Least and most anomalous</h2>", extremes, "<h2>Curves</h2><div class=row>"]
     parts += [*score_curves(found, numbers.get("threshold")), "</div>"]
     return report.page(title, [*parts, *(f"<p>{escaped(note)}</p>" for note in found.notes)])
 
