@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gankit import data, pictures, report
+from gankit import data, pictures
 from gankit.anomaly.heat import overlay, strips
 from gankit.anomaly.scoring import Scores, summary_html
-from gankit.html import captioned
+from gankit.html import captioned, page
 from gankit.pictures.curves import Mark
 from gankit.runs.files import write_text
 from gankit.text import escaped
@@ -70,7 +70,7 @@ def html_page(found: Scores, numbers: dict[str, float], path: Path, title: str) 
     parts = [f"<h1>{escaped(title)}</h1><p class=lead>Larger scores are more anomalous.</p>"]
     parts += [table, "<h2>Least and most anomalous</h2>", extremes, "<h2>Curves</h2><div class=row>"]
     parts += [*score_curves(found, numbers.get("threshold")), "</div>"]
-    return report.page(title, [*parts, *(f"<p>{escaped(note)}</p>" for note in found.notes)])
+    return page(title, [*parts, *(f"<p>{escaped(note)}</p>" for note in found.notes)])
 
 
 def score_curves(found: Scores, limit: float | None) -> list[str]:
