@@ -19,9 +19,11 @@ from gankit.nn import (
     DBlock,
     DCGANDiscriminator,
     DCGANGenerator,
+    DoublingConv2d,
     Dropout,
     Dropout2d,
     GBlock,
+    HalvingConv2d,
     Maxout,
     MinibatchDiscrimination,
     MinibatchStddev,
@@ -382,24 +384,54 @@ def down(x: torch.Tensor) -> torch.Tensor:
     return (x[..., ::2, ::2] + x[..., 1::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, 1::2]) / 4
 
 
+def conv3x3(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    return nn.functional.conv2d(x, layer.weight, layer.bias, padding=1)
+
+
+def derivatives(out: torch.Tensor, *inputs: torch.Tensor) -> list[torch.Tensor]:
+    """First derivatives of a function of `out`, and the second derivatives that a gradient penalty needs."""
+    first = torch.autograd.grad((out.sin() * out).sum(), inputs, create_graph=True)
+    return [*first, *torch.autograd.grad(sum(g.square().sum() for g in first), inputs)]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [(4, 6), (5, 7), (3, 2)])
+@pytest.mark.parametrize("spectral", [False, True])
+@pytest.mark.parametrize("kind", [HalvingConv2d, DoublingConv2d])
+def test_a_convolution_with_a_resampling_is_both_in_turn(kind, spectral, size, layout):
+    torch.manual_seed(0)
+    layer = kind(3, 5).double().to(memory_format=layout)
+    weight = layer.weight
+    assert {k: tuple(v.shape) for k, v in layer.state_dict().items()} == {"weight": (5, 3, 3, 3), "bias": (5,)}
+    if spectral:
+        layer = spectral_norm(layer).eval()  # in training mode each of the two passes would advance the iteration
+    x = normal(2, 3, *size).to(memory_format=layout).requires_grad_()
+    out = layer(x)
+    expected = conv3x3(layer, up(x)) if kind is DoublingConv2d else nn.functional.avg_pool2d(conv3x3(layer, x), 2)
+    assert out.shape == expected.shape and (out - expected).abs().max() < 1e-12
+    wanted = derivatives(expected, x, weight, layer.bias)
+    for value, by_definition in zip(derivatives(out, x, weight, layer.bias), wanted, strict=True):
+        assert (value - by_definition).abs().max() < 1e-12 * max(1, by_definition.abs().max())
+
+
 def test_blocks_are_what_the_papers_draw():
     """With the shortcut's resampling where the papers have it: it commutes with a 1x1 convolution."""
     torch.manual_seed(0)
     x, relu = normal(2, 3, 4, 6), torch.relu
     b = GBlock(3, 5).double()
-    expected = b.conv2(relu(b.norm2(b.conv1(up(relu(b.norm1(x))))))) + b.shortcut(up(x))
+    expected = b.conv2(relu(b.norm2(conv3x3(b.conv1, up(relu(b.norm1(x))))))) + b.shortcut(up(x))
     assert torch.allclose(b(x), expected, atol=1e-13) and b(x).shape == (2, 5, 8, 12)
     b = GBlock(3, 3, up=False).double()
     assert torch.allclose(b(x), b.conv2(relu(b.norm2(b.conv1(relu(b.norm1(x)))))) + x, atol=1e-13)
     b = DBlock(3, 5).double()
     assert b.conv1.out_channels == 3
-    assert torch.allclose(b(x), down(b.conv2(relu(b.conv1(relu(x))))) + down(b.shortcut(x)), atol=1e-13)
+    assert torch.allclose(b(x), down(conv3x3(b.conv2, relu(b.conv1(relu(x))))) + down(b.shortcut(x)), atol=1e-13)
     b = DBlock(3, 5, hidden=5, down=False).double()
     assert torch.allclose(b(x), b.conv2(relu(b.conv1(relu(x)))) + b.shortcut(x), atol=1e-13)
     b = DBlock(3, 3, down=False).double()
     assert isinstance(b.shortcut, nn.Identity)
     b = OptimizedDBlock(3, 5).double()
-    assert torch.allclose(b(x), down(b.conv2(relu(b.conv1(x)))) + b.shortcut(down(x)), atol=1e-13)
+    assert torch.allclose(b(x), down(conv3x3(b.conv2, relu(b.conv1(x)))) + b.shortcut(down(x)), atol=1e-13)
 
 
 def test_blocks_leave_their_input_as_it_was():
