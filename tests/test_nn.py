@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
@@ -28,6 +28,7 @@ from gankit.nn import (
     MinibatchDiscrimination,
     MinibatchStddev,
     OptimizedDBlock,
+    PenalisedConv2d,
     SNGANGenerator,
     VirtualBatchNorm,
     at_work,
@@ -38,7 +39,7 @@ from gankit.nn import (
     spectral_norm,
     stages,
 )
-from gankit.penalties import dragan
+from gankit.penalties import dragan, r1
 from gankit.recipe import Batch
 from tests.layers_apart import CASES as LAYERS
 from tests.layers_apart import measure
@@ -412,6 +413,52 @@ def test_a_convolution_with_a_resampling_is_both_in_turn(kind, spectral, size, l
     wanted = derivatives(expected, x, weight, layer.bias)
     for value, by_definition in zip(derivatives(out, x, weight, layer.bias), wanted, strict=True):
         assert (value - by_definition).abs().max() < 1e-12 * max(1, by_definition.abs().max())
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    "options", [dict(groups=2, padding=1), dict(groups=2, padding=1, stride=2, bias=False), dict(padding=2, dilation=2)]
+)
+def test_a_penalised_convolution_has_the_derivatives_of_torch_s(options, layout):
+    torch.manual_seed(0)
+    layer = PenalisedConv2d(4, 6, 3, **options).double().to(memory_format=layout)
+    x = normal(2, 4, 5, 7).to(memory_format=layout).requires_grad_()
+    inputs = [x, *layer.parameters()]
+    out, expected = layer(x), nn.Conv2d.forward(layer, x)
+    assert type(out.grad_fn) is not type(expected.grad_fn)
+    assert torch.equal(out, expected)
+    for value, wanted in zip(derivatives(out, *inputs), derivatives(expected, *inputs), strict=True):
+        assert (value - wanted).abs().max() < 1e-12 * max(1, wanted.abs().max())
+    assert torch.autograd.gradgradcheck(lambda x, *p: torch.func.functional_call(layer, names(layer, p), x), inputs)
+
+
+def names(layer: nn.Module, parameters: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
+    return {name: p for (name, _), p in zip(layer.named_parameters(), parameters, strict=True)}
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_gradient_penalty_of_penalised_convolutions_is_that_of_torch_s(layout):
+    torch.manual_seed(0)
+    convs = [PenalisedConv2d(4, 8, 1), PenalisedConv2d(8, 8, 3, padding=1, groups=4), PenalisedConv2d(8, 2, 1)]
+    net = nn.Sequential(convs[0], nn.LeakyReLU(0.2), convs[1], nn.Tanh(), convs[2])
+    net.double().to(memory_format=layout)
+    x = normal(3, 4, 6, 5).to(memory_format=layout)
+
+    def gradients() -> list[torch.Tensor]:
+        logits = []
+
+        def critic(at: torch.Tensor) -> torch.Tensor:
+            logits.append(net(at).sin().sum((1, 2, 3)))
+            return logits[0]
+
+        loss = r1(critic, x) + logits[0].square().mean()
+        return list(torch.autograd.grad(loss, list(net.parameters())))
+
+    found = gradients()
+    for conv in convs:
+        conv.forward = partial(nn.Conv2d.forward, conv)
+    for value, wanted in zip(found, gradients(), strict=True):
+        assert (value - wanted).abs().max() < 1e-12 * max(1, wanted.abs().max())
 
 
 def test_blocks_are_what_the_papers_draw():

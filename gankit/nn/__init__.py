@@ -22,6 +22,7 @@ from gankit.nn.norm import (
     standing,
 )
 from gankit.nn.patch import PATCHES, PatchDiscriminator, patch_layers
+from gankit.nn.penalised import PenalisedConv2d, input_gradients_only
 from gankit.nn.pool import Pool
 from gankit.nn.precision import widened
 from gankit.nn.resample import DoublingConv2d, Fir, HalvingConv2d, doubling_conv, halving_conv, mirrored
@@ -55,6 +56,7 @@ __all__ = [
     "PATCHES",
     "PatchCritic",
     "PatchDiscriminator",
+    "PenalisedConv2d",
     "PixelNorm",
     "Pool",
     "ResidualTranslator",
@@ -74,6 +76,7 @@ __all__ = [
     "has_batch_norm",
     "init_glorot",
     "init_normal",
+    "input_gradients_only",
     "instance_norm",
     "look",
     "mirrored",
