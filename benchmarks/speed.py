@@ -340,7 +340,8 @@ def report(gankit: Bench, plain: Bench, options: argparse.Namespace) -> None:
 
     ratios = sorted(b / a for a, b in zip(seconds[gankit], seconds[plain]))
     parameters = sum(p.numel() for p in gankit.run.recipe.parameters())
-    shape = "x".join(map(str, next(iter(gankit.fetch(1)[0].fields.values())).shape[1:]))
+    shape = "x".join(map(str, gankit.run.recipe.spec.shape))
+    shape += f" at {gankit.phase.resolution} px" if gankit.phase.resolution else ""
     threads = f"{options.threads} threads" if options.threads > 1 else "one thread, processor time"
     print(f"{options.model}, {parameters:,} parameters, {shape}, batch {gankit.batch}, {options.precision}, {threads}")
     print(f"{'':10}{'images/s':>10}{'s/step':>10}{'MB':>8}")
