@@ -71,6 +71,7 @@ class Pix2Pix(Recipe):
     """
 
     data, ema, defaults = "pairs", ("g",), dict(batch=1, ema=0, data="photo-edges")
+    layout = "NCHW"  # norms of single images are slow in channels_last
     nearest = staticmethod(unet_size)
     presets = {
         "paper": Preset(
