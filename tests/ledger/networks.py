@@ -141,7 +141,8 @@ def init(preset: BuiltPreset, where: str, kind: str, unit: str = "") -> str:
     Args:
         preset: the model.
         where: a network, a module's path, or "all".
-        kind: the name of the class or of one that it extends; "bias" for the biases of all layers, "gain" for the weights of normalization layers.
+        kind: the name of the class or of one that it extends; "bias" for the biases of all layers, "gain" for the
+            weights of normalization layers.
         unit: the factor applied to the weights first: "glorot" for sqrt((in + out) / 6), "inputs" for sqrt(in), "used"
             for sqrt(in) and the scale of an equalized layer; "orthogonal" tests for orthogonality; default: no factor.
     """
