@@ -87,7 +87,13 @@ def image(content: bytes, text: str, kind: str = "png", is_hidden: bool = False)
 def figure(picture: Path | bytes, caption: str, kind: str = "png") -> str:
     """A picture, a file or its content, stored inside the page, with its caption."""
     content = picture.read_bytes() if isinstance(picture, Path) else picture
-    return f"<figure>{image(content, caption, kind)}<figcaption>{escaped(caption)}</figcaption></figure>"
+    return captioned(image(content, caption, kind), caption)
+
+
+def captioned(content: str, caption: str, title: str = "") -> str:
+    """A picture or chart, as HTML, above its caption and below its title, if it has one."""
+    head = f"<b>{escaped(title)}</b>" if title else ""
+    return f"<figure>{head}{content}<figcaption>{escaped(caption)}</figcaption></figure>"
 
 
 def frames(pictures: Sequence[tuple[bytes, str, str]], label: str) -> str:

@@ -45,6 +45,23 @@ def suggest(what: str, name: str, known: Iterable[str]) -> str:
     return f"no {what} {name!r}; {did_you_mean(name, known) or 'there are ' + (', '.join(sorted(known)) or 'none')}"
 
 
+def clock(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03; ? where they are not known."""
+    if seconds == float("inf"):
+        return "?"
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def about(seconds: float, hours: str = "hours") -> str:
+    """Seconds as a person says them: 40 s, 12 min, 5.2 hours, 6.3 days. `hours` is the name of that unit."""
+    for most, unit, name in ((90, 1, "s"), (90 * 60, 60, "min"), (36 * 3600, 3600, hours)):
+        if seconds < most:
+            return f"{seconds / unit:.{int(unit == 3600)}f} {name}"
+    return f"{seconds / 86400:,.1f} days"
+
+
 def put(text: object) -> None:
     """Print a command's result on stdout.
 
@@ -137,7 +154,7 @@ def _notebook_bar(unit: str, transient: bool, has_time: bool) -> Progress:
                 total, left = task.total or 1, task.time_remaining
                 text = f"{task.completed:,.0f}/{total:,.0f} {unit} {task.fields.get('text', '')}"
                 if has_time and left is not None and not task.finished:
-                    text += f" {int(left) // 60}:{int(left) % 60:02d} left"
+                    text += f" {clock(left)} left"
                 bar = f"<progress max={total:.0f} value={task.completed:.0f} style='width: 16rem'></progress>"
                 lines.append(f"<div>{bar} {escaped(text)}</div>")
             return "".join(lines)

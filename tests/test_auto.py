@@ -18,6 +18,7 @@ from gankit.recipe import Phase, Recipe
 from gankit.runs.config import read_config
 from gankit.training import budget
 from gankit.training.pace import Pace
+from gankit.training.setup import small_preset
 
 
 @pytest.fixture
@@ -114,8 +115,9 @@ def test_what_is_chosen_trains(what, rate, monkeypatch, tmp_path):
 def test_sizes_and_widths_fit_the_time(rate, tmp_path):
     """A side is taken at which enough images fit; a short time also narrows the networks, a long one widens them."""
     path = images(tmp_path / "pics", 6, (80, 90))
-    wanted = sizing.ENOUGH * choosing.plan(models.find("dcgan"), preset := dcgan_preset(), {})[0].images
-    usual = models.find("dcgan").presets[preset].model["width"]
+    kind = models.find("dcgan")
+    wanted = sizing.ENOUGH * choosing.plan(kind, small_preset(kind), {})[0].images
+    usual = kind.presets[small_preset(kind)].model["width"]
 
     def chosen(images_at_32: float) -> dict[str, object]:
         rate(lambda side, arguments: 600 / images_at_32 * (side / 32) ** 2 * (arguments["width"] / usual) ** 2)
@@ -126,10 +128,6 @@ def test_sizes_and_widths_fit_the_time(rate, tmp_path):
     assert chosen(1.3 * wanted)["resolution"] == "32" and "width" not in chosen(1.3 * wanted)
     assert chosen(0.1 * wanted) | {"resolution": "32", "width": max(4, round(usual / 8) * 4)} == chosen(0.1 * wanted)
     assert chosen(40 * wanted)["width"] == round(usual * 2 / 4) * 4 and chosen(40 * wanted)["resolution"] == "64"
-
-
-def dcgan_preset() -> str:
-    return next(name for name in choosing.PRESETS["cpu"] if name in models.find("dcgan").presets)
 
 
 def test_images_that_are_shown_often_get_augmentation_with_the_number_and_the_reason(rate, tmp_path):
@@ -157,6 +155,8 @@ def test_folders_of_equal_names_are_pairs_and_small_images_are_not_enlarged(rate
     assert found.model == "pix2pix" and any("gankit train cyclegan" in line for line in found.lines)
     assert found.options["resolution"] == "32", "the side nearest to 28 that the model draws"
     assert looking.look("digits", looking.data.Reading()).side == 16
+    joined = images(tmp_path / "joined", 3, (48, 96))
+    assert looking.look(str(joined), looking.data.Reading()).side == 48, "each side is 48x48"
 
 
 @pytest.mark.parametrize(

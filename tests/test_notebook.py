@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -44,6 +46,17 @@ def test_a_data_set_shows_its_first_images(name):
         and "\n" not in repr(dataset)
         and len(repr(dataset)) < 99
     )
+
+
+def test_joined_sets_show_images_of_each_as_on_the_contact_sheet(tmp_path):
+    sets = [data.open("digits"), data.open("digits:test")]
+    joined = data.Union("joined", sets)
+    data.contact_sheet(joined, tmp_path / "sheet.png", 40)
+    assert base64.b64encode((tmp_path / "sheet.png").read_bytes()).decode() in joined._repr_html_()
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    for row, images in enumerate([next(each.stream(0, 20))["real"] for each in sets]):
+        expected = images[0, 0].numpy().repeat(4, 0).repeat(4, 1)
+        assert np.array_equal(sheet[row * 66 + 1 : row * 66 + 65, 1:65], expected)
 
 
 def test_results_show_pictures_and_tables(tmp_path):

@@ -15,10 +15,11 @@ from gankit import cli, models, training
 from gankit.recipe import Phase, Recipe
 from gankit.runs.config import read_config
 from gankit.runs.files import read_tensors
+from gankit.text import about, clock
 from gankit.training import budget, log, loop, pace
 from gankit.training.budget import Budget, length_for, seconds_of
 from gankit.training.pace import Pace, outlined, shares_of, step_kinds
-from gankit.training.progress import Progress, about, clock
+from gankit.training.progress import Progress
 from gankit.training.settings import Settings, with_length
 from gankit.training.setup import open_for, plan, spec_of
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gankit import data, pictures, report
+from gankit import data, pictures
 from gankit.anomaly.heat import overlay, strips
-from gankit.anomaly.scoring import ABOUT, Scores
+from gankit.anomaly.scoring import Scores, summary_html
+from gankit.html import captioned, page
 from gankit.pictures.curves import Mark
 from gankit.runs.files import write_text
 from gankit.text import escaped
@@ -65,13 +66,11 @@ def save_maps(found: Scores, folder: Path) -> Path:
 
 def html_page(found: Scores, numbers: dict[str, float], path: Path, title: str) -> str:
     """An HTML page: summary, extremes, histogram and curves."""
-    rows = [(name, f"{value:.4g}", ABOUT.get(name, "")) for name, value in numbers.items()]
+    table, extremes = summary_html(numbers, path.with_suffix(".png"))
     parts = [f"<h1>{escaped(title)}</h1><p class=lead>Larger scores are more anomalous.</p>"]
-    parts += [report.grid(("", "value", "what it is"), rows, (1,)), "<h2>Least and most anomalous</h2>"]
-    caption = "image, normal counterpart, difference between them: lowest scores first, highest last"
-    parts += [report.figure(path.with_suffix(".png"), caption), "<h2>Curves</h2><div class=row>"]
+    parts += [table, "<h2>Least and most anomalous</h2>", extremes, "<h2>Curves</h2><div class=row>"]
     parts += [*score_curves(found, numbers.get("threshold")), "</div>"]
-    return report.page(title, [*parts, *(f"<p>{escaped(note)}</p>" for note in found.notes)])
+    return page(title, [*parts, *(f"<p>{escaped(note)}</p>" for note in found.notes)])
 
 
 def score_curves(found: Scores, limit: float | None) -> list[str]:
@@ -108,7 +107,3 @@ def score_curves(found: Scores, limit: float | None) -> list[str]:
         )
         out.append(captioned(drawn, text))
     return out
-
-
-def captioned(chart: str, text: str) -> str:
-    return f"<figure>{chart}<figcaption>{escaped(text)}</figcaption></figure>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -74,9 +75,14 @@ class Scores:
         return f"<Scores of {len(self):,} images, {least:.4g} to {most:.4g}>"
 
     def _repr_html_(self) -> str:
-        rows = [(name, f"{value:.4g}", ABOUT[name]) for name, value in numbers(self).items()]
-        caption = "image, normal counterpart, difference between them: lowest scores first, highest last"
-        return grid(("", "value", "what it is"), rows, (1,)) + figure(as_png(strips(self.extremes)), caption)
+        return "".join(summary_html(numbers(self), as_png(strips(self.extremes))))
+
+
+def summary_html(summary: dict[str, float], extremes: Path | bytes) -> tuple[str, str]:
+    """The table of `numbers` with what each is, and the figure of the extremes, a PNG, as HTML."""
+    rows = [(name, f"{value:.4g}", ABOUT.get(name, "")) for name, value in summary.items()]
+    caption = "image, normal counterpart, difference between them: lowest scores first, highest last"
+    return grid(("", "value", "what it is"), rows, (1,)), figure(extremes, caption)
 
 
 def score_run(

@@ -18,10 +18,9 @@ from gankit.text import aside
 from gankit.training import Run, Settings
 from gankit.training.budget import Budget, seconds_of
 from gankit.training.loop import begin
-from gankit.training.setup import plan, start_processes
+from gankit.training.setup import plan, small_preset, start_processes
 
 TIME = "30m"  # of a run whose user does not say
-PRESETS = {"cpu": ("cpu", "small"), "gpu": ("gpu", "small")}  # the first that a model has
 CHOICES = {  # by what the data is: the model on a CPU and on a GPU, and the reason
     "one": ("singan", "singan", "one image: its parts are learned at several scales, and new pictures drawn of them"),
     "pairs": ("pix2pix", "pix2pix", "pairs of images: from one side to the other"),
@@ -131,7 +130,7 @@ def choose(options: dict[str, object], time: str, began: float, say: bool = True
     on_cpu, on_gpu, reason = CHOICES[seen.what]
     name = on_gpu if machine == "gpu" else on_cpu
     kind = models.find(name)
-    preset = next((preset for preset in PRESETS[machine] if preset in kind.presets), "")
+    preset = small_preset(kind, machine)
     fixed = options | ({"conditional": True} if seen.what == "labels" and name == "stylegan2" else {})
     spent = processes.tell(clock.perf_counter() - began)
     left = max(0.1 * seconds, 0.9 * seconds - spent)  # a tenth for previews, saves and the report

@@ -11,7 +11,7 @@ from statistics import median
 
 from gankit import data
 from gankit.data import published
-from gankit.data.locating import Located, locate
+from gankit.data.locating import locate
 from gankit.data.reading.folder import source_of
 from gankit.data.reading.survey import survey
 from gankit.data.reading.vectors import is_vectors
@@ -56,16 +56,17 @@ def look(name: str, how: data.Reading, most: int = OPENED) -> Seen:
         located = locate(place, path, how.split)
     sides = data.two_sided(place, "", how) if located is None else located.two_sided("", how.pair)
     both = located.domains() if located else data.split(place)
-    is_joined = located is not None and both is None and sides is None and joined(located, how)
+    folder = Path(both[0]) if both and data.find(both[0]) else path
+    read_part = replace(how, split=located.part) if located and not both else how
+    file_sizes = sizes(folder, read_part) if folder is not None and (located or both) and not sides else []
+    is_joined = not both and len(file_sizes) > 1 and all(width == 2 * height for height, width in file_sizes)
     if sides:
         what = sides.kind
     elif both:
         what = "pairs" if have_equal_names(both) else "domains"
     else:
         what = "pairs" if is_joined else ""
-    folder = Path(both[0]) if both and data.find(both[0]) else path
-    side = smaller_side(folder, how) if folder is not None and (located or both) and not sides else 0
-    side = side // 2 if is_joined and side else side
+    side = int(median(map(min, file_sizes))) if file_sizes else 0  # of a joined pair its height
     if side and not how.resolution:
         how = replace(how, resolution=str(max(16, min(side, most))))
     return described(name, read(name, how, what), what, side, is_joined, bool(both))
@@ -130,18 +131,6 @@ def sizes(path: Path, how: data.Reading) -> list[tuple[int, int]]:
         step = max(1, len(source.files) // LOOKED_AT)
         seen = survey(source._replace(files=source.files[::step], unseen=()), how=replace(how, no_table=True))
     return [*seen.sizes().elements()]
-
-
-def smaller_side(path: Path, how: data.Reading) -> int:
-    """The smaller side of images, the median of some; 0 where it cannot be told."""
-    found = sizes(path, how)
-    return int(median(map(min, found))) if found else 0
-
-
-def joined(located: Located, how: data.Reading) -> bool:
-    """Whether all images are twice as wide as high, as pairs A|B are."""
-    found = sizes(located.path, replace(how, split=located.part))
-    return len(found) > 1 and all(width == 2 * height for height, width in found)
 
 
 def have_equal_names(both: tuple[str, str]) -> bool:

@@ -16,7 +16,7 @@ from gankit.training.setup import open_for, plan, spec_of
 
 SIDES = {"cpu": (64, 48, 32), "gpu": (256, 128, 64)}  # that are tried, in pixels; images are not enlarged
 ONE_IMAGE = (250, 192, 128, 96, 64)  # longer sides that are tried for a model of a single image
-FEW = 100  # times that an image is shown, above which D gets changed images: it learns by heart what it sees so often
+FEW = 100  # times that an image is shown, above which images are augmented: D overfits to those that it sees so often
 ENOUGH = 0.5  # of a preset's images, which a size must allow
 WIDTHS = ("width", "widths", "width_g", "width_d", "channel_base", "channel_max")  # arguments that widen a network
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from gankit.cli import flags as command_line
 from gankit.cli.flags import alias, described, first, is_typed, parse
-from gankit.text import put
+from gankit.text import about, put
 
 if TYPE_CHECKING:
     from gankit.data import Dataset, Domains, Reading, Union
@@ -139,7 +139,6 @@ def cost(options: Look, how: Reading, path: str) -> str:
     from gankit import models
     from gankit.recipe import short
     from gankit.training.pace import measure, outlined, shares_of
-    from gankit.training.progress import about
     from gankit.training.settings import with_length
     from gankit.training.setup import open_for, plan, spec_of, start_processes
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from gankit.data import display, draws
 from gankit.data.reading import cache
 from gankit.data.stream import Batches, Dataset, Division, Stream
+from gankit.data.thumbnails import share
 from gankit.text import shown
 
 SECOND = 3  # purpose of random numbers: the seed of b's order and mirroring
@@ -94,6 +95,11 @@ class Domains:
     def warnings(self) -> list[str]:
         of_sides = [f"{title}: {text}" for title, side in (("A", self.a), ("B", self.b)) for text in side.warnings]
         return [*self.notes, *of_sides]
+
+    def first_images(self, count: int) -> tuple[list[Tensor], list[str]]:
+        """About the first `count` images of the stream: those of A (n, C, H, W) and those of B, uint8; no texts."""
+        rows = next(self.stream(0, share(count, 2)))
+        return [rows["a"], rows["b"]], []
 
     def stream(
         self, start: int, batch: int, resolution: int | None = None, seed: int = 0, rank: int = 0, world: int = 1

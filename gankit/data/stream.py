@@ -18,7 +18,9 @@ from torch.nn import functional as F
 
 from gankit.data import display, draws
 from gankit.data.captions import Captions
+from gankit.data.pixels import paint, palette
 from gankit.data.shards.order import ShardOrder
+from gankit.data.thumbnails import share
 
 if TYPE_CHECKING:
     from gankit.data.reading.ondemand import Decoder
@@ -184,6 +186,24 @@ class Dataset:
             here = epochs == epoch
             numbers[here] = _order(self.size, seed, epoch)[places[here]]
         return numbers
+
+    def first_images(self, count: int) -> tuple[list[Tensor], list[str]]:
+        """About the first `count` images of the stream, and their label maps in colours or their texts, if any.
+
+        Returns:
+            Sides (n, C, H, W) uint8, and for each image its class, else its first caption; no texts where there are
+            neither.
+        """
+        if self.masks is not None:
+            rows = next(self.stream(0, share(count, 2)))
+            return [rows["real"], paint(rows["mask"], palette(self.num_classes, self.colours))], []
+        numbers = self.numbers(np.arange(min(count, self.size)))
+        images, texts = next(self.stream(0, len(numbers)))["real"], list[str]()
+        if self.labels is not None and self.class_names:
+            texts = [self.class_names[label] for label in self.labels[numbers].tolist()]
+        elif self.captions:
+            texts = [self.captions[number].partition("\n")[0] for number in numbers.tolist()]
+        return [images], texts
 
     def stream(
         self, start: int, batch: int, resolution: int | None = None, seed: int = 0, rank: int = 0, world: int = 1

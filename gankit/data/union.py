@@ -11,6 +11,7 @@ from torch import Tensor
 from gankit.data import display
 from gankit.data.reading import cache
 from gankit.data.stream import Batches, Dataset, Stream
+from gankit.data.thumbnails import share
 
 
 @dataclass
@@ -94,6 +95,11 @@ class Union:
     @property
     def warnings(self) -> list[str]:
         return [f"{dataset.name}: {text}" for dataset in self.sets for text in dataset.warnings]
+
+    def first_images(self, count: int) -> tuple[list[Tensor], list[str]]:
+        """About the first `count` images of the stream: those of each set, (n, C, H, W) uint8; no texts."""
+        stream = self.stream(0, share(count, len(self.sets)))
+        return [stream.at(i)["real"] for i in range(len(self.sets))], []
 
     def stream(
         self, start: int, batch: int, resolution: int | None = None, seed: int = 0, rank: int = 0, world: int = 1

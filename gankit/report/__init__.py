@@ -1,7 +1,6 @@
-"""HTML pages that open offline: the page of a run, its summary for notebooks, and the parts that all pages share."""
+"""The HTML page of a run, which opens offline, and its summary for notebooks."""
 
-from gankit.html import figure, grid, page, table
 from gankit.report.meanings import meaning_of
 from gankit.report.run_page import read_stats, summary_html, write
 
-__all__ = ["figure", "grid", "meaning_of", "page", "read_stats", "summary_html", "table", "write"]
+__all__ = ["meaning_of", "read_stats", "summary_html", "write"]

@@ -9,7 +9,7 @@ from typing import cast
 
 from gankit import evaluation
 from gankit.evaluation.figures import CAPTIONS
-from gankit.html import figure, frames, page, table
+from gankit.html import captioned, figure, frames, page, table
 from gankit.pictures.curves import Series, chart
 from gankit.pictures.inline import inline
 from gankit.report.meanings import chance, chart_of, meaning_of
@@ -209,7 +209,7 @@ def spectrum(path: Path, caption: str) -> str:
     if not series:
         return ""
     drawn = chart("power", series, unit="frequency, 1/100 of the highest", unit_y="log10 of the power")
-    return f"<figure>{drawn}<figcaption>{escaped(caption)}</figcaption></figure>"
+    return captioned(drawn, caption)
 
 
 # Curves --------------------------------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def curve(config: Config, name: str, series: Series, lines: list[schema.Record])
         marks=chance(config["model"], config["arguments"], name), has_last=True, may_be_log=True,
     )  # fmt: skip
     title = next(iter(series)) if len(series) == 1 and title == name else title
-    return f"<figure><b>{escaped(title)}</b>{drawn}<figcaption>{escaped(text)}</figcaption></figure>"
+    return captioned(drawn, text, title)
 
 
 # Settings ------------------------------------------------------------------------------------------------------------

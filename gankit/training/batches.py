@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from gankit import data, processes
-from gankit.recipe import Batch, Phase
+from gankit.recipe import Batch, Phase, can
 from gankit.runs.config import Data
 from gankit.training.run import Run
+
+STRIPS = 8  # rows in a preview of inputs beside outputs
 
 
 def open_stream(run: Run, source: Data, phase: Phase, size: int) -> Iterator[dict[str, Tensor]]:
@@ -36,3 +38,12 @@ def make_batch(fields: dict[str, Tensor], run: Run, size: int) -> Batch:
         placed[name] = value
     first = processes.rank() * size // processes.world()
     return Batch(placed, run.images, size, first, run.settings.seed, run.augment)
+
+
+def fixed_inputs(run: Run, dataset: Data) -> Batch | None:
+    """The inputs of all previews of a run: the first images of the stream; None for models that draw from latents."""
+    if not can(run.recipe, "strip"):
+        return None
+    inputs = make_batch(next(dataset.stream(0, STRIPS, seed=run.settings.seed)), run, STRIPS)
+    inputs.start = 0  # so that its random numbers are always the same
+    return inputs

@@ -13,9 +13,8 @@ import torch
 from gankit import processes
 from gankit.recipe import Images, Recipe, Spec
 from gankit.runs.config import Data
-from gankit.text import shown
+from gankit.text import about, shown
 from gankit.training.pace import Pace, measure, outlined, shares_of
-from gankit.training.progress import about
 from gankit.training.settings import Settings, with_length, with_options
 
 DECIDED = ("images", "log", "preview", "save", "evaluate_every", "ema", "augment_speed")  # settings that a time decides

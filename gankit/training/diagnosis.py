@@ -7,6 +7,7 @@ import math
 from typing import NamedTuple
 
 from gankit.recipe import Recipe
+from gankit.report.verdict import FALL
 
 Record = dict[str, float]
 
@@ -87,7 +88,7 @@ def d_lost(last: list[Record], remedies: Remedies) -> str:
 
 def collapse(records: list[Record], remedies: Remedies) -> str:
     spread = [r["samples/std"] for r in records if "samples/std" in r]
-    if len(spread) < 2 or not spread[-1] < 0.25 * max(spread):
+    if len(spread) < 2 or not spread[-1] < FALL * max(spread):
         return ""
     steadier = f"a gradient penalty ({remedies.penalty}), " * bool(remedies.penalty)
     return (

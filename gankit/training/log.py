@@ -18,11 +18,12 @@ from gankit.recipe import Batch, Spec
 from gankit.runs import files, schema
 from gankit.runs.config import Data
 from gankit.runs.state import LiveRun, LogState
-from gankit.text import aside, bar, clean, is_live
+from gankit.text import about, aside, bar, clean, clock, is_live
 from gankit.training.board import Board
 from gankit.training.diagnosis import diagnose
-from gankit.training.progress import Progress, about, clock
+from gankit.training.progress import Progress
 from gankit.training.settings import Settings
+from gankit.training.setup import small_preset
 
 if TYPE_CHECKING:
     from gankit.text import Bar
@@ -162,7 +163,7 @@ class Log:
             line += f"; the next preview in about {when}: {self.folder}/fakes*.png"
         self.say(line)
         if left > DAY:
-            small = next((name for name in ("cpu", "small") if name in type(run.recipe).presets), "")
+            small = small_preset(type(run.recipe))
             faster = f"--preset {small}, or " * (small not in ("", run.config["preset"]))
             self.say(f"that is long for this machine; a run of minutes has {faster}--time 30m")
 

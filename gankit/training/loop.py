@@ -17,7 +17,7 @@ import torch
 from gankit import data, evaluation, models, processes, weights
 from gankit.augment import Augment
 from gankit.nn import has_batch_norm
-from gankit.recipe import Recipe, can
+from gankit.recipe import Recipe
 from gankit.runs import lock, schema, state
 from gankit.runs.config import (
     Data,
@@ -34,7 +34,7 @@ from gankit.runs.config import (
 )
 from gankit.runs.files import sweep
 from gankit.text import aside, shown
-from gankit.training.batches import make_batch, open_stream
+from gankit.training.batches import fixed_inputs, make_batch, open_stream
 from gankit.training.budget import Budget, budget_of, decided, fit
 from gankit.training.log import Log
 from gankit.training.pace import outlined
@@ -51,8 +51,6 @@ from gankit.training.setup import (
 )
 from gankit.training.signals import Signals, exit_by
 
-STRIPS = 8  # rows in a preview of inputs beside outputs
-
 
 def train(
     model: str | type[Recipe],
@@ -64,23 +62,7 @@ def train(
     time: str | float = "",
     **options: object,
 ) -> Run:
-    """Train a model and return its finished run.
-
-    Args:
-        model: a name from `gankit models`, the path of a file with a Recipe in it, or a Recipe class.
-        preset: sizes from the model's file, such as "paper" or "small"; options override it.
-        outdir: the folder in which the run's folder is made.
-        desc: words to add to the run folder's name.
-        quiet: print nothing.
-        time: how long the run may take, such as "30m", in place of `images`; a few measured steps set the length, and
-            schedules and intervals follow it.
-        options: settings (see Settings) and the model's own arguments, by name.
-
-    Raises:
-        ValueError: an option is invalid, or the model cannot learn from the data.
-        Diverged: a loss or gradient is not finite; the last save is intact.
-        KeyboardInterrupt, SystemExit: after a save, when Ctrl-C or SIGTERM asked to stop.
-    """
+    """`gankit.train` without "auto": the same arguments, result and errors."""
     kind = models.find(model) if isinstance(model, str) else model
     budget = budget_of(time, options) if time != "" else None
     settings, arguments = plan(kind, preset, options)
@@ -307,9 +289,7 @@ def start_log(run: Run, dataset: Data) -> None:
     write_config(run.folder, run.config)
     run.log.start(run, dataset)
     run.announce({"batch norm"} if has_batch_norm(run.recipe) else set())
-    if can(run.recipe, "strip"):
-        run.log.fixed = make_batch(next(dataset.stream(0, STRIPS, seed=run.settings.seed)), run, STRIPS)
-        run.log.fixed.start = 0  # so that its random numbers are always the same
+    run.log.fixed = fixed_inputs(run, dataset)
 
 
 def release_memory() -> None:

@@ -23,17 +23,16 @@ import torch
 from torch import Tensor
 
 from gankit import build, evaluation, processes, report
-from gankit.recipe import Phase, Recipe, Spec, can
+from gankit.recipe import Phase, Recipe, Spec
 from gankit.runs import state
 from gankit.runs.config import Data, new_config
 from gankit.runs.state import Diverged
-from gankit.training.batches import make_batch, open_stream
+from gankit.training.batches import fixed_inputs, make_batch, open_stream
 from gankit.training.log import Log
 from gankit.training.run import Run
 from gankit.training.settings import Settings, with_length
 from gankit.training.setup import build_recipe, open_training_data
 
-STRIPS = 8  # rows in a preview of inputs beside outputs
 POSITIONS = 1024  # at which a run is asked for its phase
 GOLDEN = (5**0.5 - 1) / 2  # positions at its multiples fall evenly, whatever the length of a model's turns
 EVERY = re.compile(r"n_critic|n_dis|\w+_every")  # arguments that say which steps cost more than others
@@ -115,8 +114,6 @@ def measure(
 
 def phases(recipe: Recipe, images: int) -> dict[Phase, int]:
     """The phases of a run of `images`, in their order, each with the place of its first images."""
-    if type(recipe).phase is Recipe.phase:
-        return {Phase(): 0}
     found: dict[Phase, int] = {}
     for place in sorted(positions(images)):
         found.setdefault(recipe.phase(place), place)
@@ -125,8 +122,6 @@ def phases(recipe: Recipe, images: int) -> dict[Phase, int]:
 
 def shares_of(recipe: Recipe, images: int) -> dict[Phase, float]:
     """The share of the images of a run in each of its phases."""
-    if type(recipe).phase is Recipe.phase:
-        return {Phase(): 1.0}
     return {phase: count / POSITIONS for phase, count in Counter(map(recipe.phase, positions(images))).items()}
 
 
@@ -226,9 +221,7 @@ def side_costs(run: Run, dataset: Data, now: Callable[[], float]) -> dict[str, f
     costs, is_first = {}, processes.rank() == 0
     if is_first:
         run.log.start(run, dataset)  # what it imports is then there
-        if can(run.recipe, "strip"):
-            run.log.fixed = make_batch(next(dataset.stream(0, STRIPS, seed=run.settings.seed)), run, STRIPS)
-            run.log.fixed.start = 0
+        run.log.fixed = fixed_inputs(run, dataset)
 
     def timed(name: str, work: Callable[[], object], is_alone: bool = True) -> None:
         began = now()

@@ -57,20 +57,3 @@ class Progress:
     def left(self) -> float:
         """Seconds until the end of the run."""
         return self.until(self.total)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 1:02:03 or 2:03; ? where they are not known."""
-    if seconds == float("inf"):
-        return "?"
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
-
-
-def about(seconds: float) -> str:
-    """Seconds as a person says them: 40 s, 12 min, 5.2 hours, 6.3 days."""
-    for most, unit, name in ((90, 1, "s"), (90 * 60, 60, "min"), (36 * 3600, 3600, "hours")):
-        if seconds < most:
-            return f"{seconds / unit:.{int(unit == 3600)}f} {name}"
-    return f"{seconds / 86400:,.1f} days"

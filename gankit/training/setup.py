@@ -19,6 +19,14 @@ from gankit.training.settings import Settings, with_options
 TOYS = {"images": "digits", "points": "ring", "domains": "digits-negative", "pairs": "photo-edges", "masks": "scenes"}
 """Data that ships, for a first try, by the kind that a model learns from."""
 
+PRESETS = {"cpu": ("cpu", "small"), "gpu": ("gpu", "small")}
+"""Presets for a run of minutes on a CPU and on a GPU, the preferred one first."""
+
+
+def small_preset(kind: type[Recipe], machine: str = "cpu") -> str:
+    """The preset of a model for a run of minutes on a CPU ("cpu") or a GPU ("gpu"); "" if it has none."""
+    return next((preset for preset in PRESETS[machine] if preset in kind.presets), "")
+
 
 def plan(kind: type[Recipe], preset: str, options: dict[str, object]) -> tuple[Settings, dict[str, object]]:
     """Settings and model arguments: the defaults, then the model's, then the preset's, then the options.

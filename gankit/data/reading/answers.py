@@ -50,14 +50,16 @@ def of(text: str, listings: Mapping[Path, list[File]], sheet: Path | None) -> An
 
 def recall(words: list[str]) -> Answer | None:
     """The answer to the words of a command in this folder; None if a file has changed, or nothing is known."""
-    gc.disable()  # it would look through the listing, which has no cycles, again and again while it grows
+    was_enabled = gc.isenabled()
+    gc.disable()  # it would traverse the listing, which has no cycles, again and again while it grows
     try:
         answer = Answer(**json.loads(_place(words).read_bytes()))
         return answer if all(_stamp(Path(path)) == stamp for path, stamp in answer.stamps.items()) else None
     except (OSError, ValueError, TypeError, AttributeError):
         return None
     finally:
-        gc.enable()
+        if was_enabled:
+            gc.enable()
 
 
 def remember(words: list[str], answer: Answer) -> None:

@@ -127,7 +127,7 @@ def plain(path: Path) -> Path:
 
 def open_plain(path: Path) -> BinaryIO:
     """Open a regular file to read bytes; raises as `plain`."""
-    note(path, [_file(path, path.name)])
+    note(path, _files(str(path.parent), [path.name]))
     with ExitStack() as stack:
         more = getattr(os, "O_NONBLOCK", 0)  # in case a pipe replaces the file after the check
         file = stack.enter_context(open(plain(path), "rb", opener=lambda name, flags: os.open(name, flags | more)))
@@ -156,7 +156,7 @@ def text(path: Path, most: int = 2**24) -> str:
 
 def state(path: Path) -> list[File]:
     """The listing of a folder, or a file alone."""
-    return listing(path) if path.is_dir() else [_file(path, path.name)]
+    return listing(path) if path.is_dir() else _files(str(path.parent), [path.name])
 
 
 def listing(path: Path) -> list[File]:
@@ -262,12 +262,11 @@ def _listed(path: Path) -> tuple[list[File], tuple[str, ...]]:
     if not path.is_dir():
         from gankit.data.reading import formats  # which present files of this module
 
-        return [_file(path.parent / name, name) for name in (path.name, *formats.beside(path))], ()
+        return _files(str(path.parent), [path.name, *formats.beside(path)]), ()
     below, again = _walk(path)
     above = [f"{folder}/{name}" for folder in ABOVE for name in CELEBA]
-    root = str(path)
-    listed_files = _files(root, below)
-    listed_files += [_file(path.resolve() / name, name) for name in above if (path.resolve() / name).is_file()]
+    listed_files = _files(str(path), below)
+    listed_files += _files(str(path.resolve()), [name for name in above if (path.resolve() / name).is_file()])
     return listed_files, (f"{again:,} links to folders that are read already are not followed.",) * (again > 0)
 
 
@@ -316,7 +315,10 @@ def _hidden(name: str) -> bool:
 
 
 def _files(root: str, names: list[str]) -> list[File]:
-    """`_file` of each of these names below a folder, without a call for each, as there may be a million."""
+    """The files of these names below a folder, in a loop without further functions, as there may be a million.
+
+    Those whose state cannot be read, such as broken links, have no size and no stamp; reading them reports it.
+    """
     stat, make, found = os.stat, tuple.__new__, list[File]()
     for name in names:
         try:
@@ -325,14 +327,6 @@ def _files(root: str, names: list[str]) -> list[File]:
         except OSError:
             found.append(File(name, 0, ""))
     return found
-
-
-def _file(path: Path | str, name: str) -> File:
-    try:
-        status = os.stat(path)
-    except OSError:  # a broken link: reading it reports it
-        return File(name, 0, "")
-    return File(name, status.st_size, f"{status.st_mtime_ns} {status.st_ctime_ns}")
 
 
 def _read(path: Path | str) -> bytes:

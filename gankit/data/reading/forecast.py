@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from gankit.disk import amount
-from gankit.text import aside
+from gankit.text import about, aside
 
 FEWEST = 64  # files, below which nothing is measured
 SAMPLE = 16  # files
@@ -65,6 +65,4 @@ def seconds(sample: Sequence[T], read: Callable[[T], bytes], work: Callable[[T, 
 
 def duration(taken: float) -> str:
     """Seconds in words: 40 s, 12 min, 3.5 h."""
-    if taken < 90:
-        return f"{taken:.0f} s"
-    return f"{taken / 60:.0f} min" if taken < 5400 else f"{taken / 3600:.1f} h"
+    return about(taken, hours="h")
