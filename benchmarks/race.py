@@ -80,11 +80,26 @@ class Race:
 LONG = (60.0, 120.0, 300.0, 450.0, 600.0, 750.0, 900.0)
 
 
-def ours(name: str, resolution: int, at: tuple[float, ...], *values: str, preset: str = "cpu") -> Contestant:
-    """A contestant of gankit."""
-    length = "images=2_000_000"  # the race ends it
-    words = ("--preset", preset, "--data", "{data}", "--resolution", str(resolution), "--set", length, *values)
-    return Contestant(name, words, at)
+def ours(
+    name: str,
+    resolution: int,
+    at: tuple[float, ...],
+    *values: str,
+    preset: str = "cpu",
+    model: str = "dcgan",
+    images: int = 2_000_000,
+) -> Contestant:
+    """A contestant of gankit, whose training has a length of `images` but ends with the race."""
+    words = ("--model", model, "--preset", preset, "--data", "{data}", "--resolution", str(resolution))
+    return Contestant(name, (*words, "--set", f"images={images}", *values), at)
+
+
+def presets(model: str, side: int, at: float, cpu: int, small: int) -> tuple[Contestant, Contestant]:
+    """A model with its presets cpu and small, which see about so many images in this time: schedules end with them."""
+    return (
+        ours(f"gankit {model} cpu, {side} px", side, (at,), model=model, images=cpu),
+        ours(f"gankit {model} small, {side} px", side, (at,), model=model, preset="small", images=small),
+    )
 
 
 def examples(at: tuple[float, ...], *words: str) -> Contestant:
@@ -121,6 +136,15 @@ RACES = {
             ours("gankit dcgan cpu, 64 px, equal network", 64, (60, 120, 300), *EQUAL),
             examples(LONG, "--dataset", "mnist"),
             pytorch_gan("dcgan", 32, (30, 60, 120, 180, *LONG[2:])),
+        ),
+    ),
+    "presets-28": Race(
+        "mnist",
+        (
+            *presets("acgan", 28, 60, cpu=14_000, small=23_000),
+            *presets("wgan_gp", 28, 60, cpu=6_000, small=7_000),
+            *presets("stylegan2", 28, 60, cpu=9_500, small=5_500),
+            *presets("r3gan", 28, 60, cpu=31_000, small=10_000),
         ),
     ),
     "emoji-64": Race(

@@ -3,8 +3,8 @@
     python benchmarks/race_ours.py --at 30 60 120 --out FOLDER --data SET --preset cpu [--model dcgan] [--set batch=16]
 
 The clock is the process's CPU time from the first update on; reading the data comes before it, the log belongs to it.
-Samples are from the averaged weights. The training length is the preset's or the one set; the run is over at the last
-chosen time. `fit` sets the length instead to what the last chosen time allows, so that schedules end with it.
+Samples are from the averaged weights. The training length is the preset's or the one set. The run is over at the last
+chosen time; one that ends by itself before keeps its last samples in place of those that are missing.
 """
 
 from __future__ import annotations
@@ -35,11 +35,16 @@ def watch(clock: Clock) -> None:
     def counted(run: Run, images: int) -> None:
         advance(run, images)
         if clock.is_due:
-            with run.averaged() as recipe:
-                clock.keep(lambda n: latent.sample(recipe, torch.randint(2**31, (n,)).tolist()), run.images)
+            keep(clock, run)
 
     Run.update = first_update  # type: ignore[method-assign, assignment]
     Run.advance = counted  # type: ignore[method-assign]
+
+
+def keep(clock: Clock, run: Run) -> None:
+    """Keep samples of a run's averaged weights."""
+    with run.averaged() as recipe:
+        clock.keep(lambda n: latent.sample(recipe, torch.randint(2**31, (n,)).tolist()), run.images)
 
 
 def main() -> None:
@@ -59,7 +64,10 @@ def main() -> None:
     quiet = dict(preview=0, save=2**40, log=5000, threads=1, workers=0)
     with tempfile.TemporaryDirectory() as folder:
         settings = quiet | named_values(options.set) | dict(data=options.data, resolution=options.resolution)
-        gankit.train(options.model, preset=options.preset, outdir=folder, seed=options.seed, quiet=True, **settings)
+        common = dict(preset=options.preset, outdir=folder, seed=options.seed, quiet=True)
+        run = gankit.train(options.model, **common, **settings)
+        while clock.at:
+            keep(clock, run)
 
 
 if __name__ == "__main__":

@@ -217,3 +217,40 @@ def test_arguments_are_checked():
     with pytest.raises(ValueError, match="anneal is 0; it must be above 0"):
         R3GAN(Spec((1, 16, 16)), width=8, anneal=0)
     assert isinstance(R3GAN(Spec((1, 16, 16)), widths=(16, 8, 8)).g.trunk[2], nn.Conv2d)
+
+
+def test_patches_are_folded_into_channels_and_back():
+    recipe = R3GAN(Spec((3, 16, 16)), width=16, width_image=8, blocks=1, patch=2, tanh=True).double()
+    assert [block.widen.in_channels for block in recipe.g.trunk if isinstance(block, Block)] == [16, 8]
+    z, x = normal(2, 64), normal(2, 3, 16, 16)
+    small = recipe.g.out(recipe.g.trunk(recipe.g.dense(z)[:, :, None, None] * recipe.g.basis))
+    assert small.shape == (2, 12, 8, 8)
+    assert torch.equal(recipe.g(z)[:, 1, 1::2, ::2], small[:, 6].tanh())  # channel 1, odd rows, even columns
+    h = recipe.d.trunk(F.conv2d(F.pixel_unshuffle(x, 2), recipe.d.start.weight))
+    assert torch.equal(recipe.d(x), recipe.d.dense((h * recipe.d.basis).sum((2, 3))).squeeze(1))
+    for patch in (0, 3, 4):
+        with pytest.raises(ValueError, match=f"patch is {patch}; for 16x16 images give a power of two below 4"):
+            R3GAN(Spec((3, 16, 16)), width=8, patch=patch)
+
+
+def test_a_lazy_penalty_is_part_of_every_nth_update_of_d_with_n_times_its_weight():
+    recipe, batch = tiny()
+    recipe.penalty_every = 3
+    plain, outputs = recipe.d_loss(Batch(batch.fields, start=12, seed=3), 0.0)
+    assert "penalty" not in outputs
+    loss, outputs = recipe.d_loss(Batch(batch.fields, start=12, seed=3), 0.7)
+    assert abs(loss - plain - 3 * 0.7 * outputs["penalty"]).item() < 1e-12
+    penalised = []
+
+    class Stub:
+        done, augment = 0.0, None
+
+        def update(self, name, loss_fn, batch):
+            penalised.append((name, "penalty" in loss_fn(batch)[1]))
+
+    run = Stub()
+    for run.step in range(8):
+        recipe.step(Batch(batch.fields, start=12, seed=3), run)
+    assert [due for name, due in penalised if name == "d"] == [True, False, False, True]
+    with pytest.raises(ValueError, match="penalty_every is 0; give 1"):
+        R3GAN(Spec((1, 16, 16)), width=8, penalty_every=0)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import gankit
-from gankit import training
+from gankit import models, training
 from gankit.models.stylegan2 import Block, Conv, Layer, Mapping, StyleGAN2
 from gankit.nn import MinibatchStddev, ModulatedConv2d
 from gankit.penalties import path_length
@@ -406,3 +406,21 @@ def test_cpu_and_gpu_agree():
     there = recipe.sample(z, label), recipe.d(batch().real.cuda(), label), recipe.synthesis(recipe.mapping(z, label), 3)
     for a, b in zip(here, there):
         assert (a - b.cpu()).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("name", ["stylegan2", "stylegan", "pggan"])
+def test_tanh_is_applied_to_the_whole_picture(name):
+    kind, small = models.find(name), dict(channel_base=32, channel_max=8)
+    torch.manual_seed(0)
+    linear = kind(Spec((1, 8, 8)), **small)
+    bounded = kind(Spec((1, 8, 8)), tanh=True, **small)
+    bounded.load_state_dict(linear.state_dict())
+    arguments = {"stylegan2": lambda r: (r.mapping(z),), "pggan": lambda r: (z, r.last, 0.5)}
+    z = torch.randn(2, linear.z_dim)
+    if name == "stylegan":
+        ws, maps = linear.mapping(z), linear.g.synthesis.maps("none")
+        pictures = [recipe.g.synthesis(ws, maps, 0, 1) for recipe in (linear, bounded)]
+    else:
+        net = {"stylegan2": lambda r: r.g.synthesis, "pggan": lambda r: r.g}[name]
+        pictures = [net(recipe)(*arguments[name](linear)) for recipe in (linear, bounded)]
+    assert torch.equal(pictures[1], pictures[0].tanh()) and not torch.equal(*pictures)

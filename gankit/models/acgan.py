@@ -54,6 +54,7 @@ class ACGAN(Recipe):
     Args:
         z_dim: length of the latent z, to which the one-hot class is appended.
         widths: channels of G's feature maps, coarsest first. Default: the paper's for the size of the data.
+        divide: number by which those default widths are divided; 1 in the paper.
         width_d: channels of D's first feature map, doubled at each further one.
         dropout: dropout probability after each convolution of D.
         norm_d: batch norm in D, after all convolutions but the first.
@@ -75,6 +76,13 @@ class ACGAN(Recipe):
             spec=Spec((3, 128, 128), num_classes=10),
             parameters=dict(g=12_737_859, d=3_016_555),
         ),
+        "cpu": Preset(
+            "for images of 28 to 64 px on one CPU core: a quarter of the paper's width in G and half in D, little "
+            "dropout, small batches; chosen among six settings by Frechet distance at equal CPU time, on "
+            "Fashion-MNIST at 28 px, one seed",
+            model=dict(z_dim=32, divide=4, width_d=8, dropout=0.1, lr=1e-3),
+            settings=dict(batch=16, images=100_000, ema=10_000),
+        ),
         "small": Preset(
             "for digits at 16 px on two CPU cores: narrower, little dropout",
             model=dict(z_dim=32, widths=(64, 32), width_d=6, dropout=0.1, lr=5e-4),
@@ -88,15 +96,19 @@ class ACGAN(Recipe):
         *,
         z_dim: int = 100,
         widths: tuple[int, ...] = (),
+        divide: int = 1,
         width_d: int = 16,
         dropout: float = 0.5,
         norm_d: bool = True,
         lr: float = 2e-4,
     ):
         super().__init__(spec)
+        if divide < 1:
+            raise ValueError(f"divide is {divide}; give 1, the paper's value, or more")
         self.z_dim = z_dim
         count = stages(spec.height, spec.width)
-        widths = widths or WIDTHS.get(count, (768,) * (count - 5) + WIDTHS[5])
+        usual = WIDTHS.get(count, (768,) * (count - 5) + WIDTHS[5])
+        widths = widths or tuple(max(1, width // divide) for width in usual)
         if len(widths) != count:
             raise ValueError(
                 f"{spec.height}x{spec.width} images need {count} widths, one for each doubling; found {len(widths)}"

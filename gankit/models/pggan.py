@@ -38,6 +38,7 @@ from gankit.nn import (
     at_side,
     by_side,
     double,
+    doubling_conv,
     faded,
     grown,
     nearest_size,
@@ -47,15 +48,25 @@ from gankit.penalties import wgan_gp
 from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Run, Spec, adam
 
 
-def conv(a: int, b: int, norm: bool = False) -> nn.Sequential:
+class DoublingConv(EqualisedConv2d):
+    """Nearest-neighbour doubling, then the convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, a, H, W) to (N, b, 2H, 2W)."""
+        return doubling_conv(x, *self.scaled())
+
+
+def conv(a: int, b: int, norm: bool = False, layer: type[EqualisedConv2d] = EqualisedConv2d) -> nn.Sequential:
     """3x3 convolution, leaky ReLU, and pixel norm for G."""
-    return nn.Sequential(EqualisedConv2d(a, b, 3), nn.LeakyReLU(0.2), *([PixelNorm()] if norm else []))
+    return nn.Sequential(layer(a, b, 3), nn.LeakyReLU(0.2), *([PixelNorm()] if norm else []))
 
 
 class Generator(nn.Module):
     """Dense layer to the first map, then a block of two convolutions for each further level; linear output."""
 
-    def __init__(self, z_dim: int, shape: tuple[int, ...], widths: list[int], h: int, w: int, place_bias: bool):
+    def __init__(
+        self, z_dim: int, shape: tuple[int, ...], widths: list[int], h: int, w: int, place_bias: bool, tanh: bool
+    ):
         super().__init__()
         # gain sqrt(2) / 4 and a bias per channel, because the authors' layer is a 4x4 transposed convolution
         dense = EqualisedLinear(z_dim, widths[0] * h * w, gain=2**0.5 / 4, bias=False)
@@ -63,17 +74,20 @@ class Generator(nn.Module):
         self.bias = nn.Parameter(torch.zeros(widths[0], *((h, w) if place_bias else (1, 1))))
         self.second = nn.Sequential(nn.LeakyReLU(0.2), PixelNorm(), conv(widths[0], widths[0], norm=True))
         self.blocks = nn.ModuleList(
-            nn.Sequential(conv(a, b, True), conv(b, b, True)) for a, b in zip(widths, widths[1:])
+            nn.Sequential(conv(a, b, True, DoublingConv), conv(b, b, True)) for a, b in zip(widths, widths[1:])
         )
         self.to_rgb = nn.ModuleList(EqualisedConv2d(c, shape[0], 1, gain=1) for c in widths)
+        self.bound = nn.Tanh() if tanh else nn.Identity()
 
     def forward(self, z: Tensor, level: int, alpha: float) -> Tensor:
         """(N, z_dim) to (N, C, h 2^level, w 2^level): alpha blends the level's image with the enlarged previous."""
         x = previous = self.second(self.first(z) + self.bias)
         for block in self.blocks[:level]:
-            previous, x = x, block(double(x))
+            previous, x = x, block(x)
         image = self.to_rgb[level](x)
-        return image if alpha == 1 else torch.lerp(double(self.to_rgb[level - 1](previous)), image, alpha)
+        if alpha != 1:
+            image = torch.lerp(double(self.to_rgb[level - 1](previous)), image, alpha)
+        return self.bound(image)
 
 
 class Discriminator(nn.Module):
@@ -119,6 +133,7 @@ class PGGAN(Recipe):
         target: target norm of the critic's gradient, 750 for the paper's CIFAR-10; the penalty is divided by target^2.
         drift: weight of the squares of the critic's outputs on reals.
         place_bias: one bias per position of G's first map, as in weights from Facebook's pytorch_GAN_zoo.
+        tanh: end G in a tanh. The paper's G is linear, and takes long to draw a ground of pure black or white.
     """
 
     level: Tensor
@@ -174,6 +189,7 @@ class PGGAN(Recipe):
         target: float = 1.0,
         drift: float = 1e-3,
         place_bias: bool = False,
+        tanh: bool = False,
     ):
         super().__init__(spec)
         if hold < 1 or fade < 0:
@@ -183,7 +199,7 @@ class PGGAN(Recipe):
         self.loss, self.penalty_weight, self.target, self.drift = loss, penalty_weight, target, drift
         self.h, self.w = spec.height >> self.last, spec.width >> self.last
         widths = [max(1, min(channel_base // (4 << i), channel_max)) for i in range(self.last + 1)]
-        self.g = Generator(z_dim, spec.shape, widths, self.h, self.w, place_bias)
+        self.g = Generator(z_dim, spec.shape, widths, self.h, self.w, place_bias, tanh)
         self.d = Discriminator(spec.shape, widths, self.h, self.w, group)
         self.register_buffer("level", torch.tensor(0))  # level of the last step, for samples
         self.register_buffer("alpha", torch.tensor(1.0))

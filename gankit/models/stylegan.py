@@ -45,8 +45,10 @@ from gankit.nn import (
     at_side,
     by_side,
     double,
+    doubling_conv,
     faded,
     grown,
+    halving_conv,
     nearest_size,
     stages,
 )  # fmt: skip
@@ -54,13 +56,8 @@ from gankit.penalties import r1
 from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Run, Spec, adam, data_labels, see_labels, seeded
 
 
-def shifted(weight: Tensor) -> Tensor:
-    """(..., 3, 3) to (..., 4, 4): the mean of the kernel's four shifts by 0 or 1, which includes a 2x2 mean filter."""
-    return F.avg_pool2d(F.pad(weight, (1, 1, 1, 1)), 2, 1)
-
-
 class UpConv(nn.Module):
-    """Nearest-neighbour doubling, 3x3 convolution, blur; the first two as one equivalent transposed convolution."""
+    """Nearest-neighbour doubling, 3x3 convolution, blur."""
 
     def __init__(self, a: int, b: int):
         super().__init__()
@@ -68,12 +65,11 @@ class UpConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, a, H, W) to (N, b, 2H, 2W)."""
-        kernel = 4 * shifted(self.conv.scaled()[0]).flip(2, 3).transpose(0, 1)
-        return self.blur(F.conv_transpose2d(x, kernel, stride=2, padding=1))
+        return self.blur(doubling_conv(x, *self.conv.scaled()))
 
 
 class DownConv(nn.Module):
-    """Blur, 3x3 convolution, mean of 2x2 pixels, bias; convolution and mean as one equivalent convolution."""
+    """Blur, 3x3 convolution, mean of 2x2 pixels, bias."""
 
     def __init__(self, a: int, b: int):
         super().__init__()
@@ -81,8 +77,7 @@ class DownConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, a, H, W) to (N, b, H/2, W/2)."""
-        weight, bias = self.conv.scaled()
-        return F.conv2d(self.blur(x), shifted(weight), bias, stride=2, padding=1)
+        return halving_conv(self.blur(x), *self.conv.scaled())
 
 
 class Mapping(nn.Module):
@@ -123,7 +118,7 @@ class Style(nn.Module):
 class Synthesis(nn.Module):
     """A learned constant and a convolution, then two per level, the first one doubling; a style after each of them."""
 
-    def __init__(self, shape: tuple[int, ...], widths: list[int], w_dim: int, h: int, w: int):
+    def __init__(self, shape: tuple[int, ...], widths: list[int], w_dim: int, h: int, w: int, tanh: bool):
         super().__init__()
         self.const = nn.Parameter(torch.ones(widths[0], h, w))
         plain = partial(EqualisedConv2d, kernel=3, bias=False)
@@ -133,6 +128,7 @@ class Synthesis(nn.Module):
         self.sides = [(h << i // 2, w << i // 2) for i in range(len(convs))]
         self.styles = nn.ModuleList(Style(widths[i // 2], w_dim, side) for i, side in enumerate(self.sides))
         self.to_rgb = nn.ModuleList(EqualisedConv2d(c, shape[0], 1, gain=1) for c in widths)
+        self.bound = nn.Tanh() if tanh else nn.Identity()
 
     def maps(self, noise: str | int) -> list[Tensor | None]:
         """Noise of each layer, the same for all images: "const" for the fixed maps, "none" for zeros, or a seed."""
@@ -152,7 +148,9 @@ class Synthesis(nn.Module):
             previous = x if i == 2 * level else previous
             x = self.styles[i](self.convs[i](x), ws[:, i], noise[i])
         image = self.to_rgb[level](x)
-        return image if alpha == 1 else torch.lerp(double(self.to_rgb[level - 1](previous)), image, alpha)
+        if alpha != 1:
+            image = torch.lerp(double(self.to_rgb[level - 1](previous)), image, alpha)
+        return self.bound(image)
 
 
 def noise_map(n: int, size: tuple[int, int]) -> Tensor:
@@ -227,6 +225,7 @@ class StyleGAN(Recipe):
         group: images over which D computes the standard deviation.
         w_beta: decay of the running mean of w per step.
         conditional: use labels if the data has them.
+        tanh: end G in a tanh. The paper's G is linear, and takes long to draw a ground of pure black or white.
     """
 
     level: Tensor
@@ -288,6 +287,7 @@ class StyleGAN(Recipe):
         group: int = 4,
         w_beta: float = 0.995,
         conditional: bool = False,
+        tanh: bool = False,
     ):
         super().__init__(spec if conditional else replace(spec, num_classes=0))
         if hold < 1 or fade < 0:
@@ -301,7 +301,7 @@ class StyleGAN(Recipe):
         self.mixing, self.gamma, self.w_beta, self.num_ws = mixing, gamma, w_beta, 2 * self.last + 2
         widths = [max(1, min(channel_base // (4 << i), channel_max)) for i in range(self.last + 1)]
         mapping = Mapping(z_dim, w_dim, mapping_layers, self.spec.num_classes)
-        self.g = Generator(mapping, Synthesis(spec.shape, widths, w_dim, self.h, self.w), w_dim)
+        self.g = Generator(mapping, Synthesis(spec.shape, widths, w_dim, self.h, self.w, tanh), w_dim)
         self.d = Discriminator(spec.shape, widths, self.h, self.w, group, self.spec.num_classes)
         self.register_buffer("level", torch.tensor(self.first))  # level of the last step, for samples
         self.register_buffer("alpha", torch.tensor(1.0))
