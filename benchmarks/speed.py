@@ -5,10 +5,14 @@
 
 The plain step is the same recipe as it is usually published: float32, NCHW, optimizers with default settings, no frozen
 networks (G's update computes D's gradients and discards them; D's update stops at the fakes, as with `.detach()`),
-averaged weights in a Python loop, no check for finite numbers and no log. Filters insert zeros between the pixels, and
-modulated convolutions compute the weights of each sample. Both steps alternate in one process, and each round reverses
-their order; the results are medians. The losses of the first update are compared first. Only steps of the first phase
-are measured. Batches are prepared in advance: the speed of data is measured by benchmarks/data.py.
+averaged weights in a Python loop, no check for finite numbers and no log. Layers are in their literal form: a 3x3
+convolution precedes the mean of 2x2 pixels or follows the doubling, filters insert zeros between the pixels, modulated
+convolutions compute the weights of each sample, instance norm is torch's. pix2pix's plain step runs G once for both
+updates, as the authors' code does.
+
+Both steps alternate in one process, and each round reverses their order; the results are medians. The losses of the
+first update are compared first. Only one phase is measured, the first or that of `--start`. Batches are prepared in
+advance: the speed of data is measured by benchmarks/data.py.
 """
 
 from __future__ import annotations
@@ -34,7 +38,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from gankit import Batch, Run, models
-from gankit.nn import Fir, ModulatedConv2d
+from gankit.models import pggan, pix2pix, stylegan
+from gankit.nn import (
+    DoublingConv2d,
+    EqualisedConv2d,
+    Fir,
+    HalvingConv2d,
+    ModulatedConv2d,
+    PenalisedConv2d,
+    double,
+)
 from gankit.training import loop
 from gankit.training.log import Log
 from gankit.training.setup import build_recipe, open_for, open_training_data, plan, spec_of, start_processes
@@ -75,7 +88,44 @@ def modulated(layer: ModulatedConv2d, x: Tensor, w: Tensor, noise: Tensor | None
     return ((h if noise is None else h + noise) + layer.bias[:, None, None]) * gain
 
 
-LITERAL = {Fir: upfirdn, ModulatedConv2d: modulated}
+def convolution(layer: nn.Conv2d | EqualisedConv2d, x: Tensor) -> Tensor:
+    """A 3x3 convolution that keeps the size."""
+    weight, bias = layer.scaled() if isinstance(layer, EqualisedConv2d) else (layer.weight, layer.bias)
+    return F.conv2d(x, weight, bias, padding=1)
+
+
+def instance_norm(layer: nn.GroupNorm, x: Tensor) -> Tensor:
+    """torch's instance norm; other group norms as they are."""
+    if layer.num_groups < layer.num_channels:
+        return nn.GroupNorm.forward(layer, x)
+    return F.instance_norm(x, weight=layer.weight, bias=layer.bias, eps=layer.eps)
+
+
+LITERAL: dict[type[nn.Module], Callable[..., Tensor]] = {
+    Fir: upfirdn,
+    ModulatedConv2d: modulated,
+    DoublingConv2d: lambda layer, x: convolution(layer, double(x)),
+    HalvingConv2d: lambda layer, x: F.avg_pool2d(convolution(layer, x), 2),
+    PenalisedConv2d: nn.Conv2d.forward,
+    pggan.DoublingConv: lambda layer, x: convolution(layer, double(x)),
+    stylegan.UpConv: lambda layer, x: layer.blur(convolution(layer.conv, double(x))),
+    stylegan.DownConv: lambda layer, x: F.avg_pool2d(convolution(layer.conv, layer.blur(x)), 2),
+    nn.GroupNorm: instance_norm,
+}
+
+
+def once(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function, which is not computed again for the arguments of its last call."""
+    arguments: tuple[Tensor, ...] = ()
+    out = torch.empty(0)
+
+    def remembered(*new: Tensor) -> Tensor:
+        nonlocal arguments, out
+        if len(new) != len(arguments) or any(a is not b for a, b in zip(new, arguments)):
+            arguments, out = new, forward(*new)
+        return out
+
+    return remembered
 
 
 class Plain(Run):
@@ -86,8 +136,10 @@ class Plain(Run):
         for net in (self.recipe, *self.averages.values()):
             net.to(memory_format=torch.contiguous_format)
         for module in self.recipe.modules():
-            if type(module) in LITERAL:
-                module.forward = partial(LITERAL[type(module)], module)
+            if form := next((LITERAL[kind] for kind in type(module).mro() if kind in LITERAL), None):
+                module.forward = partial(form, module)
+        if isinstance(self.recipe, pix2pix.Pix2Pix):
+            self.recipe.g.forward = once(self.recipe.g.forward)
         for group in (group for opt in self.recipe.opt.values() for group in opt.param_groups):
             group.update(fused=None, foreach=None)  # the constructors' defaults
 
@@ -157,13 +209,14 @@ class Bench:
         self.source = open_training_data(recipe, settings, self.data)
         folder = Path(tempfile.gettempdir())  # nothing is written
         self.run = kind(recipe, settings, folder, {}, device, Log(folder, settings, quiet=True))
-        self.batch = settings.batch
+        self.run.images = options.start
+        self.phase = recipe.phase(options.start)
+        self.batch = self.phase.batch or settings.batch
 
     def fetch(self, steps: int) -> list[Batch]:
-        """The batches of the next steps, all of the first phase."""
+        """The batches of the next steps, all of the phase that is measured."""
         start, batches = self.run.images, []
-        resolution = self.run.recipe.phase(0).resolution
-        stream = self.source.stream(start, self.batch, resolution, self.run.settings.seed)
+        stream = self.source.stream(start, self.batch, self.phase.resolution, self.run.settings.seed)
         for i in range(steps):
             batch = loop.make_batch(next(stream), self.run, self.batch)
             batch.start = start + i * self.batch
@@ -177,8 +230,8 @@ class Bench:
         began = clock()
         for batch in batches:
             if self.run.phase is None:
-                self.run.phase = self.run.recipe.phase(0)
-                self.run.recipe.enter(0, batch)
+                self.run.phase = self.phase
+                self.run.recipe.enter(self.phase.index, batch)
             self.run.recipe.step(batch, self.run)
             self.run.advance(self.batch)
         return clock() - began
@@ -253,6 +306,9 @@ def main() -> int:
     parser.add_argument(
         "--precision", choices=[*TOLERANCE], default="fp32", help="of gankit's step; the plain step uses float32"
     )
+    parser.add_argument(
+        "--start", type=int, default=0, help="images before the steps, for models that grow; default: 0"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; default: 1")
     parser.add_argument("--steps", type=int, default=5, help="steps in a round, a multiple of n_critic; default: 5")
     parser.add_argument("--rounds", type=int, default=11, help="default: 11")
@@ -284,7 +340,8 @@ def report(gankit: Bench, plain: Bench, options: argparse.Namespace) -> None:
 
     ratios = sorted(b / a for a, b in zip(seconds[gankit], seconds[plain]))
     parameters = sum(p.numel() for p in gankit.run.recipe.parameters())
-    shape = "x".join(map(str, gankit.data.shape))
+    shape = "x".join(map(str, gankit.run.recipe.spec.shape))
+    shape += f" at {gankit.phase.resolution} px" if gankit.phase.resolution else ""
     threads = f"{options.threads} threads" if options.threads > 1 else "one thread, processor time"
     print(f"{options.model}, {parameters:,} parameters, {shape}, batch {gankit.batch}, {options.precision}, {threads}")
     print(f"{'':10}{'images/s':>10}{'s/step':>10}{'MB':>8}")

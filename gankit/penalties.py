@@ -14,18 +14,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit.nn import look, whole, widened
+from gankit.nn import input_gradients_only, look, whole, widened
 from gankit.nn.across import Draw
 
 Critic = Callable[[Tensor], Tensor]
+
+
+def _gradient(output: Tensor, at: Tensor) -> Tensor:
+    """The derivative of a number w.r.t. an input, differentiable w.r.t. the parameters."""
+    with input_gradients_only():
+        (grad,) = torch.autograd.grad(output, at, create_graph=True)
+        return grad
 
 
 def _slopes(critic: Critic, at: Tensor) -> Tensor:
     """(N,) squared norms of each output's gradient w.r.t. its sample, differentiable w.r.t. the critic's parameters."""
     with torch.autocast(at.device.type, enabled=False):
         at = widened(at).detach().requires_grad_()
-        (grad,) = torch.autograd.grad(critic(at).sum(), at, create_graph=True)
-        return grad.flatten(1).square().sum(1)
+        return _gradient(critic(at).sum(), at).flatten(1).square().sum(1)
 
 
 def _between(real: Tensor, fake: Tensor, draw: Draw) -> Tensor:
@@ -51,8 +57,7 @@ def wgan_gp_pixels(critic: Critic, real: Tensor, fake: Tensor, draw: Draw) -> Te
     """
     at = _between(real, fake, draw).detach().requires_grad_()
     with torch.autocast(at.device.type, enabled=False):
-        (grad,) = torch.autograd.grad(critic(at).sum(), at, create_graph=True)
-        return (_length(grad.square().sum(1)) - 1).square().mean()
+        return (_length(_gradient(critic(at).sum(), at).square().sum(1)) - 1).square().mean()
 
 
 def zero_centred(critic: Critic, real: Tensor, fake: Tensor, draw: Draw) -> Tensor:
@@ -96,8 +101,7 @@ def path_length(synthesis: Callable[[Tensor], Tensor], w: Tensor, draw: Draw) ->
         w = w if w.requires_grad else w.detach().requires_grad_()
         images = synthesis(w)
         y = draw(lambda n: torch.randn(n, *images.shape[1:])) / images[0, 0].numel() ** 0.5
-        (grad,) = torch.autograd.grad((images * y).sum(), w, create_graph=True)
-        return _length(grad.square().sum(-1).view(len(w), -1).mean(1))
+        return _length(_gradient((images * y).sum(), w).square().sum(-1).view(len(w), -1).mean(1))
 
 
 PENALTIES: dict[str, Callable[[Critic, Tensor, Tensor, Draw], Tensor]] = {

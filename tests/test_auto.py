@@ -97,6 +97,7 @@ def test_each_kind_of_data_gets_its_model_as_a_command_that_can_be_typed(what, r
     )
     cli.main(command[1:])
     assert taken["kind"] is models.find(EXPECTED[what]) and taken["preset"] in ("cpu", "small")
+    assert taken["preset"] == "cpu" or "cpu" not in taken["kind"].presets
     assert taken["settings"].data == str(path)
     offers = [line for line in lines[5:] if "f_anogan" in line]
     assert bool(offers) == (what == "normal"), lines
@@ -157,6 +158,18 @@ def test_folders_of_equal_names_are_pairs_and_small_images_are_not_enlarged(rate
     assert looking.look("digits", looking.data.Reading()).side == 16
     joined = images(tmp_path / "joined", 3, (48, 96))
     assert looking.look(str(joined), looking.data.Reading()).side == 48, "each side is 48x48"
+
+
+def test_domains_of_unlike_channels_have_no_identity_loss(rate, tmp_path):
+    for name, channels in (("alike", (3,)), ("unlike", ())):
+        images(tmp_path / name / "trainA", 4)
+        for i in range(4):
+            picture(tmp_path / name / "trainB" / f"b{i}.png", noise(20, 24, *channels, seed=i))
+    weights = {"alike": 0.5, "unlike": 0.0}
+    for name, weight in weights.items():
+        found = choosing.choose({"data": str(tmp_path / name)}, "1m", now(), say=False)
+        arguments = choosing.plan(models.find("cyclegan"), found.preset, found.options)[1]
+        assert (found.model, found.preset) == ("cyclegan", "cpu") and arguments["identity_weight"] == weight
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,14 @@ def test_a_benchmark_shows_its_help(name, imported, monkeypatch, capsys):
     assert "options:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("model", ["dcgan", "pggan"])
+MEASURED = ["dcgan", "wgan_gp", "sngan", "biggan", "stylegan", "stylegan2", "r3gan", "pggan", "pix2pix", "cyclegan"]
+
+
+@pytest.mark.parametrize("model", MEASURED)
 def test_the_plain_step_has_the_first_loss_of_gankit_s(model, imported):
     speed = imported("speed")
-    options = argparse.Namespace(model=model, preset="small", data="digits", resolution="", batch=4, threads=1)
+    start = 50_000 if model in ("pggan", "stylegan") else 0  # the last level
+    options = argparse.Namespace(model=model, preset="small", data="", resolution="", batch=4, threads=1, start=start)
     losses = [speed.Bench(kind, options).first_loss() for kind in (speed.Run, speed.Plain)]
     assert losses[0] == pytest.approx(losses[1], rel=speed.TOLERANCE["fp32"])
 
@@ -167,3 +171,32 @@ def test_a_race_runs_a_script_as_it_is_beside_gankit_and_judges_both(
     assert sorted(timed) == [("a peer", 0.01), ("a peer", 0.02), ("gankit dcgan", 0.01), ("gankit dcgan", 0.02)]
     assert all(row["cpu"] >= row["due"] and row["images"] > 0 and row["fd"] > 0 for row in results if row["due"])
     assert (tmp_path / "out" / "tiny.png").is_file()
+
+
+@pytest.mark.parametrize("model, directions", [("pix2pix", ["ab"]), ("cyclegan", ["ab", "ba"])])
+def test_presets_are_compared_at_equal_time_on_held_out_pairs(
+    model, directions, imported, monkeypatch, capsys, tmp_path, fresh_cache
+):
+    rng = np.random.default_rng(0)
+    for folder in ("A/train", "B/train", "A/test", "B/test"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        for i in range(5):
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(tmp_path / "set" / folder / f"{i}.png")
+    presets = imported("presets")
+    methods = dict(vars(presets.Run))
+    data = str(tmp_path / "set") if model == "pix2pix" else f"{tmp_path}/set/A/train,{tmp_path}/set/B/train"
+    words = ["presets.py", model, "--data", data, "--truth", str(tmp_path / "set"), "--out", str(tmp_path / "out")]
+    small = ["--presets", "small", "--seconds", "0.05", "--seeds", "2", "--set", "patch=16", "batch=2", "width=4"]
+    for more in (small, ["--table"]):
+        monkeypatch.setattr(sys, "argv", words + more)
+        presets.main()
+        assert f"| small patch=16 batch=2 width=4, {directions[-1]}, 0.05 s" in capsys.readouterr().out
+    assert dict(vars(presets.Run)) == methods, "runs after it have no limit"
+    rows = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    trained = [row for row in rows if "images" in row]
+    assert [(row["seed"], row["direction"]) for row in trained] == [(s, d) for s in (0, 1) for d in directions]
+    assert all(row["cpu"] >= 0.05 and row["images"] > 0 for row in trained)
+    as_it_is = [row for row in rows if row["name"] == "the input as it is"]
+    held = [[np.asarray(Image.open(tmp_path / f"set/{s}/test/{i}.png"), float) for i in range(5)] for s in "AB"]
+    assert all(row["l1"] == pytest.approx(np.abs(held[0] - np.array(held[1])).mean() / 127.5) for row in as_it_is)
+    assert (tmp_path / "out" / f"{model}-small-patch=16-batch=2-width=4-0-ab.png").is_file()

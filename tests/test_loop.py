@@ -16,6 +16,7 @@ from gankit.recipe import Batch, Recipe, Spec, mix, seeded
 from gankit.runs.config import read_config
 from gankit.runs.state import Diverged, pack, unpack
 from gankit.training import Run, Settings
+from gankit.training.batches import make_batch
 from gankit.training.log import Log, diagnose
 from gankit.training.setup import build_augmentation
 
@@ -56,6 +57,22 @@ def test_update_changes_the_named_parameters_alone(tmp_path):
     after = dict(run.recipe.named_parameters())
     assert torch.equal(before["a.weight"], after["a.weight"])
     assert not torch.equal(before["b.1.bias"], after["b.1.bias"])
+
+
+class Flat(Pair):
+    layout = "NCHW"
+
+
+@pytest.mark.parametrize("kind, size, layout", [(Pair, 4, "channels_last"), (Pair, 3, "NCHW"), (Flat, 4, "NCHW")])
+def test_maps_and_weights_have_the_layout_of_the_recipe(kind, size, layout, tmp_path):
+    chosen = Settings(batch=size, images=100, device="cpu")
+    recipe = kind(Spec((2,)))
+    recipe.conv = nn.Conv2d(2, 3, 3)
+    run = Run(recipe, chosen, tmp_path, {"id": "x"}, torch.device("cpu"), Log(tmp_path, chosen, quiet=True))
+    fields = {"real": torch.zeros(size, 4, 5, 2, dtype=torch.uint8).permute(0, 3, 1, 2)}
+    for tensor in (recipe.conv.weight, make_batch(fields, run, size).real):
+        assert tensor.is_contiguous() == (layout == "NCHW")
+        assert tensor.is_contiguous(memory_format=torch.channels_last) == (layout == "channels_last")
 
 
 def test_outputs_are_averaged_or_joined(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
@@ -19,13 +19,16 @@ from gankit.nn import (
     DBlock,
     DCGANDiscriminator,
     DCGANGenerator,
+    DoublingConv2d,
     Dropout,
     Dropout2d,
     GBlock,
+    HalvingConv2d,
     Maxout,
     MinibatchDiscrimination,
     MinibatchStddev,
     OptimizedDBlock,
+    PenalisedConv2d,
     SNGANGenerator,
     VirtualBatchNorm,
     at_work,
@@ -36,7 +39,7 @@ from gankit.nn import (
     spectral_norm,
     stages,
 )
-from gankit.penalties import dragan
+from gankit.penalties import dragan, r1
 from gankit.recipe import Batch
 from tests.layers_apart import CASES as LAYERS
 from tests.layers_apart import measure
@@ -382,24 +385,100 @@ def down(x: torch.Tensor) -> torch.Tensor:
     return (x[..., ::2, ::2] + x[..., 1::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, 1::2]) / 4
 
 
+def conv3x3(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    return nn.functional.conv2d(x, layer.weight, layer.bias, padding=1)
+
+
+def derivatives(out: torch.Tensor, *inputs: torch.Tensor) -> list[torch.Tensor]:
+    """First derivatives of a function of `out`, and the second derivatives that a gradient penalty needs."""
+    first = torch.autograd.grad((out.sin() * out).sum(), inputs, create_graph=True)
+    return [*first, *torch.autograd.grad(sum(g.square().sum() for g in first), inputs)]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [(4, 6), (5, 7), (3, 2)])
+@pytest.mark.parametrize("spectral", [False, True])
+@pytest.mark.parametrize("kind", [HalvingConv2d, DoublingConv2d])
+def test_a_convolution_with_a_resampling_is_both_in_turn(kind, spectral, size, layout):
+    torch.manual_seed(0)
+    layer = kind(3, 5).double().to(memory_format=layout)
+    weight = layer.weight
+    assert {k: tuple(v.shape) for k, v in layer.state_dict().items()} == {"weight": (5, 3, 3, 3), "bias": (5,)}
+    if spectral:
+        layer = spectral_norm(layer).eval()  # in training mode each of the two passes would advance the iteration
+    x = normal(2, 3, *size).to(memory_format=layout).requires_grad_()
+    out = layer(x)
+    expected = conv3x3(layer, up(x)) if kind is DoublingConv2d else nn.functional.avg_pool2d(conv3x3(layer, x), 2)
+    assert out.shape == expected.shape and (out - expected).abs().max() < 1e-12
+    wanted = derivatives(expected, x, weight, layer.bias)
+    for value, by_definition in zip(derivatives(out, x, weight, layer.bias), wanted, strict=True):
+        assert (value - by_definition).abs().max() < 1e-12 * max(1, by_definition.abs().max())
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    "options", [dict(groups=2, padding=1), dict(groups=2, padding=1, stride=2, bias=False), dict(padding=2, dilation=2)]
+)
+def test_a_penalised_convolution_has_the_derivatives_of_torch_s(options, layout):
+    torch.manual_seed(0)
+    layer = PenalisedConv2d(4, 6, 3, **options).double().to(memory_format=layout)
+    x = normal(2, 4, 5, 7).to(memory_format=layout).requires_grad_()
+    inputs = [x, *layer.parameters()]
+    out, expected = layer(x), nn.Conv2d.forward(layer, x)
+    assert type(out.grad_fn) is not type(expected.grad_fn)
+    assert torch.equal(out, expected)
+    for value, wanted in zip(derivatives(out, *inputs), derivatives(expected, *inputs), strict=True):
+        assert (value - wanted).abs().max() < 1e-12 * max(1, wanted.abs().max())
+    assert torch.autograd.gradgradcheck(lambda x, *p: torch.func.functional_call(layer, names(layer, p), x), inputs)
+
+
+def names(layer: nn.Module, parameters: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
+    return {name: p for (name, _), p in zip(layer.named_parameters(), parameters, strict=True)}
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_gradient_penalty_of_penalised_convolutions_is_that_of_torch_s(layout):
+    torch.manual_seed(0)
+    convs = [PenalisedConv2d(4, 8, 1), PenalisedConv2d(8, 8, 3, padding=1, groups=4), PenalisedConv2d(8, 2, 1)]
+    net = nn.Sequential(convs[0], nn.LeakyReLU(0.2), convs[1], nn.Tanh(), convs[2])
+    net.double().to(memory_format=layout)
+    x = normal(3, 4, 6, 5).to(memory_format=layout)
+
+    def gradients() -> list[torch.Tensor]:
+        logits = []
+
+        def critic(at: torch.Tensor) -> torch.Tensor:
+            logits.append(net(at).sin().sum((1, 2, 3)))
+            return logits[0]
+
+        loss = r1(critic, x) + logits[0].square().mean()
+        return list(torch.autograd.grad(loss, list(net.parameters())))
+
+    found = gradients()
+    for conv in convs:
+        conv.forward = partial(nn.Conv2d.forward, conv)
+    for value, wanted in zip(found, gradients(), strict=True):
+        assert (value - wanted).abs().max() < 1e-12 * max(1, wanted.abs().max())
+
+
 def test_blocks_are_what_the_papers_draw():
     """With the shortcut's resampling where the papers have it: it commutes with a 1x1 convolution."""
     torch.manual_seed(0)
     x, relu = normal(2, 3, 4, 6), torch.relu
     b = GBlock(3, 5).double()
-    expected = b.conv2(relu(b.norm2(b.conv1(up(relu(b.norm1(x))))))) + b.shortcut(up(x))
+    expected = b.conv2(relu(b.norm2(conv3x3(b.conv1, up(relu(b.norm1(x))))))) + b.shortcut(up(x))
     assert torch.allclose(b(x), expected, atol=1e-13) and b(x).shape == (2, 5, 8, 12)
     b = GBlock(3, 3, up=False).double()
     assert torch.allclose(b(x), b.conv2(relu(b.norm2(b.conv1(relu(b.norm1(x)))))) + x, atol=1e-13)
     b = DBlock(3, 5).double()
     assert b.conv1.out_channels == 3
-    assert torch.allclose(b(x), down(b.conv2(relu(b.conv1(relu(x))))) + down(b.shortcut(x)), atol=1e-13)
+    assert torch.allclose(b(x), down(conv3x3(b.conv2, relu(b.conv1(relu(x))))) + down(b.shortcut(x)), atol=1e-13)
     b = DBlock(3, 5, hidden=5, down=False).double()
     assert torch.allclose(b(x), b.conv2(relu(b.conv1(relu(x)))) + b.shortcut(x), atol=1e-13)
     b = DBlock(3, 3, down=False).double()
     assert isinstance(b.shortcut, nn.Identity)
     b = OptimizedDBlock(3, 5).double()
-    assert torch.allclose(b(x), down(b.conv2(relu(b.conv1(x)))) + b.shortcut(down(x)), atol=1e-13)
+    assert torch.allclose(b(x), down(conv3x3(b.conv2, relu(b.conv1(x)))) + b.shortcut(down(x)), atol=1e-13)
 
 
 def test_blocks_leave_their_input_as_it_was():

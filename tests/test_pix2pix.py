@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +55,21 @@ class Kept:
     def update(self, name: str, loss_fn: object, batch: Batch, *more: Tensor) -> dict[str, Tensor]:
         self.calls[name] = more
         return loss_fn(batch, *more)[1]
+
+
+@pytest.mark.parametrize("n", [1, 4])
+@pytest.mark.parametrize("norm", ["batch", "image"])
+def test_losses_and_gradients_are_the_same_in_both_memory_layouts(norm, n):
+    values = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        recipe, batch = tiny(norm=norm).to(memory_format=layout), pairs(n)
+        a, b = (batch.fields[side].contiguous(memory_format=layout) for side in "ab")
+        z = batch.draw(partial(recipe.noise, height=16, width=16))
+        for loss, net in ((recipe.d_loss, recipe.d), (recipe.g_loss, recipe.g)):
+            value = loss(batch, a, b, z)[0]
+            values.append([value, *torch.autograd.grad(value, list(net.parameters()))])
+    for found, expected in zip(values[2] + values[3], values[0] + values[1], strict=True):
+        assert (found - expected).abs().max() <= 1e-11 * max(1, expected.abs().max())
 
 
 # Networks ------------------------------------------------------------------------------------------------------------

@@ -132,6 +132,8 @@ def choose(options: dict[str, object], time: str, began: float, say: bool = True
     kind = models.find(name)
     preset = small_preset(kind, machine)
     fixed = options | ({"conditional": True} if seen.what == "labels" and name == "stylegan2" else {})
+    if name == "cyclegan" and len(set(seen.channels)) > 1:
+        fixed |= {"identity_weight": 0.0}  # which compares images of both domains
     spent = processes.tell(clock.perf_counter() - began)
     left = max(0.1 * seconds, 0.9 * seconds - spent)  # a tenth for previews, saves and the report
     trial = fitted(kind, preset, fixed, seen, machine, device, left, again)

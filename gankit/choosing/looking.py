@@ -34,6 +34,7 @@ class Seen:
         count: of its images.
         notes: what the user should know of the choice.
         text: all of it in a line.
+        channels: of its images, or of each domain.
     """
 
     what: str
@@ -41,6 +42,7 @@ class Seen:
     count: int
     notes: tuple[str, ...]
     text: str
+    channels: tuple[int, ...]
 
 
 def look(name: str, how: data.Reading, most: int = OPENED) -> Seen:
@@ -108,7 +110,8 @@ def described(name: str, dataset: Data, what: str, side: int, is_joined: bool, a
         facts.append(how_known)
         if are_folders:
             notes.append(f"if they are no pairs: gankit train cyclegan --data {shlex.quote(name)}")
-    return Seen(what, side, count, tuple(notes), ", ".join(facts))
+    channels = (dataset.shape[0], *dataset.other[:1])
+    return Seen(what, side, count, tuple(notes), ", ".join(facts), channels)
 
 
 def read(name: str, how: data.Reading, what: str) -> Data:

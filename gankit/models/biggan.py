@@ -41,7 +41,17 @@ from torch import Tensor, nn
 
 from gankit.augment import CONSISTENCY, Shown, consistency_d, consistency_g
 from gankit.losses import hinge, scores
-from gankit.nn import BatchNorm2d, DBlock, GBlock, OptimizedDBlock, SelfAttention, nearest_size, spectral_norm, stages
+from gankit.nn import (
+    BatchNorm2d,
+    DBlock,
+    DoublingConv2d,
+    GBlock,
+    OptimizedDBlock,
+    SelfAttention,
+    nearest_size,
+    spectral_norm,
+    stages,
+)
 from gankit.nn.projection import ProjectionDiscriminator
 from gankit.penalties import orthogonal
 from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
@@ -75,14 +85,13 @@ class DeepGBlock(nn.Module):
         super().__init__()
         self.up, self.kept, hidden = up, out_channels, max(1, in_channels // 4)
         self.norms = nn.ModuleList(norm(channels) for channels in (in_channels, hidden, hidden, hidden))
-        self.convs = nn.ModuleList(bottleneck(in_channels, hidden, out_channels))
+        self.convs = nn.ModuleList(bottleneck(in_channels, hidden, out_channels, up))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, 2H, 2W), or (N, out_channels, H, W) where not `up`."""
         h, x = x, x[:, : self.kept]
-        for i, (norm, conv) in enumerate(zip(self.norms, self.convs)):
-            h = F.relu(norm(h, condition))
-            h = conv(F.interpolate(h, scale_factor=2.0) if self.up and i == 1 else h)
+        for norm, conv in zip(self.norms, self.convs):
+            h = conv(F.relu(norm(h, condition)))
         return h + (F.interpolate(x, scale_factor=2.0) if self.up else x)
 
 
@@ -106,9 +115,10 @@ class DeepDBlock(nn.Module):
         return self.convs[3](h) + (torch.cat([x, self.shortcut(x)], 1) if self.shortcut else x)
 
 
-def bottleneck(in_channels: int, hidden: int, out_channels: int) -> list[nn.Conv2d]:
-    """Convolutions of a bottleneck: 1x1 to the hidden channels, 3x3, 3x3, and 1x1 to the output channels."""
-    middle = [nn.Conv2d(hidden, hidden, 3, padding=1) for _ in range(2)]
+def bottleneck(in_channels: int, hidden: int, out_channels: int, up: bool = False) -> list[nn.Conv2d]:
+    """Convolutions of a bottleneck: 1x1 to the hidden channels, 3x3 (doubling if `up`), 3x3, 1x1 to the output."""
+    first = DoublingConv2d(hidden, hidden) if up else nn.Conv2d(hidden, hidden, 3, padding=1)
+    middle = [first, nn.Conv2d(hidden, hidden, 3, padding=1)]
     return [nn.Conv2d(in_channels, hidden, 1), *middle, nn.Conv2d(hidden, out_channels, 1)]
 
 

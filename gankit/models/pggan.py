@@ -38,6 +38,7 @@ from gankit.nn import (
     at_side,
     by_side,
     double,
+    doubling_conv,
     faded,
     grown,
     nearest_size,
@@ -47,9 +48,17 @@ from gankit.penalties import wgan_gp
 from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Run, Spec, adam
 
 
-def conv(a: int, b: int, norm: bool = False) -> nn.Sequential:
+class DoublingConv(EqualisedConv2d):
+    """Nearest-neighbour doubling, then the convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, a, H, W) to (N, b, 2H, 2W)."""
+        return doubling_conv(x, *self.scaled())
+
+
+def conv(a: int, b: int, norm: bool = False, layer: type[EqualisedConv2d] = EqualisedConv2d) -> nn.Sequential:
     """3x3 convolution, leaky ReLU, and pixel norm for G."""
-    return nn.Sequential(EqualisedConv2d(a, b, 3), nn.LeakyReLU(0.2), *([PixelNorm()] if norm else []))
+    return nn.Sequential(layer(a, b, 3), nn.LeakyReLU(0.2), *([PixelNorm()] if norm else []))
 
 
 class Generator(nn.Module):
@@ -65,7 +74,7 @@ class Generator(nn.Module):
         self.bias = nn.Parameter(torch.zeros(widths[0], *((h, w) if place_bias else (1, 1))))
         self.second = nn.Sequential(nn.LeakyReLU(0.2), PixelNorm(), conv(widths[0], widths[0], norm=True))
         self.blocks = nn.ModuleList(
-            nn.Sequential(conv(a, b, True), conv(b, b, True)) for a, b in zip(widths, widths[1:])
+            nn.Sequential(conv(a, b, True, DoublingConv), conv(b, b, True)) for a, b in zip(widths, widths[1:])
         )
         self.to_rgb = nn.ModuleList(EqualisedConv2d(c, shape[0], 1, gain=1) for c in widths)
         self.bound = nn.Tanh() if tanh else nn.Identity()
@@ -74,7 +83,7 @@ class Generator(nn.Module):
         """(N, z_dim) to (N, C, h 2^level, w 2^level): alpha blends the level's image with the enlarged previous."""
         x = previous = self.second(self.first(z) + self.bias)
         for block in self.blocks[:level]:
-            previous, x = x, block(double(x))
+            previous, x = x, block(x)
         image = self.to_rgb[level](x)
         if alpha != 1:
             image = torch.lerp(double(self.to_rgb[level - 1](previous)), image, alpha)

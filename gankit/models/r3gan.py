@@ -37,7 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.losses import relativistic, scores
-from gankit.nn import Fir, nearest_size, stages
+from gankit.nn import Fir, PenalisedConv2d, nearest_size, stages
 from gankit.penalties import r1
 from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
@@ -47,14 +47,14 @@ class Block(nn.Module):
 
     def __init__(self, channels: int, group: int):
         super().__init__()
-        self.widen = nn.Conv2d(channels, 2 * channels, 1)
-        self.mix = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels // group)
-        self.narrow = nn.Conv2d(2 * channels, channels, 1, bias=False)
+        self.widen = PenalisedConv2d(channels, 2 * channels, 1)
+        self.mix = PenalisedConv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels // group)
+        self.narrow = PenalisedConv2d(2 * channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, H, W) to the same."""
         h = F.leaky_relu(self.widen(x), 0.2, inplace=True)
-        return x + self.narrow(F.leaky_relu(self.mix(h), 0.2, inplace=True))
+        return self.narrow(F.leaky_relu(self.mix(h), 0.2, inplace=True)) + x
 
 
 def tower(widths: tuple[int, ...], blocks: int, group: int, up: bool) -> nn.Sequential:

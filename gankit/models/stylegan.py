@@ -45,8 +45,10 @@ from gankit.nn import (
     at_side,
     by_side,
     double,
+    doubling_conv,
     faded,
     grown,
+    halving_conv,
     nearest_size,
     stages,
 )  # fmt: skip
@@ -54,13 +56,8 @@ from gankit.penalties import r1
 from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Run, Spec, adam, data_labels, see_labels, seeded
 
 
-def shifted(weight: Tensor) -> Tensor:
-    """(..., 3, 3) to (..., 4, 4): the mean of the kernel's four shifts by 0 or 1, which includes a 2x2 mean filter."""
-    return F.avg_pool2d(F.pad(weight, (1, 1, 1, 1)), 2, 1)
-
-
 class UpConv(nn.Module):
-    """Nearest-neighbour doubling, 3x3 convolution, blur; the first two as one equivalent transposed convolution."""
+    """Nearest-neighbour doubling, 3x3 convolution, blur."""
 
     def __init__(self, a: int, b: int):
         super().__init__()
@@ -68,12 +65,11 @@ class UpConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, a, H, W) to (N, b, 2H, 2W)."""
-        kernel = 4 * shifted(self.conv.scaled()[0]).flip(2, 3).transpose(0, 1)
-        return self.blur(F.conv_transpose2d(x, kernel, stride=2, padding=1))
+        return self.blur(doubling_conv(x, *self.conv.scaled()))
 
 
 class DownConv(nn.Module):
-    """Blur, 3x3 convolution, mean of 2x2 pixels, bias; convolution and mean as one equivalent convolution."""
+    """Blur, 3x3 convolution, mean of 2x2 pixels, bias."""
 
     def __init__(self, a: int, b: int):
         super().__init__()
@@ -81,8 +77,7 @@ class DownConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, a, H, W) to (N, b, H/2, W/2)."""
-        weight, bias = self.conv.scaled()
-        return F.conv2d(self.blur(x), shifted(weight), bias, stride=2, padding=1)
+        return halving_conv(self.blur(x), *self.conv.scaled())
 
 
 class Mapping(nn.Module):

@@ -22,9 +22,10 @@ from gankit.nn.norm import (
     standing,
 )
 from gankit.nn.patch import PATCHES, PatchDiscriminator, patch_layers
+from gankit.nn.penalised import PenalisedConv2d, input_gradients_only
 from gankit.nn.pool import Pool
 from gankit.nn.precision import widened
-from gankit.nn.resample import Fir, mirrored
+from gankit.nn.resample import DoublingConv2d, Fir, HalvingConv2d, doubling_conv, halving_conv, mirrored
 from gankit.nn.residual import DBlock, GBlock, OptimizedDBlock, SNGANGenerator, residual_trunk
 from gankit.nn.residual_translator import ResidualTranslator, nearest_fours
 from gankit.nn.spectral import spectral_norm
@@ -38,12 +39,14 @@ __all__ = [
     "DCGANDiscriminator",
     "DCGANGenerator",
     "DBlock",
+    "DoublingConv2d",
     "Dropout",
     "Dropout2d",
     "EqualisedConv2d",
     "EqualisedLinear",
     "Fir",
     "GBlock",
+    "HalvingConv2d",
     "Maxout",
     "MinibatchDiscrimination",
     "MinibatchStddev",
@@ -53,6 +56,7 @@ __all__ = [
     "PATCHES",
     "PatchCritic",
     "PatchDiscriminator",
+    "PenalisedConv2d",
     "PixelNorm",
     "Pool",
     "ResidualTranslator",
@@ -65,11 +69,14 @@ __all__ = [
     "average",
     "by_side",
     "double",
+    "doubling_conv",
     "faded",
     "grown",
+    "halving_conv",
     "has_batch_norm",
     "init_glorot",
     "init_normal",
+    "input_gradients_only",
     "instance_norm",
     "look",
     "mirrored",

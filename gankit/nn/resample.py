@@ -1,4 +1,4 @@
-"""Resampling with small filters, as in StyleGAN; mirrored coordinates."""
+"""Resampling with small filters, as in StyleGAN, or together with a 3x3 convolution; mirrored coordinates."""
 
 from __future__ import annotations
 
@@ -99,3 +99,54 @@ class Fir(nn.Module):
         size = [(side - 1) * self.up + cut + 1 for side in x.shape[2:]]
         full, first, last = _Filter.apply(x, self.kernel, self.up, 0, size), first - cut, last - cut + self.up - 1
         return F.pad(full, (first, last, first, last))[..., :: self.down, :: self.down]
+
+
+def halving_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A 3x3 convolution with zero padding, then the mean of each 2x2 pixels, as one convolution of stride 2.
+
+    It is exact, with derivatives of any order, and has 4/9 of the multiplications. (N, I, H, W) to (N, O, H/2, W/2); an
+    odd last row or column of the convolution is dropped, as in `avg_pool2d`.
+    """
+    return F.conv2d(x, _spread(weight), bias, stride=2, padding=1)
+
+
+def doubling_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Nearest-neighbour doubling, then a 3x3 convolution with zero padding, as one transposed convolution of stride 2.
+
+    As exact as `halving_conv`, of which it is the transpose. (N, I, H, W) to (N, O, 2H, 2W).
+    """
+    kernel = 4 * _spread(weight).flip(2, 3).transpose(0, 1)
+    return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
+
+
+def _spread(weight: Tensor) -> Tensor:
+    """(O, I, 3, 3) to (O, I, 4, 4): the kernels convolved with a 2x2 mean filter."""
+    with torch.autocast(weight.device.type, enabled=False):
+        eye = torch.eye(3, dtype=weight.dtype, device=weight.device)
+        shifts = (F.pad(eye, (0, 1)) + F.pad(eye, (1, 0))) / 2  # (3, 4), of rows or of columns
+        return (weight.flatten(2) @ torch.kron(shifts, shifts)).unflatten(2, (4, 4))
+
+
+class HalvingConv2d(nn.Conv2d):
+    """A 3x3 convolution followed by the mean of each 2x2 pixels; see `halving_conv`.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        bias: add a bias.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True):
+        super().__init__(in_channels, out_channels, 3, padding=1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, out_channels, H/2, W/2)."""
+        return halving_conv(x, self.weight, self.bias)
+
+
+class DoublingConv2d(HalvingConv2d):
+    """Nearest-neighbour doubling followed by a 3x3 convolution; see `doubling_conv`. Args: as `HalvingConv2d`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, out_channels, 2H, 2W)."""
+        return doubling_conv(x, self.weight, self.bias)

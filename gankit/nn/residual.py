@@ -1,12 +1,14 @@
 """Pre-activation residual blocks of WGAN-GP, SNGAN and later models, and the networks that these papers share.
 
-A 1x1 convolution and a resampling commute, so shortcuts do both at the smaller size. No ReLU works in place: at the
-start of a block it would change the input of the shortcut.
+A 1x1 convolution and a resampling commute, so shortcuts do both at the smaller size. A 3x3 convolution and a resampling
+are one convolution of stride 2. No ReLU works in place: at the start of a block it would change the input of the
+shortcut.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from math import prod
 
@@ -15,6 +17,9 @@ from torch import Tensor, nn
 
 from gankit.nn.growing import double
 from gankit.nn.norm import BatchNorm2d
+from gankit.nn.resample import DoublingConv2d, HalvingConv2d
+
+conv3x3 = partial(nn.Conv2d, kernel_size=3, padding=1)
 
 
 class GBlock(nn.Module):
@@ -38,15 +43,15 @@ class GBlock(nn.Module):
     ):
         super().__init__()
         self.up = up
-        self.norm1, self.conv1 = norm(in_channels), nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
+        conv = DoublingConv2d if up else conv3x3
+        self.norm1, self.conv1 = norm(in_channels), conv(in_channels, out_channels, bias=bias)
         self.norm2, self.conv2 = norm(out_channels), nn.Conv2d(out_channels, out_channels, 3, padding=1)
         learned = up or in_channels != out_channels
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if learned else nn.Identity()
 
     def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, 2H, 2W), or (N, out_channels, H, W) without `up`."""
-        h = F.relu(self.norm1(x, *condition))
-        h = self.conv1(double(h) if self.up else h)
+        h = self.conv1(F.relu(self.norm1(x, *condition)))
         h = self.conv2(F.relu(self.norm2(h, *condition)))
         x = self.shortcut(x)
         return h + (double(x) if self.up else x)
@@ -77,7 +82,7 @@ class DBlock(nn.Module):
         self.down = down
         hidden = hidden or in_channels
         self.norm1, self.conv1 = norm(in_channels), nn.Conv2d(in_channels, hidden, 3, padding=1, bias=bias)
-        self.norm2, self.conv2 = norm(hidden), nn.Conv2d(hidden, out_channels, 3, padding=1)
+        self.norm2, self.conv2 = norm(hidden), (HalvingConv2d if down else conv3x3)(hidden, out_channels)
         learned = down or in_channels != out_channels
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if learned else nn.Identity()
 
@@ -85,9 +90,7 @@ class DBlock(nn.Module):
         """(N, in_channels, H, W) to (N, out_channels, H/2, W/2), or (N, out_channels, H, W) without `down`."""
         h = self.conv1(F.relu(self.norm1(x)))
         h = self.conv2(F.relu(self.norm2(h)))
-        if self.down:
-            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
-        return h + self.shortcut(x)
+        return h + self.shortcut(F.avg_pool2d(x, 2) if self.down else x)
 
 
 class OptimizedDBlock(nn.Module):
@@ -101,13 +104,13 @@ class OptimizedDBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.conv2 = HalvingConv2d(out_channels, out_channels)
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, H/2, W/2)."""
         h = self.conv2(F.relu(self.conv1(x)))
-        return F.avg_pool2d(h, 2) + self.shortcut(F.avg_pool2d(x, 2))
+        return h + self.shortcut(F.avg_pool2d(x, 2))
 
 
 class SNGANGenerator(nn.Module):

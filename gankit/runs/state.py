@@ -302,10 +302,9 @@ FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagr
 
 
 def place(recipe: Recipe, device: torch.device, dtype: torch.dtype, batch: int) -> Recipe:
-    """The recipe on its device: channels last from batches of 4 on, where that is faster, and fused optimizers."""
+    """The recipe on its device, in its memory layout for batches of this size, with fused optimizers."""
     recipe.to(device, dtype)
-    if batch >= 4:
-        recipe.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
+    recipe.to(memory_format=recipe.memory_format(batch))  # type: ignore[call-overload]  # not in torch's stubs
     for opt in recipe.opt.values():
         load_optimizer(opt, opt.state_dict())  # state made by a constructor, such as Adagrad's, moves too
     return recipe

@@ -33,8 +33,8 @@ def make_batch(fields: dict[str, Tensor], run: Run, size: int) -> Batch:
             value = data.normalise(value, run.dtype)
         elif value.is_floating_point():
             value = value.to(run.dtype)
-        if value.ndim == 4 and run.settings.batch >= 4:
-            value = value.contiguous(memory_format=torch.channels_last)
+        if value.ndim == 4:
+            value = value.contiguous(memory_format=run.recipe.memory_format(run.settings.batch))
         placed[name] = value
     first = processes.rank() * size // processes.world()
     return Batch(placed, run.images, size, first, run.settings.seed, run.augment)
