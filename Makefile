@@ -1,5 +1,6 @@
-# make demo: from nothing to samples.   make check: lint and the fast tests, under a minute.
-# make test: lint and every test.       make docs: the documentation as a site in site/.
+# make demo: new pictures from one photograph, in three minutes; make demo PHOTO=me.jpg: from yours.
+# make check: lint and the fast tests, under a minute.   make test: lint and every test.
+# make docs: the documentation as a site in site/.
 # All of them install what is missing into .venv and need Python 3.10 or newer.
 PYTHON ?= python3
 # The CPU build of PyTorch is a tenth of the CUDA one. A PyTorch that is already in .venv is kept.
@@ -10,9 +11,15 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 FAST = tests/test_rules.py tests/test_losses.py tests/test_penalties.py tests/test_text.py tests/test_docs.py \
   tests/test_nn.py
 
+# Without PHOTO, the photograph is one that scikit-learn ships.
+PHOTO ?= photo:china:whole
+
 demo: .venv/installed
-	$(BIN)/gankit train dcgan --data digits --preset small
-	@echo "samples and report: open the report.html named above; more samples: $(BIN)/gankit sample latest -o grid.png"
+	$(BIN)/gankit train singan --data "$(PHOTO)" --preset small --most 96 --scales 4 --time 2m
+	$(BIN)/gankit explore latest sizes --shapes 1x1,1x3
+	$(BIN)/gankit explore latest animate
+	@echo "open out/sizes.png, the photograph beside new pictures in two shapes; out/animate.webp, the photograph in motion;"
+	@echo "and the report.html named above. More shapes: $(BIN)/gankit explore latest sizes --shapes 2x1,1x5 --seeds 3-5"
 
 check: lint
 	$(PYTEST) $(FAST)

@@ -2,7 +2,7 @@
 
     python benchmarks/anomaly.py digits [--seeds 3] [--classes 0,4,8] [--models f_anogan]
     python benchmarks/anomaly.py lfw
-    python benchmarks/anomaly.py textures [--textures brick]
+    python benchmarks/anomaly.py textures [--textures brick] [--preset cpu] [--time 60s]
 
 - digits: each class in turn is the anomaly: models train on the other nine, and all 397 held-out digits are scored.
 - lfw: models train on 70 faces of 25x25; 30 other faces and 100 patches without a face are scored.
@@ -11,7 +11,8 @@
 
 The baselines see the same images as pixels: the residual after 16 principal components (pca), the distance to the
 nearest training image (nearest), scikit-learn's isolation forest (forest). Each model is also measured before training.
-For every method: AUROC over images, and milliseconds of processor time for each image. JSON lines go to
+For every method: AUROC over images, and milliseconds of processor time for each image; for trained models the processor
+seconds of their training. JSON lines go to
 OUTDIR/results.jsonl.
 """
 
@@ -25,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from options import add_line, add_seeds
+from options import add_line, add_seeds, named_values
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -41,7 +42,7 @@ from gankit.training.setup import build_recipe
 
 MODELS = ("anogan", "f_anogan")
 SIDES = {"digits": "16", "lfw": "32", "textures": "32"}
-COLUMNS = ("auroc", "pixel_auroc", "pro", "cpu_ms_per_image")
+COLUMNS = ("auroc", "pixel_auroc", "pro", "cpu_ms_per_image", "trained_cpu_s")
 Task = tuple[str, str, str]  # training data, scored data, and the anomalous class or "" where the data has masks
 Numbers = dict[str, float]
 
@@ -96,11 +97,14 @@ Note = Callable[[str, Numbers], None]
 def measure_model(model: str, title: str, task: Task, seed: int, args: argparse.Namespace, note: Note) -> Tensor:
     """Train a model, score its task before and after training, and return which images are anomalous."""
     length = {"images": args.images} if args.images else {}
-    where = dict(data=task[0], resolution=SIDES[args.data], outdir=args.outdir / "runs")
-    run = gankit.train(model, preset="small", seed=seed, preview=0, quiet=True, **where, **length)
+    where = dict(data=task[0], resolution=SIDES[args.data], outdir=args.outdir / "runs", time=args.time)
+    more = length | named_values(args.set)
+    began = time.process_time()
+    run = gankit.train(model, preset=args.preset, seed=seed, preview=0, quiet=True, **where, **more)
+    seconds = time.process_time() - began
     trained = load(run.folder)
     scores = anomaly.score_run(trained, task[1], normal_classes(task), limit=args.limit)
-    numbers = anomaly.numbers(scores)
+    numbers = anomaly.numbers(scores) | {"trained_cpu_s": seconds}
     note(model, numbers)
     file = args.outdir / f"{model}-{title.replace(' ', '-')}-{seed}.csv"
     anomaly.write(scores, numbers, file, f"{model}, {title}")
@@ -133,6 +137,11 @@ def main() -> None:
     )
     parser.add_argument("--textures", default="brick,grass,gravel", help="default: brick,grass,gravel")
     parser.add_argument("--images", type=int, help="training length in images; default: the preset's")
+    parser.add_argument("--preset", default="small", help="default: small")
+    parser.add_argument(
+        "--time", default="", help="for which each model trains, as in 60s; default: the preset's length"
+    )
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings and arguments")
     parser.add_argument("--limit", type=int, default=0, help="maximum number of scored images; default: all")
     parser.add_argument("--outdir", type=Path, default=Path("out/anomaly"), help="for runs, scores and results")
     args = parser.parse_args()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +13,13 @@ import torch
 from PIL import Image
 
 import gankit
-from gankit import cli, explore, latent, training
+from gankit import cli, explore, latent, pictures, training
 from gankit.models.singan import REACH, SinGAN, pyramid, resize
 from gankit.penalties import wgan_gp_pixels
 from gankit.recipe import Batch, Spec
 from gankit.runs.config import read_config
 from gankit.runs.files import read_tensors
+from tests.pages import HOUSE
 
 TINY = dict(
     data="photo:china:whole",
@@ -211,6 +215,30 @@ def test_every_tool_of_one_image_runs_and_runs_the_same_again(tool, tiny, daub):
         cli.main(["explore", str(tiny), tool, *FLAGS[tool], *files, "--outdir", str(daub / out)])
         pictures.append((daub / out / f"{tool}.png").read_bytes())
     assert pictures[0] == pictures[1]
+
+
+def test_sizes_stand_beside_the_training_image_in_columns_as_wide_as_their_images(tiny, tmp_path):
+    trained = gankit.load(tiny)
+    result = explore.sizes(trained, seeds=range(2), shapes="1x1,0.5x2")
+    h, w = trained.recipe.spec.shape[1:]
+    assert result.columns == 3 and result.heads == ["trained on", "1 x 1", "0.5 x 2"]
+    assert torch.equal(result.images[0, :, :h, :w], photo()[0]) and result.images[3].isnan().all()
+    assert pictures.sheet(result.images, 3).width == w + w + 2 * w + 4, "the first two are not padded to the widest"
+    trained.config["settings"]["data"] = str(tmp_path / "moved.png")
+    alone = explore.sizes(trained, seeds=range(1), shapes="1x1")
+    assert len(alone.images) == 1 and "without the training image" in alone.say[1]
+
+
+def test_the_demo_s_commands_write_the_files_that_it_names(tmp_path, monkeypatch):
+    recipe = (HOUSE / "Makefile").read_text().split("\ndemo:")[1].split("\n\n")[0]
+    commands = [shlex.split(line)[1:] for line in recipe.splitlines() if line.startswith("\t$(BIN)/gankit")]
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (60, 40), "navy").save("me.jpg")
+    small = ["--most", "44", "--scales", "2", "--width", "6", "--time", "", "--iterations", "2"]
+    for words in commands:
+        cli.main([w.replace("$(PHOTO)", "me.jpg") for w in words] + (small if words[0] == "train" else []))
+    named = re.findall(r"\bout/\S+\.\w+", recipe)
+    assert len(commands) == 3 and len(named) == 2 and all(Path(name).is_file() for name in named)
 
 
 def test_what_a_mask_leaves_out_stays_as_it_was(tiny, daub):

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from gankit import data as library
 from gankit.data.reading import decoding, files
-from gankit.explore.inputs import Seeds, read_image
-from gankit.explore.result import Result
+from gankit.explore.inputs import Seeds, data_of, read_image
+from gankit.explore.result import Result, blank
 from gankit.recipe import Spec, can, seeded
 from gankit.runs.trained import Trained
 
@@ -44,7 +44,7 @@ class Pyramid(Protocol):
 def sizes(
     trained: Trained, *, seeds: Seeds = Seeds(range(3)), start: int = 0, shapes: str = "1x1,0.6x1.6,1.5x1"
 ) -> Result:
-    """Random samples of any height and width; scales below `start` are those of the training image.
+    """Random samples of any height and width beside the training image; scales below `start` are the training image's.
 
     Args:
         seeds: a row each.
@@ -55,13 +55,18 @@ def sizes(
     first = check_scale(recipe, start)
     factors = [parse_shape(part) for part in shapes.split(",")]
     rows = [[sample_at(recipe, seed, first, factor) for factor in factors] for seed in seeds]
+    numbers = {"sizes": [list(x.shape[2:]) for x in rows[0]], "start": first}
+    heads = [f"{h:g} x {w:g}" for h, w in factors]
+    say = [f"{len(recipe.sizes)} scales, from {dims(recipe.sizes[0])} to {dims(recipe.sizes[-1])}"]
+    try:
+        photo = data_of(trained).select(1)[0]
+        rows = [[photo if i == 0 else blank(photo), *row] for i, row in enumerate(rows)]
+        heads = ["trained on", *heads]
+    except (OSError, ValueError) as error:
+        say.append(f"without the training image: {error}")
     height, width = (max(x.shape[d] for row in rows for x in row) for d in (2, 3))
     cells = [F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]), value=math.nan) for row in rows for x in row]
-    return Result(
-        torch.cat(cells), len(factors), [f"{h:g} x {w:g}" for h, w in factors], [f"seed {seed}" for seed in seeds],
-        {"sizes": [list(x.shape[2:]) for x in rows[0]], "start": first},
-        say=[f"{len(recipe.sizes)} scales, from {dims(recipe.sizes[0])} to {dims(recipe.sizes[-1])}"],
-    )  # fmt: skip
+    return Result(torch.cat(cells), len(heads), heads, [f"seed {seed}" for seed in seeds], numbers, say=say)
 
 
 def enlarge(trained: Trained, *, factor: float = 4.0, step: float = 0.5 ** (1 / 3)) -> Result:

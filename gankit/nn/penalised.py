@@ -42,15 +42,21 @@ class PenalisedConv2d(nn.Conv2d):
         return out
 
 
+class _Context(torch.autograd.function.FunctionCtx):
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+    geometry: Geometry
+
+
 class _Conv(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(ctx: _Context, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.geometry = geometry
         return F.conv2d(x, weight, bias, *geometry)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor | None, ...]:
         needed = [need and (i == 0 or _wants_weights) for i, need in enumerate(ctx.needs_input_grad[:3])]
         return *_Derivatives.apply(grad, *ctx.saved_tensors, ctx.geometry, needed), None
 
@@ -59,8 +65,8 @@ class _Derivatives(torch.autograd.Function):
     """Derivatives of a convolution w.r.t. input, weights and bias; they are linear in `grad`, and so is their own."""
 
     @staticmethod
-    def forward(  # type: ignore[no-untyped-def]
-        ctx, grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needed: list[bool]
+    def forward(
+        ctx: _Context, grad: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needed: list[bool]
     ) -> tuple[Tensor | None, ...]:
         ctx.save_for_backward(grad, x, weight)
         ctx.geometry = geometry
@@ -71,7 +77,9 @@ class _Derivatives(torch.autograd.Function):
         )
 
     @staticmethod
-    def backward(ctx, to_x: Tensor | None, to_weight: Tensor | None, to_bias: Tensor | None) -> tuple:  # type: ignore[no-untyped-def]
+    def backward(
+        ctx: _Context, to_x: Tensor | None, to_weight: Tensor | None, to_bias: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         grad, x, weight = ctx.saved_tensors
         for_grad, for_x, for_weight = [], None, None
         if to_x is not None:

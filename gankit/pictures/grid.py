@@ -18,10 +18,11 @@ def cells(shape: Sequence[int]) -> int:
     return 10 * 10 if shape[1] <= 64 else (8 * 6 if shape[1] <= 256 else 4 * 3)
 
 
-def grid(samples: Tensor, columns: int = 0) -> Image.Image:
+def grid(samples: Tensor, columns: int = 0, widths: Sequence[int] = ()) -> Image.Image:
     """One picture of images (N, C, H, W) in [-1, 1] side by side, or of points (N, 2) as dots.
 
     Small images are enlarged by a whole factor; four channels keep their alpha; of two or more than four, one is shown.
+    Column i shows the left `widths[i]` pixels of its images; default: all of them.
     """
     if samples.ndim == 2:
         return dots(samples)
@@ -32,11 +33,11 @@ def grid(samples: Tensor, columns: int = 0) -> Image.Image:
     images = data.quantise(samples if channels in (1, 3, 4) else samples[:, :1])
     pixels = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3).permute(0, 2, 3, 1).numpy()
     gap = max(1, factor // 2)
-    high, wide = height * factor + gap, width * factor + gap
-    sheet = np.full((rows * high + gap, columns * wide + gap, pixels.shape[3]), 255, np.uint8)
+    high, wide = height * factor + gap, [w * factor + gap for w in widths or [width] * columns]
+    sheet = np.full((rows * high + gap, sum(wide) + gap, pixels.shape[3]), 255, np.uint8)
     for i, picture in enumerate(pixels):
-        y, x = gap + i // columns * high, gap + i % columns * wide
-        sheet[y : y + high - gap, x : x + wide - gap] = picture
+        y, x, w = gap + i // columns * high, gap + sum(wide[: i % columns]), wide[i % columns] - gap
+        sheet[y : y + high - gap, x : x + w] = picture[:, :w]
     return Image.fromarray(sheet[:, :, 0] if sheet.shape[2] == 1 else sheet)
 
 

@@ -141,7 +141,8 @@ def init(preset: BuiltPreset, where: str, kind: str, unit: str = "") -> str:
     Args:
         preset: the model.
         where: a network, a module's path, or "all".
-        kind: the class's name; "bias" for the biases of all layers, "gain" for the weights of normalization layers.
+        kind: the name of the class or of one that it extends; "bias" for the biases of all layers, "gain" for the
+            weights of normalization layers.
         unit: the factor applied to the weights first: "glorot" for sqrt((in + out) / 6), "inputs" for sqrt(in), "used"
             for sqrt(in) and the scale of an equalized layer; "orthogonal" tests for orthogonality; default: no factor.
     """
@@ -178,7 +179,7 @@ def weights_of(layer: nn.Module, kind: str, unit: str) -> Iterator[Tensor]:
     elif kind == "gain":
         if is_norm and weight is not None:
             yield weight
-    elif type(layer).__name__.removeprefix("Parametrized") == kind and weight is not None:
+    elif weight is not None and kind in [c.__name__ for c in type(layer).mro()]:
         outputs, inputs = weight.shape[0], weight[0].numel()
         if isinstance(layer, nn.ConvTranspose2d):
             outputs, inputs = weight.shape[1] * weight[0, 0].numel(), weight[0].numel()
