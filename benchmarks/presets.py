@@ -4,6 +4,7 @@
     python benchmarks/presets.py pix2pix --data SETS/emoji-pairs [--presets small cpu] [--seconds 120] [--seeds 3]
     python benchmarks/presets.py cyclegan --data SETS/emoji-domains --truth SETS/emoji-pairs
     python benchmarks/presets.py pix2pix --data SETS/emoji-pairs --table      # from the results of earlier calls
+    python benchmarks/presets.py stargan --data SETS/emoji-people --metrics attributes,fd
 
 Each preset trains in one thread for the same CPU seconds of this process, from the first update on; reading the data
 comes before. Schedules follow this clock. Then held-out pictures are translated, by the averaged weights if the preset
@@ -12,6 +13,9 @@ true ones (fd), in the features of gankit's small style encoder as in race_judge
 of a pixel and its right neighbour over that of the true ones. Beside them: the input as it is, the untrained model, and
 other pictures of the target. Models that translate both ways have a row for each. A strip of input, output and truth is
 saved for each run.
+
+With --metrics the run is saved and evaluated as `gankit evaluate` does it, fd in the features named above: for models
+that do not translate one side of pairs into the other. The strip is then the preview of training.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -34,11 +39,13 @@ from race_judge import picture_features
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 
 import gankit
 from gankit import data, latent, metrics, models, pictures
+from gankit.metrics.extractors import Extractor, Preprocess
 from gankit.recipe import Recipe
+from gankit.runs import state
 from gankit.runs.config import arguments_of, read_spec
 from gankit.training import Run
 from gankit.training.setup import build_recipe
@@ -113,30 +120,50 @@ class Held:
         }
 
 
-def compare(preset: str, seed: int, held: Held, options: argparse.Namespace) -> None:
+def evaluated(run: Run, options: argparse.Namespace) -> Numbers:
+    """The metrics of a run, from its averaged weights; a metric of features has its plain name."""
+    count = picture_features(torch.zeros(1, 3, 32, 32)).shape[1]
+    judge = Extractor(
+        "style", "quarters", count, "picture_features", False, False, nn.Identity(), Preprocess(),
+        lambda _, images: (picture_features(images), None),
+    )  # fmt: skip
+    state.save(run)
+    scores = gankit.evaluate(run.folder, metrics=options.metrics, features=judge, n=options.held, device="cpu")
+    return {score.name.removesuffix("_style"): score.value for score in scores}
+
+
+def compare(preset: str, seed: int, held: Held | None, options: argparse.Namespace) -> None:
     """Train a preset, measure it, and add the numbers to the file of results."""
     values = dict(preview=0, save=2**40, log=2**40, threads=1, workers=0, images=2**40) | named_values(options.set)
     values |= dict(data=options.data, resolution=options.resolution, seed=seed, quiet=True)
-    with tempfile.TemporaryDirectory() as folder, limited(options.seconds) as began:
-        try:
-            gankit.train(options.model, preset=preset, outdir=folder, **values)
-        except Over as over:
-            run = over.args[0]
-    about = dict(cpu=time.process_time() - began["cpu"], wall=time.time() - began["wall"], images=run.images)
     name = " ".join([preset, *options.set])
     fixed = dict(model=options.model, data=Path(options.data).name, seconds=options.seconds, seed=seed)
 
     def note(name: str, direction: str, numbers: Numbers, **more: float) -> None:
         add_line(options.out / "results.jsonl", fixed | dict(name=name, direction=direction) | more | numbers)
-        print(f"{name}, seed {seed}, {direction}: " + ", ".join(f"{k} {short(v)}" for k, v in numbers.items()))
+        print(f"{name}, seed {seed}, {direction or 'run'}: " + ", ".join(f"{k} {short(v)}" for k, v in numbers.items()))
 
+    def strip(direction: str) -> Path:
+        return options.out / f"{options.model}-{name}-{seed}-{direction}.png".replace(" ", "-").replace("-.", ".")
+
+    with tempfile.TemporaryDirectory() as folder:
+        with limited(options.seconds) as began:
+            try:
+                gankit.train(options.model, preset=preset, outdir=folder, **values)
+            except Over as over:
+                run = over.args[0]
+        about = dict(cpu=time.process_time() - began["cpu"], wall=time.time() - began["wall"], images=run.images)
+        if held is None:
+            run.log.preview(run)
+            shutil.copy(max(run.folder.glob("fakes*.png")), strip(""))
+            note(name, "", evaluated(run, options), **about)
+            return
     with run.averaged() as recipe:
         for direction, drawn, numbers in held.rows(recipe):
             note(name, direction, numbers, **about)
             origin, to = direction
             columns = [images[:SHOWN] for images in (held.true[origin], drawn, held.true[to])]
-            path = options.out / f"{options.model}-{name}-{seed}-{direction}.png".replace(" ", "-")
-            pictures.save(path, latent.beside(columns), 4 * len(columns))
+            pictures.save(strip(direction), latent.beside(columns), 4 * len(columns))
     raw = build_recipe(type(run.recipe), read_spec(run.config), arguments_of(run.config), seed).eval()
     with torch.no_grad():
         for (origin, to), _, numbers in held.rows(raw):
@@ -146,34 +173,41 @@ def compare(preset: str, seed: int, held: Held, options: argparse.Namespace) -> 
 
 
 def table(rows: list[dict]) -> Table:
-    """A line for each preset and direction, a column for each number, the seeds side by side."""
-    columns = [name for name in ("l1", "fd", "sharpness", "images") if any(name in row for row in rows)]
+    """A line for each preset and direction, the seeds side by side; a column for each number but its parts (swd_16)."""
+    about = ("model", "data", "seconds", "seed", "name", "direction", "cpu", "wall")
+    names = dict.fromkeys(name for row in rows for name in row if name not in about)
+    whole = [name for name in names if not any(name.startswith(f"{other}_") for other in names)]
+    columns = sorted(whole, key="images".__eq__)
     sheet = Table("", *columns, title=f"{rows[0]['model']} on {rows[0]['data']}", box=box.MARKDOWN)
     for key in sorted(dict.fromkeys((row["direction"], row["name"], row["seconds"]) for row in rows), key=str):
         mine = {r["seed"]: r for r in rows if (r["direction"], r["name"], r["seconds"]) == key}
         cells = [" ".join(short(mine[s][c]) for s in sorted(mine) if c in mine[s]) for c in columns]
-        sheet.add_row(f"{key[1]}, {key[0]}, {key[2]:g} s", *cells)
+        sheet.add_row(", ".join(filter(None, (key[1], key[0], f"{key[2]:g} s"))), *cells)
     return sheet
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", choices=[n for n in models.names() if hasattr(models.find(n), "translate")])
+    parser.add_argument("model", choices=models.names())
     parser.add_argument("--data", required=True, help="what the model trains on")
     parser.add_argument("--truth", help="pairs whose part `test` is translated; default: the data")
     parser.add_argument("--resolution", default="", help="default: the images' own")
     parser.add_argument("--presets", nargs="+", default=["small", "cpu"], help="default: small cpu")
     parser.add_argument("--seconds", type=float, default=120, help="CPU seconds of each run; default: 120")
-    parser.add_argument("--held", type=int, default=250, help="pairs to translate; default: 250")
+    parser.add_argument("--held", type=int, default=250, help="pairs to translate, or samples; default: 250")
+    parser.add_argument("--metrics", default="", help="of gankit evaluate, in place of those of pairs, such as fd,swd")
     add_seeds(parser, 3)
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings and arguments")
     parser.add_argument("--table", action="store_true", help="train nothing")
     parser.add_argument("--out", type=Path, default=Path("out/presets"), help="for results.jsonl and strips")
     options = parser.parse_args()
+    if not (options.metrics or options.table) and not hasattr(models.find(options.model), "translate"):
+        parser.error(f"{options.model} does not translate images: give --metrics, such as fd,swd")
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     if not options.table:
-        held = Held(options.truth or options.data, options.resolution, options.held)
+        truth = options.truth or options.data
+        held = None if options.metrics else Held(truth, options.resolution, options.held)
         for seed in range(options.first, options.first + options.seeds):
             for preset in options.presets:
                 compare(preset, seed, held, options)

@@ -200,3 +200,19 @@ def test_presets_are_compared_at_equal_time_on_held_out_pairs(
     held = [[np.asarray(Image.open(tmp_path / f"set/{s}/test/{i}.png"), float) for i in range(5)] for s in "AB"]
     assert all(row["l1"] == pytest.approx(np.abs(held[0] - np.array(held[1])).mean() / 127.5) for row in as_it_is)
     assert (tmp_path / "out" / f"{model}-small-patch=16-batch=2-width=4-0-ab.png").is_file()
+
+
+def test_presets_of_models_without_pairs_are_compared_by_metrics(imported, monkeypatch, capsys, tmp_path, fresh_cache):
+    presets = imported("presets")
+    words = ["presets.py", "dcgan", "--data", "digits", "--resolution", "16", "--out", str(tmp_path), "--seeds", "1"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit):
+        presets.main()
+    assert "give --metrics" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", [*words, "--metrics", "fd,swd", "--held", "60", "--seconds", "0.05"])
+    presets.main()
+    assert "| fd " in (table := capsys.readouterr().out) and "| swd_16" not in table
+    small, cpu = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert (small["name"], cpu["name"]) == ("small", "cpu") and small["images"] > 0
+    assert small["fd"] > 0 and small["fd"] != cpu["fd"] and small["swd_16"] > 0
+    assert (tmp_path / "dcgan-cpu-0.png").is_file()
