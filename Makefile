@@ -17,9 +17,11 @@ PHOTO ?= photo:china:whole
 demo: .venv/installed
 	$(BIN)/gankit train singan --data "$(PHOTO)" --preset small --most 96 --scales 4 --time 2m
 	$(BIN)/gankit explore latest sizes --shapes 1x1,1x3
+	$(BIN)/gankit explore latest sizes --start 1 --shapes 1x2,2x1 --outdir out/same
 	$(BIN)/gankit explore latest animate
-	@echo "open out/sizes.png, the photograph beside new pictures in two shapes; out/animate.webp, the photograph in motion;"
-	@echo "and the report.html named above. More shapes: $(BIN)/gankit explore latest sizes --shapes 2x1,1x5 --seeds 3-5"
+	@echo "open out/sizes.png, the photograph beside new pictures in two shapes; out/same/sizes.png, the same scene wider and"
+	@echo "higher; out/animate.webp, the photograph in motion; and the report.html named above. A busy machine draws more"
+	@echo "coarsely: train longer with $(BIN)/gankit train singan --data $(PHOTO) --preset small --time 10m"
 
 check: lint
 	$(PYTEST) $(FAST)

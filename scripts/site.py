@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 DOCS = Path(__file__).parents[1] / "docs"
-GUIDE = ["data", "runs", "metrics", "explore", "translate", "anomalies", "augmentation", "weights", "benchmarks"]
+GUIDE = ["data", "runs", "metrics", "explore", "translate", "anomalies", "augmentation", "weights"]
+GUIDE += ["benchmarks", "gallery"]
 
 
 def pages(folder: str) -> list[str]:

@@ -339,9 +339,11 @@ def reference_swd(
 def test_sliced_wasserstein_is_pots_of_the_same_patches(shape, monkeypatch):
     real, fake = smooth(*shape), smooth(*shape, seed=10).roll(3, 2)
     expected = reference_swd(real, fake, seed=5, patches=9, number=2 * 11)
-    for numbers, projections in ((pyramid.NUMBERS, pyramid.PROJECTIONS), (shape[1] * 49 * 20, 4 * 9 * shape[0])):
+    usual = pyramid.NUMBERS, pyramid.PROJECTIONS, pyramid.KEPT
+    for numbers, projections, kept in (usual, (shape[1] * 49 * 20, 4 * 9 * shape[0], 0)):
         monkeypatch.setattr(pyramid, "NUMBERS", numbers)  # then one or two images, and two directions, at a time
         monkeypatch.setattr(pyramid, "PROJECTIONS", projections)
+        monkeypatch.setattr(pyramid, "KEPT", kept)  # then patches are extracted again
         found = pyramid.sliced_wasserstein(real, fake, seed=5, patches=9, repeats=2, directions=11)
         assert found == pytest.approx(expected, rel=1e-11)
     assert found == pyramid.sliced_wasserstein(real, fake, seed=5, patches=9, repeats=2, directions=11)

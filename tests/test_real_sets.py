@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gankit import data
+from gankit import cli, data
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 FIELDS = ("file", "name", "group", "tone")
@@ -74,3 +75,43 @@ def test_no_sign_is_in_both_parts_or_in_both_domains_of_training(fetched):
 def test_a_folder_without_emoji_is_told_what_fetches_them(tmp_path):
     with pytest.raises(SystemExit, match=r"python scripts/fetch_images\.py"):
         script("emoji_sets").write_sets(tmp_path)
+
+
+def test_the_gallery_s_page_has_what_is_finished_with_its_commands_and_says_what_is_not(fetched, tmp_path, monkeypatch):
+    gallery = script("gallery")
+    monkeypatch.setattr(gallery, "call", lambda *words: cli.main([w for w in words if w not in ("--time", "1s")]))
+    small = {
+        "dcgan-emoji": " --images 16",
+        "singan": " --most 44 --scales 2 --width 6 --iterations 1",
+        "pix2pix": " --images 16 --width 4",
+    }
+    for name, flags in small.items():
+        entry = gallery.BY_NAME[name]
+        gallery.BY_NAME[name] = entry._replace(train=entry.train + flags, withheld="")
+    gallery.BY_NAME["dcgan"] = gallery.BY_NAME["dcgan"]._replace(withheld="blots")
+    gallery.BY_NAME["acgan"] = gallery.BY_NAME["acgan"]._replace(withheld="blots")
+    kept, page = tmp_path / "runs", tmp_path / "docs" / "gallery.md"
+    options = [str(fetched), "--time", "1s", "--out", str(kept), "--page", str(page)]
+    gallery.main([*options, "--only", "dcgan-emoji,singan"])
+    gallery.main([*options, "--only", "pix2pix"])
+    text, finished = page.read_text(), json.loads((kept / "finished.json").read_text())
+    assert set(finished) == {"dcgan-emoji", "singan", "pix2pix"}
+    for name, facts in finished.items():
+        with Image.open(page.parent / "images" / "gallery" / f"{name}.png") as picture:
+            assert picture.width > 64
+        assert f"![{gallery.BY_NAME[name].text}](images/gallery/{name}.png)" in text and facts["seen"] in (2, 16)
+    assert "gankit train dcgan --data SETS/emoji-google --resolution 64 --preset cpu --images 16 --time 1s\n" in text
+    assert finished["pix2pix"]["scores"][0].startswith("l1 ") and "6 images (one seed)." in " ".join(text.split())
+    rest = text.split("## Not shown")[1]
+    assert "\n| [acgan](models/acgan.md) | blots |" in rest, "dcgan has another entry that is shown"
+    assert "[biggan](models/biggan.md)" in rest and "| not run for this page yet |" in rest and "[singan]" not in rest
+
+
+def test_a_picture_of_the_gallery_is_small_or_refused(monkeypatch):
+    gallery = script("gallery")
+    smooth = Image.fromarray(np.zeros((200, 200, 3), np.uint8))
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8))
+    assert len(gallery.small_png(smooth)) < 1000
+    assert len(gallery.small_png(noise)) <= gallery.LARGEST < 200 * 200 * 3
+    with pytest.raises(ValueError, match="draw fewer images"):
+        gallery.small_png(noise.resize((800, 800)))

@@ -238,7 +238,7 @@ def test_the_demo_s_commands_write_the_files_that_it_names(tmp_path, monkeypatch
     for words in commands:
         cli.main([w.replace("$(PHOTO)", "me.jpg") for w in words] + (small if words[0] == "train" else []))
     named = re.findall(r"\bout/\S+\.\w+", recipe)
-    assert len(commands) == 3 and len(named) == 2 and all(Path(name).is_file() for name in named)
+    assert len(commands) == 4 and len(named) == 3 and all(Path(name).is_file() for name in named)
 
 
 def test_what_a_mask_leaves_out_stays_as_it_was(tiny, daub):

@@ -7,7 +7,8 @@ Texture Mixing", SSVM 2011, https://doi.org/10.1007/978-3-642-24785-9_37.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ SIDE = 7  # of a patch, in pixels
 SMALLEST = 16  # minimum shorter side of the coarsest scale; the maximum is just below twice that
 NUMBERS = 2**22  # values of images or patches in memory
 PROJECTIONS = 2**27  # projections of both sets in memory: 1 GiB
+KEPT = 2**25  # values of a set's patches that are kept and not extracted again: 256 MiB
 
 
 def sliced_wasserstein(
@@ -34,8 +36,8 @@ def sliced_wasserstein(
     defaults here. A set against itself is not 0, as positions differ, and values rise as N falls (to hundreds at N =
     8): compare only equal numbers.
 
-    H and W may differ, C is arbitrary. Patches are extracted again for every `PROJECTIONS` projections, which bounds
-    the memory to 1 GiB and the patches of a few images.
+    H and W may differ, C is arbitrary. Patches of more than `KEPT` values are extracted again for every `PROJECTIONS`
+    projections, which bounds the memory to 1.5 GiB and the patches of a few images.
 
     Raises:
         ValueError: the sets differ in shape; images are not (N, C, H, W) floats, or hold NaN or infinity; a side is
@@ -47,21 +49,27 @@ def sliced_wasserstein(
     n, channels, height, width = real.shape
     generator = torch.Generator().manual_seed(seed)
     values: dict[int | str, float] = {}
-    last = num_levels(height, width) - 1
+    sets: list[Callable[[], Iterator[Tensor]]]
+    last, number = num_levels(height, width) - 1, repeats * directions
+    held = torch.empty(2, min(number, max(1, PROJECTIONS // (2 * n * patches))), n * patches, dtype=torch.float64)
     for k in range(last + 1):
         sets, statistics = [], []
         for name, images in (("real", real), ("fake", fake)):
             places = draw_places(n, patches, height >> k, width >> k, generator)
-            sets.append((images, k, k == last, places))
-            mean, std = _statistics(_patches(*sets[-1]))
+            extract = partial(_patches, images, k, k == last, places)
+            if places[..., 0].numel() * channels * SIDE**2 <= KEPT:
+                sets.append(partial(iter, [*extract()]))
+            else:
+                sets.append(extract)
+            mean, std = _statistics(sets[-1]())
             if flat := (std == 0).nonzero()[:, 0].tolist():
                 raise ValueError(
                     f"channel {flat[0]} of the {name} images does not vary at scale {min(height, width) >> k}, and the "
                     "distance divides by its deviation; the generator may have collapsed to flat images"
                 )
             statistics.append((mean, std))
-        aims = draw_directions(channels * SIDE**2, repeats * directions, generator).to(real.device)
-        values[min(height, width) >> k] = 1000 * _distance(sets, statistics, aims)
+        aims = draw_directions(channels * SIDE**2, number, generator).to(real.device)
+        values[min(height, width) >> k] = 1000 * _distance(held, sets, statistics, aims)
     return {**values, "average": sum(values.values()) / len(values)}
 
 
@@ -164,19 +172,28 @@ def _statistics(parts: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _distance(
-    sets: list[tuple[Tensor, int, bool, Tensor]], statistics: list[tuple[Tensor, Tensor]], aims: Tensor
+    held: Tensor, sets: list[Callable[[], Iterator[Tensor]]], statistics: list[tuple[Tensor, Tensor]], aims: Tensor
 ) -> float:
-    """Mean over (D, P) directions of the distance between sorted projections, a part of the directions at a time."""
-    rows, total = sets[0][3].shape[:2].numel(), 0.0
-    for some in aims.split(max(1, PROJECTIONS // (2 * rows)), 1):
-        lines = []
-        for one, (mean, std) in zip(sets, statistics):
-            held, start = np.empty((some.shape[1], rows)), 0
-            for part in _patches(*one):
-                flat = ((part - mean[:, None]) / std[:, None]).flatten(1)
-                held[:, start : start + len(flat)] = (some.T @ flat.T).cpu()
-                start += len(flat)
-            held.sort(axis=1)
-            lines.append(held)
-        total += sum(float(np.abs(a - b).mean()) for a, b in zip(*lines))  # by line: no third array of that size
+    """Mean over (D, P) directions of the distance between the sorted projections of both sets' patches.
+
+    `held`, (2, some directions, patches) on the CPU, is overwritten by the projections on so many at a time.
+    """
+    total = 0.0
+    for some in aims.split(held.shape[1], 1):
+        lines = held[:, : some.shape[1]]
+        for line, parts, (mean, std) in zip(lines, sets, statistics):
+            # (x - mean) / std, projected: the direction is divided, and the projection of the mean subtracted
+            scaled, start = some / std.repeat_interleave(SIDE**2)[:, None], 0
+            for part in parts():
+                flat, place = part.flatten(1), line[:, start : start + len(part)]
+                if flat.is_cpu:
+                    torch.mm(scaled.T, flat.T, out=place)
+                else:
+                    place.copy_(scaled.T @ flat.T)
+                start += len(part)
+            line.sub_((mean.repeat_interleave(SIDE**2) @ scaled).cpu()[:, None])
+            line.numpy().sort(axis=1)
+        total += sum(
+            float(np.abs(a - b).mean()) for a, b in zip(*lines.numpy())
+        )  # by line: no third array of that size
     return total / aims.shape[1]

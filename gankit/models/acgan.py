@@ -5,6 +5,8 @@ G generates an image from noise and a class. D classifies images as real or fake
 fakes, L_S is the log-likelihood of the correct source and L_C that of the correct class: D maximises L_S + L_C and G
 maximises L_C - L_S. Networks: the paper's for CIFAR-10 (32 px) and ImageNet (128 px), from its appendix A.
 
+The file is long because its networks are the paper's own, for any size, and are made smaller for a CPU.
+
 Deviations:
 - G minimises -log D(G(z)); the paper's formula has log(1 - D(G(z))), whose gradient vanishes early in training.
 - D's activations get no noise: zero is the first of the values that the paper searches over.

@@ -251,6 +251,12 @@ class BigGAN(Recipe):
             spec=Spec((3, 512, 512), num_classes=1000),
             parameters=dict(g=56_019_780),
         ),
+        "cpu": Preset(
+            "for images of 28 to 64 px on one CPU core: as small, in small batches, with as many updates of G as of D; "
+            "one check, on Fashion-MNIST at 28 px: Frechet distance 75 after 45 CPU seconds, 112 with small",
+            model=dict(width=12, chunk=10, embed_dim=16, n_dis=1, lr_g=1e-3, lr_d=2e-3),
+            settings=dict(batch=16, images=60_000, ema=5_000),
+        ),
         "small": Preset(
             "for digits at 16 px on two CPU cores",
             model=dict(width=12, chunk=10, embed_dim=16, lr_g=1e-3, lr_d=2e-3),

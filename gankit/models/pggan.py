@@ -164,6 +164,14 @@ class PGGAN(Recipe):
             spec=Spec((3, 1024, 1024)),
             parameters=dict(g=23_079_115, d=23_087_249),
         ),
+        "cpu": Preset(
+            "for images of 28 to 64 px on one CPU core: tanh at G's end, three times the rate of small, narrower; one "
+            "check, on Fashion-MNIST at 28 px: Frechet distance 74 after 45 CPU seconds, 202 with small",
+            model=dict(
+                z_dim=32, channel_base=256, channel_max=48, tanh=True, hold=12_000, fade=6_000, lr=1e-2, group=4,
+            ),
+            settings=dict(batch=16, images=100_000, ema=5_000),
+        ),
         "small": Preset(
             "digits at 16 px on two CPU cores, growing 4 -> 8 -> 16",
             model=dict(z_dim=32, channel_base=384, channel_max=64, hold=6_000, fade=3_000, lr=3e-3, group=4),

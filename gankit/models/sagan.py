@@ -78,6 +78,12 @@ class SAGAN(Recipe):
             spec=Spec((3, 128, 128), num_classes=1000),
             parameters=dict(g=42_078_852, d=39_463_618),
         ),
+        "cpu": Preset(
+            "for images of 28 to 64 px on one CPU core: as small, in small batches, with a higher rate of G; "
+            "one check, on Fashion-MNIST at 28 px: Frechet distance 55 after 45 CPU seconds, 104 with small",
+            model=dict(z_dim=32, width=16, lr_g=1e-3, lr_d=2e-3),
+            settings=dict(batch=16, images=60_000, ema=5_000),
+        ),
         "small": Preset(
             "digits at 16 px on two CPU cores",
             model=dict(z_dim=32, width=16, lr_g=5e-4, lr_d=2e-3),

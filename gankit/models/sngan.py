@@ -117,6 +117,12 @@ class SNGAN(Recipe):
             spec=Spec((3, 64, 64), num_classes=1000),
             parameters=dict(g=17_974_915, d=11_165_441),
         ),
+        "cpu": Preset(
+            "for images of 28 to 64 px on one CPU core: as small, in small batches, with as many updates of G as of D; "
+            "one check, on Fashion-MNIST at 28 px: Frechet distance 73 after 45 CPU seconds, 95 with small",
+            model=dict(z_dim=32, width=16, pyramid=True, n_dis=1, g_batch=1, lr=1e-3),
+            settings=dict(batch=16, images=100_000, ema=10_000),
+        ),
         "small": Preset(
             "digits at 16 px on two CPU cores",
             model=dict(z_dim=32, width=16, pyramid=True, n_dis=2, g_batch=1, lr=1e-3),

@@ -257,6 +257,15 @@ class StyleGAN(Recipe):
             spec=Spec((3, 1024, 1024)),
             parameters=dict(g=26_219_627, d=23_087_249),
         ),
+        "cpu": Preset(
+            "for images of 28 to 64 px on one CPU core: tanh at G's end, ten times the rate of small, weak R1, no "
+            "style mixing; one check, on Fashion-MNIST at 28 px: Frechet distance 92 after 45 CPU s, 168 with small",
+            model=dict(
+                z_dim=32, w_dim=32, mapping_layers=4, channel_base=192, channel_max=48, tanh=True, hold=12_000,
+                fade=6_000, lr=2e-2, mixing=0.0, gamma=0.3,
+            ),
+            settings=dict(batch=16, images=80_000, ema=5_000),
+        ),
         "small": Preset(
             "digits at 16 px on two CPU cores, growing 8 -> 16",
             model=dict(

