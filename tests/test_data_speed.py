@@ -15,6 +15,7 @@ from PIL import Image
 
 from gankit import cli, data
 from gankit.data.reading import cache, decoding, draft, files, workers
+from gankit.recipe import Recipe, Spec
 from gankit.training import loop
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
@@ -289,6 +290,7 @@ def test_images_are_bytes_until_they_are_on_the_device(tmp_path, monkeypatch, si
         lambda x, dtype: converted.append((x.device.type, x.dtype)) or normalise(x, dtype),
     )
     run = SimpleNamespace(
+        recipe=Recipe(Spec((3, 8, 8))),
         device=torch.device("meta"),
         dtype=torch.float32,
         images=0,
