@@ -15,12 +15,12 @@ FAST = tests/test_rules.py tests/test_losses.py tests/test_penalties.py tests/te
 PHOTO ?= photo:china:whole
 
 demo: .venv/installed
-	$(BIN)/gankit train singan --data "$(PHOTO)" --preset small --most 96 --scales 4 --time 2m
+	$(BIN)/gankit train singan --data "$(PHOTO)" --preset small --most 96 --scales 4 --lr 1.5e-3 --rec-weight 30 --time 2m
 	$(BIN)/gankit explore latest sizes --shapes 1x1,1x3
 	$(BIN)/gankit explore latest sizes --start 1 --shapes 1x2,2x1 --outdir out/same
 	$(BIN)/gankit explore latest animate
-	@echo "open out/sizes.png, the photograph beside new pictures in two shapes; out/same/sizes.png, the same scene wider and"
-	@echo "higher; out/animate.webp, the photograph in motion; and the report.html named above. A busy machine draws more"
+	@echo "open out/same/sizes.png, the photograph beside its scene, wider and higher; out/sizes.png, new pictures in two"
+	@echo "shapes; out/animate.webp, the photograph in motion; and the report.html named above. A busy machine draws more"
 	@echo "coarsely: train longer with $(BIN)/gankit train singan --data $(PHOTO) --preset small --time 10m"
 
 check: lint
