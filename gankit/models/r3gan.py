@@ -329,14 +329,12 @@ class R3GAN(Recipe):
 
         shown, outputs = torch.cat([batch.real, images]), {}
         if gamma:
-            outputs = {"penalty": r1(critic, shown)}  # the mean over reals and fakes is (R1 + R2) / 2
+            penalty = r1(critic, shown)  # the mean over reals and fakes is (R1 + R2) / 2
+            outputs = {"penalty": penalty, "gamma": penalty.new_tensor(gamma)}
         else:
             critic(shown)
         real, fake = logits[0].chunk(2)
-        loss = relativistic.d(real, fake)
-        if gamma:
-            loss = loss + self.penalty_every * gamma * outputs["penalty"]
-            outputs["gamma"] = real.new_tensor(gamma)
+        loss = relativistic.d(real, fake) + self.penalty_every * gamma * outputs.get("penalty", 0)
         right = (real > fake).float().mean()
         return loss, outputs | {"right": right, **scores(real, fake, None)}
 
