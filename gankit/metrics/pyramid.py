@@ -193,7 +193,6 @@ def _distance(
                 start += len(part)
             line.sub_((mean.repeat_interleave(SIDE**2) @ scaled).cpu()[:, None])
             line.numpy().sort(axis=1)
-        total += sum(
-            float(np.abs(a - b).mean()) for a, b in zip(*lines.numpy())
-        )  # by line: no third array of that size
+        by_line = zip(*lines.numpy())  # no third array of that size
+        total += sum(float(np.abs(a - b).mean()) for a, b in by_line)
     return total / aims.shape[1]
