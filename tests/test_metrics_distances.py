@@ -345,7 +345,7 @@ def test_sliced_wasserstein_is_pots_of_the_same_patches(shape, monkeypatch):
         monkeypatch.setattr(pyramid, "PROJECTIONS", projections)
         monkeypatch.setattr(pyramid, "KEPT", kept)  # then patches are extracted again
         found = pyramid.sliced_wasserstein(real, fake, seed=5, patches=9, repeats=2, directions=11)
-        assert found == pytest.approx(expected, rel=1e-11)
+        assert found == pytest.approx(expected, rel=2e-7)  # projections are float32
     assert found == pyramid.sliced_wasserstein(real, fake, seed=5, patches=9, repeats=2, directions=11)
     assert found != pyramid.sliced_wasserstein(real, fake, seed=6, patches=9, repeats=2, directions=11)
 
