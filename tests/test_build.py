@@ -11,7 +11,8 @@ import torch
 from gankit import build, data, models
 from gankit.recipe import Spec
 from gankit.training import Settings
-from gankit.training.setup import plan, spec_of
+from gankit.training.settings import plan
+from gankit.training.setup import spec_of
 
 ODD = (
     -1,

@@ -19,8 +19,7 @@ from gankit.losses import ADVERSARIAL
 from gankit.penalties import PENALTIES
 from gankit.recipe import Images, flags, short
 from gankit.training.diagnosis import diagnose
-from gankit.training.settings import Settings
-from gankit.training.setup import plan
+from gankit.training.settings import Settings, plan
 from tests.test_loop import TROUBLE
 
 HOUSE = Path(__file__).parents[1]
@@ -175,7 +174,7 @@ def commands(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda p: p.stem)
 def test_commands_in_the_docs_are_taken(path, parser, monkeypatch, capsys):
-    monkeypatch.setattr("gankit.runs.config.locate", lambda run, outdir="runs": Path(run))
+    monkeypatch.setattr("gankit.runs.folders.locate", lambda run, outdir="runs": Path(run))
     monkeypatch.setattr("gankit.runs.config.read_config", lambda folder: {"settings": {}})
     monkeypatch.setattr("gankit.cli.train.spawn", lambda gpus, words: None)  # else this process becomes torchrun
     for command in dict.fromkeys(commands(path)):

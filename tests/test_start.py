@@ -1,0 +1,79 @@
+"""What is read from a model's source is what its class says, and commands that compute nothing do not import torch."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from gankit import cli, models
+from gankit.declaration import Declaration
+from gankit.recipe import Recipe
+from gankit.training.settings import plan
+
+# Command lines that print or refuse something, and compute nothing.
+LINES = (
+    *(f"{name} --help" for name in ("", *cli.COMMANDS) if name != "explore"),
+    "--version", "trian", "models", "models --json", "models --bad", "show", "show dcgan", "show dcgam",
+    "show gan --bad", "show pix2pix --ledger", "show pix2pix --json", "train", "train dcgan --help",
+    "train stylegan2 --preset small --help", "train dcgam", "train dcgan --preset smal", "train dcgan --widht 3",
+    "train dcgan --batch many", "train dcgan --lr-g -1", "train auto --help", "train auto --preset small", "data list",
+    "data get --help", "sample nothing --bad", "translate nothing", "evaluate nothing --n many",
+    *(f"{name} nothing" for name in ("resume", "sample", "interpolate", "evaluate", "report", "export")),
+    *(f"{name} nothing pictures" for name in ("score", "translate")),
+)  # fmt: skip
+CODE = """
+import contextlib, io, json, shlex, sys
+from gankit import cli
+
+for line in json.loads(sys.argv[1]):
+    text = io.StringIO()
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+        cli.main(shlex.split(line))
+    if not text.getvalue() or {"torch", "numpy"} & set(sys.modules):
+        sys.exit(f"gankit {line}: {text.getvalue()}")
+"""
+
+
+def test_commands_that_compute_nothing_do_not_import_torch(tmp_path):
+    root = str(Path(cli.__file__).parents[2])
+    words = [sys.executable, "-c", f"import sys; sys.path.insert(0, {root!r})\n{CODE}", json.dumps(LINES)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_a_model_s_source_declares_what_its_class_has(name):
+    kind, declared = models.find(name), models.declared(name)
+    assert issubclass(declared, Declaration) and not issubclass(declared, Recipe)
+    for stated in [*vars(Declaration), "__name__", "__doc__"]:
+        if stated not in ("__dict__", "__weakref__", "abilities"):
+            assert getattr(declared, stated) == getattr(kind, stated), stated
+    assert declared.abilities() == kind.abilities()
+    assert inspect.signature(declared.__init__) == inspect.signature(kind.__init__)
+    assert get_type_hints(declared.__init__) == get_type_hints(kind.__init__)
+    assert models.docstring(name) == inspect.getdoc(sys.modules[kind.__module__])
+    assert models.recipe_of(declared) is models.recipe_of(kind) is kind
+    for preset in ("", *kind.presets):
+        assert plan(declared, preset, {}) == plan(kind, preset, {})
+
+
+@pytest.mark.parametrize(
+    "line", ["models", "models --json", *(line for m in models.names() for line in (f"show {m}", f"train {m} --help"))]
+)
+def test_the_text_from_the_source_is_the_text_from_the_class(line, monkeypatch, capsys):
+    def text() -> str:
+        try:
+            cli.main(line.split())
+        except SystemExit as done:
+            assert not done.code
+        return capsys.readouterr().out
+
+    from_source = text()
+    monkeypatch.setattr(models, "declared", models.find)
+    assert from_source and text() == from_source
