@@ -156,12 +156,17 @@ def outline(kind: type[Recipe], spec: Spec, arguments: dict[str, object], copies
     """
     import torch
 
+    from gankit.nn.init import Undrawn
+
     check(kind, arguments)
     changed = {name: value for name, value in arguments.items() if value != defaults(kind)[name]}
     flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in changed.items()) or "its defaults"
     model = f"{kind.__name__} of {'x'.join(map(str, spec.shape))}"
+    # The first optimizer imports torch._dynamo, for a second, only to hide this function from torch.compile.
+    hidden = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    vars(hidden).setdefault("__dynamo_disable", hidden)
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), torch.device("meta"), Undrawn():
             recipe = kind(spec, **arguments)
         sizes = [t.numel() * t.element_size() for t in recipe.state_dict().values() if isinstance(t, torch.Tensor)]
     except (RuntimeError, OverflowError, ZeroDivisionError, IndexError, MemoryError, TypeError) as error:

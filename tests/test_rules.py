@@ -40,7 +40,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "downloads": ({"text", "disk"}, set()),
     "weights": ({"text", "downloads"}, {"torch", "safetensors"}),
     "processes": ({"nn"}, TORCH),
-    "build": ({"declaration", "recipe", "text"}, TORCH),
+    "build": ({"declaration", "nn", "recipe", "text"}, TORCH),
     "latent": ({"nn", "recipe"}, TORCH),
     "models": ({"text", "declaration", "recipe", "nn", "losses", "penalties", "augment", "latent", "weights"}, TORCH),
     "data": (

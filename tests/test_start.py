@@ -11,7 +11,7 @@ from typing import get_type_hints
 
 import pytest
 
-from gankit import cli, models
+from gankit import cli, models, training
 from gankit.declaration import Declaration
 from gankit.recipe import Recipe
 from gankit.training.settings import plan
@@ -27,7 +27,7 @@ LINES = (
     *(f"{name} nothing" for name in ("resume", "sample", "interpolate", "evaluate", "report", "export")),
     *(f"{name} nothing pictures" for name in ("score", "translate")),
 )  # fmt: skip
-CODE = """
+LIGHT = """
 import contextlib, io, json, shlex, sys
 from gankit import cli
 
@@ -38,13 +38,52 @@ for line in json.loads(sys.argv[1]):
     if not text.getvalue() or {"torch", "numpy"} & set(sys.modules):
         sys.exit(f"gankit {line}: {text.getvalue()}")
 """
+SAMPLE = """
+import sys
+from gankit import cli
+
+cli.main(["sample", "latest", "--n", "4", "--output", "grid.png"])
+print(*sys.modules)
+"""
+BUILT = """
+import sys
+from gankit import build, data, models
+from gankit.training.settings import plan
+from gankit.training.setup import spec_of
+
+for name in models.names():
+    kind = models.find(name)
+    want = kind.data.split()[0]
+    settings, arguments = plan(kind, "small" if "small" in kind.presets else "paper", {})
+    toy = settings.data or {"points": "ring", "domains": "digits-negative"}.get(want, "digits")
+    build.outline(kind, spec_of(data.open(toy, settings.resolution or None, want=want)), arguments)
+    if "torch._dynamo" in sys.modules:
+        sys.exit(name)
+"""
+
+
+def printed(code: str, folder: Path, *words: str) -> str:
+    """What a program prints that is run in a folder by a new Python."""
+    start = f"import sys; sys.path.insert(0, {str(Path(cli.__file__).parents[2])!r})\n"
+    done = subprocess.run([sys.executable, "-c", start + code, *words], capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_commands_that_compute_nothing_do_not_import_torch(tmp_path):
-    root = str(Path(cli.__file__).parents[2])
-    words = [sys.executable, "-c", f"import sys; sys.path.insert(0, {root!r})\n{CODE}", json.dumps(LINES)]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    printed(LIGHT, tmp_path, json.dumps(LINES))
+
+
+def test_sampling_imports_nothing_large_but_torch(tmp_path):
+    options = dict(data="digits", preset="small", images=16, batch=8, preview=0, quiet=True)
+    training.train("dcgan", outdir=tmp_path / "runs", **options)
+    modules = set(printed(SAMPLE, tmp_path).split())
+    unused = {"torch._dynamo", "scipy", "sklearn", "matplotlib", "rich", "gankit.evaluation", "gankit.training"}
+    assert "torch" in modules and not unused & modules
+
+
+def test_a_model_without_memory_is_built_without_torch_s_compiler(tmp_path):
+    printed(BUILT, tmp_path)
 
 
 @pytest.mark.parametrize("name", models.names())
