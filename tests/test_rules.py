@@ -20,14 +20,15 @@ TORCH = {"torch"}
 TOOLS = {"exchange", "anomaly", "translation", "explore"}  # what is done with a trained model: never each other
 WRITING = {"text", "html", "disk", "runs.schema", "runs.lock", "runs.files"}  # what every room may write files with
 CORE = WRITING | {
-    "declaration", "delayed", "nn", "losses", "penalties", "recipe", "augment", "weights", "build", "processes",
-    "latent", "models",
+    "declaration", "delayed", "syntax", "nn", "losses", "penalties", "recipe", "augment", "weights", "build",
+    "processes", "latent", "models",
 }  # fmt: skip
 DATA = WRITING | {"data", "pictures", "metrics"}
 # Each part of the house, lowest first: the parts of gankit, all above it in this table, and the packages outside the
 # standard library that it may import. Imports inside functions and for type checks count.
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "delayed": (set(), set()),
+    "syntax": (set(), set()),
     "text": (set(), {"rich", "IPython"}),
     "html": ({"text"}, set()),
     "nn": (set(), TORCH),
@@ -42,7 +43,10 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "processes": ({"nn"}, TORCH),
     "build": ({"declaration", "nn", "recipe", "text"}, TORCH),
     "latent": ({"nn", "recipe"}, TORCH),
-    "models": ({"text", "declaration", "recipe", "nn", "losses", "penalties", "augment", "latent", "weights"}, TORCH),
+    "models": (
+        {"syntax", "text", "declaration", "recipe", "nn", "losses", "penalties", "augment", "latent", "weights"},
+        TORCH,
+    ),
     "data": (
         {"delayed", "text", "html", "disk", "downloads"},
         {

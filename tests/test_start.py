@@ -11,19 +11,22 @@ from typing import get_type_hints
 
 import pytest
 
-from gankit import cli, models, training
+from gankit import cli, explore, models, training
+from gankit.cli.explore import flags_of
 from gankit.declaration import Declaration
 from gankit.recipe import Recipe
 from gankit.training.settings import plan
 
 # Command lines that print or refuse something, and compute nothing.
 LINES = (
-    *(f"{name} --help" for name in ("", *cli.COMMANDS) if name != "explore"),
+    *(f"{name} --help" for name in ("", *cli.COMMANDS)),
     "--version", "trian", "models", "models --json", "models --bad", "show", "show dcgan", "show dcgam",
     "show gan --bad", "show pix2pix --ledger", "show pix2pix --json", "train", "train dcgan --help",
     "train stylegan2 --preset small --help", "train dcgam", "train dcgan --preset smal", "train dcgan --widht 3",
     "train dcgan --batch many", "train dcgan --lr-g -1", "train auto --help", "train auto --preset small", "data list",
-    "data get --help", "sample nothing --bad", "translate nothing", "evaluate nothing --n many",
+    "data get --help", "explore", "explore nothing", "explore nothing trunc", "explore nothing sefa --help",
+    "explore nothing sefa --bad", "explore nothing sefa", "sample nothing --bad", "translate nothing",
+    "evaluate nothing --n many",
     *(f"{name} nothing" for name in ("resume", "sample", "interpolate", "evaluate", "report", "export")),
     *(f"{name} nothing pictures" for name in ("score", "translate")),
 )  # fmt: skip
@@ -84,6 +87,14 @@ def test_sampling_imports_nothing_large_but_torch(tmp_path):
 
 def test_a_model_without_memory_is_built_without_torch_s_compiler(tmp_path):
     printed(BUILT, tmp_path)
+
+
+def test_a_tool_s_source_declares_what_its_function_has():
+    for name, tool in explore.TOOLS.items():
+        declared, kind = explore.declared()[name], flags_of(tool)
+        assert declared.__doc__ == tool.__doc__ and inspect.signature(declared) == inspect.signature(tool)
+        assert get_type_hints(flags_of(declared), include_extras=True) == get_type_hints(kind, include_extras=True)
+        assert flags_of(declared)() == kind() or vars(flags_of(declared)()) == vars(kind())
 
 
 @pytest.mark.parametrize("name", models.names())

@@ -8,13 +8,12 @@ import importlib.util
 import inspect
 import re
 import sys
-from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from gankit.declaration import Declaration, Images, Preset, Spec
+from gankit.syntax import execute, parsed
 from gankit.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def names() -> list[str]:
 
 def docstring(name: str) -> str:
     """The docstring of a model's file, given as for `find`, which is not executed."""
-    return ast.get_docstring(_parsed(file(name))) or ""
+    return ast.get_docstring(parsed(file(name))) or ""
 
 
 def paper(name: str) -> Paper:
@@ -97,31 +96,15 @@ def declared(name: str) -> type[Declaration]:
     path = file(name)
     module = f"gankit.models.{path.stem}"
     space: dict[str, object] = {"__name__": module, "Images": Images, "Preset": Preset, "Spec": Spec}
-    for statement in _parsed(path).body:
+    for statement in parsed(path).body:
         if isinstance(statement, ast.ClassDef) and [ast.unparse(base) for base in statement.bases] == ["Recipe"]:
             inside: dict[str, object] = {"__module__": module, "__doc__": ast.get_docstring(statement, clean=False)}
             for line in statement.body:
-                _execute(line, space, inside)
+                execute(line, space, inside)
             return type(statement.name, (Declaration,), inside)
         if not isinstance(statement, ast.ClassDef):  # networks
-            _execute(statement, space, space)
+            execute(statement, space)
     raise ValueError(f"{path} must define one Recipe")
-
-
-def _execute(statement: ast.stmt, space: dict[str, object], inside: dict[str, object]) -> None:
-    """Execute a statement of a model's file, unless it needs what was not imported: all but the standard library."""
-    if isinstance(statement, ast.FunctionDef):
-        statement.body = statement.body[:1]  # the docstring, since compiling the rest takes most of the time
-    modules = [getattr(statement, "module", None) or alias.name for alias in getattr(statement, "names", ())]
-    if all(module.split(".")[0] in sys.stdlib_module_names for module in modules):
-        with suppress(NameError):  # annotations are not evaluated: the code inherits this file's __future__ import
-            exec(compile(ast.Module([statement], []), f"<{space['__name__']}>", "exec"), space, inside)
-
-
-@cache
-def _parsed(path: Path) -> ast.Module:
-    """The syntax tree of a file."""
-    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def _only_recipe(module: ModuleType, name: str) -> type[Recipe]:
