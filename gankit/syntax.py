@@ -8,11 +8,14 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from gankit.delayed import uncollected
+
 
 @cache
 def parsed(path: Path) -> ast.Module:
     """The syntax tree of a file."""
-    return ast.parse(path.read_text(encoding="utf-8"))
+    with uncollected():
+        return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def execute(statement: ast.stmt, space: dict[str, object], inside: dict[str, object] | None = None) -> None:

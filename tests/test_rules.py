@@ -28,7 +28,7 @@ DATA = WRITING | {"data", "pictures", "metrics"}
 # standard library that it may import. Imports inside functions and for type checks count.
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "delayed": (set(), set()),
-    "syntax": (set(), set()),
+    "syntax": ({"delayed"}, set()),
     "text": (set(), {"rich", "IPython"}),
     "html": ({"text"}, set()),
     "nn": (set(), TORCH),
