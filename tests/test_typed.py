@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gankit import build, cli, explore, models, translation
+from gankit import build, cli, explore, lab, models, translation
 from gankit.cli import flags as command_line
 from gankit.exchange import card
 from gankit.losses import ADVERSARIAL
@@ -220,7 +220,9 @@ def known(monkeypatch):
 
     monkeypatch.setattr(command_line, "read", parse)
     words = [["train", model] for model in models.names()] + [["explore", "RUN", tool] for tool in explore.TOOLS]
-    words += [[command, "RUN", "WHAT"] for command in cli.COMMANDS if command not in ("train", "explore", "resume")]
+    words += [["lab", experiment] for experiment in lab.entries()]
+    others = set(cli.COMMANDS) - {"train", "explore", "resume", "lab"}
+    words += [[command, "RUN", "WHAT"] for command in others]
     for one in words:
         with pytest.raises(Parsed):
             cli.main(one)
