@@ -5,8 +5,8 @@
 
 Writes, below FOLDER:
 
-    mnist-edges/     digits/ and edges/: one half of MNIST, and the edges of the other half (cogan, dualgan). Test image i
-                     of edges/ is made from test image i of digits/
+    mnist-edges/     digits/ and edges/: one half of MNIST, and the edges of the other half (cogan, dualgan). Test image
+                     i of edges/ is made from test image i of digits/
     trousers/        good/, 6,000 trousers of Fashion-MNIST without defects, and damaged/, 400 held-out ones of which
                      every second has a scratch, a stain, a hole or a turned square, with its pixels in masks/
                      (f_anogan, anogan)
