@@ -30,6 +30,7 @@ from PIL import Image
 
 import gankit
 from gankit import data, latent, models, pictures
+from gankit.anomaly.heat import overlay
 from gankit.evaluation.evaluator import trials_of_run
 from gankit.evaluation.trials import open_reference
 from gankit.recipe import Batch
@@ -98,10 +99,7 @@ PAIRED = "sample {run} --domain pairs --seeds 0-39 --columns 20 -o {out}/grid.pn
 SHADES = "--data {sets}/emoji-shades --resolution 64"
 EDGES = "{sets}/mnist-edges/digits,{sets}/mnist-edges/edges"
 TROUSERS = "score {run} {sets}/trousers/damaged -o {out}/scores.csv"
-TROUSERS_TEXT = (
-    "The least anomalous of 400 trousers above the most anomalous; half of the 400 have a drawn defect. Each has its "
-    "reconstruction and its heat map beside it."
-)
+TROUSERS_TEXT = "Held-out trousers with a drawn defect, each with its reconstruction, its heat map and the true defect."
 WORDS = (
     "sample {run} --n 6 -o {out}/grid.png --text 'man running facing right light skin tone' "
     "'runner medium light skin tone' 'woman running facing right medium skin tone' "
@@ -122,15 +120,15 @@ ENTRIES = [
     Entry("unet", "unet --data {sets}/emoji-scenes --preset small", "",
           "Held-out emoji on held-out parts of photographs, the pixels predicted as emoji, and the true ones.",
           "segmentation"),
-    Entry("f_anogan", "f_anogan --data {sets}/trousers/good --preset small", TROUSERS, TROUSERS_TEXT),
+    Entry("f_anogan", "f_anogan --data {sets}/trousers/good --preset cpu", TROUSERS, TROUSERS_TEXT),
     Entry("anogan", "anogan --data {sets}/trousers/good --preset small", TROUSERS, TROUSERS_TEXT),
-    Entry("ganimation", f"ganimation {SHADES} --preset small --batch 4 --n-critic 1", "",
+    Entry("ganimation", f"ganimation {SHADES} --preset cpu", "",
           "Held-out emoji of people, the skin tone at 0, a third, two thirds and 1, and the last mask: white stays."),
     Entry("stackgan", "stackgan --data {sets}/emoji-words --resolution 64 --preset cpu", WORDS,
           "Five sentences on signs and skin tones that are never together in the training data."),
     Entry("dualgan", f"dualgan --data {EDGES} --resolution 32 --preset small", "",
           "Held-out digits and their edges, and the reverse, without pairs."),
-    Entry("cogan", f"cogan --data {EDGES} --preset small --form faces --batch 16", PAIRED,
+    Entry("cogan", f"cogan --data {EDGES} --preset cpu", PAIRED,
           "Handwritten digits, each above the edges of the same latent."),
     Entry("dcgan", "dcgan --data {sets}/mnist --preset cpu", DIGITS, "Handwritten digits."),
     Entry("dcgan-emoji", f"dcgan {EMOJI}", SEEDS, "Emoji.",
@@ -179,8 +177,9 @@ def finish(entry: Entry, sets: Path, time: str, out: Path) -> Facts:
         has_sides = load(run).recipe.data in ("pairs", "domains")
         draw = styled if entry.model == "adain" else held_out_inputs if has_sides else held_out_strips
         draw(run).save(drawn / "translations.png")
+    if entry.draw.startswith("score"):  # in place of the images of the lowest and highest scores
+        located(run, sets / "trousers/damaged").save(drawn / "scores.png")
     (out / f"{entry.name}.png").write_bytes(small_png(Image.open(next(drawn.glob("*.png")))))
-    scores = gankit.evaluate(run, metrics=entry.metric, quiet=True) if entry.metric else []
     config = read_config(run)
     return {
         "time": time,
@@ -188,12 +187,21 @@ def finish(entry: Entry, sets: Path, time: str, out: Path) -> Facts:
         "side": "x".join(str(side) for side in config["spec"]["shape"][1:]),
         "images": config["data"]["count"],
         "seen": config["images"],
-        "scores": [
-            f"{score.name} {score.value:.3g} over {score.n_fake:,} images"
-            for score in scores
-            if not any(score.name.startswith(f"{other.name}_") for other in scores)  # a part of another one
-        ],
+        "scores": scores_of(entry, run, drawn),
     }
+
+
+def scores_of(entry: Entry, run: Path, drawn: Path) -> list[str]:
+    """The numbers of `gankit score`, or of the entry's metric without their parts, as the page shows them."""
+    if entry.draw.startswith("score"):
+        numbers = json.loads((drawn / "scores.json").read_text())
+        return [f"{name} {numbers[name]:.3g} over {numbers['images']} images" for name in ("auroc", "pixel_auroc")]
+    scores = gankit.evaluate(run, metrics=entry.metric, quiet=True) if entry.metric else []
+    return [
+        f"{score.name} {score.value:.3g} over {score.n_fake:,} images"
+        for score in scores
+        if not any(score.name.startswith(f"{other.name}_") for other in scores)
+    ]
 
 
 def held_out_inputs(run: Path, n: int = 8) -> Image.Image:
@@ -226,6 +234,18 @@ def held_out_strips(run: Path, n: int = 6) -> Image.Image:
     with torch.no_grad():
         columns = [x if x.ndim == 4 else data.normalise(data.paint(x, palette)) for x in recipe.strip(Batch(fields))]
     return pictures.sheet(latent.beside(columns), len(columns) * max(1, 9 // len(columns)))
+
+
+def located(run: Path, damaged: Path, n: int = 12) -> Image.Image:
+    """The first n images with a defect of a set in which every second has one, each with its reconstruction, heat map
+    and true map, three to a row.
+    """
+    rows = data.open(damaged, want="masks").rows(np.arange(1, 2 * n, 2))
+    images = data.normalise(rows["real"])
+    found = load(run).recipe.score(images)
+    heat = torch.stack([overlay(*both, float(found.map.detach().max())) for both in zip(images, found.map.detach())])
+    truth = data.normalise(data.paint(rows["mask"], data.palette(2)))
+    return pictures.sheet(latent.beside([images, found.rebuilt.detach(), heat, truth]), 12)
 
 
 def styled(run: Path, side: int = 120) -> Image.Image:
