@@ -240,7 +240,8 @@ def located(run: Path, damaged: Path, n: int = 12) -> Image.Image:
     """The first n images with a defect of a set in which every second has one, each with its reconstruction, heat map
     and true map, three to a row.
     """
-    rows = data.open(damaged, want="masks").rows(np.arange(1, 2 * n, 2))
+    dataset = data.open(damaged, want="masks")
+    rows = dataset.rows(np.arange(1, min(2 * n, len(dataset)), 2))
     images = data.normalise(rows["real"])
     found = load(run).recipe.score(images)
     heat = torch.stack([overlay(*both, float(found.map.detach().max())) for both in zip(images, found.map.detach())])

@@ -86,7 +86,7 @@ def test_skin_tones_are_classes_numbers_domains_and_words(fetched):
     assert all(text.split()[-3:] in (["light", "skin", "tone"], ["dark", "skin", "tone"]) for text in texts["train"])
 
 
-def test_sets_are_made_from_digits_clothes_emoji_and_photographs(fetched, monkeypatch):
+def test_sets_are_made_from_digits_clothes_emoji_and_photographs(fetched, tmp_path, monkeypatch):
     pytest.importorskip("skimage")
     derived = script("derived_sets")
     for name in ("mnist", "fashion-mnist"):
@@ -113,6 +113,15 @@ def test_sets_are_made_from_digits_clothes_emoji_and_photographs(fetched, monkey
     assert 0 < scenes.rows(np.arange(4))["mask"].float().mean() < 1
     derived.write_styles(fetched, 3)
     assert data.open(fetched / "styles").shape == (3, 64, 64)
+    gallery = script("gallery")
+    monkeypatch.setattr(gallery, "call", lambda *words: cli.main([w for w in words if w not in ("--time", "1s")]))
+    flags = {"f_anogan": " --images 16 --gan-images 8 --width 8", "adain": " --images 8"}
+    for name, more in flags.items():
+        entry = gallery.BY_NAME[name]
+        facts = gallery.finish(entry._replace(train=entry.train + more, metric=""), fetched, "1s", tmp_path)
+        assert [line.split()[0] for line in facts["scores"]] == ["auroc", "pixel_auroc"][: 2 * (name == "f_anogan")]
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            assert picture.width > 64
 
 
 def test_the_outside_of_an_emoji_is_the_white_that_touches_its_edge(tmp_path):
