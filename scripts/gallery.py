@@ -121,7 +121,7 @@ ENTRIES = [
           "Held-out emoji on held-out parts of photographs, the pixels predicted as emoji, and the true ones.",
           "segmentation"),
     Entry("f_anogan", "f_anogan --data {sets}/trousers/good --preset cpu", TROUSERS, TROUSERS_TEXT),
-    Entry("anogan", "anogan --data {sets}/trousers/good --preset small", TROUSERS, TROUSERS_TEXT),
+    Entry("anogan", "anogan --data {sets}/trousers/good --preset small", f"{TROUSERS} --n 100", TROUSERS_TEXT),
     Entry("ganimation", f"ganimation {SHADES} --preset cpu", "",
           "Held-out emoji of people, the skin tone at 0, a third, two thirds and 1, and the last mask: white stays."),
     Entry("stackgan", "stackgan --data {sets}/emoji-words --resolution 64 --preset cpu", WORDS,
@@ -140,7 +140,8 @@ ENTRIES = [
           withheld="after 86 s of CPU time: each column shows its class, textures are speckled"),
     Entry("wgan_gp", "wgan_gp --data {sets}/mnist --preset cpu", DIGITS, "Handwritten digits."),
     Entry("adain", "adain --data contents,{sets}/styles --preset small", "",
-          "Photographs in the style of those above them; the first two of these are no training styles.", "style"),
+          "Photographs at 256 px in the style of those above them, shown half as large; the first two styles and both "
+          "contents are not in the training data.", "style"),
 ]  # fmt: skip
 BY_NAME = {entry.name: entry for entry in ENTRIES}
 
@@ -249,8 +250,8 @@ def located(run: Path, damaged: Path, n: int = 12) -> Image.Image:
     return pictures.sheet(latent.beside([images, found.rebuilt.detach(), heat, truth]), 12)
 
 
-def styled(run: Path, side: int = 120) -> Image.Image:
-    """Two whole photographs that are no training contents, each in the style of three pictures above them.
+def styled(run: Path, side: int = 256) -> Image.Image:
+    """Two whole photographs that are no training contents, in the style of the three above them, shown half as large.
 
     The first two styles are no training styles, the third is.
     """
@@ -264,7 +265,7 @@ def styled(run: Path, side: int = 120) -> Image.Image:
     with torch.no_grad():
         for content in contents:
             rows += [content, *(recipe.translate(content, style) for style in styles)]
-    return pictures.sheet(torch.cat(rows), 1 + len(styles))
+    return pictures.sheet(torch.nn.functional.avg_pool2d(torch.cat(rows), 2), 1 + len(styles))
 
 
 def small_png(picture: Image.Image) -> bytes:

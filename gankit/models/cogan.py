@@ -175,7 +175,8 @@ class CoGAN(Recipe):
             parameters=dict(g=12_868_301, d=14_910_347),
         ),
         "cpu": Preset(
-            "for images of 28 to 64 px on one CPU core: small's in the form faces, with smaller batches",
+            "for images of 28 to 64 px on one CPU core: small's in the form faces, with smaller batches; one check, "
+            "on MNIST and edges at 28 px, one seed: Frechet distance 83 after 18 CPU s, 584 with small",
             model=SMALL | dict(form="faces"),
             settings=dict(batch=16, images=100_000, ema=2_000),
         ),
