@@ -22,7 +22,7 @@ import sys
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -30,7 +30,9 @@ from PIL import Image
 
 import gankit
 from gankit import models, pictures
+from gankit.data.lookup import held_out_of
 from gankit.evaluation.evaluator import trials_of_run
+from gankit.evaluation.subject import Score
 from gankit.runs.config import read_config
 from gankit.runs.files import write_text
 
@@ -62,8 +64,9 @@ class Entry(NamedTuple):
         draw: the arguments of the command that draws {out}/*.png from {run}; empty for a translator, whose held-out
             inputs and translations are drawn.
         text: what the picture shows.
-        metric: a metric of `gankit evaluate`, or none.
+        metric: a metric of `gankit evaluate`, or none; Frechet distances take the digits classifier's features.
         withheld: what was seen, if the picture is not worth showing.
+        images: the run's length, with which the command draws the same picture anywhere; default: `--time` decides it.
     """
 
     name: str
@@ -72,10 +75,15 @@ class Entry(NamedTuple):
     text: str
     metric: str = ""
     withheld: str = ""
+    images: str = ""
 
     @property
     def model(self) -> str:
         return self.train.split()[0]
+
+    def length(self, time: str) -> str:
+        """The argument of `gankit train` that ends the run."""
+        return f"--images {self.images}" if self.images else f"--time {time}"
 
     @property
     def credit(self) -> str:
@@ -91,21 +99,29 @@ ONE = "--preset small --most 96 --scales 4"
 EMOJI = "--data {sets}/emoji-google --resolution 64 --preset cpu"
 PAIRS = "--data {sets}/emoji-pairs --resolution 64 --preset cpu"
 DOMAINS = "--data {sets}/emoji-domains --resolution 64 --preset cpu"
+HANDWRITING = "--data {sets}/mnist --preset cpu"
+COLUMNS = "Handwritten digits, one class per column."
+CLOTHES = "--data {sets}/fashion-mnist --preset cpu"
 ENTRIES = [
     Entry("singan", f"singan {ONE}", SIZES, "A photograph, and samples in two shapes.", "sifid_small",
           "after 49 s of CPU time, 13 iterations a scale: blobs; its page shows the same after 120"),
     Entry("pix2pix", f"pix2pix {PAIRS}", "", "Emoji by Google, redrawn in Twitter's style, and Twitter's own.", "l1"),
     Entry("cyclegan", f"cyclegan {DOMAINS}", "", "Emoji by Google in Twitter's style, and the reverse, without pairs.",
           withheld="seen after 30 s of CPU time only: shapes stay, the other maker's colours do not come"),
-    Entry("dcgan", "dcgan --data {sets}/mnist --preset cpu", DIGITS, "Handwritten digits."),
+    Entry("dcgan", f"dcgan {HANDWRITING}", DIGITS, "Handwritten digits.", "fd", images="60k"),
     Entry("dcgan-emoji", f"dcgan {EMOJI}", SEEDS, "Emoji.",
           withheld="on emoji, after 214 s of CPU time: shapes and colours of emoji, not yet emoji"),
-    Entry("stylegan2", f"stylegan2 {EMOJI}", SEEDS, "Emoji."),
-    Entry("r3gan", f"r3gan {EMOJI}", SEEDS, "Emoji.",
-          withheld="after 314 s of CPU time: smooth shapes of many colours, no emoji"),
-    Entry("acgan", "acgan --data {sets}/fashion-mnist --preset cpu", CLASSES, "Clothes, one class per column.",
-          withheld="after 86 s of CPU time: each column shows its class, textures are speckled"),
-    Entry("wgan_gp", "wgan_gp --data {sets}/mnist --preset cpu", DIGITS, "Handwritten digits."),
+    Entry("stylegan2", f"stylegan2 {CLOTHES}", DIGITS, "Clothes.", "swd", images="16k"),
+    Entry("r3gan", f"r3gan {CLOTHES}", CLASSES, "Clothes, one class per column.", "swd", images="50k"),
+    Entry("acgan", f"acgan {HANDWRITING}", CLASSES, COLUMNS, "fd", images="30k"),
+    Entry("wgan_gp", f"wgan_gp {HANDWRITING}", CLASSES, COLUMNS, "fd", images="16k"),
+    Entry("lsgan", f"lsgan {HANDWRITING}", DIGITS, "Handwritten digits.", "fd", images="40k"),
+    Entry("wgan", f"wgan {HANDWRITING}", DIGITS, "Handwritten digits.", "fd", images="80k"),
+    Entry("sngan", f"sngan {HANDWRITING}", CLASSES, COLUMNS, "fd", images="14k"),
+    Entry("sagan", f"sagan {CLOTHES}", CLASSES, "Clothes, one class per column.", "swd", images="12k"),
+    Entry("biggan", f"biggan {CLOTHES}", CLASSES, "Clothes, one class per column.", "swd", images="12k"),
+    Entry("pggan", f"pggan {HANDWRITING} --hold 1920 --fade 960", DIGITS, "Handwritten digits.", "fd", images="16k"),
+    Entry("stylegan", f"stylegan {CLOTHES} --hold 2000 --fade 1000", DIGITS, "Clothes.", "swd", images="14k"),
     Entry("adain", "adain --data contents,styles --preset small", "", "Photographs in the style of the picture below.",
           withheld="after 294 s of CPU time with preset small: styles' colours and textures, contents are lost"),
 ]  # fmt: skip
@@ -135,7 +151,8 @@ def finish(entry: Entry, sets: Path, time: str, out: Path) -> Facts:
     runs, drawn = out / entry.name / "runs", out / entry.name / "drawn"
     drawn.mkdir(parents=True)
     before = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
-    call("train", *shlex.split(entry.train.format(sets=sets)), "--time", time, "--seed", "0", "--outdir", str(runs))
+    words = f"{entry.train.format(sets=sets)} {entry.length(time)} --seed 0"
+    call("train", *shlex.split(words), "--outdir", str(runs))
     seconds = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before
     [run] = runs.iterdir()
     if entry.draw:
@@ -143,8 +160,8 @@ def finish(entry: Entry, sets: Path, time: str, out: Path) -> Facts:
     else:
         held_out_inputs(run).save(drawn / "translations.png")
     (out / f"{entry.name}.png").write_bytes(small_png(Image.open(next(drawn.glob("*.png")))))
-    scores = gankit.evaluate(run, metrics=entry.metric, quiet=True) if entry.metric else []
     config = read_config(run)
+    scores = [score(entry, run)] if entry.metric else []
     return {
         "time": time,
         "seconds": round(seconds),
@@ -153,6 +170,15 @@ def finish(entry: Entry, sets: Path, time: str, out: Path) -> Facts:
         "seen": config["images"],
         "scores": [f"{score.name} {score.value:.3g} over {score.n_fake:,} images" for score in scores],
     }
+
+
+def score(entry: Entry, run: Path) -> Score:
+    """The first value of an entry's metric; of samples it takes 2,000, against held-out data where there are any."""
+    options: dict[str, Any] = {}
+    if entry.draw.startswith("sample"):
+        against = held_out_of(read_config(run)["settings"]["data"]) or ""
+        options = dict(features="digits", n=2000, against=against)
+    return gankit.evaluate(run, metrics=entry.metric, quiet=True, **options)[0]
 
 
 def held_out_inputs(run: Path, n: int = 8) -> Image.Image:
@@ -204,7 +230,7 @@ def section(entry: Entry, facts: Facts) -> str:
 
 {textwrap.fill(about, 120, break_long_words=False, break_on_hyphens=False)}
 
-    gankit train {entry.train.format(**names)} --time {facts["time"]}
+    gankit train {entry.train.format(**names)} {entry.length(facts["time"])}
     gankit {(entry.draw or "translate {run} INPUTS -o {out}").format(**names)}
 """
 

@@ -141,7 +141,12 @@ class InfoGAN(Recipe):
         return z * scale
 
     def traverse(self, z: Tensor, code: int, steps: int = 10) -> Tensor:
-        """(N, D) latents to (N, steps, D) with one code varied: 0 is the category; 1, 2 ... are continuous, -2 to 2."""
+        """(N, D) latents to (N, steps, D) with one code varied: 0 is the category; 1, 2 ... are continuous, -2 to 2.
+
+        Raises ValueError: there is no such code.
+        """
+        if not 0 <= code <= self.continuous:
+            raise ValueError(f"code is {code}; there are 0, the category, to {self.continuous}")
         latents = z[:, None].repeat(1, steps, 1)
         first = self.noise_dim + self.categories
         if code:
