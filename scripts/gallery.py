@@ -122,6 +122,12 @@ ENTRIES = [
     Entry("biggan", f"biggan {CLOTHES}", CLASSES, "Clothes, one class per column.", "swd", images="8k"),
     Entry("pggan", f"pggan {HANDWRITING} --hold 1200 --fade 600", DIGITS, "Handwritten digits.", "fd", images="10k"),
     Entry("stylegan", f"stylegan {CLOTHES} --hold 1350 --fade 675", DIGITS, "Clothes.", "swd", images="9k"),
+    Entry("cgan", f"cgan {CLOTHES}", CLASSES, "Clothes, one class per column.", "swd", images="150k"),
+    Entry("gan", f"gan {HANDWRITING}", DIGITS, "Handwritten digits.", "fd", images="150k"),
+    Entry("vae", f"vae {CLOTHES}", "explore {run} reconstructions --outdir {out}",
+          "Clothes that were held out and, below each row, what 16 numbers keep of them.", images="250k"),
+    Entry("infogan", f"infogan {HANDWRITING}", "explore {run} codes --seeds 0-4 --outdir {out} --animation none",
+          "InfoGAN's category by columns, learned without labels; a seed by rows.", images="25k"),
     Entry("adain", "adain --data contents,styles --preset small", "", "Photographs in the style of the picture below.",
           withheld="after 294 s of CPU time with preset small: styles' colours and textures, contents are lost"),
 ]  # fmt: skip
