@@ -55,6 +55,20 @@ CREDITS = {  # by the set's name, the first that fits
 }
 
 
+# Hours and processors: from the authors' READMEs (pggan, stylegan, stylegan2); biggan's and r3gan's are the papers' as
+# others quote them. GFLOP: benchmarks/flops.py.
+FULL_SIZE = """\
+## What full size takes
+
+The models below are made for larger images than a CPU trains in minutes. GFLOP are those of training on one image, at
+full size, with the paper's preset, counted by `python benchmarks/flops.py MODEL --preset PRESET`; the core of this page
+computes some 100 GFLOP a second at best. Images are those of the preset, and of the time that the authors report.
+
+| model | preset | GFLOP an image | images | the authors' machine and time |
+|---|---|---|---|---|
+"""
+
+
 class Entry(NamedTuple):
     """A model on a set of real images.
 
@@ -101,6 +115,7 @@ PAIRS = "--data {sets}/emoji-pairs --resolution 64 --preset cpu"
 DOMAINS = "--data {sets}/emoji-domains --resolution 64 --preset cpu"
 HANDWRITING = "--data {sets}/mnist --preset cpu"
 COLUMNS = "Handwritten digits, one class per column."
+CLOTHES_COLUMNS = "Clothes, one class per column."
 CLOTHES = "--data {sets}/fashion-mnist --preset cpu"
 ENTRIES = [
     Entry("singan", f"singan {ONE}", SIZES, "A photograph, and samples in two shapes.", "sifid_small",
@@ -112,22 +127,23 @@ ENTRIES = [
     Entry("dcgan-emoji", f"dcgan {EMOJI}", SEEDS, "Emoji.",
           withheld="on emoji, after 214 s of CPU time: shapes and colours of emoji, not yet emoji"),
     Entry("stylegan2", f"stylegan2 {CLOTHES}", DIGITS, "Clothes.", "swd", images="10k"),
-    Entry("r3gan", f"r3gan {CLOTHES}", CLASSES, "Clothes, one class per column.", "swd", images="50k"),
+    Entry("r3gan", f"r3gan {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "swd", images="50k"),
     Entry("acgan", f"acgan {HANDWRITING}", CLASSES, COLUMNS, "fd", images="20k"),
-    Entry("wgan_gp", f"wgan_gp {HANDWRITING}", CLASSES, COLUMNS, "fd", images="8k"),
-    Entry("lsgan", f"lsgan {HANDWRITING}", DIGITS, "Handwritten digits.", "fd", images="25k"),
-    Entry("wgan", f"wgan {HANDWRITING}", DIGITS, "Handwritten digits.", "fd", images="50k"),
+    Entry("wgan_gp", f"wgan_gp {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "swd", images="8k"),
+    Entry("lsgan", f"lsgan {CLOTHES}", DIGITS, "Clothes.", "swd", images="25k"),
+    Entry("wgan", f"wgan {CLOTHES}", DIGITS, "Clothes.", "swd", images="50k"),
     Entry("sngan", f"sngan {HANDWRITING}", CLASSES, COLUMNS, "fd", images="10k"),
-    Entry("sagan", f"sagan {CLOTHES}", CLASSES, "Clothes, one class per column.", "swd", images="8k"),
-    Entry("biggan", f"biggan {CLOTHES}", CLASSES, "Clothes, one class per column.", "swd", images="8k"),
-    Entry("pggan", f"pggan {HANDWRITING} --hold 1200 --fade 600", DIGITS, "Handwritten digits.", "fd", images="10k"),
+    Entry("sagan", f"sagan {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "swd", images="8k"),
+    Entry("biggan", f"biggan {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "swd", images="8k"),
+    Entry("pggan", f"pggan {CLOTHES} --hold 1200 --fade 600", DIGITS, "Clothes.", "swd", images="10k"),
     Entry("stylegan", f"stylegan {CLOTHES} --hold 1350 --fade 675", DIGITS, "Clothes.", "swd", images="9k"),
-    Entry("cgan", f"cgan {CLOTHES}", CLASSES, "Clothes, one class per column.", "swd", images="150k"),
-    Entry("gan", f"gan {HANDWRITING}", DIGITS, "Handwritten digits.", "fd", images="150k"),
+    Entry("cgan", f"cgan {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "swd", images="150k"),
+    Entry("gan", f"gan {CLOTHES}", DIGITS, "Clothes.", "swd", images="150k"),
     Entry("vae", f"vae {CLOTHES}", "explore {run} reconstructions --outdir {out}",
           "Clothes that were held out and, below each row, what 16 numbers keep of them.", images="250k"),
     Entry("infogan", f"infogan {HANDWRITING}", "explore {run} codes --seeds 0-4 --outdir {out} --animation none",
           "InfoGAN's category by columns, learned without labels; a seed by rows.", images="25k"),
+    Entry("lapgan", f"lapgan {CLOTHES} --conditional", CLASSES, CLOTHES_COLUMNS, "swd", images="120k"),
     Entry("adain", "adain --data contents,styles --preset small", "", "Photographs in the style of the picture below.",
           withheld="after 294 s of CPU time with preset small: styles' colours and textures, contents are lost"),
 ]  # fmt: skip
@@ -257,7 +273,7 @@ def write_page(page: Path, out: Path, finished: dict[str, Facts]) -> None:
     lines += ["## Not shown", "", "| models | why |", "|---|---|"]
     for why in sorted(set(rest.values())):
         lines.append(f"| {', '.join(f'[{name}](models/{name}.md)' for name in rest if rest[name] == why)} | {why} |")
-    write_text(page, "\n".join(lines) + "\n")
+    write_text(page, "\n".join([*lines, "", FULL_SIZE]) + "\n")
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
