@@ -222,16 +222,16 @@ def held_out_inputs(run: Path, n: int = 8) -> Image.Image:
     return pictures.sheet(torch.cat(cells), len(cells[0]), (), sides)
 
 
-def small_png(picture: Image.Image) -> bytes:
-    """A picture as a PNG of at most LARGEST bytes, with a palette where colours have to be given up for it.
+def small_png(picture: Image.Image, largest: int = LARGEST) -> bytes:
+    """A picture as a PNG of at most `largest` bytes, with a palette where colours have to be given up for it.
 
     Raises:
-        ValueError: 64 colours are still too large.
+        ValueError: 16 colours are still too large.
     """
-    for colours in (0, 256, 128, 64):
+    for colours in (0, 256, 128, 64, 32, 16):
         file = io.BytesIO()
         (picture.convert("RGB").quantize(colours) if colours else picture).save(file, "PNG", optimize=True)
-        if file.tell() <= LARGEST:
+        if file.tell() <= largest:
             return file.getvalue()
     raise ValueError(f"a picture of {picture.width}x{picture.height} takes {file.tell():,} bytes: draw fewer images")
 

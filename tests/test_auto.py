@@ -131,6 +131,44 @@ def test_sizes_and_widths_fit_the_time(rate, tmp_path):
     assert chosen(40 * wanted)["width"] == round(usual * 2 / 4) * 4 and chosen(40 * wanted)["resolution"] == "64"
 
 
+def test_a_smaller_size_or_width_is_taken_only_if_many_more_images_fit(rate, tmp_path):
+    """Small networks cost much the same at every size: their time goes into calls and not into pixels."""
+    path = images(tmp_path / "pics", 6, (80, 90))
+    rate(lambda side, arguments: 1.0 + side / 64 + arguments["width"] / 1000)
+    found = choosing.choose({"data": str(path)}, "10m", now(), say=False)
+    assert found.options["resolution"] == "64" and "width" not in found.options
+    assert "fewer than" in found.lines[2]
+
+
+@pytest.mark.parametrize("what", ["images", "pairs", "domains", "masks", "one"])
+def test_sizes_are_measured_on_data_that_is_read_once(what, monkeypatch, tmp_path):
+    """The steps are real, at each size; only the largest is read from the files, but for a single image."""
+    opened, measured = [], []
+    open_for, measure = sizing.open_for, sizing.measure
+
+    def opening(*given):
+        opened.append(given[1].resolution)
+        return open_for(*given)
+
+    def measuring(kind, spec, settings, arguments, dataset, *rest, **more):
+        pace = measure(kind, spec, settings, arguments, dataset, *rest, **more)
+        rows = next(dataset.stream(0, 2))
+        assert all(rows[name].shape[1:] == spec.shape for name in ("real", "a") if name in rows)
+        assert all(rows[name].shape[-2:] == spec.shape[1:] for name in ("b", "mask") if name in rows)
+        measured.append(min(spec.shape[1:]))
+        assert all(cost > 0 for cost in pace.cost.values())
+        return pace
+
+    monkeypatch.setattr(sizing, "open_for", opening)
+    monkeypatch.setattr(sizing, "measure", measuring)
+    monkeypatch.setattr(sizing, "WORTH", 0.0)
+    monkeypatch.setattr(sizing, "SIDES", {"cpu": (32, 16), "gpu": (32, 16)})
+    monkeypatch.setattr(sizing, "ONE_IMAGE", (25,))
+    found = choosing.choose({"data": str(made(what, tmp_path / what)), "batch": 2}, "2s", now(), say=False)
+    assert measured[:2] == [measured[0], 16] if what != "one" else measured[0] < 25
+    assert len(set(opened)) == 1 and (what == "one" or found.options["resolution"] == "16")
+
+
 def test_images_that_are_shown_often_get_augmentation_with_the_number_and_the_reason(rate, tmp_path):
     path = images(tmp_path / "pics", 6, (32, 32))
     rate(lambda side, arguments: 1.0)

@@ -252,7 +252,7 @@ def test_a_run_in_a_given_time_is_the_run_of_that_length_and_resumes_exactly(mon
         settings, changed, measured, line = fit(*arguments)
         assert measured.cost[Phase()] > 0 and measured.save > 0 and measured.report > 0
         given.append(loop.dataclasses.replace(settings, images=48, save=16, log=8, preview=16))
-        return given[0], changed, measured, line
+        return given[0], changed, None, line  # so that its end stays where it is
 
     monkeypatch.setattr(loop, "fit", short)
     monkeypatch.setattr(budget, "measure", lambda *a, **k: pace.measure(*a[:6], 0.0, *a[7:], **k))
@@ -266,6 +266,43 @@ def test_a_run_in_a_given_time_is_the_run_of_that_length_and_resumes_exactly(mon
     weights = [read_tensors(run.folder / "weights.safetensors")[0] for run in (timed, typed, resumed)]
     for a, b in itertools.pairwise(weights):
         assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+class Steady(models.find("dcgan")):
+    """A dcgan with a schedule that follows the share of the run that is done."""
+
+    def step(self, batch: object, run: training.Run) -> None:
+        assert 0 <= run.done < 1
+        super().step(batch, run)
+
+
+@pytest.mark.parametrize("taken", [0.25, 1.0, 4.0])
+@pytest.mark.parametrize("kind", [models.find("dcgan"), Steady, models.find("gan")])
+def test_the_end_of_a_run_moves_with_its_speed_unless_a_schedule_depends_on_it(kind, taken, monkeypatch, tmp_path):
+    """Steps take another time than was measured: the run ends in time, or at the images that were decided."""
+    ticking, before = Clock(), log.Log.tick
+
+    def tick(self: log.Log, run: training.Run) -> None:
+        ticking.time += taken
+        before(self, run)
+
+    def measure(*_: object, **__: object) -> Pace:
+        return Pace({Phase(): 1 / 8}, save=0.5, report=2.0, batches={Phase(): 8})  # a second a step
+
+    monkeypatch.setattr(budget, "measure", measure)
+    monkeypatch.setattr(log.Log, "tick", tick)
+    monkeypatch.setattr(loop, "Log", lambda *given: log.Log(*given, now=ticking))
+    monkeypatch.setattr(loop, "budget_of", lambda time, options: Budget(200.0, 0.0, frozenset(options), ticking))
+    options = TINY if kind.__name__ != "GAN" else {k: v for k, v in TINY.items() if k not in ("width", "z_dim")}
+    run = training.train(kind, time="200s", outdir=tmp_path, **options | dict(preview=0, save=400))
+    config = read_config(run.folder)
+    assert config["settings"]["images"] == run.settings.images == run.log.settings.images
+    assert run.settings.images <= run.images < run.settings.images + 8
+    if kind is models.find("dcgan"):
+        assert 0.93 * 200 < ticking.time <= 200, "besides the report, which this clock does not count"
+        assert run.images == pytest.approx(8 * 195 / taken, rel=0.05)
+    else:
+        assert run.images == pytest.approx(8 * 195, rel=0.03)
 
 
 def test_a_restarted_job_goes_on_with_what_was_decided(monkeypatch, tmp_path):

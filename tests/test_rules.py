@@ -75,8 +75,12 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             "explore": {"torch", "numpy", "PIL", "sklearn"},
         }.items()
     },
+    "lab": (
+        CORE | DATA | TOOLS | {"runs", "evaluation", "report", "training", "choosing"},
+        {"torch", "numpy", "PIL", "matplotlib"},
+    ),
     "cli": (
-        CORE | DATA | TOOLS | {"runs", "evaluation", "report", "training", "ledger", "choosing"},
+        CORE | DATA | TOOLS | {"runs", "evaluation", "report", "training", "ledger", "choosing", "lab"},
         {"rich", "tyro", "numpy", "torch"},
     ),
 }

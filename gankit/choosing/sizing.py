@@ -8,22 +8,25 @@ from typing import cast
 import torch
 
 from gankit.choosing.looking import Seen
+from gankit.data.resizing import resized
 from gankit.recipe import Recipe, Spec
+from gankit.runs.config import Data
 from gankit.text import shown
 from gankit.training.pace import measure, outlined, shares_of
-from gankit.training.settings import with_length
+from gankit.training.settings import Settings, with_length
 from gankit.training.setup import open_for, plan, spec_of
 
 SIDES = {"cpu": (64, 48, 32), "gpu": (256, 128, 64)}  # that are tried, in pixels; images are not enlarged
 ONE_IMAGE = (250, 192, 128, 96, 64)  # longer sides that are tried for a model of a single image
 FEW = 100  # times that an image is shown, above which images are augmented: D overfits to those that it sees so often
 ENOUGH = 0.5  # of a preset's images, which a size must allow
+WORTH = 1.5  # times as many images, which make a smaller size or width worth it
 WIDTHS = ("width", "widths", "width_g", "width_d", "channel_base", "channel_max")  # arguments that widen a network
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A size that fits.
+    """A size and width that were measured.
 
     Args:
         options: settings and arguments.
@@ -41,6 +44,71 @@ class Trial:
     arguments: dict[str, object]
     side: int
 
+    @property
+    def is_enough(self) -> bool:
+        return self.images >= self.enough
+
+    def better(self, smaller: Trial) -> Trial:
+        """This trial, or a smaller one if that is worth it: if many more images fit."""
+        return smaller if smaller.images >= WORTH * self.images else self
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """Measures a model at sizes and widths.
+
+    Args:
+        kind, preset, device: of the run.
+        options: settings and arguments besides the preset's.
+        seconds: the time of the run.
+        again: seconds that reading the data at another size takes.
+    """
+
+    kind: type[Recipe]
+    preset: str
+    options: dict[str, object]
+    device: torch.device
+    seconds: float
+    again: float
+
+    def measured(self, more: dict[str, object], factor: float = 1.0, known: Data | None = None) -> Trial:
+        """A size of `sizes_for` with widths times `factor`, measured on the data.
+
+        Data that is `known` at another size is not read again.
+        """
+        settings, arguments = plan(self.kind, self.preset, self.options | more)
+        if known is None:
+            dataset, settings, arguments = open_for(self.kind, settings, arguments)
+        else:
+            dataset = resized(known, (side_of(more) or known.shape[1], side_of(more) or known.shape[2]))
+        spec = spec_of(dataset)
+        changed = deepened(self.kind, spec, arguments)
+        if factor != 1.0:
+            changed |= scaled(widths_of(arguments | changed), factor)
+        arguments |= changed
+        limit = min(5.0, max(0.3, 0.02 * self.seconds))
+        pace = measure(
+            self.kind, spec, settings, arguments, dataset, self.device, limit, is_whole=False, training_data=cropped
+        )
+        recipe = outlined(self.kind, spec, arguments)
+        planned = with_length(settings, recipe).images
+        reading = self.again if known is not None and spec.shape != known.shape else 0.0
+        images = int(max(0.1 * self.seconds, self.seconds - reading) / pace.per_image(shares_of(recipe, planned)))
+        typed = {"batch": settings.batch} | self.options | more | changed
+        side = side_of(more) or min(spec.shape[1:])
+        return Trial(typed, settings.batch, images, int(ENOUGH * planned), arguments, side)
+
+    def widened(self, trial: Trial, more: dict[str, object], is_largest: bool, known: Data | None = None) -> Trial:
+        """A trial at the size `more` with half its widths if its images are not enough, or twice if they are many."""
+        if any(name in self.options for name in widths_of(trial.arguments)):
+            return trial
+        if not trial.is_enough:
+            return trial.better(self.measured(more, 0.5, known))
+        if is_largest and trial.images > 6 * trial.enough:
+            wide = self.measured(more, 2.0, known)
+            return wide if wide.images > 2 * wide.enough else trial
+        return trial
+
 
 def fitted(
     kind: type[Recipe],
@@ -54,39 +122,32 @@ def fitted(
 ) -> Trial:
     """The largest size at which enough images fit into the time, and a width that fits it.
 
-    One size is measured; the cost of an image at the others follows from their pixels, and that of other widths from
-    the numbers in a convolution. The length of the run is not taken from here, but measured once more. Reading the data
-    at another size takes `again` seconds.
+    Sizes are measured from the largest to the first at which enough images fit, on the data as it is read at the
+    largest; reading it at another size takes `again` seconds. A model of one image is measured at the smallest, and its
+    cost at the others follows from their pixels. The length of the run is not taken from here, but measured once more.
     """
+    sizing = Sizing(kind, preset, options, device, seconds, again)
     sizes = sizes_for(kind, options, seen, machine)
-    is_one = seen.what == "one"
-    first = sizes[-1] if is_one else sizes[0]
-    settings, arguments = plan(kind, preset, options | first)
-    dataset, settings, arguments = open_for(kind, settings, arguments)
-    spec, batch = spec_of(dataset), settings.batch
-    arguments = arguments | deepened(kind, spec, arguments)
-    pace = measure(kind, spec, settings, arguments, dataset, device, min(5.0, 0.04 * seconds), is_whole=False)
-    recipe = outlined(kind, spec, arguments)
-    planned = with_length(settings, recipe).images
-    images, enough = seconds / pace.per_image(shares_of(recipe, planned)), int(ENOUGH * planned)
-
-    measured_side = side_of(first) or min(spec.shape[1:])
-    for more in sizes:
-        side = side_of(more) or measured_side
-        reading = 0.0 if side == measured_side else again
-        fitting = images * (measured_side / side) ** 2 * max(0.1, 1 - reading / seconds)
-        if fitting >= enough:
+    if seen.what == "one":
+        trial = sizing.measured(sizes[-1])
+        fitting = [replace(trial, images=int(trial.images * (trial.side / side_of(m)) ** 2)) for m in sizes]
+        at = next((i for i, larger in enumerate(fitting) if larger.is_enough), len(sizes) - 1)
+        largest = replace(fitting[at], options=trial.options | sizes[at], side=side_of(sizes[at]))
+        return sizing.widened(largest, sizes[at], at == 0)
+    dataset = open_for(kind, *plan(kind, preset, options | sizes[0]))[0]
+    chosen, trial = sizes[0], sizing.measured(sizes[0], known=dataset)
+    for more in sizes[1:]:
+        if trial.is_enough:
             break
-    if side != measured_side and not is_one:
-        other = (spec.other[0], side, side) if spec.other else ()
-        spec = replace(spec, shape=(spec.channels, side, side), other=other)
-    arguments = plan(kind, preset, options | more)[1]
-    deeper = deepened(kind, spec, arguments)
-    usual = widths_of(arguments | deeper)
-    factor = 0.5 if fitting < enough else 2.0 if fitting > 6 * enough and more is sizes[0] else 1.0
-    widths = scaled(usual, factor) if factor != 1 and not any(name in options for name in usual) else {}
-    typed = {"batch": batch} | options | more | deeper | widths
-    return Trial(typed, batch, int(fitting / factor**1.5), enough, arguments | deeper | widths, side)
+        smaller = sizing.measured(more, known=dataset)
+        if trial.better(smaller) is smaller:
+            chosen, trial = more, smaller
+    return sizing.widened(trial, chosen, chosen is sizes[0], dataset)
+
+
+def cropped(recipe: Recipe, settings: Settings, dataset: Data) -> Data:
+    """`open_training_data` for a measurement, which reads no files again at the size from which crops are cut."""
+    return resized(dataset, recipe.load_size) if recipe.load_size else dataset
 
 
 def side_of(more: dict[str, object]) -> int:

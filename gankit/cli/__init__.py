@@ -15,7 +15,7 @@ from gankit.text import let_go, put, suggest
 
 COMMANDS = (
     "train", "resume", "sample", "interpolate", "translate", "explore", "evaluate", "score", "compare", "metrics",
-    "models", "show", "data", "report", "import", "export",
+    "models", "show", "data", "report", "lab", "import", "export",
 )  # fmt: skip
 
 

@@ -15,11 +15,13 @@ from gankit.recipe import Images, Recipe, Spec
 from gankit.runs.config import Data
 from gankit.text import about, shown
 from gankit.training.pace import Pace, measure, outlined, shares_of
+from gankit.training.run import Run
 from gankit.training.settings import Settings, with_length, with_options
 
 DECIDED = ("images", "log", "preview", "save", "evaluate_every", "ema", "augment_speed")  # settings that a time decides
 SHARE = 0.03  # of the time, which previews and saves may take each
 START = 0.3  # seconds between the building of a model and its first step: the picture of reals and the log
+NOTABLE = 0.01  # of a run's length, by which its end is moved at least
 WORDS = "write 90s, 30m, 2h or 1:30:00"
 
 
@@ -132,20 +134,49 @@ def length_for(
     images, chosen, changed = planned, settings, arguments
     for _ in range(4):  # intervals and phases depend on the length, and the length on what they cost
         shares = shares_of(outlined(kind, spec, changed), images)
-        others = sum(
-            cost * math.ceil(images / every)
-            for cost, every in (
-                (pace.preview if chosen.preview else 0.0, chosen.preview or images),
-                (pace.save, chosen.save),
-                (pace.evaluation, chosen.evaluate_every),
-            )
-        )
-        images = max(settings.batch, nice((room - min(others, 0.9 * room)) / pace.per_image(shares), 3))
+        others = min(side_costs(chosen, pace, images), 0.9 * room)
+        images = max(settings.batch, nice((room - others) / pace.per_image(shares), 3))
         ratio = images / planned
         stretched = kind.stretched(arguments, ratio)
         changed = arguments | {name: value for name, value in stretched.items() if name not in budget.fixed}
         chosen = spaced(settings, images, ratio, pace, budget)
     return chosen, changed
+
+
+def side_costs(settings: Settings, pace: Pace, images: int) -> float:
+    """Seconds that the previews, saves and evaluations of so many images take."""
+    intervals = (
+        (pace.preview if settings.preview else 0.0, settings.preview or images),
+        (pace.save, settings.save),
+        (pace.evaluation, settings.evaluate_every),
+    )
+    return sum(cost * math.ceil(images / every) for cost, every in intervals)
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """Moves the end of a run, which is over in time though its steps turn out faster or slower than was measured.
+
+    Only for models without a schedule: they learn the same whatever their length is.
+
+    Args:
+        budget: the time.
+        pace: what was measured.
+    """
+
+    budget: Budget
+    pace: Pace
+
+    def move_end(self, run: Run) -> None:
+        """Let a run end in time, unless a schedule depends on its end."""
+        settings, rest = run.settings, run.settings.images - run.images
+        if rest <= 0 or run.has_schedule:
+            return
+        room = self.budget.began + self.budget.seconds - self.budget.now() - self.pace.report
+        room = max(0.0, room - side_costs(settings, self.pace, rest))
+        images = run.images + max(1, round(rest * room / max(run.log.progress.left(), 1e-9)))
+        if processes.tell(abs(images - settings.images) > NOTABLE * settings.images):
+            run.end_at(processes.tell(images))
 
 
 def spaced(settings: Settings, images: int, ratio: float, pace: Pace, budget: Budget) -> Settings:

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gankit import data, latent, pictures, processes, report
-from gankit.recipe import Batch, Spec
+from gankit.recipe import Batch, Images, Spec
 from gankit.runs import files, schema
 from gankit.runs.config import Data
 from gankit.runs.state import LiveRun, LogState
@@ -148,6 +149,13 @@ class Log:
         if self.bar and now - self.drawn >= 0.5:
             self.drawn = now
             self.bar.update(self.bar.task_ids[0], completed=run.images, text=self.text(self.averages()))
+
+    def end_at(self, images: int) -> None:
+        """Expect the run to end there."""
+        self.settings = replace(self.settings, images=Images(images))
+        self.progress.total = images
+        if self.bar:
+            self.bar.update(self.bar.task_ids[0], total=images)
 
     def postpone(self, now: float) -> None:
         """Say nothing by time for a while: for 30 s at first, later for a tenth of the time so far."""

@@ -35,7 +35,7 @@ from gankit.runs.config import (
 from gankit.runs.files import sweep
 from gankit.text import aside, shown
 from gankit.training.batches import fixed_inputs, make_batch, open_stream
-from gankit.training.budget import Budget, budget_of, decided, fit
+from gankit.training.budget import Budget, Deadline, budget_of, decided, fit
 from gankit.training.log import Log
 from gankit.training.pace import outlined
 from gankit.training.run import Run
@@ -106,12 +106,15 @@ def begin(
         config = read_config(folder)
         saved = state.can_resume(folder, config)
         run = Run(recipe, settings, folder, config, device, Log(folder, settings, quiet))
-        if pace:
-            run.log.work = pace.work(recipe, settings.images)
         if saved:
             state.restore(run)
+        deadline = None
+        if budget and pace and kind.stretched(arguments, 2.0) == arguments:
+            deadline = Deadline(budget, pace)
+        elif pace:
+            run.log.work = pace.work(recipe, settings.images)
         try:
-            return loop(run, dataset)
+            return loop(run, dataset, deadline)
         except ValueError as error:
             is_refusal = not isinstance(error, state.Diverged) and run.step <= Augment.EVERY
             if is_refusal and not state.has_state(folder) and processes.rank() == 0:
@@ -220,16 +223,15 @@ def locked(folder: Path, device: torch.device) -> Iterator[None]:
         yield
 
 
-def loop(run: Run, dataset: Data) -> Run:
-    """The loop. Progress is one integer, images seen."""
+def loop(run: Run, dataset: Data, deadline: Deadline | None = None) -> Run:
+    """The loop. Progress is one integer, images seen. A deadline moves the end of the run."""
     recipe, settings, stream = run.recipe, run.settings, None
     if settings.compile:
         for name in recipe.ema:
             getattr(recipe, name).compile()
     is_first, evaluate = processes.rank() == 0, evaluation.during(run)
     source = open_training_data(recipe, settings, dataset)
-    is_over = evaluate is not None and evaluate.is_over(run)  # before this resume
-    if not is_over:
+    if not (is_over := evaluate is not None and evaluate.is_over(run)):  # before this resume
         run.config.pop("stopped", None)
     if is_first:
         start_log(run, dataset)
@@ -239,7 +241,7 @@ def loop(run: Run, dataset: Data) -> Run:
                 run.log.preview(run)
             if is_over := evaluate.is_over(run):
                 write_config(run.folder, run.config)
-        while run.images < settings.images and not is_over:
+        while run.images < run.settings.images and not is_over:
             # the next batch
             phase = recipe.phase(run.images)
             if stream is None or phase != run.phase:
@@ -254,7 +256,7 @@ def loop(run: Run, dataset: Data) -> Run:
             before = run.images
             run.advance(size)
             # what is due: scores, pictures, lines, saves
-            due = Due(before, run.images, settings)
+            due = Due(before, run.images, run.settings)
             stop = processes.agree(signals.asked, run.device)
             if due.log or due.save or stop:
                 run.check()
@@ -267,6 +269,8 @@ def loop(run: Run, dataset: Data) -> Run:
             if due.log:
                 if is_first:
                     run.log.write(run)
+                if deadline:
+                    deadline.move_end(run)
                 release_memory()
             if due.save or due.keep or stop:
                 state.save(run, keep=due.keep)

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import math
 import re
+import statistics
 import tempfile
 import time
 from collections import Counter
@@ -86,6 +87,7 @@ def measure(
     limit: float,
     now: Callable[[], float] = time.perf_counter,
     is_whole: bool = True,
+    training_data: Callable[[Recipe, Settings, Data], Data] = open_training_data,
 ) -> Pace:
     """The pace of a model with these settings, measured in about `limit` seconds; the same on all processes.
 
@@ -94,6 +96,7 @@ def measure(
         limit: seconds; each phase takes one step at least.
         now: the clock.
         is_whole: measure previews, saves, the report and evaluations as well.
+        training_data: what opens the data for batches.
     """
     began = now()
     recipe = build_recipe(kind, spec, arguments, settings.seed)
@@ -102,7 +105,7 @@ def measure(
         folder = Path(name)
         config = new_config(kind, "", arguments, dataclasses.asdict(settings), spec, dataset)
         run = Run(recipe, settings, folder, config, device, Log(folder, settings, quiet=True))
-        source, built = open_training_data(recipe, settings, dataset), now() - began
+        source, built = training_data(recipe, settings, dataset), now() - began
         steps, places = step_kinds(arguments, len(recipe.counts or [1])), phases(recipe, settings.images)
         cost, batches = {}, {}
         for i, (phase, place) in enumerate(places.items()):
@@ -210,9 +213,9 @@ def cost_of(meter: Meter, steps: list[tuple[int, float]], room: float) -> tuple[
         if times and processes.tell(end - meter.now()) <= took:
             break
         times.setdefault(number, []).append(meter.seconds(size, number))
-    means = {number: sum(seconds) / len(seconds) for number, seconds in times.items()}
-    known = sum(share for number, share in steps if number in means)
-    total = sum(share * means[number] for number, share in steps if number in means)
+    typical = {number: statistics.median(seconds) for number, seconds in times.items()}
+    known = sum(share for number, share in steps if number in typical)
+    total = sum(share * typical[number] for number, share in steps if number in typical)
     return processes.tell(total / known / size), size
 
 

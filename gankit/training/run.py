@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from gankit import latent, pictures, processes, report
 from gankit.nn import at_work
-from gankit.recipe import Batch, Losses, Phase, Recipe
+from gankit.recipe import Batch, Images, Losses, Phase, Recipe
 from gankit.runs.files import last_save
 from gankit.runs.schema import Config
 from gankit.runs.state import Diverged, place
@@ -34,7 +35,8 @@ class Run:
         folder: the run folder.
         images: images seen before the current batch.
         step: batches before it.
-        done: share of the run that is done, 0 to 1.
+        done: share of the run that is done, 0 to 1. A model that asks for it has a schedule.
+        has_schedule: whether what the model learns depends on the length of the run, which then stays as it is.
         phase: the current phase.
         augment: the augmentation of the images that D sees, or None.
     """
@@ -44,6 +46,7 @@ class Run:
     ):
         self.settings, self.folder, self.config, self.device, self.log = settings, folder, config, device, log
         self.images = self.step = self.turn = 0
+        self.has_schedule = False
         self.phase: Phase | None = None
         self.dtype = DTYPES[settings.precision]
         self.recipe = place(recipe, device, self.dtype, settings.batch).train()
@@ -62,6 +65,7 @@ class Run:
 
     @property
     def done(self) -> float:
+        self.has_schedule = True
         return min(1.0, self.images / self.settings.images)
 
     # What a recipe calls ---------------------------------------------------------------------------------------------
@@ -200,6 +204,12 @@ class Run:
             torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), weight)
             if buffers := list(net.buffers()):
                 torch._foreach_copy_(list(average.buffers()), buffers)
+
+    def end_at(self, images: int) -> None:
+        """Move the end of the run."""
+        self.settings = replace(self.settings, images=Images(images))
+        self.config["settings"]["images"] = images
+        self.log.end_at(images)
 
     def check(self) -> None:
         """Raise Diverged if an update on the GPU met numbers that were not finite."""
