@@ -129,14 +129,14 @@ ENTRIES = [
     Entry("dcgan", f"dcgan {HANDWRITING}", DIGITS, "Handwritten digits.", "fd", images="60k"),
     Entry("dcgan-emoji", f"dcgan {EMOJI}", SEEDS, "Emoji.",
           withheld="on emoji, after 214 s of CPU time: shapes and colours of emoji, not yet emoji"),
-    Entry("stylegan2", f"stylegan2 {CLOTHES}", DIGITS, "Clothes.", "swd", images="10k"),
-    Entry("r3gan", f"r3gan {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "swd", images="50k"),
+    Entry("stylegan2", f"stylegan2 {CLOTHES}", DIGITS, "Clothes.", "swd", images="24k"),
+    Entry("r3gan", f"r3gan {HANDWRITING}", CLASSES, COLUMNS, "fd", images="40k"),
     Entry("acgan", f"acgan {HANDWRITING}", CLASSES, COLUMNS, "fd", images="20k"),
     Entry("wgan_gp", f"wgan_gp {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "swd", images="8k"),
     Entry("lsgan", f"lsgan {CLOTHES}", DIGITS, "Clothes.", "swd", images="25k"),
-    Entry("wgan", f"wgan {CLOTHES}", DIGITS, "Clothes.", "swd", images="50k"),
+    Entry("wgan", f"wgan {CLOTHES}", DIGITS, "Clothes.", "swd", images="40k"),
     Entry("sngan", f"sngan {HANDWRITING}", CLASSES, COLUMNS, "fd", images="10k"),
-    Entry("sagan", f"sagan {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "swd", images="8k"),
+    Entry("sagan", f"sagan {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "swd", images="16k"),
     Entry("biggan", f"biggan {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "swd", images="8k"),
     Entry("pggan", f"pggan {CLOTHES} --hold 1200 --fade 600", DIGITS, "Clothes.", "swd", images="10k"),
     Entry("stylegan", f"stylegan {CLOTHES} --hold 1350 --fade 675", DIGITS, "Clothes.", "swd", images="9k"),
@@ -146,8 +146,8 @@ ENTRIES = [
     Entry("vae", f"vae {CLOTHES}", "explore {run} reconstructions --outdir {out}",
           "Clothes that were held out and, below each row, what 16 numbers keep of them.", images="250k"),
     Entry("infogan", f"infogan {HANDWRITING}", "explore {run} codes --seeds 0-4 --outdir {out} --animation none",
-          "The ten values of the category that InfoGAN learned without labels, by columns; a seed per row.", images="25k"),
-    Entry("lapgan", f"lapgan {CLOTHES} --conditional", CLASSES, CLOTHES_COLUMNS, "swd", images="80k"),
+          "The ten values of the category that InfoGAN learned without labels, by columns.", images="25k"),
+    Entry("lapgan", f"lapgan {CLOTHES} --conditional", CLASSES, CLOTHES_COLUMNS, "swd", images="60k"),
     Entry("adain", "adain --data contents,styles --preset small", "", "Photographs in the style of the picture below.",
           withheld="after 294 s of CPU time with preset small: styles' colours and textures, contents are lost"),
 ]  # fmt: skip
@@ -265,7 +265,7 @@ def write_page(page: Path, out: Path, finished: dict[str, Facts]) -> None:
     """Write the page and its pictures from what is finished."""
     images = page.parent / "images" / "gallery"
     images.mkdir(parents=True, exist_ok=True)
-    lines = ["# Gallery", "", textwrap.fill(INTRODUCTION, 120), ""]
+    lines = ["# Gallery", "", textwrap.fill(INTRODUCTION, 120, break_on_hyphens=False), ""]
     rest = {name: "not run for this page yet" for name in models.names()}
     for entry in BY_NAME.values():
         if entry.name in finished and not entry.withheld:
