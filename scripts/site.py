@@ -30,6 +30,7 @@ def on_config(config: dict) -> dict:
         {"gankit": "README.md"},
         {"Tutorials": pages("tutorials")},
         {"Guide": [f"{name}.md" for name in GUIDE]},
+        {"Lab": pages("lab")},
         {"Models": pages("models")},
         {"API": pages("api")},
         {"Project": [f"{name}.md" for name in sorted(top)]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import gankit
 from gankit import cli, explore, latent, training
 from gankit.explore import boundaries, classifiers, discriminator, inputs, inversion, latent_search, object_removal
 from gankit.explore.result import Result, blank, sheet
+from gankit.nn import SelfAttention
 from gankit.recipe import Recipe, Spec, seeded
 from gankit.runs.trained import Trained
 
@@ -305,6 +307,46 @@ def test_styles_are_mixed_layer_by_layer_and_noise_is_measured():
     assert measured == pytest.approx(0.1, rel=0.02)
 
 
+def test_attention_is_that_of_the_generator_s_layer(tmp_path, capsys):
+    """Keys that are large in one corner draw all attention there, from every place."""
+    options = dict(data="digits", preset="small", images=16, batch=8, preview=0, save=16, quiet=True, ema=0)
+    trained = gankit.load(training.train("sagan", outdir=tmp_path / "runs", width=8, **options).folder)
+    layer = next(module for module in trained.recipe.g.modules() if isinstance(module, SelfAttention))
+    result = explore.attention(trained, seeds=(0, 1), at=(0.1, 0.9))
+    assert result.images.shape == (4, 1, 16, 16) and result.columns == 2 and "gamma is 0" in result.say[0]
+    assert torch.allclose(result.images[0], trained.sample(1, 0)[0], atol=1e-5), "the sample itself comes first"
+
+    def weights(x: Tensor) -> Tensor:
+        places = torch.zeros(len(x), x.shape[2] * x.shape[3], x.shape[2] * x.shape[3] // 4)
+        places[:, :, 0] = 1
+        return places
+
+    layer.weights = weights
+    cell = explore.attention(trained, seeds=(0,), at=(0.9, 0.9)).images[1, 0]
+    assert cell[0, 0] > cell[-8:, :4].max() and cell[0, 0] > cell[:4, -4:].max()
+    assert cell[14, 14] == 1 and cell[13, 13] == -1, "the place is marked in a frame"
+    numbers = explore.attention(trained, seeds=(0,), at=(0.9, 0.9)).numbers
+    assert numbers["entropy of the attention, of its largest"] == pytest.approx(0, abs=1e-6)
+
+
+def test_attention_weights_are_a_distribution_over_blocks():
+    layer, x = SelfAttention(8), torch.randn(2, 8, 6, 4)
+    weights = layer.weights(x)
+    assert weights.shape == (2, 24, 6) and torch.allclose(weights.sum(2), torch.ones(2, 24))
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [(dict(), "has no attention layer"), (dict(at=(0.5,)), "pairs of row and column"), (dict(layer=3), "--layer is 3")],
+)
+def test_attention_refuses_what_it_cannot_show(options, said, tmp_path):
+    model = "sagan" if options else "dcgan"
+    flags = dict(data="digits", preset="small", images=8, batch=8, preview=0, save=8, quiet=True, width=8)
+    trained = gankit.load(training.train(model, outdir=tmp_path, **flags).folder)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        explore.attention(trained, **options)
+
+
 def test_neighbours_finds_the_images_themselves(home, monkeypatch):
     model = gankit.load(home / "runs" / "00000-dcgan-digits")
     source = inputs.data_of(model)
@@ -359,7 +401,7 @@ CODED = ("codes", "reconstructions")  # of models that learned codes, or that en
 SINGLE = ("sizes", "enlarge", "paint", "harmonise", "edit", "animate")  # of one image: tests/test_singan.py
 
 
-@pytest.mark.parametrize("tool", sorted(set(explore.TOOLS) - {*STYLED, *SINGLE, *CODED, "drop"}))
+@pytest.mark.parametrize("tool", sorted(set(explore.TOOLS) - {*STYLED, *SINGLE, *CODED, "drop", "attention"}))
 def test_every_tool_runs_and_runs_the_same_again(home, tool, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(home)
     for folder in ("a", "b"):

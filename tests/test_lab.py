@@ -19,7 +19,11 @@ NAMES = list(lab.entries())
 # Parameters with which an experiment takes seconds, and the verdict that it has then; {} is its documented run.
 QUICK: dict[str, tuple[dict[str, object], str]] = {
     "bilinear-game": ({}, "shown"),
+    "density-ratio": ({"steps": 250}, "shown"),
+    "dirac-gan": ({}, "shown"),
+    "gaussians": ({"distances": 3}, "shown"),
     "parallel-lines": ({"thetas": (0.0, 0.5), "steps": 400}, "shown"),
+    "vanishing-gradients": ({"steps": 120}, "shown"),
 }
 
 

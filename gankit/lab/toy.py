@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from gankit import penalties
 from gankit.losses import Adversarial
 from gankit.nn.across import Draw
 from gankit.recipe import adam
@@ -45,6 +46,11 @@ def d_loss(d: nn.Module, real: Tensor, fake: Tensor, loss: Adversarial, penalty:
     if penalty:
         total = total + penalty(critic, real, fake, lambda sampler: sampler(len(real)))
     return total
+
+
+def slope(critic: Critic, real: Tensor, fake: Tensor, draw: Draw) -> Tensor:
+    """The penalty of WGAN-GP with its weight of 10, as `penalty` of the functions here."""
+    return 10 * penalties.wgan_gp(critic, real, fake, draw)
 
 
 def train_d(

@@ -104,6 +104,7 @@ class CGAN(Recipe):
         loss: adversarial loss; see gankit.losses.ADVERSARIAL.
         penalty: penalty on the discriminator, or none; see gankit.penalties.PENALTIES.
         penalty_weight: weight of the penalty; gamma / 2 for R1.
+        n_dis: updates of D for each of G, k in the GAN paper's algorithm 1; the last of them is on G's samples.
     """
 
     data, labels, ema, defaults = "images vectors", "required", ("g",), dict(batch=100)
@@ -152,12 +153,14 @@ class CGAN(Recipe):
         loss: str = "non_saturating",
         penalty: str = "none",
         penalty_weight: float = 0.0,
+        n_dis: int = 1,
     ):
         super().__init__(spec)
         for option, value, options in ("loss", loss, [*ADVERSARIAL]), ("penalty", penalty, ["none", *PENALTIES]):
             if value not in options:
                 raise ValueError(f"there is no {option} {value!r}; choose from {', '.join(options)}")
         self.adversarial, self.penalty, self.penalty_weight = ADVERSARIAL[loss], PENALTIES.get(penalty), penalty_weight
+        self.n_dis = n_dis
         lengths = ("g_hidden", g_hidden, (2, 3)), ("d_hidden", d_hidden, (3,)), ("maxout_pieces", maxout_pieces, (3,))
         for option, numbers, allowed in lengths:
             if len(numbers) not in allowed:
@@ -173,7 +176,15 @@ class CGAN(Recipe):
 
     def step(self, batch: Batch, run: Run) -> None:
         set_schedules(self.opt.values(), self.lr * self.lr_decay**-run.step, run.images / 12.5e6)
-        run.update(("d", "g"), self.losses, batch)
+        if run.step % self.n_dis == self.n_dis - 1:
+            run.update(("d", "g"), self.losses, batch)
+        else:
+            run.update("d", self.d_loss, batch)
+
+    def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of D alone."""
+        (loss, _), outputs = self.losses(batch)
+        return loss, outputs
 
     def losses(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
         """The losses of D and G on the same samples; D's is halved as in the code of the GAN paper."""

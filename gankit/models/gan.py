@@ -101,6 +101,7 @@ class GAN(Recipe):
         loss: adversarial loss; see gankit.losses.ADVERSARIAL.
         penalty: penalty on the discriminator, or none; see gankit.penalties.PENALTIES.
         penalty_weight: weight of the penalty; gamma / 2 for R1.
+        n_dis: updates of D for each of G, k in the GAN paper's algorithm 1; the last of them is on G's samples.
 
     Raises:
         ValueError: the loss, penalty or prior is unknown, or momentum_images is below 1.
@@ -172,6 +173,7 @@ class GAN(Recipe):
         loss: str = "non_saturating",
         penalty: str = "none",
         penalty_weight: float = 0.0,
+        n_dis: int = 1,
     ):
         super().__init__(spec)
         self.z_dim, self.prior, self.lr, self.lr_decay, self.penalty_weight = z_dim, prior, lr, lr_decay, penalty_weight
@@ -185,7 +187,7 @@ class GAN(Recipe):
                 raise ValueError(f"there is no {option} {value!r}; choose from {', '.join(options)}")
         if momentum_images < 1:
             raise ValueError(f"momentum_images is {momentum_images}; it must be at least 1")
-        self.momentum_images = momentum_images
+        self.momentum_images, self.n_dis = momentum_images, n_dis
         self.adversarial, self.penalty = ADVERSARIAL[loss], PENALTIES.get(penalty)
         sigmoid = output == "sigmoid" and len(spec.shape) == 3
         self.g = Generator(spec.shape, z_dim, g_hidden, sigmoid)
@@ -209,7 +211,15 @@ class GAN(Recipe):
 
     def step(self, batch: Batch, run: Run) -> None:
         set_schedules(self.opt.values(), self.lr * self.lr_decay**-run.step, run.images / self.momentum_images)
-        run.update(("d", "g"), self.losses, batch)
+        if run.step % self.n_dis == self.n_dis - 1:
+            run.update(("d", "g"), self.losses, batch)
+        else:
+            run.update("d", self.d_loss, batch)
+
+    def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of D alone."""
+        (loss, _), outputs = self.losses(batch)
+        return loss, outputs
 
     def losses(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
         """The losses of D and G on the same samples; D's is halved as in the authors' code."""
