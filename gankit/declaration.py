@@ -241,6 +241,7 @@ class Declaration:
         draw: Callable[..., Tensor]
         encode: Callable[..., Tensor]
         reconstruct: Callable[..., Tensor]
+        traverse: Callable[..., Tensor]
         score: Callable[..., Anomaly]
         translate: Callable[..., Tensor]
         attention: Callable[..., tuple[Tensor, Tensor]]
