@@ -234,6 +234,7 @@ class Declaration:
         noise: Callable[..., Tensor]
         sample: Callable[..., Tensor]
         pair: Callable[..., tuple[Tensor, Tensor]]
+        traverse: Callable[..., Tensor]
         truncate: Callable[..., Tensor]
         mapping: Callable[..., Tensor]
         synthesis: Callable[..., Tensor]
