@@ -242,7 +242,6 @@ class Declaration:
         draw: Callable[..., Tensor]
         encode: Callable[..., Tensor]
         reconstruct: Callable[..., Tensor]
-        traverse: Callable[..., Tensor]
         score: Callable[..., Anomaly]
         translate: Callable[..., Tensor]
         attention: Callable[..., tuple[Tensor, Tensor]]
