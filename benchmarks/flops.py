@@ -23,7 +23,8 @@ from torch.utils.flop_counter import flop_registry
 
 from gankit import Batch, Run, models
 from gankit.training.log import Log
-from gankit.training.setup import build_recipe, plan
+from gankit.training.settings import plan
+from gankit.training.setup import build_recipe
 
 
 class Counted(TorchDispatchMode):

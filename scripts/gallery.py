@@ -63,18 +63,25 @@ CREDITS = {  # by the set's name, the first that fits
 }
 
 
-# Hours and processors: from the authors' READMEs (pggan, stylegan, stylegan2); biggan's and r3gan's are the papers' as
-# others quote them. GFLOP: benchmarks/flops.py.
+# GFLOP: benchmarks/flops.py with --steps 1 --batch 1 (biggan: --steps 2; pggan: --start 11000000; stylegan: --start
+# 69000000); stylegan2's from --steps 1, 2 and 5: 1,111 in each step, R1 561 in each 16th, the path length of half a
+# batch 272 in each 4th. Machines and times: the READMEs that are linked, read; the others are quoted from second hand.
 FULL_SIZE = """\
 ## What full size takes
 
-The models below are made for larger images than a CPU trains in minutes. GFLOP are those of training on one image, at
-full size, with the paper's preset, counted by `python benchmarks/flops.py MODEL --preset PRESET`; the core of this page
-computes some 100 GFLOP a second at best. Images are those of the preset, and of the time that the authors report.
+These models are made for larger images than those of this page. GFLOP are those of training on one image at full size
+with the paper's preset, counted by `python benchmarks/flops.py MODEL --preset PRESET`; pggan and stylegan have smaller
+images for part of their run. One CPU core computes about 100 GFLOP a second at best, so that each preset would take it
+years. Images are the preset's.
 
 | model | preset | GFLOP an image | images | the authors' machine and time |
 |---|---|---|---|---|
-"""
+| pggan | `paper-256` | 935 | 12M | 8 V100, 2 days, at 1024 px ([README]({0}/tkarras/progressive_growing_of_gans)) |
+| stylegan | `paper-256` | 554 | 70M | 8 V100, 3 days 8 hours for 25M images ([README]({0}/NVlabs/stylegan)) |
+| stylegan2 | `paper-256` | 1,214 | 25M | 8 V100, 4 days 18 hours ([README]({0}/NVlabs/stylegan2)) |
+| biggan | `paper-256` | 838 | 500M | 128 to 512 cores of a TPUv3 pod (not read in the paper itself) |
+| r3gan | `paper-ffhq-256` | 2,215 | 40M | not known; CIFAR-10: 8 L40, 4 days ([quoted]({0}/brownvc/R3GAN/issues/19)) |
+""".format("https://github.com")
 
 
 class Entry(NamedTuple):
@@ -167,11 +174,13 @@ ENTRIES = [
     Entry("stylegan2", f"stylegan2 {CLOTHES}", DIGITS, "Clothes.", "fd", images="10k"),
     Entry("r3gan", f"r3gan {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "fd", images="50k"),
     Entry("acgan", f"acgan {HANDWRITING}", CLASSES, COLUMNS, "fd", images="20k"),
-    Entry("wgan_gp", f"wgan_gp {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "fd", images="8k"),
+    Entry("wgan_gp", f"wgan_gp {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "fd", images="8k",
+          withheld="after 117 s of CPU time: blots of the size of clothes"),
     Entry("lsgan", f"lsgan {CLOTHES}", DIGITS, "Clothes.", "fd", images="25k"),
     Entry("wgan", f"wgan {CLOTHES}", DIGITS, "Clothes.", "fd", images="40k",
           withheld="after 57 s of CPU time: clothes, of which half are torn"),
-    Entry("sngan", f"sngan {HANDWRITING}", CLASSES, COLUMNS, "fd", images="9k"),
+    Entry("sngan", f"sngan {HANDWRITING}", CLASSES, COLUMNS, "fd", images="9k",
+          withheld="after 80 s of CPU time: strokes like digits, not those of their class"),
     Entry("sagan", f"sagan {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "fd", images="8k",
           withheld="after 95 s of CPU time: each column has its class, with torn outlines"),
     Entry("biggan", f"biggan {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "fd", images="8k"),
@@ -371,7 +380,7 @@ def write_page(page: Path, out: Path, finished: dict[str, Facts]) -> None:
     lines += ["## Not shown", "", "| models | why |", "|---|---|"]
     for why in sorted(set(rest.values())):
         lines.append(f"| {', '.join(f'[{name}](models/{name}.md)' for name in rest if rest[name] == why)} | {why} |")
-    write_text(page, "\n".join([*lines, "", FULL_SIZE]) + "\n")
+    write_text(page, "\n".join([*lines, "", FULL_SIZE]))
 
 
 def main(arguments: Iterable[str] | None = None) -> None:

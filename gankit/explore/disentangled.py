@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from gankit import latent
 from gankit.explore.inputs import Seeds, generator_of, latents_of
@@ -28,7 +27,7 @@ def codes(trained: Trained, *, seeds: Seeds = Seeds(range(5)), code: int = 0, st
     if steps < 1:
         raise ValueError(f"--steps is {steps}; it must be at least 1")
     latents = latents_of(trained, seeds)
-    points: Tensor = recipe.traverse(latents.points, code, steps)
+    points = recipe.traverse(latents.points, code, steps)
     images = latent.render(recipe, points.flatten(0, 1)).unflatten(0, (len(seeds), steps))
     change = images.diff(dim=1).abs().mean() if steps > 1 else torch.zeros(())
     numbers: dict[str, object] = {"code": code, "mean change from column to column": float(change)}
