@@ -134,6 +134,12 @@ class Abilities(Protocol):
     def pair(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """(N, z_dim) latents to an image of each of two domains. For: latent (`--domain`), previews."""
 
+    def traverse(self, z: Tensor, code: int, steps: int = 10) -> Tensor:
+        """(N, z_dim) latents to (N, steps, z_dim), in which one learned code varies. For: explore (`codes`).
+
+        Raises ValueError: there is no such code.
+        """
+
     def truncate(self, z: Tensor, trunc: float) -> Tensor:
         """(N, z_dim) latents nearer to the prior's mean, as the paper defines it. For: latent (`--trunc`)."""
 
@@ -228,6 +234,7 @@ class Declaration:
         noise: Callable[..., Tensor]
         sample: Callable[..., Tensor]
         pair: Callable[..., tuple[Tensor, Tensor]]
+        traverse: Callable[..., Tensor]
         truncate: Callable[..., Tensor]
         mapping: Callable[..., Tensor]
         synthesis: Callable[..., Tensor]

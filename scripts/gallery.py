@@ -22,7 +22,7 @@ import sys
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from PIL import Image
 import gankit
 from gankit import data, latent, models, pictures
 from gankit.anomaly.heat import overlay
+from gankit.data.lookup import held_out_of
 from gankit.evaluation.evaluator import trials_of_run
 from gankit.evaluation.trials import open_reference
 from gankit.recipe import Batch
@@ -40,10 +41,13 @@ from gankit.runs.trained import load
 
 LARGEST = 80_000  # bytes of a picture
 INTRODUCTION = (
-    "Models trained on real images by the commands below their pictures, on a shared CPU: each was given the time in "
-    "its command, and used the CPU time in its text. Pictures are uncurated: seeds 0 to N, or the first held-out "
-    "inputs of a translator. `scripts/gallery.py` trains the models and writes this page; `scripts/fetch_images.py`, "
-    "`scripts/emoji_sets.py` and `scripts/derived_sets.py` fetch and arrange the images."
+    "Models trained on real images by the commands below their pictures, on one core of a shared CPU: each for the "
+    "images or the time in its command, which took the CPU time in its text. Pictures are uncurated: seeds 0 to N, or "
+    "the first held-out inputs of a translator. Scores are of one seed. fd_digits is the Frechet distance from 2,000 "
+    "held-out images in the features of gankit's digits classifier, which averages images to 8x8 px: it compares "
+    "shapes, not textures. 2,000 training images have 1.2, of MNIST and of Fashion-MNIST. `scripts/gallery.py` trains "
+    "the models and writes this page; `scripts/fetch_images.py`, `scripts/emoji_sets.py` and "
+    "`scripts/derived_sets.py` fetch and arrange the images."
 )
 GOOGLE = "[Noto emoji by Google](https://github.com/googlefonts/noto-emoji) (Apache 2.0)"
 TWITTER = "[Twemoji by Twitter](https://github.com/twitter/twemoji) (CC BY 4.0)"
@@ -59,6 +63,20 @@ CREDITS = {  # by the set's name, the first that fits
 }
 
 
+# Hours and processors: from the authors' READMEs (pggan, stylegan, stylegan2); biggan's and r3gan's are the papers' as
+# others quote them. GFLOP: benchmarks/flops.py.
+FULL_SIZE = """\
+## What full size takes
+
+The models below are made for larger images than a CPU trains in minutes. GFLOP are those of training on one image, at
+full size, with the paper's preset, counted by `python benchmarks/flops.py MODEL --preset PRESET`; the core of this page
+computes some 100 GFLOP a second at best. Images are those of the preset, and of the time that the authors report.
+
+| model | preset | GFLOP an image | images | the authors' machine and time |
+|---|---|---|---|---|
+"""
+
+
 class Entry(NamedTuple):
     """A model on a set of real images.
 
@@ -68,8 +86,9 @@ class Entry(NamedTuple):
         draw: the arguments of the command that draws {out}/*.png from {run}; empty for a translator, whose held-out
             inputs and translations are drawn.
         text: what the picture shows.
-        metric: a metric of `gankit evaluate`, or none.
+        metric: a metric of `gankit evaluate`, or none; Frechet distances take the digits classifier's features.
         withheld: what was seen, if the picture is not worth showing.
+        images: the run's length, with which the command draws the same picture anywhere; default: `--time` decides it.
     """
 
     name: str
@@ -78,10 +97,15 @@ class Entry(NamedTuple):
     text: str
     metric: str = ""
     withheld: str = ""
+    images: str = ""
 
     @property
     def model(self) -> str:
         return self.train.split()[0]
+
+    def length(self, time: str) -> str:
+        """The argument of `gankit train` that ends the run."""
+        return f"--images {self.images}" if self.images else f"--time {time}"
 
     @property
     def credit(self) -> str:
@@ -106,6 +130,10 @@ WORDS = (
 )
 EMOJI = "--data {sets}/emoji-google --resolution 64 --preset cpu"
 PAIRS = "--data {sets}/emoji-pairs --resolution 64 --preset cpu"
+HANDWRITING = "--data {sets}/mnist --preset cpu"
+COLUMNS = "Handwritten digits, one class per column."
+CLOTHES_COLUMNS = "Clothes, one class per column."
+CLOTHES = "--data {sets}/fashion-mnist --preset cpu"
 ENTRIES = [
     Entry("singan", f"singan --data photo:china:whole {ONE}", SIZES,
           "A photograph, and samples in two shapes, with new noise from the second scale on.", "sifid_small"),
@@ -128,21 +156,38 @@ ENTRIES = [
           withheld="sentences on emoji and skin tones, after 43 s of CPU time for three phases: blurs, darker for dark "
           "tones, and no sign"),
     Entry("dualgan", f"dualgan --data {EDGES} --resolution 32 --preset small", "",
-          "Held-out digits and their edges, and the reverse, without pairs."),
+          "Held-out digits and their edges, and the reverse, without pairs.",
+          withheld="digits and edges, after 3,232 images in 2 minutes: shapes stay, dark on grey, and no edges"),
     Entry("cogan", f"cogan --data {EDGES} --preset cpu", PAIRED,
           "Handwritten digits, each above the edges of the same latent."),
-    Entry("dcgan", "dcgan --data {sets}/mnist --preset cpu", DIGITS, "Handwritten digits."),
-    Entry("dcgan-emoji", f"dcgan {EMOJI}", SEEDS, "Emoji.",
-          withheld="on emoji, after 214 s of CPU time: shapes and colours of emoji, not yet emoji"),
-    Entry("stylegan2", f"stylegan2 {EMOJI}", SEEDS, "Emoji."),
-    Entry("r3gan", f"r3gan {EMOJI}", SEEDS, "Emoji.",
-          withheld="after 314 s of CPU time: smooth shapes of many colours, no emoji"),
-    Entry("acgan", "acgan --data {sets}/fashion-mnist --preset cpu", CLASSES, "Clothes, one class per column.",
-          withheld="after 86 s of CPU time: each column shows its class, textures are speckled"),
-    Entry("wgan_gp", "wgan_gp --data {sets}/mnist --preset cpu", DIGITS, "Handwritten digits."),
     Entry("adain", "adain --data contents,{sets}/styles --preset small", "",
           "Photographs at 256 px in the style of those above them, shown half as large; the first two styles and both "
           "contents are not in the training data.", "style"),
+    Entry("dcgan", f"dcgan {HANDWRITING}", DIGITS, "Handwritten digits.", "fd", images="60k"),
+    Entry("dcgan-emoji", f"dcgan {EMOJI}", SEEDS, "Emoji.",
+          withheld="on emoji, after 214 s of CPU time: shapes and colours of emoji, not yet emoji"),
+    Entry("stylegan2", f"stylegan2 {CLOTHES}", DIGITS, "Clothes.", "fd", images="10k"),
+    Entry("r3gan", f"r3gan {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "fd", images="50k"),
+    Entry("acgan", f"acgan {HANDWRITING}", CLASSES, COLUMNS, "fd", images="20k"),
+    Entry("wgan_gp", f"wgan_gp {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "fd", images="8k"),
+    Entry("lsgan", f"lsgan {CLOTHES}", DIGITS, "Clothes.", "fd", images="25k"),
+    Entry("wgan", f"wgan {CLOTHES}", DIGITS, "Clothes.", "fd", images="40k",
+          withheld="after 57 s of CPU time: clothes, of which half are torn"),
+    Entry("sngan", f"sngan {HANDWRITING}", CLASSES, COLUMNS, "fd", images="9k"),
+    Entry("sagan", f"sagan {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "fd", images="8k",
+          withheld="after 95 s of CPU time: each column has its class, with torn outlines"),
+    Entry("biggan", f"biggan {CLOTHES}", CLASSES, CLOTHES_COLUMNS, "fd", images="8k"),
+    Entry("pggan", f"pggan {CLOTHES} --hold 1200 --fade 600", DIGITS, "Clothes.", "fd", images="10k"),
+    Entry("stylegan", f"stylegan {CLOTHES} --hold 1350 --fade 675", DIGITS, "Clothes.", "fd", images="9k"),
+    Entry("cgan", f"cgan {CLOTHES}", CLASSES, "Clothes, one class per column, with the speckles of a network without "
+          "convolutions.", "fd", images="150k"),
+    Entry("gan", f"gan {CLOTHES}", DIGITS, "Clothes, with the speckles of a network without convolutions.",
+          "fd", images="80k"),
+    Entry("vae", f"vae {CLOTHES}", "explore {run} reconstructions --outdir {out}",
+          "Clothes that were held out and, below each row, what 16 numbers keep of them.", images="250k"),
+    Entry("infogan", f"infogan {HANDWRITING}", "explore {run} codes --seeds 0-4 --outdir {out} --animation none",
+          "The ten values of the category that InfoGAN learned without labels, by columns.", images="25k"),
+    Entry("lapgan", f"lapgan {CLOTHES} --conditional", CLASSES, CLOTHES_COLUMNS, "fd", images="60k"),
 ]  # fmt: skip
 BY_NAME = {entry.name: entry for entry in ENTRIES}
 
@@ -170,7 +215,8 @@ def finish(entry: Entry, sets: Path, time: str, out: Path) -> Facts:
     runs, drawn = out / entry.name / "runs", out / entry.name / "drawn"
     drawn.mkdir(parents=True)
     before = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
-    call("train", *shlex.split(entry.train.format(sets=sets)), "--time", time, "--seed", "0", "--outdir", str(runs))
+    words = f"{entry.train.format(sets=sets)} {entry.length(time)} --seed 0"
+    call("train", *shlex.split(words), "--outdir", str(runs))
     seconds = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before
     [run] = runs.iterdir()
     if entry.draw:
@@ -194,11 +240,17 @@ def finish(entry: Entry, sets: Path, time: str, out: Path) -> Facts:
 
 
 def scores_of(entry: Entry, run: Path, drawn: Path) -> list[str]:
-    """The numbers of `gankit score`, or of the entry's metric without their parts, as the page shows them."""
+    """The numbers of `gankit score`, or of the entry's metric without their parts, as the page shows them.
+
+    Of a model that samples these are of 2,000 samples, against held-out data where there are any.
+    """
     if entry.draw.startswith("score"):
         numbers = json.loads((drawn / "scores.json").read_text())
         return [f"{name} {numbers[name]:.3g} over {numbers['images']} images" for name in ("auroc", "pixel_auroc")]
-    scores = gankit.evaluate(run, metrics=entry.metric, quiet=True) if entry.metric else []
+    options: dict[str, Any] = {}
+    if entry.draw.startswith("sample") and entry.metric == "fd":
+        options = dict(features="digits", n=2000, against=held_out_of(read_config(run)["settings"]["data"]) or "")
+    scores = gankit.evaluate(run, metrics=entry.metric, quiet=True, **options) if entry.metric else []
     return [
         f"{score.name} {score.value:.3g} over {score.n_fake:,} images"
         for score in scores
@@ -300,7 +352,7 @@ def section(entry: Entry, facts: Facts) -> str:
 
 {textwrap.fill(about, 120, break_long_words=False, break_on_hyphens=False)}
 
-    gankit train {entry.train.format(**names)} --time {facts["time"]}
+    gankit train {entry.train.format(**names)} {entry.length(facts["time"])}
     gankit {(entry.draw or "translate {run} INPUTS -o {out}").format(**names)}
 """
 
@@ -309,7 +361,7 @@ def write_page(page: Path, out: Path, finished: dict[str, Facts]) -> None:
     """Write the page and its pictures from what is finished."""
     images = page.parent / "images" / "gallery"
     images.mkdir(parents=True, exist_ok=True)
-    lines = ["# Gallery", "", textwrap.fill(INTRODUCTION, 120), ""]
+    lines = ["# Gallery", "", textwrap.fill(INTRODUCTION, 120, break_on_hyphens=False), ""]
     rest = {name: "not run for this page yet" for name in models.names()}
     for entry in BY_NAME.values():
         if entry.name in finished and not entry.withheld:
@@ -321,7 +373,7 @@ def write_page(page: Path, out: Path, finished: dict[str, Facts]) -> None:
     lines += ["## Not shown", "", "| models | why |", "|---|---|"]
     for why in sorted(set(rest.values())):
         lines.append(f"| {', '.join(f'[{name}](models/{name}.md)' for name in rest if rest[name] == why)} | {why} |")
-    write_text(page, "\n".join(lines) + "\n")
+    write_text(page, "\n".join([*lines, "", FULL_SIZE]) + "\n")
 
 
 def main(arguments: Iterable[str] | None = None) -> None:

@@ -78,6 +78,13 @@ class Discriminator(nn.Module):
         return self.out(self.dropout(h)).squeeze(1)
 
 
+SMALL: dict[str, object] = dict(
+    z_dim=16, prior="normal", g_hidden=(128, 128, 256), d_hidden=(256, 64, 256), maxout_pieces=(2, 2, 2), dropout=0.0,
+    g_init=0.1, d_init=0.1, optimizer="adam", lr=1e-3, lr_decay=1.0008, loss="relativistic", penalty="r1_r2",
+    penalty_weight=0.5,
+)  # fmt: skip
+
+
 class CGAN(Recipe):
     """Fully connected GAN conditioned on labels, or on a feature vector for each sample.
 
@@ -115,24 +122,15 @@ class CGAN(Recipe):
             spec=Spec((200,), condition_dim=4096),
             parameters=dict(g=8_744_700, d=10_120_901),
         ),
+        "cpu": Preset(
+            "for images of 28 to 64 px on one CPU core: as small, with a wider G and a rate that falls more slowly; "
+            "one check, on Fashion-MNIST at 28 px: Frechet distance 62 after 20 CPU seconds, 70 with small",
+            model=SMALL | dict(g_hidden=(128, 256, 512), lr_decay=1.0003),
+            settings=dict(batch=50, images=300_000, ema=20_000),
+        ),
         "small": Preset(
             "for digits at 16 px on two CPU cores: narrower, Adam, relativistic loss, R1 + R2 (R3GAN), no dropout",
-            model=dict(
-                z_dim=16,
-                prior="normal",
-                g_hidden=(128, 128, 256),
-                d_hidden=(256, 64, 256),
-                maxout_pieces=(2, 2, 2),
-                dropout=0.0,
-                g_init=0.1,
-                d_init=0.1,
-                optimizer="adam",
-                lr=1e-3,
-                lr_decay=1.0008,
-                loss="relativistic",
-                penalty="r1_r2",
-                penalty_weight=0.5,
-            ),
+            model=SMALL,
             settings=dict(batch=50, images=100_000, ema=20_000),
         ),
     }

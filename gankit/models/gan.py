@@ -129,6 +129,12 @@ class GAN(Recipe):
             spec=Spec((3, 32, 32)),
             parameters=dict(g=89_395_072, d=37_393_601),
         ),
+        "cpu": Preset(
+            "for images of 28 to 64 px on one CPU core: as small, twice as wide; one check, on Fashion-MNIST at 28 px: "
+            "Frechet distance 52 and recall .08 after 45 CPU seconds, 55 and .03 with small",
+            model=MODERN | dict(z_dim=32, g_hidden=(512, 512), d_hidden=(512, 512), penalty_weight=0.5),
+            settings=dict(batch=50, images=300_000, ema=20_000),
+        ),
         "small": Preset(
             "for digits at 16 px on two CPU cores: Adam, relativistic loss, R1 + R2, no dropout",
             model=MODERN | dict(z_dim=16, g_hidden=(256, 256), d_hidden=(256, 256), penalty_weight=0.5),
