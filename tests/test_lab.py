@@ -18,11 +18,15 @@ from gankit.lab.evidence import VERDICTS, Check, Evidence, near
 NAMES = list(lab.entries())
 # Parameters with which an experiment takes seconds, and the verdict that it has then; {} is its documented run.
 QUICK: dict[str, tuple[dict[str, object], str]] = {
+    "averaging": ({"steps": 750}, "shown"),
     "bilinear-game": ({}, "shown"),
     "density-ratio": ({"steps": 250}, "shown"),
     "dirac-gan": ({}, "shown"),
+    "gan-figure-1": ({"steps": 300, "frames": 4}, "shown"),
     "gaussians": ({"distances": 3}, "shown"),
+    "lipschitz": ({"passes": 40, "steps": 150}, "shown"),
     "parallel-lines": ({"thetas": (0.0, 0.5), "steps": 400}, "shown"),
+    "two-time-scales": ({"steps": 200}, "shown"),
     "vanishing-gradients": ({"steps": 120}, "shown"),
 }
 
