@@ -19,7 +19,12 @@ NAMES = list(lab.entries())
 # Parameters with which an experiment takes seconds, and the verdict that it has then; {} is its documented run.
 QUICK: dict[str, tuple[dict[str, object], str]] = {
     "bilinear-game": ({}, "shown"),
+    "collapsed-batch": ({}, "shown"),
+    "frechet-distance": ({}, "shown"),
+    "inception-score": ({"samples": 300}, "shown"),
+    "memorisation": ({"splits": 8, "samples": 400}, "shown"),
     "parallel-lines": ({"thetas": (0.0, 0.5), "steps": 400}, "shown"),
+    "precision-recall": ({}, "shown"),
 }
 
 
