@@ -18,6 +18,7 @@ from gankit.lab.evidence import VERDICTS, Check, Evidence, near
 NAMES = list(lab.entries())
 # Parameters with which an experiment takes seconds, and the verdict that it has then; {} is its documented run.
 QUICK: dict[str, tuple[dict[str, object], str]] = {
+    "augmentation-leaks": ({"rates": (0.0, 1.0), "steps": 400}, "shown"),
     "bilinear-game": ({}, "shown"),
     "collapsed-batch": ({}, "shown"),
     "frechet-distance": ({}, "shown"),
@@ -25,6 +26,7 @@ QUICK: dict[str, tuple[dict[str, object], str]] = {
     "memorisation": ({"splits": 8, "samples": 400}, "shown"),
     "parallel-lines": ({"thetas": (0.0, 0.5), "steps": 400}, "shown"),
     "precision-recall": ({}, "shown"),
+    "truncation": ({}, "shown"),
 }
 
 
