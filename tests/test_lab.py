@@ -24,6 +24,7 @@ QUICK: dict[str, tuple[dict[str, object], str]] = {
     "frechet-distance": ({}, "shown"),
     "inception-score": ({"samples": 300}, "shown"),
     "memorisation": ({"splits": 8, "samples": 400}, "shown"),
+    "mode-collapse": ({"methods": ("plain", "r1"), "steps": 400}, "shown"),
     "parallel-lines": ({"thetas": (0.0, 0.5), "steps": 400}, "shown"),
     "precision-recall": ({}, "shown"),
     "truncation": ({}, "shown"),
