@@ -18,8 +18,16 @@ from gankit.lab.evidence import VERDICTS, Check, Evidence, near
 NAMES = list(lab.entries())
 # Parameters with which an experiment takes seconds, and the verdict that it has then; {} is its documented run.
 QUICK: dict[str, tuple[dict[str, object], str]] = {
+    "batch-norm-coupling": ({"steps": 150}, "shown"),
     "bilinear-game": ({}, "shown"),
+    "checkerboard": ({"draws": 4}, "shown"),
+    "equalised-rates": ({"sizes": (8, 128, 1024, 32, 128), "steps": 30}, "shown"),
+    "norms": ({"side": 64}, "shown"),
     "parallel-lines": ({"thetas": (0.0, 0.5), "steps": 400}, "shown"),
+    "pixel-norm": ({"steps": 50}, "shown in part"),
+    "receptive-fields": ({"patches": (1, 16, 70), "side": 134}, "shown"),
+    "slerp": ({"dims": (2, 128), "images": 1500, "pairs": 500}, "shown"),
+    "texture-sticking": ({}, "shown"),
 }
 
 
