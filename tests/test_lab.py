@@ -18,11 +18,31 @@ from gankit.lab.evidence import VERDICTS, Check, Evidence, near
 NAMES = list(lab.entries())
 # Parameters with which an experiment takes seconds, and the verdict that it has then; {} is its documented run.
 QUICK: dict[str, tuple[dict[str, object], str]] = {
+    "augmentation-leaks": ({"rates": (0.0, 1.0), "steps": 400}, "shown"),
+    "averaging": ({"steps": 750}, "shown"),
+    "batch-norm-coupling": ({"steps": 150}, "shown"),
     "bilinear-game": ({}, "shown"),
+    "checkerboard": ({"draws": 4}, "shown"),
+    "collapsed-batch": ({}, "shown"),
     "density-ratio": ({"steps": 250}, "shown"),
     "dirac-gan": ({}, "shown"),
+    "equalised-rates": ({"sizes": (8, 128, 1024, 32, 128), "steps": 30}, "shown"),
+    "frechet-distance": ({}, "shown"),
+    "gan-figure-1": ({"steps": 300, "frames": 4}, "shown"),
     "gaussians": ({"distances": 3}, "shown"),
+    "inception-score": ({"samples": 300}, "shown"),
+    "lipschitz": ({"passes": 40, "steps": 150}, "shown"),
+    "memorisation": ({"splits": 8, "samples": 400}, "shown"),
+    "mode-collapse": ({"methods": ("plain", "r1"), "steps": 400}, "shown"),
+    "norms": ({"side": 64}, "shown"),
     "parallel-lines": ({"thetas": (0.0, 0.5), "steps": 400}, "shown"),
+    "pixel-norm": ({"steps": 50}, "shown in part"),
+    "precision-recall": ({}, "shown"),
+    "receptive-fields": ({"patches": (1, 16, 70), "side": 134}, "shown"),
+    "slerp": ({"dims": (2, 128), "images": 1500, "pairs": 500}, "shown"),
+    "texture-sticking": ({}, "shown"),
+    "truncation": ({}, "shown"),
+    "two-time-scales": ({"steps": 200}, "shown"),
     "vanishing-gradients": ({"steps": 120}, "shown"),
 }
 
