@@ -26,6 +26,7 @@ QUICK: dict[str, tuple[dict[str, object], str]] = {
     "gaussians": ({"distances": 3}, "shown"),
     "lipschitz": ({"passes": 40, "steps": 150}, "shown"),
     "parallel-lines": ({"thetas": (0.0, 0.5), "steps": 400}, "shown"),
+    "transport": ({"steps": 300}, "shown"),
     "two-time-scales": ({"steps": 200}, "shown"),
     "vanishing-gradients": ({"steps": 120}, "shown"),
 }
