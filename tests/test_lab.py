@@ -29,6 +29,7 @@ QUICK: dict[str, tuple[dict[str, object], str]] = {
     "transport": ({"steps": 300}, "shown"),
     "two-time-scales": ({"steps": 200}, "shown"),
     "vanishing-gradients": ({"steps": 120}, "shown"),
+    "weight-clipping": ({"steps": 120}, "shown"),
 }
 
 
