@@ -6,10 +6,12 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
+from torch import Tensor
 
 REAL, FAKE, CRITIC, THEORY, OTHER = "#2f6fb3", "#d9822b", "#1b7f46", "#1d2127", "#8c56a5"
 """Colours: real samples and their density, generated ones, discriminators and critics, closed forms, whatever else."""
@@ -78,3 +80,19 @@ def heat(
     """
     axes.imshow(values, origin="lower", extent=extent, aspect="auto", interpolation="bilinear", vmin=low, vmax=high)
     axes.grid(False)
+
+
+def show(axes: Axes, image: Tensor) -> None:
+    """An image (C, H, W) in [-1, 1], of 1 or 3 channels; values outside are clamped."""
+    pixels = ((image.detach().float() + 1) / 2).clamp(0, 1).permute(1, 2, 0)
+    axes.imshow(pixels.expand(-1, -1, 3).numpy(), interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+
+
+def show_sheet(axes: Axes, images: Tensor, columns: int) -> None:
+    """Images (N, C, H, W) in [-1, 1] in rows, with white lines between them."""
+    padded = torch.nn.functional.pad(images, (0, 1, 0, 1), value=1.0)
+    rows = [torch.cat(list(row), 2) for row in padded.split(columns) if len(row) == columns]
+    show(axes, torch.cat(rows, 1))
+    axes.set_frame_on(False)
