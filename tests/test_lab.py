@@ -41,9 +41,11 @@ QUICK: dict[str, tuple[dict[str, object], str]] = {
     "receptive-fields": ({"patches": (1, 16, 70), "side": 134}, "shown"),
     "slerp": ({"dims": (2, 128), "images": 1500, "pairs": 500}, "shown"),
     "texture-sticking": ({}, "shown"),
+    "transport": ({}, "shown"),
     "truncation": ({}, "shown"),
     "two-time-scales": ({"steps": 200}, "shown"),
     "vanishing-gradients": ({"steps": 120}, "shown"),
+    "weight-clipping": ({"steps": 120}, "shown"),
 }
 
 

@@ -86,7 +86,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     },
     "lab": (
         CORE | DATA | TOOLS | {"runs", "evaluation", "report", "training", "choosing"},
-        {"torch", "numpy", "PIL", "matplotlib"},
+        {"torch", "numpy", "scipy", "PIL", "matplotlib"},
     ),
     "cli": (
         CORE | DATA | TOOLS | {"runs", "evaluation", "report", "training", "ledger", "choosing", "lab"},
