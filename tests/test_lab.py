@@ -21,13 +21,17 @@ QUICK: dict[str, tuple[dict[str, object], str]] = {
     "augmentation-leaks": ({"rates": (0.0, 1.0), "steps": 400}, "shown"),
     "bilinear-game": ({}, "shown"),
     "collapsed-batch": ({}, "shown"),
+    "density-ratio": ({"steps": 250}, "shown"),
+    "dirac-gan": ({}, "shown"),
     "frechet-distance": ({}, "shown"),
+    "gaussians": ({"distances": 3}, "shown"),
     "inception-score": ({"samples": 300}, "shown"),
     "memorisation": ({"splits": 8, "samples": 400}, "shown"),
     "mode-collapse": ({"methods": ("plain", "r1"), "steps": 400}, "shown"),
     "parallel-lines": ({"thetas": (0.0, 0.5), "steps": 400}, "shown"),
     "precision-recall": ({}, "shown"),
     "truncation": ({}, "shown"),
+    "vanishing-gradients": ({"steps": 120}, "shown"),
 }
 
 

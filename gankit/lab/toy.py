@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gankit import penalties
 from gankit.data import normalise
 from gankit.data.builtin import digits
 from gankit.data.builtin.points import MODES
@@ -74,6 +75,11 @@ def d_loss(d: nn.Module, real: Tensor, fake: Tensor, loss: Adversarial, penalty:
     if penalty:
         total = total + penalty(critic, real, fake, lambda sampler: sampler(len(real)))
     return total
+
+
+def slope(critic: Critic, real: Tensor, fake: Tensor, draw: Draw) -> Tensor:
+    """The penalty of WGAN-GP with its weight of 10, as `penalty` of the functions here."""
+    return 10 * penalties.wgan_gp(critic, real, fake, draw)
 
 
 def train_d(
