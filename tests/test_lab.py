@@ -19,18 +19,22 @@ NAMES = list(lab.entries())
 # Parameters with which an experiment takes seconds, and the verdict that it has then; {} is its documented run.
 QUICK: dict[str, tuple[dict[str, object], str]] = {
     "augmentation-leaks": ({"rates": (0.0, 1.0), "steps": 400}, "shown"),
+    "averaging": ({"steps": 750}, "shown"),
     "bilinear-game": ({}, "shown"),
     "collapsed-batch": ({}, "shown"),
     "density-ratio": ({"steps": 250}, "shown"),
     "dirac-gan": ({}, "shown"),
     "frechet-distance": ({}, "shown"),
+    "gan-figure-1": ({"steps": 300, "frames": 4}, "shown"),
     "gaussians": ({"distances": 3}, "shown"),
     "inception-score": ({"samples": 300}, "shown"),
+    "lipschitz": ({"passes": 40, "steps": 150}, "shown"),
     "memorisation": ({"splits": 8, "samples": 400}, "shown"),
     "mode-collapse": ({"methods": ("plain", "r1"), "steps": 400}, "shown"),
     "parallel-lines": ({"thetas": (0.0, 0.5), "steps": 400}, "shown"),
     "precision-recall": ({}, "shown"),
     "truncation": ({}, "shown"),
+    "two-time-scales": ({"steps": 200}, "shown"),
     "vanishing-gradients": ({"steps": 120}, "shown"),
 }
 

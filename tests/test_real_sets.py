@@ -99,6 +99,8 @@ def test_sets_are_made_from_digits_clothes_emoji_and_photographs(fetched, tmp_pa
     derived.write_edges(fetched)
     edges = data.open(f"{fetched}/mnist-edges/digits,{fetched}/mnist-edges/edges", want="domains")
     assert len(edges.a) == len(edges.b) == 10
+    sides = [f"{fetched}/mnist-edges/{side}" for side in ("digits", "edges")]
+    assert data.held_out_of(",".join(sides)) == ",".join(f"{side}:test" for side in sides)
     digit, edge = (side.rows(np.arange(1))["real"][0, 0].numpy() for side in (edges.a, edges.b))
     assert digit[12, 12] == 100 and digit[0, 0] == 0 and edge[12, 12] == 0 and edge[5, 12] == 110
     derived.write_trousers(fetched, 2)

@@ -63,11 +63,15 @@ def field(game: Game, theta: float, psi: float) -> np.ndarray:
     return velocity(game, torch.tensor([theta, psi], dtype=torch.float64, requires_grad=True)).detach().numpy()
 
 
-def eigenvalues(game: Game, rates: tuple[float, float] = (1.0, 1.0)) -> np.ndarray:
-    """The two eigenvalues of the Jacobian of v at the equilibrium, with v times the players' `rates`."""
+def jacobian(game: Game) -> np.ndarray:
+    """(2, 2) derivatives of v at the equilibrium."""
     at = torch.zeros(2, dtype=torch.float64, requires_grad=True)
-    jacobian = torch.stack([torch.autograd.grad(row, at, retain_graph=True)[0] for row in velocity(game, at)])
-    return np.linalg.eigvals(np.diag(rates) @ jacobian.numpy())
+    return torch.stack([torch.autograd.grad(row, at, retain_graph=True)[0] for row in velocity(game, at)]).numpy()
+
+
+def eigenvalues(game: Game) -> np.ndarray:
+    """The two eigenvalues of the Jacobian."""
+    return np.linalg.eigvals(jacobian(game))
 
 
 def walk(

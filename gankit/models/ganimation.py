@@ -82,11 +82,6 @@ class GANimation(Recipe):
             spec=Spec((3, 128, 128), attributes=UNITS, exclusive=(False,)),
             parameters=dict(g=8_471_296, d=44_860_352),
         ),
-        "cpu": Preset(
-            "for images of 28 to 64 px on one CPU core: small's with smaller batches and one update of D for each of G",
-            model=dict(width=16, width_d=32, blocks=2, unit_weight=30.0, n_critic=1, lr=1e-3),
-            settings=dict(batch=4, images=16_000, ema=2_000),
-        ),
         "small": Preset(
             "drawn faces at 32 px on two CPU cores: narrower, a higher learning rate, a lower weight of the units",
             model=dict(width=16, width_d=32, blocks=2, unit_weight=30.0, n_critic=2, lr=1e-3),
