@@ -29,7 +29,7 @@ from gankit.lab.toy import Critic, all_digits, leaky, mlp, train_gan
 from gankit.nn.across import Draw
 from gankit.penalties import r1
 
-SOURCE = "Karras et al., Training Generative Adversarial Networks with Limited Data (ADA), 2020, section 2.2, figure 4"
+SOURCE = "Karras et al., Training Generative Adversarial Networks with Limited Data (ADA), 2020"
 SECONDS = 30
 UNIFORM, QUARTER = torch.full((4, 4), 0.25), torch.eye(4).roll(1, 0)
 POLICIES = {
