@@ -39,7 +39,7 @@ class Check(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        return self.low <= self.value <= self.high
+        return bool(self.low <= self.value <= self.high)
 
     def __str__(self) -> str:
         if math.isfinite(self.low) and math.isfinite(self.high):
