@@ -30,7 +30,8 @@ def network() -> nn.Sequential:
 
 
 @cache
-def _trained() -> nn.Sequential:
+def trained() -> nn.Sequential:
+    """The classifier, frozen; gradients reach its input."""
     net = network()
     net.load_state_dict(load_file(WEIGHTS))
     return net.requires_grad_(False).eval()
@@ -44,12 +45,12 @@ def pixels(images: Tensor) -> Tensor:
 
 def features(images: Tensor) -> Tensor:
     """(N, C, H, W) images in [-1, 1] to (N, 64) features: the last hidden layer, before its ReLU."""
-    return torch.cat([_trained()[:-2](part) for part in pixels(images).split(1000)])
+    return torch.cat([trained()[:-2](part) for part in pixels(images).split(1000)])
 
 
 def probabilities(images: Tensor) -> Tensor:
     """(N, C, H, W) images in [-1, 1] to (N, 10) float64 probabilities of the digits 0 to 9."""
-    return _trained()[-2:](features(images)).double().softmax(1)
+    return trained()[-2:](features(images)).double().softmax(1)
 
 
 def classify(images: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ It is singular only at q = 1: all four directions are then seen equally often wh
 about them, and G draws turned images. At q = 0.8 the upright images are still 0.4 of those that D sees, and the others
 0.2 each. A flip with probability 1/2 is singular, too; turning always by 90° is not, since turning back undoes it.
 Near q = 1 the difference is there in theory, but too small to be learned in a short training: only q up to 1/2 is
-checked. Where G ends at q = 1 is chance; for one seed in four that is upright.
+checked. Where G ends at q = 1 is chance, upright as likely as any other.
 
 Control: q = 0, and augmentations of which T is invertible at full strength. Data and G are points here: "upright" is a
 small cloud at the right, and a quarter turn is one about the origin.
@@ -29,7 +29,7 @@ from gankit.lab.toy import Critic, all_digits, leaky, mlp, train_gan
 from gankit.nn.across import Draw
 from gankit.penalties import r1
 
-SOURCE = "Karras et al., Training Generative Adversarial Networks with Limited Data (ADA), 2020, section 2.2, figure 4"
+SOURCE = "Karras et al., Training Generative Adversarial Networks with Limited Data (ADA), 2020"
 SECONDS = 30
 UNIFORM, QUARTER = torch.full((4, 4), 0.25), torch.eye(4).roll(1, 0)
 POLICIES = {

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gankit import losses
@@ -26,7 +25,7 @@ from gankit.lab.evidence import Check, Evidence, near
 from gankit.lab.panels import FAKE, OTHER, REAL, THEORY, panels, picture, show_sheet
 from gankit.lab.toy import all_digits
 from gankit.metrics.classes import inception_score
-from gankit.metrics.digits_classifier import NUM_CLASSES, WEIGHTS, features, network, probabilities
+from gankit.metrics.digits_classifier import NUM_CLASSES, features, probabilities, trained
 from gankit.metrics.frechet import frechet_distance
 from gankit.recipe import adam
 
@@ -90,13 +89,11 @@ def surest(images: Tensor, label: Tensor) -> Tensor:
 
 def sure_noise(count: int, steps: int) -> Tensor:
     """Uniform noise, changed by gradient ascent until the classifier sees each class in an equal part of it."""
-    net = network().requires_grad_(False)
-    net.load_state_dict(load_file(WEIGHTS))
     noise = nn.Parameter(2 * torch.rand(count, 1, 8, 8) - 1)
     target, optimizer = torch.arange(count) % NUM_CLASSES, adam([noise], 0.05)
     for _ in range(steps):
         optimizer.zero_grad()
-        losses.cross_entropy(net(noise), target).backward()
+        losses.cross_entropy(trained()(noise), target).backward()
         optimizer.step()
         with torch.no_grad():
             noise.clamp_(-1, 1)

@@ -84,7 +84,7 @@ def experiment(
         def see(step: int, g: nn.Module = g, probe: Tensor = probe, states: list[State] = states) -> None:
             if step in at:
                 points = g(probe).detach()
-                states.append((step, points[:400], mixture_coverage(points, centres, std)))
+                states.append((step, points[:100], mixture_coverage(points, centres, std)))
 
         train = partial(train_gan, steps=steps, batch=batch, d_steps=d_steps, penalty=penalty, see=see)
         train(g, d, real, lambda n: torch.randn(n, latent), loss)
@@ -106,7 +106,7 @@ def experiment(
 def drawn(seen: dict[str, list[State]], centres: Tensor, steps: int = 0) -> Image.Image:
     """The counts so far, up to `steps`, and the samples of each method."""
     counts = {"KL(q || uniform)": "reverse_kl", "Modes": "modes", "Share within 3 σ": "high_quality"}
-    figure, axes = panels([*seen, *counts], max(3, len(seen)), width=2.5, height=2.4)
+    figure, axes = panels([*seen, *counts], max(3, len(seen)), width=1.9, height=1.7)
     for panel, (name, states) in zip(axes, seen.items()):
         panel.plot(*centres.T, "o", color=REAL, ms=6, alpha=0.5)
         panel.plot(*states[-1][1].T, ".", color=FAKE, ms=2)
