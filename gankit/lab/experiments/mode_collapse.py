@@ -18,7 +18,7 @@ from functools import partial
 from typing import Literal
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from gankit import losses
@@ -43,7 +43,7 @@ METHODS: dict[str, tuple[losses.Adversarial, Penalty | None, str]] = {  # the lo
     **{kind: (losses.non_saturating, None, kind) for kind in ("stddev", "discrimination", "packing")},
 }
 State = tuple[int, Tensor, Coverage]
-WIDTH, FRAMES, REACH = 64, 20, {8: (-1.5, 1.5), 25: (-6, 6)}
+WIDTH, FRAMES, SIZE, REACH = 64, 20, (500, 500), {8: (-1.5, 1.5), 25: (-6, 6)}
 
 
 def experiment(
@@ -99,7 +99,10 @@ def experiment(
         drawn(seen, centres),
         "Top: the last samples (orange) and the modes (blue). Bottom: how even, how many, how good, over training.",
         {name: coverage._asdict() for name, coverage in last.items()},
-        [drawn({n: s[: i + 1] for n, s in seen.items()}, centres, steps) for i in range(FRAMES)],
+        [
+            ImageOps.contain(drawn({n: s[: i + 1] for n, s in seen.items()}, centres, steps), SIZE)
+            for i in range(FRAMES)
+        ],
     )
 
 
@@ -116,5 +119,5 @@ def drawn(seen: dict[str, list[State]], centres: Tensor, steps: int = 0) -> Imag
     for curve in axes[len(seen) :]:
         curve.set(xlabel="step", xlim=(0, steps or None), ylim=(0, None))
     axes[len(seen) + 1].axhline(len(centres), ls=":", color=THEORY)
-    axes[len(seen)].legend()
+    axes[len(seen) + 2].legend(loc="upper left")
     return picture(figure)
