@@ -18,7 +18,7 @@ from functools import partial
 from typing import Literal
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from gankit import losses
@@ -43,7 +43,7 @@ METHODS: dict[str, tuple[losses.Adversarial, Penalty | None, str]] = {  # the lo
     **{kind: (losses.non_saturating, None, kind) for kind in ("stddev", "discrimination", "packing")},
 }
 State = tuple[int, Tensor, Coverage]
-WIDTH, FRAMES, REACH = 64, 20, {8: (-1.5, 1.5), 25: (-6, 6)}
+WIDTH, FRAMES, SIZE, REACH = 64, 20, (500, 500), {8: (-1.5, 1.5), 25: (-6, 6)}
 
 
 def experiment(
@@ -62,8 +62,7 @@ def experiment(
         methods: keys of METHODS, such as plain, minimax, wgan-gp, hinge-spectral, stddev, discrimination, packing.
         data: ring of 8 or grid of 25 Gaussians.
         steps, batch: updates of G, and points in each; a multiple of 4.
-        d_steps, latent: updates of D for each of G, and numbers in a latent.
-        seed: of networks and points.
+        d_steps, latent, seed: updates of D for each of G, numbers in a latent, and the seed of networks and points.
 
     Raises:
         ValueError: a method is not one of these or plain or r1 is missing, too few steps, a batch that packs badly.
@@ -91,6 +90,7 @@ def experiment(
     last = {name: states[-1][2] for name, states in seen.items()}
     late = [coverage.reverse_kl for *_, coverage in seen["plain"][FRAMES // 2 :]]
     penalised = [name for name in methods if METHODS[name][1]]
+    images = [drawn({n: s[: i + 1] for n, s in seen.items()}, centres, steps) for i in range(FRAMES)]
     return Evidence(
         [
             Check("mean reverse KL of plain in the second half, in nats", sum(late) / len(late), 0.3),
@@ -99,7 +99,7 @@ def experiment(
         drawn(seen, centres),
         "Top: the last samples (orange) and the modes (blue). Bottom: how even, how many, how good, over training.",
         {name: coverage._asdict() for name, coverage in last.items()},
-        [drawn({n: s[: i + 1] for n, s in seen.items()}, centres, steps) for i in range(FRAMES)],
+        [ImageOps.contain(image, SIZE) for image in images],
     )
 
 
@@ -116,5 +116,5 @@ def drawn(seen: dict[str, list[State]], centres: Tensor, steps: int = 0) -> Imag
     for curve in axes[len(seen) :]:
         curve.set(xlabel="step", xlim=(0, steps or None), ylim=(0, None))
     axes[len(seen) + 1].axhline(len(centres), ls=":", color=THEORY)
-    axes[len(seen)].legend()
+    axes[len(seen) + 2].legend(loc="upper left")
     return picture(figure)
