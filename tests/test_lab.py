@@ -18,8 +18,10 @@ from gankit.lab.evidence import VERDICTS, Check, Evidence, near
 NAMES = list(lab.entries())
 # Parameters with which an experiment takes seconds, and the verdict that it has then; {} is its documented run.
 QUICK: dict[str, tuple[dict[str, object], str]] = {
+    "attention-maps": ({}, "shown"),
     "batch-norm-coupling": ({"steps": 150}, "shown"),
     "bilinear-game": ({}, "shown"),
+    "blur": ({"steps": 300}, "shown"),
     "checkerboard": ({"draws": 4}, "shown"),
     "equalised-rates": ({"sizes": (8, 128, 1024, 32, 128), "steps": 30}, "shown"),
     "norms": ({"side": 64}, "shown"),
@@ -28,6 +30,7 @@ QUICK: dict[str, tuple[dict[str, object], str]] = {
     "receptive-fields": ({"patches": (1, 16, 70), "side": 134}, "shown"),
     "slerp": ({"dims": (2, 128), "images": 1500, "pairs": 500}, "shown"),
     "texture-sticking": ({}, "shown"),
+    "vae-plane": ({"betas": (0.01, 1.0, 30.0), "steps": 400}, "shown"),
 }
 
 

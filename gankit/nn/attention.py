@@ -27,10 +27,14 @@ class SelfAttention(nn.Module):
         self.out = nn.Conv2d(half, channels, 1, bias=False)
         self.gamma = nn.Parameter(torch.zeros(()))
 
-    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
-        """(N, C, H, W) to the same. `condition` is ignored; it allows the same call as for conditional blocks."""
+    def weights(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the attention (N, H W, H/2 W/2) of each position to every 2x2 block; a row's sum is 1."""
         query = self.query(x).flatten(2).transpose(1, 2)
         key = F.max_pool2d(self.key(x), 2).flatten(2)
+        return (query @ key).softmax(2)
+
+    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
+        """(N, C, H, W) to the same. `condition` is ignored; it allows the same call as for conditional blocks."""
         value = F.max_pool2d(self.value(x), 2).flatten(2).transpose(1, 2)
-        attended = (query @ key).softmax(2) @ value  # (N, HW, C/2): already laid out as a channels_last map
+        attended = self.weights(x) @ value  # (N, HW, C/2): already laid out as a channels_last map
         return x + self.gamma * self.out(attended.transpose(1, 2).unflatten(2, x.shape[2:]))
