@@ -3,11 +3,13 @@
     python benchmarks/anomaly.py digits [--seeds 3] [--classes 0,4,8] [--models f_anogan]
     python benchmarks/anomaly.py lfw
     python benchmarks/anomaly.py textures [--textures brick] [--preset cpu] [--time 60s]
+    python benchmarks/anomaly.py trousers --sets SETS [--preset cpu] [--time 7m]
 
 - digits: each class in turn is the anomaly: models train on the other nine, and all 397 held-out digits are scored.
 - lfw: models train on 70 faces of 25x25; 30 other faces and 100 patches without a face are scored.
 - textures: models train on patches of a texture; other patches of it, half of them with a drawn defect, are scored, and
   the defects are localised: AUROC over pixels, and per-region overlap.
+- trousers: the same with clothes of Fashion-MNIST at 28 px, as scripts/derived_sets.py writes them.
 
 The baselines see the same images as pixels: the residual after 16 principal components (pca), the distance to the
 nearest training image (nearest), scikit-learn's isolation forest (forest). Each model is also measured before training.
@@ -41,7 +43,7 @@ from gankit.runs.trained import load
 from gankit.training.setup import build_recipe
 
 MODELS = ("anogan", "f_anogan")
-SIDES = {"digits": "16", "lfw": "32", "textures": "32"}
+SIDES = {"digits": "16", "lfw": "32", "textures": "32", "trousers": "28"}
 COLUMNS = ("auroc", "pixel_auroc", "pro", "cpu_ms_per_image", "trained_cpu_s")
 Task = tuple[str, str, str]  # training data, scored data, and the anomalous class or "" where the data has masks
 Numbers = dict[str, float]
@@ -54,6 +56,8 @@ def tasks(args: argparse.Namespace) -> dict[str, Task]:
         return {f"digit {k}": (f"digits:without-{k}", "digits:test", str(k)) for k in classes}
     if args.data == "lfw":
         return {"no face": ("lfw", "lfw:test", "")}
+    if args.data == "trousers":
+        return {"trousers": (str(args.sets / "trousers/good"), str(args.sets / "trousers/damaged"), "")}
     return {t: (f"textures:{t}", f"textures:{t}:defects", "") for t in args.textures.split(",")}
 
 
@@ -136,6 +140,7 @@ def main() -> None:
         "--models", default=",".join(MODELS), help="anogan, f_anogan or both; the baselines always run; default: both"
     )
     parser.add_argument("--textures", default="brick,grass,gravel", help="default: brick,grass,gravel")
+    parser.add_argument("--sets", type=Path, default=Path("sets"), help="where scripts/derived_sets.py has written")
     parser.add_argument("--images", type=int, help="training length in images; default: the preset's")
     parser.add_argument("--preset", default="small", help="default: small")
     parser.add_argument(

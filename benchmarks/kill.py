@@ -37,7 +37,8 @@ from PIL import Image
 
 from gankit import cli
 from gankit.runs.config import read_config
-from gankit.runs.files import BadCheckpoint, read_tensors
+from gankit.runs.files import read_tensors
+from gankit.runs.schema import BadCheckpoint
 from gankit.training.log import TIMES
 
 MODEL = str(Path(__file__).parents[1] / "tests" / "odd_gan.py")

@@ -55,7 +55,8 @@ import gankit
 from gankit import Recipe, Run, latent, models, pictures
 from gankit.runs.config import arguments_of, read_spec, versions
 from gankit.runs.state import Diverged
-from gankit.training.setup import build_recipe, plan
+from gankit.training.settings import plan
+from gankit.training.setup import build_recipe
 
 TRANSLATIONS: dict[str, type[Measures]] = {
     "adain": Styles,

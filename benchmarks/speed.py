@@ -50,7 +50,8 @@ from gankit.nn import (
 )
 from gankit.training import loop
 from gankit.training.log import Log
-from gankit.training.setup import build_recipe, open_for, open_training_data, plan, spec_of, start_processes
+from gankit.training.settings import plan
+from gankit.training.setup import build_recipe, open_for, open_training_data, spec_of, start_processes
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 5e-2}  # relative, of the first loss; bfloat16 keeps 8 bits
 

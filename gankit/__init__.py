@@ -10,8 +10,9 @@ gankit.evaluate("runs/00000-dcgan-digits", metrics="fd,precision")
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from gankit.delayed import delayed
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,28 +34,25 @@ __all__ = [
 
 if TYPE_CHECKING:
     from gankit.choosing import train
+    from gankit.declaration import Images, Preset, Spec
     from gankit.evaluation import evaluate
-    from gankit.recipe import Batch, Images, Phase, Preset, Recipe, Spec, adam
+    from gankit.recipe import Batch, Phase, Recipe, adam
     from gankit.runs.trained import load
     from gankit.training import Run, Settings, resume
     from gankit.translation import translate
 
-# Importing gankit must not import torch: each name is fetched when it is first used.
+# Importing gankit does not import torch.
 _HOME = {
-    **dict.fromkeys(("Batch", "Images", "Phase", "Preset", "Recipe", "Spec", "adam"), "gankit.recipe"),
-    **dict.fromkeys(("Run", "Settings", "resume"), "gankit.training"),
-    "train": "gankit.choosing",
-    "load": "gankit.runs.trained",
-    "evaluate": "gankit.evaluation",
-    "translate": "gankit.translation",
+    "gankit.choosing": "train",
+    "gankit.declaration": "Images Preset Spec",
+    "gankit.evaluation": "evaluate",
+    "gankit.recipe": "Batch Phase Recipe adam",
+    "gankit.runs.trained": "load",
+    "gankit.training": "Run Settings resume",
+    "gankit.translation": "translate",
 }
-
-
-def __getattr__(name: str) -> object:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'gankit' has no attribute {name!r}")
+__getattr__ = delayed(__name__, _HOME)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted([*globals(), *" ".join(_HOME.values()).split()])

@@ -10,13 +10,15 @@ import re
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Literal, Union, get_args, get_origin, get_type_hints
 
-import torch
-from torch import Tensor
-
-from gankit.recipe import Recipe, Spec
+from gankit.declaration import Declaration, Spec
 from gankit.text import shown, suggest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gankit.recipe import Recipe
 
 SIZES = re.compile(
     r"\w+_dim|width|width_g|channel_\w+|g_hidden|d_hidden|hidden|units_\w+|maxout_pieces|"
@@ -29,13 +31,13 @@ LOOPED = re.compile(
 TRAINED = 5  # copies of the weights that training holds: weights, gradients, two moments, averages
 
 
-def defaults(kind: type[Recipe]) -> dict[str, object]:
+def defaults(kind: type[Declaration]) -> dict[str, object]:
     """The recipe's arguments and their defaults."""
     parameters = list(inspect.signature(kind.__init__).parameters.values())[2:]
     return {p.name: p.default for p in parameters}
 
 
-def check(kind: type[Recipe], arguments: dict[str, object]) -> None:
+def check(kind: type[Declaration], arguments: dict[str, object]) -> None:
     """Refuse arguments that the model does not have, or that are invalid for any model.
 
     Raises:
@@ -137,6 +139,8 @@ def from_tensors(
 
 def tensors_in(tree: object) -> Iterator[Tensor]:
     """The tensors in a dict, list or tuple, at any depth; modules are not entered."""
+    from torch import Tensor
+
     if isinstance(tree, Tensor):
         yield tree
     elif isinstance(tree, (dict, list, tuple)):
@@ -150,14 +154,21 @@ def outline(kind: type[Recipe], spec: Spec, arguments: dict[str, object], copies
     Raises:
         ValueError: the arguments are invalid, or the model does not fit into this machine's memory.
     """
+    import torch
+
+    from gankit.nn.init import Undrawn
+
     check(kind, arguments)
     changed = {name: value for name, value in arguments.items() if value != defaults(kind)[name]}
     flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in changed.items()) or "its defaults"
     model = f"{kind.__name__} of {'x'.join(map(str, spec.shape))}"
+    # The first optimizer imports torch._dynamo, for a second, only to hide this function from torch.compile.
+    hidden = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    vars(hidden).setdefault("__dynamo_disable", hidden)
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), torch.device("meta"), Undrawn():
             recipe = kind(spec, **arguments)
-        sizes = [t.numel() * t.element_size() for t in recipe.state_dict().values() if isinstance(t, Tensor)]
+        sizes = [t.numel() * t.element_size() for t in recipe.state_dict().values() if isinstance(t, torch.Tensor)]
     except (RuntimeError, OverflowError, ZeroDivisionError, IndexError, MemoryError, TypeError) as error:
         if not kind.__module__.startswith("gankit.models."):
             return None

@@ -53,12 +53,12 @@ def path(model: str) -> Path:
     Raises:
         ValueError: gankit has no such model.
     """
-    kind = models.find(model)
-    if models.own_file(kind):
+    file = models.file(model)
+    if file.parent != Path(models.__file__).parent:
         raise ValueError(
             f"{model} is a model of your own; ledgers are kept for gankit's models: {', '.join(models.names())}"
         )
-    return Path(models.__file__).parent / f"{models.name_of(kind)}.json"
+    return file.with_suffix(".json")
 
 
 def data(model: str) -> dict:

@@ -216,3 +216,16 @@ def test_presets_of_models_without_pairs_are_compared_by_metrics(imported, monke
     assert (small["name"], cpu["name"]) == ("small", "cpu") and small["images"] > 0
     assert small["fd"] > 0 and small["fd"] != cpu["fd"] and small["swd_16"] > 0
     assert (tmp_path / "dcgan-cpu-0.png").is_file()
+
+
+@pytest.mark.parametrize("model, preset", [("gan", "paper"), ("infogan", "paper"), ("acgan", "paper")])
+def test_operations_that_are_not_computed_are_counted_as_those_that_are(model, preset, imported, monkeypatch):
+    flops, speed = imported("flops"), imported("speed")
+    counted = flops.gflop_per_image(model, preset, batch=2, steps=2)
+    monkeypatch.setattr(flops, "Counted", speed.Flops)
+    assert flops.gflop_per_image(model, preset, batch=2, steps=2) == counted > 0
+
+
+def test_operations_are_counted_for_presets_that_say_a_shape(imported):
+    with pytest.raises(ValueError, match="take one for a paper's data: paper, paper-cifar10"):
+        imported("flops").gflop_per_image("gan", "small")

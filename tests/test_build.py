@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from gankit import build, data, models
-from gankit.recipe import Spec
+from gankit.nn.init import Undrawn
+from gankit.recipe import Recipe, Spec
 from gankit.training import Settings
-from gankit.training.setup import plan, spec_of
+from gankit.training.settings import plan
+from gankit.training.setup import spec_of
 
 ODD = (
     -1,
@@ -39,12 +41,36 @@ ODD = (
 )
 
 
+def small_model(model: str) -> tuple[type[Recipe], Spec, dict[str, object]]:
+    """A model with a spec of data that ships and the arguments of its smallest preset."""
+    kind = models.find(model)
+    settings, arguments = plan(kind, "small" if "small" in kind.presets else "paper", {})
+    name = settings.data or {"points": "ring", "domains": "digits-negative"}.get(kind.data.split()[0], "digits")
+    return kind, spec_of(data.open(name, settings.resolution or None, want=kind.data.split()[0])), arguments
+
+
+@pytest.mark.parametrize("model", models.names())
+def test_an_outline_has_the_shapes_of_the_model(model):
+    kind, spec, arguments = small_model(model)
+    outline = build.outline(kind, spec, arguments).state_dict()
+    whole = kind(spec, **arguments).state_dict()
+    shapes = [
+        {name: (t.shape, t.dtype) for name, t in state.items() if isinstance(t, torch.Tensor)}
+        for state in (outline, whole)
+    ]
+    assert shapes[0] == shapes[1] and set(outline) == set(whole)
+
+
+def test_in_an_outline_only_weights_without_memory_are_not_drawn():
+    with torch.device("meta"), Undrawn():
+        layer, numbers = torch.nn.Linear(2, 2), torch.zeros(4, device="cpu")
+        assert layer.weight.is_meta and torch.nn.init.ones_(numbers).sum() == 4
+        assert torch.nn.init.normal_(numbers).std() > 0 and (numbers / 2).equal(numbers * 0.5)
+
+
 @pytest.mark.parametrize("model", models.names())
 def test_any_value_of_any_argument_is_built_or_refused(model):
-    kind = models.find(model)
-    settings, small = plan(kind, "small" if "small" in kind.presets else "paper", {})
-    name = settings.data or {"points": "ring", "domains": "digits-negative"}.get(kind.data.split()[0], "digits")
-    spec = spec_of(data.open(name, settings.resolution or None, want=kind.data.split()[0]))
+    kind, spec, small = small_model(model)
     tried = 0
     for name in build.defaults(kind):
         for value in ODD:

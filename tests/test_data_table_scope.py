@@ -7,7 +7,8 @@ from picture_files import noise, picture
 
 from gankit import data, models
 from gankit.data.reading import classorder, metadata
-from gankit.training.setup import open_for, plan
+from gankit.training.settings import plan
+from gankit.training.setup import open_for
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 

@@ -12,7 +12,8 @@ from picture_files import (
 )
 
 from gankit import data, models
-from gankit.training.setup import open_for, plan
+from gankit.training.settings import plan
+from gankit.training.setup import open_for
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import gankit
 from gankit import cli, explore, latent, training
 from gankit.explore import boundaries, classifiers, discriminator, inputs, inversion, latent_search, object_removal
 from gankit.explore.result import Result, blank, sheet
+from gankit.nn import SelfAttention
 from gankit.recipe import Recipe, Spec, seeded
 from gankit.runs.trained import Trained
 
@@ -176,6 +178,48 @@ def test_a_latent_of_a_file_says_its_space_and_takes_no_truncation(tmp_path):
         explore.sliders(model, directions=str(tmp_path / "far.npz"))
 
 
+class Coded(Plain):
+    """A model whose first latent is a code."""
+
+    def traverse(self, z: Tensor, code: int, steps: int = 10) -> Tensor:
+        latents = z[:, None].repeat(1, steps, 1)
+        latents[:, :, code] = torch.linspace(-2, 2, steps)
+        return latents
+
+
+def test_codes_vary_from_column_to_column_and_the_rest_is_the_seed_s():
+    model = trained(Coded)
+    result = explore.codes(model, seeds=range(3), code=1, steps=4)
+    z = latent.points(model.recipe, range(3))[0][:, None].repeat(1, 4, 1)
+    z[:, :, 1] = torch.linspace(-2, 2, 4)
+    assert torch.equal(result.images, model.recipe.sample(z.flatten(0, 1))) and result.columns == 4
+    assert result.heads == ["-2", "-0.67", "0.67", "2"] and result.sides == ["seed 0", "seed 1", "seed 2"]
+    with pytest.raises(ValueError, match="no codes to vary; train infogan"):
+        explore.codes(trained(Plain))
+
+
+def test_infogan_says_which_codes_it_has():
+    recipe = gankit.models.find("infogan")(Spec((1, 16, 16)), continuous=1, width=4, hidden=8)
+    z = recipe.noise(2)
+    assert (recipe.traverse(z, 1, 3)[:, :, -1] == torch.tensor([-2.0, 0.0, 2.0])).all()
+    with pytest.raises(ValueError, match="code is 2; there are 0, the category, to 1"):
+        recipe.traverse(z, 2)
+
+
+def test_reconstructions_are_below_images_that_were_held_out(tmp_path):
+    options = dict(data="digits", preset="small", images=64, preview=0, save=64, quiet=True, outdir=tmp_path)
+    model = gankit.load(training.train("vae", **options).folder)
+    result = explore.reconstructions(model, n=5, rows=2)
+    first, outputs, second, others = result.images.split(5)
+    held_out = {tuple(image.flatten().tolist()) for image in inputs.data_of(model, "digits:test").select(397)[0]}
+    assert all(tuple(image.flatten().tolist()) in held_out for image in torch.cat([first, second]))
+    assert torch.equal(torch.cat([outputs, others]), model.recipe.reconstruct(torch.cat([first, second])))
+    error = (torch.cat([outputs, others]) - torch.cat([first, second])).square().mean().sqrt()
+    assert result.numbers["root mean square error"] == pytest.approx(float(error)) and result.columns == 5
+    with pytest.raises(ValueError, match="plain does not reconstruct images"):
+        explore.reconstructions(trained(Plain))
+
+
 def test_tables_are_refused_line_by_line(tmp_path):
     recipe, file = trained(Plain).recipe, tmp_path / "boxes.csv"
     file.write_text("seed,left,top,right,bottom\n3,0,0,4,8\n")
@@ -263,6 +307,46 @@ def test_styles_are_mixed_layer_by_layer_and_noise_is_measured():
     assert measured == pytest.approx(0.1, rel=0.02)
 
 
+def test_attention_is_that_of_the_generator_s_layer(tmp_path, capsys):
+    """Keys that are large in one corner draw all attention there, from every place."""
+    options = dict(data="digits", preset="small", images=16, batch=8, preview=0, save=16, quiet=True, ema=0)
+    trained = gankit.load(training.train("sagan", outdir=tmp_path / "runs", width=8, **options).folder)
+    layer = next(module for module in trained.recipe.g.modules() if isinstance(module, SelfAttention))
+    result = explore.attention(trained, seeds=(0, 1), at=(0.1, 0.9))
+    assert result.images.shape == (4, 1, 16, 16) and result.columns == 2 and "gamma is 0" in result.say[0]
+    assert torch.allclose(result.images[0], trained.sample(1, 0)[0], atol=1e-5), "the sample itself comes first"
+
+    def weights(x: Tensor) -> Tensor:
+        places = torch.zeros(len(x), x.shape[2] * x.shape[3], x.shape[2] * x.shape[3] // 4)
+        places[:, :, 0] = 1
+        return places
+
+    layer.weights = weights
+    cell = explore.attention(trained, seeds=(0,), at=(0.9, 0.9)).images[1, 0]
+    assert cell[0, 0] > cell[-8:, :4].max() and cell[0, 0] > cell[:4, -4:].max()
+    assert cell[14, 14] == 1 and cell[13, 13] == -1, "the place is marked in a frame"
+    numbers = explore.attention(trained, seeds=(0,), at=(0.9, 0.9)).numbers
+    assert numbers["entropy of the attention, of its largest"] == pytest.approx(0, abs=1e-6)
+
+
+def test_attention_weights_are_a_distribution_over_blocks():
+    layer, x = SelfAttention(8), torch.randn(2, 8, 6, 4)
+    weights = layer.weights(x)
+    assert weights.shape == (2, 24, 6) and torch.allclose(weights.sum(2), torch.ones(2, 24))
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [(dict(), "has no attention layer"), (dict(at=(0.5,)), "pairs of row and column"), (dict(layer=3), "--layer is 3")],
+)
+def test_attention_refuses_what_it_cannot_show(options, said, tmp_path):
+    model = "sagan" if options else "dcgan"
+    flags = dict(data="digits", preset="small", images=8, batch=8, preview=0, save=8, quiet=True, width=8)
+    trained = gankit.load(training.train(model, outdir=tmp_path, **flags).folder)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        explore.attention(trained, **options)
+
+
 def test_neighbours_finds_the_images_themselves(home, monkeypatch):
     model = gankit.load(home / "runs" / "00000-dcgan-digits")
     source = inputs.data_of(model)
@@ -313,10 +397,11 @@ QUICK = {
     "filters": ["--n", "60", "--count", "2", "--images", "2"], "neighbours": ["--seeds", "0-1", "--n", "50"],
 }  # fmt: skip
 STYLED = ("mix", "layers", "noise")
+CODED = ("codes", "reconstructions")  # of models that learned codes, or that encode
 SINGLE = ("sizes", "enlarge", "paint", "harmonise", "edit", "animate")  # of one image: tests/test_singan.py
 
 
-@pytest.mark.parametrize("tool", sorted(set(explore.TOOLS) - {*STYLED, *SINGLE, "drop"}))
+@pytest.mark.parametrize("tool", sorted(set(explore.TOOLS) - {*STYLED, *SINGLE, *CODED, "drop", "attention"}))
 def test_every_tool_runs_and_runs_the_same_again(home, tool, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(home)
     for folder in ("a", "b"):

@@ -12,7 +12,7 @@ from torch import nn
 
 import gankit
 from gankit import build, losses, models, training
-from gankit.recipe import Batch, Recipe, Spec, mix, seeded
+from gankit.recipe import Batch, Phase, Recipe, Spec, mix, seeded
 from gankit.runs.config import read_config
 from gankit.runs.state import Diverged, pack, unpack
 from gankit.training import Run, Settings
@@ -57,6 +57,32 @@ def test_update_changes_the_named_parameters_alone(tmp_path):
     after = dict(run.recipe.named_parameters())
     assert torch.equal(before["a.weight"], after["a.weight"])
     assert not torch.equal(before["b.1.bias"], after["b.1.bias"])
+
+
+def test_a_network_that_replaces_another_in_a_new_phase_is_trained_frozen_and_averaged(tmp_path):
+    run = new_run(tmp_path, ema=1)
+    run.phase = Phase(0)
+    run.update("a", lambda piece: (run.recipe.a(piece.real).mean(), {}), batch())
+    run.recipe.a = nn.Linear(2, 1, bias=False)
+    run.recipe.opt["a"] = torch.optim.SGD(run.recipe.a.parameters(), 0.1)
+    run.phase = Phase(1)
+    run.update("b", lambda piece: (run.recipe.b(run.recipe.a(piece.real)).square().mean(), {}), batch())
+    assert not run.recipe.a.weight.requires_grad and run.recipe.a.weight.grad is None
+    before = run.recipe.a.weight.clone()
+    run.update("a", lambda piece: (run.recipe.a(piece.real).mean(), {}), batch())
+    run.advance(4)
+    assert not torch.equal(run.recipe.a.weight, before)
+    assert torch.allclose(run.averages["a"].weight, run.recipe.a.weight, atol=1e-5), "with a half-life of 1/5 image"
+
+
+def test_scalars_of_any_precision_are_read_as_they_are(tmp_path):
+    log = Log(tmp_path, Settings(), quiet=True)
+    assert log.read([]) == log.averages() == {}
+    narrow, wide = torch.tensor(0.1), torch.tensor(0.1, dtype=torch.float64)
+    log.add({"d/loss": narrow, "std": wide})
+    log.add({"d/loss": narrow})
+    assert log.read(["std", "d/loss"]) == {"std": 0.1, "d/loss": narrow.item()}
+    assert log.averages() == {"d/loss": narrow.item()}
 
 
 class Flat(Pair):

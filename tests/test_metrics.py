@@ -54,6 +54,19 @@ def test_frechet_routes_agree_and_the_gram_route_is_taken_for_few_samples():
     assert metrics.frechet_distance(x, y) == pytest.approx(metrics.frechet_distance(y, x), abs=1e-9)
 
 
+@pytest.mark.parametrize("rank", [24, 20])
+def test_frechet_by_a_triangular_root_is_that_by_eigenvectors(rank, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(300, rank, dtype=torch.float64, generator=generator) for _ in range(2))
+    mix = torch.randn(rank, 24, dtype=torch.float64, generator=generator) * torch.logspace(0, -2, 24).double()
+    calls, eigh = [], torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: (calls.append(1), eigh(matrix))[1])
+    found = ROUTES["moments"](x @ mix, 1.3 * y @ mix + 0.1)
+    assert len(calls) == (rank < 24), "eigenvectors only for singular covariances"
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", lambda matrix: (matrix, torch.tensor(1)))
+    assert found == pytest.approx(ROUTES["moments"](x @ mix, 1.3 * y @ mix + 0.1), rel=1e-9)
+
+
 def test_frechet_of_one_distribution_is_its_bias():
     n, m, l = 400, 250, torch.tensor([3.0, 1.0, 0.5, 0.2], dtype=torch.float64)  # noqa: E741
     generator = torch.Generator().manual_seed(0)

@@ -285,6 +285,22 @@ def test_a_lazy_penalty_of_dcgan_is_part_of_every_nth_update_with_n_times_its_we
     assert second[::2] == always[::2] and all(a > b for (a, _), (b, _) in zip(always[1::2], second[1::2]))
 
 
+@pytest.mark.parametrize("model", ["gan", "cgan", "dcgan"])
+def test_g_is_updated_after_every_kth_update_of_d(model, tmp_path, monkeypatch):
+    changed, step = [], models.find(model).step
+
+    def watched(self: Recipe, batch: Batch, run: Run) -> None:
+        before = {name: [p.clone() for p in getattr(self, name).parameters()] for name in "dg"}
+        step(self, batch, run)
+        after = {name: [*getattr(self, name).parameters()] for name in "dg"}
+        changed.append("".join(n for n in "dg" if not all(map(torch.equal, before[n], after[n]))))
+
+    monkeypatch.setattr(models.find(model), "step", watched)
+    options = dict(data="digits", preset="small", batch=8, images=48, preview=0, quiet=True, outdir=tmp_path)
+    training.train(model, n_dis=3, **options)
+    assert changed == ["d", "d", "dg"] * 2
+
+
 def test_dcgan_refuses_a_penalty_that_is_never_due():
     with pytest.raises(ValueError, match="penalty_every is 0; give 1"):
         models.find("dcgan")(Spec((1, 8, 8)), penalty_every=0)

@@ -36,6 +36,7 @@ from gankit.nn import (
     init_normal,
     instance_norm,
     nearest_size,
+    once,
     spectral_norm,
     stages,
 )
@@ -568,3 +569,20 @@ def test_init_glorot():
     init_glorot(net)
     for layer, bound in zip(net, (2**0.5 * (6 / (9 * 96)) ** 0.5, (6 / 96) ** 0.5, (6 / 400) ** 0.5)):
         assert layer.weight.abs().max().item() == pytest.approx(bound, rel=0.01) and layer.bias.abs().max() == 0
+
+
+# One forward pass -----------------------------------------------------------------------------------------------------
+
+
+def test_once_calls_a_network_again_only_for_other_arguments_and_keeps_the_graph_of_a_frozen_one():
+    net, calls = nn.Linear(3, 2).double().requires_grad_(False), []
+    net.register_forward_hook(lambda *_: calls.append(1))
+    x, run = normal(4, 3), once(net)
+    out = run(x)
+    assert run(x[:]) is out and len(calls) == 1, "the same memory"
+    assert out.requires_grad and not net.weight.requires_grad
+    net.requires_grad_(True)
+    torch.autograd.backward(out.sum(), inputs=[net.weight])
+    assert torch.allclose(net.weight.grad, x.sum(0).expand(2, -1)) and net.bias.grad is None
+    assert torch.equal(run(x[::2]), net(x[::2])) and run(x.clone()) is not out
+    assert once(net)(x) is not out, "another step"

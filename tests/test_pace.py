@@ -20,8 +20,8 @@ from gankit.training import budget, log, loop, pace
 from gankit.training.budget import Budget, length_for, seconds_of
 from gankit.training.pace import Pace, outlined, shares_of, step_kinds
 from gankit.training.progress import Progress
-from gankit.training.settings import Settings, with_length
-from gankit.training.setup import open_for, plan, spec_of
+from gankit.training.settings import Settings, plan, with_length
+from gankit.training.setup import open_for, spec_of
 
 TINY = dict(data="digits", preset="small", width=4, z_dim=4, batch=8, workers=0, quiet=True, device="cpu")
 

@@ -306,6 +306,28 @@ def test_pieces_give_what_the_whole_batch_gives(tmp_path):
         assert (value - states[1][name]).abs().max() < 1e-9, name  # Adam divides by gradients' size
 
 
+@pytest.mark.parametrize("pieces, passes", [(1, 1), (2, 4)])
+@pytest.mark.parametrize("norm, loss", [("image", "non_saturating"), ("batch", "relativistic_average")])
+def test_one_forward_pass_of_g_serves_both_updates_with_the_same_bits(
+    norm, loss, pieces, passes, monkeypatch, tmp_path
+):
+    states, calls = [], []
+    forward = UNetGenerator.forward
+    monkeypatch.setattr(UNetGenerator, "forward", lambda *arguments: (calls.append(1), forward(*arguments))[1])
+    for name in ("once", "twice"):
+        if name == "twice":
+            monkeypatch.setattr("gankit.models.pix2pix.once", lambda net: net)
+        calls.clear()
+        run = training.train(
+            "pix2pix", data="photo-edges", resolution="16", images=16, batch=4, pieces=pieces, width=4, patch=16,
+            norm=norm, loss=loss, mirror=True, lr=1e-3, augment="diffaugment", preview=0, quiet=True,
+            outdir=tmp_path / name,
+        )  # fmt: skip
+        assert len(calls) == 4 * (passes if name == "once" else 2 * pieces)
+        states.append(run.recipe.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
 def test_it_learns_a_pair_and_a_seed_is_one_picture(tmp_path):
     """A few steps with only L1 give a smaller distance than the mean colour."""
     run = training.train(

@@ -12,15 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from gankit import build, cli, explore, models, translation
+from gankit import build, cli, explore, lab, models, translation
 from gankit.cli import flags as command_line
 from gankit.exchange import card
 from gankit.losses import ADVERSARIAL
 from gankit.penalties import PENALTIES
 from gankit.recipe import Images, flags, short
 from gankit.training.diagnosis import diagnose
-from gankit.training.settings import Settings
-from gankit.training.setup import plan
+from gankit.training.settings import Settings, plan
 from tests.test_loop import TROUBLE
 
 HOUSE = Path(__file__).parents[1]
@@ -175,7 +174,7 @@ def commands(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda p: p.stem)
 def test_commands_in_the_docs_are_taken(path, parser, monkeypatch, capsys):
-    monkeypatch.setattr("gankit.runs.config.locate", lambda run, outdir="runs": Path(run))
+    monkeypatch.setattr("gankit.runs.folders.locate", lambda run, outdir="runs": Path(run))
     monkeypatch.setattr("gankit.runs.config.read_config", lambda folder: {"settings": {}})
     monkeypatch.setattr("gankit.cli.train.spawn", lambda gpus, words: None)  # else this process becomes torchrun
     for command in dict.fromkeys(commands(path)):
@@ -221,7 +220,9 @@ def known(monkeypatch):
 
     monkeypatch.setattr(command_line, "read", parse)
     words = [["train", model] for model in models.names()] + [["explore", "RUN", tool] for tool in explore.TOOLS]
-    words += [[command, "RUN", "WHAT"] for command in cli.COMMANDS if command not in ("train", "explore", "resume")]
+    words += [["lab", experiment] for experiment in lab.entries()]
+    others = set(cli.COMMANDS) - {"train", "explore", "resume", "lab"}
+    words += [[command, "RUN", "WHAT"] for command in others]
     for one in words:
         with pytest.raises(Parsed):
             cli.main(one)

@@ -18,7 +18,8 @@ from gankit.text import aside
 from gankit.training import Run, Settings
 from gankit.training.budget import Budget, seconds_of
 from gankit.training.loop import begin
-from gankit.training.setup import plan, small_preset, start_processes
+from gankit.training.settings import plan
+from gankit.training.setup import small_preset, start_processes
 
 TIME = "30m"  # of a run whose user does not say
 CHOICES = {  # by what the data is: the model on a CPU and on a GPU, and the reason

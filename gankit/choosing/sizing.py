@@ -13,8 +13,8 @@ from gankit.recipe import Recipe, Spec
 from gankit.runs.config import Data
 from gankit.text import shown
 from gankit.training.pace import measure, outlined, shares_of
-from gankit.training.settings import Settings, with_length
-from gankit.training.setup import open_for, plan, spec_of
+from gankit.training.settings import Settings, plan, with_length
+from gankit.training.setup import open_for, spec_of
 
 SIDES = {"cpu": (64, 48, 32), "gpu": (256, 128, 64)}  # that are tried, in pixels; images are not enlarged
 ONE_IMAGE = (250, 192, 128, 96, 64)  # longer sides that are tried for a model of a single image

@@ -139,8 +139,8 @@ def cost(options: Look, how: Reading, path: str) -> str:
     from gankit import models
     from gankit.recipe import short
     from gankit.training.pace import measure, outlined, shares_of
-    from gankit.training.settings import with_length
-    from gankit.training.setup import open_for, plan, spec_of, start_processes
+    from gankit.training.settings import plan, with_length
+    from gankit.training.setup import open_for, spec_of, start_processes
 
     kind = models.find(options.model)
     changed: dict[str, object] = {"data": path, **vars(how)} | ({"batch": options.batch} if options.batch else {})

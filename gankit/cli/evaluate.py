@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Literal, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import gankit
 from gankit.cli.flags import Loading, first, parse
@@ -39,7 +40,7 @@ class Evaluate:
     against: str = ""
     metrics: str = "fd,kd,is,precision,density"
     features: str = ""
-    n: gankit.Images = cast("gankit.Images", 0)  # Images(0) would import torch
+    n: gankit.Images = gankit.Images(0)
     seed: int = 0
     trunc: float = 1.0
     held_out: str = ""
@@ -54,6 +55,11 @@ def evaluate(words: list[str]) -> None:
     """Measure a run or images: gankit evaluate RUN|FOLDER|FILE.npz [--against DATA] [--metrics fd,precision|all]"""
     subject, flags = first(words, "evaluate", "RUN|FOLDER|FILE.npz")
     options, loading = parse(evaluate, "RUN", flags, Evaluate, Loading)
+
+    if not Path(subject).expanduser().exists():
+        from gankit.runs.folders import locate
+
+        locate(subject)  # a mistyped name is refused before torch is imported
 
     from gankit import evaluation, processes
 

@@ -31,26 +31,29 @@ class Explore:
 
 def explore(words: list[str]) -> None:
     """Examine what a model has learned: gankit explore RUN TOOL [flags]; without RUN and TOOL the list of tools"""
-    import torch
-
-    from gankit.explore import TOOLS
-    from gankit.pictures import ANIMATIONS
+    from gankit.explore import declared
 
     names = [word for word in words[:2] if not word.startswith("-")]
     if len(names) < 2:
         return list_tools(words)
     run, name = names
-    if name not in TOOLS:
-        raise ValueError(suggest("tool", name, TOOLS))
-    tool = TOOLS[name]
-    tool_options, options, loading = parse(explore, f"RUN {name}", words[2:], flags_of(tool), Explore, Loading)
+    if name not in declared():
+        raise ValueError(suggest("tool", name, declared()))
+    kind = flags_of(declared()[name])
+    tool_options, options, loading = parse(explore, f"RUN {name}", words[2:], kind, Explore, Loading)
+    trained = loading.load(run)
+
+    import torch
+
+    from gankit.explore import TOOLS
+    from gankit.pictures import ANIMATIONS
+
     formats = [part.strip() for part in options.animation.split(",") if part.strip() not in ("", "none")]
     if unknown := set(formats) - {ending[1:] for ending in ANIMATIONS}:
         raise ValueError(f"--animation takes webp, gif and mp4, or none; not {', '.join(sorted(unknown))}")
-    trained = loading.load(run)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        result = tool(trained, **vars(tool_options))
+        result = TOOLS[name](trained, **vars(tool_options))
     used = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(tool_options).items()}
     result.numbers = {
         "tool": name,
@@ -67,12 +70,12 @@ def explore(words: list[str]) -> None:
 
 def list_tools(words: list[str]) -> None:
     """Print the tools; an error if a run is named and help is not asked for."""
-    from gankit.explore import TOOLS
+    from gankit.explore import declared
 
     if words and words[-1] not in ("-h", "--help"):
-        tools = ", ".join(TOOLS)
+        tools = ", ".join(declared())
         fail(f"explore {words[0]} with which tool? gankit explore RUN TOOL [flags]; there are {tools}", 2)
-    lines = "\n".join(f"  {name:<12} {(tool.__doc__ or '').splitlines()[0]}" for name, tool in TOOLS.items())
+    lines = "\n".join(f"  {name:<12} {(tool.__doc__ or '').splitlines()[0]}" for name, tool in declared().items())
     put(f"{explore.__doc__}\n\n{lines}\n\ngankit explore RUN TOOL --help lists a tool's flags.")
 
 

@@ -33,9 +33,11 @@ def export(words: list[str]) -> None:
     options, loading = parse(export, "RUN", flags, Export, only(Loading, "weights", "model"))
     loading.device = "cpu"
 
+    trained = loading.load(run)
+
     from gankit.exchange import export as exports
 
-    exported = exports.export(loading.load(run), options.to, options.output, options.n, options.license)
+    exported = exports.export(trained, options.to, options.output, options.n, options.license)
     put(f"{exported.path}   takes {exported.inputs}")
     put(
         f"largest difference from the model's samples on {exported.latents} random latents: "

@@ -6,11 +6,11 @@ import dataclasses
 import inspect
 import math
 import re
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar, get_args, get_origin, get_type_hints, overload
 
 from gankit.cli.errors import fail
+from gankit.declaration import Images, short
 
 if TYPE_CHECKING:
     from gankit.runs.trained import Trained
@@ -46,8 +46,10 @@ class Loading:
     def load(self, run: str) -> Trained:
         """The trained model of a run, as `gankit.load`."""
         import gankit
+        from gankit.runs.folders import locate
 
-        return gankit.load(run, model=self.model or None, device=self.device, weights=self.weights)
+        folder = locate(run)  # before torch is imported
+        return gankit.load(folder, model=self.model or None, device=self.device, weights=self.weights)
 
 
 class Alias(NamedTuple):
@@ -236,7 +238,6 @@ def parser_of(hint: object) -> object:
     """The type with tyro's constructor for images (a count) and seeds; other types are unchanged."""
     import tyro
 
-    recipe = sys.modules.get("gankit.recipe")  # not imported here: some commands answer --help without torch
     if getattr(hint, "__name__", "") == "Seeds":
         seeds = tyro.constructors.PrimitiveConstructorSpec(
             nargs=1,
@@ -246,13 +247,13 @@ def parser_of(hint: object) -> object:
             str_from_instance=lambda value: [ranges(value)],
         )
         return Annotated[tuple, seeds]
-    if recipe and hint is recipe.Images:
+    if hint is Images:
         images = tyro.constructors.PrimitiveConstructorSpec(
             nargs=1,
             metavar="IMAGES",
             instance_from_str=lambda words: count(words[0]),
             is_instance=lambda value: isinstance(value, int),
-            str_from_instance=lambda value: [recipe.short(value)],
+            str_from_instance=lambda value: [short(value)],
         )
         return Annotated[int, images]
     return hint

@@ -32,7 +32,7 @@ def models(words: list[str]) -> None:
     columns: tuple[str, ...] = ("model", "year", "paper", "data", "labels", "can")
     rows: list[tuple[str, ...]] = []
     for name in library.names():
-        kind, paper = library.find(name), library.paper(name)
+        kind, paper = library.declared(name), library.paper(name)
         rows.append((name, str(paper.year), paper.title, kind.data, kind.labels, " ".join(kind.abilities())))
     rows.sort(key=lambda row: int(row[1]))
     if width() < 120:  # a title in a column of its own would have a word or two per line
@@ -45,7 +45,7 @@ def about(name: str) -> dict[str, object]:
     """What `--json` prints of a model."""
     from gankit import models as library
 
-    kind, paper = library.find(name), library.paper(name)
+    kind, paper = library.declared(name), library.paper(name)
     presets: dict[str, dict[str, object]] = {}
     for key, preset in kind.presets.items():
         presets[key] = {

@@ -11,7 +11,10 @@ def report(words: list[str]) -> None:
     run, flags = first(words, "report", "RUN")
     parse(report, "RUN", flags)
 
-    from gankit import report as library
-    from gankit.runs.config import locate
+    from gankit.runs.folders import locate
 
-    put(library.write(locate(run)))
+    folder = locate(run)
+
+    from gankit import report as library
+
+    put(library.write(folder))

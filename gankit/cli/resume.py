@@ -27,12 +27,15 @@ def resume(words: list[str]) -> None:
     run, flags = first(words, "resume", "RUN")
 
     from gankit import training
-    from gankit.runs.config import locate, read_config
+    from gankit.runs.folders import locate
     from gankit.training.settings import settings_of, with_options
 
     folder, before = Path("RUN"), training.Settings()
     if not asks_help(words):
         folder = locate(run, take(flags, "--outdir")[1] or "runs")
+
+        from gankit.runs.config import read_config
+
         before = settings_of(read_config(folder))
         printable = {name: shown(value) for name, value in vars(before).items() if isinstance(value, str)}
         before = with_options(before, printable)  # the help prints them

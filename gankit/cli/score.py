@@ -43,10 +43,11 @@ def score(words: list[str]) -> None:
     images, flags = first(flags, "score RUN", "IMAGES")
     options, loading = parse(score, "RUN IMAGES", flags, Score, Loading)
 
-    from gankit import anomaly
-
     check(options)
     trained = loading.load(run)
+
+    from gankit import anomaly
+
     threshold = options.threshold
     if options.normal:
         normal = anomaly.score_run(trained, options.normal, batch=options.batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_type_hints
@@ -12,7 +11,7 @@ from gankit.cli.output import show_table
 from gankit.text import put
 
 if TYPE_CHECKING:
-    from gankit.recipe import Recipe, Spec
+    from gankit.declaration import Declaration, Spec
 
 
 @dataclass
@@ -35,23 +34,22 @@ def show(words: list[str]) -> None:
 
     from gankit import ledger, models
 
-    kind = models.find(name)
     if options.json:
         put(json.dumps(ledger.records(ledger.rows(name)), indent=2))
     elif options.ledger:
         show_table(ledger.COLUMNS, map(ledger.cells, ledger.rows(name)))
     else:
-        describe(name, kind)
+        describe(name, models.declared(name))
 
 
-def describe(name: str, kind: type[Recipe]) -> None:
+def describe(name: str, kind: type[Declaration]) -> None:
     """Print a model's docstring, abilities, presets and options, each as flags of `gankit train`."""
-    from gankit import build, translation
-    from gankit.recipe import flags
+    from gankit import build, models, translation
+    from gankit.declaration import flags
     from gankit.training import Settings
 
     hints = get_type_hints(Settings) | get_type_hints(kind.__init__)
-    put(inspect.cleandoc(inspect.getmodule(kind).__doc__ or "").strip() + "\n")
+    put(models.docstring(name).strip() + "\n")
     put(f"trains on: {kind.data.replace(' ', ' or ')}; labels: {kind.labels}; can: {', '.join(kind.abilities())}")
     if {"translate", "segment"} & set(kind.abilities()):
         put(f"on your own images: {translation.example(kind)}")

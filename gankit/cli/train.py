@@ -61,29 +61,30 @@ def train(words: list[str]) -> None:
         return
 
     from gankit import build, models
-    from gankit.training.budget import budget_of
-    from gankit.training.loop import begin
-    from gankit.training.settings import Settings
-    from gankit.training.setup import plan
+    from gankit.training.settings import Settings, plan
 
-    kind = models.find(name)
+    kind = models.declared(name)  # torch is imported once the flags are right
     preset = take(words, "--preset")[1] or ""
     defaults, arguments = plan(kind, preset, {})  # so that the help shows the defaults with this preset
     model_flags = options_of("Model", f"Options of {name}.", get_type_hints(kind.__init__), args_of(kind), arguments)
     command, settings, model = parse(train, name, words, Command, Settings, model_flags, defaults=defaults)
     arguments = vars(model)
     build.check(kind, arguments)
+
+    from gankit.training.budget import budget_of
+    from gankit.training.loop import begin
+
+    recipe = models.recipe_of(kind)
     typed = typed_of([*vars(settings), *arguments], words)
     budget = budget_of(command.time, typed, began) if command.time else None
     if command.dry_run:
-        dry_run(kind, settings, arguments)
+        dry_run(recipe, settings, arguments)
     else:
-        begin(kind, preset, settings, arguments, Path(command.outdir), command.desc, command.quiet, budget)
+        begin(recipe, preset, settings, arguments, Path(command.outdir), command.desc, command.quiet, budget)
 
 
 def train_auto(words: list[str], began: float) -> None:
     """Choose a model for the data, print the choice, and train it."""
-    from gankit import choosing
     from gankit.training.settings import Settings
 
     if is_typed(words, "preset"):
@@ -92,6 +93,9 @@ def train_auto(words: list[str], began: float) -> None:
         )
     flags = only(Command, "outdir", "desc", "time", "gpus", "dry_run", "quiet")
     command, settings = parse(train, "auto", words, flags, Settings)
+
+    from gankit import choosing
+
     options = {name: getattr(settings, name) for name in typed_of(list(vars(settings)), words)}
     choice = choosing.choose(options, command.time, began, say=not command.quiet)
     if not command.dry_run:

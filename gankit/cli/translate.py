@@ -33,11 +33,13 @@ def translate(words: list[str]) -> None:
         fail("translate what? gankit translate RUN INPUT ... -o OUTPUT: images, folders, patterns or videos", 2)
 
     from gankit import translation
+    from gankit.runs.folders import locate
 
     flags = words[len(inputs) :]
     command, options, loading = parse(translate, "RUN INPUT", flags, Command, translation.Options, Loading)
+    folder = locate(run)  # before torch is imported
     done = translation.translate(
-        run,
+        folder,
         inputs,
         command.output,
         model=loading.model or None,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from gankit.delayed import delayed
 
 __all__ = [
     "BUILTIN", "HOW", "KINDS", "MODES", "BadFiles", "Dataset", "Domains", "Modes", "Reading", "Report", "Stream",
@@ -30,29 +31,25 @@ if TYPE_CHECKING:
     from gankit.data.thumbnails import contact_sheet
     from gankit.data.union import Union
 
-# `gankit data` answers from what is known without torch: each name is fetched when it is first used.
-_HOME = {
-    "BUILTIN": "gankit.data.builtin",
-    "MODES": "gankit.data.builtin.points",
-    "contact_sheet": "gankit.data.thumbnails",
-    "Domains": "gankit.data.domains",
-    **dict.fromkeys(("HOW", "KINDS", "held_out_of", "open", "open_as", "split", "two_sided"), "gankit.data.lookup"),
-    **dict.fromkeys(("find", "plus"), "gankit.data.naming"),
-    **dict.fromkeys(("normalise", "paint", "palette", "quantise"), "gankit.data.pixels"),
-    **dict.fromkeys(("Reading", "parse_resolution", "range_text", "reading_of"), "gankit.data.reading.choices"),
-    "BadFiles": "gankit.data.reading.files",
-    "allow_downloads": "gankit.data.reading.huggingface",
-    "read_conditions": "gankit.data.reading.vectors",
-    "refuse_unasked": "gankit.data.shards.sharded",
-    **dict.fromkeys(("Dataset", "Modes", "Stream", "ahead"), "gankit.data.stream"),
-    **dict.fromkeys(("Report", "describe", "describe_as", "facts"), "gankit.data.summary"),
-    "Union": "gankit.data.union",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name == "published":
-        return importlib.import_module("gankit.data.published")
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'gankit.data' has no attribute {name!r}")
+# `gankit data` answers from what is known without torch.
+__getattr__ = delayed(
+    __name__,
+    {
+        "gankit.data.published": "",
+        "gankit.data.builtin": "BUILTIN",
+        "gankit.data.builtin.points": "MODES",
+        "gankit.data.domains": "Domains",
+        "gankit.data.lookup": "HOW KINDS held_out_of open open_as split two_sided",
+        "gankit.data.naming": "find plus",
+        "gankit.data.pixels": "normalise paint palette quantise",
+        "gankit.data.reading.choices": "Reading parse_resolution range_text reading_of",
+        "gankit.data.reading.files": "BadFiles",
+        "gankit.data.reading.huggingface": "allow_downloads",
+        "gankit.data.reading.vectors": "read_conditions",
+        "gankit.data.shards.sharded": "refuse_unasked",
+        "gankit.data.stream": "Dataset Modes Stream ahead",
+        "gankit.data.summary": "Report describe describe_as facts",
+        "gankit.data.thumbnails": "contact_sheet",
+        "gankit.data.union": "Union",
+    },
+)

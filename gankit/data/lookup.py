@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -317,9 +318,10 @@ def _held_out_of_both(both: Sequence[str]) -> str | None:
     """The held-out part of two names: of the folder that holds both as its training part, else of each."""
     a, b = (Path(part).expanduser() for part in both)
     if a.parent == b.parent and a.is_dir() and b.is_dir():
-        parts = of_path(a.parent)
-        if parts.domains(TRAIN) == (a.name, b.name) and (held := parts.domains(parts.held_out())):
-            return ",".join(str(a.parent / side) for side in held)
+        with suppress(ValueError):  # the folder of both may be no data set
+            parts = of_path(a.parent)
+            if parts.domains(TRAIN) == (a.name, b.name) and (held := parts.domains(parts.held_out())):
+                return ",".join(str(a.parent / side) for side in held)
     return ",".join(_held_out_of_all(both)) or None
 
 

@@ -12,8 +12,9 @@ from gankit.evaluation.measure import Measured
 from gankit.evaluation.needs import HELD_OUT, SEGMENTER
 from gankit.evaluation.subject import Subject
 from gankit.runs import schema
-from gankit.runs.config import locate, versions
+from gankit.runs.config import versions
 from gankit.runs.files import write_text
+from gankit.runs.folders import locate
 
 
 def find_run(what: str | Path, outdir: str | Path = "runs") -> Path | None:

@@ -17,8 +17,10 @@ from gankit.evaluation.extraction import Features, extract
 from gankit.evaluation.sources import NEGATIVE, Samples, required
 from gankit.html import grid
 from gankit.metrics.extractors import Extractor
+from gankit.metrics.manifold import neighbour_distances
 
 MAX_PIXEL_SAMPLES = 2000  # samples that metrics on pixels use
+NEIGHBOURS = 5  # the most that a metric looks at
 MAX_PIXEL_VALUES = 2**28  # and values that these samples may hold: 1 GB
 
 
@@ -142,6 +144,16 @@ class Subject:
     def reals(self) -> Features:
         """Features of the real data."""
         return self._features(required(self.real))
+
+    @cached_property
+    def _real_distances(self) -> Tensor:
+        """(n, NEIGHBOURS) distances among as many real features as there are samples, for several metrics."""
+        return neighbour_distances(self.equal_counts(self.reals.values, self.fakes.values)[0], NEIGHBOURS)
+
+    def real_radii(self, k: int) -> Tensor | None:
+        """`radii` of the first result of `equal_counts`; None for sets too small for `NEIGHBOURS`."""
+        n = min(len(self.reals.values), len(self.fakes.values))
+        return self._real_distances[:, k - 1] if n > NEIGHBOURS else None
 
     def _features(self, samples: Samples) -> Features:
         if self.extractor is None:

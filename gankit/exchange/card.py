@@ -12,7 +12,7 @@ from gankit.recipe import Recipe, flags
 from gankit.runs.schema import Config, Origin
 from gankit.runs.trained import Trained
 from gankit.training import Settings
-from gankit.training.setup import plan
+from gankit.training.settings import plan
 
 PIPELINE = "unconditional-image-generation"
 NAMES = {

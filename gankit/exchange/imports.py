@@ -23,7 +23,8 @@ from gankit.runs.schema import Config, SettingsOfConfig, Shapes
 from gankit.runs.state import weights_of
 from gankit.text import suggest
 from gankit.training import Settings
-from gankit.training.setup import build_recipe, plan
+from gankit.training.settings import plan
+from gankit.training.setup import build_recipe
 from gankit.weights import sha256
 
 

@@ -8,40 +8,60 @@ To add a tool, add a module to this folder with a function `tool(trained: Traine
 the command, its keyword arguments the flags, and its docstring their help.
 """
 
-import importlib
-import inspect
-import pkgutil
-from collections.abc import Callable
+from __future__ import annotations
 
-from gankit.explore.inputs import Seeds
-from gankit.explore.result import Result
+import ast
+import inspect
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gankit.delayed import delayed, import_module
+from gankit.explore.seeds import Seeds
+from gankit.syntax import execute, parsed
+
+if TYPE_CHECKING:
+    from gankit.explore.result import Result
+
+    TOOLS: dict[str, Callable[..., Result]]
+
+__all__ = ["TOOLS", "Result", "Seeds"]
+
+_result = delayed(__name__, {"gankit.explore.result": "Result"})
 
 
 def _is_tool(function: Callable[..., object]) -> bool:
     """Whether a function takes a trained model and keyword arguments, and returns a Result."""
     parameters = list(inspect.signature(function).parameters.values())
-    returned = function.__annotations__.get("return")
     has_options = bool(parameters) and all(p.kind is p.KEYWORD_ONLY for p in parameters[1:])
-    return returned in (Result, "Result") and has_options
+    return function.__annotations__.get("return") == "Result" and has_options
 
 
-def _find_tools() -> dict[str, Callable[..., Result]]:
-    """The tools that this folder's modules define, by name."""
+@cache
+def declared() -> dict[str, Callable[..., Result]]:
+    """The tools by name, read from this folder's files without torch: signatures and docstrings, to be shown only."""
     tools = {}
-    for info in pkgutil.iter_modules(__path__, f"{__name__}."):
-        for name, function in inspect.getmembers(importlib.import_module(info.name), inspect.isfunction):
-            if function.__module__ == info.name and not name.startswith("_") and _is_tool(function):
+    for path in Path(__file__).parent.glob("*.py"):
+        space: dict[str, object] = {"__name__": f"{__name__}.{path.stem}", "Seeds": Seeds}
+        space |= {"Trained": object, "Result": object}  # which annotations name
+        for statement in parsed(path).body:
+            if not isinstance(statement, ast.ClassDef):
+                execute(statement, space)
+        for name, function in space.items():
+            if inspect.isfunction(function) and not name.startswith("_") and _is_tool(function):
                 tools[name] = function
     return dict(sorted(tools.items()))
 
 
-TOOLS = _find_tools()
+def __getattr__(name: str) -> object:
+    """The tools as functions of this package, imported when they are first used; TOOLS is all of them by name."""
+    if name == "TOOLS":
+        return {tool: __getattr__(tool) for tool in declared()}
+    if name in declared():
+        return getattr(import_module(declared()[name].__module__), name)
+    return _result(name)
 
-__all__ = ["TOOLS", "Result", "Seeds", *TOOLS]
 
-
-def __getattr__(name: str) -> Callable[..., Result]:
-    """The tools as functions of this package."""
-    if name in TOOLS:
-        return TOOLS[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, *declared()])

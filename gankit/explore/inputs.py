@@ -18,14 +18,11 @@ from gankit import latent
 from gankit.data.reading import arrays as npz
 from gankit.data.reading import decoding, files
 from gankit.evaluation import sources
+from gankit.explore.seeds import Seeds as Seeds  # the tools take it from here
 from gankit.recipe import Recipe
 from gankit.runs.trained import Trained
 
 LATENT_FILE = "the latent that `gankit explore RUN project` wrote"
-
-
-class Seeds(tuple):
-    """Seeds as a flag takes them: 0-3,7."""
 
 
 @dataclass

@@ -11,7 +11,7 @@ from gankit.metrics.extractors import Extractor, extractor, from_module
 from gankit.metrics.frechet import Moments, frechet_distance
 from gankit.metrics.kernel import cmmd, kernel_distance, kernel_distance_subsets
 from gankit.metrics.lpips import lpips
-from gankit.metrics.manifold import density_coverage, precision_recall, radii, realism
+from gankit.metrics.manifold import density_coverage, neighbour_distances, precision_recall, radii, realism
 from gankit.metrics.modes import Coverage, coverage, mixture_coverage, nearest, reverse_kl, stacked_coverage
 from gankit.metrics.neighbours import birthday, closest_pairs, memorisation, nearest_neighbours
 from gankit.metrics.patches import patch_distance, patch_distances
@@ -37,9 +37,9 @@ __all__ = [
     "fit_convnet", "fit_segmenter", "frechet_distance", "from_module", "hungarian_accuracy", "inception_score", "js",
     "kernel_distance", "kernel_distance_subsets", "kl", "laplacian_pyramid", "linear_separability", "lpips", "mean_iou",
     "memorisation", "mixture_coverage", "ms_ssim", "ms_ssim_diversity", "naming", "ndb", "nearest",
-    "nearest_neighbours", "pairwise_distance", "parzen_log_likelihood", "patch_distance", "patch_distances",
-    "path_distances", "path_length", "per_class_frechet", "pixel_accuracy", "pixel_std", "precision_recall",
-    "probabilities", "psnr", "purity", "radii", "realism", "region_overlap", "reverse_kl", "sifid",
+    "nearest_neighbours", "neighbour_distances", "pairwise_distance", "parzen_log_likelihood", "patch_distance",
+    "patch_distances", "path_distances", "path_length", "per_class_frechet", "pixel_accuracy", "pixel_std",
+    "precision_recall", "probabilities", "psnr", "purity", "radii", "realism", "region_overlap", "reverse_kl", "sifid",
     "sliced_wasserstein", "spatial_features", "ssim", "stacked_coverage", "threshold_at", "total_variation",
     "trimmed_mean",
 ]  # fmt: skip

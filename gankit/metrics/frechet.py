@@ -62,9 +62,15 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
 
 
 def by_moments(real: Moments, fake: Moments) -> float:
-    """From moments: Tr (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of A^T S2 A, with S1 = A A^T."""
-    values, vectors = torch.linalg.eigh(real.cov)
-    root = vectors * values.clamp(min=0).sqrt()
+    """From moments: Tr (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of A^T S2 A, with S1 = A A^T.
+
+    A is lower triangular, or the eigenvectors times the roots of the eigenvalues where S1 is singular.
+    """
+    root, info = torch.linalg.cholesky_ex(real.cov)  # far cheaper than eigenvectors
+    pivots = root.diagonal()
+    if info or not pivots.min() > 1e-6 * pivots.max():  # singular up to round-off
+        values, vectors = torch.linalg.eigh(real.cov)
+        root = vectors * values.clamp(min=0).sqrt()
     cross = torch.linalg.eigvalsh(root.T @ fake.cov @ root).clamp(min=0).sqrt().sum()
     return _distance(real.mean - fake.mean, real.cov.trace() + fake.cov.trace(), cross)
 

@@ -39,6 +39,10 @@ from gankit.nn.init import init_he
 from gankit.penalties import r1
 from gankit.recipe import Batch, Preset, Recipe, Run, Spec
 
+SMALL: dict[str, object] = dict(
+    z_dim=32, width=64, norm_d=False, dropout=False, penalty_weight=0.5, lr=1e-3, beta1=0.0, beta2=0.99,
+    weight_decay=0.0,
+)  # fmt: skip
 Blocks = Callable[[int], list[nn.Module]]  # the channels of an image to the layers of a network, in order
 
 
@@ -170,12 +174,15 @@ class CoGAN(Recipe):
             spec=Spec((3, 128, 128), other=(3, 128, 128)),
             parameters=dict(g=12_868_301, d=14_910_347),
         ),
+        "cpu": Preset(
+            "for images of 28 to 64 px on one CPU core: small's in the form faces, with smaller batches; one check, "
+            "on MNIST and edges at 28 px, one seed: Frechet distance 83 after 18 CPU s, 584 with small",
+            model=SMALL | dict(form="faces"),
+            settings=dict(batch=16, images=100_000, ema=2_000),
+        ),
         "small": Preset(
             "for digits at 16 px on two CPU cores: narrower, R1 instead of D's batch norm, no weight decay",
-            model=dict(
-                z_dim=32, width=64, norm_d=False, dropout=False, penalty_weight=0.5, lr=1e-3, beta1=0.0,
-                beta2=0.99, weight_decay=0.0,
-            ),
+            model=SMALL,
             settings=dict(batch=32, images=72_000, ema=5_000),
         ),
     }  # fmt: skip

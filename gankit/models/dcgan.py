@@ -65,6 +65,7 @@ class DCGAN(Recipe):
             of D's weights, 0.01 in WGAN.
         penalty_every: updates of D per penalty, whose weight is then multiplied by it (lazy regularisation, Karras et
             al. 2020); 1 in the papers. It does not apply to clip.
+        n_dis: updates of D for each of G, after the last of them; 1 in the paper.
         consistency: train D to give the same output for an image flipped and shifted: for reals (cr), for fakes too
             (bcr), and also for samples of slightly different z, while G learns to make these samples differ (icr).
         lr_g: G's learning rate.
@@ -123,6 +124,7 @@ class DCGAN(Recipe):
         penalty: str = "none",
         penalty_weight: float = 10.0,
         penalty_every: int = 1,
+        n_dis: int = 1,
         consistency: Literal["none", "cr", "bcr", "icr"] = "none",
         lr_g: float = 2e-4,
         lr_d: float = 2e-4,
@@ -143,7 +145,7 @@ class DCGAN(Recipe):
         if penalty_every < 1:
             raise ValueError(f"penalty_every is {penalty_every}; give 1, the papers' value, or more")
         self.loss, self.penalty, self.penalty_weight = ADVERSARIAL[loss], penalty, penalty_weight
-        self.penalty_every = penalty_every
+        self.penalty_every, self.n_dis = penalty_every, n_dis
         self.consistency, self.load_size = consistency, larger_size(spec.shape, load_scale)
         self.register_buffer("means", torch.zeros(2))  # running means of D's logits on reals and on fakes, for LeCam
         self.g = DCGANGenerator(z_dim, spec.shape, width, kernel, unit_norm, eps=norm_eps)
@@ -173,7 +175,8 @@ class DCGAN(Recipe):
             self.means.lerp_(torch.stack([outputs["real"], outputs["fake"]]), 0.01)
         elif self.penalty == "clip":
             clip_weights(self.d, self.penalty_weight)
-        run.update("g", self.g_loss, batch, *shared_z)
+        if run.step % self.n_dis == self.n_dis - 1:
+            run.update("g", self.g_loss, batch, *shared_z)
 
     def d_loss(
         self, batch: Batch, z: Tensor | None = None, is_penalised: bool = True

@@ -101,6 +101,7 @@ class GAN(Recipe):
         loss: adversarial loss; see gankit.losses.ADVERSARIAL.
         penalty: penalty on the discriminator, or none; see gankit.penalties.PENALTIES.
         penalty_weight: weight of the penalty; gamma / 2 for R1.
+        n_dis: updates of D for each of G, k in the GAN paper's algorithm 1; the last of them is on G's samples.
 
     Raises:
         ValueError: the loss, penalty or prior is unknown, or momentum_images is below 1.
@@ -127,6 +128,12 @@ class GAN(Recipe):
             settings=dict(resolution="32", images=10_000_000, ema=0),
             spec=Spec((3, 32, 32)),
             parameters=dict(g=89_395_072, d=37_393_601),
+        ),
+        "cpu": Preset(
+            "for images of 28 to 64 px on one CPU core: as small, twice as wide; one check, on Fashion-MNIST at 28 px: "
+            "Frechet distance 52 and recall .08 after 45 CPU seconds, 55 and .03 with small",
+            model=MODERN | dict(z_dim=32, g_hidden=(512, 512), d_hidden=(512, 512), penalty_weight=0.5),
+            settings=dict(batch=50, images=300_000, ema=20_000),
         ),
         "small": Preset(
             "for digits at 16 px on two CPU cores: Adam, relativistic loss, R1 + R2, no dropout",
@@ -166,6 +173,7 @@ class GAN(Recipe):
         loss: str = "non_saturating",
         penalty: str = "none",
         penalty_weight: float = 0.0,
+        n_dis: int = 1,
     ):
         super().__init__(spec)
         self.z_dim, self.prior, self.lr, self.lr_decay, self.penalty_weight = z_dim, prior, lr, lr_decay, penalty_weight
@@ -179,7 +187,7 @@ class GAN(Recipe):
                 raise ValueError(f"there is no {option} {value!r}; choose from {', '.join(options)}")
         if momentum_images < 1:
             raise ValueError(f"momentum_images is {momentum_images}; it must be at least 1")
-        self.momentum_images = momentum_images
+        self.momentum_images, self.n_dis = momentum_images, n_dis
         self.adversarial, self.penalty = ADVERSARIAL[loss], PENALTIES.get(penalty)
         sigmoid = output == "sigmoid" and len(spec.shape) == 3
         self.g = Generator(spec.shape, z_dim, g_hidden, sigmoid)
@@ -203,7 +211,15 @@ class GAN(Recipe):
 
     def step(self, batch: Batch, run: Run) -> None:
         set_schedules(self.opt.values(), self.lr * self.lr_decay**-run.step, run.images / self.momentum_images)
-        run.update(("d", "g"), self.losses, batch)
+        if run.step % self.n_dis == self.n_dis - 1:
+            run.update(("d", "g"), self.losses, batch)
+        else:
+            run.update("d", self.d_loss, batch)
+
+    def d_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of D alone."""
+        (loss, _), outputs = self.losses(batch)
+        return loss, outputs
 
     def losses(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
         """The losses of D and G on the same samples; D's is halved as in the authors' code."""

@@ -30,6 +30,10 @@ from gankit.nn import BatchNorm1d, BatchNorm2d, init_normal
 from gankit.penalties import r1
 from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
 
+SMALL: dict[str, object] = dict(
+    noise_dim=24, continuous=1, width=24, hidden=192, norm_d=False, r1_weight=0.5, init_std=0.0, lr_g=1e-3, lr_d=1e-3
+)
+
 
 class InfoGAN(Recipe):
     """GAN with interpretable latent codes, for images whose sides are multiples of 4.
@@ -57,19 +61,15 @@ class InfoGAN(Recipe):
             spec=Spec((1, 28, 28)),
             parameters=dict(g=6_652_481, d=6_559_169, q=133_004),
         ),
+        "cpu": Preset(
+            "for images of 28 to 64 px on one CPU core: as small, with a tenth of R1 and twice the rates; one check, "
+            "on Fashion-MNIST at 28 px: Frechet distance 43 after 20 CPU seconds, 81 with small",
+            model=SMALL | dict(r1_weight=0.05, lr_g=2e-3, lr_d=2e-3),
+            settings=dict(batch=32, images=100_000, ema=10_000),
+        ),
         "small": Preset(
             "for digits at 16 px on two CPU cores: narrower, R1 instead of D's batch norm, with which G drops digits",
-            model=dict(
-                noise_dim=24,
-                continuous=1,
-                width=24,
-                hidden=192,
-                norm_d=False,
-                r1_weight=0.5,
-                init_std=0.0,
-                lr_g=1e-3,
-                lr_d=1e-3,
-            ),
+            model=SMALL,
             settings=dict(batch=32, images=100_000, ema=10_000),
         ),
     }
@@ -141,7 +141,12 @@ class InfoGAN(Recipe):
         return z * scale
 
     def traverse(self, z: Tensor, code: int, steps: int = 10) -> Tensor:
-        """(N, D) latents to (N, steps, D) with one code varied: 0 is the category; 1, 2 ... are continuous, -2 to 2."""
+        """(N, D) latents to (N, steps, D) with one code varied: 0 is the category; 1, 2 ... are continuous, -2 to 2.
+
+        Raises ValueError: there is no such code.
+        """
+        if not 0 <= code <= self.continuous:
+            raise ValueError(f"code is {code}; there are 0, the category, to {self.continuous}")
         latents = z[:, None].repeat(1, steps, 1)
         first = self.noise_dim + self.categories
         if code:

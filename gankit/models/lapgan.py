@@ -66,14 +66,8 @@ class Base(nn.Module):
     def __init__(self, inputs: int, units: int, outputs: int, classes: int, dropout: float = 0.0):
         super().__init__()
         self.classes = classes
-        layers = [
-            nn.Linear(inputs + classes, units),
-            nn.ReLU(),
-            Dropout(dropout),
-            nn.Linear(units, units),
-            nn.ReLU(),
-            Dropout(dropout),
-        ]
+        layers = [nn.Linear(inputs + classes, units), nn.ReLU(), Dropout(dropout)]
+        layers += [nn.Linear(units, units), nn.ReLU(), Dropout(dropout)]
         self.net = nn.Sequential(*layers, nn.Linear(units, outputs))
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
@@ -145,6 +139,12 @@ class Level(nn.Module):
         return self.net(x if self.plane is None else torch.cat([x, self.plane(label)], 1))
 
 
+SMALL: dict[str, object] = dict(
+    turn=1_000, shares=(5, 1), z_dim=16, units_g=256, units_d=256, width=16, dropout=0.0, optimizer="adam", lr=1e-3,
+    g_batch=1, penalty_weight=0.25,
+)  # fmt: skip
+
+
 class LAPGAN(Recipe):
     """Laplacian pyramid of GANs, for images of at least 8 px.
 
@@ -206,16 +206,17 @@ class LAPGAN(Recipe):
             ),
             settings=dict(resolution="64", mirror=True, images=30_720_000, ema=0),
             spec=Spec((3, 64, 64)),
-            parameters=dict(
-                g16=1_090_995, d16=714_017, g32=1_090_995, d32=873_761, g64=1_090_995, d64=1_832_225,
-            ),
+            parameters=dict(g16=1_090_995, d16=714_017, g32=1_090_995, d32=873_761, g64=1_090_995, d64=1_832_225),
+        ),
+        "cpu": Preset(
+            "for images of 28 to 32 px on one CPU core, 14 -> 28: as small, in small batches, with a fifth of R1; one "
+            "check, on Fashion-MNIST at 28 px: Frechet distance 96 after 20 CPU seconds, 118 with small",
+            model=SMALL | dict(penalty_weight=0.05),
+            settings=dict(batch=16, images=360_000, ema=20_000),
         ),
         "small": Preset(
             "for digits at 16 px on two CPU cores, 8 -> 16: narrower, Adam and R1 instead of SGD and dropout",
-            model=dict(
-                turn=1_000, shares=(5, 1), z_dim=16, units_g=256, units_d=256, width=16, dropout=0.0, optimizer="adam",
-                lr=1e-3, g_batch=1, penalty_weight=0.25,
-            ),
+            model=SMALL,
             settings=dict(batch=32, images=360_000, ema=20_000),
         ),
     }  # fmt: skip

@@ -24,6 +24,7 @@ Deviations:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -37,12 +38,15 @@ from gankit.nn import (
     UNetGenerator,
     init_normal,
     larger_size,
+    once,
     patch_layers,
     random_crop,
     unet_levels,
     unet_size,
 )
 from gankit.recipe import Batch, Preset, Recipe, Run, Spec, adam
+
+Translate = Callable[[Tensor, Tensor], Tensor]  # as G
 
 
 class Pix2Pix(Recipe):
@@ -158,20 +162,26 @@ class Pix2Pix(Recipe):
         sides = [batch.fields[side] for side in self.sides]
         real_a, real_b = random_crop(sides, batch.draw, *self.spec.shape[1:])
         z = batch.draw(lambda n: self.noise(n, *real_a.shape[2:]))
+        translate = once(self.g)
         if self.gan_weight:
-            run.update("d", self.d_loss, batch, real_a, real_b, z)
-        run.update("g", self.g_loss, batch, real_a, real_b, z)
+            run.update("d", partial(self.d_loss, translate=translate), batch, real_a, real_b, z)
+        run.update("g", partial(self.g_loss, translate=translate), batch, real_a, real_b, z)
 
     def judge(self, batch: Batch, a: Tensor, b: Tensor) -> Tensor:
         """Inputs and outputs, (N, C, H, W) and (N, C', H, W), to D's (N, 1, h, w) logits."""
         return self.d(torch.cat(batch.augment_alike(a, b), 1) if self.conditional else batch.augment(b))
 
-    def d_loss(self, batch: Batch, real_a: Tensor, real_b: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        real, fake = self.judge(batch, real_a, real_b), self.judge(batch, real_a, self.g(real_a, z))
+    def d_loss(
+        self, batch: Batch, real_a: Tensor, real_b: Tensor, z: Tensor, translate: Translate | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        fake_b = (translate or self.g)(real_a, z)
+        real, fake = self.judge(batch, real_a, real_b), self.judge(batch, real_a, fake_b)
         return 0.5 * self.loss.d(real, fake), scores(real, fake, self.loss.boundary)
 
-    def g_loss(self, batch: Batch, real_a: Tensor, real_b: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        fake_b = self.g(real_a, z)
+    def g_loss(
+        self, batch: Batch, real_a: Tensor, real_b: Tensor, z: Tensor, translate: Translate | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        fake_b = (translate or self.g)(real_a, z)
         distance = (real_b - fake_b).abs().mean()
         loss, outputs = self.l1_weight * distance, {"l1": distance}
         if self.gan_weight:

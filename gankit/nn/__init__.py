@@ -21,6 +21,7 @@ from gankit.nn.norm import (
     instance_norm,
     standing,
 )
+from gankit.nn.once import once
 from gankit.nn.patch import PATCHES, PatchDiscriminator, patch_layers
 from gankit.nn.penalised import PenalisedConv2d, input_gradients_only
 from gankit.nn.pool import Pool
@@ -83,6 +84,7 @@ __all__ = [
     "larger_size",
     "nearest_fours",
     "nearest_size",
+    "once",
     "own",
     "patch_layers",
     "random_crop",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 
@@ -34,3 +37,20 @@ def init_glorot(module: nn.Module) -> None:
             nn.init.xavier_uniform_(layer.weight, 2**0.5 if layer.weight.shape[2:] == (3, 3) else 1.0)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+class Undrawn(TorchFunctionMode):
+    """Inside, no weight without memory (device meta) is drawn, since torch imports torch._dynamo for it."""
+
+    # Their result has the shape of the first argument, if that is the only tensor.
+    ALIKE = (Tensor.normal_, Tensor.uniform_, Tensor.div, nn.functional.normalize)
+
+    def __torch_function__(
+        self, func: Callable[..., object], types: object, args: tuple = (), kwargs: dict[str, object] | None = None
+    ) -> object:
+        kwargs = kwargs or {}
+        first, *others = args or kwargs.values() or [None]
+        is_alike = func in self.ALIKE or getattr(func, "__module__", "") == "torch.nn.init"
+        if is_alike and isinstance(first, Tensor) and first.is_meta and not any(isinstance(a, Tensor) for a in others):
+            return first
+        return func(*args, **kwargs)

@@ -17,12 +17,9 @@ from torch import Tensor
 
 import gankit
 from gankit.runs import lock, schema
+from gankit.runs.schema import BadCheckpoint
 
 FORMAT = 1  # of the run folder; a reader refuses newer ones
-
-
-class BadCheckpoint(ValueError):
-    """A run folder, or a file in it, that gankit cannot use."""
 
 
 @contextlib.contextmanager

@@ -18,6 +18,10 @@ class Whole(NamedTuple):
     most: int = 2**62
 
 
+class BadCheckpoint(ValueError):
+    """A run folder, or a file in it, that gankit cannot use."""
+
+
 class Wrong(ValueError):
     """JSON that does not have the expected form."""
 

@@ -17,8 +17,8 @@ from gankit.augment import Augment
 from gankit.recipe import Phase, Recipe
 from gankit.runs import schema
 from gankit.runs.config import write_config
-from gankit.runs.files import BadCheckpoint, last_save, read_tensors, reason, write_tensors
-from gankit.runs.schema import About, Config, Tree
+from gankit.runs.files import last_save, read_tensors, reason, write_tensors
+from gankit.runs.schema import About, BadCheckpoint, Config, Tree
 
 
 class Diverged(ValueError):

@@ -11,9 +11,10 @@ from gankit import build, latent, pictures, processes
 from gankit.html import figure, table
 from gankit.recipe import Recipe
 from gankit.runs import schema, texts
-from gankit.runs.config import arguments_of, find_model, locate, read_config, read_spec
-from gankit.runs.files import BadCheckpoint, read_tensors, reason
-from gankit.runs.schema import Config
+from gankit.runs.config import arguments_of, find_model, read_config, read_spec
+from gankit.runs.files import read_tensors, reason
+from gankit.runs.folders import locate
+from gankit.runs.schema import BadCheckpoint, Config
 from gankit.runs.state import not_finite, place
 
 

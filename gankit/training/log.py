@@ -177,7 +177,12 @@ class Log:
 
     def averages(self) -> dict[str, float]:
         """The averages of the losses since the last line, which stay as they are."""
-        return {key: (total / self.counts[key]).item() for key, total in self.sums.items() if key.endswith("loss")}
+        return self.read([key for key in self.sums if key.endswith("loss")])
+
+    def read(self, keys: list[str]) -> dict[str, float]:
+        """The averages of these scalars, in one copy from the device."""
+        averages = [self.sums[key] / self.counts[key] for key in keys]
+        return dict(zip(keys, torch.stack(averages).tolist())) if keys else {}
 
     def speed(self) -> str:
         """Images a second, as text."""
@@ -194,7 +199,7 @@ class Log:
         now = self.now()
         self.progress.see(run.images, now)
         record: dict[str, float] = {"images": run.images}
-        record |= {key: (total / self.counts[key]).item() for key, total in self.sums.items()}
+        record |= self.read([*self.sums])
         record["images_per_s"] = round((run.images - self.seen) / max(now - self.last, 1e-9), 1)
         record["seconds"] = round(now - self.began, 2)
         self.sums, self.counts, self.last, self.seen = {}, {}, now, run.images

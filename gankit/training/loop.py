@@ -25,7 +25,6 @@ from gankit.runs.config import (
     find_model,
     find_unfinished,
     history_entry,
-    locate,
     new_config,
     new_folder,
     read_config,
@@ -33,19 +32,19 @@ from gankit.runs.config import (
     write_config,
 )
 from gankit.runs.files import sweep
+from gankit.runs.folders import locate
 from gankit.text import aside, shown
 from gankit.training.batches import fixed_inputs, make_batch, open_stream
 from gankit.training.budget import Budget, Deadline, budget_of, decided, fit
 from gankit.training.log import Log
 from gankit.training.pace import outlined
 from gankit.training.run import Run
-from gankit.training.settings import MOVED, Settings, settings_of, with_length, with_options
+from gankit.training.settings import MOVED, Settings, plan, settings_of, with_length, with_options
 from gankit.training.setup import (
     build_recipe,
     open_data,
     open_for,
     open_training_data,
-    plan,
     spec_of,
     start_processes,
 )

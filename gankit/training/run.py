@@ -52,6 +52,7 @@ class Run:
         self.recipe = place(recipe, device, self.dtype, settings.batch).train()
         self.averages = {n: copy.deepcopy(getattr(recipe, n)).requires_grad_(False) for n in recipe.ema if settings.ema}
         self.names = {id(p): n for n, p in recipe.named_parameters()}
+        self.list_tensors()
         self.augment = None if settings.augment == "none" else build_augmentation(settings).to(device)
         self.announced: set[str] = set()  # layers that were announced to see one piece of a batch at a time
         self.bad: dict[str, Tensor] = {}  # on a GPU: per optimizer, the first norms that were not finite
@@ -91,8 +92,12 @@ class Run:
         names = (names,) if isinstance(names, str) else tuple(names)
         groups = [[p for group in self.recipe.opt[n].param_groups for p in group["params"]] for n in names]
         trained = {id(p) for group in groups for p in group}
-        for parameter in self.recipe.parameters():
-            parameter.requires_grad_(id(parameter) in trained)
+        if self.phase != self.listed:
+            self.list_tensors()
+        for parameter in self.parameters:
+            is_trained = id(parameter) in trained
+            if parameter.requires_grad != is_trained:
+                parameter.requires_grad_(is_trained)
             parameter.grad = None
         self.turn += 1
         scalars: dict[str, Tensor] = {}
@@ -117,6 +122,14 @@ class Run:
             self.augment.see(scalars["real_right"], batch.size)
         self.log.add({f"{names[0]}/{key}": value for key, value in scalars.items()})
         return scalars | {key: batch.join(parts) for key, parts in tensors.items()}
+
+    def list_tensors(self) -> None:
+        """List what each step changes, once a phase: walking through all modules takes longer than changing them."""
+        self.listed = self.phase
+        self.parameters = list(self.recipe.parameters())
+        nets = [(average, getattr(self.recipe, name)) for name, average in self.averages.items()]
+        self.averaged_parameters = [[list(net.parameters()) for net in pair] for pair in nets]
+        self.averaged_buffers = [[list(net.buffers()) for net in pair] for pair in nets]
 
     def mean(self, tensor: Tensor) -> Tensor:
         """The mean of a tensor over processes, in place."""
@@ -198,12 +211,11 @@ class Run:
                 self.log.add({"augment/p": self.augment.p})
         # The ramp-up of StyleGAN2-ADA: a young average must forget the first weights.
         half_life = min(self.settings.ema, self.images / 20)
-        for name, average in self.averages.items():
-            net = getattr(self.recipe, name)
-            weight = 1 - 0.5 ** (images / half_life)
-            torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), weight)
-            if buffers := list(net.buffers()):
-                torch._foreach_copy_(list(average.buffers()), buffers)
+        for averages, parameters in self.averaged_parameters:
+            torch._foreach_lerp_(averages, parameters, 1 - 0.5 ** (images / half_life))
+        for averages, buffers in self.averaged_buffers:
+            if buffers:
+                torch._foreach_copy_(averages, buffers)
 
     def end_at(self, images: int) -> None:
         """Move the end of the run."""

@@ -6,14 +6,16 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args, get_origin, get_type_hints
 
-from gankit import build
-from gankit.data import Reading
-from gankit.data.reading.choices import BEFORE
-from gankit.recipe import Images, Recipe
-from gankit.runs.files import BadCheckpoint
-from gankit.runs.schema import Config
+from gankit import build, models
+from gankit.data.reading.choices import BEFORE, Reading
+from gankit.declaration import Declaration, Images
+from gankit.runs.schema import BadCheckpoint, Config
+from gankit.text import suggest
+
+if TYPE_CHECKING:
+    from gankit.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,34 @@ MOVED = ("data", "text_encoder")  # their paths may differ on resume, their cont
 def with_options(settings: Settings, options: Mapping[str, object]) -> Settings:
     """The settings with some of them changed, by name. Raises ValueError: a value is invalid."""
     return dataclasses.replace(settings, **options)  # type: ignore[arg-type]  # Settings checks the types
+
+
+def plan(kind: type[Declaration], preset: str, options: dict[str, object]) -> tuple[Settings, dict[str, object]]:
+    """Settings and model arguments: the defaults, then the model's, then the preset's, then the options.
+
+    Raises:
+        ValueError: there is no such preset or option, or a value is invalid.
+    """
+    if preset and preset not in kind.presets:
+        raise ValueError(f"{models.name_of(kind)} has no preset {preset!r}; it has {', '.join(kind.presets) or 'none'}")
+    chosen = kind.presets[preset] if preset else None
+    fields = {f.name for f in dataclasses.fields(Settings)}
+    settings = dict(kind.defaults) | (chosen.settings if chosen else {})
+    defaults = build.defaults(kind)
+    if clash := fields & set(defaults):
+        raise ValueError(
+            f"{models.name_of(kind)} has an argument {min(clash)!r}, which is a setting of every run: rename it"
+        )
+    arguments = defaults | (chosen.model if chosen else {})
+    for name, value in options.items():
+        if name in fields:
+            settings[name] = value
+        elif name in arguments:
+            arguments[name] = value
+        else:
+            raise ValueError(suggest("option", name, [*fields, *arguments]))
+    build.check(kind, arguments)
+    return with_options(Settings(), settings), arguments
 
 
 def with_length(settings: Settings, recipe: Recipe) -> Settings:

@@ -13,8 +13,7 @@ from gankit import build, data, models, processes
 from gankit.augment import Augment
 from gankit.recipe import Recipe, Spec, can
 from gankit.runs.config import Data
-from gankit.text import suggest
-from gankit.training.settings import Settings, with_options
+from gankit.training.settings import Settings
 
 TOYS = {"images": "digits", "points": "ring", "domains": "digits-negative", "pairs": "photo-edges", "masks": "scenes"}
 """Data that ships, for a first try, by the kind that a model learns from."""
@@ -26,34 +25,6 @@ PRESETS = {"cpu": ("cpu", "small"), "gpu": ("gpu", "small")}
 def small_preset(kind: type[Recipe], machine: str = "cpu") -> str:
     """The preset of a model for a run of minutes on a CPU ("cpu") or a GPU ("gpu"); "" if it has none."""
     return next((preset for preset in PRESETS[machine] if preset in kind.presets), "")
-
-
-def plan(kind: type[Recipe], preset: str, options: dict[str, object]) -> tuple[Settings, dict[str, object]]:
-    """Settings and model arguments: the defaults, then the model's, then the preset's, then the options.
-
-    Raises:
-        ValueError: there is no such preset or option, or a value is invalid.
-    """
-    if preset and preset not in kind.presets:
-        raise ValueError(f"{models.name_of(kind)} has no preset {preset!r}; it has {', '.join(kind.presets) or 'none'}")
-    chosen = kind.presets[preset] if preset else None
-    fields = {f.name for f in dataclasses.fields(Settings)}
-    settings = dict(kind.defaults) | (chosen.settings if chosen else {})
-    defaults = build.defaults(kind)
-    if clash := fields & set(defaults):
-        raise ValueError(
-            f"{models.name_of(kind)} has an argument {min(clash)!r}, which is a setting of every run: rename it"
-        )
-    arguments = defaults | (chosen.model if chosen else {})
-    for name, value in options.items():
-        if name in fields:
-            settings[name] = value
-        elif name in arguments:
-            arguments[name] = value
-        else:
-            raise ValueError(suggest("option", name, [*fields, *arguments]))
-    build.check(kind, arguments)
-    return with_options(Settings(), settings), arguments
 
 
 def start_processes(settings: Settings) -> torch.device:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from gankit import models
-from gankit.data import split
-from gankit.recipe import Recipe, can
+from gankit import data, models
+from gankit.declaration import Declaration, can
 from gankit.runs.schema import Config
-from gankit.runs.trained import Trained
+
+if TYPE_CHECKING:
+    from gankit.runs.trained import Trained
 
 UNIT = re.compile(r"AU(\d{1,2})", re.I)
 
@@ -51,7 +52,7 @@ def attributes_of(trained: Trained) -> Attributes:
     return Attributes(names, groups, exclusive)
 
 
-def arguments_of_translate(kind: Recipe | type[Recipe]) -> set[str]:
+def arguments_of_translate(kind: Declaration | type[Declaration]) -> set[str]:
     """The names of the arguments of `translate`, besides the images."""
     if not can(kind, "translate"):
         return set()
@@ -62,7 +63,7 @@ def domains_of(config: Config) -> tuple[str, str]:
     """The names of a run's two domains: those of their folders, or "a" and "b"."""
     typed = str(config["settings"].get("data", ""))
     try:
-        parts = split(typed) if typed else None
+        parts = data.split(typed) if typed else None
     except (ValueError, OSError):  # the data may have moved since
         parts = None
     return (Path(parts[0]).name or "a", Path(parts[1]).name or "b") if parts else ("a", "b")
@@ -82,7 +83,7 @@ def usage(trained: Trained) -> str:
     return "; ".join(flags) or "no flag for the kind of output"
 
 
-def example(kind: type[Recipe]) -> str:
+def example(kind: type[Declaration]) -> str:
     """An example of a command for trained models of this kind."""
     names = arguments_of_translate(kind)
     flags = {
@@ -95,4 +96,4 @@ def example(kind: type[Recipe]) -> str:
 
 def able() -> list[str]:
     """The names of the models that translate or segment images."""
-    return [name for name in models.names() if {"translate", "segment"} & set(models.find(name).abilities())]
+    return [name for name in models.names() if {"translate", "segment"} & set(models.declared(name).abilities())]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 from gankit.data.reading.choices import parse_resolution
-from gankit.recipe import can
-from gankit.runs.trained import Trained
+from gankit.declaration import can
 from gankit.translation.abilities import able, arguments_of_translate, usage
+
+if TYPE_CHECKING:
+    from gankit.runs.trained import Trained
 
 # What a model must have for an option: an argument of `translate`, or a method.
 NEEDS = {

@@ -14,8 +14,8 @@ from torch import Tensor
 from gankit import models
 from gankit.recipe import Batch, Recipe, Spec
 from gankit.training import Settings
-from gankit.training.settings import with_length
-from gankit.training.setup import build_recipe, plan
+from gankit.training.settings import plan, with_length
+from gankit.training.setup import build_recipe
 from tests.ledger.trace import Call, Trace, Update
 
 ROWS = 2  # of a batch that a small build is shown; it counts as the preset's whole batch

@@ -56,7 +56,7 @@ def cmmd(s: Subject) -> Iterator[Score]:
 def precision(s: Subject) -> Iterator[Score]:
     """Share of samples within the manifold of the real data, and the reverse (recall), k = 3."""
     real, fake, n = s.equal_counts(s.reals.values, s.fakes.values)
-    values = metrics.precision_recall(real, fake)
+    values = metrics.precision_recall(real, fake, real_radii=s.real_radii(3))
     subsets = over_subsets(metrics.precision_recall, real, fake, 3, s.seed)
     for i, name in enumerate(("precision", "recall")):
         yield with_error(Score(s.score_name(name), values[i], better="higher", n_real=n, n_fake=n), subsets, i)
@@ -65,7 +65,7 @@ def precision(s: Subject) -> Iterator[Score]:
 def density(s: Subject) -> Iterator[Score]:
     """How densely samples lie among the real data, and the share of real data with a sample nearby, k = 5."""
     real, fake, n = s.equal_counts(s.reals.values, s.fakes.values)
-    values = metrics.density_coverage(real, fake)
+    values = metrics.density_coverage(real, fake, real_radii=s.real_radii(5))
     subsets = over_subsets(metrics.density_coverage, real, fake, 5, s.seed)
     note = "1 for the data itself; may exceed 1"
     yield Score(s.score_name("density"), values[0], better="higher", n_real=n, n_fake=n, note=note)

@@ -19,14 +19,13 @@ from collections.abc import Sequence
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
-from gankit import losses, penalties
+from gankit import losses
 from gankit.lab.evidence import Evidence, near
 from gankit.lab.panels import CRITIC, FAKE, REAL, THEORY, heat, panels, picture
-from gankit.lab.toy import Critic, Sampler, logits, mlp, train_d
+from gankit.lab.toy import Sampler, logits, mlp, slope, train_d
 from gankit.metrics.divergence import critic_distance, earth_mover
-from gankit.nn.across import Draw
 
 SOURCE = "Arjovsky, Chintala and Bottou, Wasserstein GAN, 2017, example 1"
 SECONDS = 25
@@ -77,11 +76,6 @@ def experiment(
 def line(theta: float) -> Sampler:
     """n to (n, 2) points of the line x = theta."""
     return lambda n: torch.stack([torch.full((n,), theta), torch.rand(n)], 1)
-
-
-def slope(critic: Critic, real: Tensor, fake: Tensor, draw: Draw) -> Tensor:
-    """The gradient penalty with its weight."""
-    return 10 * penalties.wgan_gp(critic, real, fake, draw)
 
 
 def drawn(
