@@ -105,7 +105,7 @@ def drawn(plane: Tensor, codes: Tensor, label: Tensor, betas: Sequence[float], n
         ["Decoded plane, β = 1", "Codes by class, β = 1", "Terms of the bound, nats"], width=3.4, height=3
     )
     show_sheet(axes[0], plane, 14)
-    axes[1].scatter(*codes.T, c=label, cmap="tab10", s=4)
+    axes[1].scatter(codes[:, 0], codes[:, 1], c=label, cmap="tab10", s=4)
     turn = torch.linspace(0, 2 * torch.pi, 200)
     axes[1].plot(1.1774 * turn.cos(), 1.1774 * turn.sin(), ":", color="black")
     axes[1].set(xlabel="z₁", ylabel="z₂", aspect="equal")
