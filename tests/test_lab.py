@@ -18,7 +18,6 @@ from gankit.lab.evidence import VERDICTS, Check, Evidence, near
 NAMES = list(lab.entries())
 # Parameters with which an experiment takes seconds, and the verdict that it has then; {} is its documented run.
 QUICK: dict[str, tuple[dict[str, object], str]] = {
-    "attention-maps": ({}, "shown"),
     "augmentation-leaks": ({"rates": (0.0, 1.0), "steps": 400}, "shown"),
     "averaging": ({"steps": 750}, "shown"),
     "batch-norm-coupling": ({"steps": 150}, "shown"),
@@ -47,6 +46,7 @@ QUICK: dict[str, tuple[dict[str, object], str]] = {
     "two-time-scales": ({"steps": 200}, "shown"),
     "vae-plane": ({"betas": (0.01, 1.0, 30.0), "steps": 400}, "shown"),
     "vanishing-gradients": ({"steps": 120}, "shown"),
+    "where-attention-looks": ({}, "shown"),
 }
 
 
