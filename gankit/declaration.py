@@ -160,7 +160,7 @@ class Abilities(Protocol):
         """Images to (N, z_dim) latents, or to the codes that the paper names. For: `gankit show`, the ledger."""
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """Images to images, through the latent space. For: evaluation (reconstruction error)."""
+        """Images to images, through the latent space. For: evaluation (reconstruction error), explore."""
 
     def score(self, images: Tensor) -> Anomaly:
         """Images to anomaly scores and maps. For: `gankit score`, `anomaly.Detector`."""

@@ -106,6 +106,14 @@ def test_the_command_writes_the_files_and_says_the_verdict(capsys, tmp_path):
     assert "gankit lab bilinear-game --h 0.2 --steps 200" in Path(lines[-1]).read_text()
 
 
+def test_all_experiments_run_with_one_word(monkeypatch, capsys, tmp_path):
+    two = {name: entry for name, entry in lab.entries().items() if name in ("bilinear-game", "norms")}
+    monkeypatch.setattr("gankit.lab.claims.entries", lambda: two)
+    cli.main(["lab", "all", "-o", str(tmp_path)])
+    assert capsys.readouterr().out.count("verdict: ") == 2
+    assert {path.stem for path in tmp_path.iterdir()} == set(two)
+
+
 @pytest.mark.parametrize(
     "words, said",
     [

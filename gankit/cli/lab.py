@@ -22,22 +22,36 @@ class Lab:
 
 
 def lab(words: list[str]) -> None:
-    """Run an experiment that shows what a paper claims: gankit lab NAME [flags]; without NAME the list of them"""
+    """Run an experiment that shows what a paper claims: gankit lab NAME [flags]; without NAME the list; all for each"""
     if not words or asks_help(words):
         return list_experiments()
     name, rest = first(words, "lab", "NAME", "gankit lab lists them")
 
-    from gankit.lab.claims import find, run
+    from gankit.lab.claims import entries, find
+
+    if name == "all":
+        (options,) = parse(lab, name, rest, Lab)
+        for entry in entries():
+            put(f"{entry}:")
+            show(entry, {}, Path(options.outdir))
+        return
 
     function = find(name).experiment
     title, hints = (function.__doc__ or "").splitlines()[0], get_type_hints(function)
     kind = options_of("Experiment", title, hints, args_of(function), dict(function.__kwdefaults__ or {}))
     parameters, options = parse(lab, name, rest, kind, Lab)
-    evidence = run(name, **vars(parameters))
+    show(name, vars(parameters), Path(options.outdir))
+
+
+def show(name: str, parameters: dict[str, object], folder: Path) -> None:
+    """Run an experiment, print its checks and its verdict, and write its files."""
+    from gankit.lab.claims import run
+
+    evidence = run(name, **parameters)
     for check in evidence.checks:
         put(f"{'as predicted' if check.holds else 'NOT as predicted'}: {check}")
     put(f"verdict: {evidence.verdict}")
-    for path in evidence.write(Path(options.outdir)):
+    for path in evidence.write(folder):
         put(path)
 
 
