@@ -22,6 +22,7 @@ QUICK: dict[str, tuple[dict[str, object], str]] = {
     "averaging": ({"steps": 750}, "shown"),
     "batch-norm-coupling": ({"steps": 150}, "shown"),
     "bilinear-game": ({}, "shown"),
+    "blur": ({"steps": 300}, "shown"),
     "checkerboard": ({"draws": 4}, "shown"),
     "collapsed-batch": ({}, "shown"),
     "density-ratio": ({"steps": 250}, "shown"),
@@ -44,8 +45,10 @@ QUICK: dict[str, tuple[dict[str, object], str]] = {
     "transport": ({}, "shown"),
     "truncation": ({}, "shown"),
     "two-time-scales": ({"steps": 200}, "shown"),
+    "vae-plane": ({"betas": (0.01, 1.0, 30.0), "steps": 400}, "shown"),
     "vanishing-gradients": ({"steps": 120}, "shown"),
     "weight-clipping": ({"steps": 120}, "shown"),
+    "where-attention-looks": ({}, "shown"),
 }
 
 
