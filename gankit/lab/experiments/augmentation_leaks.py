@@ -9,8 +9,8 @@ multiple of 90° with probability q and leaving the image as it is otherwise is 
 It is singular only at q = 1: all four directions are then seen equally often whatever G draws, D has nothing to teach
 about them, and G draws turned images. At q = 0.8 the upright images are still 0.4 of those that D sees, and the others
 0.2 each. A flip with probability 1/2 is singular, too; turning always by 90° is not, since turning back undoes it.
-Near q = 1 the difference is there in theory, but too small to be learned in a short training: only q up to 1/2 is
-checked. Where G ends at q = 1 is chance, upright as likely as any other.
+G begins with images turned by 90°. It learns to draw upright ones where T is invertible, and stays as it is at q = 1.
+The nearer q is to 1, the smaller is the difference that D sees, and the longer this takes.
 
 Control: q = 0, and augmentations of which T is invertible at full strength. Data and G are points here: "upright" is a
 small cloud at the right, and a quarter turn is one about the origin.
@@ -73,6 +73,7 @@ def experiment(*, rates: tuple[float, ...] = (0.0, 0.5, 0.8, 1.0), steps: int = 
     for q in rates:
         torch.manual_seed(seed)
         g, d = mlp(2, 32, 32, 2), nn.Sequential(Turned(q), mlp(2, 32, 32, 1, activation=leaky))
+        nn.init.constant_(g[-1].bias[1:], 1.0)  # G begins with images turned by 90°
         ns = losses.non_saturating
         train_gan(g, d, cloud, lambda n: torch.randn(n, 2), ns, steps=steps, batch=64, settle=True, penalty=smooth)
         with torch.no_grad():
@@ -82,8 +83,8 @@ def experiment(*, rates: tuple[float, ...] = (0.0, 0.5, 0.8, 1.0), steps: int = 
     return Evidence(
         [
             *(near(f"smallest singular value: {n}", smallest[n], SMALLEST[n], 1e-6) for n in POLICIES),
-            *(Check(f"share of upright points at q = {q:g}", s, 0.95) for q, s in zip(rates, upright) if q <= 0.5),
-            Check("share of upright points at q = 1", upright[-1], 0, 0.9),
+            *(Check(f"share of upright points at q = {q:g}", s, 0.95) for q, s in zip(rates, upright) if q < 1),
+            Check("share of upright points at q = 1", upright[-1], 0, 0.25),
         ],
         drawn([f"q = {q:g}: {share:.0%} upright" for q, share in zip(rates, upright)], points, smallest),
         "First: a real digit in the directions that D sees equally often at q = 1. Second: the smallest singular value "

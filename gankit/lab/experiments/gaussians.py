@@ -115,5 +115,6 @@ def drawn(mu: list[float], now: float, laws: dict[str, tuple[Law, Law]], rows: R
             panel.set_xlabel("distance μ")
             panel.legend(loc="lower right" if column == 2 else "upper left")
         if kind == "uniforms":
-            axes[5].text(mu[-1] / 2, 0, "both are infinite\nfor μ > 0", ha="center")
+            axes[5].set(xlim=(mu[0], mu[-1]), yticks=[])
+            axes[5].text(mu[-1] / 2, 0, "infinite for μ > 0", ha="center", va="center")
     return picture(figure)
