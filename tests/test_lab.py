@@ -33,6 +33,7 @@ QUICK: dict[str, tuple[dict[str, object], str]] = {
     "gaussians": ({"distances": 3}, "shown"),
     "inception-score": ({"samples": 300}, "shown"),
     "lipschitz": ({"passes": 40, "steps": 150}, "shown"),
+    "loss-and-quality": ({"steps": 72, "samples": 200}, "shown"),
     "memorisation": ({"splits": 8, "samples": 400}, "shown"),
     "mode-collapse": ({"methods": ("plain", "r1"), "steps": 400}, "shown"),
     "norms": ({"side": 64}, "shown"),

@@ -73,7 +73,7 @@ def experiment(*, rates: tuple[float, ...] = (0.0, 0.5, 0.8, 1.0), steps: int = 
     for q in rates:
         torch.manual_seed(seed)
         g, d = mlp(2, 32, 32, 2), nn.Sequential(Turned(q), mlp(2, 32, 32, 1, activation=leaky))
-        nn.init.constant_(g[-1].bias[1:], 1.0)  # G begins with images turned by 90°
+        nn.init.constant_(g[-1].get_parameter("bias")[1:], 1.0)  # G begins with images turned by 90°
         ns = losses.non_saturating
         train_gan(g, d, cloud, lambda n: torch.randn(n, 2), ns, steps=steps, batch=64, settle=True, penalty=smooth)
         with torch.no_grad():
