@@ -51,9 +51,9 @@ def test_a_file_is_resampled_once_to_the_size_that_crops_are_cut_from(tmp_path, 
     seen = []
 
     class Watched(Pix2Pix):
-        def g_loss(self, batch, x, y, z):
+        def g_loss(self, batch, x, y, *given, **named):
             seen.append((x, y))
-            return super().g_loss(batch, x, y, z)
+            return super().g_loss(batch, x, y, *given, **named)
 
     options = dict(
         resolution="32",

@@ -151,7 +151,7 @@ class Evidence:
                 f"<small>{escaped(self.entry.source)}</small>",
                 "<h2>What was seen</h2>",
                 self.checks_html(),
-                *figures,
+                f"<div class=plots>{''.join(figures)}</div>",
                 "<h2>Why</h2>",
                 paragraphs(self.entry.text),
                 "<h2>How to see it again</h2>",
