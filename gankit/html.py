@@ -22,7 +22,8 @@ code { font: .9em/1.4 ui-monospace, monospace; background: var(--card); padding:
 .row { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 25rem), 1fr)); gap: 1.4rem 1.8rem }
 .pictures { align-items: end } code { overflow-wrap: anywhere }
 figure { margin: 0; min-width: 0 } figure img { max-width: 100%; height: auto; image-rendering: pixelated }
-.plots img { image-rendering: auto } figure b { color: var(--ink) } svg { display: block; width: 100%; max-width: 34rem; height: auto }
+.plots img { image-rendering: auto } figure b { color: var(--ink) }
+svg { display: block; width: 100%; max-width: 34rem; height: auto }
 table { border-collapse: collapse; font-size: .9rem } .wide { overflow-x: auto }
 td, th { padding: .25rem 1.2rem .25rem 0; vertical-align: top; text-align: left; border-bottom: 1px solid var(--line) }
 .number { text-align: right; white-space: nowrap } caption { text-align: left; font-weight: 600; padding-bottom: .2rem }
