@@ -29,6 +29,13 @@ def images(name: str, resolution: int | str = "", count: int = 0) -> tuple[Tenso
     return real, rows.get("label", torch.full((len(real),), -1))
 
 
+def all_digits(side: int = 8) -> tuple[Tensor, Tensor]:
+    """All 1,797 handwritten digits, in random order: (N, 1, side, side) in [-1, 1], and their (N,) classes."""
+    pixels, labels = map(torch.cat, zip(*(images(f"digits{part}", side) for part in ("", ":test"))))
+    order = torch.randperm(len(pixels))
+    return pixels[order], labels[order]
+
+
 def trained(model: str, **options: object) -> Recipe:
     """A model in eval mode, with averaged weights, after a run of `gankit.train` with its options, which is deleted."""
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""What experiments share: small networks, the updates of a discriminator and of a GAN, and two small data sets.
+"""What experiments share: small networks, the updates of a discriminator and of a GAN, and mixtures of Gaussians.
 
 The losses and penalties are those of training: `gankit.losses`, `gankit.penalties`.
 """
@@ -8,13 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gankit import penalties
-from gankit.data import normalise
-from gankit.data.builtin import digits
 from gankit.data.builtin.points import MODES
 from gankit.losses import Adversarial
 from gankit.nn import MinibatchDiscrimination, MinibatchStddev, spectral_norm
@@ -77,6 +74,20 @@ def d_loss(d: nn.Module, real: Tensor, fake: Tensor, loss: Adversarial, penalty:
     return total
 
 
+def update_d(
+    optimizer: torch.optim.Optimizer,
+    d: nn.Module,
+    real: Tensor,
+    fake: Tensor,
+    loss: Adversarial,
+    penalty: Penalty | None,
+) -> None:
+    """One step of D."""
+    optimizer.zero_grad()
+    d_loss(d, real, fake, loss, penalty).backward()
+    optimizer.step()
+
+
 def slope(critic: Critic, real: Tensor, fake: Tensor, draw: Draw) -> Tensor:
     """The penalty of WGAN-GP with its weight of 10, as `penalty` of the functions here."""
     return 10 * penalties.wgan_gp(critic, real, fake, draw)
@@ -98,9 +109,7 @@ def train_d(
     optimizer = adam(d.parameters(), lr, betas)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        optimizer.zero_grad()
-        d_loss(d, real(batch), fake(batch), loss, penalty).backward()
-        optimizer.step()
+        update_d(optimizer, d, real(batch), fake(batch), loss, penalty)
         schedule.step()
 
 
@@ -146,9 +155,7 @@ def train_gan(
         for _ in range(d_steps):
             with torch.no_grad():
                 fake = g(noise(batch))
-            opt_d.zero_grad()
-            d_loss(d, real(batch), fake, loss, penalty).backward()
-            opt_d.step()
+            update_d(opt_d, d, real(batch), fake, loss, penalty)
             if after_d:
                 after_d(d)
         opt_g.zero_grad()
@@ -171,12 +178,3 @@ def mixture(name: str) -> tuple[Sampler, Tensor, float]:
     places, std = MODES[name]
     centres = torch.tensor(places, dtype=torch.float32)
     return lambda n: centres[torch.randint(len(centres), (n,))] + std * torch.randn(n, 2), centres, std
-
-
-def all_digits(side: int = 8) -> tuple[Tensor, Tensor]:
-    """All 1,797 handwritten digits, in random order: (N, 1, side, side) in [-1, 1], and their (N,) classes."""
-    parts = [digits.digits(part, (side, side)) for part in ("train", "test")]
-    pixels = torch.cat([torch.from_numpy(part.read(np.arange(part.size))) for part in parts])
-    labels = torch.cat([torch.as_tensor(part.labels) for part in parts])
-    order = torch.randperm(len(pixels))
-    return normalise(pixels[order]), labels[order]

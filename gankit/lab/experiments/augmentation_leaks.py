@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from gankit import losses
 from gankit.lab.evidence import Check, Evidence, near
+from gankit.lab.material import all_digits
 from gankit.lab.panels import CRITIC, FAKE, REAL, THEORY, panels, picture, show_sheet
-from gankit.lab.toy import Critic, all_digits, leaky, mlp, train_gan
+from gankit.lab.toy import Critic, leaky, mlp, train_gan
 from gankit.nn.across import Draw
 from gankit.penalties import r1
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from gankit import losses
 from gankit.lab.evidence import Check, Evidence, near
+from gankit.lab.material import all_digits
 from gankit.lab.panels import FAKE, OTHER, REAL, THEORY, panels, picture, show_sheet
-from gankit.lab.toy import all_digits
 from gankit.metrics.classes import inception_score
 from gankit.metrics.digits_classifier import NUM_CLASSES, features, probabilities, trained
 from gankit.metrics.frechet import frechet_distance

@@ -22,8 +22,8 @@ from PIL import Image
 from torch import Tensor
 
 from gankit.lab.evidence import Check, Evidence, near
+from gankit.lab.material import all_digits
 from gankit.lab.panels import FAKE, REAL, THEORY, panels, picture, show_sheet
-from gankit.lab.toy import all_digits
 from gankit.metrics.digits_classifier import features
 from gankit.metrics.frechet import frechet_distance
 from gankit.metrics.neighbours import birthday, memorisation, nearest_neighbours

@@ -1,7 +1,7 @@
 """A GAN with its plain loss runs from mode to mode of a ring; the same GAN with a penalty on D's gradient covers all.
 
 G is never asked for diversity. Its loss is a mean over its own samples, lowest if all of them lie where D is highest
-at the moment. The next D sees the heap and drives it on, to the next mode, and so around the ring. How evenly K modes
+at the moment. The next D rejects them and drives them on, to the next mode, and so around the ring. How evenly K modes
 are filled, with shares q, is the reverse divergence
 
     KL(q || uniform) = log K + Σ q_k log q_k        0 if even, log K if one mode has everything

@@ -24,8 +24,8 @@ from PIL import Image
 from torch import Tensor
 
 from gankit.lab.evidence import Check, Evidence, near
+from gankit.lab.material import all_digits
 from gankit.lab.panels import FAKE, REAL, THEORY, panels, picture
-from gankit.lab.toy import all_digits
 from gankit.metrics.digits_classifier import features
 from gankit.metrics.manifold import density_coverage, precision_recall, radii
 

@@ -22,8 +22,8 @@ from PIL import Image
 from torch import Tensor
 
 from gankit.lab.evidence import Check, Evidence, near
+from gankit.lab.material import all_digits
 from gankit.lab.panels import CRITIC, FAKE, REAL, panels, picture, show_sheet
-from gankit.lab.toy import all_digits
 from gankit.metrics.digits_classifier import NUM_CLASSES, features, probabilities
 from gankit.metrics.diversity import pixel_std
 from gankit.metrics.manifold import precision_recall
